@@ -1,0 +1,103 @@
+"""Players: the verifying client ``c/players.c``, as scenarios use it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from benchmarks.rig import BUILD, BenchError, child
+
+
+@dataclass(frozen=True)
+class Group:
+    """Players that do the same.
+
+    The first starts ``start_ms`` after the program, the last ``spread_ms`` later. ``bytes_per_second`` makes slow
+    readers; 0 reads all that comes.
+    """
+
+    name: str
+    count: int
+    channel: int
+    path: str
+    start_ms: int = 0
+    spread_ms: int = 0
+    bytes_per_second: int = 0
+
+    def spec(self) -> str:
+        """The group as an argument of the C program."""
+        numbers = f"{self.count}:{self.channel}:{self.bytes_per_second}:{self.start_ms}:{self.spread_ms}"
+        return f"{self.name}:{numbers}:{self.path}"
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """What a group received; the fields are explained in ``c/players.c`` and ``c/verify.h``."""
+
+    name: str
+    players: int
+    served: int
+    failed: int
+    pat_first: int
+    key_first: int
+    bytes: int
+    lost: int
+    repeated: int
+    torn: int
+    skipped: int
+    first_byte_ms: tuple[float, float, float]
+    stall_ms: float
+    mbit: tuple[float, float]
+
+    def faults(self, *, joins_at_key: bool, may_lose: bool) -> list[str]:
+        """What no viewer should see, in words.
+
+        :param joins_at_key: whether the server promises to start at PAT and random access point (the floor
+            does not).
+        :param may_lose: whether packets may be missing: with slow readers, and with a source faster than a player.
+        """
+        wrong = {
+            "not served": self.players - self.served,
+            "failed": self.failed,
+            "torn packets": self.torn,
+            "bytes out of step": self.skipped,
+            "repeated packets": self.repeated,
+            "lost packets": 0 if may_lose else self.lost,
+            "without PAT first": self.served - self.pat_first if joins_at_key else 0,
+            "without key first": self.served - self.key_first if joins_at_key else 0,
+        }
+        return [f"{self.name}: {count} {what}" for what, count in wrong.items() if count]
+
+
+class Players:
+    """Running players."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def bytes_received(self) -> int:
+        """Bytes of bodies that all players have received so far."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchError("the players ended early")
+        return int(line)
+
+    def leave(self) -> list[GroupReport]:
+        """Disconnect all players; what each group received."""
+        text, _ = self._process.communicate(timeout=20)
+        return [GroupReport(**group) for group in json.loads(text)]
+
+
+@contextmanager
+def players(cpu: int, port: int, groups: Sequence[Group]) -> Iterator[Players]:
+    """Start players of 127.0.0.1:``port``."""
+    command = [str(BUILD / "players"), str(port), *(group.spec() for group in groups)]
+    with child(command, cpu, stdin=subprocess.PIPE) as process:
+        yield Players(process)

@@ -1,0 +1,201 @@
+"""The bench: the C programs, child processes on their CPUs, and what the kernel says about a process.
+
+The server under test has one CPU for itself; source, players and this program share another, so that what they
+cost does not show in what the server costs. All traffic stays on 127.0.0.1, on ports the kernel picks.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "c"
+BUILD = HERE / "build"
+PROGRAMS = ("floor", "source", "players")
+
+
+class BenchError(Exception):
+    """The benchmark cannot be run here, or a run is not valid; the text says why."""
+
+
+def require_machine() -> tuple[int, int]:
+    """Pin this process and choose the CPUs.
+
+    :return: the CPU of the server and the CPU of everything else.
+    :raises BenchError: when this is not Linux, or there are fewer than two CPUs to use.
+    """
+    if not sys.platform.startswith("linux"):
+        raise BenchError(f"the benchmark needs Linux (epoll, timerfd, CPU affinity); this is {sys.platform}")
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise BenchError("the benchmark needs two CPUs: one for the server, one for source and players")
+    os.sched_setaffinity(0, {cpus[1]})
+    return cpus[0], cpus[1]
+
+
+def build() -> None:
+    """Compile what is missing or older than any C file.
+
+    :raises BenchError: without a compiler (``CC``, default ``cc``), or when it fails.
+    """
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        raise BenchError(f"no C compiler: {compiler!r} not found; install one or set CC")
+    BUILD.mkdir(exist_ok=True)
+    newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
+    for program in PROGRAMS:
+        binary = BUILD / program
+        if binary.exists() and binary.stat().st_mtime > newest:
+            continue
+        command = [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", str(binary), str(SOURCES / f"{program}.c")]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise BenchError(f"could not compile: {' '.join(command)}")
+
+
+@contextmanager
+def child(
+    command: Sequence[str],
+    cpu: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[str]]:
+    """A process on one CPU, gone when the block ends; what it wrote to standard error is in the error it causes.
+
+    :raises BenchError: when the process ended by itself before the block did.
+    """
+    own = os.sched_getaffinity(0)
+    with tempfile.TemporaryFile("w+") as log:
+        os.sched_setaffinity(0, {cpu})  # inherited from before its first instruction, threads included
+        try:
+            process = subprocess.Popen(command, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=log, text=True)
+        finally:
+            os.sched_setaffinity(0, own)
+        try:
+            yield process
+        except BaseException as error:
+            if process.poll() is not None and isinstance(error, Exception):
+                raise BenchError(_obituary(process, log)) from error
+            raise
+        else:
+            if process.poll() not in (None, 0):
+                raise BenchError(_obituary(process, log))
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _obituary(process: subprocess.Popen[str], log: IO[str]) -> str:
+    log.seek(0)
+    last = log.read()[-2000:].strip()
+    return f"{process.args!r} ended with status {process.returncode}: {last or 'it wrote nothing'}"
+
+
+def announced_port(process: subprocess.Popen[str]) -> int:
+    """The port in the first line that a C program prints."""
+    assert process.stdout is not None
+    words = process.stdout.readline().split()
+    if len(words) != 2:
+        process.wait(5)
+        raise BenchError("the program did not say its port")
+    return int(words[1])
+
+
+def ask(port: int, method: str, path: str, body: object = None) -> Any:
+    """One JSON request to 127.0.0.1.
+
+    :raises BenchError: for any status but 200 and 201.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        text = None if body is None else json.dumps(body)
+        connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+        response = connection.getresponse()
+        answer = response.read()
+    finally:
+        connection.close()
+    if response.status not in (200, 201):
+        raise BenchError(f"{method} {path}: {response.status} {answer[:300]!r}")
+    return json.loads(answer)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process with all its threads, ended ones included, in nanosecond steps.
+
+    The clock id is what ``clock_getcpuclockid(3)`` computes on Linux; ``/proc/<pid>/stat`` counts in 10 ms.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory in use by a process (RSS), bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """Connections to live streams: open now, most at once, ever."""
+
+    open: int
+    peak: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A running provider."""
+
+    port: int
+
+    def url(self, channel: int, rate: int = 8_000_000, burst: float = 0) -> str:
+        """Where a channel plays.
+
+        :param rate: bits per second; 0 is unpaced.
+        :param burst: seconds of the past that a connection starts with.
+        """
+        return f"http://127.0.0.1:{self.port}/live/{channel}.ts?rate={rate}&burst={burst:g}"
+
+    def stats(self) -> SourceStats:
+        """The connections of this moment."""
+        return SourceStats(**ask(self.port, "GET", "/stats"))
+
+    def left_after(self, seconds: float) -> int:
+        """Wait until no connection is open, at most ``seconds``; how many still are."""
+        deadline = time.monotonic() + seconds
+        while (count := self.stats().open) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return count
+
+
+@contextmanager
+def source(cpu: int, tick_ms: float) -> Iterator[Source]:
+    """A provider that writes every ``tick_ms`` milliseconds."""
+    with child([str(BUILD / "source"), f"{tick_ms:g}"], cpu) as process:
+        yield Source(announced_port(process))

@@ -1,0 +1,161 @@
+"""``python benchmarks/run.py [scenario ...]``: run the floor and m3uproxy in turn, and print medians as ratios."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for when this file is run by its path
+
+from benchmarks.rig import BenchError, build, require_machine, source
+from benchmarks.scenarios import SCENARIOS, Outcome, Scenario
+from benchmarks.servers import StartServer, floor, m3uproxy, twistd
+
+HEAD = ("scenario", "unit", "floor", "m3uproxy", "ratio", "limit", "figures of m3uproxy", "verdict")
+
+
+class Comparison:
+    """The runs of one scenario, and what they say together."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.floor: list[Outcome] = []
+        self.ours: list[Outcome] = []
+
+    def ratio(self) -> float | None:
+        """Median cost of m3uproxy by median cost of the floor."""
+        floor_cost, our_cost = _median_cost(self.floor), _median_cost(self.ours)
+        return our_cost / floor_cost if our_cost is not None and floor_cost else None
+
+    def figures(self) -> dict[str, float]:
+        """The median of each figure of m3uproxy, its cost among them."""
+        result = {name: median(run.figures[name] for run in self.ours) for name in self._figure_names()}
+        cost = _median_cost(self.ours)
+        return result if cost is None else {**result, "cost": cost}
+
+    def _figure_names(self) -> list[str]:
+        return list(self.ours[0].figures) if self.ours else []
+
+    def misses(self) -> list[str]:
+        """Every limit missed and every fault seen, in words."""
+        found = [f"floor: {fault}" for run in self.floor for fault in run.faults]
+        found += [f"m3uproxy: {fault}" for run in self.ours for fault in run.faults]
+        ratio, most = self.ratio(), self.scenario.max_ratio
+        if ratio is not None and most is not None and ratio > most:
+            found.append(f"ratio {ratio:.2f}, limit {most:g}")
+        figures = self.figures()
+        for name, limit in self.scenario.limits.items():
+            if name in figures and figures[name] > limit:
+                found.append(f"{name} {figures[name]:.1f}, limit {limit:.1f}")
+        return found
+
+    def row(self) -> tuple[str, ...]:
+        """A line of the table, in the order of ``HEAD``."""
+        ratio, most = self.ratio(), self.scenario.max_ratio
+        limits = [f"{name} ≤ {value:.3g}" for name, value in self.scenario.limits.items()]
+        figures = [f"{name} {value:.3g}" for name, value in self.figures().items() if name != "cost"]
+        misses = len(self.misses())
+        return (
+            self.scenario.what,
+            self.scenario.unit,
+            _spread(self.floor),
+            _spread(self.ours),
+            "-" if ratio is None else f"{ratio:.2f}",
+            "; ".join(([f"ratio ≤ {most:g}"] if most else []) + limits) or "-",
+            "; ".join(figures) or "-",
+            "ok" if not misses else f"{misses} missed",
+        )
+
+
+def _costs(runs: Sequence[Outcome]) -> list[float]:
+    return [run.cost for run in runs if run.cost is not None]
+
+
+def _median_cost(runs: Sequence[Outcome]) -> float | None:
+    costs = _costs(runs)
+    return median(costs) if costs else None
+
+
+def _spread(runs: Sequence[Outcome]) -> str:
+    costs = _costs(runs)
+    return f"{median(costs):.3f} ({min(costs):.3f}-{max(costs):.3f})" if costs else "-"
+
+
+def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple[int, int]) -> Outcome:
+    """One run on fresh processes; whatever happens, they are gone afterwards."""
+    server_cpu, other_cpu = cpus
+    with source(other_cpu, scenario.tick_ms or tick_ms) as provider, start(server_cpu, provider) as server:
+        outcome = scenario.play(provider, server, other_cpu)
+    cost = "" if outcome.cost is None else f"{outcome.cost:.3f} {scenario.unit}  "
+    figures = ", ".join(f"{name} {value:.3g}" for name, value in outcome.figures.items())
+    print(f"  {scenario.name:12} {server.name:9} {cost}{figures}", *outcome.faults, sep="\n      ! ", file=sys.stderr)
+    return outcome
+
+
+def compare(scenario: Scenario, options: argparse.Namespace, cpus: tuple[int, int]) -> Comparison:
+    """Floor and m3uproxy in turn, so that a change of the machine's speed meets both."""
+    result = Comparison(scenario)
+    for _ in range(options.runs):
+        result.floor.append(run_once(scenario, floor(options.flush), options.tick, cpus))
+        if not options.floor_only:
+            result.ours.append(run_once(scenario, m3uproxy, options.tick, cpus))
+    return result
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """All comparisons as a Markdown table."""
+    rows = [HEAD, tuple("---" for _ in HEAD), *(comparison.row() for comparison in comparisons)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    listing = "\n".join(f"  {name:12} {scenario.what}" for name, scenario in SCENARIOS.items())
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.py",
+        description=__doc__,
+        epilog=f"scenarios (default: all):\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", nargs="*", help="a name from the list below")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each server per scenario (5)")
+    parser.add_argument("--tick", type=float, default=10, help="the source writes every so many ms (10)")
+    parser.add_argument("--flush", type=float, default=40, help="the floor sends every so many ms, 0: at once (40)")
+    parser.add_argument("--floor-only", action="store_true", help="measure the floor alone")
+    parser.add_argument("--check", action="store_true", help="exit status 1 when a limit is missed or a fault seen")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.scenario if name not in SCENARIOS]:
+        parser.error(f"no such scenario: {', '.join(unknown)}")
+    if options.runs < 1 or options.tick <= 0 or options.flush < 0:
+        parser.error("--runs must be at least 1, --tick positive, --flush not negative")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print.
+
+    :return: the exit status: 0, 1 when ``--check`` found something, 2 when the benchmark cannot be run.
+    """
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run still ends its children
+    try:
+        cpus = require_machine()
+        build()
+        if not options.floor_only:
+            twistd()
+        comparisons = [compare(SCENARIOS[name], options, cpus) for name in options.scenario or SCENARIOS]
+    except BenchError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    print(table(comparisons))
+    misses = [f"{each.scenario.name}: {miss}" for each in comparisons for miss in each.misses()]
+    print(*misses, sep="\n", file=sys.stderr)
+    return 1 if misses and options.check else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,247 @@
+"""Redirects: from one request and the answer's ``Location`` to the next request.
+
+Own code, because a general client gets three things wrong for us: it resolves a relative ``Location`` against the
+first URL instead of the current one, it carries custom headers to hosts they do not belong to, and it takes URLs
+apart and puts them together again. IPTV URLs are signed: ``%2B`` and ``+``, ``%2f`` and ``%2F``, ``a?`` and ``a``
+are different things to whoever checks the signature. So URLs are cut by the expression of RFC 3986 appendix B,
+which loses nothing, and only bytes that no request line can hold are percent-encoded.
+
+Headers are kept as the entry URL had them, and each hop is sent those that belong to it: all on the entry's own host
+(any port; https only if the entry was https), elsewhere the few that hold no secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import unquote_to_bytes
+
+import attrs
+import idna
+
+from ..errors import Reason, SourceError
+
+#: Redirects followed before we give up.
+MOST_HOPS = 10
+#: Statuses that are followed. The request is a GET, so they all mean the same (RFC 9110 section 15.4).
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin"})
+#: Set by the HTTP client for each connection; a stream's own would contradict it (RFC 9110 section 7.6.1).
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_REFERENCE = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
+_UNSENDABLE = re.compile(rb"[^\x21-\x7e]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PORTS = {"http": 80, "https": 443}
+
+Headers = tuple[tuple[str, str], ...]
+#: Anything that tells one cookie from another, such as its domain, path, name and value.
+Cookies = frozenset[tuple[str, ...]]
+
+
+@attrs.frozen
+class Location:
+    """Where a request goes: a URL without userinfo and fragment, taken apart once."""
+
+    scheme: str
+    host: str
+    """Lower case, ASCII (IDNA); an IPv6 address without its brackets."""
+    port: int
+    target: str = attrs.field(repr=False)
+    """Path and query, exactly as they are to be sent."""
+
+    @property
+    def netloc(self) -> str:
+        """What the ``Host`` header says: brackets round IPv6, no default port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port (RFC 6454 section 6.2)."""
+        return f"{self.scheme}://{self.netloc}"
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        return self.origin + self.target
+
+    def trusts(self, other: Location) -> bool:
+        """Whether secrets meant for us may go to ``other``: same host, and not from https down to http."""
+        return self.host == other.host and (self.scheme, other.scheme) != ("https", "http")
+
+
+@attrs.frozen
+class Hop:
+    """One request of a chain of redirects."""
+
+    location: Location
+    entry: Location
+    entry_headers: Headers = attrs.field(repr=False)
+    authorization: str | None = attrs.field(repr=False)
+    """Credentials from a URL's userinfo that belong to this hop's host."""
+    seen: tuple[tuple[Location, Cookies], ...] = attrs.field(repr=False)
+    """Where the requests up to this one went, each with the cookies known then."""
+
+    @property
+    def headers(self) -> Headers:
+        """What to send, besides ``Host``, ``Connection`` and cookies."""
+        trusted = self.entry.trusts(self.location)
+        headers = tuple((name, value) for name, value in self.entry_headers if trusted or name.lower() in _ANYWHERE)
+        if self.authorization is None or any(name.lower() == "authorization" for name, _ in headers):
+            return headers
+        return (*headers, ("Authorization", self.authorization))
+
+
+def first_hop(url: str, user_agent: str, headers: Headers) -> Hop:
+    """
+    The request for a stream's own URL.
+
+    :param headers: the stream's; they replace ours, whatever their case.
+    :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
+    """
+    try:
+        location, authorization = _locate(url)
+    except ValueError as why:
+        raise SourceError(Reason.UNREACHABLE, f"the stream's URL has {why}") from None
+    ours = (
+        ("User-Agent", user_agent),
+        ("Accept", "*/*"),
+        ("Referer", f"{location.origin}/"),
+        ("Origin", location.origin),
+    )
+    return Hop(location, location, _merged(ours, headers), authorization, ((location, frozenset()),))
+
+
+def next_hop(hop: Hop, location: bytes | None, cookies: Cookies = frozenset()) -> Hop:
+    """
+    The request that follows a redirect.
+
+    :param hop: the request that was redirected.
+    :param location: the ``Location`` header as received, None if there was none.
+    :param cookies: all cookies known by now. The same URL again with a new cookie is no loop: some panels set a
+        cookie and redirect to themselves.
+    :raises SourceError: ``BAD_REDIRECT`` or ``REDIRECT_LOOP``.
+    """
+    reference = (location or b"").strip(b" \t\r\n\x00")
+    if not reference:
+        raise SourceError(Reason.BAD_REDIRECT, "a redirect without a Location")
+    try:
+        target, authorization = _locate(_resolved(hop.location, reference.decode("utf-8", "surrogateescape")))
+    except ValueError as why:
+        raise SourceError(Reason.BAD_REDIRECT, f"a redirect to {why}") from None
+    if (target, cookies) in hop.seen:
+        raise SourceError(Reason.REDIRECT_LOOP, "the provider redirects in a circle")
+    if len(hop.seen) > MOST_HOPS:
+        raise SourceError(Reason.REDIRECT_LOOP, f"more than {MOST_HOPS} redirects")
+    if authorization is None and hop.location.trusts(target):
+        authorization = hop.authorization
+    return Hop(target, hop.entry, hop.entry_headers, authorization, (*hop.seen, (target, cookies)))
+
+
+def _merged(ours: Headers, theirs: Headers) -> Headers:
+    """Our headers with the stream's own in their place."""
+    for name, _ in theirs:
+        if not _TOKEN.fullmatch(name):
+            raise SourceError(Reason.UNREACHABLE, "a header of the stream has a name that cannot be sent")
+    replaced = {name.lower() for name, _ in theirs}
+    kept = tuple((name, value) for name, value in ours if name.lower() not in replaced)
+    return kept + tuple((name, value) for name, value in theirs if name.lower() not in _HOP_BY_HOP)
+
+
+def _split(reference: str) -> tuple[str | None, str | None, str, str]:
+    """Scheme, authority, path, and query with its question mark (RFC 3986 appendix B). The fragment goes."""
+    match = _REFERENCE.fullmatch(reference)
+    assert match is not None  # the expression matches every text
+    scheme, authority, path, query = match.groups()
+    if scheme is not None and not _SCHEME.fullmatch(scheme):
+        return None, None, f"{scheme}:{path}", query or ""
+    return scheme, authority, path, query or ""
+
+
+def _resolved(base: Location, reference: str) -> str:
+    """
+    A reference as an absolute URL (RFC 3986 section 5.2.2).
+
+    Dot segments are removed where a path is put together, not from a URL that came whole.
+    """
+    scheme, authority, path, query = _split(reference)
+    if scheme is not None:
+        return reference
+    if authority is not None:
+        return f"{base.scheme}:{reference}"
+    base_path, question, base_query = base.target.partition("?")
+    if not path:
+        return base.origin + base_path + (query or question + base_query)
+    if not path.startswith("/"):
+        path = base_path[: base_path.rfind("/") + 1] + path
+    return base.origin + _without_dot_segments(path) + query
+
+
+def _without_dot_segments(path: str) -> str:
+    """Remove ``.`` and ``..`` from an absolute path, keeping empty segments (RFC 3986 section 5.2.4)."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _locate(url: str) -> tuple[Location, str | None]:
+    """Take an absolute URL apart; what its userinfo amounts to as ``Authorization`` comes second."""
+    scheme, authority, path, query = _split(url.strip())
+    scheme = (scheme or "").lower()
+    if scheme not in _PORTS:
+        raise ValueError("a scheme other than http and https")
+    userinfo, at, netloc = (authority or "").rpartition("@")
+    match = _NETLOC.fullmatch(_ascii_netloc(netloc))
+    if match is None or "\\" in userinfo:  # to some, a backslash ends the host
+        raise ValueError("no usable host")
+    port = int(match[2] or _PORTS[scheme])
+    if not 0 < port < 65536:
+        raise ValueError("a port out of range")
+    target = path + query if path else "/" + query
+    location = Location(scheme, match[1].strip("[]").lower(), port, _sendable(target))
+    return location, _basic(userinfo) if at else None
+
+
+def _ascii_netloc(netloc: str) -> str:
+    """Host and port with a non-ASCII host name in its IDNA form (RFC 5891, mapped as UTS 46 says)."""
+    if netloc.isascii():
+        return netloc
+    host, colon, port = netloc.partition(":")
+    try:
+        return idna.encode(host, uts46=True).decode("ascii") + colon + port
+    except UnicodeError:
+        raise ValueError("a host name that is none") from None
+
+
+def _sendable(target: str) -> str:
+    """Percent-encode blanks, controls and all beyond ASCII; leave every other byte as it is."""
+    raw = target.encode("utf-8", "surrogateescape")
+    return _UNSENDABLE.sub(lambda byte: b"%%%02X" % byte[0][0], raw).decode("ascii")
+
+
+def _basic(userinfo: str) -> str | None:
+    """``user:password`` of a URL as the value of ``Authorization`` (RFC 7617)."""
+    user, _, password = userinfo.partition(":")
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return None if pair == b":" else "Basic " + base64.b64encode(pair).decode("ascii")

@@ -1,0 +1,50 @@
+"""What a URL says about the kind of stream behind it (before anybody has asked the provider)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from urllib.parse import urlsplit
+
+
+class Kind(Enum):
+    """The three paths through the proxy; the values are what listings show as ``stream_type``."""
+
+    HLS = "HLS"
+    VOD = "VOD"
+    LIVE = "Live Continuous"
+
+
+_FILES = (".mp4", ".mkv", ".webm", ".avi")
+_FILE_FOLDERS = ("/timeshift/", "/movie/", "/series/")
+_CONTENT_TYPES = {
+    ".ts": "video/mp2t",
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".avi": "video/x-msvideo",
+    ".m3u8": "application/vnd.apple.mpegurl",
+}
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path.lower()
+
+
+def kind_of(url: str) -> Kind:
+    """How the stream is to be served. An extension-less URL is a live one."""
+    path = _path(url)
+    if path.endswith(".m3u8"):
+        return Kind.HLS
+    if path.endswith(_FILES) or any(folder in url for folder in _FILE_FOLDERS):
+        return Kind.VOD
+    return Kind.LIVE
+
+
+def content_type(url: str) -> str:
+    """The Content-Type told to players: by the path's extension, else by what is known of live URLs."""
+    path = _path(url)
+    for ending, name in _CONTENT_TYPES.items():
+        if path.endswith(ending):
+            return name
+    live = url.endswith("?profile=pass") or "/live/" in url
+    return "video/mp2t" if live else "application/octet-stream"

@@ -1,0 +1,246 @@
+"""Program specific information: which elementary streams a transport stream carries, and on which PIDs.
+
+Sections (ISO/IEC 13818-1, 2.4.4) are put together from the packets of one PID, and the two tables that matter
+here are read: the program association table (2.4.4.3) and the program map table (2.4.4.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+import attrs
+
+from m3uproxy.core.mpegts.packets import payload_offset, payload_unit_start
+
+PAT_TABLE_ID = 0x00
+PMT_TABLE_ID = 0x02
+
+_STUFFING = 0xFF
+#: Longest PAT or PMT section: 3 bytes up to the length field, which is limited to 1021 (2.4.4.5, 2.4.4.9).
+_LONGEST = 1024
+_HEADER = 8
+_CRC = 4
+
+
+class Codec(Enum):
+    """What an elementary stream is coded with, as far as finding random access points depends on it."""
+
+    MPEG_VIDEO = "MPEG-1 or MPEG-2 video"
+    H264 = "H.264"
+    HEVC = "HEVC"
+    OTHER_VIDEO = "other video"
+    AUDIO = "audio"
+    DATA = "data"
+
+    @property
+    def is_video(self) -> bool:
+        """Whether this is a stream of pictures."""
+        return self not in (Codec.AUDIO, Codec.DATA)
+
+
+@attrs.frozen
+class Section:
+    """One section, not checked yet, and the packets it came in, which may carry others as well."""
+
+    data: bytes
+    packets: bytes
+
+    @property
+    def table_id(self) -> int:
+        """Which kind of table this is a part of (table 2-31)."""
+        return self.data[0]
+
+    @property
+    def table_id_extension(self) -> int:
+        """For a PAT the transport stream's id, for a PMT the program number."""
+        return self.data[3] << 8 | self.data[4]
+
+    @property
+    def applies_now(self) -> bool:
+        """``current_next_indicator``: a table sent ahead of time does not apply yet."""
+        return bool(self.data[5] & 0x01)
+
+    @property
+    def number(self) -> int:
+        """Place among the sections of the table, from 0."""
+        return self.data[6]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the long form of header that these tables must have, and its CRC is right."""
+        return len(self.data) >= _HEADER + _CRC and bool(self.data[1] & 0x80) and crc32(self.data) == 0
+
+
+@attrs.frozen
+class ElementaryStream:
+    """One entry of a program map table."""
+
+    stream_type: int
+    pid: int
+    descriptors: bytes
+
+    @property
+    def codec(self) -> Codec:
+        """Read off the stream type, or off the descriptors where the type says "private data"."""
+        known = _STREAM_TYPES.get(self.stream_type)
+        return known or _described(self.descriptors)
+
+
+@attrs.frozen
+class ProgramMap:
+    """A program map table: PID of the program's clock and its elementary streams in the table's order."""
+
+    program: int
+    pcr_pid: int
+    streams: tuple[ElementaryStream, ...]
+
+
+class SectionAssembler:
+    """Puts the sections of one PID together; holds one unfinished section of 1024 bytes at most."""
+
+    __slots__ = ("_data", "_last", "_packets")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._packets = b""
+        self._last = b""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the next packet of the PID is needed even if no section starts in it."""
+        return bool(self._packets)
+
+    def feed(self, packet: bytes) -> list[Section]:
+        """Take the PID's next packet; the sections that it completes."""
+        if self.unfinished and packet == self._last:
+            return []  # A packet may be sent twice (2.4.3.3).
+        self._last = packet
+        payload = packet[payload_offset(packet, 0) :]
+        if not payload:
+            return []
+        if not payload_unit_start(packet, 0):
+            return self._go_on(payload, packet)
+        start = 1 + payload[0]
+        done = self._go_on(payload[1:start], packet)
+        self._data, self._packets = payload[start:], packet
+        return done + self._take()
+
+    def _go_on(self, payload: bytes, packet: bytes) -> list[Section]:
+        if not self.unfinished:
+            return []
+        self._data += payload
+        self._packets += packet
+        return self._take()
+
+    def _take(self) -> list[Section]:
+        """Cut complete sections off what has come in; keep the rest if it is the beginning of another."""
+        done: list[Section] = []
+        data = self._data
+        while data and data[0] != _STUFFING:
+            length = 3 + ((data[1] & 0x0F) << 8 | data[2]) if len(data) >= 3 else 3
+            if length > _LONGEST:
+                data = b""
+            elif len(data) < length:
+                self._data = data
+                return done
+            else:
+                done.append(Section(data[:length], self._packets))
+                data = data[length:]
+        self._data = self._packets = b""
+        return done
+
+
+def read_pat(section: Section) -> dict[int, int]:
+    """Program number -> PID of its map, in the table's order, without the network PID (program 0)."""
+    body = section.data[_HEADER:-_CRC]
+    programs: dict[int, int] = {}
+    for at in range(0, len(body) - 3, 4):
+        program = body[at] << 8 | body[at + 1]
+        if program:
+            programs[program] = (body[at + 2] & 0x1F) << 8 | body[at + 3]
+    return programs
+
+
+def read_pmt(section: Section) -> ProgramMap | None:
+    """The section's program map; None if its lengths contradict each other."""
+    body = section.data[_HEADER:-_CRC]
+    if len(body) < 4:
+        return None
+    pcr_pid = (body[0] & 0x1F) << 8 | body[1]
+    at = 4 + ((body[2] & 0x0F) << 8 | body[3])
+    streams: list[ElementaryStream] = []
+    while at + 5 <= len(body):
+        end = at + 5 + ((body[at + 3] & 0x0F) << 8 | body[at + 4])
+        pid = (body[at + 1] & 0x1F) << 8 | body[at + 2]
+        streams.append(ElementaryStream(body[at], pid, body[at + 5 : end]))
+        at = end
+    if at != len(body):
+        return None
+    return ProgramMap(section.table_id_extension, pcr_pid, tuple(streams))
+
+
+def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each descriptor in a descriptor loop (2.6); a torn last one is left out."""
+    at = 0
+    while at + 2 <= len(data):
+        end = at + 2 + data[at + 1]
+        if end <= len(data):
+            yield data[at], data[at + 2 : end]
+        at = end
+
+
+def crc32(data: bytes) -> int:
+    """CRC of annex A (polynomial 0x04C11DB7, most significant bit first); 0 over a section with its CRC."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[crc >> 24 ^ byte]
+    return crc
+
+
+def _crc_of_byte(byte: int) -> int:
+    crc = byte << 24
+    for _ in range(8):
+        crc = (crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)
+        crc &= 0xFFFFFFFF
+    return crc
+
+
+_CRC_TABLE = tuple(_crc_of_byte(byte) for byte in range(256))
+
+# ISO/IEC 13818-1 table 2-34; 0x81 and 0x87 are ATSC A/53, 0x42 and 0xD2 are AVS, 0xEA is VC-1.
+# 0x05 and 0x06 are private: their descriptors decide, as they do for a type that is not listed.
+_STREAM_TYPES = {
+    0x01: Codec.MPEG_VIDEO,
+    0x02: Codec.MPEG_VIDEO,
+    0x1B: Codec.H264,
+    0x24: Codec.HEVC,
+    **dict.fromkeys((0x10, 0x21, 0x33, 0x42, 0xD1, 0xD2, 0xEA), Codec.OTHER_VIDEO),
+    **dict.fromkeys((0x03, 0x04, 0x0F, 0x11, 0x1C, 0x2D, 0x2E, 0x81, 0x87), Codec.AUDIO),
+}
+
+_REGISTRATION = 0x05
+_DVB_EXTENSION = 0x7F
+# ETSI EN 300 468 table 12: AC-3, enhanced AC-3, DTS, AAC. Extended tags (table 109): DTS-HD, DTS neural,
+# AC-4, DTS-UHD; 0x80 is what multiplexers use for Opus.
+_AUDIO_TAGS = frozenset({0x6A, 0x7A, 0x7B, 0x7C})
+_AUDIO_EXTENDED_TAGS = frozenset({0x0E, 0x0F, 0x15, 0x21, 0x80})
+_REGISTERED = {
+    b"HEVC": Codec.HEVC,
+    b"AVSV": Codec.OTHER_VIDEO,
+    b"AV01": Codec.OTHER_VIDEO,
+    b"VC-1": Codec.OTHER_VIDEO,
+    b"drac": Codec.OTHER_VIDEO,
+    **dict.fromkeys((b"AC-3", b"AC-4", b"BSSD", b"DTS1", b"DTS2", b"DTS3", b"EAC3", b"Opus"), Codec.AUDIO),
+}
+
+
+def _described(loop: bytes) -> Codec:
+    for tag, content in descriptors(loop):
+        if tag in _AUDIO_TAGS:
+            return Codec.AUDIO
+        if tag == _DVB_EXTENSION and content[:1] and content[0] in _AUDIO_EXTENDED_TAGS:
+            return Codec.AUDIO
+        if tag == _REGISTRATION and content[:4] in _REGISTERED:
+            return _REGISTERED[content[:4]]
+    return Codec.DATA

@@ -1,0 +1,121 @@
+"""URLs for logs, statistics and messages: what a person needs to recognise a channel, and no secret.
+
+An IPTV URL *is* a password. Xtream panels put user and password into the path or the query, resellers put tokens
+into either, and what leaks from one log line plays for weeks. So the rule is not "cut what is known to be secret"
+but "keep what is known to be harmless": scheme, host, port, well-known words, the last segment of the path.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: What stands for everything that was cut.
+CUT = "***"
+
+_HIERARCHICAL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):/{1,3}([^/?#]*)(.*)", re.DOTALL)
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
+_IDENTIFIER = re.compile(r"\d{1,12}(?:\.[A-Za-z0-9]{1,5})?")
+_FILE = re.compile(r"[^@=;]{1,80}\.[A-Za-z0-9]{1,5}")
+
+#: Signs of ``user:password@``, ``key=value`` and lists of such in a path, plain or percent-encoded.
+_ASSIGNMENT = re.compile(r"[@=:&|]|%(?:40|3D|3A|26|7C)", re.I)
+
+#: Segments that Xtream panels put in front of user and password.
+_PREFIXES = frozenset({"live", "movie", "movies", "series", "timeshift", "streaming"})
+#: A segment of this length may be a token; the last one, if it names no file, from twice that.
+_TOKEN_LENGTH = 16
+_HARMLESS_KEYS = frozenset(
+    "action bitrate ch channel codec container duration end ext format lang language limit lutc offset output page"
+    " profile quality resolution season start stream stream_id type utc vod_id".split()
+)
+
+
+def redact(url: str) -> str:
+    """
+    Cut every part of a URL that may be a secret.
+
+    Userinfo, Xtream credentials in the path, anything in it that looks like a token, the values of all query keys
+    that are not known to be harmless, and the fragment go. Never raises; text that is not a URL at all is cut
+    whole.
+    """
+    match = _HIERARCHICAL.fullmatch(url)
+    if match is None:
+        return _redact_target(url) if url.startswith("/") else CUT
+    scheme, authority, target = match.groups()
+    return f"{scheme.lower()}://{_redact_authority(authority)}{_redact_target(target)}"
+
+
+def _redact_authority(authority: str) -> str:
+    """Host and port; all of it goes if it is none (a password with a slash in it ends up here)."""
+    _, at, host = authority.rpartition("@")
+    return (CUT + at if at else "") + (host if _HOST.fullmatch(host) or not host else CUT)
+
+
+def _redact_target(target: str) -> str:
+    path, _, _ = target.partition("#")
+    path, question, query = path.partition("?")
+    return _redact_path(path) + question + _redact_query(query)
+
+
+def _redact_path(path: str) -> str:
+    pieces = path.split("/")
+    named = [index for index, piece in enumerate(pieces) if piece]
+    secret = _credentials([pieces[index] for index in named])
+    last = len(pieces) - 1
+    for position, index in enumerate(named):
+        if position in secret:
+            pieces[index] = CUT
+        else:
+            pieces[index] = _redact_segment(pieces[index], index == last)
+    return "/".join(pieces)
+
+
+def _credentials(segments: list[str]) -> set[int]:
+    """
+    Positions of segments that Xtream's schemes use for user and password.
+
+    ``/live/<user>/<password>/<id>.ts`` and its kin (also with something in front), and ``/<user>/<password>/<id>``;
+    a last segment that is a file or a number stays.
+    """
+    secret: set[int] = set()
+    for position, segment in enumerate(segments):
+        if segment.lower() in _PREFIXES:
+            secret |= {position + 1, position + 2}
+    last = len(segments) - 1
+    if len(segments) == 3 or (last >= 2 and _IDENTIFIER.fullmatch(segments[last])):
+        secret |= {last - 2, last - 1}
+    return {position for position in secret if not _is_public(segments, position)}
+
+
+def _is_public(segments: list[str], position: int) -> bool:
+    """Whether a segment in the place of a credential is none: a leading prefix, or the name of a file."""
+    word = segments[position] if position < len(segments) else ""
+    if position == len(segments) - 1:
+        return bool(_IDENTIFIER.fullmatch(word) or _FILE.fullmatch(word))
+    return position == 0 and word.lower() in _PREFIXES
+
+
+def _redact_segment(segment: str, is_last: bool) -> str:
+    """A segment that is no credential by its place; parameters after a semicolon go, tokens go."""
+    word, semicolon, _ = segment.partition(";")
+    too_long = len(word) >= (_TOKEN_LENGTH if not is_last else 2 * _TOKEN_LENGTH)
+    if _ASSIGNMENT.search(word) or (too_long and not (is_last and _FILE.fullmatch(word))):
+        word = CUT
+    return word + (semicolon + CUT if semicolon else "")
+
+
+def _redact_query(query: str) -> str:
+    return "".join(piece if piece in {"&", ";"} else _redact_pair(piece) for piece in re.split("([&;])", query))
+
+
+def _redact_pair(pair: str) -> str:
+    """``key=value``; a lone word may be a token as well."""
+    key, equals, value = pair.partition("=")
+    if not pair:
+        return ""
+    if not equals:
+        return CUT
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", key):
+        key = CUT
+    harmless = key.lower() in _HARMLESS_KEYS and len(value) < _TOKEN_LENGTH and "=" not in value
+    return key + equals + (value if harmless or not value else CUT)

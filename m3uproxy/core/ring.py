@@ -1,0 +1,129 @@
+"""The last few seconds of one stream, as immutable blocks that all viewers share.
+
+Blocks are numbered from 0 for as long as the stream runs; a viewer's place is a block number. What the ring
+holds is bounded twice: in seconds of media at the measured bitrate, and in bytes. The bound in seconds never
+cuts into the newest complete group of pictures, or there would be nothing to join at; the bound in bytes does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from .bitrate import Bitrate
+from .coalesce import Cut
+
+
+@attrs.frozen
+class Block:
+    """Whole packets at a place in the stream.
+
+    ``time`` is when they arrived (monotonic seconds); ``position`` counts the stream's bytes before them.
+    """
+
+    data: bytes
+    psi: bytes
+    access: bool
+    time: float
+    position: int
+
+
+class Ring:
+    """A window on a stream, written at one end and read anywhere."""
+
+    def __init__(self, seconds: float, max_bytes: int) -> None:
+        """
+        Make an empty ring.
+
+        :param seconds: of media to keep, at the measured bitrate.
+        :param max_bytes: never to be exceeded.
+        """
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._blocks: deque[Block] = deque()
+        self._points: deque[int] = deque()
+        self._bitrate = Bitrate()
+        self.first = 0
+        self.size = 0
+        self.position = 0
+
+    @property
+    def next(self) -> int:
+        """The number that the next block will get; the live edge."""
+        return self.first + len(self._blocks)
+
+    @property
+    def bitrate(self) -> float:
+        """Bytes per second, as measured over the last seconds; 0 while unknown."""
+        return self._bitrate.value
+
+    @property
+    def floor(self) -> int:
+        """Bytes from the start of the newest complete group of pictures to the live edge."""
+        if not self._points:
+            return 0
+        point = self._points[-2] if len(self._points) > 1 else self._points[-1]
+        return self.position - self[point].position
+
+    def __getitem__(self, number: int) -> Block:
+        """The block of that number, which must be one that the ring still holds."""
+        return self._blocks[number - self.first]
+
+    def append(self, cut: Cut, now: float) -> Block:
+        """Add a block at the live edge and let go of what is out of bounds at the other end."""
+        block = Block(cut.data, cut.psi, cut.access, now, self.position)
+        if cut.access:
+            self._points.append(self.next)
+        self._blocks.append(block)
+        size = len(cut.data)
+        self.size += size
+        self.position += size
+        self._bitrate.add(size, now)
+        if self._bitrate.known:
+            self.shrink(int(self._bitrate.value * self._seconds))
+        self._drop_to(self._max_bytes)
+        return block
+
+    def shrink(self, limit: int) -> None:
+        """Drop the oldest blocks until ``limit`` bytes are held, but keep one group of pictures."""
+        self._drop_to(max(limit, self.floor))
+
+    def clear(self) -> None:
+        """Forget all blocks; numbers and positions go on."""
+        self._drop_to(0)
+        self._bitrate = Bitrate()
+
+    def join(self, now: float, back: float, wait: float) -> int | None:
+        """Where a viewer that arrives now should start, or None when it has to wait for a better moment.
+
+        The newest random access point that is at least ``back`` seconds old, else the oldest there is. A
+        stream that has shown none for ``wait`` seconds is joined at any block.
+        """
+        if self._points:
+            return self._latest_before(now - back)
+        if self._blocks and now - self._blocks[0].time >= wait:
+            return self._any_before(now - back)
+        return None
+
+    def _latest_before(self, moment: float) -> int:
+        for number in reversed(self._points):
+            if self[number].time <= moment:
+                return number
+        return self._points[0]
+
+    def _any_before(self, moment: float) -> int:
+        """For a stream without random access points: from a PAT on, if there is one."""
+        best = None
+        for offset, block in enumerate(self._blocks):
+            if block.psi and (best is None or block.time <= moment):
+                best = self.first + offset
+        return self.first if best is None else best
+
+    def _drop_to(self, limit: int) -> None:
+        blocks = self._blocks
+        while blocks and self.size > limit:
+            self.size -= len(blocks.popleft().data)
+            self.first += 1
+        while self._points and self._points[0] < self.first:
+            self._points.popleft()

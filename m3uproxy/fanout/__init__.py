@@ -1,0 +1,1 @@
+"""From one source to many viewers."""

@@ -1,0 +1,173 @@
+"""One source, one ring, many viewers.
+
+The broadcaster is the session's sink. It opens the session for the first viewer and closes it behind the last;
+between the two it appends blocks to the ring and sends each, as the same ``bytes`` object, to every viewer at the
+live edge. Viewers that are not there look after themselves (:mod:`m3uproxy.fanout.pump`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from ..core.coalesce import Cut
+from ..core.intake import Intake
+from ..core.ring import Block, Ring
+from ..errors import SourceError
+from ..interfaces import IStreamSink
+from ..log import make_logger
+from ..upstream.session import Session
+from .pump import Pump
+
+log = make_logger()
+
+
+@attrs.frozen
+class Timing:
+    """Seconds: how far back a viewer joins, how long to wait for a random access point, how long to linger."""
+
+    join_back: float = 3.0
+    join_wait: float = 2.0
+    linger: float = 0.0
+    stall: float = 120.0
+
+
+@implementer(IStreamSink)
+class Broadcaster:
+    """Shares one stream among its viewers."""
+
+    def __init__(
+        self, clock: IReactorTime, ring: Ring, timing: Timing, open_session: Callable[[IStreamSink], Session]
+    ) -> None:
+        self._clock = clock
+        self._timing = timing
+        self._intake = Intake()
+        self._viewers: dict[Pump, None] = {}
+        self._waiting: dict[Pump, None] = {}
+        self._edge: dict[Pump, Callable[[bytes], int]] = {}
+        self._lingering: IDelayedCall | None = None
+        self.ring = ring
+        self.session = open_session(self)
+
+    @property
+    def viewers(self) -> int:
+        """How many players are connected."""
+        return len(self._viewers)
+
+    # viewers
+
+    def attach(self, pump: Pump) -> None:
+        """A player arrived. The first one opens the source, in this very turn."""
+        self._stop_lingering()
+        self._viewers[pump] = None
+        self._waiting[pump] = None
+        pump.try_to_start()
+        self.session.start()
+
+    def detach(self, pump: Pump) -> None:
+        """A player left. Behind the last one the source is closed, now or after lingering."""
+        self._waiting.pop(pump, None)
+        self._edge.pop(pump, None)
+        if self._viewers.pop(pump, self) is self or self._viewers:
+            return
+        if self._timing.linger and self.session.active:
+            self._lingering = self._clock.callLater(self._timing.linger, self._close)
+        else:
+            self._close()
+
+    def join(self) -> int | None:
+        """Where a viewer that arrives now starts, None while there is no good place."""
+        return self.ring.join(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+
+    def caught_up(self, pump: Pump) -> None:
+        """``pump`` takes part in each flush from now on."""
+        self._waiting.pop(pump, None)
+        self._edge[pump] = pump.send
+
+    def abort_stalled(self) -> None:
+        """Disconnect the viewers whose socket has taken nothing for too long."""
+        limit = self._clock.seconds() - self._timing.stall
+        for pump in tuple(self._viewers):
+            if pump.blocked_since is not None and pump.blocked_since <= limit:
+                pump.evict(f"took nothing for {self._timing.stall:g} s")
+
+    def end(self, error: SourceError) -> Deferred[None]:
+        """Disconnect all viewers and close the source.
+
+        :return: fires when the provider's socket is gone.
+        """
+        self._end_viewers(error)
+        return self._close()
+
+    # IStreamSink
+
+    def source_changed(self) -> None:
+        """Another body begins."""
+        self._publish(self._intake.next_source())
+
+    def bytes_received(self, data: bytes) -> int:
+        """Bytes of the body, as they came."""
+        self._publish(self._intake.feed(data))
+        return self._intake.packets
+
+    def flush(self) -> None:
+        """Send what waits for more."""
+        self._publish(self._intake.flush())
+
+    def gave_up(self, error: SourceError) -> None:
+        """No source delivers: nothing more will come."""
+        self._end_viewers(error)
+        self._forget()
+
+    # inside
+
+    def _publish(self, cuts: Iterable[Cut]) -> None:
+        for cut in cuts:
+            block = self.ring.append(cut, self._clock.seconds())
+            self._send_to_edge(block)
+            for pump in tuple(self._waiting):
+                pump.block_appended(block)
+
+    def _send_to_edge(self, block: Block) -> None:
+        """The hot loop: one ``send`` for each viewer at the edge, and nothing else for those that took all."""
+        data, size = block.data, len(block.data)
+        late: list[tuple[Pump, int]] = []
+        lost: list[tuple[Pump, OSError]] = []
+        for pump, send in self._edge.items():
+            try:
+                taken = send(data)
+            except BlockingIOError:
+                taken = 0
+            except OSError as error:
+                lost.append((pump, error))
+                continue
+            if taken != size:
+                late.append((pump, taken))
+        for pump, taken in late:
+            del self._edge[pump]
+            pump.fell_behind(block, self.ring.next - 1, taken)
+        for pump, problem in lost:
+            pump.evict(f"send failed: {problem}")
+
+    def _end_viewers(self, error: SourceError) -> None:
+        for pump in tuple(self._viewers):
+            pump.end(error)
+
+    def _close(self) -> Deferred[None]:
+        self._stop_lingering()
+        self._forget()
+        return self.session.stop()
+
+    def _forget(self) -> None:
+        """What the ring holds is of no use to anybody who comes later."""
+        self._intake = Intake()
+        self.ring.clear()
+
+    def _stop_lingering(self) -> None:
+        lingering, self._lingering = self._lingering, None
+        if lingering is not None and lingering.active():
+            lingering.cancel()

@@ -1,0 +1,184 @@
+"""All streams, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ..core.failover import Policy
+from ..core.ring import Ring
+from ..errors import Reason
+from ..interfaces import IDialler, IStreamSink
+from ..log import make_logger
+from ..settings import Settings
+from ..upstream.dial import SourceRequest
+from ..upstream.session import Session
+from ..upstream.tick import Tick
+from .broadcaster import Broadcaster, Timing
+from .spec import StreamSpec, stream_id
+from .stream import Stream
+
+log = make_logger()
+
+#: Seconds of silence that end a source when the operator has switched the timer off: no body without a bound.
+LONGEST_SILENCE = 3600.0
+#: Seconds between two rounds of housekeeping.
+HOUSEKEEPING = 1.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def source_requests(spec: StreamSpec) -> tuple[SourceRequest, ...]:
+    """What to ask the provider, for each source of a stream."""
+    return tuple(SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls) for url in spec.sources)
+
+
+def policy(settings: Settings) -> Policy:
+    """The limits of an outage. The start ends a little early, so that the answer itself is within the limit."""
+    return Policy(
+        laps=max(1, settings.stream_retry_attempts),
+        rest=settings.stream_retry_delay,
+        start=settings.start_timeout * 0.95,
+        total=settings.stream_total_timeout,
+        connect=settings.default_connection_timeout,
+        first_byte=settings.first_byte_timeout,
+    )
+
+
+class Registry:
+    """Knows every stream, forgets those that nobody plays, and keeps their buffers within bounds."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        dialler: IDialler,
+        settings: Settings,
+        key: bytes,
+        wall: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """
+        Make an empty registry.
+
+        :param key: secret behind the stream ids.
+        :param wall: the time of day (UTC, aware).
+        """
+        self._clock = clock
+        self._dialler = dialler
+        self._settings = settings
+        self._key = key
+        self._wall = wall
+        self._tick = Tick(clock, settings.tick)
+        self._streams: dict[str, Stream] = {}
+        self._past_bytes = 0
+        self._housekeeping: IDelayedCall | None = None
+        self.started = clock.seconds()
+
+    @property
+    def bytes_served(self) -> int:
+        """To all players since the start, also of streams that are forgotten."""
+        return self._past_bytes + sum(stream.bytes_served for stream in self._streams.values())
+
+    def start(self) -> None:
+        """Begin housekeeping."""
+        self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
+
+    def stop(self) -> Deferred[None]:
+        """Disconnect all players, then close all sources; fires when the last provider socket is gone."""
+        if self._housekeeping is not None and self._housekeeping.active():
+            self._housekeeping.cancel()
+        self._housekeeping = None
+        ends = [stream.end(Reason.STOPPING) for stream in self._streams.values()]
+        return DeferredList(ends, consumeErrors=True).addCallback(lambda _: None)
+
+    def get(self, stream_id: str) -> Stream | None:
+        """The stream of that id, if it is registered."""
+        return self._streams.get(stream_id)
+
+    def streams(self) -> list[Stream]:
+        """All of them, oldest registration first."""
+        return list(self._streams.values())
+
+    def register(self, spec: StreamSpec) -> Stream:
+        """Enter a stream, or renew one.
+
+        A stream that is being watched keeps its metadata and takes the new failovers and flags; one that is not
+        takes everything but keeps ``created_at``.
+        """
+        name = stream_id(spec, self._key)
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = self._new_stream(name, spec)
+            log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
+        else:
+            stream.renew(spec, source_requests(spec))
+        stream.touch()
+        return stream
+
+    def delete(self, stream_id: str) -> bool:
+        """Forget a stream and disconnect its players. False if there is none of that id."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return False
+        ended = stream.end(Reason.DELETED)
+        ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        self._past_bytes += stream.bytes_served
+        return True
+
+    # inside
+
+    def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
+        evict = self._settings.lag_policy == "evict"
+        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, evict)
+
+    def _open_broadcaster(self, stream: Stream) -> Broadcaster:
+        settings = self._settings
+        timing = Timing(settings.join_seconds, settings.join_wait, settings.linger, settings.viewer_stall_timeout)
+
+        def open_session(sink: IStreamSink) -> Session:
+            return Session(
+                self._clock,
+                self._dialler,
+                self._tick,
+                sink,
+                source_requests(stream.spec),
+                policy(settings),
+                settings.live_chunk_timeout_seconds or LONGEST_SILENCE,
+                stream,
+            )
+
+        return Broadcaster(self._clock, Ring(settings.ring_seconds, settings.ring_bytes), timing, open_session)
+
+    def _keep_house(self) -> None:
+        self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
+        for stream in self.streams():
+            stream.broadcaster.abort_stalled()
+        self._forget_unplayed()
+        share_memory([stream.broadcaster.ring for stream in self._streams.values()], self._settings.ring_total_bytes)
+
+    def _forget_unplayed(self) -> None:
+        timeout = self._settings.stream_timeout
+        if not timeout:
+            return
+        limit = self._clock.seconds() - timeout
+        for stream in self.streams():
+            if not stream.clients() and stream.idle_since <= limit:
+                log.info("stream {stream} forgotten, nobody played it", stream=stream.id)
+                self.delete(stream.id)
+
+
+def share_memory(rings: list[Ring], limit: int) -> None:
+    """Bring the buffers under ``limit`` bytes together: the largest shrink, to a common size.
+
+    None shrinks below one group of pictures, so the limit may be exceeded by what that takes.
+    """
+    rings = sorted(rings, key=lambda ring: ring.size)
+    left = limit
+    for position, ring in enumerate(rings):
+        share = left // (len(rings) - position)
+        ring.shrink(share)
+        left -= ring.size

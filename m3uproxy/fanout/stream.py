@@ -1,0 +1,198 @@
+"""A registered stream: what was asked for, its broadcaster, its clients."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from ..core.redact import redact
+from ..errors import Reason, SourceError
+from ..log import make_logger
+from ..upstream.dial import SourceRequest
+from .broadcaster import Broadcaster
+from .pump import Answer, Pump
+from .spec import StreamSpec
+
+log = make_logger()
+
+
+@attrs.frozen
+class Player:
+    """Who a player says it is."""
+
+    ip_address: str = "unknown"
+    user_agent: str = "unknown"
+    username: str | None = None
+    client_id: str | None = None
+
+    def computed_id(self, stream_id: str) -> str:
+        """The name of a player that brought none: the same for the same device, stream and user."""
+        parts = (self.ip_address, self.user_agent, stream_id, self.username or "")
+        digest = hashlib.md5("-".join(parts).encode(), usedforsecurity=False).hexdigest()
+        return f"client_{digest[:16]}"
+
+
+@attrs.define(eq=False)
+class Client:
+    """One player's connection, for listings."""
+
+    client_id: str
+    player: Player
+    created_at: datetime
+    _wall: Callable[[], datetime]
+    pump: Pump | None = None
+
+    @property
+    def user_agent(self) -> str:
+        """As sent by the player."""
+        return self.player.user_agent
+
+    @property
+    def ip_address(self) -> str:
+        """Address of the player."""
+        return self.player.ip_address
+
+    @property
+    def username(self) -> str | None:
+        """As given in header or query."""
+        return self.player.username
+
+    @property
+    def bytes_served(self) -> int:
+        """Bytes of media sent."""
+        return self.pump.bytes_sent if self.pump is not None else 0
+
+    @property
+    def last_access(self) -> datetime:
+        """Now: a client is listed only while it is connected."""
+        return self._wall()
+
+
+class Stream:
+    """One entry of the registry."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], datetime],
+        stream_id: str,
+        spec: StreamSpec,
+        open_broadcaster: Callable[[Stream], Broadcaster],
+        evict_laggards: bool,
+    ) -> None:
+        """
+        Make a stream that nobody watches yet.
+
+        :param wall: the time of day, for what people read; ``clock`` is for everything else.
+        """
+        self._clock = clock
+        self._wall = wall
+        self._evict_laggards = evict_laggards
+        self._clients: dict[Client, None] = {}
+        self._past_bytes = 0
+        self.id = stream_id
+        self.spec = spec
+        self.created_at = self.last_access = wall()
+        self.idle_since = clock.seconds()
+        self.failover_attempts = 0
+        self.last_failover: datetime | None = None
+        self.error_count = 0
+        self.broadcaster = open_broadcaster(self)
+
+    @property
+    def source_index(self) -> int:
+        """0 for the primary."""
+        return self.broadcaster.session.index
+
+    @property
+    def current_url(self) -> str:
+        """The URL in use, or the one that will be dialled next."""
+        return self.spec.sources[self.source_index]
+
+    @property
+    def bytes_served(self) -> int:
+        """To all clients, past ones included."""
+        return self._past_bytes + sum(client.bytes_served for client in self._clients)
+
+    def clients(self) -> list[Client]:
+        """Who is connected, oldest first."""
+        return list(self._clients)
+
+    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+        """The registration was repeated.
+
+        While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
+        over and the sources start from the primary.
+        """
+        watched = bool(self._clients)
+        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
+        self.broadcaster.session.replace_sources(requests)
+        if not watched:
+            self.broadcaster.session.switch(0)
+            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+
+    def touch(self) -> None:
+        """Somebody asked for this stream."""
+        self.last_access = self._wall()
+        self.idle_since = self._clock.seconds()
+
+    def attach(self, player: Player, answer: Answer, patience: float) -> Pump:
+        """A player arrived: it counts as a client from now on.
+
+        :param patience: seconds after which it is refused when nothing could be sent.
+        """
+        self.touch()
+        client = Client(self._client_id(player), player, self._wall(), self._wall)
+        pump = Pump(self._clock, answer, self.broadcaster, self._evict_laggards, lambda: self._client_gone(client))
+        client.pump = pump
+        self._clients[client] = None
+        log.info("client {client} joins stream {stream}", client=client.client_id, stream=self.id)
+        self.broadcaster.attach(pump)
+        pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
+        return pump
+
+    def fail_over(self) -> None:
+        """Move one source on; behind the last comes the first."""
+        self.broadcaster.session.switch(self.source_index + 1)
+
+    def source_moved(self, index: int) -> None:
+        """The session went to another source."""
+        self.failover_attempts += 1
+        self.last_failover = self._wall()
+        log.info("stream {stream} moves to {url}", stream=self.id, url=redact(self.spec.sources[index]))
+
+    def source_failed(self) -> None:
+        """The session counts a failure."""
+        self.error_count += 1
+
+    def end(self, reason: Reason) -> Deferred[None]:
+        """Disconnect everybody; fires when the provider's socket is gone."""
+        return self.broadcaster.end(SourceError(reason))
+
+    def _client_id(self, player: Player) -> str:
+        if player.client_id:
+            return player.client_id
+        computed = player.computed_id(self.id)
+        if any(client.client_id == computed for client in self._clients):
+            return f"{computed}_{secrets.token_hex(4)}"
+        return computed
+
+    def _client_gone(self, client: Client) -> None:
+        self._clients.pop(client, None)
+        self._past_bytes += client.bytes_served
+        self.touch()
+        seconds = (self.last_access - client.created_at).total_seconds()
+        log.info(
+            "client {client} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
+            client=client.client_id,
+            stream=self.id,
+            seconds=seconds,
+            size=client.bytes_served,
+            skips=client.pump.skips if client.pump is not None else 0,
+        )

@@ -1,0 +1,96 @@
+"""The roles of the data path, as zope interfaces.
+
+Read it from top to bottom to follow a byte: a dialler opens a body, a session keeps one body flowing into a
+sink, the broadcaster is that sink and hands blocks to its viewers.
+"""
+
+# mypy reads the annotations; at run time this module imports nothing of ours.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from .core.ring import Block
+    from .errors import SourceError
+    from .upstream.dial import DialLimits, SourceRequest
+
+
+class IDialler(Interface):
+    """Opens the bodies of sources."""
+
+    def dial(request: SourceRequest, limits: DialLimits) -> Deferred[IOpenBody]:
+        """Ask a provider for a stream, following its redirects.
+
+        :return: a Deferred that fails with a :class:`m3uproxy.errors.SourceError` and nothing else; cancelling it
+            closes whatever socket it had open.
+        """
+
+
+class IOpenBody(Interface):
+    """A response with status 200 whose body nobody has taken yet. It must be delivered or closed."""
+
+    content_type: str = Attribute("Content-Type of the final response, lower case, no parameters; '' if none.")
+    final_url: str = Attribute("Where the redirects led. For logs only after redaction; never redialled.")
+
+    def deliver(consumer: IBodyConsumer) -> None:
+        """Hand the body on, from this call on. To be called once."""
+
+    def pause() -> None:
+        """Stop reading. Data may still arrive in this reactor turn. Harmless on a body that has ended."""
+
+    def resume() -> None:
+        """Read on. Harmless on a body that has ended."""
+
+    def close() -> Deferred[None]:
+        """Drop the connection now. Safe to call twice.
+
+        :return: a Deferred that fires with None when the socket is gone.
+        """
+
+
+class IBodyConsumer(Interface):
+    """Takes the body of one response."""
+
+    def body_received(data: bytes) -> None:
+        """Some bytes, never none. May come while paused. An exception here closes the body and is logged."""
+
+    def body_ended(error: SourceError) -> None:
+        """The body is over; nothing follows. Called once, also after ``close()`` and also for a clean end."""
+
+
+class IStreamSink(Interface):
+    """What a session feeds."""
+
+    def source_changed() -> None:
+        """A new body begins: its bytes do not continue the last packet of the one before."""
+
+    def bytes_received(data: bytes) -> int:
+        """Some bytes of the body.
+
+        :return: the number of whole transport stream packets recognised so far in this body.
+        """
+
+    def flush() -> None:
+        """Nothing more is expected before the next tick: send what is waiting."""
+
+    def gave_up(error: SourceError) -> None:
+        """No source delivers and the budget is spent; ``error`` is the last failure."""
+
+
+class IViewer(Interface):
+    """One player's connection, as the broadcaster sees it. It provides ``IPushProducer`` to its transport."""
+
+    def block_appended(block: Block) -> None:
+        """A block was added to the ring; told to viewers that have not begun."""
+
+    def fell_behind(block: Block, number: int, taken: int) -> None:
+        """At the live edge, the socket took only ``taken`` bytes of block ``number``."""
+
+    def end(error: SourceError) -> None:
+        """There will be no more blocks: answer with an error if nothing was sent, else abort."""
+
+    def evict(why: str) -> None:
+        """Disconnect this viewer at once (``why`` goes to the log)."""

@@ -1,0 +1,139 @@
+"""What a request for a channel is answered: the stream, or one of the things that come instead of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html import escape
+
+import attrs
+
+from m3uproxy.provider.faults import Faults
+from m3uproxy.provider.framing import framing_headers
+from m3uproxy.provider.heads import REASONS, render_head
+from m3uproxy.provider.redirects import hops_done, location
+from m3uproxy.provider.requests import MediaPath, Request
+from m3uproxy.provider.station import Station
+
+Headers = list[tuple[str, str]]
+SERVER = ("Server", "panel/1.0")
+#: Seconds between the head of a redirect and its body, so that they arrive as two.
+REDIRECT_GAP = 0.01
+
+
+@attrs.frozen
+class Answer:
+    """One response.
+
+    :ivar head: its bytes, with all oddities.
+    :ivar body: its body, where that is not the stream.
+    :ivar streams: whether the body is the stream.
+    :ivar gap: seconds between head and body.
+    :ivar closes: whether the connection ends with it.
+    """
+
+    head: bytes = attrs.field(repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    streams: bool = False
+    gap: float = 0.0
+    closes: bool = False
+
+
+@attrs.frozen
+class Wanted:
+    """A request for a channel with all that decides its answer."""
+
+    station: Station
+    request: Request
+    media: MediaPath
+    faults: Faults
+
+
+def short_answer(
+    status: int,
+    content_type: str,
+    body: bytes,
+    extra: Headers | None = None,
+    oddities: tuple[str, ...] = (),
+    gap: float = 0.0,
+) -> Answer:
+    """A complete answer, after which the connection may be used again."""
+    headers = [SERVER, ("Content-Type", content_type), ("Content-Length", str(len(body))), *(extra or [])]
+    return Answer(render_head(status, headers, oddities), body, gap=gap)
+
+
+def page(
+    status: int, oddities: tuple[str, ...] = (), content_type: str = "text/html", detail: str | None = None
+) -> Answer:
+    """A web page that says little."""
+    said = escape(detail or f"{status} {REASONS.get(status, '')}".rstrip())
+    text = f"<html><head><title>{status}</title></head><body>{said}</body></html>\n"
+    return short_answer(status, content_type, text.encode("utf-8"), oddities=oddities)
+
+
+def _redirected(wanted: Wanted) -> Answer | None:
+    target = location(wanted.station, wanted.request, wanted.faults)
+    if wanted.faults.redirect is None or (target is None and hops_done(wanted.request, wanted.faults)):
+        return None
+    extra = [] if target is None else [("Location", target)]
+    body = b"<html><body>moved</body></html>\n"
+    faults = wanted.faults
+    return short_answer(faults.redirect_status, "text/html", body, extra, faults.head, REDIRECT_GAP)
+
+
+def _with_status(wanted: Wanted) -> Answer | None:
+    status = wanted.faults.status
+    return None if status is None else page(status, wanted.faults.head)
+
+
+def _web_page(wanted: Wanted) -> Answer | None:
+    if wanted.faults.html is None:
+        return None
+    content_type = "video/mp2t" if wanted.faults.html == "video" else "text/html; charset=utf-8"
+    return page(200, wanted.faults.head, content_type)
+
+
+def _json_error(wanted: Wanted) -> Answer | None:
+    if not wanted.faults.json:
+        return None
+    body = json.dumps({"user_info": {"auth": 0, "status": "Expired"}}).encode("ascii")
+    return short_answer(200, "application/json", body, oddities=wanted.faults.head)
+
+
+def _over_limit(wanted: Wanted) -> Answer | None:
+    station, media, faults = wanted.station, wanted.media, wanted.faults
+    now = station.uptime()
+    limits = [(faults.limit, station.channel(media.channel).tally)]
+    if media.account is not None:
+        limits.append((faults.account_limit, station.account(media.account)))
+    if all(most is None or tally.taken(now, faults.limit_hold) < most for most, tally in limits):
+        return None
+    if isinstance(faults.limit_answer, int):
+        return page(faults.limit_answer, faults.head)
+    return page(200, faults.head)
+
+
+#: What comes instead of the stream, in the order in which it is asked.
+INSTEAD: tuple[Callable[[Wanted], Answer | None], ...] = (
+    _redirected,
+    _with_status,
+    _web_page,
+    _json_error,
+    _over_limit,
+)
+
+
+def _stream(faults: Faults) -> Answer:
+    content_type = "video/mp2t" if faults.ctype is None else faults.ctype
+    headers = [SERVER, *([("Content-Type", content_type)] if content_type else []), ("Connection", "close")]
+    head = render_head(200, [*headers, *framing_headers(faults)], faults.head)
+    return Answer(head, streams=True, closes=True)
+
+
+def media_answer(wanted: Wanted) -> Answer:
+    """The answer to a request for a channel."""
+    for instead in INSTEAD:
+        answer = instead(wanted)
+        if answer is not None:
+            return answer
+    return _stream(wanted.faults)

@@ -1,0 +1,143 @@
+"""The clip, taken apart once: when each packet is due, and which of its bytes differ from loop to loop.
+
+This is its own small reading of ISO/IEC 13818-1 and shares nothing with ``m3uproxy.core.mpegts``: what one of them
+gets wrong, the other shows.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import attrs
+
+PACKET = 188
+#: Ticks a second of PTS, DTS and of the base of PCR.
+TICKS = 90_000
+#: These clocks have 33 bits (2.4.2.1, 2.4.3.7).
+WRAP = 1 << 33
+
+
+def read_pcr(data: bytes | bytearray, at: int) -> int:
+    """The base (33 bits, 90 kHz) of the PCR whose six bytes begin at ``at`` (2.4.3.4)."""
+    return int.from_bytes(data[at : at + 6], "big") >> 15
+
+
+def write_pcr(data: bytearray, at: int, ticks: int) -> None:
+    """Replace the base of a PCR. The extension, 1/27 MHz, is kept: shifts are whole ticks."""
+    low = int.from_bytes(data[at : at + 6], "big") & 0x7FFF
+    data[at : at + 6] = (ticks % WRAP << 15 | low).to_bytes(6, "big")
+
+
+def read_stamp(data: bytes | bytearray, at: int) -> int:
+    """The PTS or DTS whose five bytes begin at ``at`` (2.4.3.6)."""
+    return (
+        (data[at] >> 1 & 7) << 30 | data[at + 1] << 22 | data[at + 2] >> 1 << 15 | data[at + 3] << 7 | data[at + 4] >> 1
+    )
+
+
+def write_stamp(data: bytearray, at: int, ticks: int) -> None:
+    """Replace a PTS or DTS; the four bits that tell which it is stay."""
+    ticks %= WRAP
+    data[at] = data[at] & 0xF0 | ticks >> 29 & 0x0E | 1
+    data[at + 1] = ticks >> 22 & 0xFF
+    data[at + 2] = ticks >> 14 & 0xFE | 1
+    data[at + 3] = ticks >> 7 & 0xFF
+    data[at + 4] = ticks << 1 & 0xFE | 1
+
+
+def pcr_offset(data: bytes, start: int) -> int | None:
+    """Where the PCR of the packet at ``start`` stands, if it has one."""
+    has_field = data[start + 3] & 0x20 and data[start + 4] > 0
+    return start + 6 if has_field and data[start + 5] & 0x10 else None
+
+
+def stamp_offsets(data: bytes, start: int) -> list[int]:
+    """Where the PTS and DTS stand in the packet at ``start``: none, one or two places."""
+    if not (data[start + 1] & 0x40 and data[start + 3] & 0x10):
+        return []
+    pes = start + 4 + (data[start + 4] + 1 if data[start + 3] & 0x20 else 0)
+    if data[pes : pes + 3] != b"\0\0\1":
+        return []
+    flags = data[pes + 7] >> 6
+    return [pes + 9, pes + 14] if flags == 3 else [pes + 9] if flags == 2 else []
+
+
+@attrs.frozen
+class Clip:
+    """A transport stream that joins onto its own beginning.
+
+    :ivar due: for each packet the second, from the clip's start, at which it is to be sent.
+    :ivar period: length in ticks of 90 kHz.
+    :ivar counted: for each packet that carries a payload its offset, PID and number within that PID.
+    :ivar payloads: packets with a payload for each PID.
+    :ivar pcrs: offsets of all PCRs.
+    :ivar stamps: offsets of all PTS and DTS.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    due: tuple[float, ...] = attrs.field(repr=False)
+    period: int
+    counted: tuple[tuple[int, int, int], ...] = attrs.field(repr=False)
+    payloads: dict[int, int]
+    pcrs: tuple[int, ...] = attrs.field(repr=False)
+    stamps: tuple[int, ...] = attrs.field(repr=False)
+
+    @property
+    def packets(self) -> int:
+        """Number of packets in one loop."""
+        return len(self.due)
+
+    @property
+    def seconds(self) -> float:
+        """Length of one loop."""
+        return self.period / TICKS
+
+
+def take_apart(data: bytes) -> Clip:
+    """Index a clip.
+
+    Its PCRs must be evenly spaced, so that the gap over the seam is known too, and it must not carry packets without
+    payload (whose counters stand still, 2.4.3.3).
+
+    :raises ValueError: it is no such clip.
+    """
+    starts = range(0, len(data), PACKET)
+    if len(data) % PACKET or any(data[at] != 0x47 or not data[at + 3] & 0x10 for at in starts):
+        raise ValueError("not whole packets with payload")
+    payloads: dict[int, int] = {}
+    counted = []
+    for at in starts:
+        pid = (data[at + 1] & 0x1F) << 8 | data[at + 2]
+        counted.append((at, pid, payloads.get(pid, 0)))
+        payloads[pid] = payloads.get(pid, 0) + 1
+    clocks = [(at, where) for at in starts if (where := pcr_offset(data, at)) is not None]
+    ticks = [read_pcr(data, where) for _, where in clocks]
+    steps = {later - sooner for sooner, later in pairwise(ticks)}
+    if len(steps) != 1:
+        raise ValueError("PCRs are not evenly spaced")
+    step = steps.pop()
+    return Clip(
+        data=data,
+        due=send_times([at // PACKET for at, _ in clocks], len(starts), step / TICKS),
+        period=step * len(ticks),
+        counted=tuple(counted),
+        payloads=payloads,
+        pcrs=tuple(where for _, where in clocks),
+        stamps=tuple(where for at in starts for where in stamp_offsets(data, at)),
+    )
+
+
+def send_times(clocks: list[int], packets: int, step: float) -> tuple[float, ...]:
+    """When each packet is due, seconds: between two PCRs evenly, as 2.4.2.2 has it; before the first one at once."""
+    due = [0.0] * clocks[0]
+    for number, (first, last) in enumerate(zip(clocks, [*clocks[1:], packets], strict=True)):
+        due += [(number + place / (last - first)) * step for place in range(last - first)]
+    return tuple(due)
+
+
+@cache
+def load_clip() -> Clip:
+    """The clip that comes with the package (``tools/make_clip.py`` makes it)."""
+    return take_apart(Path(__file__).with_name("clip.ts").read_bytes())

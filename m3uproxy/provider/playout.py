@@ -1,0 +1,225 @@
+"""One body of the broadcast, on its way to one viewer.
+
+A tick each 20 ms sends what has become due. What is due waits in the timeline, not here: a viewer who does not read
+pauses us, and one who falls too far behind is dropped. A body that is not paced (``rate=0``) sends whenever its
+transport takes more; it runs ahead of the clock.
+
+Faults of a body are turns: at a time or at a byte they change how it goes on. A turn gets what remains of the piece
+at hand and returns what of it is still to be sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from zope.interface import implementer
+
+from m3uproxy.provider.clip import PACKET
+from m3uproxy.provider.faults import Faults, make_faults
+from m3uproxy.provider.framing import BAD_CHUNK, make_framing
+from m3uproxy.provider.station import Station, Tally
+from m3uproxy.provider.turns import Turn, Turns
+
+#: Seconds between two looks at the clock.
+TICK = 0.02
+#: The most that one tick sends, bytes: of a backlog, and when there is no pace.
+BACKLOG_SLICE = 1000 * PACKET
+UNPACED_SLICE = 350 * PACKET
+_NO_SYNC = bytes(value for value in range(256) if value != 0x47)
+
+
+class Wire(Protocol):
+    """What is asked of a transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """As in ``IConsumer``."""
+
+    def unregisterProducer(self) -> None:
+        """As in ``IConsumer``."""
+
+    def loseConnection(self) -> None:
+        """Close when all is sent."""
+
+    def abortConnection(self) -> None:
+        """Reset."""
+
+
+@implementer(IPushProducer)
+class Playout:
+    """Sends the broadcast to one viewer until a fault, the viewer or the station ends it.
+
+    :param wire: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
+    :param tallies: are told every body byte that is sent.
+    """
+
+    def __init__(self, station: Station, wire: Wire, faults: Faults, tallies: list[Tally]) -> None:
+        self._station = station
+        self._clock = station.clock
+        self._wire = wire
+        self._faults = faults
+        self._tallies = tallies
+        self._framing = make_framing(faults)
+        self._rate = faults.rate
+        self._turns = Turns()
+        self._start = station.uptime()
+        self._place = station.timeline.due_at(self._start - faults.burst)
+        self._sent = self._skip = 0
+        self._paused = self._stalled = self._over = False
+        self._garbage: random.Random | None = None
+        self._next_drop = self._start
+        self._later: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Begin; the head has been written."""
+        self._wire.registerProducer(self, True)
+        self._turns.replace(self._faults, self._station.uptime(), self._sent)
+        self._tick()
+
+    def adjust(self, given: dict[str, Any]) -> None:
+        """Let other faults begin now; those that were still to come, or lasted, end. Pace and framing stay."""
+        self._faults = make_faults(given)
+        self._stalled, self._garbage, self._skip = False, None, 0
+        self._next_drop = self._station.uptime()
+        self._turns.replace(self._faults, self._station.uptime(), self._sent)
+
+    def drop(self) -> None:
+        """Reset the connection now."""
+        self.stop()
+        self._wire.abortConnection()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._cancel_tick()
+        if not self._over:
+            self._over = True
+            self._wire.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Send nothing until :meth:`resumeProducing`; what is due waits in the timeline."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Send again, first what was missed."""
+        self._paused = False
+        if self._rate == 0 and not self._over:
+            self._cancel_tick()
+            self._later = self._clock.callLater(0, self._tick)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.stop()
+
+    def _cancel_tick(self) -> None:
+        later, self._later = self._later, None
+        if later is not None and later.active():
+            later.cancel()
+
+    def _tick(self) -> None:
+        self._later = None
+        now = self._station.uptime()
+        while not self._over and (turn := self._turns.take_by_time(now)):
+            self._make(turn, b"")
+        if self._over:
+            return
+        if self._paused and self._lag() > self._station.max_lag:
+            self.drop()
+            return
+        if not (self._paused or self._stalled):
+            self._send(self._goal(now))
+        if not self._over:
+            at_once = self._rate == 0 and not (self._paused or self._stalled) and self._faults.trickle is None
+            self._later = self._clock.callLater(0 if at_once else TICK, self._tick)
+
+    def _due(self, now: float) -> int:
+        return self._station.timeline.due_at(self._start + (now - self._start) * self._rate)
+
+    def _lag(self) -> int:
+        waits = self._rate == 0 or self._stalled or self._faults.trickle is not None
+        return 0 if waits else self._due(self._station.uptime()) - self._place
+
+    def _goal(self, now: float) -> int:
+        """The place up to which this tick sends."""
+        if self._faults.trickle is not None:
+            if now < self._next_drop:
+                return self._place
+            self._next_drop = now + self._faults.trickle
+            return self._place + PACKET
+        if self._rate == 0:
+            return self._place + UNPACED_SLICE
+        return min(self._due(now), self._place + BACKLOG_SLICE)
+
+    def _send(self, goal: int) -> None:
+        data = self._station.timeline.span(self._place, goal)
+        self._place += len(data)
+        while data and not self._over:
+            turn = self._turns.take_by_octets(self._sent + len(data) - 1)
+            if turn is None or turn.octets is None:
+                self._emit(data)
+                return
+            before = max(0, turn.octets - self._sent)
+            self._emit(data[:before])
+            data = self._make(turn, data[before:])
+
+    def _emit(self, data: bytes) -> None:
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        data = data[skipped:]
+        if not data:
+            return
+        if self._garbage is not None:
+            data = bytes(self._garbage.choices(_NO_SYNC, k=len(data)))
+        self._sent += len(data)
+        for tally in self._tallies:
+            tally.octets += len(data)
+        self._wire.write(self._framing.encode(data))
+
+    # The turns: from now on ...
+
+    def _make(self, turn: Turn, rest: bytes) -> bytes:
+        method: Callable[[bytes], bytes] = getattr(self, f"_turn_{turn.name}")
+        return method(rest)
+
+    def _turn_garbage(self, rest: bytes) -> bytes:
+        self._garbage = random.Random(self._place)
+        return rest
+
+    def _turn_cut(self, rest: bytes) -> bytes:
+        self._skip = self._faults.cut_size
+        return rest
+
+    def _turn_bad_chunk(self, rest: bytes) -> bytes:
+        self._wire.write(BAD_CHUNK)
+        return rest
+
+    def _turn_stall(self, rest: bytes) -> bytes:
+        self._stalled = True
+        self._place -= len(rest)
+        if self._faults.stall_for is not None:
+            self._turns.add("go_on", self._station.uptime() + self._faults.stall_for)
+        return b""
+
+    def _turn_go_on(self, rest: bytes) -> bytes:
+        self._stalled = False
+        return rest
+
+    def _turn_close(self, rest: bytes) -> bytes:
+        self._wire.write(self._framing.end())
+        self.stop()
+        self._wire.loseConnection()
+        return b""
+
+    def _turn_reset(self, rest: bytes) -> bytes:
+        """Reset with the next tick: what was sent before must have left the transport."""
+        self._stalled = True
+        self._turns.add("drop", self._station.uptime() + TICK / 2)
+        return b""
+
+    def _turn_drop(self, rest: bytes) -> bytes:
+        self.drop()
+        return b""

@@ -1,0 +1,63 @@
+"""Where a redirect leads: to the same channel with the same faults, one ``hop`` further."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from m3uproxy.provider.faults import Faults
+from m3uproxy.provider.requests import Request
+from m3uproxy.provider.station import Station
+
+#: Kinds of the hops of ``redirect=chain``: a relative one after a cross-host one must stay on the other host.
+CHAIN = ("other", "relative", "same", "path")
+#: Kinds that lead nowhere, whatever the number of hops.
+ENDLESS = ("loop", "none", "empty", "https", "ftp")
+
+
+def hop_number(request: Request) -> int:
+    """How many redirects led to this request."""
+    text = next((value for name, value in request.query if name == "hop"), "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def hops_done(request: Request, faults: Faults) -> bool:
+    """Whether this request has been redirected often enough."""
+    if faults.redirect in ENDLESS:
+        return False
+    usual = len(CHAIN) if faults.redirect == "chain" else 1
+    return hop_number(request) >= (usual if faults.hops is None else faults.hops)
+
+
+def next_target(request: Request) -> str:
+    """Path and query of the next hop."""
+    path, _, query = request.target.partition("?")
+    pairs = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
+    return f"{path}?{'&'.join([*pairs, f'hop={hop_number(request) + 1}'])}"
+
+
+def other_authority(authority: str, other_host: str) -> str:
+    """The same port under another name of this machine."""
+    parts = urlsplit(f"//{authority}")
+    host = "127.0.0.1" if parts.hostname == other_host else other_host
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def location(station: Station, request: Request, faults: Faults) -> str | None:
+    """The Location of the redirect, None for no redirect or one without Location."""
+    kind = faults.redirect
+    if kind is None or kind == "none" or hops_done(request, faults):
+        return None
+    if kind == "chain":
+        kind = CHAIN[hop_number(request) % len(CHAIN)]
+    here, target = request.header("Host") or "127.0.0.1", next_target(request)
+    places = {
+        "same": f"http://{here}{target}",
+        "other": f"http://{other_authority(here, station.other_host)}{target}",
+        "relative": target.rsplit("?", 1)[0].rsplit("/", 1)[1] + "?" + target.partition("?")[2],
+        "path": target,
+        "loop": f"http://{here}{request.target}",
+        "empty": "",
+        "https": f"https://{here}{target}",
+        "ftp": f"ftp://{here}{target}",
+    }
+    return places[kind]

@@ -1,0 +1,50 @@
+"""The state folder: the one place that the daemon writes to."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+KEY_BYTES = 32
+_KEY_FILE = "stream-id.key"
+
+
+class StateError(Exception):
+    """The state folder cannot be used. The text is one line."""
+
+
+def stream_key(state_dir: Path) -> bytes:
+    """The key that stream ids are made with, made at the first start and kept, so that ids outlive a restart.
+
+    :raises StateError: if the folder cannot be made or written, or holds something else under the key's name.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = state_dir / _KEY_FILE
+        if not path.exists():
+            _create(path, secrets.token_bytes(KEY_BYTES))
+        key = path.read_bytes()
+    except OSError as error:
+        raise StateError(f"STATE_DIR: {str(state_dir)!r} cannot be used: {error.strerror}") from None
+    if len(key) != KEY_BYTES:
+        raise StateError(f"STATE_DIR: {str(path)!r} is not a key of {KEY_BYTES} bytes; remove it to get a new one")
+    return key
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Make a private file appear with all its content, or not at all; one that is there already stays."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike rename, link never replaces: of two daemons that start at once, both use the first one's key.
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+    finally:
+        draft.unlink()

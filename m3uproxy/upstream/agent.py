@@ -1,0 +1,85 @@
+"""What treq's layers must not decide: which headers go out, and which URL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from ..core.hop import Hop, Location
+from .endpoints import ProviderConnection
+
+_HOST_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9/._~-]")
+
+
+def cookie_url(location: Location) -> str:
+    """
+    The URL to give to treq, which uses it only to decide which cookies belong to a request.
+
+    Not the URL that is asked for: treq re-encodes URLs and fails on some that providers use (IPv6 addresses, host
+    names with an underscore), which are represented here by a name made from them. No query, because a cookie
+    has a domain and a path only (RFC 6265 section 5.4).
+    """
+    host = location.host
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host) or host.startswith("xn--") or ".xn--" in host:
+        host = f"h{hashlib.sha256(host.encode()).hexdigest()[:20]}.invalid"
+    path = _NOT_PLAIN.sub("_", location.target.partition("?")[0])
+    return f"{location.scheme}://{host}:{location.port}{path}"
+
+
+@implementer(IAgent)
+@attrs.define
+class SourceAgent:
+    """
+    The innermost agent of a dial, under treq's cookies and decoders: sends a hop's headers and no others.
+
+    treq asks for gzip and cannot be told not to (a live stream gains nothing by it); Twisted sends no User-Agent
+    and makes the ``Host`` header from the URL it is given.
+    """
+
+    reactor: Any
+    hop: Hop | None = None
+    connection: ProviderConnection | None = None
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Ask for the hop over the connection; of what the layers above say only cookies count."""
+        assert self.hop is not None
+        assert self.connection is not None
+        pool = HTTPConnectionPool(self.reactor, persistent=False)
+        agent = Agent.usingEndpointFactory(self.reactor, self.connection, pool)
+        jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
+        origin = cookie_url(self.hop.location).encode("ascii")
+        asked: Deferred[IResponse] = agent.request(method, origin, _headers(self.hop, jar))
+        return asked
+
+
+def _headers(hop: Hop, jar: Sequence[bytes]) -> Headers:
+    """The hop's headers, with its cookies and those that the provider has set since in one line."""
+    headers = Headers()
+    cookies = []
+    for name, value in hop.headers:
+        if name.lower() == "cookie":
+            cookies.append(value.encode("utf-8"))
+        else:
+            headers.addRawHeader(name.encode("ascii"), value.encode("utf-8"))
+    cookies += jar
+    if cookies:
+        headers.addRawHeader(b"Cookie", b"; ".join(cookies))
+    if not headers.hasHeader(b"Host"):
+        headers.addRawHeader(b"Host", hop.location.netloc.encode("ascii"))
+    return headers

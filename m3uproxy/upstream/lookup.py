@@ -1,0 +1,110 @@
+"""Looking up a provider's host, in a way that fits ``HostnameEndpoint``.
+
+That endpoint connects to all addresses of a name in parallel with a small delay, which is what we want of it. But it
+refuses names that are no strict IDNA, such as ``my_provider`` in a container network, spends a thread on numeric
+addresses, and does not tell when the look-up is over. So it is given a name of no meaning and a resolver that looks up
+the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+)
+from zope.interface import implementer
+
+
+@implementer(IReactorPluggableNameResolver)
+class NamingReactor:
+    """What ``HostnameEndpoint`` needs of a reactor, with a resolver that looks up one host only."""
+
+    def __init__(self, reactor: Any, host: str, resolved: Callable[[], None]) -> None:
+        """
+        Wrap a reactor.
+
+        :param host: what to look up; an IPv6 address comes without brackets.
+        :param resolved: called for each address of the host.
+        """
+        self.nameResolver: IHostnameResolver = _Lookup(reactor, host, resolved)
+        self.callLater = reactor.callLater
+        self.seconds = reactor.seconds
+        self.connectTCP = reactor.connectTCP
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """Part of the interface."""
+        replaced, self.nameResolver = self.nameResolver, resolver
+        return replaced
+
+
+@implementer(IHostResolution)
+@attrs.frozen
+class _Numeric:
+    """The look-up of an address that needs none."""
+
+    name: str
+
+    def cancel(self) -> None:
+        """It is over already."""
+
+
+@implementer(IResolutionReceiver)
+@attrs.frozen
+class _Answer:
+    """Notes that a look-up brought something."""
+
+    receiver: IResolutionReceiver
+    resolved: Callable[[], None]
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """The look-up has begun."""
+        self.receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: IAddress) -> None:
+        """One of the host's addresses."""
+        self.resolved()
+        self.receiver.addressResolved(address)
+
+    def resolutionComplete(self) -> None:
+        """There are no more."""
+        self.receiver.resolutionComplete()
+
+
+@implementer(IHostnameResolver)
+@attrs.frozen
+class _Lookup:
+    """Looks up its own host, whatever name it is asked for."""
+
+    reactor: Any
+    host: str
+    resolved: Callable[[], None]
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Numeric addresses at once, names through the reactor's resolver."""
+        answer = _Answer(resolutionReceiver, self.resolved)
+        host = self.host
+        numeric = IPv6Address if isIPv6Address(host) else IPv4Address if isIPAddress(host) else None
+        if numeric is None:
+            resolver: IHostnameResolver = self.reactor.nameResolver
+            return resolver.resolveHostName(answer, host, portNumber, addressTypes, transportSemantics)
+        resolution = _Numeric(host)
+        answer.resolutionBegan(resolution)
+        answer.addressResolved(numeric("TCP", host, portNumber))
+        answer.resolutionComplete()
+        return resolution

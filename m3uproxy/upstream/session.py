@@ -1,0 +1,255 @@
+"""Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides, as Deferred chains.
+
+At any moment a session has at most one of: a dial under way, a body, a rest. An effect of the table first drops
+what there is (``_drop``), and a dial begins only when the socket of the body before it is gone: a provider that
+allows one connection must never see two of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
+from ..core.redact import redact
+from ..errors import Reason, SourceError
+from ..interfaces import IDialler, IOpenBody, IStreamSink
+from ..log import make_logger
+from .body import BodyReader
+from .dial import DialLimits, SourceRequest
+from .tick import Tick
+
+log = make_logger()
+
+#: A silence timer that fires this much late (seconds) says that *we* were not running, not that the source was
+#: silent; it gets another chance.
+_LATE = 0.5
+
+
+class Observer(Protocol):
+    """Who keeps count of what happens to a stream."""
+
+    def source_moved(self, index: int) -> None:
+        """Another source than the last is dialled."""
+
+    def source_failed(self) -> None:
+        """A source failed."""
+
+
+class Session:
+    """The source side of one stream."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        dialler: IDialler,
+        tick: Tick,
+        sink: IStreamSink,
+        requests: tuple[SourceRequest, ...],
+        policy: Policy,
+        silence: float,
+        observer: Observer,
+    ) -> None:
+        """
+        Make an idle session.
+
+        :param requests: one for each source, in order; 0 is the primary.
+        :param silence: seconds without a byte after which a source counts as stalled; 0 for never.
+        :param observer: told of failures and moves.
+        """
+        self._clock = clock
+        self._dialler = dialler
+        self._tick = tick
+        self._sink = sink
+        self._requests = requests
+        self._failover = Failover(policy, len(requests))
+        self._silence = silence
+        self._observer = observer
+        self._index = 0
+        self._dialling: Deferred[None] | None = None
+        self._body: IOpenBody | None = None
+        self._reader: BodyReader | None = None
+        self._gone: Deferred[None] = succeed(None)
+        self._timer: IDelayedCall | None = None
+        self._flowing_since = self._last_byte = 0.0
+
+    @property
+    def index(self) -> int:
+        """The source in use, or to be used next."""
+        return self._failover.index
+
+    @property
+    def error(self) -> SourceError | None:
+        """The last failure of the present run, if any."""
+        return self._failover.error
+
+    @property
+    def active(self) -> bool:
+        """True while a source is open, dialled or waited for."""
+        return self._failover.state is not State.IDLE
+
+    def start(self) -> None:
+        """Somebody wants the stream. Harmless when it runs."""
+        self._carry_out(self._failover.wanted(self._clock.seconds()))
+
+    def stop(self) -> Deferred[None]:
+        """Nobody wants it: close the provider's connection now.
+
+        :return: a Deferred that fires when its socket is gone.
+        """
+        self._carry_out(self._failover.unwanted(self._clock.seconds()))
+        return self._when_gone()
+
+    def switch(self, index: int) -> None:
+        """Move to another source, at once if one is in use."""
+        self._carry_out(self._failover.switched(self._clock.seconds(), index))
+        self._tell_index()
+
+    def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
+        """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
+        self._requests = requests
+        self._failover.sources = len(requests)
+        if self._failover.index >= len(requests):
+            self._failover.index = self._index = 0
+
+    # what the table decided
+
+    def _carry_out(self, effect: Effect) -> None:
+        if effect is None:
+            return
+        self._drop()
+        if isinstance(effect, Dial):
+            self._tell_index()
+            self._dial(effect)
+        elif isinstance(effect, Rest):
+            self._timer = self._clock.callLater(effect.seconds, self._rested)
+        elif isinstance(effect, GiveUp):
+            log.warn("giving up on {url}: {error}", url=self._label(), error=effect.error)
+            self._sink.gave_up(effect.error)
+        else:
+            assert isinstance(effect, Idle)
+
+    def _tell_index(self) -> None:
+        if self._failover.index != self._index:
+            self._index = self._failover.index
+            self._observer.source_moved(self._index)
+
+    def _drop(self) -> None:
+        """End whatever is under way."""
+        self._cancel_timer()
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None:
+            dialling.cancel()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        body, self._body = self._body, None
+        if body is not None:
+            self._gone = body.close()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _rested(self) -> None:
+        self._timer = None
+        self._carry_out(self._failover.rested(self._clock.seconds()))
+
+    def _failed(self, error: SourceError) -> None:
+        self._observer.source_failed()
+        log.warn("source {index} {url} failed: {error}", index=self._index, url=self._label(), error=error)
+        ran = self._last_byte - self._flowing_since if self._failover.state is State.FLOWING else 0.0
+        self._carry_out(self._failover.failed(self._clock.seconds(), error, ran))
+
+    def _label(self) -> str:
+        return redact(self._requests[self._index].url)
+
+    # dialling
+
+    def _dial(self, step: Dial) -> None:
+        dialling = Deferred.fromCoroutine(self._open(step))
+        dialling.addErrback(self._dial_failed)
+        if not dialling.called:
+            self._dialling = dialling
+
+    async def _open(self, step: Dial) -> None:
+        began = self._clock.seconds()
+        await self._when_gone()
+        limits = DialLimits(step.connect, step.first_byte, step.total)
+        body = await self._dialler.dial(self._requests[step.index], limits)
+        self._dialling = None
+        left = max(0.0, step.total - (self._clock.seconds() - began))
+        self._take(body, min(step.first_byte, left))
+
+    def _when_gone(self) -> Deferred[None]:
+        """Fires when the socket of the last body is gone; cancelling it cancels nobody else's wait."""
+        waiting: Deferred[None] = Deferred()
+
+        def tell(result: None) -> None:
+            if not waiting.called:
+                waiting.callback(None)
+
+        self._gone.addCallback(tell)
+        return waiting
+
+    def _dial_failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return
+        self._dialling = None
+        if not isinstance(error, SourceError):
+            log.failure("dialling {url} failed unexpectedly", failure=failure, url=self._label())
+            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        self._failed(error)
+
+    # a body
+
+    def _take(self, body: IOpenBody, patience: float) -> None:
+        log.info("source {index} {url} opened", index=self._index, url=self._label())
+        self._body = body
+        self._reader = BodyReader(body, self._sink, self._tick, self)
+        self._timer = self._clock.callLater(patience, self._unproven)
+        self._reader.start()
+
+    def _unproven(self) -> None:
+        """The head came, but no packet."""
+        self._timer = None
+        received = self._reader.received if self._reader is not None else 0
+        detail = f"no packet in {received} bytes" if received else "the head came, but no body"
+        self._failed(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
+
+    def flowing(self) -> None:
+        """The source delivers."""
+        self._cancel_timer()
+        self._flowing_since = self._last_byte = self._clock.seconds()
+        self._carry_out(self._failover.flowed(self._flowing_since))
+        if self._silence:
+            self._watch(self._silence)
+
+    def ended(self, error: SourceError) -> None:
+        """The body is over: for a live stream that is always a failure."""
+        self._failed(error)
+
+    def heard(self) -> None:
+        """Bytes came."""
+        self._last_byte = self._clock.seconds()
+
+    def _watch(self, seconds: float) -> None:
+        due = self._clock.seconds() + seconds
+        self._timer = self._clock.callLater(seconds, self._look, due)
+
+    def _look(self, due: float) -> None:
+        """Stalled? If the source was heard since, look again when that is old enough."""
+        self._timer = None
+        now = self._clock.seconds()
+        silent = now - self._last_byte
+        if now - due > _LATE:
+            self._watch(_LATE)
+        elif silent < self._silence:
+            self._watch(self._silence - silent)
+        else:
+            self._failed(SourceError(Reason.STALLED, f"silent for {silent:.1f} s"))

@@ -1,0 +1,1 @@
+"""The HTTP side: media resources and the management API."""

@@ -1,0 +1,89 @@
+"""Streams and clients as listings show them: the contract's ``StreamObject`` and ``ClientObject``."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from ..core.kind import kind_of
+from ..fanout.registry import Registry
+from ..fanout.stream import Client, Stream
+
+#: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
+_SECRET = re.compile(r"auth|cookie|token|key|secret|pass|session|credential|signature", re.IGNORECASE)
+
+
+def _time(moment: datetime | None) -> str | None:
+    """ISO 8601, always with microseconds and offset: clients parse with a fixed pattern."""
+    return None if moment is None else moment.isoformat(timespec="microseconds")
+
+
+def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Headers for people to see: credentials show as ``***``."""
+    return {name: "***" if _SECRET.search(name) else value for name, value in headers}
+
+
+def stream_object(stream: Stream) -> dict[str, object]:
+    """One stream."""
+    spec = stream.spec
+    return {
+        "stream_id": stream.id,
+        "original_url": spec.url,
+        "current_url": stream.current_url,
+        "user_agent": spec.user_agent,
+        "client_count": len(stream.clients()),
+        "total_bytes_served": stream.bytes_served,
+        "total_segments_served": 0,
+        "error_count": stream.error_count,
+        "is_active": True,
+        "has_failover": bool(spec.failover_urls or spec.failover_resolver_url),
+        "failover_urls": list(spec.failover_urls),
+        "failover_resolver_url": spec.failover_resolver_url,
+        "current_failover_index": stream.source_index,
+        "failover_attempts": stream.failover_attempts,
+        "last_failover_time": _time(stream.last_failover),
+        "stream_type": kind_of(spec.url).value,
+        "created_at": _time(stream.created_at),
+        "last_access": _time(stream.last_access),
+        "metadata": dict(spec.metadata),
+        "headers": shown_headers(spec.headers),
+    }
+
+
+def client_object(client: Client, stream: Stream) -> dict[str, object]:
+    """One client of ``stream``. Only those that are connected are known at all."""
+    return {
+        "client_id": client.client_id,
+        "stream_id": stream.id,
+        "user_agent": client.user_agent,
+        "ip_address": client.ip_address,
+        "username": client.username,
+        "bytes_served": client.bytes_served,
+        "segments_served": 0,
+        "created_at": _time(client.created_at),
+        "last_access": _time(client.last_access),
+        "is_connected": True,
+    }
+
+
+def all_clients(registry: Registry) -> list[dict[str, object]]:
+    """Every client of every stream."""
+    return [client_object(client, stream) for stream in registry.streams() for client in stream.clients()]
+
+
+def totals(registry: Registry, now: float) -> dict[str, int]:
+    """The seven numbers that clients call ``stats``.
+
+    :param now: seconds, by the clock that the registry goes by.
+    """
+    counts = [len(stream.clients()) for stream in registry.streams()]
+    clients = sum(counts)
+    return {
+        "total_streams": len(counts),
+        "active_streams": sum(map(bool, counts)),
+        "total_clients": clients,
+        "active_clients": clients,
+        "total_bytes_served": registry.bytes_served,
+        "total_segments_served": 0,
+        "uptime_seconds": int(now - registry.started),
+    }

@@ -1,0 +1,138 @@
+"""What clients may send, as pydantic models: its list of errors is the body of a 422 as clients know it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import from_json
+
+from ..fanout.spec import StreamSpec
+from .answer import HTTPError
+
+_UNSAFE = ("<script", "javascript:", "data:", "vbscript:")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: RFC 9110 section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: They belong to one connection and are ours to set.
+_OUR_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+def _check_url(url: str) -> str:
+    """The URL as it came: providers sign URLs byte for byte."""
+    if not url.strip():
+        raise ValueError("a URL must not be blank")
+    if _CONTROL.search(url):
+        raise ValueError("a URL must not contain control characters")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("a URL must begin with http:// or https://")
+    if not parts.hostname:
+        raise ValueError("a URL must name a host")
+    _ = parts.port  # raises ValueError if it is none
+    lowered = url.lower()
+    if any(word in lowered for word in _UNSAFE):
+        raise ValueError("a URL must not contain script")
+    return url
+
+
+def _check_text(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+HeaderValue = Annotated[str, AfterValidator(_check_text)]
+
+
+class RegisterStream(BaseModel):
+    """The body of ``POST /streams``. Keys that we do not know are ignored: clients are newer than we are."""
+
+    model_config = ConfigDict(extra="ignore", from_attributes=True, frozen=True)
+
+    url: Url
+    failover_urls: list[Url] | None = None
+    failover_resolver_url: Url | None = None
+    user_agent: HeaderValue | None = None
+    metadata: dict[str, Any] | None = None
+    headers: dict[str, HeaderValue | None] | None = None
+    strict_live_ts: bool | None = None
+    use_sticky_session: bool | None = None
+    enable_silence_detection: bool | None = None
+    silence_threshold_db: float | None = None
+    silence_duration: float | None = None
+    silence_check_interval: float | None = None
+    silence_monitoring_grace_period: float | None = None
+    silence_failover_threshold: int | None = None
+    #: False accepts any certificate of an https provider. Not in the original contract.
+    verify_tls: bool = True
+
+    @field_validator("metadata")
+    @classmethod
+    def _stringify(cls, metadata: dict[str, Any] | None) -> dict[str, str] | None:
+        """Numbers and booleans become strings as Python writes them: clients compare with ``"True"``."""
+        if metadata is None:
+            return None
+        for key, value in metadata.items():
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"the value of {key!r} must be a string, a number or a boolean")
+        return {key: str(value) for key, value in metadata.items()}
+
+    @field_validator("headers")
+    @classmethod
+    def _check_names(cls, headers: dict[str, str | None] | None) -> dict[str, str | None] | None:
+        for name in headers or {}:
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} is not a header name")
+            if name.lower() in _OUR_HEADERS:
+                raise ValueError(f"the header {name} cannot be set")
+        return headers
+
+    def spec(self, default_user_agent: str) -> StreamSpec:
+        """The stream that is asked for. A header without a value is not sent."""
+        headers = tuple((name, value) for name, value in (self.headers or {}).items() if value is not None)
+        return StreamSpec(
+            url=self.url,
+            user_agent=self.user_agent or default_user_agent,
+            headers=headers,
+            failover_urls=tuple(self.failover_urls or ()),
+            failover_resolver_url=self.failover_resolver_url,
+            metadata=self.metadata or {},
+            strict_live_ts=bool(self.strict_live_ts),
+            use_sticky_session=bool(self.use_sticky_session),
+            verify_tls=self.verify_tls,
+        )
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MISSING = {"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}
+
+
+def parse_json(content: bytes) -> object:
+    """The value of a request's body, whatever the request calls its type.
+
+    :raises HTTPError: 422 if it is not JSON or not there.
+    """
+    if not content:
+        raise HTTPError(422, [_MISSING])
+    try:
+        return from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        wrong = {"type": "json_invalid", "loc": ["body"], "msg": "JSON decode error", "input": {}}
+        raise HTTPError(422, [{**wrong, "ctx": {"error": str(error)}}]) from None
+
+
+def validate(model: type[Model], value: object) -> Model:
+    """Make a model of a body's value.
+
+    :raises HTTPError: 422 with everything that is wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        raise HTTPError(422, [{**one, "loc": ["body", *one["loc"]]} for one in wrong]) from None

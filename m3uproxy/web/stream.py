@@ -1,0 +1,185 @@
+"""``/stream/<id>``: the media resource. It stands beside Klein, not in it.
+
+A Klein route that fails after the first byte writes an HTML page and a clean end into the video. Here the head is
+held back until there is something to send; until then a failure is a status, afterwards an abort. The response is
+delimited by closing the connection: chunked transfer coding would cost a copy and four pieces for each write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from ..core.kind import content_type
+from ..errors import SourceError
+from ..fanout.outlet import outlet_for
+from ..fanout.registry import Registry
+from ..fanout.stream import Player, Stream
+from ..log import make_logger
+from ..settings import Settings
+from .answer import HTTPError, write_error
+
+log = make_logger()
+
+#: Seconds that a player is asked to wait before it tries again when the provider has no free connection.
+RETRY_AFTER = 5
+
+_CORS = (
+    (b"Access-Control-Allow-Origin", b"*"),
+    (b"Access-Control-Allow-Methods", b"GET, HEAD, OPTIONS"),
+    (b"Access-Control-Allow-Headers", b"*"),
+    (b"Access-Control-Expose-Headers", b"*"),
+)
+_LIVE = (
+    (b"Accept-Ranges", b"none"),
+    (b"Cache-Control", b"no-cache, no-store, must-revalidate"),
+    (b"Pragma", b"no-cache"),
+    (b"Expires", b"0"),
+)
+
+
+def live_headers(url: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of a live response, from the URL that is playing."""
+    return ((b"Content-Type", content_type(url).encode()), *_LIVE, *_CORS)
+
+
+def player_of(request: Request) -> Player:
+    """Who asks. ``X-Forwarded-For`` counts only when a proxy on this machine sent it."""
+    address = getattr(request.getClientAddress(), "host", None) or "unknown"
+    forwarded = _header(request, b"x-forwarded-for")
+    if forwarded and address in ("127.0.0.1", "::1"):
+        address = forwarded.split(",")[0].strip() or address
+    names = (_query(request, name) for name in (b"username", b"user", b"u"))
+    return Player(
+        ip_address=address,
+        user_agent=_header(request, b"user-agent") or "unknown",
+        username=_header(request, b"x-username") or next((name for name in names if name), None),
+        client_id=_query(request, b"client_id"),
+    )
+
+
+def _header(request: Request, name: bytes) -> str | None:
+    value = request.requestHeaders.getRawHeaders(name, [None])[0]
+    return value.decode("utf-8", "replace") if value else None
+
+
+def _query(request: Request, name: bytes) -> str | None:
+    values = request.args.get(name)
+    return values[-1].decode("utf-8", "replace") if values else None
+
+
+class LiveAnswer:
+    """The response to one player of a live stream."""
+
+    def __init__(self, request: Request, stream: Stream, settings: Settings) -> None:
+        self._request = request
+        self._stream = stream
+        self._transport: Any = request.channel.transport
+        self.outlet = outlet_for(self._transport, settings.direct_write, settings.send_buffer)
+
+    def head(self) -> bytes:
+        """The whole head, composed here: Twisted would add chunked transfer coding to an HTTP/1.1 answer."""
+        request = self._request
+        request.startedWriting = 1
+        headers = (*live_headers(self._stream.current_url), (b"Connection", b"close"))
+        lines = [b"HTTP/1.0 200 OK" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1 200 OK"]
+        lines += [name + b": " + value for name, value in headers]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def refuse(self, error: SourceError) -> None:
+        """A real status, and a body that says why."""
+        request = self._request
+        request.unregisterProducer()
+        request.write(_answer_error(request, _refusal(error)))
+        request.finish()
+
+    def abort(self) -> None:
+        """Not ``loseConnection``, which would wait for a player that takes nothing, and would look like an end."""
+        self._transport.abortConnection()
+
+
+def _refusal(error: SourceError) -> HTTPError:
+    headers = {"Retry-After": str(RETRY_AFTER)} if error.player_status == 503 else {}
+    return HTTPError(error.player_status, str(error), headers)
+
+
+def _answer_error(request: Request, error: HTTPError) -> bytes:
+    """An error that a web page may read too; the body for a resource to return."""
+    for name, value in (*_CORS, (b"Cache-Control", b"no-cache")):
+        request.setHeader(name, value)
+    body = write_error(request, error)
+    return b"" if request.method == b"HEAD" else body
+
+
+class StreamResource(Resource):
+    """All streams, each under its id."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        super().__init__()
+        self._registry = registry
+        self._settings = settings
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """The leaf of one stream; an unknown id is told at rendering."""
+        return LiveResource(self._registry, self._settings, path.decode("ascii", "replace"))
+
+    def render(self, request: Request) -> bytes:
+        """``/stream`` itself."""
+        return _answer_error(request, HTTPError(404, "Not Found"))
+
+
+class LiveResource(Resource):
+    """One live stream."""
+
+    isLeaf = True
+    allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
+
+    def __init__(self, registry: Registry, settings: Settings, stream_id: str) -> None:
+        super().__init__()
+        self._registry = registry
+        self._settings = settings
+        self._id = stream_id
+
+    def render(self, request: Request) -> Any:
+        """Look the stream up, whatever the method."""
+        stream = self._registry.get(self._id)
+        if stream is None or any(request.postpath or ()):
+            return _answer_error(request, HTTPError(404, "Stream not found"))
+        return {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(
+            request.method, self._not_allowed
+        )(request, stream)
+
+    def _get(self, request: Request, stream: Stream) -> int:
+        answer = LiveAnswer(request, stream, self._settings)
+        pump = stream.attach(player_of(request), answer, self._settings.start_timeout)
+        if request.finished:
+            return NOT_DONE_YET
+        request.registerProducer(pump, True)
+        # The connection's end is told to the pump as well (``stopProducing``), but not in each case.
+        request.notifyFinish().addErrback(self._left, pump)
+        return NOT_DONE_YET
+
+    @staticmethod
+    def _left(reason: Failure, pump: Any) -> None:
+        pump.stopProducing()
+
+    @staticmethod
+    def _head(request: Request, stream: Stream) -> bytes:
+        """What a GET would be answered, without asking the provider."""
+        stream.touch()
+        for name, value in live_headers(stream.current_url):
+            request.setHeader(name, value)
+        return b""
+
+    @staticmethod
+    def _options(request: Request, stream: Stream) -> bytes:
+        for name, value in _CORS:
+            request.setHeader(name, value)
+        return b""
+
+    @staticmethod
+    def _not_allowed(request: Request, stream: Stream) -> bytes:
+        return _answer_error(request, HTTPError(405, "Method Not Allowed", {"Allow": "GET, HEAD, OPTIONS"}))

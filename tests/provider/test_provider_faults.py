@@ -1,0 +1,109 @@
+"""The table of faults, how it is read, and that the documentation has all of it."""
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.provider.faults import ROWS, BadFault, Faults, When, make_faults, parse_faults
+from m3uproxy.provider.heads import ODDITIES
+from m3uproxy.provider.playout import Playout
+from m3uproxy.provider.turns import TURNS
+
+GUIDE = Path(__file__).parents[2] / "docs" / "provider.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("close", "5s", When(seconds=5.0)),
+        ("close", "0.5s", When(seconds=0.5)),
+        ("close", "188", When(octets=188)),
+        ("reset", "100k", When(octets=100_000)),
+        ("stall", "2M", When(octets=2_000_000)),
+        ("stall", "1.5k", When(octets=1500)),
+        ("cut", "0", When(octets=0)),
+        ("delay", "1.5", 1.5),
+        ("status", "458", 458),
+        ("json", "1", True),
+        ("json", "0", False),
+        ("limit", "0", 0),
+        ("limit_answer", "html", "html"),
+        ("limit_answer", "509", 509),
+        ("head", "icy,lf", ("icy", "lf")),
+        ("redirect", "chain", "chain"),
+        ("ctype", "", ""),
+        ("html", "video", "video"),
+    ],
+)
+def test_values(name, text, value):
+    assert parse_faults([(name, text)], strict=True) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("close", "soon"),
+        ("close", "-1s"),
+        ("close", "5m"),
+        ("close", ""),
+        ("delay", "-1"),
+        ("delay", "nan"),
+        ("delay", "inf"),
+        ("delay", "1s"),
+        ("status", "45"),
+        ("json", "yes"),
+        ("limit", "-1"),
+        ("limit", "1.5"),
+        ("limit_answer", "page"),
+        ("head", "icy,odd"),
+        ("redirect", "away"),
+        ("times", "x"),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_values_that_make_no_sense(name, text, strict):
+    with pytest.raises(BadFault, match=name):
+        parse_faults([(name, text)], strict)
+
+
+def test_unknown_names_are_for_tokens_in_urls_only():
+    assert parse_faults([("token", "abc"), ("close", "1")], strict=False) == {"close": When(octets=1)}
+    with pytest.raises(BadFault, match="token"):
+        parse_faults([("token", "abc")], strict=True)
+
+
+@given(st.sampled_from(sorted(ROWS)), st.text(max_size=20))
+def test_any_text_is_a_value_or_a_bad_fault(name, text):
+    try:
+        make_faults(parse_faults([(name, text)], strict=True))
+    except BadFault as error:
+        assert name in str(error)
+
+
+def test_layers():
+    assert make_faults() == Faults()
+    assert make_faults({"delay": 1.0, "status": 503}, {"delay": 2.0}) == Faults(delay=2.0, status=503)
+
+
+def test_every_turn_is_a_fault_that_a_body_can_make():
+    for name in TURNS:
+        assert name in ROWS
+        assert callable(getattr(Playout, f"_turn_{name}"))
+    assert {row.name for row in attrs.fields(Faults) if "When" in str(row.type)} == set(TURNS)
+
+
+def test_the_guide_has_every_fault_and_every_odd_head_and_no_others():
+    keys, section = {}, ""
+    for line in GUIDE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        elif line.startswith("| `head=`"):
+            section = "odd"
+        elif match := re.match(r"\| `(\w+)` \|", line):
+            keys.setdefault(section, set()).add(match[1])
+    assert keys.pop("odd") == set(ODDITIES)
+    assert set().union(*keys.values()) == set(ROWS)

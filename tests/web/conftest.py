@@ -1,0 +1,106 @@
+"""A whole web side on a Clock, with a registry that really registers and a provider that never answers."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from wire import Answer, Wire, call
+from zope.interface import implementer
+
+from m3uproxy.fanout.registry import Registry
+from m3uproxy.interfaces import IDialler
+from m3uproxy.settings import Settings
+from m3uproxy.web.api import Api
+from m3uproxy.web.site import Root, Site
+from m3uproxy.web.stream import StreamResource
+
+
+@implementer(IDialler)
+class SilentProvider:
+    """Takes calls and never answers them."""
+
+    def __init__(self) -> None:
+        self.dialled: list[str] = []
+
+    def dial(self, request, limits):
+        self.dialled.append(request.url)
+        return Deferred()
+
+
+@attrs.define
+class Web:
+    clock: Clock
+    registry: Registry
+    site: Site
+    provider: SilentProvider
+
+    def call(self, method: str, path: str, **more) -> Answer:
+        return call(self.site, method, path, **more)
+
+    def register(self, url: str = "http://provider.example/live/1.ts", **more) -> str:
+        answer = self.call("POST", "/streams", json={"url": url, **more})
+        assert answer.status == 200, answer.body
+        return answer.json["stream_id"]
+
+    def connect(self) -> Wire:
+        return Wire(self.site)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch, tmp_path):
+    """Settings of the machine and a .env of the developer are none of a test's business."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def build():
+    """Make a web side with settings of one's own."""
+    made: list[Web] = []
+
+    def make(**settings) -> Web:
+        clock, provider = Clock(), SilentProvider()
+        chosen = Settings(**settings)
+        registry = Registry(clock, provider, chosen, b"k" * 32)
+        media = StreamResource(registry, chosen)
+        root = Root(chosen.root_path, media, Api(registry, chosen, clock).resource())
+        made.append(Web(clock, registry, Site(root, clock), provider))
+        return made[-1]
+
+    yield make
+    for web in made:
+        assert web.clock.getDelayedCalls() == []
+
+
+@pytest.fixture
+def web(build) -> Web:
+    return build()
+
+
+@pytest.fixture
+def logged():
+    """All log events while the test runs."""
+    from twisted.logger import globalLogPublisher
+
+    events: list[dict] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+@pytest.fixture
+def flush_errors(logged):
+    """Take the logged failures of a type; at the end none may be left."""
+    taken: list[dict] = []
+
+    def flush(kind: type[BaseException]) -> list[dict]:
+        found = [event for event in logged if "log_failure" in event and event["log_failure"].check(kind)]
+        taken.extend(found)
+        return found
+
+    yield flush
+    assert [event for event in logged if "log_failure" in event and event not in taken] == []

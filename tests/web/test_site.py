@@ -1,0 +1,303 @@
+"""Paths, prefixes, and requests that ask too much."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+from wire import Wire, call
+
+from m3uproxy.web.channel import MAX_BODY, MAX_HEAD
+from m3uproxy.web.site import REQUEST_TIMEOUT, Root, Site
+
+
+class Echo(Resource):
+    """Answers with its name and the path that is left to it."""
+
+    isLeaf = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def render_GET(self, request) -> bytes:
+        return f"{self.name} {request.postpath} {request.prepath}".encode()
+
+    def render_POST(self, request) -> bytes:
+        return b"%d" % len(request.content.read())
+
+
+class Broken(Resource):
+    isLeaf = True
+
+    def __init__(self, after_first_byte: bool) -> None:
+        super().__init__()
+        self.after_first_byte = after_first_byte
+
+    def render(self, request) -> bytes:
+        if self.after_first_byte:
+            request.write(b"video")
+        raise RuntimeError("our own fault")
+
+
+@pytest.fixture
+def clock():
+    clock = Clock()
+    yield clock
+    assert clock.getDelayedCalls() == []
+
+
+def site_of(clock, root_path="/m3u-proxy", api=None) -> Site:
+    return Site(Root(root_path, Echo("media"), api or Echo("api")), clock)
+
+
+@pytest.fixture
+def site(clock) -> Site:
+    return site_of(clock)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/streams", "api [b'streams'] []"),
+        ("/m3u-proxy/streams", "api [b'streams'] [b'm3u-proxy']"),
+        ("/m3u-proxy/m3u-proxy/streams", "api [b'm3u-proxy', b'streams'] [b'm3u-proxy']"),
+        ("/m3u-proxyx/streams", "api [b'm3u-proxyx', b'streams'] []"),
+        ("/M3U-PROXY/streams", "api [b'M3U-PROXY', b'streams'] []"),
+        ("/m3u-proxy/", "api [b''] [b'm3u-proxy']"),
+        ("/", "api [b''] []"),
+        ("/stream/abc", "media [b'abc'] [b'stream']"),
+        ("/stream/abc?x=/y", "media [b'abc'] [b'stream']"),
+        ("/m3u-proxy/stream/abc", "media [b'abc'] [b'm3u-proxy', b'stream']"),
+        ("/stream", "api [b'stream'] []"),
+        ("/stream/abc/def", "api [b'stream', b'abc', b'def'] []"),
+        ("//", "api [b'', b''] []"),
+    ],
+)
+def test_paths(site, path, answer):
+    assert call(site, "GET", path).body.decode() == answer
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/m3u-proxy", "m3u-proxy/"),
+        ("/m3u-proxy?a=b", "m3u-proxy/?a=b"),
+        ("/streams/", "../streams"),
+        ("/streams/?a=b/&c", "../streams?a=b/&c"),
+        ("/m3u-proxy/streams/", "../streams"),
+        ("/stream/a%20b/", "../a%20b"),
+        # A location that begins with two slashes would name another host.
+        ("//evil.example/", "../evil.example"),
+    ],
+)
+def test_redirects_are_relative(site, path, location):
+    answer = call(site, "GET", path)
+    assert (answer.status, answer.headers["Location"]) == (307, location)
+
+
+def test_without_a_prefix_only_bare_paths(clock):
+    site = site_of(clock, root_path="")
+    assert call(site, "GET", "/streams").body == b"api [b'streams'] []"
+    assert call(site, "GET", "/m3u-proxy/streams").body == b"api [b'm3u-proxy', b'streams'] []"
+
+
+def test_a_prefix_of_several_segments(clock):
+    site = site_of(clock, root_path="/a/b")
+    assert call(site, "GET", "/a/b/streams").body == b"api [b'streams'] [b'a', b'b']"
+    assert call(site, "GET", "/a/streams").body == b"api [b'a', b'streams'] []"
+    assert call(site, "GET", "/a/b").headers["Location"] == "b/"
+
+
+def test_a_path_that_is_not_text_is_not_found(site):
+    answer = call(site, "GET", "/streams/%ff")
+    assert (answer.status, answer.detail) == (404, "Not Found")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "BREW"])
+def test_a_method_that_the_resource_lacks(site, method):
+    answer = call(site, method, "/streams")
+    assert answer.status == 405
+    assert answer.detail == "Method Not Allowed"
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+def test_our_own_fault_is_a_500_without_a_traceback(clock, flush_errors):
+    answer = call(site_of(clock, api=Broken(False)), "GET", "/x")
+    assert (answer.status, answer.detail) == (500, "Internal Server Error")
+    assert len(flush_errors(RuntimeError)) == 1
+
+
+def test_a_fault_after_the_first_byte_never_looks_like_an_end(clock, flush_errors):
+    wire = Wire(site_of(clock, api=Broken(True)))
+    wire.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.aborted
+    assert b"\r\n0\r\n\r\n" not in wire.take()
+    wire.lose()
+    assert len(flush_errors(RuntimeError)) == 1
+
+
+def test_a_line_that_is_too_long_is_answered(site):
+    wire = Wire(site)
+    wire.send(b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\n\r\n")
+    answer = wire.answer()
+    assert answer.status == 431
+    assert str(MAX_HEAD) in answer.detail
+    assert wire.closing
+    wire.lose()
+
+
+def test_a_line_without_an_end_is_answered(site):
+    wire = Wire(site)
+    wire.send(b"x" * (MAX_HEAD + 2))
+    assert wire.answer().status == 431
+    wire.lose()
+
+
+def test_many_lines_that_are_too_long_together_are_answered(site):
+    wire = Wire(site)
+    wire.send(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(20)) + b"\r\n")
+    answer = wire.answer()
+    assert answer.status == 431
+    wire.lose()
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"\x16\x03\x01\x02\x00\r\n", b"hello\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x00\xff\r\n\r\n"],
+)
+def test_rubbish_is_answered_once(site, rubbish):
+    wire = Wire(site)
+    wire.send(rubbish)
+    wire.send(rubbish)
+    answer = wire.answer()
+    assert answer.status == 400
+    assert answer.raw.count(b"HTTP/1.1") == 1
+    wire.lose()
+
+
+def test_after_a_refusal_nothing_more_is_answered(site):
+    wire = Wire(site)
+    wire.send(b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\n\r\nGET /streams HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.take().count(b"HTTP/1.1") == 1
+    wire.lose()
+
+
+def test_a_refused_client_that_goes_on_sending_is_dropped(site):
+    wire = Wire(site)
+    wire.send(b"rubbish\r\n")
+    for _ in range(9):
+        assert not wire.aborted
+        wire.send(b"x" * 1_000_000)
+    assert wire.aborted
+    wire.lose()
+
+
+def test_a_refused_client_that_stays_is_dropped(site, clock):
+    wire = Wire(site)
+    wire.send(b"rubbish\r\n")
+    clock.advance(1.9)
+    assert not wire.aborted
+    clock.advance(0.2)
+    assert wire.aborted
+    wire.lose()
+
+
+def test_a_body_within_the_limit_is_taken(site):
+    assert call(site, "POST", "/x", body=b"x" * MAX_BODY).body == b"%d" % MAX_BODY
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(site):
+    wire = Wire(site)
+    wire.send(b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1))
+    answer = wire.answer()
+    assert answer.status == 413
+    assert str(MAX_BODY) in answer.detail
+    wire.lose()
+
+
+def test_a_chunked_body_that_grows_too_large_is_cut_off(site):
+    wire = Wire(site)
+    wire.send(b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    for _ in range(15):
+        wire.send(chunk)
+    assert wire.take() == b""
+    wire.send(chunk)
+    assert wire.answer().status == 413
+    wire.lose()
+
+
+def test_requests_one_after_the_other_are_counted_apart(site):
+    wire = Wire(site)
+    for _ in range(5):
+        wire.send(b"POST /x HTTP/1.1\r\nContent-Length: %d\r\nX: %s\r\n\r\n" % (MAX_BODY, b"y" * 9000))
+        wire.send(b"z" * MAX_BODY)
+        assert wire.answer().status == 200
+    wire.lose()
+
+
+def test_a_head_that_trickles_does_not_extend_its_time(site, clock):
+    wire = Wire(site)
+    wire.send(b"GET / HTTP/1.1\r\n")
+    for _ in range(REQUEST_TIMEOUT - 1):
+        clock.advance(1)
+        wire.send(b"X: y\r\n")
+    assert not wire.aborted
+    clock.advance(1.1)
+    assert wire.aborted
+    wire.lose()
+
+
+def test_a_body_that_trickles_neither(site, clock):
+    wire = Wire(site)
+    wire.send(b"POST /x HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(REQUEST_TIMEOUT):
+        clock.advance(1)
+        wire.send(b"x")
+    clock.advance(0.1)
+    assert wire.aborted
+    wire.lose()
+
+
+def test_a_request_has_its_whole_time_whenever_it_begins(site, clock):
+    wire = Wire(site)
+    clock.advance(REQUEST_TIMEOUT - 1)
+    wire.send(b"GET /a HTTP/1.1\r\n")
+    clock.advance(REQUEST_TIMEOUT - 1)
+    wire.send(b"Host: a\r\n\r\n")
+    assert wire.answer().status == 200
+    clock.advance(REQUEST_TIMEOUT - 1)
+    wire.send(b"GET /a HTTP/1.1\r\nHost: a\r\n")
+    clock.advance(REQUEST_TIMEOUT - 1)
+    wire.send(b"\r\n")
+    assert wire.answer().status == 200
+    wire.lose()
+
+
+def test_an_idle_connection_is_closed(site, clock):
+    wire = Wire(site)
+    clock.advance(REQUEST_TIMEOUT + 0.1)
+    assert wire.aborted
+    wire.lose()
+
+
+def test_no_access_log(site, clock, logged):
+    site.startFactory()
+    call(site, "GET", "/streams?api_token=geheim")
+    site.stopFactory()
+    assert not [event for event in logged if "geheim" in str(event)]
+
+
+def test_close_drops_all_connections_and_waits_for_them(site):
+    wires = [Wire(site), Wire(site)]
+    closed = site.close()
+    assert all(wire.aborted for wire in wires)
+    wires[0].lose()
+    assert not closed.called
+    wires[1].lose()
+    assert closed.called
+
+
+def test_close_without_connections(site):
+    assert site.close().called
