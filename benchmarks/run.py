@@ -153,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(table(comparisons))
     misses = [f"{each.scenario.name}: {miss}" for each in comparisons for miss in each.misses()]
-    print(*misses, sep="\n", file=sys.stderr)
+    for miss in misses:
+        print(miss, file=sys.stderr)
     return 1 if misses and options.check else 0
 
 

@@ -46,7 +46,7 @@ _PLAYER_STATUS = {
 }
 
 
-@attrs.frozen(auto_exc=True)
+@attrs.define(auto_exc=True)
 class SourceError(Exception):
     """A source did not deliver, or stopped delivering.
 

@@ -44,6 +44,15 @@ class IOpenBody(Interface):
     def resume() -> None:
         """Read on. Harmless on a body that has ended."""
 
+    def read() -> bool:
+        """Read once what the socket holds, paused or not, and hand it on before returning.
+
+        This is what a paused body is read with on the tick: no reactor turn, no ``epoll_ctl``. An end that is met is
+        not told from within but in a later turn.
+
+        :return: True if there is probably more.
+        """
+
     def close() -> Deferred[None]:
         """Drop the connection now. Safe to call twice.
 

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
 from twisted.python import usage
 
 from .log import make_logger, set_level
@@ -145,6 +146,8 @@ def _prepare_reactor(reactor: Any) -> None:
     # Twisted's reactor goes by the time of day: when that is set, every timer fires or none does.
     reactor.seconds = time.monotonic
     reactor.suggestThreadPoolSize(DNS_THREADS)
+    # Each dial makes a factory, which would tell that it starts and stops.
+    Factory.noisy = False
     # Twisted would die of the signal again after a clean stop; to a supervisor that is no success. The reactor
     # installs its own handlers first, when it starts.
     reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda number, frame: reactor.callFromThread(reactor.stop))

@@ -13,10 +13,17 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import Clock
+from tsbuild import H264, IDR, SIZE, SLICE, Mux, pes
 from zope.interface import implementer
 
 from m3uproxy.errors import Reason, SourceError
+from m3uproxy.fanout.outlet import DirectOutlet
+from m3uproxy.fanout.registry import Registry
+from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.fanout.stream import Player, Stream
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody
+from m3uproxy.settings import Settings
 from m3uproxy.upstream.dial import DialLimits, SourceRequest
 
 # the provider's side
@@ -25,6 +32,8 @@ from m3uproxy.upstream.dial import DialLimits, SourceRequest
 @implementer(IOpenBody)
 class FakeBody:
     """A body that brings what a test tells it to."""
+
+    READ = 65_536
 
     def __init__(self, content_type: str = "video/mp2t", final_url: str = "http://provider.example/") -> None:
         self.content_type = content_type
@@ -36,6 +45,10 @@ class FakeBody:
         self.ended = False
         self.pauses = 0
         self.resumes = 0
+        self.reads = 0
+        self.held = b""
+        #: A body of stated length ends within the read that completes it.
+        self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
 
     # IOpenBody
@@ -55,6 +68,17 @@ class FakeBody:
         self.resumes += 1
         self.paused = False
 
+    def read(self) -> bool:
+        if self.closed or self.ended or self.consumer is None:
+            return False
+        self.reads += 1
+        data, self.held = self.held[: self.READ], self.held[self.READ :]
+        if data:
+            self.consumer.body_received(data)
+        if not self.held and self.ends_with_read is not None and not self.ended:
+            self.end(self.ends_with_read)
+        return len(data) == self.READ
+
     def close(self) -> Deferred[None]:
         self.closed = True
         done: Deferred[None] = Deferred()
@@ -67,16 +91,27 @@ class FakeBody:
     # what a test tells it
 
     def bring(self, data: bytes) -> None:
-        """Bytes arrive; like the real thing also while paused, and also between ``close()`` and the end."""
+        """Bytes arrive: at the consumer, or in the kernel while the body is paused."""
         assert self.consumer is not None, "nobody took the body"
         assert not self.ended
-        self.consumer.body_received(data)
+        self.held += data
+        if not self.paused:
+            self.bring_anyway()
+
+    def bring_anyway(self, data: bytes = b"") -> None:
+        """The reactor hands on what there is: like the real thing also while paused, and behind ``close()``."""
+        assert self.consumer is not None
+        data, self.held = self.held + data, b""
+        if data:
+            self.consumer.body_received(data)
 
     def end(self, error: SourceError | None = None) -> None:
         """The provider ends the body; its socket is gone with it."""
         assert not self.ended
         self.ended = self.gone = True
         if self.consumer is not None:
+            if self.held and not self.closed:
+                self.bring_anyway()
             self.consumer.body_ended(error or SourceError(Reason.ENDED))
         waiting, self._waiting = self._waiting, []
         for done in waiting:
@@ -242,6 +277,11 @@ class SlowConsumer:
         self._end()
 
     @property
+    def in_kernel(self) -> int:
+        """Bytes that have left the process and not reached the player."""
+        return len(self._kernel)
+
+    @property
     def queued(self) -> int:
         """Bytes that wait in the transport and in the kernel."""
         return len(self._kernel) + len(self._buffer)
@@ -305,3 +345,176 @@ class SlowConsumer:
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
+
+
+# what a provider sends
+
+
+class Programme:
+    """A transport stream with one video, in which no two packets are the same."""
+
+    PMT_PID, VIDEO_PID = 0x100, 0x101
+
+    def __init__(self, name: bytes = b"A") -> None:
+        self._mux = Mux()
+        self._name = name
+        self._pictures = 0
+
+    def tables(self) -> bytes:
+        """PAT and PMT."""
+        return self._mux.pat({1: self.PMT_PID}) + self._mux.pmt(self.PMT_PID, 1, [(H264, self.VIDEO_PID)])
+
+    def picture(self, key: bool = False, size: int = 500) -> bytes:
+        """One access unit of about ``size`` bytes; a key picture is a random access point."""
+        self._pictures += 1
+        mark = b"%s%08d." % (self._name, self._pictures)
+        filler = mark * (size // len(mark) + 1)
+        data = (IDR if key else SLICE) + filler[:size]
+        return self._mux.unit(self.VIDEO_PID, pes(data, pts=self._pictures * 3600), key=key)
+
+    def group(self, pictures: int = 5, size: int = 500) -> bytes:
+        """Tables and a group of pictures, the first of them a key picture."""
+        return self.tables() + b"".join(self.picture(n == 0, size) for n in range(pictures))
+
+
+def packets(data: bytes) -> list[bytes]:
+    """Cut into packets; fails if that is not what the bytes are."""
+    assert len(data) % SIZE == 0, f"{len(data)} bytes are no whole packets"
+    cut = [data[at : at + SIZE] for at in range(0, len(data), SIZE)]
+    assert all(packet[0] == 0x47 for packet in cut), "a torn packet"
+    return cut
+
+
+def check_segments(media: bytes, source: bytes) -> int:
+    """
+    Fails unless ``media`` is a series of (tables, run of ``source`` from an access point on, unbroken).
+
+    :return: how many.
+    """
+    got, sent = packets(media), packets(source)
+    where = {packet: n for n, packet in enumerate(sent) if IDR in packet}
+    segments, at, place = 0, 0, -1
+    while at < len(got):
+        if 0 <= place < len(sent) and got[at] == sent[place]:
+            at, place = at + 1, place + 1
+            continue
+        segments += 1
+        pids = [(packet[1] & 0x1F) << 8 | packet[2] for packet in got[at : at + 2]]
+        assert pids == [0, Programme.PMT_PID][: len(pids)], f"segment {segments} starts with PIDs {pids}"
+        at += 2
+        if at < len(got):
+            assert got[at] in where, f"segment {segments} does not go on at an access point"
+            place = where[got[at]]
+    return segments
+
+
+class FakePlayer:
+    """A player, its connection, and the answer that a pump fills."""
+
+    HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+    def __init__(self, clock: IReactorTime, kernel: int = 100_000, speed: float | None = None) -> None:
+        """``speed`` is in bytes per second; None reads all there is."""
+        self.transport = SlowConsumer(clock, kernel)
+        self.outlet = DirectOutlet(self.transport)
+        self.speed = speed
+        self.heads = 0
+        self.refused: SourceError | None = None
+        self.pump: Any = None
+        self._credit = 0.0
+
+    # Answer
+
+    def head(self) -> bytes:
+        self.heads += 1
+        return self.HEAD
+
+    def refuse(self, error: SourceError) -> None:
+        assert self.heads == 0, "refused after the head"
+        assert self.refused is None, "refused twice"
+        self.refused = error
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+    # what a test tells it
+
+    def join(self, stream: Any, patience: float = 20.0, player: Player | None = None) -> FakePlayer:
+        """As the web resource does it: attach, then register the producer."""
+        self.pump = stream.attach(player or Player(), self, patience)
+        if self.refused is None:
+            self.transport.registerProducer(self.pump, True)
+        return self
+
+    def read(self, seconds: float = 0.0) -> None:
+        """What the player takes in that time."""
+        if self.speed is None:
+            self.transport.read()
+        else:
+            self._credit += self.speed * seconds
+            self._credit -= len(self.transport.read(int(self._credit)))
+            self._credit = min(self._credit, 65_536.0)
+
+    @property
+    def media(self) -> bytes:
+        """What it got behind the head."""
+        data = bytes(self.transport.received)
+        assert data[: len(self.HEAD)] == self.HEAD[: len(data)]
+        return data[len(self.HEAD) :]
+
+    @property
+    def taken(self) -> int:
+        """Bytes behind the head that have left the process."""
+        return max(0, len(self.transport.received) + self.transport.in_kernel - len(self.HEAD))
+
+
+class Relay:
+    """A registry between a provider and players, all on one clock."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.dialler = FakeDialler(self.clock)
+        self.settings = Settings(**settings)
+        self.registry = Registry(self.clock, self.dialler, self.settings, b"key")
+        self.programme = Programme()
+        self.players: list[FakePlayer] = []
+        self.source = b""
+
+    def stream(self, url: str = "http://provider/live/1.ts", *failover: str, **more: Any) -> Stream:
+        return self.registry.register(StreamSpec(url, "agent", failover_urls=failover, **more))
+
+    def player(self, stream: Stream, kernel: int = 100_000, speed: float | None = None, **more: Any) -> FakePlayer:
+        player = FakePlayer(self.clock, kernel, speed)
+        self.players.append(player)
+        return player.join(stream, self.settings.start_timeout, **more)
+
+    def pass_time(self, seconds: float) -> None:
+        """In turns of 5 ms; every player reads at its speed."""
+        for _ in range(round(seconds / 0.005)):
+            self.clock.advance(0.005)
+            for player in self.players:
+                player.read(0.005)
+
+    def play(self, body: FakeBody, seconds: float, size: int = 4000) -> None:
+        """A group of pictures of ``5 * size`` bytes every half second, a picture every 100 ms."""
+        for picture in range(round(seconds * 10)):
+            data = self.programme.tables() if picture % 5 == 0 else b""
+            data += self.programme.picture(picture % 5 == 0, size)
+            self.source += data
+            body.bring(data)
+            self.pass_time(0.1)
+
+    def settle(self) -> None:
+        """Every player reads all that it was sent."""
+        for _ in range(60):
+            self.clock.advance(0)
+            for player in self.players:
+                player.transport.read()
+
+    def nothing_left(self) -> None:
+        """No timer remains when all are gone."""
+        for body in [dial for dial in self.dialler.dials if dial.pending]:
+            assert body is None
+        self.clock.advance(0)
+        assert self.clock.getDelayedCalls() == []

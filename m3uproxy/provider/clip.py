@@ -39,7 +39,6 @@ def read_stamp(data: bytes | bytearray, at: int) -> int:
 
 def write_stamp(data: bytearray, at: int, ticks: int) -> None:
     """Replace a PTS or DTS; the four bits that tell which it is stay."""
-    ticks %= WRAP
     data[at] = data[at] & 0xF0 | ticks >> 29 & 0x0E | 1
     data[at + 1] = ticks >> 22 & 0xFF
     data[at + 2] = ticks >> 14 & 0xFE | 1

@@ -70,13 +70,14 @@ class Playout:
         self._start = station.uptime()
         self._place = station.timeline.due_at(self._start - faults.burst)
         self._sent = self._skip = 0
-        self._paused = self._stalled = self._over = False
+        self._live = self._paused = self._stalled = False
         self._garbage: random.Random | None = None
         self._next_drop = self._start
         self._later: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; the head has been written."""
+        self._live = True
         self._wire.registerProducer(self, True)
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
         self._tick()
@@ -96,8 +97,8 @@ class Playout:
     def stop(self) -> None:
         """Send no more."""
         self._cancel_tick()
-        if not self._over:
-            self._over = True
+        if self._live:
+            self._live = False
             self._wire.unregisterProducer()
 
     def pauseProducing(self) -> None:
@@ -107,7 +108,7 @@ class Playout:
     def resumeProducing(self) -> None:
         """Send again, first what was missed."""
         self._paused = False
-        if self._rate == 0 and not self._over:
+        if self._rate == 0 and self._live:
             self._cancel_tick()
             self._later = self._clock.callLater(0, self._tick)
 
@@ -123,16 +124,16 @@ class Playout:
     def _tick(self) -> None:
         self._later = None
         now = self._station.uptime()
-        while not self._over and (turn := self._turns.take_by_time(now)):
+        while self._live and (turn := self._turns.take_by_time(now)):
             self._make(turn, b"")
-        if self._over:
+        if not self._live:
             return
         if self._paused and self._lag() > self._station.max_lag:
             self.drop()
             return
         if not (self._paused or self._stalled):
             self._send(self._goal(now))
-        if not self._over:
+        if self._live:
             at_once = self._rate == 0 and not (self._paused or self._stalled) and self._faults.trickle is None
             self._later = self._clock.callLater(0 if at_once else TICK, self._tick)
 
@@ -157,7 +158,7 @@ class Playout:
     def _send(self, goal: int) -> None:
         data = self._station.timeline.span(self._place, goal)
         self._place += len(data)
-        while data and not self._over:
+        while data and self._live:
             turn = self._turns.take_by_octets(self._sent + len(data) - 1)
             if turn is None or turn.octets is None:
                 self._emit(data)

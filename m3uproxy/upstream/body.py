@@ -9,7 +9,10 @@ from zope.interface import implementer
 from ..core.sniff import HEAD, complaint
 from ..errors import SourceError
 from ..interfaces import IBodyConsumer, IOpenBody, IStreamSink
-from .tick import ENOUGH, Tick
+from .tick import LITTLE, MUCH, STEPS, Tick
+
+#: Reads of one source in a row, so that no source keeps the others waiting.
+MOST_READS = 4
 
 
 class Owner(Protocol):
@@ -41,12 +44,17 @@ class BodyReader:
         self._head = b""
         self._proven = False
         self._over = False
+        self._reading = False
+        self._interval = 0
+        self._streak = 0
+        self._flushed = 0
         self.received = 0
 
     def start(self) -> None:
-        """Take the body."""
+        """Take the body, and read it often at first."""
         self._sink.source_changed()
         self._body.deliver(self)
+        self._to_tick()
 
     def close(self) -> None:
         """Stop reading, for good; closing the body itself is the owner's."""
@@ -55,12 +63,13 @@ class BodyReader:
         self._tick.forget(self)
 
     def body_received(self, data: bytes) -> None:
-        """Keep the piece until the turn is over. Also called while paused (chunked, TLS)."""
+        """Keep the piece until the turn, or our own read, is over."""
         if self._over:
             return
         self._pieces.append(data)
         self.received += len(data)
-        self._tick.has_read(self)
+        if not self._reading:
+            self._tick.has_read(self)
 
     def body_ended(self, error: SourceError) -> None:
         """Hand on what is left, then tell how the body ended."""
@@ -71,19 +80,58 @@ class BodyReader:
             self.close()
             self._owner.ended(error)
 
-    def settle(self) -> bool:
-        """Hand on what this turn brought; pause unless the source is fast."""
-        size = self._pass_on()
-        if self._over or size >= ENOUGH:
-            return False
+    def settle(self) -> None:
+        """The reactor reads for us. When a turn brings little, pause and leave it to the tick."""
+        if self._pass_on() >= LITTLE or self._over or self._interval:
+            return
         self._sink.flush()
-        self._body.pause()
-        return True
+        self._to_tick()
 
-    def tick(self) -> None:
-        """Read on."""
-        if not self._over:
+    def _to_tick(self) -> None:
+        if self._over:
+            return
+        self._body.pause()
+        self._interval, self._streak = 1, 0
+        self._tick.take(self)
+
+    def read(self, step: int) -> int:
+        """Read what has gathered, and choose the next interval by how much that was."""
+        size = self._read_all()
+        if self._over:
+            return 0
+        if step - self._flushed >= STEPS:
+            self._flushed = step
+            self._sink.flush()
+        self._adapt(size)
+        if not self._interval:
             self._body.resume()
+        return self._interval
+
+    def _adapt(self, size: int) -> None:
+        """Halve the interval after a large read, double it after a small one.
+
+        Below the shortest there is reading without rest. That is not for a burst at the start, which would keep the
+        whole process busy for a viewer that zaps on: it takes as many large reads as make up the longest interval.
+        """
+        if size < MUCH:
+            self._streak = 0
+            if size < LITTLE:
+                self._interval = min(STEPS, self._interval * 2)
+            return
+        self._streak += 1
+        if self._interval > 1:
+            self._interval //= 2
+        elif self._streak >= STEPS:
+            self._interval = 0
+
+    def _read_all(self) -> int:
+        """Read until the socket is empty, within bounds; bytes handed on."""
+        self._reading = True
+        more, reads = True, 0
+        while more and reads < MOST_READS:
+            more, reads = self._body.read(), reads + 1
+        self._reading = False
+        return self._pass_on()
 
     def _pass_on(self) -> int:
         pieces, self._pieces = self._pieces, []

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.hop import REDIRECTS, Cookies, Headers, first_hop, next_hop
-from ..errors import SourceError, bad_status
+from ..errors import Reason, SourceError, bad_status
 from ..interfaces import IDialler, IOpenBody
 from ..log import make_logger
 from .agent import SourceAgent, cookie_url
@@ -27,6 +27,9 @@ from .endpoints import ProviderConnection, SocketCount
 from .open_body import OpenBody
 
 log = make_logger()
+
+#: Seconds for an aborted socket to go, of which it needs a reactor turn.
+_GONE_WITHIN = 1.0
 
 
 @attrs.frozen
@@ -82,7 +85,7 @@ class _Dial:
         self._deadline: IDelayedCall | None = None
         self._why: SourceError | None = None
         self._running: Deferred[OpenBody] | None = None
-        self._result: Deferred[IOpenBody] = Deferred(lambda _: self._stop())
+        self._result: Deferred[IOpenBody] = Deferred(self._cancelled)
 
     def start(self) -> Deferred[IOpenBody]:
         self._deadline = self._reactor.callLater(self._limits.total, self._timed_out, self._limits.total, " in all")
@@ -99,8 +102,14 @@ class _Dial:
         else:
             self._result.callback(outcome)
 
-    def _stop(self) -> None:
+    def _cancelled(self, result: Deferred[IOpenBody]) -> None:
+        result.errback(CancelledError())
+        self._give_up(SourceError(Reason.INTERNAL, "cancelled"))
+
+    def _give_up(self, why: SourceError) -> None:
         """Cancel whatever is under way; the coroutine cleans up."""
+        if self._why is None:
+            self._why = why
         if self._running is not None:
             self._running.cancel()
 
@@ -109,8 +118,7 @@ class _Dial:
             return await self._follow()
         except Exception as error:
             self._why = self._why or explain(error, self._connection)
-            self._rest(None)
-            await self._close()
+            await self._clean_up()
             raise self._why from None
         finally:
             self._rest(None)
@@ -132,7 +140,7 @@ class _Dial:
                 raise bad_status(response.code)
             locations = response.headers.getRawHeaders(b"Location", [None])
             hop = next_hop(hop, locations[0], _cookies(response))
-            await self._close()
+            await self._connection.close()
 
     async def _ask(self) -> Any:
         """The response to the agent's hop, with its body still to come."""
@@ -147,14 +155,15 @@ class _Dial:
         self._rest(None)
         return response
 
-    async def _close(self) -> None:
-        """Close the connection and wait until it is gone, or until time is up."""
-        if self._connection is not None:
-            try:
-                await self._connection.close()
-            except CancelledError:
-                if self._why is None:
-                    raise
+    async def _clean_up(self) -> None:
+        """Close the connection and wait until it is gone, or for as long as a working system may take at most."""
+        if self._connection is None:
+            return
+        self._rest(_GONE_WITHIN)
+        try:
+            await self._connection.close()
+        except CancelledError:
+            pass
 
     def _connected(self) -> None:
         self._rest(self._limits.first_byte)
@@ -168,9 +177,7 @@ class _Dial:
             self._step = self._reactor.callLater(seconds, self._timed_out, seconds)
 
     def _timed_out(self, seconds: float, how: str = "") -> None:
-        if self._why is None:
-            self._why = timed_out(self._connection, f"{seconds:g} s{how}")
-        self._stop()
+        self._give_up(timed_out(self._connection, f"{seconds:g} s{how}"))
 
 
 def _cookies(response: Any) -> Cookies:

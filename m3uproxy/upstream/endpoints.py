@@ -26,7 +26,7 @@ from typing import Any
 import attrs
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IHandshakeListener,
@@ -58,7 +58,7 @@ class SocketCount:
 
     def closed(self) -> Deferred[None]:
         """Fires when every socket that is being closed now is gone (a reactor turn from now at most)."""
-        waiting = DeferredList([socket.gone() for socket in self._closing])
+        waiting = gatherResults([socket.gone() for socket in self._closing], consumeErrors=True)
         return waiting.addCallback(lambda _: None)
 
     def _opened(self) -> None:
@@ -82,6 +82,8 @@ class _Socket(ProtocolWrapper):
         self._connection: ProviderConnection = factory.connection
         self._waiting: list[Deferred[None]] = []
         self._closing = False
+        self._last_read = 0
+        self._read_error: BaseException | None = None
         self.closed: BaseException | None = None
 
     def makeConnection(self, transport: Any) -> None:
@@ -94,7 +96,7 @@ class _Socket(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Keep the reason before those above hear of it: they lose it."""
-        self.closed = reason.value
+        self.closed = self._read_error or reason.value
         self._connection.sockets._gone(self)
         try:
             super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -122,6 +124,24 @@ class _Socket(ProtocolWrapper):
         """Read, or stop reading; harmless on a socket that is closed or closing."""
         if self.closed is None and not self._closing:
             (self.transport.resumeProducing if on else self.transport.pauseProducing)()
+
+    def read_now(self) -> bool:
+        """Read once from the socket, which need not be readable; True if it filled the buffer."""
+        if self.closed is not None or self._closing:
+            return False
+        self._last_read = 0
+        end = self.transport.doRead()
+        if end is not None:
+            # The reactor is to find the end for itself and tell everybody; but an error is reported only once.
+            self._read_error = end
+            self.transport.resumeProducing()
+            return False
+        return bool(self._last_read >= self.transport.bufferSize)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note how much came."""
+        self._last_read = len(data)
+        self.wrappedProtocol.dataReceived(data)
 
 
 @implementer(IHandshakeListener)
@@ -192,10 +212,6 @@ class _Wire(ProtocolWrapper):
         """Twisted's way to cancel a request."""
         self._connection.abort()
 
-    def stopProducing(self) -> None:
-        """The way a body is stopped."""
-        self._connection.abort()
-
 
 class _Wrapping(WrappingFactory):
     """Puts one of the wrappers between a protocol and its transport."""
@@ -208,6 +224,12 @@ class _Wrapping(WrappingFactory):
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
         self.protocol = protocol
         self.connection = connection
+
+    def doStart(self) -> None:
+        """Pass nothing on: Twisted's own factory would log two long lines for each connection."""
+
+    def doStop(self) -> None:
+        """See ``doStart``."""
 
 
 def _unwrapped(wrapper: ProtocolWrapper) -> IProtocol:
@@ -296,6 +318,10 @@ class ProviderConnection:
         """Read on from the socket."""
         if self._socket is not None:
             self._socket.read(True)
+
+    def read(self) -> bool:
+        """Read once from the socket, now; True if there is probably more."""
+        return self._socket is not None and self._socket.read_now()
 
     def abort(self) -> None:
         """Close the socket, if there is one."""

@@ -96,15 +96,20 @@ class _Lookup:
         addressTypes: Any = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Numeric addresses at once, names through the reactor's resolver."""
+        """
+        Numeric addresses at once, names through the reactor's resolver.
+
+        :raises UnicodeError: for a name with an empty label, or one over 63 octets; the reactor's resolver would
+            log it as its own failure and never answer.
+        """
         answer = _Answer(resolutionReceiver, self.resolved)
-        host = self.host
-        numeric = IPv6Address if isIPv6Address(host) else IPv4Address if isIPAddress(host) else None
+        numeric = IPv6Address if isIPv6Address(self.host) else IPv4Address if isIPAddress(self.host) else None
         if numeric is None:
+            self.host.encode("idna")
             resolver: IHostnameResolver = self.reactor.nameResolver
-            return resolver.resolveHostName(answer, host, portNumber, addressTypes, transportSemantics)
-        resolution = _Numeric(host)
+            return resolver.resolveHostName(answer, self.host, portNumber, addressTypes, transportSemantics)
+        resolution = _Numeric(self.host)
         answer.resolutionBegan(resolution)
-        answer.addressResolved(numeric("TCP", host, portNumber))
+        answer.addressResolved(numeric("TCP", self.host, portNumber))
         answer.resolutionComplete()
         return resolution

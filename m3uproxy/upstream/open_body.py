@@ -56,6 +56,10 @@ class OpenBody(Protocol):
         if self._consumer is not None:
             self._connection.resume()
 
+    def read(self) -> bool:
+        """Read once, now; not before anybody takes the body."""
+        return self._consumer is not None and self._connection.read()
+
     def close(self) -> Deferred[None]:
         """Drop the connection; nothing is handed on from this call on."""
         if self._error is None:
@@ -74,10 +78,9 @@ class OpenBody(Protocol):
             self._connection.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end; the socket is closed if it is not yet (Twisted waits for a TLS peer's goodbye)."""
+        """The end of the response; Twisted closes the socket, which is not to be used again."""
         if self._error is None:
             self._error = body_end(reason.value, self._connection)
-        self._connection.abort()
         assert self._consumer is not None
         try:
             self._consumer.body_ended(self._error)

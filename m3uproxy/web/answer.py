@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 
-from twisted.web.http import RESPONSES
 from twisted.web.server import Request
 
 Json = Mapping[str, object]
@@ -50,7 +50,7 @@ def raw_error(status: int, detail: str) -> bytes:
     """A whole response, for where there is no request yet to write it with."""
     body = _encode({"detail": detail})
     lines = (
-        b"HTTP/1.1 %d %s" % (status, RESPONSES.get(status, b"Error")),
+        b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
         b"Content-Type: application/json",
         b"Content-Length: %d" % len(body),
         b"Connection: close",

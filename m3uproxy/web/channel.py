@@ -29,7 +29,8 @@ MAX_HEAD = 16_384
 #: Bytes of a request body. The largest thing a client sends is a list of URLs.
 MAX_BODY = 1_048_576
 
-#: How long (seconds), and how much (bytes), we listen to a client after we refused it.
+#: How long (seconds), and how much (bytes), we listen to a client after we refused it. Also how long a client has
+#: to take the rest of an answer when the daemon stops.
 _LINGER = 2.0
 _LINGER_BYTES = 8_388_608
 
@@ -40,6 +41,7 @@ class Channel(HTTPChannel):
     # Ours come first; these would answer without saying why.
     MAX_LENGTH = MAX_HEAD
     totalHeadersSize = 2 * MAX_HEAD
+    maxHeaders = MAX_HEAD
 
     #: Set by the site before the connection is made.
     site: Site
@@ -74,6 +76,11 @@ class Channel(HTTPChannel):
     def abort(self) -> None:
         """Drop the connection at once."""
         self.transport.abortConnection()
+
+    def close(self) -> None:
+        """Let the client have what was written, if it takes it in time, and then close."""
+        self.setTimeout(_LINGER)
+        self.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of a head."""

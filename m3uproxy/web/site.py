@@ -187,7 +187,7 @@ class Site(server.Site):
             all_closed.callback(None)
 
     def close(self) -> Deferred[None]:
-        """Drop every connection. To be called once, when there is no listening any more.
+        """Close every connection. To be called once, when there is no listening any more.
 
         :return: fires when they are gone.
         """
@@ -196,5 +196,5 @@ class Site(server.Site):
         all_closed: Deferred[None] = Deferred()
         self._all_closed = all_closed
         for connection in list(self._connections):
-            connection.abort()
+            connection.close()
         return all_closed

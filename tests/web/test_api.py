@@ -158,7 +158,7 @@ def test_all_keys_of_the_contract_are_taken_and_unknown_ones_too(web):
         (b'{"url": "http://a/", "headers": {"Transfer-Encoding": "x"}}', "value_error", ["body", "headers"]),
         (b'{"url": "http://a/", "user_agent": "x\\ny"}', "value_error", ["body", "user_agent"]),
         (b'{"url": "http://a/", "strict_live_ts": "perhaps"}', "bool_parsing", ["body", "strict_live_ts"]),
-        (b'{"url": "http://a", "silence_failover_threshold": ""}', "int_parsing", ["body", "silence_failover_threshold"]),
+        (b'{"url": "http://a/", "silence_duration": "x"}', "float_parsing", ["body", "silence_duration"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_body(web, body, kind, loc):

@@ -159,6 +159,14 @@ def test_many_lines_that_are_too_long_together_are_answered(site):
     wire.send(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(20)) + b"\r\n")
     answer = wire.answer()
     assert answer.status == 431
+    assert answer.raw.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    wire.lose()
+
+
+def test_many_short_lines_are_fine_within_the_size(site):
+    wire = Wire(site)
+    wire.send(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n")
+    assert wire.answer().status == 200
     wire.lose()
 
 
@@ -289,12 +297,14 @@ def test_no_access_log(site, clock, logged):
     assert not [event for event in logged if "geheim" in str(event)]
 
 
-def test_close_drops_all_connections_and_waits_for_them(site):
+def test_close_closes_all_connections_and_waits_for_them(site, clock):
     wires = [Wire(site), Wire(site)]
     closed = site.close()
-    assert all(wire.aborted for wire in wires)
+    assert all(wire.closing and not wire.aborted for wire in wires)
     wires[0].lose()
     assert not closed.called
+    clock.advance(2.1)
+    assert wires[1].aborted
     wires[1].lose()
     assert closed.called
 

@@ -61,7 +61,7 @@ class _Table:
 
     def feed(self, packet: bytes) -> Section | None:
         """Take the PID's next packet; a section that changes the table, if this completes one."""
-        if packet[4:] == self._whole and not self.unfinished:
+        if self._whole and packet.startswith(self._whole, 4) and not self.unfinished:
             self.packets = packet
             return None
         changed = None
@@ -82,7 +82,7 @@ class _Table:
         self._section = section.data
         self.packets = section.packets
         alone = section.packets == packet and not self.unfinished
-        self._whole = packet[4:] if alone else b""
+        self._whole = packet[4 : packet.find(section.data, 4) + len(section.data)] if alone else b""
         return section if changed else None
 
 

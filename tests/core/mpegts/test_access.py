@@ -90,16 +90,18 @@ def test_start_code_in_the_pes_header_is_not_looked_at() -> None:
     assert random_access_kind(made, 0, Codec.H264) is None
 
 
-def test_start_code_in_the_next_packet_is_not_looked_at() -> None:
-    filler = AUD + b"\xab" * (SIZE - 4 - 19 - len(AUD) - 3) + CODE
+@pytest.mark.parametrize("begin", [AUD, b"\xab" * len(AUD)])
+def test_start_code_in_the_next_packet_is_not_looked_at(begin: bytes) -> None:
+    filler = begin + b"\xab" * (SIZE - 4 - 19 - len(AUD) - 3) + CODE
     made = packet(0x100, pes(filler, pts=1, dts=1), start=True)
     assert made.endswith(CODE)
     assert random_access_kind(made + b"\x65" * SIZE, 0, Codec.H264) is None
 
 
 def test_payload_that_is_no_pes() -> None:
-    made = packet(0x100, b"\0\0\2" + IDR * 5, start=True)
-    assert not is_random_access(made, 0, Codec.H264)
+    unit = pes(IDR * 5)
+    assert is_random_access(packet(0x100, unit, start=True), 0, Codec.H264)
+    assert not is_random_access(packet(0x100, b"\0\0\2" + unit[3:], start=True), 0, Codec.H264)
 
 
 @given(st.binary(min_size=184, max_size=184), st.integers(0, 3), st.sampled_from(list(Codec)))

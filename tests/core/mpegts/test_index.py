@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tsbuild import (
@@ -17,10 +18,12 @@ from tsbuild import (
     pes,
     pmt_section,
     psi_packets,
+    section,
 )
 
 from m3uproxy.core.mpegts.access import Kind
 from m3uproxy.core.mpegts.index import AccessPoint, Index
+from m3uproxy.core.mpegts.psi import SectionAssembler
 
 PMT_PID, VIDEO, SOUND = 0x1000, 0x100, 0x101
 STREAMS = [(H264, VIDEO), (AAC, SOUND)]
@@ -193,6 +196,12 @@ class TestChanges:
         good = tables(mux)
         assert [point.psi for point in index.scan(good + key(mux))] == [good]
 
+    def test_other_tables_on_the_same_pids(self) -> None:
+        mux, index = Mux(), Index()
+        psi = tables(mux)
+        other = mux.psi(0, section(0x42, 1, b"\0\1\xf1\0")) + mux.psi(PMT_PID, section(0xC0, 1, b"\xe1\0\xf0\0"))
+        assert [point.psi for point in index.scan(psi + other + key(mux))] == [psi]
+
     def test_packets_flagged_damaged_or_scrambled_are_not_read(self) -> None:
         mux, index = Mux(), Index()
         psi = tables(mux)
@@ -269,6 +278,21 @@ class TestLongTables:
         again = tables(mux)
         assert [point.psi for point in index.scan(again + key(mux))] == [again]
 
+    def test_lone_end_of_a_long_map_does_not_stand_for_it(self) -> None:
+        mux, index = Mux(), Index()
+        pat, pmt = mux.pat({1: PMT_PID}), mux.pmt(PMT_PID, 1, LONG)
+        index.scan(pat + pmt)
+        unfinished = mux.pat(dict.fromkeys(range(1, 101), PMT_PID))[:SIZE]
+        index.scan(unfinished + pmt[-SIZE:])
+        assert index.psi == pat + pmt
+
+    def test_part_flagged_as_damaged_is_passed_over(self) -> None:
+        index = Index()
+        pat = Mux().pat({1: PMT_PID})
+        one, two, three = psi_packets(PMT_PID, pmt_section(1, LONG))
+        index.scan(pat + one + packet(PMT_PID, b"?" * 184, error=True) + two + three)
+        assert index.psi == pat + one + two + three
+
     def test_pat_of_many_programs(self) -> None:
         mux, index = Mux(), Index()
         pat = mux.pat({number: 0x1000 + number for number in range(1, 101)})
@@ -285,10 +309,10 @@ class TestLongTables:
         assert [point.psi for point in points] == [first + pmt]
 
 
-def test_repeated_tables_are_not_read_again(monkeypatch) -> None:
+def test_repeated_tables_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     mux, index = Mux(), Index()
     index.scan(tables(mux))
-    monkeypatch.setattr("m3uproxy.core.mpegts.psi.crc32", lambda _: 1)
+    monkeypatch.delattr(SectionAssembler, "feed")
     again = tables(mux)
     index.scan(again)
     assert index.psi == again

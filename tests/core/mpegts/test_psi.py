@@ -120,6 +120,10 @@ class TestChecking:
         assert not Section(b"\0\x30\0", b"").is_whole
         assert not Section(bytes([0, 0xB0, 4]) + psi.crc32(bytes([0, 0xB0, 4])).to_bytes(4, "big"), b"").is_whole
 
+    def test_short_form_of_header(self) -> None:
+        data = bytes([0, 0x30, 9, 0, 1, 0xC1, 0, 0])
+        assert not Section(data + psi.crc32(data).to_bytes(4, "big"), b"").is_whole
+
     def test_fields(self) -> None:
         made = whole(section(2, 0x1234, b"", number=3, last=4))
         assert (made.table_id, made.table_id_extension, made.number) == (2, 0x1234, 3)

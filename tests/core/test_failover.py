@@ -1,0 +1,294 @@
+"""The table of failover, whole, and what its limits promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.failover import SETTLED, Dial, Failover, GiveUp, Idle, Policy, Rest, State
+from m3uproxy.errors import Reason, SourceError
+
+BROKEN = SourceError(Reason.REFUSED)
+
+
+def in_state(state: State, policy: Policy | None = None, sources: int = 2) -> Failover:
+    """A failover that came to ``state`` at time 0 by the shortest way."""
+    machine = Failover(policy or Policy(), sources)
+    if state is not State.IDLE:
+        machine.wanted(0)
+    if state is State.FLOWING:
+        machine.flowed(0)
+    if state is State.RESTING:
+        for _ in range(sources):
+            machine.failed(0, BROKEN)
+    assert machine.state is state
+    return machine
+
+
+def tell(machine: Failover, event: str) -> Any:
+    arguments = {"failed": (0, BROKEN), "switched": (0, 1)}.get(event, (0,))
+    return getattr(machine, event)(*arguments)
+
+
+I, D, F, R = State.IDLE, State.DIALLING, State.FLOWING, State.RESTING  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "effect", "then"),
+    [
+        (I, "wanted", Dial, D),
+        (I, "flowed", None, I),
+        (I, "failed", None, I),
+        (I, "rested", None, I),
+        (I, "unwanted", None, I),
+        (I, "switched", None, I),
+        (D, "wanted", None, D),
+        (D, "flowed", None, F),
+        (D, "failed", Dial, D),
+        (D, "rested", None, D),
+        (D, "unwanted", Idle, I),
+        (D, "switched", Dial, D),
+        (F, "wanted", None, F),
+        (F, "flowed", None, F),
+        (F, "failed", Dial, D),
+        (F, "rested", None, F),
+        (F, "unwanted", Idle, I),
+        (F, "switched", Dial, D),
+        (R, "wanted", None, R),
+        (R, "flowed", None, R),
+        (R, "failed", None, R),
+        (R, "rested", Dial, D),
+        (R, "unwanted", Idle, I),
+        (R, "switched", Dial, D),
+    ],
+)
+def test_table(state: State, event: str, effect: type | None, then: State) -> None:
+    machine = in_state(state)
+    result = tell(machine, event)
+    assert type(result) is (effect or type(None))
+    assert machine.state is then
+
+
+def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
+    machine = Failover(Policy(laps=2, rest=1), 3)
+    effects = [machine.wanted(0)]
+    effects += [machine.failed(0.1 * n, BROKEN) for n in range(1, 4)]
+    assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
+    assert effects[-1] == Rest(1)
+    effects = [machine.rested(1.3)]
+    effects += [machine.failed(1.3, BROKEN) for _ in range(3)]
+    assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
+    assert effects[-1] == GiveUp(BROKEN)
+    assert machine.state is I
+
+
+def test_a_source_that_ran_well_is_redialled_at_once() -> None:
+    machine = in_state(F)
+    effect = machine.failed(100, BROKEN, SETTLED)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+
+
+def test_a_source_that_stops_at_once_hands_over() -> None:
+    machine = in_state(F)
+    effect = machine.failed(100, BROKEN, SETTLED / 2)
+    assert isinstance(effect, Dial | GiveUp)
+    machine = in_state(F)
+    effect = machine.failed(0.5, BROKEN, SETTLED / 2)
+    assert isinstance(effect, Dial)
+    assert effect.index == 1
+
+
+def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
+    machine = Failover(Policy(), 2)
+    machine.wanted(0)
+    now = 0.0
+    for _ in range(10_000):
+        machine.flowed(now + 0.1)
+        now += 2.1
+        effect = machine.failed(now, BROKEN, 2.0)
+        assert isinstance(effect, Dial)
+        assert effect.index == 0
+
+
+@pytest.mark.parametrize("sources", [1, 2, 5])
+def test_one_packet_and_a_close_never_spins(sources: int) -> None:
+    """Without time passing there is never more than one dial for each source."""
+    machine = Failover(Policy(laps=10, total=0), sources)
+    effect: Any = machine.wanted(0)
+    dials, rests, now = 0, 0, 0.0
+    while not isinstance(effect, GiveUp):
+        if isinstance(effect, Rest):
+            assert dials == sources
+            assert effect.seconds == 1.0
+            now, dials, rests = now + effect.seconds, 0, rests + 1
+            effect = machine.rested(now)
+            continue
+        dials += 1
+        machine.flowed(now)
+        effect = machine.failed(now, BROKEN, 0.0)
+    assert rests == 9
+
+
+def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
+    machine = Failover(Policy(laps=1), 1)
+    machine.wanted(0)
+    last = SourceError(Reason.BUSY, status=458)
+    assert machine.failed(1, last) == GiveUp(last)
+    assert machine.error is last
+    machine.wanted(2)
+    assert machine.error is None
+    assert not machine.sent
+
+
+def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
+    machine = Failover(Policy(), 3)
+    assert machine.switched(0, 5) is None
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert effect.index == 2
+
+
+def test_a_switch_has_fresh_limits() -> None:
+    machine = Failover(Policy(start=20), 1)
+    machine.wanted(0)
+    effect = machine.switched(19, 0)
+    assert isinstance(effect, Dial)
+    assert effect.total == 20
+
+
+def test_shares_of_what_is_left() -> None:
+    machine = Failover(Policy(start=20, connect=4, first_byte=6), 4)
+    assert machine.wanted(0) == Dial(0, 4, 5, 5)
+    assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
+    assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
+    assert machine.failed(17, BROKEN) == Dial(3, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
+def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
+    machine = Failover(Policy(start=start, total=total, connect=99, first_byte=99), 2)
+    effect = machine.wanted(0)
+    assert isinstance(effect, Dial)
+    assert effect.total == limit / 2
+    assert isinstance(machine.failed(limit, BROKEN), GiveUp)
+
+
+def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
+    machine = Failover(Policy(start=20, rest=5), 1)
+    machine.wanted(0)
+    assert machine.failed(14, BROKEN) == Rest(5)
+    machine = Failover(Policy(start=20, rest=5), 1)
+    machine.wanted(0)
+    assert machine.failed(15, BROKEN) == GiveUp(BROKEN)
+
+
+# a world of sources on a simulated clock
+
+
+@attrs.define
+class World:
+    """Carries effects out: dials take what is drawn, within what they are allowed."""
+
+    machine: Failover
+    now: float = 0.0
+    dials: list[float] = attrs.field(factory=list)
+
+    def until_given_up(self, effect: Any, draws: Any) -> float:
+        """Returns when; each draw is (seconds until the dial fails or flows, seconds it then delivers or None)."""
+        while not isinstance(effect, GiveUp):
+            if isinstance(effect, Rest):
+                self.now += effect.seconds
+                effect = self.machine.rested(self.now)
+                continue
+            assert isinstance(effect, Dial)
+            assert effect.total > 0
+            self.dials.append(self.now)
+            wait, delivers = next(draws, (effect.total, None))
+            self.now += min(wait, effect.total)
+            if delivers is not None and wait < effect.total:
+                self.machine.flowed(self.now)
+                self.now += delivers
+            effect = self.machine.failed(self.now, BROKEN, delivers or 0.0)
+        return self.now
+
+
+policies = st.builds(
+    Policy,
+    laps=st.integers(1, 50),
+    rest=st.floats(0.01, 10),
+    start=st.floats(1, 60),
+    total=st.one_of(st.just(0.0), st.floats(1, 90)),
+    connect=st.floats(0.1, 60),
+    first_byte=st.floats(0.1, 60),
+)
+waits = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 200)), max_size=60)
+
+
+@given(policies, st.integers(1, 60), waits)
+def test_nothing_sent_ends_within_the_start_limit(policy: Policy, sources: int, waits: list[float]) -> None:
+    world = World(Failover(policy, sources), now=1000.0)
+    effect = world.machine.wanted(world.now)
+    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+    assert ended - 1000.0 <= policy.start + 1e-6
+    assert len(world.dials) <= policy.laps * sources
+
+
+@given(policies, st.integers(1, 60), waits)
+def test_after_something_was_sent_an_outage_ends_within_the_total(
+    policy: Policy, sources: int, waits: list[float]
+) -> None:
+    world = World(Failover(policy, sources), now=5000.0)
+    world.machine.wanted(0)
+    world.machine.flowed(1)
+    effect = world.machine.failed(5000.0, BROKEN, 3000.0)
+    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+    if policy.total:
+        assert ended - 5000.0 <= policy.total + 1e-6
+    else:
+        assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.rest)
+    assert len(world.dials) <= policy.laps * sources
+
+
+@given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
+def test_short_runs_do_not_stretch_an_outage(
+    policy: Policy, sources: int, runs: list[tuple[float, float]]
+) -> None:
+    """Sources that bring a little and stop: at most the last little goes beyond the limit."""
+    world = World(Failover(policy, sources))
+    ended = world.until_given_up(world.machine.wanted(0), iter(runs))
+    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.rest)
+    assert ended <= max(limit, policy.start) + SETTLED + 1e-6
+    assert len(world.dials) <= policy.laps * sources
+    longest = max((sum(1 for at in world.dials if at == begin) for begin in world.dials), default=0)
+    assert longest <= sources
+
+
+@given(st.integers(1, 5), st.data())
+def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
+    machine = Failover(Policy(rest=0.5), sources)
+    now = 0.0
+    for event in data.draw(
+        st.lists(st.sampled_from(["wanted", "flowed", "failed", "ran", "rested", "unwanted", "switched"]), max_size=40)
+    ):
+        now += 0.3
+        if event == "failed":
+            effect: Any = machine.failed(now, BROKEN)
+        elif event == "ran":
+            effect = machine.failed(now, BROKEN, 5)
+        elif event == "switched":
+            effect = machine.switched(now, data.draw(st.integers(0, 20)))
+        else:
+            effect = getattr(machine, event)(now)
+        assert 0 <= machine.index < sources
+        if isinstance(effect, Dial):
+            assert effect.index == machine.index
+            assert machine.state is D
+        if isinstance(effect, Rest):
+            assert machine.state is R
+        if isinstance(effect, GiveUp | Idle):
+            assert machine.state is I

@@ -1,0 +1,63 @@
+"""From bytes cut anywhere to blocks of whole packets."""
+
+from __future__ import annotations
+
+from fakes import Programme, packets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.intake import Intake
+
+
+def run(intake: Intake, data: bytes, cuts: list[int]) -> tuple[bytes, list[bytes]]:
+    """All that comes out, and the starts of the blocks that are access points."""
+    blocks = []
+    bounds = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    for begin, end in zip(bounds, bounds[1:], strict=False):
+        blocks += intake.feed(data[begin:end])
+    blocks += intake.flush()
+    return b"".join(block.data for block in blocks), [block.data[:188] for block in blocks if block.access]
+
+
+@given(st.lists(st.integers(1, 9000), max_size=12))
+def test_cuts_in_the_body_make_no_difference(cuts: list[int]) -> None:
+    programme = Programme()
+    data = b"".join(programme.group() for _ in range(3))
+    whole, points = run(Intake(), data, cuts)
+    assert whole == data
+    assert len(points) == 3
+
+
+def test_the_tables_of_an_access_point_come_with_it() -> None:
+    programme = Programme()
+    intake = Intake()
+    tables = programme.tables()
+    assert intake.feed(tables) == []
+    (before,) = intake.feed(programme.picture(key=True))
+    assert before.data == tables
+    (block,) = intake.flush()
+    assert block.access
+    assert block.psi == tables
+
+
+def test_the_next_source_starts_afresh() -> None:
+    first, second = Programme(b"A"), Programme(b"B")
+    intake = Intake()
+    good = first.group()
+    intake.feed(good + first.picture()[:100])
+    assert intake.packets == len(good) // 188
+    (left,) = intake.next_source()
+    assert left.data == good[376:]
+    assert intake.packets == 0
+    fresh = second.group()
+    blocks = intake.feed(fresh) + intake.flush()
+    assert b"".join(block.data for block in blocks) == fresh
+    assert not blocks[0].psi
+    assert packets(b"".join(block.data for block in blocks))
+
+
+def test_garbage_gives_nothing() -> None:
+    intake = Intake()
+    assert intake.feed(b"<html>" * 10_000) == []
+    assert intake.flush() == []
+    assert intake.packets == 0

@@ -1,0 +1,48 @@
+"""What is no video is told early, and what is one is never taken for something else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.sniff import HEAD, PATIENCE, complaint
+from m3uproxy.errors import Reason
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"\n\t <html>", "HTML"),
+        (b"\xef\xbb\xbf<?xml", "HTML"),
+        (b'{"error": "x"}', "JSON"),
+        (b"[]", "JSON"),
+        (b"#EXTM3U\n#EXT-X-VERSION:3", "playlist"),
+    ],
+)
+def test_told_by_the_first_bytes(head: bytes, word: str) -> None:
+    error = complaint(head, len(head), "video/mp2t")
+    assert error is not None
+    assert error.reason is Reason.NOT_VIDEO
+    assert word in error.detail
+
+
+def test_text_type_needs_a_text_body() -> None:
+    assert complaint(b"User limit reached" * 30, HEAD, "text/plain") is not None
+    assert complaint(b"User limit", 10, "text/plain") is None
+    assert complaint(b"\0" + b"x" * 511, HEAD, "text/html") is None
+    assert complaint(b"x" * 512, HEAD, "video/mp2t") is None
+
+
+def test_patience_ends() -> None:
+    assert complaint(b"\0" * HEAD, PATIENCE - 1, "video/mp2t") is None
+    error = complaint(b"\0" * HEAD, PATIENCE, "video/mp2t")
+    assert error is not None
+    assert error.reason is Reason.NOT_TRANSPORT_STREAM
+
+
+@given(st.binary(max_size=HEAD - 1), st.integers(0, PATIENCE - 1))
+def test_a_sync_byte_in_front_is_never_complained_about_early(rest: bytes, received: int) -> None:
+    assert complaint(b"G" + rest, received, "video/mp2t") is None
+    assert complaint(b"", 0, "text/html") is None

@@ -1,0 +1,160 @@
+"""What the loopback tests drive: the whole proxy beside a provider, in the reactor of the test."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+
+from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.provider.site import Provider
+from m3uproxy.settings import load
+from m3uproxy.tap import ProxyService
+
+PACKET = 188
+
+
+def leftovers(reactor) -> set[str]:
+    """Delayed calls and sockets that somebody forgot."""
+    ours = [str(call.func) for call in reactor.getDelayedCalls() if call.active()]
+    ours += [repr(each) for each in [*reactor.getReaders(), *reactor.getWriters()] if "Waker" not in type(each).__name__]
+    return {each for each in ours if "UNIXWaker" not in each and "SIGCHLD" not in each}
+
+
+class Player(Protocol):
+    """Asks for a path, and reads when and as much as the test likes."""
+
+    def __init__(self, path: str, method: str = "GET", version: str = "1.1", headers: tuple[str, ...] = ()) -> None:
+        self._request = "\r\n".join([f"{method} {path} HTTP/{version}", "Host: proxy", *headers, "", ""]).encode()
+        self.raw = b""
+        self.asked = 0.0
+        self.first_byte: float | None = None
+        self.closed = False
+        self.ended: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.asked = time.monotonic()
+        self.transport.write(self._request)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.first_byte is None:
+            self.first_byte = time.monotonic() - self.asked
+        self.raw += data
+
+    def connectionLost(self, reason) -> None:
+        self.closed = True
+        self.reason = reason.value
+        self.ended.callback(None)
+
+    @property
+    def head(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[0]
+
+    @property
+    def body(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[2]
+
+    @property
+    def status(self) -> int | None:
+        return int(self.raw.split(b" ", 2)[1]) if self.raw else None
+
+    def leave(self) -> Deferred[None]:
+        """Hang up, and wait until that is done."""
+        if not self.closed:
+            self.transport.abortConnection()
+        return self.ended
+
+
+class Rig:
+    """A provider, a proxy, players."""
+
+    def __init__(self, reactor, folder: Path) -> None:
+        self.reactor = reactor
+        self.folder = folder
+        self.provider = Provider(reactor)
+        self.players: list[Player] = []
+        self.service: ProxyService | None = None
+
+    async def start(self, **settings: object) -> None:
+        """Start both. Timers are short, so that the tests are."""
+        if self.service is not None:
+            await self.service.stopService()
+        else:
+            await self.provider.listen()
+        defaults = {
+            "port": 0,
+            "state_dir": str(self.folder),
+            "first_byte_timeout": 0.7,
+            "default_connection_timeout": 0.7,
+            "live_chunk_timeout_seconds": 1.0,
+            "stream_retry_delay": 0.1,
+            "stream_retry_attempts": 2,
+            "start_timeout": 5,
+        }
+        self.service = ProxyService(self.reactor, load({**defaults, **settings}))
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    async def stop(self) -> None:
+        """Take everything down."""
+        for player in self.players:
+            await player.leave()
+        await self.service.stopService()
+        await self.provider.stop()
+        await self.sleep(0.02)
+
+    @property
+    def registry(self):
+        return self.service._registry
+
+    @property
+    def port(self) -> int:
+        return self.service._port.getHost().port
+
+    def register(self, *paths: str, **options: object):
+        """A stream with these sources, given as paths of the provider or whole URLs."""
+        urls = [path if "://" in path else self.provider.url(path) for path in paths]
+        return self.registry.register(StreamSpec(urls[0], "test/1", failover_urls=tuple(urls[1:]), **options))
+
+    async def play(self, stream, **options: object) -> Player:
+        """A player of that stream, connected."""
+        return await self.ask(f"/stream/{stream.id}", **options)
+
+    async def ask(self, path: str, host: str = "127.0.0.1", **options: object) -> Player:
+        """A player that asks for any path."""
+        player = Player(path, **options)
+        endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(self.reactor, host, self.port)
+        await connectProtocol(endpoint, player)
+        self.players.append(player)
+        return player
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """Let the reactor run."""
+        return deferLater(self.reactor, seconds, lambda: None)
+
+    async def until(self, condition, seconds: float = 5.0, what: str = "") -> None:
+        """Let the reactor run until something is so."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+            await self.sleep(0.01)
+
+    async def until_bytes(self, player: Player, size: int, seconds: float = 5.0) -> None:
+        """Wait until a player has that much of a body, or its connection ended."""
+        await self.until(lambda: len(player.body) >= size or player.closed, seconds, f"{size} bytes")
+
+    def open_upstreams(self) -> int:
+        """What the provider counts."""
+        return sum(channel.tally.current for channel in self.provider.station.channels.values())
+
+
+
+def assert_whole_packets(body: bytes) -> None:
+    """Aligned from the first byte to the last, beginning with a PAT."""
+    whole = body[: len(body) - len(body) % PACKET]
+    assert whole[::PACKET] == b"G" * (len(whole) // PACKET), "alignment is lost"
+    assert whole[1] & 0x1F == 0 and whole[2] == 0, "the first packet is not a PAT"

@@ -1,0 +1,153 @@
+"""Settings: which source wins, what is refused, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from m3uproxy.settings import MIB, Settings, SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch, tmp_path):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults():
+    chosen = load({})
+    assert (chosen.host, chosen.port, chosen.root_path, chosen.log_level) == ("127.0.0.1", 8085, "/m3u-proxy", "info")
+    assert chosen.api_token is None
+    assert chosen.stream_timeout == 60
+    assert chosen.state_dir.is_absolute()
+    assert chosen.ring_bytes == 32 * MIB
+
+
+def test_every_default_is_within_its_own_limits():
+    """pydantic does not validate defaults."""
+    defaults = load({}).model_dump()
+    assert load(defaults) == load({})
+
+
+def test_options_win_over_environment_over_file_over_default(monkeypatch, tmp_path):
+    (tmp_path / ".env").write_text("PORT=1\nLINGER=1\nTICK=0.1\nNOT_OURS=x\n")
+    monkeypatch.setenv("PORT", "2")
+    monkeypatch.setenv("LINGER", "2")
+    chosen = load({"port": "3"})
+    assert (chosen.port, chosen.linger, chosen.tick, chosen.join_seconds) == (3, 2, 0.1, 3)
+
+
+@pytest.mark.parametrize("name", ["stream_timeout", "STREAM_TIMEOUT", "Stream_Timeout"])
+def test_names_in_any_case(monkeypatch, name):
+    monkeypatch.setenv(name, "0")
+    assert load({}).stream_timeout == 0
+
+
+def test_empty_counts_as_not_set(monkeypatch):
+    for name in ("PORT", "API_TOKEN", "STATE_DIR", "LOG_LEVEL", "HOST"):
+        monkeypatch.setenv(name, "")
+    assert load({}) == Settings()
+    assert load({}).port == 8085
+    monkeypatch.setenv("ROOT_PATH", "")
+    assert load({}).root_path == ""
+
+
+def test_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load({}).port = 1
+
+
+def test_the_token_is_not_shown():
+    chosen = load({"api_token": "geheim"})
+    assert chosen.api_token.get_secret_value() == "geheim"
+    assert "geheim" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "result"),
+    [
+        ("host", "0.0.0.0", "0.0.0.0"),
+        ("host", "[::1]", "::1"),
+        ("host", "::", "::"),
+        ("host", "localhost", "localhost"),
+        ("host", "tv-box.lan", "tv-box.lan"),
+        ("log_level", "WARN", "warning"),
+        ("log_level", "Debug", "debug"),
+        ("root_path", "/", ""),
+        ("root_path", "/a/b/", "/a/b"),
+        ("ring_bytes", "64MiB", 64 * MIB),
+        ("ring_bytes", "64000000", 64_000_000),
+        ("direct_write", "off", False),
+        ("lag_policy", "evict", "evict"),
+        ("state_dir", "~/x", Path.home() / "x"),
+    ],
+)
+def test_values(name, value, result):
+    assert getattr(load({name: value}), name) == result
+
+
+def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
+    chosen = load({"state_dir": "state"})
+    monkeypatch.chdir("/")
+    assert chosen.state_dir == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("port", "http", "a whole number from 0 to 65535"),
+        ("port", "-1", "a whole number from 0 to 65535"),
+        ("port", "1.5", "a whole number from 0 to 65535"),
+        ("host", "1.2.3", "an IPv4 or IPv6 address or a host name"),
+        ("host", "a b", "an IPv4 or IPv6 address or a host name"),
+        ("log_level", "loud", "one of debug, info, warning, error, critical"),
+        ("root_path", "m3u", "empty, or segments that each begin with '/' as in /m3u-proxy"),
+        ("root_path", "/a//b", "empty, or segments that each begin with '/' as in /m3u-proxy"),
+        ("root_path", "/..", "empty, or segments that each begin with '/' as in /m3u-proxy"),
+        ("tick", "0", "seconds from 0.005 to 1"),
+        ("tick", "nan", "seconds from 0.005 to 1"),
+        ("linger", "inf", "seconds from 0 to 3600"),
+        ("lag_policy", "wait", "one of skip, evict"),
+        ("direct_write", "maybe", "true or false"),
+        ("ring_bytes", "1", "a number of bytes from 1048576 to 4294967296, or one with a unit as in 32MiB"),
+        ("default_user_agent", "a\nb", "printable ASCII text"),
+    ],
+)
+def test_what_is_refused(name, value, allowed):
+    with pytest.raises(SettingsError) as refused:
+        load({name: value})
+    assert str(refused.value) == f"{name.upper()}: {value!r} cannot be used; allowed: {allowed}"
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(SettingsError, match=r"^PORT: .*; LINGER: [^\n]*$"):
+        load({"port": "x", "linger": "x"})
+
+
+def test_joining_further_back_than_the_ring_reaches():
+    with pytest.raises(SettingsError, match=r"^JOIN_SECONDS: '20' is more than RING_SECONDS \(10\) holds"):
+        load({"join_seconds": "20"})
+
+
+def test_a_dot_env_that_is_not_text(tmp_path):
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"^\.env: cannot be read: [^\n]+$"):
+        load({})
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(Settings.model_fields)), value=st.text())
+def test_any_text_is_taken_or_refused_in_one_line(name, value):
+    said = None
+    try:
+        load({name: value})
+    except SettingsError as refused:
+        said = str(refused)
+    if said is not None:
+        assert said.startswith(f"{name.upper()}: ")
+        assert len(said.splitlines()) == 1
