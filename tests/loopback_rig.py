@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
@@ -28,7 +29,15 @@ def leftovers(reactor) -> set[str]:
 class Player(Protocol):
     """Asks for a path, and reads when and as much as the test likes."""
 
-    def __init__(self, path: str, method: str = "GET", version: str = "1.1", headers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        path: str,
+        method: str = "GET",
+        version: str = "1.1",
+        headers: tuple[str, ...] = (),
+        window: int | None = None,
+    ) -> None:
+        self._window = window
         self._request = "\r\n".join([f"{method} {path} HTTP/{version}", "Host: proxy", *headers, "", ""]).encode()
         self.raw = b""
         self.asked = 0.0
@@ -38,6 +47,9 @@ class Player(Protocol):
 
     def connectionMade(self) -> None:
         self.asked = time.monotonic()
+        if self._window:
+            # Soon full, so that a player who stops reading is felt at the other end.
+            self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
         self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:

@@ -1,0 +1,96 @@
+"""What a real demuxer and real decoders make of ``/stream/<id>``, from its first packet on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import av
+import pytest
+import pytest_twisted
+from decoding import decode
+from loopback_rig import PACKET, assert_whole_packets
+
+#: Ticks of 90 kHz between two pictures of the demo clip.
+PICTURE = 3600
+NULL_PID = 0x1FFF
+
+pytestmark = pytest.mark.media
+
+
+def packets_of(body: bytes) -> list[bytes]:
+    return [body[at : at + PACKET] for at in range(0, len(body) - PACKET + 1, PACKET)]
+
+
+def pid(packet: bytes) -> int:
+    return (packet[1] & 0x1F) << 8 | packet[2]
+
+
+def without_torn_tail(body: bytes) -> bytes:
+    """The player hung up somewhere: leave out, for each PID, the last unit, which may not be whole."""
+    packets = packets_of(body)
+    last_start = {pid(packet): number for number, packet in enumerate(packets) if packet[1] & 0x40}
+    return b"".join(p for number, p in enumerate(packets) if number < last_start.get(pid(p), len(packets)))
+
+
+def assert_plays(body: bytes, pictures: int) -> None:
+    assert_whole_packets(body)
+    decoded = decode(without_torn_tail(body))
+    assert decoded.complaints == []
+    # With B pictures the end of a recording, in order of presentation, has holes.
+    shown = sorted(decoded.pictures)[:-4]
+    assert len(shown) >= pictures
+    assert {later - earlier for earlier, later in zip(shown, shown[1:], strict=False)} == {PICTURE}
+    assert len(decoded.sounds) >= pictures
+
+
+def lenient_picture_times(body: bytes) -> list[int]:
+    """Presentation times of what can be decoded; the units torn at a hole cannot."""
+    times = []
+    with av.open(io.BytesIO(body), format="mpegts") as container:
+        for packet in container.demux(container.streams.video[0]):
+            with contextlib.suppress(av.error.InvalidDataError):
+                times += [frame.pts for frame in packet.decode() if frame.pts is not None]
+    return sorted(times)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_first_and_late_joiner_decode_without_an_error(rig, direct):
+    await rig.start(direct_write=direct)
+    stream = rig.register("/live/x.ts?rate=4")
+    first = await rig.play(stream)
+    await rig.until_bytes(first, 500_000)
+    late = await rig.play(stream)
+    await rig.until_bytes(late, 500_000)
+    assert_plays(first.body, 180)
+    assert_plays(late.body, 150)
+    assert rig.provider.channel("x").tally.total == 1
+
+
+@pytest.mark.parametrize("oddity", ["framing=chunked", "gzip=1", "framing=chunked&gzip=1", "redirect=chain"])
+@pytest_twisted.ensureDeferred
+async def test_decodes_however_it_was_sent(rig, oddity):
+    player = await rig.play(rig.register(f"/live/x.ts?rate=4&{oddity}"))
+    await rig.until_bytes(player, 300_000)
+    assert_plays(player.body, 80)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_viewer_who_skips_goes_on_with_pictures(rig):
+    """The hole costs what it costs; behind it pictures come again, and nothing before it is torn."""
+    await rig.start(send_buffer=16_384, ring_seconds=1, join_seconds=0.5)
+    stream = rig.register("/live/x.ts?rate=8")
+    watched, player = await rig.play(stream), await rig.play(stream, window=65_536)
+    await rig.until_bytes(player, 100_000)
+    player.transport.pauseProducing()
+    await rig.until_bytes(watched, len(watched.body) + 2_500_000, 15)
+    player.transport.resumeProducing()
+    await rig.until(lambda: sum(client.pump.skips for client in stream.clients()) >= 1)
+    size = len(player.body)
+    await rig.until_bytes(player, size + 300_000)
+    assert_whole_packets(player.body)
+    times = lenient_picture_times(player.body)
+    holes = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later - earlier > 25 * PICTURE]
+    assert len(holes) == 1
+    assert len(times) > 150
