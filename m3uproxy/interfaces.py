@@ -73,17 +73,19 @@ class IBodyConsumer(Interface):
 class IStreamSink(Interface):
     """What a session feeds."""
 
+    waiting: bool = Attribute("A viewer waits for its first block: read without rest, send at once.")
+
     def source_changed() -> None:
         """A new body begins: its bytes do not continue the last packet of the one before."""
 
-    def bytes_received(data: bytes) -> int:
-        """Some bytes of the body.
+    def bytes_received(data: bytes) -> None:
+        """Some bytes of the body; they may wait for more before they are sent."""
+
+    def flush() -> int:
+        """Send what is waiting.
 
         :return: the number of whole transport stream packets recognised so far in this body.
         """
-
-    def flush() -> None:
-        """Nothing more is expected before the next tick: send what is waiting."""
 
     def gave_up(error: SourceError) -> None:
         """No source delivers and the budget is spent; ``error`` is the last failure."""

@@ -32,6 +32,8 @@ DNS_THREADS = 32
 BACKLOG = 1024
 #: Descriptors that are not players' sockets: providers, API clients, log, reactor.
 RESERVED_DESCRIPTORS = 200
+#: What is asked for where there is no limit: the most that Linux gives a process as it is set up.
+MANY_DESCRIPTORS = 1_048_576
 #: Under this many descriptors the daemon says so at the start.
 FEW_DESCRIPTORS = 1200
 
@@ -156,6 +158,8 @@ def _prepare_reactor(reactor: Any) -> None:
 def _raise_descriptor_limit() -> None:
     """Ask for as many file descriptors as we may have: each player takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = MANY_DESCRIPTORS
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from tsbuild import H264, IDR, SIZE, SLICE, Mux, pes
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
-from tsbuild import H264, IDR, SIZE, SLICE, Mux, pes
 from zope.interface import implementer
 
 from m3uproxy.errors import Reason, SourceError
@@ -425,6 +425,10 @@ class FakePlayer:
 
     # Answer
 
+    def begin(self, pump: Any) -> None:
+        self.pump = pump
+        self.transport.registerProducer(pump, True)
+
     def head(self) -> bytes:
         self.heads += 1
         return self.HEAD
@@ -440,10 +444,8 @@ class FakePlayer:
     # what a test tells it
 
     def join(self, stream: Any, patience: float = 20.0, player: Player | None = None) -> FakePlayer:
-        """As the web resource does it: attach, then register the producer."""
+        """As the web resource does it."""
         self.pump = stream.attach(player or Player(), self, patience)
-        if self.refused is None:
-            self.transport.registerProducer(self.pump, True)
         return self
 
     def read(self, seconds: float = 0.0) -> None:
@@ -490,11 +492,12 @@ class Relay:
         return player.join(stream, self.settings.start_timeout, **more)
 
     def pass_time(self, seconds: float) -> None:
-        """In turns of 5 ms; every player reads at its speed."""
-        for _ in range(round(seconds / 0.005)):
-            self.clock.advance(0.005)
+        """In turns of a twentieth of the tick (2 ms); every player reads at its speed."""
+        pace = self.settings.tick / 20
+        for _ in range(max(1, round(seconds / pace))):
+            self.clock.advance(pace)
             for player in self.players:
-                player.read(0.005)
+                player.read(pace)
 
     def play(self, body: FakeBody, seconds: float, size: int = 4000) -> None:
         """A group of pictures of ``5 * size`` bytes every half second, a picture every 100 ms."""

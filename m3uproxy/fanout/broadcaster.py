@@ -50,6 +50,7 @@ class Broadcaster:
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
         self._lingering: IDelayedCall | None = None
+        self._ended: SourceError | None = None
         self.ring = ring
         self.session = open_session(self)
 
@@ -58,10 +59,18 @@ class Broadcaster:
         """How many players are connected."""
         return len(self._viewers)
 
+    @property
+    def waiting(self) -> bool:
+        """A viewer has not had its first block."""
+        return bool(self._waiting)
+
     # viewers
 
     def attach(self, pump: Pump) -> None:
         """A player arrived. The first one opens the source, in this very turn."""
+        if self._ended is not None:
+            pump.end(self._ended)
+            return
         self._stop_lingering()
         self._viewers[pump] = None
         self._waiting[pump] = None
@@ -83,9 +92,12 @@ class Broadcaster:
         """Where a viewer that arrives now starts, None while there is no good place."""
         return self.ring.join(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
 
+    def started(self, pump: Pump) -> None:
+        """``pump`` has its first block."""
+        self._waiting.pop(pump, None)
+
     def caught_up(self, pump: Pump) -> None:
         """``pump`` takes part in each flush from now on."""
-        self._waiting.pop(pump, None)
         self._edge[pump] = pump.send
 
     def abort_stalled(self) -> None:
@@ -96,10 +108,11 @@ class Broadcaster:
                 pump.evict(f"took nothing for {self._timing.stall:g} s")
 
     def end(self, error: SourceError) -> Deferred[None]:
-        """Disconnect all viewers and close the source.
+        """Disconnect all viewers and close the source, for good.
 
         :return: fires when the provider's socket is gone.
         """
+        self._ended = error
         self._end_viewers(error)
         return self._close()
 
@@ -109,17 +122,20 @@ class Broadcaster:
         """Another body begins."""
         self._publish(self._intake.next_source())
 
-    def bytes_received(self, data: bytes) -> int:
-        """Bytes of the body, as they came."""
+    def bytes_received(self, data: bytes) -> None:
+        """Bytes of the body. While a viewer waits for its first block nothing waits for more."""
         self._publish(self._intake.feed(data))
-        return self._intake.packets
+        if self._waiting:
+            self.flush()
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Send what waits for more."""
         self._publish(self._intake.flush())
+        return self._intake.packets
 
     def gave_up(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""
+        self._stop_lingering()
         self._end_viewers(error)
         self._forget()
 
@@ -127,6 +143,9 @@ class Broadcaster:
 
     def _publish(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
+            if not self.session.active:
+                # The last viewer was lost on the block before: this one belongs to nobody.
+                return
             block = self.ring.append(cut, self._clock.seconds())
             self._send_to_edge(block)
             for pump in tuple(self._waiting):
@@ -151,7 +170,7 @@ class Broadcaster:
             del self._edge[pump]
             pump.fell_behind(block, self.ring.next - 1, taken)
         for pump, problem in lost:
-            pump.evict(f"send failed: {problem}")
+            pump.failed(block, problem)
 
     def _end_viewers(self, error: SourceError) -> None:
         for pump in tuple(self._viewers):

@@ -49,6 +49,9 @@ class Source(Protocol):
     def join(self) -> int | None:
         """The block to start at, None while there is none."""
 
+    def started(self, pump: Pump) -> None:
+        """``pump`` waits no more for its first block."""
+
     def caught_up(self, pump: Pump) -> None:
         """``pump`` is at the live edge."""
 
@@ -60,6 +63,9 @@ class Answer(Protocol):
     """The response that a pump fills."""
 
     outlet: Outlet
+
+    def begin(self, pump: Pump) -> None:
+        """Make ``pump`` the producer of the transport; called before anything else, or a full buffer tells nobody."""
 
     def head(self) -> bytes:
         """The response head, sent with the first block."""
@@ -140,10 +146,13 @@ class Pump:
             return
         self._cancel_patience()
         self.state = State.DRAINING
+        self._source.started(self)
         self._next = place
         psi = self._source.ring[place].psi
         self._sent = len(psi)
-        if not self._outlet.start(self._answer.head() + psi):
+        if self._outlet.start(self._answer.head() + psi):
+            self.blocked_since = self._clock.seconds()
+        else:
             self._drain()
 
     def fell_behind(self, block: Block, number: int, taken: int) -> None:
@@ -153,6 +162,12 @@ class Pump:
         self._next = number + 1
         self._rest = memoryview(block.data)[taken:]
         self._block()
+
+    def failed(self, block: Block, error: OSError) -> None:
+        """At the edge, the socket took nothing of ``block`` and never will."""
+        self._sent += block.position - self._edge_from
+        self.state = State.DRAINING
+        self.evict(f"send failed: {error}")
 
     def end(self, error: SourceError) -> None:
         """There will be no more blocks."""
@@ -242,6 +257,7 @@ class Pump:
 
     def _at_edge(self) -> None:
         self.state = State.EDGE
+        self.blocked_since = None
         self._edge_from = self._source.ring.position
         self._source.caught_up(self)
 

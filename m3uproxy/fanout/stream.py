@@ -134,7 +134,8 @@ class Stream:
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
         self.broadcaster.session.replace_sources(requests)
         if not watched:
-            self.broadcaster.session.switch(0)
+            if not self.broadcaster.session.active:
+                self.broadcaster.session.switch(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
     def touch(self) -> None:
@@ -152,6 +153,7 @@ class Stream:
         pump = Pump(self._clock, answer, self.broadcaster, self._evict_laggards, lambda: self._client_gone(client))
         client.pump = pump
         self._clients[client] = None
+        answer.begin(pump)
         log.info("client {client} joins stream {stream}", client=client.client_id, stream=self.id)
         self.broadcaster.attach(pump)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)

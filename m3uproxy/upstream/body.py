@@ -7,7 +7,7 @@ from typing import Protocol
 from zope.interface import implementer
 
 from ..core.sniff import HEAD, complaint
-from ..errors import SourceError
+from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IOpenBody, IStreamSink
 from .tick import LITTLE, MUCH, STEPS, Tick
 
@@ -45,16 +45,20 @@ class BodyReader:
         self._proven = False
         self._over = False
         self._reading = False
+        self._opening = True
+        self._ran = True
         self._interval = 0
         self._streak = 0
         self._flushed = 0
         self.received = 0
 
     def start(self) -> None:
-        """Take the body, and read it often at first."""
+        """Take the body, as it comes at first."""
         self._sink.source_changed()
+        if self._over:
+            return
+        self._tick.take(self, STEPS)
         self._body.deliver(self)
-        self._to_tick()
 
     def close(self) -> None:
         """Stop reading, for good; closing the body itself is the owner's."""
@@ -81,21 +85,29 @@ class BodyReader:
             self._owner.ended(error)
 
     def settle(self) -> None:
-        """The reactor reads for us. When a turn brings little, pause and leave it to the tick."""
-        if self._pass_on() >= LITTLE or self._over or self._interval:
+        """The reactor reads for us, until a turn brings little, or at the beginning until a viewer has a block."""
+        size = self._pass_on()
+        self._ran = True
+        if self._over or self._interval:
             return
-        self._sink.flush()
-        self._to_tick()
+        if self._opening and self._sink.waiting and size:
+            return
+        if self._opening or size < LITTLE:
+            self._pause()
+            self._tick.take(self)
 
-    def _to_tick(self) -> None:
-        if self._over:
-            return
-        self._body.pause()
-        self._interval, self._streak = 1, 0
-        self._tick.take(self)
+    def _pause(self) -> None:
+        """From now on the tick says when to read."""
+        self._sink.flush()
+        if not self._over:
+            self._opening = False
+            self._body.pause()
+            self._interval, self._streak = 1, 0
 
     def read(self, step: int) -> int:
         """Read what has gathered, and choose the next interval by how much that was."""
+        if not self._interval:
+            return self._look_after_run()
         size = self._read_all()
         if self._over:
             return 0
@@ -103,9 +115,20 @@ class BodyReader:
             self._flushed = step
             self._sink.flush()
         self._adapt(size)
-        if not self._interval:
-            self._body.resume()
-        return self._interval
+        if self._interval:
+            return self._interval
+        self._ran = True
+        self._body.resume()
+        return STEPS
+
+    def _look_after_run(self) -> int:
+        """While the reactor reads: send what waits, and take over when nothing has come for an interval."""
+        if self._ran:
+            self._ran = False
+            self._sink.flush()
+            return 0 if self._over else STEPS
+        self._pause()
+        return 0 if self._over else 1
 
     def _adapt(self, size: int) -> None:
         """Halve the interval after a large read, double it after a small one.
@@ -124,13 +147,20 @@ class BodyReader:
         elif self._streak >= STEPS:
             self._interval = 0
 
+    def broke(self) -> None:
+        """We failed, not the source; but this body cannot go on."""
+        self.close()
+        self._owner.ended(SourceError(Reason.INTERNAL, "reading failed"))
+
     def _read_all(self) -> int:
         """Read until the socket is empty, within bounds; bytes handed on."""
         self._reading = True
-        more, reads = True, 0
-        while more and reads < MOST_READS:
-            more, reads = self._body.read(), reads + 1
-        self._reading = False
+        try:
+            for _ in range(MOST_READS):
+                if not self._body.read():
+                    break
+        finally:
+            self._reading = False
         return self._pass_on()
 
     def _pass_on(self) -> int:
@@ -139,14 +169,14 @@ class BodyReader:
             return 0
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._owner.heard()
-        packets = self._sink.bytes_received(data)
-        if not self._proven:
-            self._judge(data, packets)
+        self._sink.bytes_received(data)
+        if not self._proven and not self._over:
+            self._judge(data)
         return len(data)
 
-    def _judge(self, data: bytes, packets: int) -> None:
+    def _judge(self, data: bytes) -> None:
         """Video, not video, or not to be told yet."""
-        if packets:
+        if self._sink.flush():
             self._proven = True
             self._owner.flowing()
             return

@@ -7,6 +7,7 @@ allows one connection must never see two of ours.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -27,6 +28,10 @@ log = make_logger()
 #: A silence timer that fires this much late (seconds) says that *we* were not running, not that the source was
 #: silent; it gets another chance.
 _LATE = 0.5
+
+
+#: Seconds for which a dial waits for the socket of the body before it.
+GOODBYE = 1.0
 
 
 class Observer(Protocol):
@@ -74,6 +79,8 @@ class Session:
         self._reader: BodyReader | None = None
         self._gone: Deferred[None] = succeed(None)
         self._timer: IDelayedCall | None = None
+        self._effects: deque[Effect] = deque()
+        self._carrying = False
         self._flowing_since = self._last_byte = 0.0
 
     @property
@@ -112,14 +119,30 @@ class Session:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
         self._requests = requests
         self._failover.sources = len(requests)
-        if self._failover.index >= len(requests):
+        if self._failover.index < len(requests):
+            return
+        if self._failover.state in (State.DIALLING, State.RESTING):
+            self.switch(0)
+        else:
             self._failover.index = self._index = 0
 
     # what the table decided
 
     def _carry_out(self, effect: Effect) -> None:
+        """Carry out one effect after the other: what one causes at once must not pile up on the stack."""
         if effect is None:
             return
+        self._effects.append(effect)
+        if self._carrying:
+            return
+        self._carrying = True
+        try:
+            while self._effects:
+                self._carry_out_now(self._effects.popleft())
+        finally:
+            self._carrying = False
+
+    def _carry_out_now(self, effect: Effect) -> None:
         self._drop()
         if isinstance(effect, Dial):
             self._tell_index()
@@ -178,7 +201,7 @@ class Session:
 
     async def _open(self, step: Dial) -> None:
         began = self._clock.seconds()
-        await self._when_gone()
+        await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
         limits = DialLimits(step.connect, step.first_byte, step.total)
         body = await self._dialler.dial(self._requests[step.index], limits)
         self._dialling = None

@@ -18,6 +18,10 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..log import make_logger
+
+log = make_logger()
+
 #: Bytes in one read from which on a source is read more often: half of the window of a paused receiver.
 MUCH = 32_768
 #: Bytes under which it is read less often.
@@ -35,6 +39,9 @@ class Reader(Protocol):
     def read(self, step: int) -> int:
         """Read; ``step`` numbers the points of the grid. The next interval in steps, or 0 to leave the tick."""
 
+    def broke(self) -> None:
+        """``settle`` or ``read`` raised, which has been logged; neither is called again."""
+
 
 class Tick:
     """Reads paused sources on a common grid, and settles the others at the end of each turn."""
@@ -47,7 +54,7 @@ class Tick:
         """
         self._clock = clock
         self._grid = interval / STEPS
-        self._intervals: dict[Reader, int] = {}
+        self._due: dict[Reader, int] = {}
         self._read: dict[Reader, None] = {}
         self._settling: IDelayedCall | None = None
         self._waking: IDelayedCall | None = None
@@ -58,51 +65,67 @@ class Tick:
         if self._settling is None:
             self._settling = self._clock.callLater(0, self._settle)
 
-    def take(self, reader: Reader) -> None:
-        """``reader`` has paused: read it from now on, often at first."""
-        self._intervals[reader] = 1
+    def take(self, reader: Reader, steps: int = 1) -> None:
+        """Have ``reader`` read from now on, for the first time in so many steps."""
+        self._due[reader] = (self.step // steps + 1) * steps
         self._schedule()
 
     def forget(self, reader: Reader) -> None:
         """``reader`` is over."""
         self._read.pop(reader, None)
-        self._intervals.pop(reader, None)
+        self._due.pop(reader, None)
         if not self._read and self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        if not self._intervals and self._waking is not None:
+        if not self._due and self._waking is not None:
             self._waking.cancel()
             self._waking = None
 
     @property
     def step(self) -> int:
-        """The point of the grid that is now or was last."""
-        return round(self._clock.seconds() / self._grid)
+        """The point of the grid that is now or was last; timers fire on points, so a hair early is on time."""
+        return int(self._clock.seconds() / self._grid + 0.01)
 
     def _settle(self) -> None:
         self._settling = None
         readers, self._read = self._read, {}
         for reader in readers:
-            reader.settle()
+            try:
+                reader.settle()
+            except Exception:
+                self._broken(reader)
 
     def _schedule(self) -> None:
-        """Wake at the next point of the grid at which a reader is due; all intervals are powers of two."""
-        if self._waking is None and self._intervals:
-            step = min(self._intervals.values())
-            now = self._clock.seconds()
-            due = (int(now / self._grid) // step + 1) * step
-            self._waking = self._clock.callLater(max(0.0, due * self._grid - now), self._wake)
+        """Wake when the first reader is due."""
+        if not self._due:
+            return
+        due = min(self._due.values()) * self._grid
+        if self._waking is not None:
+            if self._waking.getTime() <= due:
+                return
+            self._waking.cancel()
+        self._waking = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._wake)
 
     def _wake(self) -> None:
+        """Read all that are due, late ones too: the reactor may have been busy."""
         self._waking = None
         step = self.step
-        for reader, interval in list(self._intervals.items()):
-            if step % interval == 0 and reader in self._intervals:
-                following = reader.read(step)
-                if reader not in self._intervals:
-                    continue
-                if following:
-                    self._intervals[reader] = following
-                else:
-                    del self._intervals[reader]
+        for reader in [reader for reader, due in self._due.items() if due <= step]:
+            if reader not in self._due:
+                continue
+            try:
+                interval = reader.read(step)
+            except Exception:
+                self._broken(reader)
+                continue
+            if not interval:
+                self._due.pop(reader, None)
+            elif reader in self._due:
+                self._due[reader] = (step // interval + 1) * interval
         self._schedule()
+
+    def _broken(self, reader: Reader) -> None:
+        """A defect of ours in the path of one stream must not stop the reading of the others."""
+        log.failure("reading a source failed")
+        self.forget(reader)
+        reader.broke()

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
@@ -167,13 +167,10 @@ class Site(server.Site):
         self._all_closed: Deferred[None] | None = None
 
     def startFactory(self) -> None:
-        """Open no log file and start no clock for its lines."""
+        """Open no log file, so that nothing is logged, and start no clock for its lines."""
 
     def stopFactory(self) -> None:
         """There is nothing to close."""
-
-    def log(self, request: http.Request) -> None:
-        """Log nothing."""
 
     def opened(self, connection: Channel) -> None:
         """A client has connected."""

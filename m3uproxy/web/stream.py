@@ -5,17 +5,19 @@ held back until there is something to send; until then a failure is a status, af
 delimited by closing the connection: chunked transfer coding would cost a copy and four pieces for each write.
 """
 
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.kind import content_type
 from ..errors import SourceError
 from ..fanout.outlet import outlet_for
+from ..fanout.pump import Pump
 from ..fanout.registry import Registry
 from ..fanout.stream import Player, Stream
 from ..log import make_logger
@@ -79,6 +81,11 @@ class LiveAnswer:
         self._stream = stream
         self._transport: Any = request.channel.transport
         self.outlet = outlet_for(self._transport, settings.direct_write, settings.send_buffer)
+
+    def begin(self, pump: Pump) -> None:
+        """Register the pump. The connection's end is told to it as well (``stopProducing``), but not in each case."""
+        self._request.registerProducer(pump, True)
+        self._request.notifyFinish().addErrback(lambda _: pump.stopProducing())
 
     def head(self) -> bytes:
         """The whole head, composed here: Twisted would add chunked transfer coding to an HTTP/1.1 answer."""
@@ -153,18 +160,8 @@ class LiveResource(Resource):
         )(request, stream)
 
     def _get(self, request: Request, stream: Stream) -> int:
-        answer = LiveAnswer(request, stream, self._settings)
-        pump = stream.attach(player_of(request), answer, self._settings.start_timeout)
-        if request.finished:
-            return NOT_DONE_YET
-        request.registerProducer(pump, True)
-        # The connection's end is told to the pump as well (``stopProducing``), but not in each case.
-        request.notifyFinish().addErrback(self._left, pump)
+        stream.attach(player_of(request), LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
         return NOT_DONE_YET
-
-    @staticmethod
-    def _left(reason: Failure, pump: Any) -> None:
-        pump.stopProducing()
 
     @staticmethod
     def _head(request: Request, stream: Stream) -> bytes:

@@ -255,9 +255,7 @@ def test_after_something_was_sent_an_outage_ends_within_the_total(
 
 
 @given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
-def test_short_runs_do_not_stretch_an_outage(
-    policy: Policy, sources: int, runs: list[tuple[float, float]]
-) -> None:
+def test_short_runs_do_not_stretch_an_outage(policy: Policy, sources: int, runs: list[tuple[float, float]]) -> None:
     """Sources that bring a little and stop: at most the last little goes beyond the limit."""
     world = World(Failover(policy, sources))
     ended = world.until_given_up(world.machine.wanted(0), iter(runs))

@@ -6,6 +6,7 @@ from fakes import Programme, packets
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m3uproxy.core.coalesce import BLOCK_LIMIT
 from m3uproxy.core.intake import Intake
 
 
@@ -28,14 +29,27 @@ def test_cuts_in_the_body_make_no_difference(cuts: list[int]) -> None:
     assert len(points) == 3
 
 
+def test_waits_for_a_block_and_closes_at_the_limit() -> None:
+    programme = Programme()
+    intake = Intake()
+    fed, blocks = 0, []
+    while not blocks:
+        assert fed < BLOCK_LIMIT
+        data = programme.group()
+        blocks = intake.feed(data)
+        fed += len(data)
+    assert BLOCK_LIMIT <= fed
+    assert sum(len(block.data) for block in blocks) == fed
+
+
 def test_the_tables_of_an_access_point_come_with_it() -> None:
     programme = Programme()
     intake = Intake()
     tables = programme.tables()
-    assert intake.feed(tables) == []
-    (before,) = intake.feed(programme.picture(key=True))
+    intake.feed(tables)
+    intake.feed(programme.picture(key=True))
+    before, block = intake.flush()
     assert before.data == tables
-    (block,) = intake.flush()
     assert block.access
     assert block.psi == tables
 
@@ -44,10 +58,13 @@ def test_the_next_source_starts_afresh() -> None:
     first, second = Programme(b"A"), Programme(b"B")
     intake = Intake()
     good = first.group()
-    intake.feed(good + first.picture()[:100])
+    intake.feed(good)
+    intake.flush()
+    more = first.picture()
+    intake.feed(more + first.picture()[:100])
     assert intake.packets == len(good) // 188
-    (left,) = intake.next_source()
-    assert left.data == good[376:]
+    left = intake.next_source()
+    assert b"".join(block.data for block in left) == more
     assert intake.packets == 0
     fresh = second.group()
     blocks = intake.feed(fresh) + intake.flush()

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from fakes import SlowConsumer
+from fakes import FakeDialler, FakePlayer, Programme, SlowConsumer
 from OpenSSL import SSL
 from twisted.internet import ssl
 from twisted.internet.interfaces import IPushProducer
@@ -34,7 +34,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.fanout.outlet import BufferedOutlet, DirectOutlet, outlet_for
+from m3uproxy.fanout.registry import Registry
+from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.settings import Settings
 from m3uproxy.web.site import Site
+from m3uproxy.web.stream import StreamResource
 
 SEND_BUFFER = 65_536
 PATTERN = bytes(range(251)) * 41_000  # 10 MB in which any loss or swap shows
@@ -684,6 +688,57 @@ async def test_a_tls_player_gets_a_buffered_outlet_with_a_bound(reactor: Any) ->
     rig.leave()
     await until(rig, lambda: "stop" in producer.calls)
     await rig.close()
+
+
+# the whole way: our resource, a warm ring, and a joiner that does not read
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_joiner_that_does_not_read_holds_little(direct: bool, reactor: Any) -> None:
+    """Its burst is several seconds of video: that must wait in the ring, not in the transport."""
+    dialler = FakeDialler(reactor)
+    settings = Settings(direct_write=direct, join_seconds=10)
+    registry = Registry(reactor, dialler, settings, b"key")
+    stream = registry.register(StreamSpec("http://provider/live/1.ts", "agent"))
+    warm = FakePlayer(reactor, kernel=50_000_000).join(stream)
+    dialler.last.answer()
+    programme = Programme()
+    for _ in range(40):
+        stream.broadcaster.bytes_received(programme.group(5, 40_000))
+        stream.broadcaster.flush()
+    assert stream.broadcaster.ring.size > 7_000_000
+
+    class StreamRig(OurSiteRig):
+        def root(self) -> Any:
+            return StreamResource(registry, settings)
+
+    rig = StreamRig(reactor)
+    rig.request = b"GET /%s HTTP/1.1\r\nHost: proxy\r\n\r\n" % stream.id.encode()
+    rig.port = reactor.listenTCP(0, rig.factory(), interface="127.0.0.1")
+    rig.player.connect(("127.0.0.1", rig.port.getHost().port))
+    rig.player.setblocking(False)
+    rig.player.send(rig.request)
+    await until(rig, lambda: len(stream.clients()) == 2)
+    pump = stream.clients()[1].pump
+    assert pump is not None
+    rig.transport = pump._answer._transport  # type: ignore[attr-defined]
+    await turns(rig, 20)
+    held = len(rig.transport.dataBuffer) + rig.transport._tempDataLen
+    try:
+        assert held <= 1_000_000
+        got = await read_all(rig, 9_000_000)
+        head, _, media = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Connection: close" in head
+        assert len(media) > 7_000_000
+        assert len(media) % 188 == 0
+        assert media[:3] == b"G@\0"
+    finally:
+        warm.transport.leave()
+        await rig.close()
+        await turns(rig)
+        registry.stop()
 
 
 # which one

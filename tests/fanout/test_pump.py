@@ -26,10 +26,14 @@ class Source:
         self.clock = clock
         self.ring = ring
         self.edge: list[Pump] = []
+        self.begun: list[Pump] = []
         self.detached: list[Pump] = []
 
     def join(self) -> int | None:
         return self.ring.join(self.clock.seconds(), 3, 2)
+
+    def started(self, pump: Pump) -> None:
+        self.begun.append(pump)
 
     def caught_up(self, pump: Pump) -> None:
         self.edge.append(pump)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fakes import Relay
 from hypothesis import given
 from hypothesis import strategies as st
-from fakes import Relay
 
 from m3uproxy.core.coalesce import Cut
 from m3uproxy.core.ring import Ring
@@ -28,7 +28,7 @@ def test_found_by_id() -> None:
 
 
 def test_forgotten_after_a_minute_without_players() -> None:
-    relay = Relay()
+    relay = Relay(tick=0.4)
     relay.registry.start()
     stream = relay.stream()
     relay.pass_time(59)
@@ -38,7 +38,7 @@ def test_forgotten_after_a_minute_without_players() -> None:
 
 
 def test_a_player_or_a_question_keeps_it() -> None:
-    relay = Relay()
+    relay = Relay(tick=0.4)
     relay.registry.start()
     stream = relay.stream()
     relay.pass_time(50)
@@ -157,7 +157,7 @@ def test_shares_keep_the_limit(sizes: list[int], limit: int) -> None:
 
 
 def test_the_total_is_kept_while_playing() -> None:
-    relay = Relay(ring_total_bytes=16 * 1024 * 1024, ring_seconds=600, join_seconds=1)
+    relay = Relay(tick=0.4, ring_total_bytes=16 * 1024 * 1024, ring_seconds=600, join_seconds=1)
     relay.registry.start()
     streams = [relay.stream(f"http://p/{n}.ts") for n in range(3)]
     bodies = []

@@ -27,6 +27,9 @@ class Reader:
         self.reads.append(self.clock.seconds())
         return self.interval
 
+    def broke(self) -> None:
+        self.broken = True
+
 
 def run(clock: Clock, seconds: float, pace: float = 0.001) -> None:
     clock.pump([pace] * round(seconds / pace))

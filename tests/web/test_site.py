@@ -278,6 +278,7 @@ def test_a_request_has_its_whole_time_whenever_it_begins(site, clock):
     clock.advance(REQUEST_TIMEOUT - 1)
     wire.send(b"GET /a HTTP/1.1\r\nHost: a\r\n")
     clock.advance(REQUEST_TIMEOUT - 1)
+    assert not wire.aborted
     wire.send(b"\r\n")
     assert wire.answer().status == 200
     wire.lose()

@@ -64,14 +64,13 @@ class Aligner:
         self._at_start = True
         self.locked = False
 
-    def feed(self, data: bytes) -> bytes:
-        """Take the next bytes of the body.
+    def feed(self, *pieces: bytes) -> bytes:
+        """Take the next bytes of the body, in one piece or several.
 
         :return: the packets now complete, in order, without a gap where none was found; ``b""`` if there are
             none. Its length is a multiple of 188 and every packet in it has its sync byte.
         """
-        if self._pending:
-            data = self._pending + data
+        data = b"".join((self._pending, *pieces)) if self._pending or len(pieces) > 1 else pieces[0]
         if self.locked:
             heads = data[::PACKET_SIZE]
             if heads == SYNC * len(heads):
