@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.fanout.outlet import DirectOutlet
+from m3uproxy.fanout.pump import State
 from m3uproxy.fanout.registry import Registry
 from m3uproxy.fanout.spec import StreamSpec
 from m3uproxy.fanout.stream import Player, Stream
@@ -510,10 +511,13 @@ class Relay:
 
     def settle(self) -> None:
         """Every player reads all that it was sent."""
-        for _ in range(60):
+        for turn in range(5000):
             self.clock.advance(0)
             for player in self.players:
                 player.transport.read()
+            draining = [player for player in self.players if player.pump and player.pump.state is State.DRAINING]
+            if turn >= 60 and not draining:
+                return
 
     def nothing_left(self) -> None:
         """No timer remains when all are gone."""
