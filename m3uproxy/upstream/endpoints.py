@@ -28,6 +28,7 @@ from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
@@ -47,6 +48,11 @@ from ..core.head import LONGEST_HEAD, end_of_head, is_interim, repair
 from ..core.hop import Location
 from ..errors import Reason, SourceError
 from .lookup import NamingReactor
+
+#: What all sockets are read into: blocks of a ring are kept for seconds, and between them large buffers that are
+#: allocated for each read, and cut to what came, would leave holes in the heap.
+_BUFFER = bytearray(262_144)
+_VIEW = memoryview(_BUFFER)
 
 
 class SocketCount:
@@ -82,7 +88,6 @@ class _Socket(ProtocolWrapper):
         self._connection: ProviderConnection = factory.connection
         self._waiting: list[Deferred[None]] = []
         self._closing = False
-        self._last_read = 0
         self._read_error: BaseException | None = None
         self.closed: BaseException | None = None
 
@@ -129,19 +134,19 @@ class _Socket(ProtocolWrapper):
         """Read once from the socket, which need not be readable; True if it filled the buffer."""
         if self.closed is not None or self._closing:
             return False
-        self._last_read = 0
-        end = self.transport.doRead()
-        if end is not None:
-            # The reactor is to find the end for itself and tell everybody; but an error is reported only once.
-            self._read_error = end
+        try:
+            size = self.transport.getHandle().recv_into(_BUFFER)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # The kernel tells an error only once; the reactor will find an end without a reason.
+            self._read_error = ConnectionLost(str(error))
+            size = 0
+        if not size:
             self.transport.resumeProducing()
             return False
-        return bool(self._last_read >= self.transport.bufferSize)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Note how much came."""
-        self._last_read = len(data)
-        self.wrappedProtocol.dataReceived(data)
+        self.wrappedProtocol.dataReceived(bytes(_VIEW[:size]))
+        return bool(size == len(_BUFFER))
 
 
 @implementer(IHandshakeListener)

@@ -128,4 +128,7 @@ class Tick:
         """A defect of ours in the path of one stream must not stop the reading of the others."""
         log.failure("reading a source failed")
         self.forget(reader)
-        reader.broke()
+        try:
+            reader.broke()
+        except Exception:
+            log.failure("ending a source failed")

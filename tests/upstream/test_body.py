@@ -168,7 +168,7 @@ def test_no_source_is_throttled(megabits: int) -> None:
     packet = rig.programme.picture(key=True, size=100)
     piece = packet * max(1, int(megabits * 125_000 * 0.001 / len(packet)))
     most = 0
-    for turn in range(1000):
+    for turn in range(400):
         rig.body.bring(piece)
         rig.pass_time(0.001)
         if turn > 200:  # it may take a moment to find out how fast a source is
@@ -272,9 +272,9 @@ def test_one_source_does_not_keep_the_reactor() -> None:
     rig.clock.advance(0)
     rig.body.held = bytes(10_000_000)
     rig.body.reads = 0
-    while not rig.body.reads:
+    while not rig.body.reads and rig.clock.seconds() < 1:
         rig.clock.advance(0.001)
-    assert rig.body.reads <= 16
+    assert 1 <= rig.body.reads <= 16
     rig.reader.close()
 
 

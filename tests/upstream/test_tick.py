@@ -180,3 +180,25 @@ def test_what_breaks_in_one_reader_does_not_reach_the_others(where: str) -> None
     assert good.settled == 1
     if where == "read":
         assert len(good.reads) >= 4
+
+
+def test_a_reader_that_breaks_once_more_when_it_is_told_so() -> None:
+    clock = Clock()
+    tick = Tick(clock, INTERVAL)
+
+    class Broken(Reader):
+        def read(self, step: int) -> int:
+            raise ZeroDivisionError
+
+        def broke(self) -> None:
+            raise ZeroDivisionError
+
+    good = Reader(clock)
+    tick.take(Broken(clock))
+    tick.take(good)
+    for _ in range(200):
+        try:
+            clock.advance(0.001)
+        except ZeroDivisionError:  # the reactor would log it and go on
+            pass
+    assert len(good.reads) >= 4
