@@ -8,6 +8,7 @@ is imported when a service is made.
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import time
@@ -103,6 +104,9 @@ class ProxyService(Service):
         """Begin to serve, and say where."""
         super().startService()
         self._registry.start()
+        # What is loaded by now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         _raise_descriptor_limit()
         address = self._port.getHost()
         log.info("listening on http://{authority}/", authority=_authority(address.host, address.port))

@@ -8,6 +8,7 @@ but "keep what is known to be harmless": scheme, host, port, well-known words, t
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 #: What stands for everything that was cut.
 CUT = "***"
@@ -30,6 +31,7 @@ _HARMLESS_KEYS = frozenset(
 )
 
 
+@lru_cache(maxsize=1024)
 def redact(url: str) -> str:
     """
     Cut every part of a URL that may be a secret.

@@ -156,7 +156,7 @@ class Broadcaster:
         data, size = block.data, len(block.data)
         late: list[tuple[Pump, int]] = []
         lost: list[tuple[Pump, OSError]] = []
-        for pump, send in self._edge.items():
+        for pump, send in tuple(self._edge.items()):
             try:
                 taken = send(data)
             except BlockingIOError:

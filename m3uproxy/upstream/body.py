@@ -12,7 +12,7 @@ from ..interfaces import IBodyConsumer, IOpenBody, IStreamSink
 from .tick import LITTLE, MUCH, STEPS, Tick
 
 #: Reads of one source in a row, so that no source keeps the others waiting.
-MOST_READS = 4
+MOST_READS = 1
 
 
 class Owner(Protocol):
@@ -93,16 +93,23 @@ class BodyReader:
         if self._opening and self._sink.waiting and size:
             return
         if self._opening or size < LITTLE:
-            self._pause()
-            self._tick.take(self)
+            interval = self._pause()
+            if interval:
+                self._tick.take(self, interval)
 
-    def _pause(self) -> None:
-        """From now on the tick says when to read."""
+    def _pause(self) -> int:
+        """From now on the tick says when to read; first after the interval returned, in steps.
+
+        Often, if it was fast until now. Not in the beginning: the viewer has its first block and perhaps zaps on,
+        and a burst is soon read more often.
+        """
         self._sink.flush()
-        if not self._over:
-            self._opening = False
-            self._body.pause()
-            self._interval, self._streak = 1, 0
+        if self._over:
+            return 0
+        self._interval, self._streak = STEPS if self._opening else 1, 0
+        self._opening = False
+        self._body.pause()
+        return self._interval
 
     def read(self, step: int) -> int:
         """Read what has gathered, and choose the next interval by how much that was."""
@@ -127,8 +134,7 @@ class BodyReader:
             self._ran = False
             self._sink.flush()
             return 0 if self._over else STEPS
-        self._pause()
-        return 0 if self._over else 1
+        return self._pause()
 
     def _adapt(self, size: int) -> None:
         """Halve the interval after a large read, double it after a small one.

@@ -1,9 +1,8 @@
 """Looking up a provider's host, in a way that fits ``HostnameEndpoint``.
 
 That endpoint connects to all addresses of a name in parallel with a small delay, which is what we want of it. But it
-refuses names that are no strict IDNA, such as ``my_provider`` in a container network, spends a thread on numeric
-addresses, and does not tell when the look-up is over. So it is given a name of no meaning and a resolver that looks up
-the right one.
+refuses names that are no strict IDNA, such as ``my_provider`` in a container network, and does not tell when the
+look-up is over. So it is given a name of no meaning and a resolver that looks up the right one.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -44,17 +41,6 @@ class NamingReactor:
         """Part of the interface."""
         replaced, self.nameResolver = self.nameResolver, resolver
         return replaced
-
-
-@implementer(IHostResolution)
-@attrs.frozen
-class _Numeric:
-    """The look-up of an address that needs none."""
-
-    name: str
-
-    def cancel(self) -> None:
-        """It is over already."""
 
 
 @implementer(IResolutionReceiver)
@@ -97,19 +83,12 @@ class _Lookup:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """
-        Numeric addresses at once, names through the reactor's resolver.
+        Ask the reactor's resolver.
 
         :raises UnicodeError: for a name with an empty label, or one over 63 octets; the reactor's resolver would
             log it as its own failure and never answer.
         """
         answer = _Answer(resolutionReceiver, self.resolved)
-        numeric = IPv6Address if isIPv6Address(self.host) else IPv4Address if isIPAddress(self.host) else None
-        if numeric is None:
-            self.host.encode("idna")
-            resolver: IHostnameResolver = self.reactor.nameResolver
-            return resolver.resolveHostName(answer, self.host, portNumber, addressTypes, transportSemantics)
-        resolution = _Numeric(self.host)
-        answer.resolutionBegan(resolution)
-        answer.addressResolved(numeric("TCP", self.host, portNumber))
-        answer.resolutionComplete()
-        return resolution
+        self.host.encode("idna")
+        resolver: IHostnameResolver = self.reactor.nameResolver
+        return resolver.resolveHostName(answer, self.host, portNumber, addressTypes, transportSemantics)

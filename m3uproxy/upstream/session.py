@@ -1,8 +1,8 @@
 """Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides, as Deferred chains.
 
 At any moment a session has at most one of: a dial under way, a body, a rest. An effect of the table first drops
-what there is (``_drop``), and a dial begins only when the socket of the body before it is gone: a provider that
-allows one connection must never see two of ours.
+what there is (``_drop``), and a dial begins only when the socket of the body before it is gone, or has not gone for
+:data:`GOODBYE` seconds: a provider that allows one connection must not see two of ours.
 """
 
 from __future__ import annotations
@@ -139,6 +139,9 @@ class Session:
         try:
             while self._effects:
                 self._carry_out_now(self._effects.popleft())
+        except Exception:
+            log.failure("changing sources failed")
+            self._effects.clear()
         finally:
             self._carrying = False
 
@@ -201,7 +204,8 @@ class Session:
 
     async def _open(self, step: Dial) -> None:
         began = self._clock.seconds()
-        await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
+        if not self._gone.called:
+            await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
         limits = DialLimits(step.connect, step.first_byte, step.total)
         body = await self._dialler.dial(self._requests[step.index], limits)
         self._dialling = None

@@ -460,3 +460,20 @@ def test_a_viewer_that_has_begun_waits_no_more_however_slow_it_is() -> None:
     relay.play(relay.dialler.last.answer(), 2)
     assert stuck.heads == 1
     assert not stream.broadcaster.waiting
+
+
+def test_a_socket_full_to_the_brim_is_waited_for() -> None:
+    relay = Relay()
+    player = relay.player(relay.stream(), kernel=50_000)
+    body = relay.dialler.last.answer()
+    relay.play(body, 1)
+    assert player.pump.state is State.EDGE
+    player.speed = 0
+    player.transport.kernel_send(bytes(50_000 - player.transport.in_kernel))
+    relay.play(body, 0.5)
+    assert player.pump.state is State.DRAINING
+    assert player.pump.blocked_since is not None
+    player.speed = None
+    relay.play(body, 0.5)
+    assert player.pump.state is State.EDGE
+    assert not player.transport.aborted
