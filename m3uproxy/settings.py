@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     #: SO_SNDBUF of a viewer's connection.
     send_buffer: ByteSize = _bytes(512 * KIB, 16 * KIB, 64 * MIB)
     #: How long pieces are gathered before they are read or sent together.
-    tick: float = _seconds(0.04, 0.005, 1)
+    tick: float = _seconds(0.06, 0.005, 1)
     #: Write to the sockets of plain TCP viewers without the reactor's buffer in between.
     direct_write: bool = _one_of(True, "true or false")
 

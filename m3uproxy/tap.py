@@ -29,6 +29,8 @@ log = make_logger()
 
 #: Name resolution runs in threads, and each dead name server blocks one for seconds.
 DNS_THREADS = 32
+#: New objects before the collector looks for cycles: the data path makes none, and thousands of objects a second.
+GC_THRESHOLD = 20_000
 #: Connections that may wait to be accepted, for when a popular programme begins.
 BACKLOG = 1024
 #: Descriptors that are not players' sockets: providers, API clients, log, reactor.
@@ -107,6 +109,7 @@ class ProxyService(Service):
         # What is loaded by now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         _raise_descriptor_limit()
         address = self._port.getHost()
         log.info("listening on http://{authority}/", authority=_authority(address.host, address.port))

@@ -12,7 +12,7 @@ from .mpegts.index import AccessPoint
 BLOCK_LIMIT = 65_536
 
 
-@attrs.frozen
+@attrs.define
 class Cut:
     """Whole packets that leave together.
 

@@ -15,7 +15,7 @@ from .bitrate import Bitrate
 from .coalesce import Cut
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Block:
     """Whole packets at a place in the stream.
 
@@ -81,8 +81,11 @@ class Ring:
         self.position += size
         self._bitrate.add(size, now)
         if self._bitrate.known:
-            self.shrink(int(self._bitrate.value * self._seconds))
-        self._drop_to(self._max_bytes)
+            limit = int(self._bitrate.value * self._seconds)
+            if self.size > limit:
+                self.shrink(limit)
+        if self.size > self._max_bytes:
+            self._drop_to(self._max_bytes)
         return block
 
     def shrink(self, limit: int) -> None:

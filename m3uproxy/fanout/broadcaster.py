@@ -49,6 +49,7 @@ class Broadcaster:
         self._viewers: dict[Pump, None] = {}
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
+        self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
         self._lingering: IDelayedCall | None = None
         self._ended: SourceError | None = None
         self.ring = ring
@@ -80,7 +81,7 @@ class Broadcaster:
     def detach(self, pump: Pump) -> None:
         """A player left. Behind the last one the source is closed, now or after lingering."""
         self._waiting.pop(pump, None)
-        self._edge.pop(pump, None)
+        self._leaves_edge(pump)
         if self._viewers.pop(pump, self) is self or self._viewers:
             return
         if self._timing.linger and self.session.active:
@@ -99,6 +100,7 @@ class Broadcaster:
     def caught_up(self, pump: Pump) -> None:
         """``pump`` takes part in each flush from now on."""
         self._edge[pump] = pump.send
+        self._senders = None
 
     def abort_stalled(self) -> None:
         """Disconnect the viewers whose socket has taken nothing for too long."""
@@ -156,7 +158,9 @@ class Broadcaster:
         data, size = block.data, len(block.data)
         late: list[tuple[Pump, int]] = []
         lost: list[tuple[Pump, OSError]] = []
-        for pump, send in tuple(self._edge.items()):
+        if self._senders is None:
+            self._senders = tuple(self._edge.items())
+        for pump, send in self._senders:
             try:
                 taken = send(data)
             except BlockingIOError:
@@ -167,10 +171,14 @@ class Broadcaster:
             if taken != size:
                 late.append((pump, taken))
         for pump, taken in late:
-            del self._edge[pump]
+            self._leaves_edge(pump)
             pump.fell_behind(block, self.ring.next - 1, taken)
         for pump, problem in lost:
             pump.failed(block, problem)
+
+    def _leaves_edge(self, pump: Pump) -> None:
+        if self._edge.pop(pump, None) is not None:
+            self._senders = None
 
     def _end_viewers(self, error: SourceError) -> None:
         for pump in tuple(self._viewers):

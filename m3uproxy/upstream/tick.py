@@ -24,8 +24,8 @@ log = make_logger()
 
 #: Bytes in one read from which on a source is read more often: half of the window of a paused receiver.
 MUCH = 32_768
-#: Bytes under which it is read less often.
-LITTLE = 12_288
+#: Bytes under which it is read less often: twice as many would still not be much.
+LITTLE = 16_384
 #: Shortest interval, as a part of the longest.
 STEPS = 8
 

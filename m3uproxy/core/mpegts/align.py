@@ -70,12 +70,28 @@ class Aligner:
         :return: the packets now complete, in order, without a gap where none was found; ``b""`` if there are
             none. Its length is a multiple of 188 and every packet in it has its sync byte.
         """
-        data = b"".join((self._pending, *pieces)) if self._pending or len(pieces) > 1 else pieces[0]
         if self.locked:
-            heads = data[::PACKET_SIZE]
-            if heads == SYNC * len(heads):
-                return self._split(data)
-        return self._realign(data)
+            whole = self._join_whole(pieces)
+            if whole is not None:
+                return whole
+        return self._realign(b"".join((self._pending, *pieces)))
+
+    def _join_whole(self, pieces: tuple[bytes, ...]) -> bytes | None:
+        """The pieces as whole packets, copied once, and the rest put aside; None if the grid does not go on."""
+        rest = (len(self._pending) + sum(map(len, pieces))) % PACKET_SIZE
+        last = pieces[-1]
+        end = len(last) - rest
+        if end < 0:
+            return None
+        if rest or self._pending or len(pieces) > 1:
+            data = b"".join((self._pending, *pieces[:-1], memoryview(last)[:end]))
+        else:
+            data = last
+        heads = data[::PACKET_SIZE]
+        if heads != SYNC * len(heads) or (rest and last[end : end + 1] != SYNC):
+            return None
+        self._pending = last[end:]
+        return data
 
     def _split(self, data: bytes) -> bytes:
         rest = len(data) % PACKET_SIZE

@@ -1,7 +1,8 @@
 """Where a player can be let in: random access points of a stream and the PAT and PMT that belong to each.
 
 Nearly every byte passes untouched: the walk steps from unit start to unit start, and of these it looks at
-three PIDs only (the PAT's, the program map's, and that of the stream to start at). A table that is repeated
+three PIDs only (the PAT's, the program map's, and that of the stream to start at). A stream that flags its random
+access points is believed; only in others are the pictures looked into. A table that is repeated
 unchanged is compared, not read. The exception is a section that runs over several packets: until it is
 complete, the packets between the unit starts are looked through as well.
 
@@ -15,7 +16,15 @@ from __future__ import annotations
 import attrs
 
 from m3uproxy.core.mpegts.access import Kind, random_access_kind
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, PAT_PID, pid, scrambled, transport_error, unit_starts
+from m3uproxy.core.mpegts.packets import (
+    PACKET_SIZE,
+    PAT_PID,
+    pid,
+    random_access_indicator,
+    scrambled,
+    transport_error,
+    unit_starts,
+)
 from m3uproxy.core.mpegts.psi import (
     PAT_TABLE_ID,
     PMT_TABLE_ID,
@@ -89,9 +98,11 @@ class _Table:
 class Index:
     """Finds the access points of one stream, chunk by chunk."""
 
-    __slots__ = ("_codec", "_map", "_pat", "_pmt", "_pmt_pid", "_program", "_start_pid")
+    __slots__ = ("_codec", "_flagged", "_map", "_pat", "_pmt", "_pmt_pid", "_program", "_start_pid")
 
     def __init__(self) -> None:
+        self._flagged = False
+        self._codec = Codec.DATA
         self.reset()
 
     def reset(self) -> None:
@@ -119,8 +130,12 @@ class Index:
             walked = at + PACKET_SIZE
             where = pid(packets, at)
             if where == self._start_pid:
+                flag = random_access_indicator(packets, at)
+                if self._flagged and not flag:
+                    continue
                 kind = random_access_kind(packets, at, self._codec)
                 if kind is not None:
+                    self._flagged = flag and self._codec.is_video
                     points.append(AccessPoint(at, self.psi, kind))
             elif where == PAT_PID or where == self._pmt_pid:
                 self._table_packet(where, packets, at)
@@ -170,5 +185,6 @@ class Index:
         video = [stream for stream in streams if stream.codec.is_video]
         audio = [stream for stream in streams if stream.codec is Codec.AUDIO]
         first = next(iter(video + audio), None)
+        self._flagged = False
         self._start_pid = None if first is None else first.pid
         self._codec = Codec.DATA if first is None else first.codec
