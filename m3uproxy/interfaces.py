@@ -44,13 +44,15 @@ class IOpenBody(Interface):
     def resume() -> None:
         """Read on. Harmless on a body that has ended."""
 
-    def read() -> bool:
-        """Read once what the socket holds, paused or not, and hand it on before returning.
+    def read(hand_on: bool) -> int:
+        """Read once what the socket holds, paused or not, and hand on what was read before returning.
 
         This is what a paused body is read with on the tick: no reactor turn, no ``epoll_ctl``. An end that is met is
         not told from within but in a later turn.
 
-        :return: True if there is probably more.
+        :param hand_on: False to let it wait for the next read, or the end: the way through TLS and HTTP costs more
+            than the read.
+        :return: bytes read from the socket.
         """
 
     def close() -> Deferred[None]:

@@ -48,6 +48,7 @@ class FakeBody:
         self.resumes = 0
         self.reads = 0
         self.held = b""
+        self.gathered = b""
         #: A body of stated length ends within the read that completes it.
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
@@ -69,16 +70,18 @@ class FakeBody:
         self.resumes += 1
         self.paused = False
 
-    def read(self) -> bool:
+    def read(self, hand_on: bool) -> int:
         if self.closed or self.ended or self.consumer is None:
-            return False
+            return 0
         self.reads += 1
         data, self.held = self.held[: self.READ], self.held[self.READ :]
-        if data:
-            self.consumer.body_received(data)
+        self.gathered += data
+        if hand_on and self.gathered:
+            gathered, self.gathered = self.gathered, b""
+            self.consumer.body_received(gathered)
         if not self.held and self.ends_with_read is not None and not self.ended:
             self.end(self.ends_with_read)
-        return len(data) == self.READ
+        return len(data)
 
     def close(self) -> Deferred[None]:
         self.closed = True
@@ -102,7 +105,7 @@ class FakeBody:
     def bring_anyway(self, data: bytes = b"") -> None:
         """The reactor hands on what there is: like the real thing also while paused, and behind ``close()``."""
         assert self.consumer is not None
-        data, self.held = self.held + data, b""
+        data, self.held, self.gathered = self.gathered + self.held + data, b"", b""
         if data:
             self.consumer.body_received(data)
 
@@ -111,7 +114,7 @@ class FakeBody:
         assert not self.ended
         self.ended = self.gone = True
         if self.consumer is not None:
-            if self.held and not self.closed:
+            if (self.held or self.gathered) and not self.closed:
                 self.bring_anyway()
             self.consumer.body_ended(error or SourceError(Reason.ENDED))
         waiting, self._waiting = self._waiting, []

@@ -22,7 +22,9 @@ PACKET = 188
 def leftovers(reactor) -> set[str]:
     """Delayed calls and sockets that somebody forgot."""
     ours = [str(call.func) for call in reactor.getDelayedCalls() if call.active()]
-    ours += [repr(each) for each in [*reactor.getReaders(), *reactor.getWriters()] if "Waker" not in type(each).__name__]
+    ours += [
+        repr(each) for each in [*reactor.getReaders(), *reactor.getWriters()] if "Waker" not in type(each).__name__
+    ]
     return {each for each in ours if "UNIXWaker" not in each and "SIGCHLD" not in each}
 
 
@@ -164,9 +166,8 @@ class Rig:
         return sum(channel.tally.current for channel in self.provider.station.channels.values())
 
 
-
 def assert_whole_packets(body: bytes) -> None:
     """Aligned from the first byte to the last, beginning with a PAT."""
     whole = body[: len(body) - len(body) % PACKET]
     assert whole[::PACKET] == b"G" * (len(whole) // PACKET), "alignment is lost"
-    assert whole[1] & 0x1F == 0 and whole[2] == 0, "the first packet is not a PAT"
+    assert (whole[1] & 0x1F, whole[2]) == (0, 0), "the first packet is not a PAT"

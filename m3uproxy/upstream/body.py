@@ -11,9 +11,6 @@ from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IOpenBody, IStreamSink
 from .tick import LITTLE, MUCH, STEPS, Tick
 
-#: Reads of one source in a row, so that no source keeps the others waiting.
-MOST_READS = 1
-
 
 class Owner(Protocol):
     """Who wants to know how a body fares."""
@@ -115,12 +112,13 @@ class BodyReader:
         """Read what has gathered, and choose the next interval by how much that was."""
         if not self._interval:
             return self._look_after_run()
-        size = self._read_all()
-        if self._over:
-            return 0
-        if step - self._flushed >= STEPS:
+        due = step - self._flushed >= STEPS or self._sink.waiting or not self._proven
+        size = self._read_now(due)
+        if due and not self._over:
             self._flushed = step
             self._sink.flush()
+        if self._over:
+            return 0
         self._adapt(size)
         if self._interval:
             return self._interval
@@ -158,16 +156,17 @@ class BodyReader:
         self.close()
         self._owner.ended(SourceError(Reason.INTERNAL, "reading failed"))
 
-    def _read_all(self) -> int:
-        """Read until the socket is empty, within bounds; bytes handed on."""
+    def _read_now(self, hand_on: bool) -> int:
+        """Read once; bytes that the socket had."""
         self._reading = True
         try:
-            for _ in range(MOST_READS):
-                if not self._body.read():
-                    break
+            size = self._body.read(hand_on)
         finally:
             self._reading = False
-        return self._pass_on()
+        if size and not self._over:
+            self._owner.heard()
+        self._pass_on()
+        return size
 
     def _pass_on(self) -> int:
         pieces, self._pieces = self._pieces, []

@@ -103,6 +103,7 @@ class _Socket(ProtocolWrapper):
         self._waiting: list[Deferred[None]] = []
         self._closing = False
         self._read_error: BaseException | None = None
+        self._gathered: list[bytes] = []
         self.closed: BaseException | None = None
 
     def makeConnection(self, transport: Any) -> None:
@@ -115,6 +116,7 @@ class _Socket(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Keep the reason before those above hear of it: they lose it."""
+        self._hand_on()
         self.closed = self._read_error or reason.value
         self._connection.sockets._gone(self)
         try:
@@ -144,23 +146,40 @@ class _Socket(ProtocolWrapper):
         if self.closed is None and not self._closing:
             (self.transport.resumeProducing if on else self.transport.pauseProducing)()
 
-    def read_now(self) -> bool:
-        """Read once from the socket, which need not be readable; True if it filled the buffer."""
+    def read_now(self, hand_on: bool) -> int:
+        """Read once from the socket, which need not be readable; see :meth:`m3uproxy.interfaces.IOpenBody.read`."""
         if self.closed is not None or self._closing:
-            return False
+            return 0
+        size = self._receive()
+        if hand_on:
+            self._hand_on()
+        return size
+
+    def _receive(self) -> int:
         try:
-            size = self.transport.getHandle().recv_into(_BUFFER)
+            size: int = self.transport.getHandle().recv_into(_BUFFER)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
             # The kernel tells an error only once; the reactor will find an end without a reason.
             self._read_error = ConnectionLost(str(error))
             size = 0
-        if not size:
+        if size:
+            self._gathered.append(bytes(_VIEW[:size]))
+        else:
             self.transport.resumeProducing()
-            return False
-        self.wrappedProtocol.dataReceived(bytes(_VIEW[:size]))
-        return bool(size == len(_BUFFER))
+        return size
+
+    def _hand_on(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self.wrappedProtocol.dataReceived(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+
+    def dataReceived(self, data: bytes) -> None:
+        """The reactor reads: first what we gathered."""
+        if self._gathered:
+            self._hand_on()
+        self.wrappedProtocol.dataReceived(data)
 
 
 @implementer(IHandshakeListener, ITransport)
@@ -349,9 +368,9 @@ class ProviderConnection:
         if self._socket is not None:
             self._socket.read(True)
 
-    def read(self) -> bool:
-        """Read once from the socket, now; True if there is probably more."""
-        return self._socket is not None and self._socket.read_now()
+    def read(self, hand_on: bool) -> int:
+        """Read once from the socket, now; how many bytes."""
+        return self._socket.read_now(hand_on) if self._socket is not None else 0
 
     def abort(self) -> None:
         """Close the socket, if there is one."""

@@ -56,9 +56,9 @@ class OpenBody(Protocol):
         if self._consumer is not None:
             self._connection.resume()
 
-    def read(self) -> bool:
+    def read(self, hand_on: bool) -> int:
         """Read once, now; not before anybody takes the body."""
-        return self._consumer is not None and self._connection.read()
+        return self._connection.read(hand_on) if self._consumer is not None else 0
 
     def close(self) -> Deferred[None]:
         """Drop the connection; nothing is handed on from this call on."""

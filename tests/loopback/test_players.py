@@ -43,12 +43,15 @@ async def test_head_options_and_other_methods_never_reach_the_provider(rig):
     for prefix in ("", "/m3u-proxy"):
         head = await rig.ask(f"{prefix}/stream/{stream.id}", method="HEAD", headers=("Connection: close",))
         await rig.until(lambda head=head: head.closed)
-        assert head.status == 200 and head.body == b""
-        assert b"Accept-Ranges: none" in head.head and b"Content-Length" not in head.head
+        assert head.status == 200
+        assert head.body == b""
+        assert b"Accept-Ranges: none" in head.head
+        assert b"Content-Length" not in head.head
         assert b"Content-Type: video/mp2t" in head.head
     post = await rig.ask(f"/stream/{stream.id}", method="POST", headers=("Content-Length: 0", "Connection: close"))
     await rig.until(lambda: post.closed)
-    assert post.status == 405 and b"Allow: GET, HEAD, OPTIONS" in post.head
+    assert post.status == 405
+    assert b"Allow: GET, HEAD, OPTIONS" in post.head
     assert rig.provider.station.sockets.total == 0
 
 
@@ -142,7 +145,8 @@ async def test_a_player_that_stops_reading_disturbs_nobody_and_goes_on_at_an_acc
     size = len(slow.body)
     await rig.until_bytes(slow, size + 500_000, 5)
     assert_whole_packets(slow.body)
-    assert not slow.closed and not fast.closed
+    assert not slow.closed
+    assert not fast.closed
     assert [client.pump.skips for client in stream.clients()].count(0) == 1
 
 
@@ -204,7 +208,8 @@ async def test_what_the_player_sends_stays_here(rig):
     )
     await rig.until_bytes(player, 1000)
     headers = dict(rig.provider.station.requests[-1]["headers"])
-    assert headers["User-Agent"] == "test/1" and headers["X-Mine"] == "1"
+    assert headers["User-Agent"] == "test/1"
+    assert headers["X-Mine"] == "1"
     assert not {"Cookie", "X-Forwarded-For", "Range", "Accept-Encoding"} & set(headers)
     assert stream.clients()[0].ip_address == "192.0.2.9"
 

@@ -16,5 +16,3 @@ async def rig(tmp_path):
     yield rig
     await rig.stop()
     assert leftovers(reactor) - before == set()
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 
 import av
 import pytest
@@ -40,7 +41,7 @@ def assert_plays(body: bytes, pictures: int) -> None:
     # With B pictures the end of a recording, in order of presentation, has holes.
     shown = sorted(decoded.pictures)[:-4]
     assert len(shown) >= pictures
-    assert {later - earlier for earlier, later in zip(shown, shown[1:], strict=False)} == {PICTURE}
+    assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {PICTURE}
     assert len(decoded.sounds) >= pictures
 
 
@@ -91,6 +92,8 @@ async def test_a_viewer_who_skips_goes_on_with_pictures(rig):
     await rig.until_bytes(player, size + 300_000)
     assert_whole_packets(player.body)
     times = lenient_picture_times(player.body)
-    holes = [later - earlier for earlier, later in zip(times, times[1:], strict=False) if later - earlier > 25 * PICTURE]
+    holes = [
+        later - earlier for earlier, later in itertools.pairwise(times) if later - earlier > 25 * PICTURE
+    ]
     assert len(holes) == 1
     assert len(times) > 150

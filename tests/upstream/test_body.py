@@ -193,7 +193,7 @@ def test_a_fast_source_is_read_without_rest() -> None:
     fast(rig)
     pauses = rig.body.pauses
     for _ in range(50):
-        rig.body.bring(rig.programme.picture(size=100) * 80)
+        rig.body.bring(rig.programme.picture(size=100) * 100)
         rig.clock.advance(0)
     assert rig.body.pauses == pauses
     rig.body.bring(rig.programme.picture(size=100))
