@@ -92,8 +92,6 @@ async def test_a_viewer_who_skips_goes_on_with_pictures(rig):
     await rig.until_bytes(player, size + 300_000)
     assert_whole_packets(player.body)
     times = lenient_picture_times(player.body)
-    holes = [
-        later - earlier for earlier, later in itertools.pairwise(times) if later - earlier > 25 * PICTURE
-    ]
+    holes = [later - earlier for earlier, later in itertools.pairwise(times) if later - earlier > 25 * PICTURE]
     assert len(holes) == 1
     assert len(times) > 150
