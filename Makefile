@@ -29,7 +29,7 @@ $(VENV)/bin/python:
 $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 	rm -rf build
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade .
-	rm -rf build
+	rm -rf build m3uproxy.egg-info
 	touch $@
 
 $(VENV)/tox: $(VENV)/bin/python

@@ -22,6 +22,7 @@ class Reason(Enum):
     REDIRECT_LOOP = "redirect loop"
     BAD_REDIRECT = "bad redirect"
     NOT_VIDEO = "not video"
+    NOT_LIVE = "a file, not a live stream"
     NOT_TRANSPORT_STREAM = "not a transport stream"
     ENDED = "ended"
     TRUNCATED = "truncated"

@@ -30,9 +30,10 @@ class IDialler(Interface):
 
 
 class IOpenBody(Interface):
-    """A response with status 200 whose body nobody has taken yet. It must be delivered or closed."""
+    """A response with status 200 (or 206) whose body nobody has taken yet. It must be delivered or closed."""
 
     content_type: str = Attribute("Content-Type of the final response, lower case, no parameters; '' if none.")
+    length: int | None = Attribute("Content-Length, None if the body has no announced end.")
     final_url: str = Attribute("Where the redirects led. For logs only after redaction; never redialled.")
 
     def deliver(consumer: IBodyConsumer) -> None:

@@ -87,7 +87,8 @@ class ProxyService(Service):
 
         self._reactor = reactor
         self._settings = settings
-        self._registry = Registry(reactor, Dialler(reactor, SocketCount()), settings, stream_key(settings.state_dir))
+        self._sockets = SocketCount()
+        self._registry = Registry(reactor, Dialler(reactor, self._sockets), settings, stream_key(settings.state_dir))
         media = StreamResource(self._registry, settings)
         api = Api(self._registry, settings, reactor).resource()
         self._site = Site(Root(settings.root_path, media, api), reactor)
@@ -131,6 +132,7 @@ class ProxyService(Service):
             port, self._port = self._port, None
             await maybeDeferred(port.stopListening)
         await self._registry.stop()
+        await self._sockets.closed()
         await self._site.close()
 
 

@@ -49,6 +49,7 @@ class FakeBody:
         self.reads = 0
         self.held = b""
         self.gathered = b""
+        self.length: int | None = None
         #: A body of stated length ends within the read that completes it.
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
@@ -138,9 +139,10 @@ class Dial:
     deferred: Deferred[IOpenBody] = attrs.field(factory=Deferred)
     cancelled: bool = False
 
-    def answer(self, body: FakeBody | None = None) -> FakeBody:
+    def answer(self, body: FakeBody | None = None, length: int | None = None) -> FakeBody:
         """The head came, with status 200."""
         body = body or FakeBody(final_url=self.request.url)
+        body.length = length
         self.deferred.callback(body)
         return body
 

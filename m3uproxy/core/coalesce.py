@@ -8,7 +8,7 @@ import attrs
 
 from .mpegts.index import AccessPoint
 
-#: Bytes waiting that make a block. It may exceed that by what one read brought.
+#: Bytes waiting that make a block. It may exceed that by what the reads of one interval brought.
 BLOCK_LIMIT = 65_536
 
 

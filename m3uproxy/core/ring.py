@@ -94,7 +94,7 @@ class Ring:
 
     def clear(self) -> None:
         """Forget all blocks; numbers and positions go on."""
-        self._drop_to(0)
+        self._drop_to(0, keep=0)
         self._bitrate = Bitrate()
 
     def join(self, now: float, back: float, wait: float) -> int | None:
@@ -123,9 +123,9 @@ class Ring:
                 best = self.first + offset
         return self.first if best is None else best
 
-    def _drop_to(self, limit: int) -> None:
+    def _drop_to(self, limit: int, keep: int = 1) -> None:
         blocks = self._blocks
-        while blocks and self.size > limit:
+        while self.size > limit and len(blocks) > keep:
             self.size -= len(blocks.popleft().data)
             self.first += 1
         while self._points and self._points[0] < self.first:

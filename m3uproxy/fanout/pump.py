@@ -229,6 +229,9 @@ class Pump:
         if self._next >= ring.next:
             return False
         if self._next < ring.first:
+            if ring.first == ring.next:
+                self._next = ring.next
+                return False
             return self._skip()
         self._rest = ring[self._next].data
         self._next += 1

@@ -88,7 +88,7 @@ class Registry:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
 
     def stop(self) -> Deferred[None]:
-        """Disconnect all players, then close all sources; fires when the last provider socket is gone."""
+        """Disconnect all players, then close all sources; fires when the last source that was open is gone."""
         if self._housekeeping is not None and self._housekeeping.active():
             self._housekeeping.cancel()
         self._housekeeping = None
@@ -179,6 +179,6 @@ def share_memory(rings: list[Ring], limit: int) -> None:
     rings = sorted(rings, key=lambda ring: ring.size)
     left = limit
     for position, ring in enumerate(rings):
-        share = left // (len(rings) - position)
+        share = max(0, left // (len(rings) - position))
         ring.shrink(share)
         left -= ring.size

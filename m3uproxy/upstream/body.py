@@ -19,7 +19,7 @@ class Owner(Protocol):
         """The first packet of the body has been recognised."""
 
     def heard(self) -> None:
-        """Bytes came; called once a turn, so it should do next to nothing."""
+        """Packets came; called often, so it should do next to nothing."""
 
     def ended(self, error: SourceError) -> None:
         """The body is over, or is no video. Nothing follows."""
@@ -47,6 +47,7 @@ class BodyReader:
         self._interval = 0
         self._streak = 0
         self._flushed = 0
+        self._packets = 0
         self.received = 0
 
     def start(self) -> None:
@@ -100,7 +101,7 @@ class BodyReader:
         Often, if it was fast until now. Not in the beginning: the viewer has its first block and perhaps zaps on,
         and a burst is soon read more often.
         """
-        self._sink.flush()
+        self._flush()
         if self._over:
             return 0
         self._interval, self._streak = STEPS if self._opening else 1, 0
@@ -116,7 +117,7 @@ class BodyReader:
         size = self._read_now(due)
         if due and not self._over:
             self._flushed = step
-            self._sink.flush()
+            self._flush()
         if self._over:
             return 0
         self._adapt(size)
@@ -130,7 +131,7 @@ class BodyReader:
         """While the reactor reads: send what waits, and take over when nothing has come for an interval."""
         if self._ran:
             self._ran = False
-            self._sink.flush()
+            self._flush()
             return 0 if self._over else STEPS
         return self._pause()
 
@@ -163,17 +164,22 @@ class BodyReader:
             size = self._body.read(hand_on)
         finally:
             self._reading = False
-        if size and not self._over:
-            self._owner.heard()
         self._pass_on()
         return size
+
+    def _flush(self) -> int:
+        """Have all sent that waits. Only packets are a sign of life: a source may go on with something else."""
+        packets = self._sink.flush()
+        if packets > self._packets and not self._over:
+            self._packets = packets
+            self._owner.heard()
+        return packets
 
     def _pass_on(self) -> int:
         pieces, self._pieces = self._pieces, []
         if not pieces:
             return 0
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._owner.heard()
         self._sink.bytes_received(data)
         if not self._proven and not self._over:
             self._judge(data)
@@ -181,7 +187,7 @@ class BodyReader:
 
     def _judge(self, data: bytes) -> None:
         """Video, not video, or not to be told yet."""
-        if self._sink.flush():
+        if self._flush() and not self._over:
             self._proven = True
             self._owner.flowing()
             return

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
 from ..errors import Reason, SourceError
@@ -30,6 +31,7 @@ class OpenBody(Protocol):
         self.final_url = final_url
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
+        self.length: int | None = None if response.length is UNKNOWN_LENGTH else int(response.length)
         self._response = response
         self._connection = connection
         self._consumer: IBodyConsumer | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -32,6 +33,13 @@ _LATE = 0.5
 
 #: Seconds for which a dial waits for the socket of the body before it.
 GOODBYE = 1.0
+
+
+def _without_extension(url: str) -> bool:
+    """A URL without extension is taken for a live one until the body has an end: then it is a film, not to be
+    played over and over. Where the URL says live the length is one of the provider's lies.
+    """
+    return "." not in urlsplit(url).path.rpartition("/")[2]
 
 
 class Observer(Protocol):
@@ -238,6 +246,9 @@ class Session:
     def _take(self, body: IOpenBody, patience: float) -> None:
         log.info("source {index} {url} opened", index=self._index, url=self._label())
         self._body = body
+        if body.length is not None and _without_extension(self._requests[self._index].url):
+            self._failed(SourceError(Reason.NOT_LIVE, f"{body.length} bytes"))
+            return
         self._reader = BodyReader(body, self._sink, self._tick, self)
         self._timer = self._clock.callLater(patience, self._unproven)
         self._reader.start()
@@ -262,7 +273,7 @@ class Session:
         self._failed(error)
 
     def heard(self) -> None:
-        """Bytes came."""
+        """Packets came."""
         self._last_byte = self._clock.seconds()
 
     def _watch(self, seconds: float) -> None:
@@ -279,4 +290,4 @@ class Session:
         elif silent < self._silence:
             self._watch(self._silence - silent)
         else:
-            self._failed(SourceError(Reason.STALLED, f"silent for {silent:.1f} s"))
+            self._failed(SourceError(Reason.STALLED, f"no packet for {silent:.1f} s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -25,15 +26,24 @@ class HTTPError(Exception):
         self.headers = headers or {}
 
 
+def _finite(value: object) -> object:
+    """JSON has no word for infinity, which Python's reader takes all the same (``1e999``)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def _encode(body: Json) -> bytes:
     # What an error of a validator refers to may be an exception object; the wire format has {} in its place.
-    return json.dumps(body, default=lambda _: {}, separators=(",", ":")).encode("ascii")
+    return json.dumps(_finite(body), default=lambda _: {}, separators=(",", ":")).encode("ascii")
 
 
 def write_json(request: Request, body: Json, status: int = 200) -> bytes:
     """Set status and headers of ``request`` and return the body, for a resource or a route to return in turn."""
     encoded = _encode(body)
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(encoded))
     return encoded

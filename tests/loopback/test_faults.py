@@ -108,6 +108,7 @@ AFTER_THE_FIRST_BYTE = {
     "stall=2s": "stalled",
     "bad_chunk=2s&framing=chunked": "truncated",
     "close=1.2s&length=10000000": "truncated",
+    "garbage=2s": "stalled",
 }
 
 
@@ -141,6 +142,16 @@ async def test_backup_takes_over(rig, fault):
     assert_whole_packets(player.body)
     assert stream.source_index == 1
     assert stream.current_url.endswith("b.ts?burst=1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_extensionless_url_with_an_end_is_a_film(rig):
+    await rig.start(stream_retry_attempts=1)
+    player = await rig.play(rig.register("/live/user/pass/7?length=5000000"))
+    await rig.until(lambda: b"}" in player.body, 3)
+    assert player.status == 502
+    assert b"a file, not a live stream" in player.body
+    await rig.until(lambda: rig.open_upstreams() == 0)
 
 
 @pytest_twisted.ensureDeferred

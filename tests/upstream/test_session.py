@@ -351,13 +351,42 @@ def test_stalled_after_three_seconds() -> None:
     rig.stop()
 
 
-def test_each_byte_counts_against_silence() -> None:
+def test_each_packet_counts_against_silence() -> None:
     rig = Rig()
     body = rig.playing()
     for _ in range(20):
-        rig.pass_time(2.9)
-        body.bring(b"G")
+        rig.pass_time(2.8)
+        body.bring(rig.programme.picture(size=100))
     assert not body.closed
+    rig.stop()
+
+
+def test_bytes_that_are_no_packets_are_silence() -> None:
+    """A source that goes on with a web page, zeros, or what a wrong key makes of a stream."""
+    rig = Rig()
+    body = rig.playing(5)
+    for _ in range(50):
+        if body.closed:
+            break
+        body.bring(bytes(4000))
+        rig.pass_time(0.1)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.STALLED
+    body.vanish()
+    rig.stop()
+
+
+def test_a_film_is_not_played_over_and_over() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    assert rig.dialler.urls[-1] == "http://s0/"
+    body = rig.dialler.last.answer(length=5_000_000)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.NOT_LIVE
+    body.vanish()
+    assert rig.dialler.urls[-1] == "http://s1/"
     rig.stop()
 
 
