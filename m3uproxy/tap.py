@@ -80,7 +80,7 @@ class ProxyService(Service):
         """
         from .fanout.registry import Registry
         from .upstream.dial import Dialler
-        from .upstream.endpoints import SocketCount
+        from .upstream.sockets import SocketCount
         from .web.api import Api
         from .web.site import Root, Site
         from .web.stream import StreamResource

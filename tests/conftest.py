@@ -1,6 +1,14 @@
 """What tests share: their own modules (``wire``, fakes) are found from any folder under ``tests``."""
 
+import os
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A machine that builds is slow at times, and a failure there must be found again; elsewhere examples are random.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("here", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")

@@ -6,6 +6,7 @@ import socket
 import time
 from pathlib import Path
 
+import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
@@ -171,3 +172,16 @@ def assert_whole_packets(body: bytes) -> None:
     whole = body[: len(body) - len(body) % PACKET]
     assert whole[::PACKET] == b"G" * (len(whole) // PACKET), "alignment is lost"
     assert (whole[1] & 0x1F, whole[2]) == (0, 0), "the first packet is not a PAT"
+
+
+@pytest_twisted.async_yield_fixture
+async def rig(tmp_path):
+    """A provider and a proxy with short timers; after the test nothing of them may be left."""
+    from twisted.internet import reactor
+
+    before = leftovers(reactor)
+    rig = Rig(reactor, tmp_path)
+    await rig.start()
+    yield rig
+    await rig.stop()
+    assert leftovers(reactor) - before == set()

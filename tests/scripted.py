@@ -11,7 +11,7 @@ from zope.interface import implementer
 from m3uproxy.errors import SourceError
 from m3uproxy.interfaces import IBodyConsumer
 from m3uproxy.upstream.dial import Dialler, DialLimits, SourceRequest
-from m3uproxy.upstream.endpoints import SocketCount
+from m3uproxy.upstream.sockets import SocketCount
 
 CLOSE, RESET = object(), object()
 LIMITS = DialLimits(connect=3, first_byte=3, total=10)

@@ -26,11 +26,11 @@ def cookie_url(location: Location) -> str:
     The URL to give to treq, which uses it only to decide which cookies belong to a request.
 
     Not the URL that is asked for: treq re-encodes URLs and fails on some that providers use (IPv6 addresses, host
-    names with an underscore), which are represented here by a name made from them. No query, because a cookie
-    has a domain and a path only (RFC 6265 section 5.4).
+    names with an underscore or two hyphens), which are represented here by a name made from them. No query, because
+    a cookie has a domain and a path only (RFC 6265 section 5.4).
     """
     host = location.host
-    if len(host) > 253 or not _HOST_NAME.fullmatch(host) or host.startswith("xn--") or ".xn--" in host:
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host) or "--" in host:
         host = f"h{hashlib.sha256(host.encode()).hexdigest()[:20]}.invalid"
     path = _NOT_PLAIN.sub("_", location.target.partition("?")[0])
     return f"{location.scheme}://{host}:{location.port}{path}"

@@ -23,8 +23,9 @@ from ..interfaces import IDialler, IOpenBody
 from ..log import make_logger
 from .agent import SourceAgent, cookie_url
 from .causes import explain, timed_out
-from .endpoints import ProviderConnection, SocketCount
+from .endpoints import ProviderConnection
 from .open_body import OpenBody
+from .sockets import SocketCount
 
 log = make_logger()
 

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.dial import Dialler, DialLimits, SourceRequest
-from m3uproxy.upstream.endpoints import SocketCount
+from m3uproxy.upstream.sockets import SocketCount
 
 LIMITS = DialLimits(connect=4, first_byte=6, total=9)
 

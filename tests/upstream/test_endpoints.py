@@ -8,10 +8,24 @@ from twisted.web.client import URI
 
 from m3uproxy.core.hop import Location
 from m3uproxy.upstream.agent import cookie_url
-from m3uproxy.upstream.endpoints import ProviderConnection, SocketCount
+from m3uproxy.upstream.endpoints import ProviderConnection
+from m3uproxy.upstream.sockets import SocketCount
 
 HOSTS = st.from_regex(r"[a-z0-9._~-]{1,80}|[0-9a-f:.]{2,39}", fullmatch=True) | st.sampled_from(
-    ["my_host", "::1", "2001:db8::1", "xn--mnchen-3ya.de", "xn--a", "-a", "a..b", "a" * 64, "1.2.3.4", "a.", "~"]
+    [
+        "my_host",
+        "::1",
+        "2001:db8::1",
+        "xn--mnchen-3ya.de",
+        "xn--a",
+        "-a",
+        "a..b",
+        "a" * 64,
+        "1.2.3.4",
+        "a.",
+        "~",
+        "00--0",
+    ]
 )
 TARGETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)).map(lambda text: "/" + text)
 
