@@ -40,6 +40,11 @@ def kind_of(url: str) -> Kind:
     return Kind.LIVE
 
 
+def has_extension(url: str) -> bool:
+    """A URL without one is taken for live only until its body turns out to have an end."""
+    return "." in _path(url).rpartition("/")[2]
+
+
 def content_type(url: str) -> str:
     """The Content-Type told to players: by the path's extension, else by what is known of live URLs."""
     path = _path(url)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
+from ..core.kind import has_extension
 from ..core.redact import redact
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
@@ -33,13 +33,6 @@ _LATE = 0.5
 
 #: Seconds for which a dial waits for the socket of the body before it.
 GOODBYE = 1.0
-
-
-def _without_extension(url: str) -> bool:
-    """A URL without extension is taken for a live one until the body has an end: then it is a film, not to be
-    played over and over. Where the URL says live the length is one of the provider's lies.
-    """
-    return "." not in urlsplit(url).path.rpartition("/")[2]
 
 
 class Observer(Protocol):
@@ -246,7 +239,8 @@ class Session:
     def _take(self, body: IOpenBody, patience: float) -> None:
         log.info("source {index} {url} opened", index=self._index, url=self._label())
         self._body = body
-        if body.length is not None and _without_extension(self._requests[self._index].url):
+        # A film, not to be played over and over. Where the URL says live the length is one of the provider's lies.
+        if body.length is not None and not has_extension(self._requests[self._index].url):
             self._failed(SourceError(Reason.NOT_LIVE, f"{body.length} bytes"))
             return
         self._reader = BodyReader(body, self._sink, self._tick, self)
