@@ -97,8 +97,8 @@ class IStreamSink(Interface):
 class IViewer(Interface):
     """One player's connection, as the broadcaster sees it. It provides ``IPushProducer`` to its transport."""
 
-    def block_appended(block: Block) -> None:
-        """A block was added to the ring; told to viewers that have not begun."""
+    def try_to_start() -> None:
+        """A viewer that has not begun may have a place to start at: it arrived, or a block was added to the ring."""
 
     def fell_behind(block: Block, number: int, taken: int) -> None:
         """At the live edge, the socket took only ``taken`` bytes of block ``number``."""

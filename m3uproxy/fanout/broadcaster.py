@@ -151,7 +151,7 @@ class Broadcaster:
             block = self.ring.append(cut, self._clock.seconds())
             self._send_to_edge(block)
             for pump in tuple(self._waiting):
-                pump.block_appended(block)
+                pump.try_to_start()
 
     def _send_to_edge(self, block: Block) -> None:
         """The hot loop: one ``send`` for each viewer at the edge, and nothing else for those that took all."""

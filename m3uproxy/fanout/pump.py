@@ -135,10 +135,6 @@ class Pump:
 
     # IViewer
 
-    def block_appended(self, block: Block) -> None:
-        """Called while waiting only: perhaps there is a place to start now."""
-        self.try_to_start()
-
     def try_to_start(self) -> None:
         """Send the head and the first block, if the ring has a place to join at."""
         place = self._source.join() if self.state is State.WAITING else None
