@@ -21,6 +21,7 @@ setup(
     package_data={"m3uproxy": ["py.typed"], "m3uproxy.provider": ["*.ts"]},
     install_requires=[
         "attrs>=23.1",
+        "hyperlink>=21",
         "idna>=3",
         "klein>=24.8",
         "platformdirs>=4",

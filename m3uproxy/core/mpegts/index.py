@@ -98,7 +98,7 @@ class _Table:
 class Index:
     """Finds the access points of one stream, chunk by chunk."""
 
-    __slots__ = ("_codec", "_flagged", "_map", "_pat", "_pmt", "_pmt_pid", "_program", "_start_pid")
+    __slots__ = ("_codec", "_flagged", "_incomplete", "_map", "_pat", "_pmt", "_pmt_pid", "_program", "_start_pid")
 
     def __init__(self) -> None:
         self._flagged = False
@@ -108,6 +108,7 @@ class Index:
     def reset(self) -> None:
         """Another source begins: nothing of what the last one announced applies."""
         self._pat = _Table(PAT_TABLE_ID)
+        self._incomplete = False
         self._follow(None, None)
 
     @property
@@ -125,7 +126,7 @@ class Index:
         points: list[AccessPoint] = []
         walked = 0
         for at in unit_starts(packets):
-            if self._pat.unfinished or self._pmt.unfinished:
+            if self._incomplete:
                 self._finish_sections(packets, walked, at)
             walked = at + PACKET_SIZE
             where = pid(packets, at)
@@ -139,13 +140,14 @@ class Index:
                     points.append(AccessPoint(at, self.psi, kind))
             elif where == PAT_PID or where == self._pmt_pid:
                 self._table_packet(where, packets, at)
-        self._finish_sections(packets, walked, len(packets))
+        if self._incomplete:
+            self._finish_sections(packets, walked, len(packets))
         return points
 
     def _finish_sections(self, packets: bytes, begin: int, end: int) -> None:
         """Look for the rest of unfinished sections in packets in which no unit starts."""
         for at in range(begin, end, PACKET_SIZE):
-            if not (self._pat.unfinished or self._pmt.unfinished):
+            if not self._incomplete:
                 return
             where = pid(packets, at)
             if where == PAT_PID or where == self._pmt_pid:
@@ -163,6 +165,7 @@ class Index:
             section = self._pmt.feed(packet)
             if section is not None:
                 self._pmt_changed(section)
+        self._incomplete = self._pat.unfinished or self._pmt.unfinished
 
     def _pat_changed(self, section: Section) -> None:
         first = next(iter(read_pat(section).items()), (None, None))
