@@ -26,7 +26,7 @@ setup(
         "klein>=24.8",
         "platformdirs>=4",
         "pydantic>=2.6",
-        "pydantic-settings>=2.2",
+        "pydantic-settings>=2.7",
         "pyOpenSSL>=23.2",
         "service-identity>=23.1",
         "treq>=24.9",

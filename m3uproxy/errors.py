@@ -28,6 +28,7 @@ class Reason(Enum):
     TRUNCATED = "truncated"
     RESET = "connection reset"
     STALLED = "stalled"
+    FORBIDDEN = "address not allowed"
     INTERNAL = "internal error"
     DELETED = "stream deleted"
     STOPPING = "the proxy is stopping"
@@ -72,3 +73,7 @@ def bad_status(status: int) -> SourceError:
     """The failure that a provider's own HTTP status amounts to."""
     reason = Reason.BUSY if status in BUSY_STATUSES else Reason.BAD_STATUS
     return SourceError(reason, f"HTTP {status}", status)
+
+
+class LimitReached(Exception):
+    """The operator's limit on something is reached. The text says which, for people."""

@@ -63,6 +63,17 @@ class IOpenBody(Interface):
         """
 
 
+class IProbe(Interface):
+    """Asks whether a URL answers."""
+
+    def status(url: str, timeout: float) -> Deferred[int]:
+        """GET once, following no redirect, and drop the body.
+
+        :param timeout: seconds for all of it.
+        :return: a Deferred of the answer's HTTP status. It fails with :class:`m3uproxy.errors.SourceError`.
+        """
+
+
 class IBodyConsumer(Interface):
     """Takes the body of one response."""
 

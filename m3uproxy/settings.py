@@ -11,21 +11,30 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_state_path
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LagPolicy = Literal["skip", "evict"]
+PrivateUpstreams = Literal["api", "always", "never"]
 
 KIB = 1024
 MIB = 1024 * KIB
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def _words(value: object) -> object:
+    """A list as the environment writes it."""
+    return tuple(re.split(r"[\s,]+", value.strip(", "))) if isinstance(value, str) and value.strip(", ") else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
 class SettingsError(Exception):
@@ -64,6 +73,35 @@ class Settings(BaseSettings):
     root_path: str = _one_of("/m3u-proxy", "empty, or segments that each begin with '/' as in /m3u-proxy")
     #: The management API asks for it; ``None`` leaves the API open.
     api_token: SecretStr | None = None
+    #: Names by which the API may be asked for, besides addresses, localhost and names without a dot; ``*`` allows all.
+    allowed_hosts: Words = _one_of((), "host names, separated by commas, or *")
+    #: Origins (``https://editor.example``) whose web pages may use the API.
+    cors_origins: Words = _one_of((), "origins as in https://editor.example:8080, separated by commas")
+    #: Reverse proxies whose ``X-Forwarded-*`` headers are believed.
+    trusted_proxies: Words = _one_of(
+        ("127.0.0.1", "::1"), "addresses and networks as in 10.0.0.0/8, separated by commas"
+    )
+    #: Where the proxy is reached from outside, prefix included; empty for what the request says.
+    public_url: str = _one_of("", "a URL as in https://tv.example/m3u-proxy")
+    #: Whether providers (and redirects) may lie in loopback and private networks: ``api`` allows what is registered
+    #: through the API and refuses to be led there from outside.
+    private_upstreams: PrivateUpstreams = _one_of("api", "one of api, always, never")
+    #: How long the URLs of players stay valid that ``POST /streams`` answers; 0 leaves them unsigned.
+    player_url_lifetime: float = _seconds(0, high=31_536_000)
+    #: Registered streams; 0 for no limit.
+    max_streams: int = _limited(2000, 0, 1_000_000, "a whole number")
+    #: Players of one stream, and of all streams from one address; 0 for no limit.
+    max_viewers_per_stream: int = _limited(0, 0, 1_000_000, "a whole number")
+    max_viewers_per_address: int = _limited(0, 0, 1_000_000, "a whole number")
+    #: Requests with a wrong token that one address may send per second.
+    max_failed_tokens: int = _limited(5, 1, 1000, "a whole number")
+    #: A request, head and body, is complete within this, and a connection idles no longer between requests.
+    request_timeout: float = _seconds(30, 1, 3600)
+    #: How long viewers are served on when the daemon is told to stop.
+    shutdown_timeout: float = _seconds(0, 0, 300)
+    #: Paths of the generated documentation; empty switches it off.
+    redoc_url: str = _one_of("/redoc", "empty or a path")
+    openapi_url: str = _one_of("/openapi.json", "empty or a path")
     #: The one folder that is written to.
     state_dir: Path = Field(default_factory=lambda: user_state_path("m3uproxy"))
 

@@ -82,6 +82,7 @@ class ProxyService(Service):
         from .upstream.dial import Dialler
         from .upstream.sockets import SocketCount
         from .web.api import Api
+        from .web.gate import Gate
         from .web.site import Root, Site
         from .web.stream import StreamResource
 
@@ -90,7 +91,8 @@ class ProxyService(Service):
         self._sockets = SocketCount()
         self._registry = Registry(reactor, Dialler(reactor, self._sockets), settings, stream_key(settings.state_dir))
         media = StreamResource(self._registry, settings)
-        api = Api(self._registry, settings, reactor).resource()
+        gate = Gate(settings, reactor)
+        api = Api(self._registry, settings, reactor, gate).resource()
         self._site = Site(Root(settings.root_path, media, api), reactor)
         self._port: Any = None
 

@@ -24,7 +24,7 @@ from ..fanout.registry import Registry
 from ..fanout.stream import Stream
 from ..settings import Settings
 from .answer import HTTPError, Json, write_error, write_json
-from .auth import check_token
+from .gate import Gate
 from .listing import all_clients, client_object, stream_object, totals
 from .models import RegisterStream, parse_json, validate
 
@@ -42,7 +42,7 @@ def _route(app: Klein, method: str, *paths: str, body: type[BaseModel] | None = 
         def answer(self: Api, request: Request, **parameters: str) -> bytes:
             try:
                 value = parse_json(_content(request)) if body else None
-                check_token(request, self.settings.api_token)
+                self.gate.check_token(request)
                 arguments = (validate(body, value),) if body else ()
                 return write_json(request, view(self, *arguments, **parameters))
             except HTTPError as error:
@@ -66,7 +66,7 @@ class Api:
 
     app = Klein()
 
-    def __init__(self, registry: Registry, settings: Settings, clock: IReactorTime) -> None:
+    def __init__(self, registry: Registry, settings: Settings, clock: IReactorTime, gate: Gate) -> None:
         """
         Make an API over a registry.
 
@@ -75,6 +75,7 @@ class Api:
         self.registry = registry
         self.settings = settings
         self.clock = clock
+        self.gate = gate
 
     def resource(self) -> IResource:
         """A leaf that answers all routes."""

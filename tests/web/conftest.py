@@ -13,6 +13,7 @@ from m3uproxy.fanout.registry import Registry
 from m3uproxy.interfaces import IDialler
 from m3uproxy.settings import Settings
 from m3uproxy.web.api import Api
+from m3uproxy.web.gate import Gate
 from m3uproxy.web.site import Root, Site
 from m3uproxy.web.stream import StreamResource
 
@@ -67,7 +68,7 @@ def build():
         chosen = Settings(**settings)
         registry = Registry(clock, provider, chosen, b"k" * 32)
         media = StreamResource(registry, chosen)
-        root = Root(chosen.root_path, media, Api(registry, chosen, clock).resource())
+        root = Root(chosen.root_path, media, Api(registry, chosen, clock, Gate(chosen, clock)).resource())
         made.append(Web(clock, registry, Site(root, clock), provider))
         return made[-1]
 

@@ -46,11 +46,6 @@ def random_access_kind(packets: bytes, at: int, codec: Codec) -> Kind | None:
     return Kind.UNKNOWN if seen is None and flagged else seen
 
 
-def is_random_access(packets: bytes, at: int, codec: Codec) -> bool:
-    """Whether a decoder can begin with the PES packet that starts in the packet at ``at``."""
-    return random_access_kind(packets, at, codec) is not None
-
-
 def _look_into(packets: bytes, at: int, codec: Codec, flagged: bool) -> Kind | None:
     begin = _elementary_stream_offset(packets, at)
     end = at + PACKET_SIZE
