@@ -83,7 +83,8 @@ class Policy:
     """The limits, in seconds unless said otherwise.
 
     ``start`` bounds an outage in which no viewer has had a byte yet (a real status can still be sent);
-    ``total`` one in the middle of playback, 0 for no bound. ``laps`` counts passes over all sources.
+    ``total`` one in the middle of playback, 0 for no bound. ``laps`` counts passes over all sources. ``quick`` is what
+    a source may take until its first packet in the middle of playback, as long as there is another one to try.
     """
 
     laps: int = 3
@@ -92,6 +93,7 @@ class Policy:
     total: float = 30.0
     connect: float = 4.0
     first_byte: float = 6.0
+    quick: float = 3.0
 
 
 @attrs.define
@@ -156,6 +158,8 @@ class Failover:
         if left <= 0:
             return self._give_up(now)
         share = left / max(1, self.sources - self._tried)
+        if self.sent and self.sources > 1 and not self._laps:
+            share = min(share, self.policy.quick)
         self.state = State.DIALLING
         policy = self.policy
         return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), min(share, _PATIENCE))

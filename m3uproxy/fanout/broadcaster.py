@@ -121,8 +121,10 @@ class Broadcaster:
     # IStreamSink
 
     def source_changed(self) -> None:
-        """Another body begins."""
+        """Another body begins. As long as nobody has begun, what the last one left is no place to begin at."""
         self._publish(self._intake.next_source())
+        if self._waiting and len(self._waiting) == len(self._viewers):
+            self.ring.clear()
 
     def bytes_received(self, data: bytes) -> None:
         """Bytes of the body. While a viewer waits for its first block nothing waits for more."""

@@ -161,6 +161,20 @@ def test_a_switch_has_fresh_limits() -> None:
     assert effect.total == 20
 
 
+def test_in_the_middle_of_playback_the_first_lap_is_quick_where_there_is_another_source() -> None:
+    def times(effect: Any) -> tuple[float, float, float]:
+        assert isinstance(effect, Dial)
+        return effect.connect, effect.first_byte, effect.total
+
+    machine = in_state(State.FLOWING, Policy(quick=2, connect=4, first_byte=6, rest=1))
+    assert times(machine.failed(100, BROKEN, ran=60)) == (2, 2, 2)  # redialled
+    assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other one
+    assert isinstance(machine.failed(104, BROKEN), Rest)
+    assert times(machine.rested(105)) == (4, 6, 12.5)  # none of them is quick
+    alone = in_state(State.FLOWING, Policy(quick=2, connect=4, first_byte=6), sources=1)
+    assert times(alone.failed(100, BROKEN, ran=60)) == (4, 6, 20)
+
+
 def test_shares_of_what_is_left() -> None:
     machine = Failover(Policy(start=20, connect=4, first_byte=6), 4)
     assert machine.wanted(0) == Dial(0, 4, 5, 5)

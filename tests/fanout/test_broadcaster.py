@@ -259,6 +259,25 @@ def test_a_redial_goes_on_in_the_same_response() -> None:
     assert viewer.media.endswith(relay.source[-188:])
 
 
+def test_what_a_dead_source_left_is_no_place_to_begin_at() -> None:
+    """Its blocks grow old while the next source is dialled; no viewer begins with them in the middle of a picture."""
+    relay = Relay()
+    viewer = relay.player(relay.stream())
+    body = relay.dialler.last.answer()
+    body.bring(relay.programme.picture(size=3000) * 2)
+    relay.pass_time(0.1)
+    body.end()
+    relay.clock.advance(5)
+    second = relay.dialler.last.answer()
+    second.bring(relay.programme.picture(size=3000))
+    relay.pass_time(0.5)
+    assert viewer.media == b""
+    relay.source = b""
+    relay.play(second, 2)
+    relay.settle()
+    assert check_segments(viewer.media, relay.source) == 1
+
+
 def test_send_errors_in_the_hot_loop_end_only_their_viewer() -> None:
     relay = Relay()
     stream = relay.stream()
