@@ -1,21 +1,24 @@
 # `make run` starts the proxy with a channel to play, `make test` runs all that CI runs.
-# Both need Python 3.10 or newer and nothing else.
+# The first needs Python 3.10 or newer and nothing else, the second Python 3.10, 3.11, 3.12 and 3.13.
 
 PYTHON ?= python3
 VENV ?= .venv
-SOURCES := $(shell find m3uproxy twisted -name '*.py' -o -name '*.ts') setup.py pyproject.toml README.md
-# Python 3.10 for the oldest supported versions: on the PATH, or where pyenv keeps it, or else what there is.
-FLOOR_PYTHON ?= $(shell for python in python3.10 "$$(pyenv prefix 3.10 2>/dev/null)/bin/python3.10" "$(PYTHON)"; do \
-	"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; done)
-export FLOOR_PYTHON
+# Two at a time: the tests watch the clock, and an environment that is being installed waits for the network.
+JOBS ?= 2
+SOURCES := $(shell find m3uproxy twisted -type f -not -name '*.pyc' -not -name dropin.cache) setup.py pyproject.toml README.md
+# Where each Python is: on the PATH, or where pyenv keeps it (its own commands may be on the PATH and not work).
+PYTHONS = $(shell for version in 3.10 3.11 3.12 3.13; do \
+	for python in "$$(pyenv prefix $$version 2>/dev/null)/bin/python$$version" "python$$version"; do \
+	"$$python" -c 'import os, sys; print(os.path.dirname(sys.executable), end=":")' 2>/dev/null && break; done; done)
 
 .PHONY: run test bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m m3uproxy.demo $(ARGS)
 
+# Parallel environments say what they have to say at their end, or all of it when they fail.
 test: $(VENV)/tox
-	$(VENV)/bin/tox run $(ARGS)
+	PATH="$(PYTHONS)$$PATH" $(VENV)/bin/tox run-parallel --parallel $(JOBS) --parallel-no-spinner $(ARGS)
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
@@ -33,7 +36,7 @@ $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 	touch $@
 
 $(VENV)/tox: $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'tox>=4.11'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'tox>=4.21'
 	touch $@
 
 clean:

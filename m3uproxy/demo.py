@@ -139,16 +139,20 @@ def run(chosen: argparse.Namespace, settings: Settings) -> None:
 
     :raises DemoError: if one cannot be started, or ends.
     """
+    if settings.listen:
+        raise DemoError("LISTEN is set; the demo needs HOST and PORT")
+    # A demo is for its own machine, unless it is told otherwise.
+    host = settings.host if "host" in settings.model_fields_set else "127.0.0.1"
     state = chosen.state_dir.absolute()
     state.mkdir(parents=True, exist_ok=True)
     _claim("127.0.0.1", chosen.provider_port, "--provider-port")
-    _claim(settings.host, settings.port, "PORT")
+    _claim(host, settings.port, "PORT")
     secret = settings.api_token
-    api = Api(f"http://{_loopback(settings.host)}:{settings.port}", secret.get_secret_value() if secret else None)
+    api = Api(f"http://{_loopback(host)}:{settings.port}", secret.get_secret_value() if secret else None)
     with _children() as children:
         provider = _start_provider(chosen.provider_port)
         children.append(provider)
-        proxy = _start_proxy(state)
+        proxy = _start_proxy(host, state)
         children.append(proxy)
         _wait_for_port(provider, chosen.provider_port)
         api.wait(proxy)
@@ -166,11 +170,11 @@ def _start_provider(port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "m3uproxy.provider", "--port", str(port)], stdout=subprocess.DEVNULL)
 
 
-def _start_proxy(state: Path) -> subprocess.Popen[bytes]:
+def _start_proxy(host: str, state: Path) -> subprocess.Popen[bytes]:
     twistd = str(Path(sys.executable).with_name("twistd"))
     log = str(state / "twistd.log")
     return subprocess.Popen(
-        [twistd, "--nodaemon", "--pidfile=", "--logfile", log, "m3uproxy", "--state-dir", str(state)],
+        [twistd, "--nodaemon", "--pidfile=", "--logfile", log, "m3uproxy", "--host", host, "--state-dir", str(state)],
         env={**os.environ, "STREAM_TIMEOUT": "0"},
         stdout=subprocess.DEVNULL,
     )
@@ -178,7 +182,9 @@ def _start_proxy(state: Path) -> subprocess.Popen[bytes]:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Entry point."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A terminal that is closed says SIGHUP, which the proxy takes for a wish to reload.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         run(_options(arguments), load({}))
     except KeyboardInterrupt:

@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from .privileges import Identity, acting_as, make_folder
+
 KEY_BYTES = 32
 _KEY_FILE = "stream-id.key"
 
@@ -14,19 +16,24 @@ class StateError(Exception):
     """The state folder cannot be used. The text is one line."""
 
 
-def stream_key(state_dir: Path) -> bytes:
+def stream_key(state_dir: Path, identity: Identity | None = None) -> bytes:
     """The key that stream ids are made with, made at the first start and kept, so that ids outlive a restart.
 
+    :param identity: who the daemon will be later, if it is root now: whoever it is has to be able to use the folder.
     :raises StateError: if the folder cannot be made or written, or holds something else under the key's name.
     """
+    path = state_dir / _KEY_FILE
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = state_dir / _KEY_FILE
-        if not path.exists():
-            _create(path, secrets.token_bytes(KEY_BYTES))
-        key = path.read_bytes()
+        make_folder(state_dir, identity)
+        with acting_as(identity):
+            if not path.exists():
+                _create(path, secrets.token_bytes(KEY_BYTES))
+            key = path.read_bytes()
+            if not os.access(state_dir, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise PermissionError(0, "Permission denied")
     except OSError as error:
-        raise StateError(f"STATE_DIR: {str(state_dir)!r} cannot be used: {error.strerror}") from None
+        by = "" if identity is None else f" by {identity}"
+        raise StateError(f"STATE_DIR: {str(state_dir)!r} cannot be used{by}: {error.strerror}") from None
     if len(key) != KEY_BYTES:
         raise StateError(f"STATE_DIR: {str(path)!r} is not a key of {KEY_BYTES} bytes; remove it to get a new one")
     return key

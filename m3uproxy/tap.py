@@ -8,57 +8,69 @@ is imported when a service is made.
 
 from __future__ import annotations
 
-import gc
-import resource
-import signal
 import time
-from ipaddress import ip_address
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.python import usage
 
+from .listening import ListenError, OpenPort, close_ports, open_ports
 from .log import make_logger, set_level
-from .settings import Settings, SettingsError, load
+from .privileges import Identity, hand_over_log, later_identity
+from .process import obey_signals, prepare_reactor, raise_descriptor_limit, settle_memory
+from .reloading import Reload
+from .settings import Settings, SettingsError, Sources
+from .settings_known import remarks
+from .settings_text import allowed, is_secret, shown
 from .state import StateError, stream_key
 
 log = make_logger()
 
-#: Name resolution runs in threads, and each dead name server blocks one for seconds.
-DNS_THREADS = 32
-#: New objects before the collector looks for cycles: the data path makes none, and thousands of objects a second.
-GC_THRESHOLD = 20_000
-#: Connections that may wait to be accepted, for when a popular programme begins.
-BACKLOG = 1024
-#: Descriptors that are not players' sockets: providers, API clients, log, reactor.
-RESERVED_DESCRIPTORS = 200
-#: What is asked for where there is no limit: the most that Linux gives a process as it is set up.
-MANY_DESCRIPTORS = 1_048_576
-#: Under this many descriptors the daemon says so at the start.
-FEW_DESCRIPTORS = 1200
+#: Seconds that viewers, providers and clients have to be gone once they are told; then the process ends anyway.
+STOP_LIMIT = 10.0
+#: Seconds between two looks whether anybody still watches, while the daemon waits for that before it stops.
+LOOK = 0.1
+
+
+def _parameters() -> list[list[str | None]]:
+    """An option for each setting. Not for secrets: everybody on a machine sees the options of its processes."""
+    defaults = Settings.model_construct()
+    return [
+        [name.replace("_", "-"), None, None, f"{allowed(name)} [{shown(name, getattr(defaults, name))}]"]
+        for name in Settings.model_fields
+        if name not in ("listen", "config_file") and not is_secret(name)
+    ]
 
 
 class Options(usage.Options):
-    """The settings that change from start to start; all others come from the environment or ``.env``."""
+    """Every setting, as far as it may be seen; all may also come from the environment, ``.env`` or a TOML file."""
 
     longdesc = (
         "Shares IPTV streams: one connection to the provider for any number of players. "
-        "Every setting is also an environment variable, see the README."
+        "Every setting is also an environment variable; docs/settings.md says what each means. "
+        "Reloads on SIGHUP, rotates its log on SIGUSR1, stops on SIGTERM."
     )
-    optParameters = [
-        ["host", None, None, "Address to listen on [127.0.0.1]"],
-        ["port", None, None, "Port to listen on [8085]"],
-        ["log-level", None, None, "debug, info, warning, error or critical [info]"],
-        ["state-dir", None, None, "Folder for what must outlive a restart"],
-        ["root-path", None, None, "Prefix accepted before every path [/m3u-proxy]"],
-    ]
+    optParameters = [["config-file", None, None, "TOML file with settings"], *_parameters()]
 
-    def given(self) -> dict[str, str]:
+    def __init__(self) -> None:
+        super().__init__()
+        self._endpoints: list[str] = []
+
+    def opt_config(self, path: str) -> None:
+        """TOML file with settings [/etc/m3uproxy/m3uproxy.toml]"""
+        self["config-file"] = path
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Twisted endpoint to listen on, instead of host and port; may be given several times"""
+        self._endpoints.append(endpoint)
+
+    def given(self) -> dict[str, object]:
         """What the command line says, by the names of settings."""
-        return {name.replace("-", "_"): value for name, value in self.items() if value is not None}
+        found: dict[str, object] = {name.replace("-", "_"): value for name, value in self.items() if value is not None}
+        return {**found, "listen": tuple(self._endpoints)} if self._endpoints else found
 
 
 class CannotStart(SystemExit, Exception):
@@ -72,70 +84,107 @@ class CannotStart(SystemExit, Exception):
 class ProxyService(Service):
     """The running proxy."""
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
+    def __init__(self, reactor: Any, settings: Settings, identity: Identity | None = None) -> None:
         """
         Wire everything; nothing is opened yet.
 
+        :param identity: who the daemon will be once it has its ports, if it is root now.
         :raises StateError: if the state folder cannot be used.
         """
+        from .core.outbound import Policy
         from .fanout.registry import Registry
         from .upstream.dial import Dialler
+        from .upstream.probe import Probe
         from .upstream.sockets import SocketCount
         from .web.api import Api
         from .web.gate import Gate
         from .web.site import Root, Site
         from .web.stream import StreamResource
+        from .web.tickets import Tickets
 
         self._reactor = reactor
         self._settings = settings
         self._sockets = SocketCount()
-        self._registry = Registry(reactor, Dialler(reactor, self._sockets), settings, stream_key(settings.state_dir))
-        media = StreamResource(self._registry, settings)
+        key = stream_key(settings.state_dir, identity)
+        outbound = Policy(settings.private_upstreams)
+        tickets = Tickets(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
         gate = Gate(settings, reactor)
-        api = Api(self._registry, settings, reactor, gate).resource()
-        self._site = Site(Root(settings.root_path, media, api), reactor)
-        self._port: Any = None
+        self._registry = Registry(reactor, Dialler(reactor, self._sockets, outbound), settings, key)
+        media = StreamResource(self._registry, settings, tickets)
+        probe = Probe(reactor, self._sockets, outbound)
+        api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()
+        self._site = Site(Root(settings.root_path, media, api, gate), reactor, settings.request_timeout)
+        self._identity = identity
+        self._hurry: Deferred[None] = Deferred()
+        self.ports: list[OpenPort] = []
 
     def privilegedStartService(self) -> None:
-        """Take the port, while still root if started as root."""
-        host, port = self._settings.host, self._settings.port
+        """Take the ports, while still root if started as root."""
+        settings = self._settings
+        hand_over_log(self._identity)
         try:
-            self._port = self._reactor.listenTCP(port, self._site, backlog=BACKLOG, interface=host)
-        except CannotListenError as error:
-            why = getattr(error.socketError, "strerror", None) or error.socketError
-            raise CannotStart(f"m3uproxy: cannot listen on {_authority(host, port)}: {why}") from None
+            self.ports = open_ports(self._reactor, settings.host, settings.port, settings.listen, self._site)
+        except ListenError as error:
+            raise CannotStart(f"m3uproxy: {error}") from None
 
     def startService(self) -> None:
         """Begin to serve, and say where."""
         super().startService()
         self._registry.start()
-        # What is loaded by now stays: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
-        _raise_descriptor_limit()
-        address = self._port.getHost()
-        log.info("listening on http://{authority}/", authority=_authority(address.host, address.port))
-        if self._settings.api_token is None and not _is_loopback(self._settings.host):
-            log.warn("no API_TOKEN is set: anybody who reaches {host} can manage streams", host=address.host)
+        settle_memory()
+        raise_descriptor_limit()
+        for port in self.ports:
+            log.info("listening on {url}", url=port.url)
+        if self._settings.api_token is None:
+            log.warn("no API_TOKEN is set: the API answers whoever asks from this machine or a private network")
+
+    @property
+    def _port(self) -> Any:
+        return self.ports[0].port
+
+    def hurry(self) -> None:
+        """Stop waiting: what is still open ends with the process."""
+        if not self._hurry.called:
+            self._hurry.callback(None)
 
     def stopService(self) -> Deferred[None]:
         """Let nobody in, then end the viewers, then the upstreams, then what connections are left.
 
-        A MultiService would do all of it at once.
+        A MultiService would do all of it at once. Fires within ``shutdown_timeout`` and ``STOP_LIMIT``, whatever
+        happens, or when :meth:`hurry` is called.
         """
         super().stopService()
         stopped: Deferred[None] = Deferred.fromCoroutine(self._stop_in_order())
         stopped.addErrback(lambda failure: log.failure("stopping failed", failure=failure))
-        return stopped
+        stopped.addBoth(lambda _: self.hurry())
+        limit = self._reactor.callLater(self._settings.shutdown_timeout + STOP_LIMIT, self._out_of_time)
+        ended: Deferred[None] = Deferred()
+        self._hurry.addCallback(lambda _: limit.active() and limit.cancel())
+        self._hurry.addCallback(lambda _: ended.callback(None))
+        return ended
+
+    def _out_of_time(self) -> None:
+        log.error("stopping takes too long, ending at once")
+        self.hurry()
 
     async def _stop_in_order(self) -> None:
-        if self._port is not None:
-            port, self._port = self._port, None
-            await maybeDeferred(port.stopListening)
+        from .web.answer import HTTPError
+        from .web.site import Refusal
+
+        # Connections that are open may still ask for something.
+        self._site.resource = Refusal(HTTPError(503, "The server is stopping."))
+        ports, self.ports = self.ports, []
+        await close_ports(ports)
+        await self._last_viewer_gone()
         await self._registry.stop()
         await self._sockets.closed()
         await self._site.close()
+
+    async def _last_viewer_gone(self) -> None:
+        """Wait for that, as long as the operator wants."""
+        deadline = self._reactor.seconds() + self._settings.shutdown_timeout
+        while self._reactor.seconds() < deadline and any(stream.clients() for stream in self._registry.streams()):
+            await deferLater(self._reactor, LOOK)
 
 
 def makeService(options: Options) -> ProxyService:
@@ -145,49 +194,18 @@ def makeService(options: Options) -> ProxyService:
     """
     from twisted.internet import reactor
 
+    twistd: Mapping[str, Any] = options.parent or {}
+    identity = later_identity(twistd)
+    sources = Sources(options.given())
     try:
-        settings = load(options.given())
+        loaded = sources.read()
+        settings = loaded.settings
         set_level(settings.log_level)
-        _prepare_reactor(reactor)
-        return ProxyService(reactor, settings)
+        prepare_reactor(reactor)
+        service = ProxyService(reactor, settings, identity)
     except (SettingsError, StateError) as error:
         raise CannotStart(f"m3uproxy: {error}") from None
-
-
-def _prepare_reactor(reactor: Any) -> None:
-    """Make the reactor fit for a daemon that measures silence and is told to stop by SIGTERM."""
-    # Twisted's reactor goes by the time of day: when that is set, every timer fires or none does.
-    reactor.seconds = time.monotonic
-    reactor.suggestThreadPoolSize(DNS_THREADS)
-    # Each dial makes a factory, which would tell that it starts and stops.
-    Factory.noisy = False
-    # Twisted would die of the signal again after a clean stop; to a supervisor that is no success. The reactor
-    # installs its own handlers first, when it starts.
-    reactor.callWhenRunning(signal.signal, signal.SIGTERM, lambda number, frame: reactor.callFromThread(reactor.stop))
-
-
-def _raise_descriptor_limit() -> None:
-    """Ask for as many file descriptors as we may have: each player takes one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = MANY_DESCRIPTORS
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    except (ValueError, OSError):
-        pass
-    log.info("room for {players} players", players=max(0, soft - RESERVED_DESCRIPTORS))
-    if soft < FEW_DESCRIPTORS:
-        log.warn("only {limit} file descriptors are allowed; raise the limit (ulimit -n)", limit=soft)
-
-
-def _authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    obey_signals(reactor, service.hurry, Reload(sources, settings, lambda: service.ports))
+    for line in remarks({*loaded.without_effect}):
+        log.info("{line}", line=line)
+    return service

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -12,3 +13,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log_ear():
+    """Whatever the tests do, the log of their run holds no secret."""
+    from never_logged import LogEar
+    from twisted.logger import globalLogPublisher
+
+    ear = LogEar()
+    globalLogPublisher.addObserver(ear)
+    yield ear
+    globalLogPublisher.removeObserver(ear)
+    assert ear.leaks == []

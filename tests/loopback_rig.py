@@ -139,10 +139,10 @@ class Rig:
         """A player of that stream, connected."""
         return await self.ask(f"/stream/{stream.id}", **options)
 
-    async def ask(self, path: str, host: str = "127.0.0.1", **options: object) -> Player:
-        """A player that asks for any path."""
+    async def ask(self, path: str, host: str = "127.0.0.1", port: int = 0, **options: object) -> Player:
+        """A player that asks for any path, here or at a server in front of us."""
         player = Player(path, **options)
-        endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(self.reactor, host, self.port)
+        endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(self.reactor, host, port or self.port)
         await connectProtocol(endpoint, player)
         self.players.append(player)
         return player

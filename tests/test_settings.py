@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,21 @@ from hypothesis import strategies as st
 
 from m3uproxy.settings import MIB, Settings, SettingsError, load
 
+LISTEN_ALLOWED = "endpoints that begin with tcp:, tcp6:, ssl:, unix: or systemd:, as in tcp:8085:interface=127.0.0.1"
+
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch, tmp_path):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("m3uproxy.settings.DEFAULT_FILE", tmp_path / "nowhere.toml")
 
 
 def test_defaults():
     chosen = load({})
-    assert (chosen.host, chosen.port, chosen.root_path, chosen.log_level) == ("127.0.0.1", 8085, "/m3u-proxy", "info")
+    assert (chosen.host, chosen.port, chosen.root_path, chosen.log_level) == ("0.0.0.0", 8085, "/m3u-proxy", "info")
     assert chosen.api_token is None
     assert chosen.stream_timeout == 60
     assert chosen.state_dir.is_absolute()
@@ -85,6 +89,21 @@ def test_the_token_is_not_shown():
         ("direct_write", "off", False),
         ("lag_policy", "evict", "evict"),
         ("state_dir", "~/x", Path.home() / "x"),
+        ("redoc_url", "", ""),
+        ("redoc_url", "/doc/", "/doc"),
+        ("openapi_url", "", ""),
+        ("allowed_hosts", "TV.example. , *,tv.example", ("tv.example", "*")),
+        (
+            "cors_origins",
+            "HTTPS://Ed.example:443/, http://[::1]:80 http://a:81",
+            ("https://ed.example", "http://[::1]", "http://a:81"),
+        ),
+        ("trusted_proxies", "10.1.2.3/8, ::1", ("10.0.0.0/8", "::1")),
+        ("trusted_proxies", "none", ()),
+        ("public_url", "https://TV.example/m3u-proxy/", "https://tv.example/m3u-proxy"),
+        ("public_url", "http://[2001:DB8::1]:8085", "http://[2001:db8::1]:8085"),
+        ("listen", "tcp:8085, unix:/a", ("tcp:8085", "unix:/a")),
+        ("listen", ("unix:/a b",), ("unix:/a b",)),
     ],
 )
 def test_values(name, value, result):
@@ -116,12 +135,27 @@ def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
         ("direct_write", "maybe", "true or false"),
         ("ring_bytes", "1", "a number of bytes from 1048576 to 4294967296, or one with a unit as in 32MiB"),
         ("default_user_agent", "a\nb", "printable ASCII text"),
+        ("allowed_hosts", "a.example/x", "host names, separated by commas, or *"),
+        ("allowed_hosts", "a.example:80", "host names, separated by commas, or *"),
+        ("cors_origins", "*", "origins as in https://editor.example:8080, separated by commas"),
+        ("cors_origins", "null", "origins as in https://editor.example:8080, separated by commas"),
+        ("trusted_proxies", "10.0.0.0/33", "addresses and networks as in 10.0.0.0/8, separated by commas, or none"),
+        ("trusted_proxies", "nginx", "addresses and networks as in 10.0.0.0/8, separated by commas, or none"),
+        ("public_url", "tv.example", "a URL without user and query as in https://tv.example/m3u-proxy"),
+        ("public_url", "ftp://tv.example", "a URL without user and query as in https://tv.example/m3u-proxy"),
+        ("public_url", "http://tv.example:99999", "a URL without user and query as in https://tv.example/m3u-proxy"),
+        ("redoc_url", "redoc", "empty or a path as in /redoc"),
+        ("join_seconds", "20", "seconds from 0 to 600, and no more than RING_SECONDS"),
+        ("join_seconds", "-1", "seconds from 0 to 600, and no more than RING_SECONDS"),
+        ("listen", "http:80", LISTEN_ALLOWED),
+        ("listen", "tcp", LISTEN_ALLOWED),
     ],
 )
 def test_what_is_refused(name, value, allowed):
     with pytest.raises(SettingsError) as refused:
         load({name: value})
-    assert str(refused.value) == f"{name.upper()}: {value!r} cannot be used; allowed: {allowed}"
+    option = "--" + name.replace("_", "-")
+    assert str(refused.value) == f"{name.upper()}: {value!r} (option {option}) cannot be used; allowed: {allowed}"
 
 
 def test_all_that_is_wrong_is_said_at_once():
@@ -129,9 +163,25 @@ def test_all_that_is_wrong_is_said_at_once():
         load({"port": "x", "linger": "x"})
 
 
-def test_joining_further_back_than_the_ring_reaches():
-    with pytest.raises(SettingsError, match=r"^JOIN_SECONDS: '20' is more than RING_SECONDS \(10\) holds"):
-        load({"join_seconds": "20"})
+def test_a_ring_that_is_shorter_than_the_default_start():
+    with pytest.raises(SettingsError, match=r"^JOIN_SECONDS: '3' \(default\) cannot be used; .* RING_SECONDS$"):
+        load({"ring_seconds": "2"})
+    assert load({"ring_seconds": "2", "join_seconds": "2"}).join_seconds == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("api_token", "geheim\n", "API_TOKEN: '***' (option --api-token) cannot be used"),
+        ("public_url", "http://user:geheim@tv.example", "PUBLIC_URL: 'http://***@tv.example' (option"),
+        ("public_url", "http://tv.example/?t=geheim", "PUBLIC_URL: 'http://tv.example/?t=***' (option"),
+    ],
+)
+def test_an_error_holds_no_secret(name, value, part):
+    with pytest.raises(SettingsError) as refused:
+        load({name: value})
+    assert part in str(refused.value)
+    assert "geheim" not in str(refused.value)
 
 
 def test_a_dot_env_that_is_not_text(tmp_path):

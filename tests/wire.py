@@ -35,9 +35,9 @@ class _Socket:
 class Wire:
     """One connection to a site."""
 
-    def __init__(self, site) -> None:
-        self.transport = _Transport(peerAddress=PEER)
-        self.channel = site.buildProtocol(PEER)
+    def __init__(self, site, peer=PEER) -> None:
+        self.transport = _Transport(peerAddress=peer)
+        self.channel = site.buildProtocol(peer)
         self.channel.makeConnection(self.transport)
 
     @property
@@ -84,12 +84,12 @@ class Answer:
         return self.json["detail"]
 
 
-def call(site, method: str, path: str, json=None, body: bytes | None = None, headers=()) -> Answer:
+def call(site, method: str, path: str, json=None, body: bytes | None = None, headers=(), peer=PEER) -> Answer:
     """One request on a connection of its own."""
     content = json_module.dumps(json).encode() if json is not None else body or b""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
     lines += [f"{name}: {value}" for name, value in dict(headers).items()]
-    wire = Wire(site)
+    wire = Wire(site, peer)
     wire.send("\r\n".join([*lines, "", ""]).encode() + content)
     answer = wire.answer(method)
     wire.lose()

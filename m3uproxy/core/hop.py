@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import base64
 import re
+from ipaddress import IPv4Address
 from urllib.parse import unquote_to_bytes
 
 import attrs
 import idna
 
 from ..errors import Reason, SourceError
+from .outbound import address_of
 
 #: Redirects followed before we give up.
 MOST_HOPS = 10
@@ -58,7 +60,7 @@ class Location:
 
     scheme: str
     host: str
-    """Lower case, ASCII (IDNA); an IPv6 address without its brackets."""
+    """Lower case, ASCII (IDNA); an IPv4 address in its one usual notation, an IPv6 address without its brackets."""
     port: int
     target: str = attrs.field(repr=False)
     """Path and query, exactly as they are to be sent."""
@@ -116,7 +118,7 @@ def first_hop(url: str, user_agent: str, headers: Headers) -> Hop:
     try:
         location, authorization = _locate(url)
     except ValueError as why:
-        raise SourceError(Reason.UNREACHABLE, f"the stream's URL has {why}") from None
+        raise SourceError(Reason.UNREACHABLE, f"the URL has {why}") from None
     ours = (
         ("User-Agent", user_agent),
         ("Accept", "*/*"),
@@ -208,7 +210,9 @@ def _without_dot_segments(path: str) -> str:
 def _locate(url: str) -> tuple[Location, str | None]:
     """Take an absolute URL apart; what its userinfo amounts to as ``Authorization`` comes second."""
     scheme, authority, path, query = _split(url.strip())
-    scheme = (scheme or "").lower()
+    if scheme is None:
+        raise ValueError("no scheme, http:// or https://")
+    scheme = scheme.lower()
     if scheme not in _PORTS:
         raise ValueError("a scheme other than http and https")
     userinfo, at, netloc = (authority or "").rpartition("@")
@@ -219,8 +223,17 @@ def _locate(url: str) -> tuple[Location, str | None]:
     if not 0 < port < 65536:
         raise ValueError("a port out of range")
     target = path + query if path else "/" + query
-    location = Location(scheme, match[1].strip("[]").lower(), port, _sendable(target))
+    location = Location(scheme, _plain_host(match[1].lower()), port, _sendable(target))
     return location, _basic(userinfo) if at else None
+
+
+def _plain_host(host: str) -> str:
+    """A host as it is compared, and as everybody reads it: libc takes ``0x7f.1`` for 127.0.0.1, others for a name."""
+    try:
+        address = address_of(host)
+    except ValueError:
+        raise ValueError("an address that is none") from None
+    return str(address) if isinstance(address, IPv4Address) else host.strip("[]")
 
 
 def _ascii_netloc(netloc: str) -> str:

@@ -21,8 +21,9 @@ _FILE = re.compile(r"[^@=;]{1,80}\.[A-Za-z0-9]{1,5}")
 #: Signs of ``user:password@``, ``key=value`` and lists of such in a path, plain or percent-encoded.
 _ASSIGNMENT = re.compile(r"[@=:&|]|%(?:40|3D|3A|26|7C)", re.I)
 
-#: Segments that Xtream panels put in front of user and password.
-_PREFIXES = frozenset({"live", "movie", "movies", "series", "timeshift", "streaming"})
+#: Segments that Xtream panels put in front of user and password, and how many that follow are secret: behind ``hlsr``
+#: come a token, user and password, the channel and a hash.
+_PREFIXES = dict.fromkeys("live movie movies series timeshift timeshifts streaming".split(), 2) | {"hlsr": 5}
 #: A segment of this length may be a token; the last one, if it names no file, from twice that.
 _TOKEN_LENGTH = 16
 _HARMLESS_KEYS = frozenset(
@@ -81,8 +82,7 @@ def _credentials(segments: list[str]) -> set[int]:
     """
     secret: set[int] = set()
     for position, segment in enumerate(segments):
-        if segment.lower() in _PREFIXES:
-            secret |= {position + 1, position + 2}
+        secret.update(range(position + 1, position + 1 + _PREFIXES.get(segment.lower(), 0)))
     last = len(segments) - 1
     if len(segments) == 3 or (last >= 2 and _IDENTIFIER.fullmatch(segments[last])):
         secret |= {last - 2, last - 1}

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.failover import Policy
 from ..core.ring import Ring
-from ..errors import Reason
+from ..errors import LimitReached, Reason
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
 from ..settings import Settings
@@ -47,6 +47,7 @@ def policy(settings: Settings) -> Policy:
         total=settings.stream_total_timeout,
         connect=settings.default_connection_timeout,
         first_byte=settings.first_byte_timeout,
+        quick=settings.live_chunk_timeout_seconds or settings.first_byte_timeout,
     )
 
 
@@ -108,16 +109,32 @@ class Registry:
 
         A stream that is being watched keeps its metadata and takes the new failovers and flags; one that is not
         takes everything but keeps ``created_at``.
+
+        :raises LimitReached: if it is a new one and there are ``MAX_STREAMS`` already.
         """
         name = stream_id(spec, self._key)
         stream = self._streams.get(name)
         if stream is None:
+            _check_limit("MAX_STREAMS", len(self._streams), self._settings.max_streams)
             stream = self._streams[name] = self._new_stream(name, spec)
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec))
         stream.touch()
         return stream
+
+    def check_room(self, stream: Stream, address: str) -> None:
+        """Ask before a player is attached.
+
+        :param address: the player's, as listings show it. For all streams together, it must not have too many.
+        :raises LimitReached: if there is no room for it.
+        """
+        settings = self._settings
+        _check_limit("MAX_VIEWERS_PER_STREAM", len(stream.clients()), settings.max_viewers_per_stream)
+        if settings.max_viewers_per_address:
+            clients = (client for each in self._streams.values() for client in each.clients())
+            count = sum(client.ip_address == address for client in clients)
+            _check_limit("MAX_VIEWERS_PER_ADDRESS", count, settings.max_viewers_per_address)
 
     def delete(self, stream_id: str) -> bool:
         """Forget a stream and disconnect its players. False if there is none of that id."""
@@ -169,6 +186,12 @@ class Registry:
             if not stream.clients() and stream.idle_since <= limit:
                 log.info("stream {stream} forgotten, nobody played it", stream=stream.id)
                 self.delete(stream.id)
+
+
+def _check_limit(name: str, count: int, limit: int) -> None:
+    """0 is no limit."""
+    if limit and count >= limit:
+        raise LimitReached(f"There are {count} already, and no more are allowed ({name}).")
 
 
 def share_memory(rings: list[Ring], limit: int) -> None:

@@ -99,11 +99,16 @@ class Stream:
         self.id = stream_id
         self.spec = spec
         self.created_at = self.last_access = wall()
-        self.idle_since = clock.seconds()
+        self.idle_since = self._born = clock.seconds()
         self.failover_attempts = 0
         self.last_failover: datetime | None = None
         self.error_count = 0
         self.broadcaster = open_broadcaster(self)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was first registered."""
+        return self._clock.seconds() - self._born
 
     @property
     def source_index(self) -> int:
@@ -158,6 +163,17 @@ class Stream:
         self.broadcaster.attach(pump)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
+
+    def disconnect(self, client_id: str) -> int:
+        """End the connections that go by that name, now.
+
+        :return: how many there were.
+        """
+        pumps = [client.pump for client in self._clients if client.client_id == client_id]
+        for pump in pumps:
+            if pump is not None:
+                pump.evict("asked for by the API")
+        return len(pumps)
 
     def fail_over(self) -> None:
         """Move one source on; behind the last comes the first."""

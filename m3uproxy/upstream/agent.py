@@ -57,13 +57,16 @@ class SourceAgent:
     """
     The innermost agent of a dial, under treq's cookies and decoders: sends a hop's headers and no others.
 
-    treq asks for gzip and cannot be told not to (a live stream gains nothing by it); Twisted sends no User-Agent
-    and makes the ``Host`` header from the URL it is given.
+    treq asks for gzip and cannot be told not to (a live stream gains nothing by it), and its decoder sets no bound to
+    what a body becomes; Twisted sends no User-Agent and makes the ``Host`` header from the URL it is given.
+
+    :ivar gzipped: whether the body of the last response is gzip all the same, which is then for others to undo.
     """
 
     reactor: Any
     hop: Hop | None = None
     connection: ProviderConnection | None = None
+    gzipped: bool = False
 
     def request(
         self,
@@ -80,7 +83,13 @@ class SourceAgent:
         jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
         origin = cookie_url(self.hop.location).to_text().encode("ascii")
         asked: Deferred[IResponse] = agent.request(method, origin, _headers(self.hop, jar))
-        return asked
+        return asked.addCallback(self._hide_coding)
+
+    def _hide_coding(self, response: IResponse) -> IResponse:
+        """Keep the content coding from treq."""
+        self.gzipped = response.headers.getRawHeaders(b"Content-Encoding") == [b"gzip"]
+        response.headers.removeHeader(b"Content-Encoding")
+        return response
 
 
 def _headers(hop: Hop, jar: Sequence[bytes]) -> Headers:

@@ -19,6 +19,10 @@ from .endpoints import ProviderConnection
 log = make_logger()
 
 
+class Unexpected(Exception):
+    """Stands in the log for an exception that nobody foresaw; the text is its class."""
+
+
 def timed_out(connection: ProviderConnection | None, after: str) -> SourceError:
     """What it means that time is up, by how far the connection has come."""
     if connection is None or not connection.resolved:
@@ -56,7 +60,9 @@ def explain(error: BaseException, connection: ProviderConnection | None) -> Sour
         if any(isinstance(cause, kind) for cause in causes):
             return SourceError(reason, detail)
     if not isinstance(error, CancelledError):
-        log.failure("dialling failed unexpectedly", failure=Failure(error))
+        # What an exception says may hold a URL. Its kind and where it came from do not.
+        unexpected = Unexpected(type(error).__name__)
+        log.failure("dialling failed unexpectedly", failure=Failure(unexpected, Unexpected, error.__traceback__))
     return SourceError(Reason.INTERNAL, type(error).__name__)
 
 

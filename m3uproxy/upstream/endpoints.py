@@ -41,7 +41,8 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from ..core.hop import Location
-from ..errors import SourceError
+from ..core.outbound import DEFAULT, Policy
+from ..errors import Reason, SourceError
 from .lookup import NamingReactor
 from .sockets import Socket, SocketCount
 from .wire import Wire
@@ -90,9 +91,10 @@ class ProviderConnection:
     """
     The connection of one hop.
 
-    :ivar problem: set if we closed it because its head made no sense.
+    :ivar problem: set if we closed it because its head made no sense, or if none of the host's addresses is allowed.
     :ivar handshaken: whether TLS (https only) is through its handshake.
-    :ivar resolved: whether the host's address is known.
+    :ivar resolved: whether an address of the host is known that is allowed.
+    :ivar reads: how often bytes from the socket were handed on.
     """
 
     def __init__(
@@ -102,20 +104,26 @@ class ProviderConnection:
         location: Location,
         verify_tls: bool,
         connected: Callable[[], None],
+        outbound: Policy = DEFAULT,
+        led_by_public: bool = False,
     ) -> None:
         """
         Prepare a connection; ``Agent`` opens it.
 
         :param reactor: provides ``IReactorTCP``, ``IReactorTime`` and ``IReactorPluggableNameResolver``.
         :param connected: called when TCP is connected, before TLS and the request.
+        :param led_by_public: see :meth:`m3uproxy.core.outbound.Policy.refusal`.
         """
         self.sockets = sockets
         self.location = location
         self.problem: SourceError | None = None
         self.handshaken = self.resolved = False
+        self.reads = 0
         self._reactor = reactor
         self._verify_tls = verify_tls
         self._when_connected = connected
+        self._outbound = outbound
+        self._led_by_public = led_by_public
         self._socket: Socket | None = None
 
     @property
@@ -128,10 +136,16 @@ class ProviderConnection:
         """Why the socket was lost (``ConnectionDone`` for FIN, ``ConnectionLost`` for RST), None while it is open."""
         return self._socket.closed if self._socket is not None else None
 
+    @property
+    def is_public(self) -> bool:
+        """Whether the socket leads outside."""
+        return self._socket is not None and self._outbound.is_public(self._socket.peer)
+
     def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
         """
         The endpoint of this hop, whatever ``Agent`` made of the URL.
 
+        :raises SourceError: ``FORBIDDEN`` for an address that is not allowed.
         :raises UnicodeError: for an https host name that no certificate can hold.
         """
         endpoint: IStreamClientEndpoint = _WrappedEndpoint(self._tcp_endpoint(), Socket, self)
@@ -146,9 +160,11 @@ class ProviderConnection:
         host, port = self.location.host, self.location.port
         for is_address, endpoint in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):
             if is_address(host):
-                self.resolved = True
+                if not self._admits(host):
+                    assert self.problem is not None
+                    raise self.problem
                 return endpoint(self._reactor, host, port)
-        return HostnameEndpoint(NamingReactor(self._reactor, host, self._resolved), "provider.invalid", port)
+        return HostnameEndpoint(NamingReactor(self._reactor, host, self._admits), "provider.invalid", port)
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -178,8 +194,14 @@ class ProviderConnection:
         self.abort()
         return self._socket.gone() if self._socket is not None else succeed(None)
 
-    def _resolved(self) -> None:
-        self.resolved = True
+    def _admits(self, address: str) -> bool:
+        """Whether an address may be connected to. If none may, that is the problem."""
+        refusal = self._outbound.refusal(address, self._led_by_public)
+        if refusal is None:
+            self.resolved, self.problem = True, None
+        elif not self.resolved:
+            self.problem = SourceError(Reason.FORBIDDEN, refusal)
+        return refusal is None
 
     def _connected(self, socket: Socket) -> None:
         self._socket = socket

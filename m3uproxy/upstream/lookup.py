@@ -3,6 +3,9 @@
 That endpoint connects to all addresses of a name in parallel with a small delay, which is what we want of it. But it
 refuses names that are no strict IDNA, such as ``my_provider`` in a container network, and does not tell when the
 look-up is over. So it is given a name of no meaning and a resolver that looks up the right one.
+
+The addresses pass by here on their way to being connected to, and nothing looks them up again. So this is where those
+that are not allowed are taken out: a name that has another address the next time gains nothing by it.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ from zope.interface import implementer
 class NamingReactor:
     """What ``HostnameEndpoint`` needs of a reactor, with a resolver that looks up one host only."""
 
-    def __init__(self, reactor: Any, host: str, resolved: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, host: str, admits: Callable[[str], bool]) -> None:
         """
         Wrap a reactor.
 
         :param host: what to look up; an IPv6 address comes without brackets.
-        :param resolved: called for each address of the host.
+        :param admits: called for each address of the host; whether it may be connected to.
         """
-        self.nameResolver: IHostnameResolver = _Lookup(reactor, host, resolved)
+        self.nameResolver: IHostnameResolver = _Lookup(reactor, host, admits)
         self.callLater = reactor.callLater
         self.seconds = reactor.seconds
         self.connectTCP = reactor.connectTCP
@@ -46,10 +49,10 @@ class NamingReactor:
 @implementer(IResolutionReceiver)
 @attrs.frozen
 class _Answer:
-    """Notes that a look-up brought something."""
+    """What a look-up brought, less what is not admitted."""
 
     receiver: IResolutionReceiver
-    resolved: Callable[[], None]
+    admits: Callable[[str], bool]
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """The look-up has begun."""
@@ -57,8 +60,8 @@ class _Answer:
 
     def addressResolved(self, address: IAddress) -> None:
         """One of the host's addresses."""
-        self.resolved()
-        self.receiver.addressResolved(address)
+        if self.admits(getattr(address, "host", "")):
+            self.receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
         """There are no more."""
@@ -72,7 +75,7 @@ class _Lookup:
 
     reactor: Any
     host: str
-    resolved: Callable[[], None]
+    admits: Callable[[str], bool]
 
     def resolveHostName(
         self,
@@ -88,7 +91,7 @@ class _Lookup:
         :raises UnicodeError: for a name with an empty label, or one over 63 octets; the reactor's resolver would
             log it as its own failure and never answer.
         """
-        answer = _Answer(resolutionReceiver, self.resolved)
+        answer = _Answer(resolutionReceiver, self.admits)
         self.host.encode("idna")
         resolver: IHostnameResolver = self.reactor.nameResolver
         return resolver.resolveHostName(answer, self.host, portNumber, addressTypes, transportSemantics)

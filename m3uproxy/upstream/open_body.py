@@ -19,6 +19,7 @@ from ..interfaces import IBodyConsumer, IOpenBody
 from ..log import make_logger
 from .causes import body_end
 from .endpoints import ProviderConnection
+from .inflate import Inflate
 
 log = make_logger()
 
@@ -27,11 +28,12 @@ log = make_logger()
 class OpenBody(Protocol):
     """A response whose body waits, its transport paused, and then flows to one consumer."""
 
-    def __init__(self, response: Any, connection: ProviderConnection, final_url: str) -> None:
+    def __init__(self, response: Any, connection: ProviderConnection, final_url: str, gzipped: bool = False) -> None:
         self.final_url = final_url
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
-        self.length: int | None = None if response.length is UNKNOWN_LENGTH else int(response.length)
+        self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
+        self._inflate = Inflate() if gzipped else None
         self._response = response
         self._connection = connection
         self._consumer: IBodyConsumer | None = None
@@ -73,11 +75,19 @@ class OpenBody(Protocol):
         if self._error is not None or self._consumer is None:
             return
         try:
-            self._consumer.body_received(data)
+            if self._inflate is not None:
+                data = self._inflate.decode(data, self._connection.reads)
+            if data:
+                self._consumer.body_received(data)
+        except SourceError as error:
+            self._fail(error)
         except Exception as error:
             log.failure("taking a body failed")
-            self._error = SourceError(Reason.INTERNAL, type(error).__name__)
-            self._connection.abort()
+            self._fail(SourceError(Reason.INTERNAL, type(error).__name__))
+
+    def _fail(self, error: SourceError) -> None:
+        self._error = error
+        self._connection.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end of the response; Twisted closes the socket, which is not to be used again."""

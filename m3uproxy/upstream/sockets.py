@@ -95,6 +95,12 @@ class Socket(ProtocolWrapper):
             for each in waiting:
                 each.callback(None)
 
+    @property
+    def peer(self) -> str:
+        """The address that we are connected to, or were."""
+        address: str = self.transport.getPeer().host
+        return address
+
     def abort(self) -> None:
         """Close now. Safe at any time."""
         if self.closed is None and not self._closing:
@@ -142,10 +148,12 @@ class Socket(ProtocolWrapper):
     def _hand_on(self) -> None:
         gathered, self._gathered = self._gathered, []
         if gathered:
+            self._connection.reads += 1
             self.wrappedProtocol.dataReceived(gathered[0] if len(gathered) == 1 else b"".join(gathered))
 
     def dataReceived(self, data: bytes) -> None:
         """The reactor reads: first what we gathered."""
         if self._gathered:
             self._hand_on()
+        self._connection.reads += 1
         self.wrappedProtocol.dataReceived(data)

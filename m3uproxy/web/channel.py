@@ -49,6 +49,7 @@ class Channel(HTTPChannel):
 
     _receiving = False
     _refused = False
+    _deaf = False
     _head_bytes = 0
     _body_bytes = 0
     _ignored_bytes = 0
@@ -82,6 +83,16 @@ class Channel(HTTPChannel):
         self.setTimeout(_LINGER)
         self.loseConnection()
 
+    def answer_to_the_end(self) -> None:
+        """The answer under way ends with the connection: no request that follows it will be read.
+
+        Otherwise Twisted keeps what comes for later, and stops reading when that is much. Then we would not see the
+        client leave.
+        """
+        self._deaf = True
+        self._dataBuffer.clear()
+        self.transport.resumeProducing()
+
     def lineReceived(self, line: bytes) -> None:
         """Take a line of a head."""
         self._head_bytes += len(line)
@@ -106,6 +117,8 @@ class Channel(HTTPChannel):
         """Take a piece of a body, or what a refused client still sends."""
         if self._refused:
             self._ignore(data)
+            return
+        if self._deaf:
             return
         self._body_bytes += len(data)
         # While a response is under way this is the next request, whose size Twisted bounds by not reading on.

@@ -7,15 +7,21 @@ from datetime import datetime
 
 from ..core.kind import kind_of
 from ..fanout.registry import Registry
+from ..fanout.spec import StreamSpec
 from ..fanout.stream import Client, Stream
+from .shapes import ClientObject, Match, StreamObject, Totals
 
 #: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
 _SECRET = re.compile(r"auth|cookie|token|key|secret|pass|session|credential|signature", re.IGNORECASE)
 
 
-def _time(moment: datetime | None) -> str | None:
+#: What applications may mean by no.
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+def iso(moment: datetime) -> str:
     """ISO 8601, always with microseconds and offset: clients parse with a fixed pattern."""
-    return None if moment is None else moment.isoformat(timespec="microseconds")
+    return moment.isoformat(timespec="microseconds")
 
 
 def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -23,7 +29,20 @@ def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return {name: "***" if _SECRET.search(name) else value for name, value in headers}
 
 
-def stream_object(stream: Stream) -> dict[str, object]:
+def is_transcoded(spec: StreamSpec) -> bool:
+    """Whether the application says of a stream that what plays is transcoded."""
+    return spec.metadata.get("transcoding", "").lower() not in _FALSE
+
+
+def stream_type(spec: StreamSpec, transcoded: str = "Transcoding") -> str:
+    """The kind of a stream for people.
+
+    :param transcoded: what a transcoded one is called: clients know two words, for listings and for failovers.
+    """
+    return transcoded if is_transcoded(spec) else kind_of(spec.url).value
+
+
+def stream_object(stream: Stream) -> StreamObject:
     """One stream."""
     spec = stream.spec
     return {
@@ -41,16 +60,29 @@ def stream_object(stream: Stream) -> dict[str, object]:
         "failover_resolver_url": spec.failover_resolver_url,
         "current_failover_index": stream.source_index,
         "failover_attempts": stream.failover_attempts,
-        "last_failover_time": _time(stream.last_failover),
-        "stream_type": kind_of(spec.url).value,
-        "created_at": _time(stream.created_at),
-        "last_access": _time(stream.last_access),
+        "last_failover_time": iso(stream.last_failover) if stream.last_failover else None,
+        "stream_type": stream_type(spec),
+        "created_at": iso(stream.created_at),
+        "last_access": iso(stream.last_access),
         "metadata": dict(spec.metadata),
         "headers": shown_headers(spec.headers),
     }
 
 
-def client_object(client: Client, stream: Stream) -> dict[str, object]:
+def match(stream: Stream) -> Match:
+    """A stream that was looked for by its metadata."""
+    return {
+        "stream_id": stream.id,
+        "client_count": len(stream.clients()),
+        "metadata": dict(stream.spec.metadata),
+        "last_access": iso(stream.last_access),
+        "is_active": True,
+        "url": stream.current_url,
+        "stream_type": stream_type(stream.spec),
+    }
+
+
+def client_object(client: Client, stream: Stream) -> ClientObject:
     """One client of ``stream``. Only those that are connected are known at all."""
     return {
         "client_id": client.client_id,
@@ -60,18 +92,23 @@ def client_object(client: Client, stream: Stream) -> dict[str, object]:
         "username": client.username,
         "bytes_served": client.bytes_served,
         "segments_served": 0,
-        "created_at": _time(client.created_at),
-        "last_access": _time(client.last_access),
+        "created_at": iso(client.created_at),
+        "last_access": iso(client.last_access),
         "is_connected": True,
     }
 
 
-def all_clients(registry: Registry) -> list[dict[str, object]]:
+def all_streams(registry: Registry) -> list[StreamObject]:
+    """Every stream."""
+    return [stream_object(stream) for stream in registry.streams()]
+
+
+def all_clients(registry: Registry) -> list[ClientObject]:
     """Every client of every stream."""
     return [client_object(client, stream) for stream in registry.streams() for client in stream.clients()]
 
 
-def totals(registry: Registry, now: float) -> dict[str, int]:
+def totals(registry: Registry, now: float) -> Totals:
     """The seven numbers that clients call ``stats``.
 
     :param now: seconds, by the clock that the registry goes by.

@@ -6,9 +6,10 @@ import re
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
+from ..core.outbound import refused_literal
 from ..fanout.spec import StreamSpec
 from .answer import HTTPError
 
@@ -20,8 +21,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OUR_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
 
-def _check_url(url: str) -> str:
-    """The URL as it came: providers sign URLs byte for byte."""
+def check_url(url: str) -> str:
+    """The URL as it came: providers sign URLs byte for byte.
+
+    :raises ValueError: if it is none that we fetch; the text says why, without the URL.
+    """
     if not url.strip():
         raise ValueError("a URL must not be blank")
     if _CONTROL.search(url):
@@ -35,6 +39,9 @@ def _check_url(url: str) -> str:
     lowered = url.lower()
     if any(word in lowered for word in _UNSAFE):
         raise ValueError("a URL must not contain script")
+    refused = refused_literal(parts.hostname)
+    if refused is not None:
+        raise ValueError(f"a URL must not lead to {parts.hostname}: {refused}")
     return url
 
 
@@ -44,21 +51,46 @@ def _check_text(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(_check_url)]
+#: How ``metadata`` stands in the API's description. By the type alone it takes anything: what is wrong with a value is
+#: told once, not for each of the types that it could have had.
+_METADATA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+        {"type": "null"},
+    ]
+}
+
+Url = Annotated[str, AfterValidator(check_url), Field(json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/]"})]
 HeaderValue = Annotated[str, AfterValidator(_check_text)]
 
 
-class RegisterStream(BaseModel):
-    """The body of ``POST /streams``. Keys that we do not know are ignored: clients are newer than we are."""
+class _Body(BaseModel):
+    """Keys that we do not know are ignored: clients are newer than we are."""
 
     model_config = ConfigDict(extra="ignore", from_attributes=True, frozen=True)
 
-    url: Url
-    failover_urls: list[Url] | None = None
-    failover_resolver_url: Url | None = None
-    user_agent: HeaderValue | None = None
-    metadata: dict[str, Any] | None = None
-    headers: dict[str, HeaderValue | None] | None = None
+
+class RegisterStream(_Body):
+    """The body of ``POST /streams``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"url": "http://provider.example/live/user/password/1.ts", "metadata": {"id": 7}}]
+        }
+    )
+
+    url: Url = Field(description="Where the provider has the stream: http or https.")
+    failover_urls: list[Url] | None = Field(None, description="Asked in this order when the URL fails.")
+    failover_resolver_url: Url | None = Field(None, description="Kept and listed.")
+    user_agent: HeaderValue | None = Field(None, description="Sent to the provider; `DEFAULT_USER_AGENT` without it.")
+    metadata: dict[str, Any] | None = Field(
+        None,
+        description="The application's own: strings, numbers and booleans, listed as strings.",
+        json_schema_extra=_METADATA,
+    )
+    headers: dict[str, HeaderValue | None] | None = Field(
+        None, description="Sent to the provider; one that is null is left out."
+    )
     strict_live_ts: bool | None = None
     use_sticky_session: bool | None = None
     enable_silence_detection: bool | None = None
@@ -67,8 +99,7 @@ class RegisterStream(BaseModel):
     silence_check_interval: float | None = None
     silence_monitoring_grace_period: float | None = None
     silence_failover_threshold: int | None = None
-    #: False accepts any certificate of an https provider. Not in the original contract.
-    verify_tls: bool = True
+    verify_tls: bool = Field(True, description="False accepts any certificate of an https provider.")
 
     @field_validator("metadata")
     @classmethod
@@ -107,6 +138,57 @@ class RegisterStream(BaseModel):
         )
 
 
+class TestConnection(_Body):
+    """The body of ``POST /test-connection``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"url": "http://editor.example:36400/up"}]})
+    __test__ = False  # for pytest, which takes the name for a test's
+
+    url: str = Field(description="What to fetch.")
+
+
+class _Query(BaseModel):
+    """Parameters of a URL. Those that a route does not know are ignored, the token among them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class FieldValue(_Query):
+    """What metadata must say."""
+
+    field: str = Field(description="Name of a piece of metadata.")
+    value: str = Field(description="What it must be, as a string.")
+
+
+class ByMetadata(FieldValue):
+    """The query of ``GET /streams/by-metadata``."""
+
+    active_only: bool = Field(True, description="Only streams with a player.")
+
+
+class CountsByMetadata(_Query):
+    """The query of ``GET /streams/counts-by-metadata``."""
+
+    field: str = Field(description="Name of a piece of metadata.")
+    values: str = Field(description="Values, separated by commas.")
+    active_only: bool = Field(True, description="Only streams with a player.")
+
+
+class DeleteOldest(FieldValue):
+    """The query of ``DELETE /streams/oldest-by-metadata``."""
+
+    exclude_channel_id: str | None = Field(None, description="Spare streams whose metadata `id` is this.")
+
+
+class DeleteByMetadata(DeleteOldest):
+    """The query of ``DELETE /streams/by-metadata``."""
+
+    force: bool = Field(True, description="Delete also streams that are being watched.")
+    client_id: str | None = Field(
+        None, max_length=128, description="With `force=false`: first disconnect this player, then see who is left."
+    )
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _MISSING = {"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}
@@ -126,13 +208,20 @@ def parse_json(content: bytes) -> object:
         raise HTTPError(422, [{**wrong, "ctx": {"error": str(error)}}]) from None
 
 
-def validate(model: type[Model], value: object) -> Model:
-    """Make a model of a body's value.
+def validate(model: type[Model], value: object, part: str) -> Model:
+    """Make a model of a part of a request.
 
+    :param part: ``body`` or ``query``.
     :raises HTTPError: 422 with everything that is wrong.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         wrong = error.errors(include_url=False)
-        raise HTTPError(422, [{**one, "loc": ["body", *one["loc"]]} for one in wrong]) from None
+        raise HTTPError(422, [_located(one, part) for one in wrong]) from None
+
+
+def _located(wrong: Any, part: str) -> dict[str, object]:
+    """An error as clients know it. What is missing from a query is not shown the whole query: the token is in it."""
+    located = {**wrong, "loc": [part, *wrong["loc"]]}
+    return {**located, "input": None} if part == "query" and wrong["type"] == "missing" else located

@@ -17,21 +17,24 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
+from twisted.web.http import parse_qs
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from ..log import make_logger
+from . import cors
 from .answer import HTTPError, write_error
+from .base import parse_authority
 from .channel import Channel
+from .gate import Gate
 
 log = make_logger()
 
 #: Seconds within which a request must be complete, and that a connection may idle between requests.
 REQUEST_TIMEOUT = 30
 
-
-#: What may stand in a Host header (RFC 9110 section 7.2); a label of a name has 63 characters at most.
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[\w-]{1,63}(\.[\w-]{1,63})*\.?)(:\d*)?", re.ASCII)
+#: A request target with everything in it, as proxies are asked (RFC 9112 section 3.2.2). Servers must take it, too.
+_ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)([/?][^#]*)?", re.IGNORECASE)
 
 
 class Refusal(Resource):
@@ -39,9 +42,9 @@ class Refusal(Resource):
 
     isLeaf = True
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, error: HTTPError) -> None:
         super().__init__()
-        self._error = HTTPError(status, detail)
+        self._error = error
 
     def render(self, request: server.Request) -> bytes:
         """Write the error."""
@@ -67,43 +70,67 @@ class Moved(Resource):
 class Root(Resource):
     """Sends each request to the media or to the API, with the prefix taken off once if it is there."""
 
-    def __init__(self, root_path: str, stream: IResource, api: IResource) -> None:
+    def __init__(self, root_path: str, stream: IResource, api: IResource, gate: Gate | None = None) -> None:
         """
         Join the two.
 
         :param root_path: ``Settings.root_path``.
         :param stream: a leaf, answers ``/stream/{id}`` and finds the id in ``request.postpath``.
         :param api: a leaf, answers everything else.
+        :param gate: judges what goes to the API before anything of it is looked at; None lets all pass.
         """
         super().__init__()
         self._prefix = root_path.encode().split(b"/")[1:]
         self._stream = stream
         self._api = api
+        self._gate = gate
 
     def getChildWithDefault(self, path: bytes, request: server.Request) -> IResource:
         """Take all segments at once; those that lead to a resource move from ``postpath`` to ``prepath``."""
-        postpath: list[bytes] = request.postpath or []
-        segments = [path, *postpath]
-        if not all(map(_is_text, segments)):
-            return Refusal(404, "Not Found")
+        segments = [path, *(request.postpath or ())]
         depth = len(self._prefix)
-        if depth and segments[:depth] == self._prefix:
-            if len(segments) == depth:
-                return Moved(self._prefix[-1] + b"/")
-        else:
+        if segments[:depth] != self._prefix:
             depth = 0
         rest = segments[depth:]
+        request.prepath, request.postpath = segments[:depth], rest
+        if _is_media(rest):
+            return self._media(request, rest)
+        return self._management(request, rest)
+
+    def _media(self, request: server.Request, rest: list[bytes]) -> IResource:
+        if not all(map(_is_text, rest)):
+            return Refusal(HTTPError(404, "Not Found"))
+        if rest[-1] == b"":
+            cors.allow_media(request)
+            return _without_slash(request)
+        request.prepath, request.postpath = [*(request.prepath or ()), rest[0]], rest[1:]
+        return self._stream
+
+    def _management(self, request: server.Request, rest: list[bytes]) -> IResource:
+        try:
+            preflight = self._gate.admit(request) if self._gate is not None else None
+        except HTTPError as error:
+            return Refusal(error)
+        if preflight is not None:
+            return preflight
+        if not rest:
+            return Moved(self._prefix[-1] + b"/")
+        if not all(map(_is_text, rest)):
+            return Refusal(HTTPError(404, "Not Found"))
         if len(rest) > 1 and rest[-1] == b"" and rest[-2] != b"":
-            return Moved(b"../" + request.uri.partition(b"?")[0].split(b"/")[-2])
-        if len(rest) == 2 and rest[0] == b"stream":
-            depth += 1
-            resource = self._stream
-        elif _HOST.fullmatch(request.getHeader(b"host") or b"none"):
-            resource = self._api
-        else:
-            return Refusal(400, "The Host header is not a host.")
-        request.prepath, request.postpath = segments[:depth], segments[depth:]
-        return resource
+            return _without_slash(request)
+        if parse_authority((request.getHeader(b"Host") or b"none").decode("latin-1")) is None:
+            return Refusal(HTTPError(400, "The Host header is not a host."))
+        return self._api
+
+
+def _is_media(rest: list[bytes]) -> bool:
+    """``/stream/{id}``, perhaps with a slash at the end."""
+    return rest[:1] == [b"stream"] and rest[1:2] not in ([], [b""]) and rest[2:] in ([], [b""])
+
+
+def _without_slash(request: server.Request) -> IResource:
+    return Moved(b"../" + request.uri.partition(b"?")[0].split(b"/")[-2])
 
 
 def _is_text(segment: bytes) -> bool:
@@ -118,10 +145,37 @@ class Request(server.Request):
     """A request whose failures are answered in JSON, and whose body stays in memory."""
 
     transport: Any
+    content: Any
 
     def gotLength(self, length: int | None) -> None:
         """Twisted would write bodies over 100 kB to a file; :class:`Channel` bounds them all."""
         self.content = BytesIO()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of a request is there.
+
+        Twisted would also parse the bodies of forms, and mix their fields with those of the query.
+
+        :param path: the request target.
+        """
+        self.content.seek(0)
+        self.method, self.clientproto = command, version
+        self.uri = self._origin_form(path)
+        self.path, _, query = self.uri.partition(b"?")
+        self.args = parse_qs(query, keep_blank_values=True)
+        if self.uri[:1] == b"/" or self.uri == b"*":
+            self.process()
+        else:
+            self._answer(write_error(self, HTTPError(400, "The request target is not a path.")))
+
+    def _origin_form(self, target: bytes) -> bytes:
+        """The path and query of a request target. A host in it replaces the Host header."""
+        match = _ABSOLUTE_FORM.fullmatch(target)
+        if match is None:
+            return target
+        self.requestHeaders.setRawHeaders(b"Host", [match[1]])
+        path = match[2] or b"/"
+        return path if path[:1] == b"/" else b"/" + path
 
     def render(self, resrc: IResource) -> None:
         """Have a resource answer."""
@@ -156,13 +210,15 @@ class Site(server.Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: IResource, reactor: IReactorTime) -> None:
+    def __init__(self, root: IResource, reactor: IReactorTime, request_timeout: float = REQUEST_TIMEOUT) -> None:
         """
         Make a site that is not listening yet.
 
         :param reactor: for the timeouts of requests.
+        :param request_timeout: seconds within which a request, head and body, must be complete, and that a
+            connection may idle between requests.
         """
-        super().__init__(root, requestFactory=Request, reactor=reactor, timeout=REQUEST_TIMEOUT)
+        super().__init__(root, requestFactory=Request, reactor=reactor, timeout=request_timeout)
         self._connections: set[Channel] = set()
         self._all_closed: Deferred[None] | None = None
 

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.kind import content_type
-from ..errors import SourceError
+from ..errors import LimitReached, SourceError
 from ..fanout.outlet import outlet_for
 from ..fanout.pump import Pump
 from ..fanout.registry import Registry
@@ -23,18 +23,16 @@ from ..fanout.stream import Player, Stream
 from ..log import make_logger
 from ..settings import Settings
 from .answer import HTTPError, write_error
+from .cors import MEDIA, allow_media, answer_media_preflight, is_preflight
+from .peer import client_address
+from .tickets import Tickets
 
 log = make_logger()
 
-#: Seconds that a player is asked to wait before it tries again when the provider has no free connection.
+#: Seconds that a player is asked to wait before it tries again when the provider, or we, have no room.
 RETRY_AFTER = 5
 
-_CORS = (
-    (b"Access-Control-Allow-Origin", b"*"),
-    (b"Access-Control-Allow-Methods", b"GET, HEAD, OPTIONS"),
-    (b"Access-Control-Allow-Headers", b"*"),
-    (b"Access-Control-Expose-Headers", b"*"),
-)
+_METHODS = "GET, HEAD, OPTIONS"
 _LIVE = (
     (b"Accept-Ranges", b"none"),
     (b"Cache-Control", b"no-cache, no-store, must-revalidate"),
@@ -45,18 +43,15 @@ _LIVE = (
 
 def live_headers(url: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of a live response, from the URL that is playing."""
-    return ((b"Content-Type", content_type(url).encode()), *_LIVE, *_CORS)
+    return ((b"Content-Type", content_type(url).encode()), *_LIVE, *MEDIA)
 
 
-def player_of(request: Request) -> Player:
-    """Who asks. ``X-Forwarded-For`` counts only when a proxy on this machine sent it."""
-    address = getattr(request.getClientAddress(), "host", None) or "unknown"
-    forwarded = _header(request, b"x-forwarded-for")
-    if forwarded and address in ("127.0.0.1", "::1"):
-        address = forwarded.split(",")[0].strip() or address
+def player_of(request: Request, settings: Settings) -> Player:
+    """Who asks."""
+    address = client_address(request, settings)
     names = (_query(request, name) for name in (b"username", b"user", b"u"))
     return Player(
-        ip_address=address,
+        ip_address=str(address or "unknown"),
         user_agent=_header(request, b"user-agent") or "unknown",
         username=_header(request, b"x-username") or next((name for name in names if name), None),
         client_id=_query(request, b"client_id"),
@@ -79,7 +74,8 @@ class LiveAnswer:
     def __init__(self, request: Request, stream: Stream, settings: Settings) -> None:
         self._request = request
         self._stream = stream
-        self._transport: Any = request.channel.transport
+        self._channel: Any = request.channel
+        self._transport: Any = self._channel.transport
         self.outlet = outlet_for(self._transport, settings.direct_write, settings.send_buffer)
 
     def begin(self, pump: Pump) -> None:
@@ -91,6 +87,7 @@ class LiveAnswer:
         """The whole head, composed here: Twisted would add chunked transfer coding to an HTTP/1.1 answer."""
         request = self._request
         request.startedWriting = 1
+        self._channel.answer_to_the_end()
         headers = (*live_headers(self._stream.current_url), (b"Connection", b"close"))
         lines = [b"HTTP/1.0 200 OK" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1 200 OK"]
         lines += [name + b": " + value for name, value in headers]
@@ -115,8 +112,8 @@ def _refusal(error: SourceError) -> HTTPError:
 
 def _answer_error(request: Request, error: HTTPError) -> bytes:
     """An error that a web page may read too; the body for a resource to return."""
-    for name, value in (*_CORS, (b"Cache-Control", b"no-cache")):
-        request.setHeader(name, value)
+    allow_media(request)
+    request.setHeader(b"Cache-Control", b"no-cache")
     body = write_error(request, error)
     return b"" if request.method == b"HEAD" else body
 
@@ -124,14 +121,20 @@ def _answer_error(request: Request, error: HTTPError) -> bytes:
 class StreamResource(Resource):
     """All streams, each under its id."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, tickets: Tickets | None = None) -> None:
+        """
+        Serve what is registered.
+
+        :param tickets: given if a player's URL must be signed.
+        """
         super().__init__()
         self._registry = registry
         self._settings = settings
+        self._tickets = tickets
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """The leaf of one stream; an unknown id is told at rendering."""
-        return LiveResource(self._registry, self._settings, path.decode("ascii", "replace"))
+        return LiveResource(self._registry, self._settings, self._tickets, path.decode("ascii", "replace"))
 
     def render(self, request: Request) -> bytes:
         """``/stream`` itself."""
@@ -144,39 +147,54 @@ class LiveResource(Resource):
     isLeaf = True
     allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
 
-    def __init__(self, registry: Registry, settings: Settings, stream_id: str) -> None:
+    def __init__(self, registry: Registry, settings: Settings, tickets: Tickets | None, stream_id: str) -> None:
         super().__init__()
         self._registry = registry
         self._settings = settings
+        self._tickets = tickets
         self._id = stream_id
 
     def render(self, request: Request) -> Any:
-        """Look the stream up, whatever the method."""
+        """What a method needs is looked at in this order: the method, the ticket, the stream, the room."""
+        try:
+            answer = {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(request.method)
+            if answer is None:
+                raise HTTPError(405, "Method Not Allowed", {"Allow": _METHODS})
+            return answer(request)
+        except HTTPError as error:
+            return _answer_error(request, error)
+
+    def _stream(self, request: Request) -> Stream:
+        """Whoever has no ticket learns nothing of what there is."""
+        if self._tickets is not None:
+            self._tickets.check(request, self._id)
         stream = self._registry.get(self._id)
         if stream is None or any(request.postpath or ()):
-            return _answer_error(request, HTTPError(404, "Stream not found"))
-        return {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(
-            request.method, self._not_allowed
-        )(request, stream)
+            raise HTTPError(404, "Stream not found.")
+        return stream
 
-    def _get(self, request: Request, stream: Stream) -> int:
-        stream.attach(player_of(request), LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
+    def _get(self, request: Request) -> int:
+        stream = self._stream(request)
+        player = player_of(request, self._settings)
+        try:
+            self._registry.check_room(stream, player.ip_address)
+        except LimitReached as reached:
+            raise HTTPError(503, str(reached), {"Retry-After": str(RETRY_AFTER)}) from None
+        stream.attach(player, LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
         return NOT_DONE_YET
 
-    @staticmethod
-    def _head(request: Request, stream: Stream) -> bytes:
+    def _head(self, request: Request) -> bytes:
         """What a GET would be answered, without asking the provider."""
+        stream = self._stream(request)
         stream.touch()
         for name, value in live_headers(stream.current_url):
             request.setHeader(name, value)
         return b""
 
-    @staticmethod
-    def _options(request: Request, stream: Stream) -> bytes:
-        for name, value in _CORS:
-            request.setHeader(name, value)
+    def _options(self, request: Request) -> bytes:
+        if is_preflight(request):
+            return answer_media_preflight(request)
+        self._stream(request)
+        allow_media(request)
+        request.setHeader(b"Allow", _METHODS.encode())
         return b""
-
-    @staticmethod
-    def _not_allowed(request: Request, stream: Stream) -> bytes:
-        return _answer_error(request, HTTPError(405, "Method Not Allowed", {"Allow": "GET, HEAD, OPTIONS"}))

@@ -18,6 +18,7 @@ from m3uproxy.core.redact import redact
         ),
         ("http://tv.example/c/live/joe/s3cret/42.ts", "http://tv.example/c/live/***/***/42.ts"),
         ("http://tv.example//live//joe//s3cret//42.ts", "http://tv.example//live//***//***//42.ts"),
+        ("http://tv.example/hlsr/T1/joe/s3cret/42/h4/0.ts", "http://tv.example/hlsr/***/***/***/***/***/0.ts"),
         ("http://tv.example/joe/s3cret/42", "http://tv.example/***/***/42"),
         ("http://tv.example/joe/s3cret/42.ts", "http://tv.example/***/***/42.ts"),
         ("http://tv.example/live/joe/s3cret", "http://tv.example/live/***/***"),

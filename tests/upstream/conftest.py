@@ -1,6 +1,14 @@
+import datetime
+
 import pytest
 import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from naming import Names
 from scripted import Bench
+from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from twisted.logger import globalLogPublisher
 
 
@@ -20,6 +28,17 @@ async def bench():
 
 
 @pytest.fixture
+def names():
+    """Host names of the test's own, and no connection to another machine."""
+    from twisted.internet import reactor
+
+    names = Names(reactor)
+    names.install()
+    yield names
+    names.remove()
+
+
+@pytest.fixture
 def errors():
     """Log events with a traceback."""
     seen = []
@@ -31,3 +50,36 @@ def errors():
     globalLogPublisher.addObserver(observe)
     yield seen
     globalLogPublisher.removeObserver(observe)
+
+
+@pytest.fixture(scope="session")
+def pem() -> bytes:
+    """Key and self-signed certificate for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    names = [x509.DNSName("localhost")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return secret + certificate.public_bytes(encoding)
+
+
+@pytest.fixture
+def tls(pem):
+    """What the server side needs; it notes the names that clients ask for."""
+    options = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(pem), KeyPair.load(pem, 1)).options()
+    options.names = []
+    options.getContext().set_tlsext_servername_callback(lambda c: options.names.append(c.get_servername()))
+    return options

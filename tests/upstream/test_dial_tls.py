@@ -1,22 +1,15 @@
 """Providers behind TLS: certificates, handshakes that fail, peers that do not say goodbye."""
 
-import datetime
 import socket
 import ssl
 import threading
 
 import pytest
 import pytest_twisted
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from scripted import CLOSE, RESET, Body, head, redirect
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import (
     Certificate,
-    KeyPair,
-    PrivateCertificate,
     optionsForClientTLS,
     trustRootFromCertificates,
 )
@@ -26,39 +19,6 @@ from m3uproxy.upstream import endpoints
 from m3uproxy.upstream.dial import DialLimits
 
 VIDEO = b"G" * 188
-
-
-@pytest.fixture(scope="module")
-def pem() -> bytes:
-    """Key and self-signed certificate for localhost."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
-    names = [x509.DNSName("localhost")]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName(names), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return secret + certificate.public_bytes(encoding)
-
-
-@pytest.fixture
-def tls(pem):
-    """What the server side needs; it notes the names that clients ask for."""
-    options = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(pem), KeyPair.load(pem, 1)).options()
-    options.names = []
-    options.getContext().set_tlsext_servername_callback(lambda c: options.names.append(c.get_servername()))
-    return options
 
 
 @pytest.fixture

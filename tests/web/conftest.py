@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from wire import Answer, Wire, call
 from zope.interface import implementer
 
 from m3uproxy.fanout.registry import Registry
-from m3uproxy.interfaces import IDialler
+from m3uproxy.interfaces import IDialler, IProbe
 from m3uproxy.settings import Settings
 from m3uproxy.web.api import Api
 from m3uproxy.web.gate import Gate
 from m3uproxy.web.site import Root, Site
 from m3uproxy.web.stream import StreamResource
+from m3uproxy.web.tickets import Tickets
+
+#: A client in the house: without a token the API is for it.
+AT_HOME = IPv4Address("TCP", "192.168.1.10", 40000)
 
 
 @implementer(IDialler)
@@ -30,23 +35,51 @@ class SilentProvider:
         return Deferred()
 
 
+@implementer(IProbe)
+class ScriptedProbe:
+    """Answers when a test tells it to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self.cancelled = 0
+        self._answer: Deferred[int] | None = None
+
+    def status(self, url, timeout):
+        self.asked.append((url, timeout))
+        self._answer = Deferred(lambda _: self._cancel())
+        return self._answer
+
+    def answer(self, result) -> None:
+        """A status, or an exception."""
+        answer, self._answer = self._answer, None
+        if isinstance(result, Exception):
+            answer.errback(result)
+        else:
+            answer.callback(result)
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+
 @attrs.define
 class Web:
     clock: Clock
     registry: Registry
     site: Site
     provider: SilentProvider
+    probe: ScriptedProbe
+    api: Api
 
-    def call(self, method: str, path: str, **more) -> Answer:
-        return call(self.site, method, path, **more)
+    def call(self, method: str, path: str, peer=AT_HOME, **more) -> Answer:
+        return call(self.site, method, path, peer=peer, **more)
 
     def register(self, url: str = "http://provider.example/live/1.ts", **more) -> str:
         answer = self.call("POST", "/streams", json={"url": url, **more})
         assert answer.status == 200, answer.body
         return answer.json["stream_id"]
 
-    def connect(self) -> Wire:
-        return Wire(self.site)
+    def connect(self, peer=AT_HOME) -> Wire:
+        return Wire(self.site, peer)
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +97,16 @@ def build():
     made: list[Web] = []
 
     def make(**settings) -> Web:
-        clock, provider = Clock(), SilentProvider()
-        chosen = Settings(**settings)
-        registry = Registry(clock, provider, chosen, b"k" * 32)
-        media = StreamResource(registry, chosen)
-        root = Root(chosen.root_path, media, Api(registry, chosen, clock, Gate(chosen, clock)).resource())
-        made.append(Web(clock, registry, Site(root, clock), provider))
+        clock, provider, probe = Clock(), SilentProvider(), ScriptedProbe()
+        chosen, key = Settings(**settings), b"k" * 32
+        registry = Registry(clock, provider, chosen, key)
+        tickets = None
+        if chosen.player_url_lifetime:
+            tickets = Tickets(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
+        gate = Gate(chosen, clock)
+        api = Api(registry, chosen, clock, gate, probe, tickets)
+        root = Root(chosen.root_path, StreamResource(registry, chosen, tickets), api.resource(), gate)
+        made.append(Web(clock, registry, Site(root, clock), provider, probe, api))
         return made[-1]
 
     yield make

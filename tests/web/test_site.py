@@ -96,6 +96,55 @@ def test_redirects_are_relative(site, path, location):
     assert (answer.status, answer.headers["Location"]) == (307, location)
 
 
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("http://proxy:8085/streams?a=b", "api [b'streams'] []"),
+        ("HTTP://proxy/m3u-proxy/streams", "api [b'streams'] [b'm3u-proxy']"),
+        ("https://user:word@proxy/stream/abc", "media [b'abc'] [b'stream']"),
+        ("http://[::1]:8085/stream/abc?u=http://x/", "media [b'abc'] [b'stream']"),
+        ("http://proxy", "api [b''] []"),
+        ("http://proxy?a=b", "api [b''] []"),
+        ("/http://proxy/streams", "api [b'http:', b'', b'proxy', b'streams'] []"),
+    ],
+)
+def test_targets_with_everything_in_them_are_taken_like_paths(site, target, answer):
+    assert call(site, "GET", target).body.decode() == answer
+
+
+def test_the_host_in_a_target_replaces_the_header(clock):
+    class Host(Resource):
+        isLeaf = True
+
+        def render(self, request) -> bytes:
+            return b"%r %r %r" % (request.requestHeaders.getRawHeaders(b"host"), request.uri, request.args)
+
+    site = site_of(clock, api=Host())
+    answer = call(site, "GET", "http://me:word@other:80/x?a=b&a=", headers={"Host": "second"})
+    assert answer.body == b"[b'other:80'] b'/x?a=b&a=' {b'a': [b'b', b'']}"
+
+
+@pytest.mark.parametrize("target", ["streams", "proxy:80", "?a=b", "ftp://proxy/streams", "http:/streams", "**"])
+def test_a_target_that_is_no_path(site, target):
+    wire = Wire(site)
+    wire.send(f"CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert wire.answer().status == 400
+    wire.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.answer().status == 200, "the connection is as good as before"
+    wire.lose()
+
+
+def test_options_of_the_server(site):
+    answer = call(site, "OPTIONS", "*")
+    assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_is_a_body_like_others(site, content_type):
+    answer = call(site, "POST", "/x", body=b"a=b", headers={"Content-Type": content_type})
+    assert (answer.status, answer.body) == (200, b"3")
+
+
 def test_without_a_prefix_only_bare_paths(clock):
     site = site_of(clock, root_path="")
     assert call(site, "GET", "/streams").body == b"api [b'streams'] []"
@@ -282,6 +331,24 @@ def test_a_request_has_its_whole_time_whenever_it_begins(site, clock):
     wire.send(b"\r\n")
     assert wire.answer().status == 200
     wire.lose()
+
+
+def test_the_time_of_a_request_is_the_operators(clock):
+    site = Site(Root("", Echo("media"), Echo("api")), clock, request_timeout=2.5)
+    idle, slow, late = Wire(site), Wire(site), Wire(site)
+    slow.send(b"GET /x HTTP/1.1\r\n")
+    late.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert late.answer().status == 200
+    clock.advance(2.4)
+    assert not idle.aborted
+    assert not slow.aborted
+    assert not late.aborted
+    clock.advance(0.2)
+    assert idle.aborted
+    assert slow.aborted
+    assert late.aborted
+    for wire in (idle, slow, late):
+        wire.lose()
 
 
 def test_an_idle_connection_is_closed(site, clock):

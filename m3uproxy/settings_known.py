@@ -1,0 +1,61 @@
+"""Settings of m3u-proxy that installations still pass on and that change nothing here.
+
+They are known: no error in the TOML file, and the daemon says once at its start that they have no effect, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_REASONS = {
+    "only live MPEG-TS streams are served so far; nothing is transcoded": """
+        enable_transcoding_pooling shared_stream_grace shared_stream_timeout stream_sharing_strategy
+        max_clients_per_shared_stream change_buffer_chunks hls_temp_dir hls_wait_time hls_gc_enabled hls_gc_interval
+        hls_gc_age_threshold hw_accel_available hw_accel_type hw_accel_device""",
+    "networks (broadcasts) are not served so far": """
+        hls_broadcast_dir dvr_recording_dir broadcast_gc_enabled broadcast_callback_timeout
+        broadcast_max_start_retries broadcast_start_retry_window broadcast_start_retry_cooldown
+        broadcast_start_failure_grace""",
+    "films (VOD) and HLS are not served so far": "vod_read_timeout vod_write_timeout client_timeout",
+    "pages are not resolved to streams so far": "streamlink_enabled ytdlp_enabled",
+    "the sound of streams is not judged so far": """
+        enable_silence_detection silence_threshold_db silence_duration silence_check_interval
+        silence_failover_threshold silence_monitoring_grace_period""",
+    "the bitrate of streams is not judged so far": """
+        enable_bitrate_monitoring min_bitrate_threshold bitrate_check_interval bitrate_failover_threshold
+        bitrate_monitoring_grace_period""",
+    "one process serves all streams, without Redis": """
+        redis_enabled redis_host redis_port redis_server_port redis_db redis_password redis_url enable_redis_pooling
+        worker_id heartbeat_interval""",
+    "whole TS packets from a keyframe on are always sent, and a source that stalls is always left": """
+        strict_live_ts strict_live_ts_prebuffer_size strict_live_ts_prebuffer_timeout
+        strict_live_ts_circuit_breaker_timeout strict_live_ts_circuit_breaker_cooldown""",
+    "each redial starts from the URL that was registered": "use_sticky_session",
+    "STREAM_RETRY_ATTEMPTS, STREAM_RETRY_DELAY and STREAM_TOTAL_TIMEOUT bound an outage": """
+        stream_retry_exponential_backoff max_failover_attempts default_max_retries default_backoff_factor
+        default_retry_attempts default_retry_delay default_health_check_interval""",
+    "FIRST_BYTE_TIMEOUT and LIVE_CHUNK_TIMEOUT_SECONDS bound the silence of a provider": "default_read_timeout",
+    "VIEWER_STALL_TIMEOUT bounds the silence of a player": """
+        live_tv_write_timeout enable_connection_idle_monitoring connection_idle_alert_threshold
+        connection_idle_error_threshold""",
+    "housekeeping needs no interval": "cleanup_interval",
+    "the documentation is always at /docs": "docs_url",
+    "STATE_DIR is the only folder that is written to": "temp_dir",
+    "use --logfile of twistd": "log_file",
+    "use LOG_LEVEL=debug": "app_debug",
+    "restart the daemon after an update": "reload",
+}
+
+#: Why a setting has no effect, by its name.
+NO_EFFECT: Mapping[str, str] = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+
+
+def remarks(names: set[str]) -> list[str]:
+    """What to say about those of ``names`` that have no effect: one line for each reason."""
+    lines = []
+    for reason, words in _REASONS.items():
+        given = [name.upper() for name in words.split() if name in names]
+        if given:
+            verb = "are set but have" if len(given) > 1 else "is set but has"
+            lines.append(f"{', '.join(given)} {verb} no effect: {reason}")
+    return lines

@@ -1,0 +1,96 @@
+"""The routes that anybody may see: the API's description, as a page and as OpenAPI, and the icons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from ..settings import Settings
+from .answer import Content, HTTPError, encode
+from .assets import load_assets
+from .docs_page import page
+from .openapi import document, without_token
+from .routes import Operation, Route, View
+
+_PAGE = "/docs"
+_HTML = "text/html"
+_PICTURES = "image/svg+xml, image/png, image/x-icon"
+_HOST = {400: "The Host header is none.", 403: "The Host header does not name us."}
+_NO_FILE = {404: "There is no such file."}
+
+
+def _get(path: str, view: View, summary: str, answer: str, errors: Mapping[int, str] = _HOST) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        view=view,
+        summary=summary,
+        tag="documentation",
+        answer=answer,
+        errors=errors,
+        open=True,
+        base=answer == _HTML,
+    )
+
+
+class DocsApi:
+    """Describes the other routes, and itself."""
+
+    def __init__(self, settings: Settings, others: Sequence[Operation]) -> None:
+        """
+        Make the description.
+
+        :param others: what is answered elsewhere.
+        """
+        self._settings = settings
+        self._assets = load_assets()
+        self._others = others
+
+    def routes(self) -> list[Route]:
+        """What is answered here. Two of the paths are settings; an empty one switches its route off."""
+        routes = [
+            _get(_PAGE, self.page, "This description, as a page", _HTML),
+            _get("/favicon.ico", self.icon, "The icon", "image/x-icon"),
+            _get("/static/{name}", self.file, "An icon or logo", _PICTURES, _HOST | _NO_FILE),
+        ]
+        if self._settings.redoc_url:
+            routes.append(_get(self._settings.redoc_url, self.second_page, "The same page", _HTML))
+        if self._settings.openapi_url:
+            routes.append(_get(self._settings.openapi_url, self.openapi, "The same as OpenAPI", "application/json"))
+        return routes
+
+    def page(self, base: str) -> Content:
+        """The page."""
+        return self._page_at(_PAGE, base)
+
+    def second_page(self, base: str) -> Content:
+        """The page under the path that is a setting."""
+        return self._page_at(self._settings.redoc_url, base)
+
+    def openapi(self) -> Content:
+        """The document; it is fresh, because what it says of the token is a setting that can change."""
+        return Content(encode(self._described()), "application/json")
+
+    def icon(self) -> Content:
+        """What browsers ask for by themselves."""
+        return self._assets["favicon.ico"]
+
+    def file(self, name: str) -> Content:
+        """One of the fixed set."""
+        asset = self._assets.get(name)
+        if asset is None:
+            raise HTTPError(404, "Not Found")
+        return asset
+
+    @cached_property
+    def _document(self) -> dict[str, object]:
+        """Made when somebody asks: it takes as long as all other routes' making."""
+        return document([*self._others, *self.routes()], self._settings.root_path)
+
+    def _described(self) -> dict[str, object]:
+        return self._document if self._settings.api_token is not None else without_token(self._document)
+
+    def _page_at(self, path: str, base: str) -> Content:
+        # Relative, so that the page works behind a proxy that adds a prefix which nobody told us.
+        up = "../" * (path.count("/") - 1)
+        return page(self._described(), base, up, self._settings.openapi_url)

@@ -1,0 +1,210 @@
+"""What answers look like: one type for each JSON object that the API sends.
+
+The type checker holds the code to them, and ``/openapi.json`` is made from them. ``Annotated`` carries what a name
+does not say.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
+
+Text = dict[str, str]
+Count = Annotated[int, Field(ge=0)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Message = Annotated[str, Field(description="For people.")]
+
+
+class Error(TypedDict):
+    """What went wrong."""
+
+    detail: Message
+
+
+class FieldError(TypedDict):
+    """One thing that is wrong with a request."""
+
+    type: str
+    loc: Annotated[list[str | int], Field(description="`body` or `query`, then the way to the field.")]
+    msg: Message
+    input: Annotated[object, Field(description="What was sent.")]
+    ctx: NotRequired[dict[str, object]]
+
+
+class ValidationErrors(TypedDict):
+    """All that is wrong with a request."""
+
+    detail: list[FieldError]
+
+
+class StreamObject(TypedDict):
+    """A registered stream."""
+
+    stream_id: str
+    original_url: str
+    current_url: Annotated[str | None, Field(description="The URL in use, or the one that is asked next.")]
+    user_agent: str
+    client_count: Annotated[Count, Field(description="Players that are connected now.")]
+    total_bytes_served: Count
+    total_segments_served: Count
+    error_count: Annotated[Count, Field(description="Failures of sources.")]
+    is_active: bool
+    has_failover: bool
+    failover_urls: list[str]
+    failover_resolver_url: str | None
+    current_failover_index: Annotated[Count, Field(description="0 is the primary, 1 the first backup.")]
+    failover_attempts: Count
+    last_failover_time: Time | None
+    stream_type: Annotated[str, Field(description="Live Continuous, HLS, VOD or Transcoding.")]
+    created_at: Time
+    last_access: Time
+    metadata: Text
+    headers: Annotated[Text, Field(description="Sent to the provider; credentials show as `***`.")]
+
+
+class ClientObject(TypedDict):
+    """A player that is connected."""
+
+    client_id: str
+    stream_id: str
+    user_agent: str
+    ip_address: str
+    username: str | None
+    bytes_served: Count
+    segments_served: Count
+    created_at: Time
+    last_access: Time
+    is_connected: bool
+
+
+class Totals(TypedDict):
+    """The numbers that clients call `stats`."""
+
+    total_streams: Count
+    active_streams: Annotated[Count, Field(description="Streams with at least one player.")]
+    total_clients: Count
+    active_clients: Count
+    total_bytes_served: Count
+    total_segments_served: Count
+    uptime_seconds: Count
+
+
+class Created(TypedDict):
+    """A stream that was registered, and where it plays."""
+
+    stream_id: str
+    primary_url: str
+    failover_urls: list[str]
+    user_agent: str
+    stream_type: Annotated[str, Field(description="direct or hls.")]
+    stream_endpoint: Annotated[str, Field(description="Path to play, without the prefix.")]
+    playlist_url: str
+    direct_url: str
+    message: Message
+    metadata: NotRequired[Text]
+
+
+class StreamList(TypedDict):
+    """All streams."""
+
+    streams: list[StreamObject]
+    total: Count
+
+
+class StreamDetail(TypedDict):
+    """One stream and its players."""
+
+    stream: StreamObject
+    clients: list[ClientObject]
+    client_count: Count
+
+
+class Done(TypedDict):
+    """It is done."""
+
+    message: Message
+
+
+class FailedOver(TypedDict):
+    """Where a stream stands now."""
+
+    message: Message
+    new_url: str
+    failover_index: Count
+    failover_attempts: Count
+    active_clients: Count
+    stream_type: str
+
+
+class Filter(TypedDict):
+    """What was asked for."""
+
+    field: str
+    value: str
+
+
+class Match(TypedDict):
+    """A stream whose metadata matches."""
+
+    stream_id: str
+    client_count: Count
+    metadata: Text
+    last_access: Time
+    is_active: bool
+    url: str
+    stream_type: str
+
+
+class Matches(TypedDict):
+    """The streams whose metadata matches."""
+
+    filter: Filter
+    active_only: bool
+    matching_streams: list[Match]
+    total_matching: Count
+    total_clients: Count
+
+
+class Counts(TypedDict):
+    """Streams for each value, 0 included."""
+
+    field: str
+    counts: dict[str, Count]
+
+
+class Skipped(TypedDict):
+    """A stream that matches and was spared."""
+
+    stream_id: str
+    reason: Annotated[str, Field(description="excluded_by_channel_id or has_active_clients.")]
+    active_clients: NotRequired[Count]
+
+
+class Deleted(TypedDict):
+    """The streams that are gone, and those that were spared."""
+
+    message: Message
+    deleted_streams: list[str]
+    skipped_streams: list[Skipped]
+    deleted_count: Count
+
+
+class DeletedOldest(TypedDict):
+    """The stream that is gone, if any matched."""
+
+    message: Message
+    deleted_stream: str | None
+    stream_age_seconds: NotRequired[float]
+    deleted_count: Count
+
+
+class ConnectionTested(TypedDict):
+    """Whether a URL answered, in words and with the status or the error."""
+
+    success: bool
+    message: Message
+    url_tested: str
+    status_code: NotRequired[int]
+    error: NotRequired[str]

@@ -1,0 +1,198 @@
+"""The daemon as an operator runs it, in the foreground."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from daemon_process import PATIENCE, free_port
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_it_runs_and_stops_and_leaves_nothing(start):
+    daemon = start()
+    host, port = daemon.address()
+    assert host == "127.0.0.1"
+    assert daemon.ask("/health")["status"] == "healthy"
+    assert daemon.ask("/m3u-proxy/health")["status"] == "healthy"
+    name = daemon.ask("/streams", {"url": "http://127.0.0.1:9/live/1.ts"})["stream_id"]
+    assert daemon.ask(f"/streams/{name}")["stream"]["original_url"] == "http://127.0.0.1:9/live/1.ts"
+    idle = socket.create_connection((host, port))
+    daemon.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert daemon.end() == ""
+    assert time.monotonic() - began < 5
+    assert daemon.process.returncode == 0
+    idle.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port))
+    left = {str(path.relative_to(daemon.folder)) for path in daemon.folder.rglob("*")}
+    assert left == {"state", "state/stream-id.key"}
+    assert oct((daemon.folder / "state").stat().st_mode)[-3:] == "700"
+    assert not [line for line in daemon.log.read_text().splitlines() if re.search(r"#(error|critical)|Traceback", line)]
+
+
+def test_it_has_no_child_processes(start):
+    daemon = start()
+    daemon.ask("/health")
+    assert children_of(daemon.process.pid) == []
+
+
+def test_ids_outlive_a_restart(start, tmp_path):
+    shared = {"STATE_DIR": str(tmp_path / "shared")}
+    body = {"url": "http://127.0.0.1:9/live/1.ts"}
+    assert start(**shared).ask("/streams", body) == start(**shared).ask("/streams", body)
+
+
+def test_a_player_that_waits_does_not_hold_up_the_end(start):
+    """A provider that takes the call and says nothing, and a player in front of it."""
+    with socket.create_server(("127.0.0.1", 0)) as provider:
+        daemon = start()
+        url = f"http://127.0.0.1:{provider.getsockname()[1]}/live/1.ts"
+        path = daemon.ask("/streams", {"url": url})["stream_endpoint"]
+        host, port = daemon.address()
+        with socket.create_connection((host, port), timeout=PATIENCE) as player:
+            player.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            provider.settimeout(PATIENCE)
+            call, _ = provider.accept()
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.end() == ""
+            assert daemon.process.returncode == 0
+            assert player.recv(65536).startswith(b"HTTP/1.1 50")
+            call.close()
+
+
+def test_options_win_over_the_environment_over_dot_env(start):
+    daemon = start("--root-path", "/option", dot_env="ROOT_PATH=/file\nAPI_TOKEN=fromfile\n", ROOT_PATH="/environment")
+    with pytest.raises(HTTPError, match="401"):
+        daemon.ask("/health")
+    health = daemon.ask("/option/health", headers={"X-API-Token": "fromfile"})
+    assert health["root_path"] == "/option"
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6(start, host):
+    daemon = start("--host", host)
+    assert daemon.base().startswith("http://[::1]:")
+    assert daemon.ask("/health")["status"] == "healthy"
+
+
+def test_a_taken_port_is_one_line(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        daemon = start(PORT=port, twistd_options=())
+        assert daemon.end() == ""
+    assert daemon.process.returncode == 1
+    lines = [line for line in daemon.log.read_text().splitlines() if "UnixAppLogger#info" not in line]
+    [line] = lines
+    assert line.endswith(f"m3uproxy: cannot listen on 127.0.0.1:{port}: Address already in use")
+    assert not (daemon.folder / "twistd.pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "line"),
+    [
+        ((), {"PORT": "http"}, "PORT: 'http' (environment) cannot be used; allowed: a whole number from 0 to 65535"),
+        (
+            ("--port", "70000"),
+            {},
+            "PORT: '70000' (option --port) cannot be used; allowed: a whole number from 0 to 65535",
+        ),
+        ((), {"STATE_DIR": "/dev/null/x"}, "STATE_DIR: '/dev/null/x' cannot be used: Not a directory"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(start, options, environment, line):
+    daemon = start(*options, **environment)
+    assert daemon.end() == f"m3uproxy: {line}\n"
+    assert daemon.process.returncode == 1
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def test_an_open_api_that_others_reach_is_said(start):
+    daemon = start(HOST="0.0.0.0")
+    daemon.base()
+    time.sleep(0.1)
+    assert "no API_TOKEN is set" in daemon.log.read_text()
+
+
+def test_the_log_level_holds_for_our_messages(start):
+    daemon = start(LOG_LEVEL="error", PORT=str(free_port()))
+    deadline = time.monotonic() + PATIENCE
+    while "starting on" not in daemon.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.1)
+    assert "m3uproxy.tap" not in daemon.log.read_text()
+
+
+def test_the_log_holds_no_token(start):
+    daemon = start(API_TOKEN="geheim")
+    assert daemon.ask("/health?api_token=geheim")["status"] == "healthy"
+    with pytest.raises(HTTPError, match="403"):
+        daemon.ask("/health?api_token=falsch")
+    daemon.process.terminate()
+    daemon.end()
+    log = daemon.log.read_text()
+    assert "geheim" not in log
+    assert "falsch" not in log
+
+
+@pytest.mark.parametrize(
+    ("rubbish", "status"),
+    [
+        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 150_000 + b"\r\n", 431),
+        (b"POST /streams HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 5_000_000, 413),
+        (bytes(range(256)) * 4000, 431),
+        ((bytes(range(256)) + b"\r\n") * 4000, 400),
+    ],
+)
+def test_a_client_that_sends_too_much_can_read_why(start, rubbish, status):
+    """Over a real socket: what is unread when a connection closes turns the answer into a reset."""
+    daemon = start()
+    host, port = daemon.address()
+    with socket.create_connection((host, port), timeout=PATIENCE) as client:
+        client.sendall(rubbish)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert daemon.ask("/health")["status"] == "healthy"
+    assert not re.search(r"#(error|critical)|Traceback", daemon.log.read_text())
+
+
+def test_few_descriptors_are_said(start):
+    daemon = start(before=("sh", "-c", 'ulimit -n 300; exec "$0" "$@"'))
+    daemon.base()
+    time.sleep(0.1)
+    log = daemon.log.read_text()
+    assert "room for 100 players" in log
+    assert "only 300 file descriptors are allowed" in log
+
+
+def test_the_soft_limit_is_raised(start):
+    daemon = start(before=("sh", "-c", 'ulimit -S -n 300; exec "$0" "$@"'))
+    daemon.base()
+    soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard > 300
+
+
+def test_time_is_monotonic():
+    code = (
+        "import time; from m3uproxy.tap import Options, makeService; makeService(Options());"
+        "from twisted.internet import reactor; assert abs(reactor.seconds() - time.monotonic()) < 1;"
+        "call = reactor.callLater(5, print); assert 4 < call.getTime() - time.monotonic() <= 5"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)

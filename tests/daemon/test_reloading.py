@@ -1,0 +1,69 @@
+"""SIGHUP: what changes, what waits for a restart, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import signal
+from urllib.error import HTTPError
+
+import pytest
+
+
+def said_of(daemon, word: str) -> list[str]:
+    return [line.partition("] ")[2] for line in daemon.log.read_text().splitlines() if word in line]
+
+
+def test_a_new_value_is_taken(start):
+    daemon = start(dot_env="API_TOKEN=vorher\nLOG_LEVEL=info\nPORT=0\n")
+    assert daemon.ask("/health", headers={"X-API-Token": "vorher"})["status"] == "healthy"
+    (daemon.folder / ".env").write_text("API_TOKEN=nachher\nLOG_LEVEL=debug\nTICK=0.1\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.said("settings reloaded, 2 changed")
+    daemon.said("takes a restart: TICK: '0.06' -> '0.1'")
+    assert said_of(daemon, "now ") == ["now LOG_LEVEL: 'info' -> 'debug'", "now API_TOKEN: '***' -> '***'"]
+    with pytest.raises(HTTPError, match="403"):
+        daemon.ask("/health", headers={"X-API-Token": "vorher"})
+    assert daemon.ask("/health", headers={"X-API-Token": "nachher"})["status"] == "healthy"
+    log = daemon.log.read_text()
+    assert "vorher" not in log
+    assert "nachher" not in log
+
+
+def test_a_wrong_value_changes_nothing(start):
+    daemon = start(
+        "--config", "m3uproxy.toml", dot_env="", before=("sh", "-c", 'echo linger=1 >m3uproxy.toml; exec "$0" "$@"')
+    )
+    daemon.base()
+    (daemon.folder / "m3uproxy.toml").write_text('default_user_agent = "Neu/1"\nlinger = -1\n')
+    daemon.signal(signal.SIGHUP)
+    daemon.said(
+        r"#error\] settings not reloaded, the old ones stay: "
+        r"LINGER: '-1' \(/\S+/m3uproxy.toml\) cannot be used; allowed: seconds from 0 to 3600\n"
+    )
+    body = {"url": "http://127.0.0.1:9/1.ts"}
+    assert daemon.ask("/streams", body)["user_agent"].startswith("Mozilla")
+    (daemon.folder / "m3uproxy.toml").write_text('default_user_agent = "Neu/1"\n')
+    daemon.signal(signal.SIGHUP)
+    daemon.said("settings reloaded, 2 changed")
+    assert daemon.ask("/streams", body)["user_agent"] == "Neu/1"
+
+
+def test_a_quieter_level_comes_after_the_news(start):
+    daemon = start(dot_env="LOG_LEVEL=info\n")
+    daemon.base()
+    (daemon.folder / ".env").write_text("LOG_LEVEL=error\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.said("now LOG_LEVEL: 'info' -> 'error'")
+    daemon.ask("/streams", {"url": "http://127.0.0.1:9/1.ts"})
+    assert "registered" not in daemon.log.read_text()
+
+
+def test_many_at_once_and_while_it_starts(start):
+    daemon = start()
+    daemon.said("starting up")
+    for _ in range(20):
+        daemon.process.send_signal(signal.SIGHUP)
+    daemon.base()
+    assert daemon.ask("/health")["status"] == "healthy"
+    assert daemon.stop() == 0
+    assert not re.search(r"#(error|critical)|Traceback", daemon.log.read_text())

@@ -1,0 +1,91 @@
+"""A provider's user, password and token, and the token of the API, on every way through the proxy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import pytest_twisted
+from never_logged import API_TOKEN, PASSWORD, SECRETS, TOKEN, USER
+
+from m3uproxy.log import set_level
+
+FAULTS = (
+    "burst=1",
+    "status=403",
+    "status=458",
+    "status=500",
+    "html=1",
+    "redirect=other",
+    "redirect=loop",
+    "redirect=empty",
+    "redirect=ftp",
+    "refuse=1",
+    "hang=head",
+    "hang=body",
+    "burst=1&close=100k",
+    "burst=1&reset=100k",
+    "burst=1&stall=100k",
+)
+
+
+@pytest.fixture
+def everything_logged():
+    set_level("debug")
+    yield
+    set_level("info")
+
+
+def _path(fault: str) -> str:
+    return f"/live/{USER}/{PASSWORD}/1.ts?token={TOKEN}&{fault}"
+
+
+async def _ask(rig, method: str, path: str, body: object = None, *headers: str):
+    content = b"" if body is None else json.dumps(body).encode()
+    player = await rig.ask(
+        path, method=method, headers=(f"Content-Length: {len(content)}", "Connection: close", *headers)
+    )
+    player.transport.write(content)
+    await rig.until(lambda: player.closed)
+    return player
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest_twisted.ensureDeferred
+async def test_no_fault_of_a_provider_puts_credentials_into_the_log(rig, log_ear, everything_logged, fault):
+    await rig.start(stream_retry_attempts=1, start_timeout=2, api_token=API_TOKEN)
+    url = rig.provider.url(_path(fault)).replace("http://", f"http://{USER}:{PASSWORD}@")
+    before = len(log_ear.leaks)
+    log_ear.heard.clear()
+    stream = rig.register(
+        url,
+        url.replace("/1.ts", "/2.ts"),
+        headers=(("Authorization", f"Bearer {TOKEN}"), ("Cookie", f"session={TOKEN}"), ("X-Any", PASSWORD)),
+        metadata={"note": PASSWORD},
+    )
+    player = await rig.play(stream, headers=(f"X-API-Token: {API_TOKEN}", "Connection: close"))
+    await rig.until(lambda: player.closed or len(player.body) > 150_000, 8)
+    stream.fail_over()
+    await rig.sleep(0.05)
+    assert any(stream.id in line for line in log_ear.heard), "nothing was logged at all"
+    assert log_ear.leaks[before:] == []
+    if player.status != 200:
+        assert not any(secret.encode() in player.raw for secret in SECRETS), "told to a player"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_api_does_not_log_what_it_is_sent(rig, log_ear, everything_logged):
+    await rig.start(api_token=API_TOKEN)
+    log_ear.heard.clear()
+    body = {"url": rig.provider.url(_path("")), "headers": {"X-Key": TOKEN}, "failover_urls": [f"ftp://{PASSWORD}"]}
+    token = f"X-API-Token: {API_TOKEN}"
+    assert (await _ask(rig, "POST", "/streams", body, token)).status == 422
+    del body["failover_urls"]
+    assert (await _ask(rig, "POST", f"/streams?api_token={API_TOKEN}", body)).status == 200
+    assert (await _ask(rig, "POST", f"/streams?api_token={TOKEN}", body)).status == 403
+    assert (await _ask(rig, "GET", f"/nowhere/{PASSWORD}?api_token={API_TOKEN}", None)).status == 404
+    assert (await _ask(rig, "GET", f"/stream/{PASSWORD}?username={USER}", None)).status == 404
+    listing = await _ask(rig, "GET", "/streams", None, token)
+    assert b'"X-Key":"***"' in listing.raw
+    assert log_ear.heard != []
+    assert log_ear.leaks == []

@@ -1,0 +1,117 @@
+"""Endpoints that cannot be used, and in which words that is said."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from certificates import new_certificate
+from twisted.internet.protocol import Factory
+from twisted.internet.selectreactor import SelectReactor
+
+from m3uproxy.listening import BACKLOG, ListenError, close_ports, open_ports
+
+
+@pytest.fixture
+def reactor():
+    """One that never runs, and is not the one of other tests."""
+    made = SelectReactor()
+    yield made
+    made.iterate()
+    assert made.removeAll() == []
+    assert made.getDelayedCalls() == []
+
+
+def open_all(reactor, *endpoints: str):
+    return open_ports(reactor, "127.0.0.1", 0, endpoints, Factory())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        ("tcp:http", "LISTEN: 'tcp:http' cannot be used: invalid literal for int() with base 10: 'http'"),
+        ("tcp:1:face=x", "LISTEN: 'tcp:1:face=x' cannot be used: an argument is unknown or missing"),
+        ("tcp:", "LISTEN: 'tcp:' cannot be used: invalid literal for int() with base 10: ''"),
+        ("tcp6:x", "LISTEN: 'tcp6:x' cannot be used: invalid literal for int() with base 10: 'x'"),
+        ("ssl:1:privateKey=/no", "LISTEN: 'ssl:1:privateKey=/no' cannot be used: /no: No such file or directory"),
+        (
+            "ssl:1:privateKey=/dev/null",
+            "LISTEN: 'ssl:1:privateKey=/dev/null' cannot be used: "
+            "key and certificate cannot be read, or do not belong together",
+        ),
+        (
+            "systemd:domain=INET:index=0",
+            "LISTEN: 'systemd:domain=INET:index=0' cannot be used: there is no such socket, or no such part",
+        ),
+        (
+            "systemd:domain=UNIX:index=0",
+            "LISTEN: 'systemd:domain=UNIX:index=0' cannot be used: domain must be INET or INET6",
+        ),
+        ("unix:/no/such/folder", "LISTEN: 'unix:/no/such/folder' cannot be used: No such file or directory"),
+        (
+            "tcp:1:interface=192.0.2.1",
+            "cannot listen on tcp:1:interface=192.0.2.1: Cannot assign requested address",
+        ),
+    ],
+)
+def test_what_is_refused(reactor, endpoint, line):
+    with pytest.raises(ListenError) as refused:
+        open_all(reactor, endpoint)
+    assert str(refused.value) == line
+
+
+def test_a_key_of_another_certificate(reactor, tmp_path):
+    key, _ = new_certificate()
+    _, certificate = new_certificate()
+    (tmp_path / "both.pem").write_bytes(key + certificate)
+    with pytest.raises(ListenError, match="key and certificate cannot be read, or do not belong together"):
+        open_all(reactor, f"ssl:0:interface=127.0.0.1:privateKey={tmp_path / 'both.pem'}")
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_one_that_fails_closes_the_others(reactor, tmp_path, order):
+    path = tmp_path / "socket"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        both = [f"unix:{path}", f"tcp:{port}:interface=127.0.0.1"]
+        with pytest.raises(ListenError, match="Address already in use"):
+            open_all(reactor, *reversed(both) if order else both)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_socket_is_not_touched(reactor, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(ListenError, match="Address already in use"):
+        open_all(reactor, f"unix:{path}:lockfile=0")
+    assert path.read_text() == "mine"
+
+
+def test_closing_always_succeeds(reactor, tmp_path):
+    path = tmp_path / "socket"
+    ports = open_all(reactor, f"unix:{path}", "tcp:0:interface=127.0.0.1")
+    path.unlink()
+    closed = []
+    close_ports(ports).addCallback(closed.append)
+    reactor.iterate()
+    assert closed
+    assert not ports[1].port.connected
+
+
+def test_many_may_wait_to_be_accepted(reactor):
+    ports = open_all(reactor, "tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1:backlog=3")
+    assert [port.port.backlog for port in ports] == [BACKLOG, 3]
+    close_ports(ports)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("tcp:0:interface=127.0.0.1", "http://127.0.0.1:{port}/"),
+        ("tcp6:0:interface=\\:\\:1", "http://[::1]:{port}/"),
+    ],
+)
+def test_where_it_is(reactor, endpoint, url):
+    [port] = open_all(reactor, endpoint)
+    assert port.url == url.format(port=port.port.getHost().port)
+    close_ports([port])
