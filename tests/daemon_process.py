@@ -1,0 +1,120 @@
+"""``twistd m3uproxy`` as an operator runs it: a process, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import m3uproxy
+from m3uproxy.settings import Settings
+from m3uproxy.settings_known import NO_EFFECT
+
+TWISTD = Path(sys.executable).with_name("twistd")
+PATIENCE = 15.0
+#: The package that this test has imported is the one that the daemon is to run.
+HERE = str(Path(m3uproxy.__file__).parents[1])
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without any setting of ours."""
+    known = {*Settings.model_fields, *NO_EFFECT}
+    return {name: value for name, value in os.environ.items() if name.lower() not in known}
+
+
+def wait_until(condition: Callable[[], Any], what: str = "it") -> Any:
+    """The first true value of ``condition``."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{what} does not come about")
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+class Daemon:
+    """One ``twistd -n m3uproxy``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        before: Sequence[str] = (),
+        twistd_options: Sequence[str] = ("--pidfile=",),
+        **environment: str,
+    ) -> None:
+        self.folder = folder
+        self.log = folder.parent / "daemon.log"
+        given = {"STATE_DIR": str(folder / "state"), "HOST": "127.0.0.1", "PORT": "0", **environment}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*before, TWISTD, "-n", *twistd_options, "m3uproxy", *options],
+                cwd=folder,
+                env={**plain_environment(), "PYTHONPATH": HERE, **given},
+                stdout=log,
+                stderr=subprocess.PIPE,
+            )
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """Wait until the log has it."""
+
+        def found() -> re.Match[str] | None:
+            text = self.log.read_text()
+            match = re.search(pattern, text)
+            assert match or self.process.poll() is None, text + self.end()
+            return match
+
+        return wait_until(found, repr(pattern))
+
+    def base(self) -> str:
+        """The URL that it says it listens on."""
+        return self.said(r"listening on (https?://\S+)/")[1]
+
+    def address(self) -> tuple[str, int]:
+        """The same for a socket."""
+        host, port = self.base().partition("://")[2].rsplit(":", 1)
+        return host.strip("[]"), int(port)
+
+    def ask(self, path: str, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None) -> Any:
+        """The JSON of an answer."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        with urlopen(Request(self.base() + path, data, headers, method=method), timeout=5) as answer:
+            return json.load(answer)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, once it listens."""
+        self.base()
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Its exit status."""
+        self.signal(signal.SIGTERM)
+        assert self.end() == ""
+        return self.process.returncode
+
+    def end(self) -> str:
+        """Wait for the end; what it wrote to stderr."""
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        return errors.decode()
+
+    def kill(self) -> None:
+        """Whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
