@@ -111,7 +111,7 @@ class ProxyService(Service):
         gate = Gate(settings, reactor)
         self._registry = Registry(reactor, Dialler(reactor, self._sockets, outbound), settings, key)
         media = StreamResource(self._registry, settings, tickets)
-        probe = Probe(reactor, self._sockets, outbound)
+        probe = Probe(reactor, self._sockets, outbound, settings.default_user_agent)
         api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()
         self._site = Site(Root(settings.root_path, media, api, gate), reactor, settings.request_timeout)
         self._identity = identity

@@ -77,8 +77,9 @@ class TestAddresses:
         assert (names.asked, names.connected) == ([], ["127.0.0.1"] * 2)
 
     @pytest_twisted.ensureDeferred
-    async def test_libc_reads_what_urls_do_not_hold(self, bench):
+    async def test_libc_reads_what_urls_do_not_hold(self, bench, monkeypatch):
         """Should an odd notation ever reach the look-up, the address that comes out of it is judged."""
+        monkeypatch.setattr(bench.reactor, "connectTCP", lambda host, *_, **__: pytest.fail(f"a packet for {host}"))
         for host in ("0xa9fea9fe", "2852039166", "0251.0376.43518"):
             location = Location("http", host, 80, "/")
             connection = ProviderConnection(bench.reactor, bench.sockets, location, True, lambda: None)
