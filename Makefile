@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Two at a time: the tests watch the clock, and an environment that is being installed waits for the network.
-JOBS ?= 2
+# More than a small machine has cores: tests wait more than they work, and installing waits for the network.
+JOBS ?= 3
 SOURCES := $(shell find m3uproxy twisted -type f -not -name '*.pyc' -not -name dropin.cache) setup.py pyproject.toml README.md
 # Where each Python is: on the PATH, or where pyenv keeps it (its own commands may be on the PATH and not work).
 PYTHONS = $(shell for version in 3.10 3.11 3.12 3.13; do \

@@ -138,10 +138,6 @@ class ProxyService(Service):
         if self._settings.api_token is None:
             log.warn("no API_TOKEN is set: the API answers whoever asks from this machine or a private network")
 
-    @property
-    def _port(self) -> Any:
-        return self.ports[0].port
-
     def hurry(self) -> None:
         """Stop waiting: what is still open ends with the process."""
         if not self._hurry.called:

@@ -101,6 +101,7 @@ class Rig:
         else:
             await self.provider.listen()
         defaults = {
+            "host": "127.0.0.1",
             "port": 0,
             "state_dir": str(self.folder),
             "first_byte_timeout": 0.7,
@@ -128,7 +129,7 @@ class Rig:
 
     @property
     def port(self) -> int:
-        return self.service._port.getHost().port
+        return self.service.ports[0].port.getHost().port
 
     def register(self, *paths: str, **options: object):
         """A stream with these sources, given as paths of the provider or whole URLs."""

@@ -222,6 +222,10 @@ class Site(server.Site):
         self._connections: set[Channel] = set()
         self._all_closed: Deferred[None] | None = None
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """For TLS: HTTP/1.1 alone, also where Twisted finds what it needs for HTTP/2, which our channel is not."""
+        return [b"http/1.1"]
+
     def startFactory(self) -> None:
         """Open no log file, so that nothing is logged, and start no clock for its lines."""
 
