@@ -150,9 +150,11 @@ def _read_dot_env(path: Path) -> dict[str, object]:
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        values: dict[str, object] = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # a path with a NUL in it is a ValueError
         raise SettingsError(f"CONFIG_FILE: {str(path)!r} cannot be read: {_why(error)}") from None
+    try:
+        values: dict[str, object] = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"CONFIG_FILE: {str(path)!r} is not TOML: {_why(error)}") from None
     names = {*Settings.model_fields, *NO_EFFECT} - {"config_file"}
