@@ -118,6 +118,7 @@ def test_a_taken_port(background):
     assert "Traceback" not in started.stderr
     # The parent is told first.
     wait_until(lambda: not background.pidfile.exists(), "the end of the pid file")
+    wait_until(lambda: line in background.log.read_text(), "the line in the log")
     [said] = [each for each in background.log.read_text().splitlines() if "m3uproxy: " in each]
     assert said.endswith(line)
 
