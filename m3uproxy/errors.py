@@ -28,6 +28,11 @@ class Reason(Enum):
     TRUNCATED = "truncated"
     RESET = "connection reset"
     STALLED = "stalled"
+    CODECS = "other codecs than before"
+    LOW_BITRATE = "low bitrate"
+    CONTENT = "bad content"
+    SUSPECT = "about to fail"
+    NO_SLOT = "no free connection to the provider"
     FORBIDDEN = "address not allowed"
     INTERNAL = "internal error"
     DELETED = "stream deleted"
@@ -43,6 +48,7 @@ _PLAYER_STATUS = {
     Reason.FIRST_BYTE_TIMEOUT: 504,
     Reason.STALLED: 504,
     Reason.BUSY: 503,
+    Reason.NO_SLOT: 503,
     Reason.STOPPING: 503,
     Reason.DELETED: 404,
 }

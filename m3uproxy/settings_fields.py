@@ -39,8 +39,9 @@ NEED_RESTART = frozenset(
 #: Settings that a stream takes when it is registered; a reload changes them for streams that come later.
 FOR_NEW_STREAMS = frozenset(
     "default_user_agent default_connection_timeout first_byte_timeout live_chunk_timeout_seconds"
-    " stream_retry_attempts stream_retry_delay stream_total_timeout linger ring_seconds ring_bytes join_seconds"
-    " join_wait lag_policy viewer_stall_timeout start_timeout".split()
+    " stream_retry_attempts stream_retry_delay stream_retry_exponential_backoff max_failover_attempts"
+    " stream_total_timeout linger ring_seconds ring_bytes join_seconds join_wait lag_policy carry_on_agents"
+    " viewer_stall_timeout start_timeout".split()
 )
 
 
@@ -174,6 +175,10 @@ class Settings(BaseModel):
     stream_retry_attempts: Whole = _limited(3, 0, 1000)
     #: Pause between two laps.
     stream_retry_delay: Seconds = _seconds(1.0, 0, 300)
+    #: Each pause between two laps is half as long again as the one before.
+    stream_retry_exponential_backoff: bool = _one_of(False, "true or false")
+    #: Changes to another source within one outage; 0 for no limit.
+    max_failover_attempts: int = _limited(0, 0, 1000, "a whole number")
     #: The longest an outage may last; 0 leaves only the number of laps.
     stream_total_timeout: Seconds = _seconds(30, 0, 86_400)
     #: How long the provider's connection is kept after the last player left.
@@ -190,6 +195,9 @@ class Settings(BaseModel):
     join_wait: Seconds = _seconds(2, 0, 60)
     #: A viewer that fell out of the ring skips to where a joiner would start, or is evicted.
     lag_policy: LagPolicy = _one_of("skip", "one of skip, evict")
+    #: Players that go on when another source has other codecs: words of their User-Agent, as in VLC, GStreamer. All
+    #: others are disconnected, to begin anew.
+    carry_on_agents: Words = _one_of((), "words of User-Agents, separated by commas")
     #: A viewer whose connection took nothing for this long is evicted.
     viewer_stall_timeout: Seconds = _seconds(120, 1, 86_400)
     #: SO_SNDBUF of a viewer's connection.

@@ -32,7 +32,7 @@ _REASONS = {
         strict_live_ts_circuit_breaker_timeout strict_live_ts_circuit_breaker_cooldown""",
     "each redial starts from the URL that was registered": "use_sticky_session",
     "STREAM_RETRY_ATTEMPTS, STREAM_RETRY_DELAY and STREAM_TOTAL_TIMEOUT bound an outage": """
-        stream_retry_exponential_backoff max_failover_attempts default_max_retries default_backoff_factor
+        default_max_retries default_backoff_factor
         default_retry_attempts default_retry_delay default_health_check_interval""",
     "FIRST_BYTE_TIMEOUT and LIVE_CHUNK_TIMEOUT_SECONDS bound the silence of a provider": "default_read_timeout",
     "VIEWER_STALL_TIMEOUT bounds the silence of a player": """

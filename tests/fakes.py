@@ -488,6 +488,8 @@ class Relay:
         self.programme = Programme()
         self.players: list[FakePlayer] = []
         self.source = b""
+        #: All but the last picture: its end shows only with the next one's beginning.
+        self.whole = b""
 
     def stream(self, url: str = "http://provider/live/1.ts", *failover: str, **more: Any) -> Stream:
         return self.registry.register(StreamSpec(url, "agent", failover_urls=failover, **more))
@@ -509,6 +511,7 @@ class Relay:
         """A group of pictures of ``5 * size`` bytes every half second, a picture every 100 ms."""
         for picture in range(round(seconds * 10)):
             data = self.programme.tables() if picture % 5 == 0 else b""
+            self.whole = self.source + data
             data += self.programme.picture(picture % 5 == 0, size)
             self.source += data
             body.bring(data)

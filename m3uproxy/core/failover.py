@@ -1,19 +1,19 @@
-"""Which source to try next, and when to stop trying: a table, without I/O.
+"""When to dial, to rest and to stop trying: a table, without I/O. Which source it is, :mod:`.sources` knows.
 
 An *outage* begins when somebody wants the stream and nothing flows, and ends when a source has delivered for
 :data:`SETTLED` seconds. Within an outage the sources are tried in laps:
 
-- a source that ran well and then failed is redialled at once (providers close at will, every ten seconds even);
-- one that brings nothing, or stops at once, hands over to the next, without delay;
+- a source that ran well and then closed is redialled at once (providers close at will, every ten seconds even);
+- one that brings nothing, or stops at once, or stalls, hands over to the next, without delay;
 - when all have been tried, the lap is over: rest, then begin the next lap;
 - laps and time are both limited. A fresh outage has fresh limits.
 
 States and events (rows) and what follows (see ``_TABLE``)::
 
                 IDLE        DIALLING           FLOWING              RESTING
-    wanted      dial        -                  -                    -
+    wanted      dial, rest  -                  -                    -
     flowed      -           -> FLOWING         -                    -
-    failed      -           next, rest or end  redial, or as left   -
+    failed      -           next, rest or end  next, rest or end    -
     rested      -           -                  -                    dial
     unwanted    -           -> IDLE            -> IDLE              -> IDLE
     switched    -           dial               dial                 dial
@@ -30,6 +30,8 @@ from enum import Enum
 import attrs
 
 from ..errors import Reason, SourceError
+from .cause import Cause, cause_of
+from .sources import Rules, Sources
 
 #: Seconds of delivery after which a source counts as having run well.
 SETTLED = 1.0
@@ -83,8 +85,8 @@ class Policy:
     """The limits, in seconds unless said otherwise.
 
     ``start`` bounds an outage in which no viewer has had a byte yet (a real status can still be sent);
-    ``total`` one in the middle of playback, 0 for no bound. ``laps`` counts passes over all sources. ``quick`` is what
-    a source may take until its first packet in the middle of playback, as long as there is another one to try.
+    ``total`` one in the middle of playback, 0 for no bound. ``quick`` is what a source may take until its first packet
+    in the middle of playback, as long as there is another one to try. The others are those of :class:`.sources.Rules`.
     """
 
     laps: int = 3
@@ -94,6 +96,22 @@ class Policy:
     connect: float = 4.0
     first_byte: float = 6.0
     quick: float = 3.0
+    growth: float = 1.0
+    moves: int = 0
+    stall_cool_down: float = 10.0
+    failback: float = 0.0
+
+    @property
+    def rules(self) -> Rules:
+        """How sources are chosen."""
+        return Rules(
+            laps=self.laps,
+            rest=self.rest,
+            growth=self.growth,
+            moves=self.moves,
+            stall_cool_down=self.stall_cool_down,
+            failback=self.failback,
+        )
 
 
 @attrs.define
@@ -101,14 +119,17 @@ class Failover:
     """The state of one stream's sources."""
 
     policy: Policy
-    sources: int
-    index: int = 0
+    sources: Sources
     state: State = State.IDLE
     error: SourceError | None = None
     sent: bool = False
-    _tried: int = 0
-    _laps: int = 0
     _outage: float = 0.0
+    _flowing: float = 0.0
+
+    @property
+    def index(self) -> int:
+        """The source in use, or to be used next."""
+        return self.sources.current
 
     def wanted(self, now: float) -> Effect:
         """Somebody wants the stream."""
@@ -118,13 +139,20 @@ class Failover:
         """The source that was dialled has brought its first packet."""
         return self._on("flowed", now)
 
-    def failed(self, now: float, error: SourceError, ran: float = 0.0) -> Effect:
+    def failed(self, now: float, error: SourceError, ran: float = 0.0, cause: Cause | None = None) -> Effect:
         """The source dialled or flowing has failed, having delivered for ``ran`` seconds."""
         self.error = error
-        if ran >= SETTLED and self.state is State.FLOWING:
-            self._begin(now)
-            return self._dial(now)
+        if self.state is State.FLOWING and ran >= SETTLED:
+            self.sources.settled(self.index, now - ran)
+            self._outage = now
+        if self.state in (State.DIALLING, State.FLOWING):
+            self.sources.failed(self.index, cause or cause_of(error), now)
         return self._on("failed", now)
+
+    def preferred(self, now: float) -> int | None:
+        """The source to move back to, if it is time for that."""
+        self._settle(now)
+        return self.sources.preferred(now) if self.state is State.FLOWING else None
 
     def rested(self, now: float) -> Effect:
         """The rest between two laps is over."""
@@ -136,20 +164,32 @@ class Failover:
 
     def switched(self, now: float, index: int) -> Effect:
         """Somebody chose another source. It becomes the one to start with, also when nothing is playing."""
-        self.index = index % self.sources
+        self._settle(now)
+        self.sources.chose(index, now)
         return self._on("switched", now)
 
     def _on(self, event: str, now: float) -> Effect:
         step = _TABLE.get((self.state, event))
         return step(self, now) if step else None
 
-    def _begin(self, now: float) -> None:
-        """A fresh outage."""
-        self._outage, self._tried, self._laps = now, 0, 0
+    def _settle(self, now: float) -> None:
+        if self.state is State.FLOWING and now - self._flowing >= SETTLED:
+            self.sources.settled(self.index, self._flowing)
 
     def _start(self, now: float) -> Effect:
-        self._begin(now)
+        self._outage = now
+        self.sources.begin(now)
         self.error, self.sent = None, False
+        return self._next(now)
+
+    def _next(self, now: float) -> Effect:
+        """The source whose turn it is, now or after a rest; or the end."""
+        choice = self.sources.next(now)
+        if choice is None or now + choice.delay >= self._deadline():
+            return self._give_up(now)
+        if choice.delay:
+            self.state = State.RESTING
+            return Rest(choice.delay)
         return self._dial(now)
 
     def _dial(self, now: float) -> Effect:
@@ -157,8 +197,8 @@ class Failover:
         left = self._deadline() - now
         if left <= 0:
             return self._give_up(now)
-        share = left / max(1, self.sources - self._tried)
-        if self.sent and self.sources > 1 and not self._laps:
+        share = left / max(1, self.sources.untried)
+        if self.sent and len(self.sources) > 1 and self.sources.first_lap:
             share = min(share, self.policy.quick)
         self.state = State.DIALLING
         policy = self.policy
@@ -173,44 +213,30 @@ class Failover:
     def _flow(self, now: float) -> Effect:
         self.state = State.FLOWING
         self.sent = True
+        self._flowing = now
         return None
-
-    def _advance(self, now: float) -> Effect:
-        """The source brought nothing (or next to nothing): the next one, or the end of the lap."""
-        self._tried += 1
-        if self._tried < self.sources:
-            self.index = (self.index + 1) % self.sources
-            return self._dial(now)
-        self._laps += 1
-        if self._laps >= self.policy.laps or now + self.policy.rest >= self._deadline():
-            return self._give_up(now)
-        self.state = State.RESTING
-        return Rest(self.policy.rest)
-
-    def _next_lap(self, now: float) -> Effect:
-        self._tried = 0
-        self.index = (self.index + 1) % self.sources
-        return self._dial(now)
 
     def _give_up(self, now: float) -> Effect:
         self.state = State.IDLE
         return GiveUp(self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time"))
 
     def _leave(self, now: float) -> Effect:
+        self._settle(now)
+        self.sources.left(now)
         self.state = State.IDLE
         return Idle()
 
     def _choose(self, now: float) -> Effect:
-        self._begin(now)
-        return self._dial(now)
+        self._outage = now
+        return self._next(now)
 
 
 _TABLE: dict[tuple[State, str], Callable[[Failover, float], Effect]] = {
     (State.IDLE, "wanted"): Failover._start,
     (State.DIALLING, "flowed"): Failover._flow,
-    (State.DIALLING, "failed"): Failover._advance,
-    (State.FLOWING, "failed"): Failover._advance,
-    (State.RESTING, "rested"): Failover._next_lap,
+    (State.DIALLING, "failed"): Failover._next,
+    (State.FLOWING, "failed"): Failover._next,
+    (State.RESTING, "rested"): Failover._dial,
     (State.DIALLING, "unwanted"): Failover._leave,
     (State.FLOWING, "unwanted"): Failover._leave,
     (State.RESTING, "unwanted"): Failover._leave,

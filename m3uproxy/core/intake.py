@@ -1,53 +1,89 @@
-"""From the bytes of one source to blocks.
+"""From the bytes of one source after another to the blocks of one stream.
 
-Bytes wait as they came until they are worth a block; only then are they joined, aligned and indexed, in one go. That
-is less work than a little for each read, and each block is one allocation among few: joining pieces that had been
-cut from reads left the heap half as large again as what was in it.
+Bytes wait as they came until they are worth a block; only then are they joined, aligned, spliced and indexed, in one
+go. That is less work than a little for each read, and each block is one allocation among few: joining pieces that had
+been cut from reads left the heap half as large again as what was in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .coalesce import BLOCK_LIMIT, Cut, cut
 from .mpegts.align import Aligner
 from .mpegts.index import Index
+from .mpegts.joint import Joined
 from .mpegts.packets import PACKET_SIZE
+from .mpegts.splice import Report, Splicer
+
+#: Joins after which the tables and access points known so far say nothing about what comes.
+_ANEW = (Joined.PLAIN, Joined.CODEC_CHANGE)
 
 
 class Intake:
-    """Takes whatever a body brings and gives blocks of whole packets."""
+    """Takes whatever bodies bring and gives blocks of whole packets.
 
-    def __init__(self) -> None:
+    :ivar packets: whole packets recognised in the present body.
+    """
+
+    def __init__(self, tail: Callable[[], bytes] = bytes, carry_on: bool = False) -> None:
+        """
+        Begin without a source.
+
+        :param tail: gives the last seconds of what was sent.
+        :param carry_on: whether a source of other codecs is announced to the players, or passes as it is.
+        """
+        self._splicer = Splicer(tail, self._joined, carry_on=carry_on)
+        self._index = Index()
+        self._reports: list[Report] = []
         self._begin()
 
     def _begin(self) -> None:
         self._aligner = Aligner()
-        self._index = Index()
         self._pieces: list[bytes] = []
         self._size = 0
         self.packets = 0
 
-    def feed(self, data: bytes) -> list[Cut]:
-        """Take bytes of the body; return blocks if enough is waiting."""
+    def feed(self, data: bytes, now: float) -> list[Cut]:
+        """Take bytes of the body; return blocks if enough is waiting.
+
+        :param now: monotonic seconds.
+        """
         self._pieces.append(data)
         self._size += len(data)
-        return self.flush() if self._size >= BLOCK_LIMIT else []
+        return self.flush(now) if self._size >= BLOCK_LIMIT else []
 
-    def flush(self) -> list[Cut]:
-        """Make blocks of all that is waiting, but for a last packet that is not whole yet."""
+    def flush(self, now: float) -> list[Cut]:
+        """Make blocks of all that is waiting, but for a last unit that is not whole yet."""
         if not self._size:
             return []
         pieces, self._pieces, self._size = self._pieces, [], 0
         packets = self._aligner.feed(*pieces)
         del pieces
         self.packets += len(packets) // PACKET_SIZE
+        return self._cut(self._splicer.push(packets, now))
+
+    def next_source(self, now: float) -> list[Cut]:
+        """Another body begins: drop what is torn of the last one.
+
+        :return: what was still waiting; it ends at a whole unit.
+        """
+        cuts = self.flush(now) + self._cut(self._splicer.next_source(now))
+        self._begin()
+        return cuts
+
+    def reports(self) -> list[Report]:
+        """How sources were joined to what was sent, since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _cut(self, packets: bytes) -> list[Cut]:
+        if not packets:
+            return []
         psi = self._index.psi
         return cut(packets, self._index.scan(packets), psi)
 
-    def next_source(self) -> list[Cut]:
-        """Another body begins: drop the torn packet of the last one, start afresh with the tables.
-
-        :return: what was still waiting; it ends at a whole packet.
-        """
-        cuts = self.flush()
-        self._begin()
-        return cuts
+    def _joined(self, report: Report) -> None:
+        self._reports.append(report)
+        if report.joined in _ANEW:
+            self._index.reset()

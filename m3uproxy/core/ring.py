@@ -8,6 +8,7 @@ cuts into the newest complete group of pictures, or there would be nothing to jo
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 import attrs
 
@@ -87,6 +88,16 @@ class Ring:
         if self.size > self._max_bytes:
             self._drop_to(self._max_bytes)
         return block
+
+    def tail(self, limit: int) -> bytes:
+        """The newest whole blocks of together ``limit`` bytes at most."""
+        first = len(self._blocks)
+        for block in reversed(self._blocks):
+            limit -= len(block.data)
+            if limit < 0:
+                break
+            first -= 1
+        return b"".join(block.data for block in islice(self._blocks, first, None))
 
     def shrink(self, limit: int) -> None:
         """Drop the oldest blocks until ``limit`` bytes are held, but keep one group of pictures."""

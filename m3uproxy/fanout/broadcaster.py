@@ -16,6 +16,8 @@ from zope.interface import implementer
 
 from ..core.coalesce import Cut
 from ..core.intake import Intake
+from ..core.mpegts.joint import Joined
+from ..core.mpegts.splice import Report
 from ..core.ring import Block, Ring
 from ..errors import SourceError
 from ..interfaces import IStreamSink
@@ -24,6 +26,9 @@ from ..upstream.session import Session
 from .pump import Pump
 
 log = make_logger()
+
+#: Bytes of what was sent that a new source is compared with: it is held twice while that lasts.
+LONGEST_OVERLAP = 16 << 20
 
 
 @attrs.frozen
@@ -41,11 +46,25 @@ class Broadcaster:
     """Shares one stream among its viewers."""
 
     def __init__(
-        self, clock: IReactorTime, ring: Ring, timing: Timing, open_session: Callable[[IStreamSink], Session]
+        self,
+        clock: IReactorTime,
+        ring: Ring,
+        timing: Timing,
+        open_session: Callable[[IStreamSink], Session],
+        joined: Callable[[Report], None] = lambda _: None,
+        carry_on: bool = False,
     ) -> None:
+        """
+        Make a broadcaster that nobody watches yet.
+
+        :param joined: is told how each source was joined to what was sent, before anything of it is sent. If it has
+            other codecs, ends those viewers that cannot take that.
+        :param carry_on: whether there may be others: the new codecs are announced to them.
+        """
         self._clock = clock
         self._timing = timing
-        self._intake = Intake()
+        self._joined = joined
+        self._carry_on = carry_on
         self._viewers: dict[Pump, None] = {}
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
@@ -53,6 +72,7 @@ class Broadcaster:
         self._lingering: IDelayedCall | None = None
         self._ended: SourceError | None = None
         self.ring = ring
+        self._intake = self._new_intake()
         self.session = open_session(self)
 
     @property
@@ -122,19 +142,19 @@ class Broadcaster:
 
     def source_changed(self) -> None:
         """Another body begins. As long as nobody has begun, what the last one left is no place to begin at."""
-        self._publish(self._intake.next_source())
+        self._take(self._intake.next_source(self._clock.seconds()))
         if self._waiting and len(self._waiting) == len(self._viewers):
             self.ring.clear()
 
     def bytes_received(self, data: bytes) -> None:
         """Bytes of the body. While a viewer waits for its first block nothing waits for more."""
-        self._publish(self._intake.feed(data))
+        self._take(self._intake.feed(data, self._clock.seconds()))
         if self._waiting:
             self.flush()
 
     def flush(self) -> int:
         """Send what waits for more."""
-        self._publish(self._intake.flush())
+        self._take(self._intake.flush(self._clock.seconds()))
         return self._intake.packets
 
     def gave_up(self, error: SourceError) -> None:
@@ -144,6 +164,16 @@ class Broadcaster:
         self._forget()
 
     # inside
+
+    def _new_intake(self) -> Intake:
+        return Intake(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
+
+    def _take(self, cuts: Iterable[Cut]) -> None:
+        for report in self._intake.reports():
+            if report.joined is Joined.CODEC_CHANGE:
+                self.ring.clear()
+            self._joined(report)
+        self._publish(cuts)
 
     def _publish(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
@@ -193,7 +223,7 @@ class Broadcaster:
 
     def _forget(self) -> None:
         """What the ring holds is of no use to anybody who comes later."""
-        self._intake = Intake()
+        self._intake = self._new_intake()
         self.ring.clear()
 
     def _stop_lingering(self) -> None:

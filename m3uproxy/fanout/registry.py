@@ -47,6 +47,8 @@ def policy(settings: Settings) -> Policy:
         total=settings.stream_total_timeout,
         connect=settings.default_connection_timeout,
         first_byte=settings.first_byte_timeout,
+        growth=1.5 if settings.stream_retry_exponential_backoff else 1.0,
+        moves=settings.max_failover_attempts,
         quick=settings.live_chunk_timeout_seconds or settings.first_byte_timeout,
     )
 
@@ -150,7 +152,8 @@ class Registry:
 
     def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
         evict = self._settings.lag_policy == "evict"
-        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, evict)
+        agents = self._settings.carry_on_agents
+        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, evict, agents)
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
@@ -168,7 +171,9 @@ class Registry:
                 stream,
             )
 
-        return Broadcaster(self._clock, Ring(settings.ring_seconds, settings.ring_bytes), timing, open_session)
+        ring = Ring(settings.ring_seconds, settings.ring_bytes)
+        carry_on = bool(settings.carry_on_agents)
+        return Broadcaster(self._clock, ring, timing, open_session, stream.source_joined, carry_on)
 
     def _keep_house(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)

@@ -11,12 +11,15 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.mpegts.joint import Joined
+from ..core.mpegts.splice import Report
 from ..core.redact import redact
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
 from .broadcaster import Broadcaster
-from .pump import Answer, Pump
+from .decisions import Decisions
+from .pump import Answer, Pump, State
 from .spec import StreamSpec
 
 log = make_logger()
@@ -85,11 +88,13 @@ class Stream:
         spec: StreamSpec,
         open_broadcaster: Callable[[Stream], Broadcaster],
         evict_laggards: bool,
+        carry_on_agents: tuple[str, ...] = (),
     ) -> None:
         """
         Make a stream that nobody watches yet.
 
         :param wall: the time of day, for what people read; ``clock`` is for everything else.
+        :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
         """
         self._clock = clock
         self._wall = wall
@@ -103,6 +108,8 @@ class Stream:
         self.failover_attempts = 0
         self.last_failover: datetime | None = None
         self.error_count = 0
+        self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
+        self.decisions = Decisions(stream_id, clock, wall)
         self.broadcaster = open_broadcaster(self)
 
     @property
@@ -175,9 +182,14 @@ class Stream:
                 pump.evict("asked for by the API")
         return len(pumps)
 
-    def fail_over(self) -> None:
-        """Move one source on; behind the last comes the first."""
-        self.broadcaster.session.switch(self.source_index + 1)
+    def fail_over(self, index: int | None = None) -> None:
+        """Move to a source, or one on; behind the last comes the first."""
+        left = self.current_url
+        if index is None:
+            index = (self.source_index + 1) % len(self.spec.sources)
+        if self.broadcaster.session.active:
+            self.decisions.decided(left, self.spec.sources[index], "asked for by the API", {})
+        self.broadcaster.session.switch(index)
 
     def source_moved(self, index: int) -> None:
         """The session went to another source."""
@@ -185,9 +197,28 @@ class Stream:
         self.last_failover = self._wall()
         log.info("stream {stream} moves to {url}", stream=self.id, url=redact(self.spec.sources[index]))
 
-    def source_failed(self) -> None:
-        """The session counts a failure."""
+    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+        """A source failed, and another, or the same again, was chosen or none is left."""
         self.error_count += 1
+        sources = self.spec.sources
+        target = sources[chosen] if chosen is not None and chosen < len(sources) else None
+        source = sources[left] if left < len(sources) else self.spec.url
+        self.decisions.decided(source, target, str(error), {"ran_s": ran})
+
+    def source_joined(self, report: Report) -> None:
+        """The source chosen goes on from what was sent, or does not fit it.
+
+        Then players that have begun must begin anew: no player that is built on libavformat changes its decoder.
+        """
+        self.decisions.joined(report)
+        if report.joined is not Joined.CODEC_CHANGE:
+            return
+        error = SourceError(Reason.CODECS, ", ".join(report.changed))
+        for client in self.clients():
+            agent = client.user_agent.lower()
+            begun = client.pump is not None and client.pump.state is not State.WAITING
+            if client.pump is not None and begun and not any(part in agent for part in self._carry_on_agents):
+                client.pump.end(error)
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""

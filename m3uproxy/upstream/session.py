@@ -8,6 +8,8 @@ what there is (``_drop``), and a dial begins only when the socket of the body be
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from random import random
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -17,6 +19,8 @@ from twisted.python.failure import Failure
 from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
 from ..core.kind import has_extension
 from ..core.redact import redact
+from ..core.sources import Sources
+from ..core.stall import Silence
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
@@ -41,8 +45,13 @@ class Observer(Protocol):
     def source_moved(self, index: int) -> None:
         """Another source than the last is dialled."""
 
-    def source_failed(self) -> None:
-        """A source failed."""
+    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+        """A source failed.
+
+        :param left: its index.
+        :param chosen: the index of the source that is next, at once or after a rest; None if none is left.
+        :param ran: seconds that it had delivered.
+        """
 
 
 class Session:
@@ -58,6 +67,7 @@ class Session:
         policy: Policy,
         silence: float,
         observer: Observer,
+        random: Callable[[], float] = random,
     ) -> None:
         """
         Make an idle session.
@@ -71,8 +81,9 @@ class Session:
         self._tick = tick
         self._sink = sink
         self._requests = requests
-        self._failover = Failover(policy, len(requests))
+        self._failover = Failover(policy, Sources([request.url for request in requests], policy.rules, random))
         self._silence = silence
+        self._rhythm = Silence(silence, 0.0)
         self._observer = observer
         self._index = 0
         self._dialling: Deferred[None] | None = None
@@ -119,13 +130,11 @@ class Session:
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
         self._requests = requests
-        self._failover.sources = len(requests)
-        if self._failover.index < len(requests):
-            return
-        if self._failover.state in (State.DIALLING, State.RESTING):
+        stays = self._failover.sources.replace([request.url for request in requests])
+        if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
         else:
-            self._failover.index = self._index = 0
+            self._index = self._failover.index
 
     # what the table decided
 
@@ -187,10 +196,12 @@ class Session:
         self._carry_out(self._failover.rested(self._clock.seconds()))
 
     def _failed(self, error: SourceError) -> None:
-        self._observer.source_failed()
         log.warn("source {index} {url} failed: {error}", index=self._index, url=self._label(), error=error)
         ran = self._last_byte - self._flowing_since if self._failover.state is State.FLOWING else 0.0
-        self._carry_out(self._failover.failed(self._clock.seconds(), error, ran))
+        effect = self._failover.failed(self._clock.seconds(), error, ran)
+        chosen = None if isinstance(effect, GiveUp) else self._failover.index
+        self._observer.source_failed(error, self._index, chosen, ran)
+        self._carry_out(effect)
 
     def _label(self) -> str:
         return redact(self._requests[self._index].url)
@@ -258,6 +269,7 @@ class Session:
         """The source delivers."""
         self._cancel_timer()
         self._flowing_since = self._last_byte = self._clock.seconds()
+        self._rhythm = Silence(self._silence, self._flowing_since)
         self._carry_out(self._failover.flowed(self._flowing_since))
         if self._silence:
             self._watch(self._silence)
@@ -269,6 +281,7 @@ class Session:
     def heard(self) -> None:
         """Packets came."""
         self._last_byte = self._clock.seconds()
+        self._rhythm.heard(self._last_byte)
 
     def _watch(self, seconds: float) -> None:
         due = self._clock.seconds() + seconds
@@ -278,10 +291,9 @@ class Session:
         """Stalled? If the source was heard since, look again when that is old enough."""
         self._timer = None
         now = self._clock.seconds()
-        silent = now - self._last_byte
         if now - due > _LATE:
             self._watch(_LATE)
-        elif silent < self._silence:
-            self._watch(self._silence - silent)
+        elif not self._rhythm.stalled(now):
+            self._watch(self._rhythm.look_again(now))
         else:
-            self._failed(SourceError(Reason.STALLED, f"no packet for {silent:.1f} s"))
+            self._failed(SourceError(Reason.STALLED, f"no packet for {self._rhythm.silent(now):.1f} s"))

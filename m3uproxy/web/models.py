@@ -153,6 +153,12 @@ class _Query(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class FailOver(_Query):
+    """The query of ``POST /streams/{stream_id}/failover``."""
+
+    index: int | None = Field(None, ge=0, description="The source to move to, 0 for the primary; else the next one.")
+
+
 class FieldValue(_Query):
     """What metadata must say."""
 

@@ -138,6 +138,29 @@ class FailedOver(TypedDict):
     stream_type: str
 
 
+TimelineEntry = TypedDict(
+    "TimelineEntry",
+    {
+        "number": Annotated[int, Field(ge=1, description="Counts the decisions about a stream.")],
+        "time": Time,
+        "from": Annotated[str | None, Field(description="The URL that was left; what may be secret of it is cut.")],
+        "to": Annotated[str | None, Field(description="The URL that was chosen, null for none.")],
+        "cause": Message,
+        "measured": Annotated[dict[str, float], Field(description="What the decision rests on.")],
+        "lost_bytes": int | None,
+        "lost_ms": Annotated[float | None, Field(description="0 if it went on exactly; null if that is not known.")],
+        "bridged_ms": Annotated[float | None, Field(description="How long nothing came.")],
+    },
+)
+
+
+class StreamTimeline(TypedDict):
+    """The last decisions about a stream's sources, oldest first."""
+
+    stream_id: str
+    timeline: list[TimelineEntry]
+
+
 class Filter(TypedDict):
     """What was asked for."""
 

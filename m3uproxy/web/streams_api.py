@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..core.kind import Kind, kind_of
 from ..fanout.registry import Registry
@@ -10,9 +10,9 @@ from ..fanout.stream import Stream
 from ..settings import Settings
 from .answer import HTTPError
 from .listing import all_streams, client_object, stream_object, stream_type
-from .models import RegisterStream
+from .models import FailOver, RegisterStream
 from .routes import Route
-from .shapes import Created, Done, FailedOver, StreamDetail, StreamList
+from .shapes import Created, Done, FailedOver, StreamDetail, StreamList, StreamTimeline, TimelineEntry
 
 _UNKNOWN = {404: "There is no stream of that id."}
 
@@ -80,8 +80,22 @@ class StreamsApi:
                 summary="Move a stream to its next source",
                 description="One step; behind the last source comes the first. Players stay connected.",
                 tag="streams",
+                query=FailOver,
                 answer=FailedOver,
-                errors={**_UNKNOWN, 400: "The stream has no other source."},
+                errors={
+                    404: "There is no stream of that id, or no source of that index.",
+                    400: "The stream has no other source.",
+                },
+            ),
+            Route(
+                method="GET",
+                path="/streams/{stream_id}/timeline",
+                view=self.timeline,
+                summary="Why a stream changed its source",
+                description="The last 200 decisions, each with what it cost.",
+                tag="streams",
+                answer=StreamTimeline,
+                errors=_UNKNOWN,
             ),
             Route(
                 method="DELETE",
@@ -137,12 +151,15 @@ class StreamsApi:
         self._registry.delete(stream_id)
         return {"message": "Stream deleted."}
 
-    def fail_over(self, stream_id: str) -> FailedOver:
-        """Move a stream to its next source."""
+    def fail_over(self, query: FailOver, stream_id: str) -> FailedOver:
+        """Move a stream to its next source, or to the one that is asked for."""
         stream = self._stream(stream_id)
-        if len(stream.spec.sources) < 2:
+        count = len(stream.spec.sources)
+        if count < 2:
             raise HTTPError(400, "This stream has no failover URLs.")
-        stream.fail_over()
+        if query.index is not None and query.index >= count:
+            raise HTTPError(404, f"This stream has the sources 0 to {count - 1}.")
+        stream.fail_over(query.index)
         return {
             "message": "Moved to the next source.",
             "new_url": stream.current_url,
@@ -151,6 +168,11 @@ class StreamsApi:
             "active_clients": len(stream.clients()),
             "stream_type": stream_type(stream.spec, "Transcoded"),
         }
+
+    def timeline(self, stream_id: str) -> StreamTimeline:
+        """The last decisions about a stream's sources."""
+        entries = cast("list[TimelineEntry]", self._stream(stream_id).decisions.entries())
+        return {"stream_id": stream_id, "timeline": entries}
 
     def disconnect(self, stream_id: str, client_id: str) -> Done:
         """Disconnect a player, on whatever stream it is."""

@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.failover import SETTLED, Dial, Failover, GiveUp, Idle, Policy, Rest, State
+from m3uproxy.core.sources import Sources
 from m3uproxy.errors import Reason, SourceError
 
 BROKEN = SourceError(Reason.REFUSED)
+CLOSED = SourceError(Reason.ENDED)
+
+
+def failover(policy: Policy, sources: int) -> Failover:
+    return Failover(policy, Sources(range(sources), policy.rules, lambda: 0.5))
 
 
 def in_state(state: State, policy: Policy | None = None, sources: int = 2) -> Failover:
     """A failover that came to ``state`` at time 0 by the shortest way."""
-    machine = Failover(policy or Policy(), sources)
+    machine = failover(policy or Policy(), sources)
     if state is not State.IDLE:
         machine.wanted(0)
     if state is State.FLOWING:
@@ -74,7 +80,7 @@ def test_table(state: State, event: str, effect: type | None, then: State) -> No
 
 
 def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
-    machine = Failover(Policy(laps=2, rest=1), 3)
+    machine = failover(Policy(laps=2, rest=1), 3)
     effects = [machine.wanted(0)]
     effects += [machine.failed(0.1 * n, BROKEN) for n in range(1, 4)]
     assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
@@ -88,7 +94,7 @@ def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
 
 def test_a_source_that_ran_well_is_redialled_at_once() -> None:
     machine = in_state(F)
-    effect = machine.failed(100, BROKEN, SETTLED)
+    effect = machine.failed(100, CLOSED, SETTLED)
     assert isinstance(effect, Dial)
     assert effect.index == 0
 
@@ -104,13 +110,13 @@ def test_a_source_that_stops_at_once_hands_over() -> None:
 
 
 def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
-    machine = Failover(Policy(), 2)
+    machine = failover(Policy(), 2)
     machine.wanted(0)
     now = 0.0
     for _ in range(10_000):
         machine.flowed(now + 0.1)
         now += 2.1
-        effect = machine.failed(now, BROKEN, 2.0)
+        effect = machine.failed(now, CLOSED, 2.0)
         assert isinstance(effect, Dial)
         assert effect.index == 0
 
@@ -118,7 +124,7 @@ def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
 @pytest.mark.parametrize("sources", [1, 2, 5])
 def test_one_packet_and_a_close_never_spins(sources: int) -> None:
     """Without time passing there is never more than one dial for each source."""
-    machine = Failover(Policy(laps=10, total=0), sources)
+    machine = failover(Policy(laps=10, total=0), sources)
     effect: Any = machine.wanted(0)
     dials, rests, now = 0, 0, 0.0
     while not isinstance(effect, GiveUp):
@@ -135,7 +141,7 @@ def test_one_packet_and_a_close_never_spins(sources: int) -> None:
 
 
 def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
-    machine = Failover(Policy(laps=1), 1)
+    machine = failover(Policy(laps=1), 1)
     machine.wanted(0)
     last = SourceError(Reason.BUSY, status=458)
     assert machine.failed(1, last) == GiveUp(last)
@@ -146,7 +152,7 @@ def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
 
 
 def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
-    machine = Failover(Policy(), 3)
+    machine = failover(Policy(), 3)
     assert machine.switched(0, 5) is None
     effect = machine.wanted(1)
     assert isinstance(effect, Dial)
@@ -154,7 +160,7 @@ def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
 
 
 def test_a_switch_has_fresh_limits() -> None:
-    machine = Failover(Policy(start=20), 1)
+    machine = failover(Policy(start=20), 1)
     machine.wanted(0)
     effect = machine.switched(19, 0)
     assert isinstance(effect, Dial)
@@ -167,16 +173,16 @@ def test_in_the_middle_of_playback_the_first_lap_is_quick_where_there_is_another
         return effect.connect, effect.first_byte, effect.total
 
     machine = in_state(State.FLOWING, Policy(quick=2, connect=4, first_byte=6, rest=1))
-    assert times(machine.failed(100, BROKEN, ran=60)) == (2, 2, 2)  # redialled
+    assert times(machine.failed(100, CLOSED, ran=60)) == (2, 2, 2)  # redialled
     assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other one
     assert isinstance(machine.failed(104, BROKEN), Rest)
     assert times(machine.rested(105)) == (4, 6, 12.5)  # none of them is quick
     alone = in_state(State.FLOWING, Policy(quick=2, connect=4, first_byte=6), sources=1)
-    assert times(alone.failed(100, BROKEN, ran=60)) == (4, 6, 20)
+    assert times(alone.failed(100, CLOSED, ran=60)) == (4, 6, 20)
 
 
 def test_shares_of_what_is_left() -> None:
-    machine = Failover(Policy(start=20, connect=4, first_byte=6), 4)
+    machine = failover(Policy(start=20, connect=4, first_byte=6), 4)
     assert machine.wanted(0) == Dial(0, 4, 5, 5)
     assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
     assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
@@ -185,7 +191,7 @@ def test_shares_of_what_is_left() -> None:
 
 @pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
 def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
-    machine = Failover(Policy(start=start, total=total, connect=99, first_byte=99), 2)
+    machine = failover(Policy(start=start, total=total, connect=99, first_byte=99), 2)
     effect = machine.wanted(0)
     assert isinstance(effect, Dial)
     assert effect.total == limit / 2
@@ -193,10 +199,10 @@ def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: flo
 
 
 def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
-    machine = Failover(Policy(start=20, rest=5), 1)
+    machine = failover(Policy(start=20, rest=5), 1)
     machine.wanted(0)
     assert machine.failed(14, BROKEN) == Rest(5)
-    machine = Failover(Policy(start=20, rest=5), 1)
+    machine = failover(Policy(start=20, rest=5), 1)
     machine.wanted(0)
     assert machine.failed(15, BROKEN) == GiveUp(BROKEN)
 
@@ -245,7 +251,7 @@ waits = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 200)), max_size=60)
 
 @given(policies, st.integers(1, 60), waits)
 def test_nothing_sent_ends_within_the_start_limit(policy: Policy, sources: int, waits: list[float]) -> None:
-    world = World(Failover(policy, sources), now=1000.0)
+    world = World(failover(policy, sources), now=1000.0)
     effect = world.machine.wanted(world.now)
     ended = world.until_given_up(effect, ((wait, None) for wait in waits))
     assert ended - 1000.0 <= policy.start + 1e-6
@@ -256,7 +262,7 @@ def test_nothing_sent_ends_within_the_start_limit(policy: Policy, sources: int, 
 def test_after_something_was_sent_an_outage_ends_within_the_total(
     policy: Policy, sources: int, waits: list[float]
 ) -> None:
-    world = World(Failover(policy, sources), now=5000.0)
+    world = World(failover(policy, sources), now=5000.0)
     world.machine.wanted(0)
     world.machine.flowed(1)
     effect = world.machine.failed(5000.0, BROKEN, 3000.0)
@@ -271,7 +277,7 @@ def test_after_something_was_sent_an_outage_ends_within_the_total(
 @given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
 def test_short_runs_do_not_stretch_an_outage(policy: Policy, sources: int, runs: list[tuple[float, float]]) -> None:
     """Sources that bring a little and stop: at most the last little goes beyond the limit."""
-    world = World(Failover(policy, sources))
+    world = World(failover(policy, sources))
     ended = world.until_given_up(world.machine.wanted(0), iter(runs))
     limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.rest)
     assert ended <= max(limit, policy.start) + SETTLED + 1e-6
@@ -282,7 +288,7 @@ def test_short_runs_do_not_stretch_an_outage(policy: Policy, sources: int, runs:
 
 @given(st.integers(1, 5), st.data())
 def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
-    machine = Failover(Policy(rest=0.5), sources)
+    machine = failover(Policy(rest=0.5), sources)
     now = 0.0
     for event in data.draw(
         st.lists(st.sampled_from(["wanted", "flowed", "failed", "ran", "rested", "unwanted", "switched"]), max_size=40)

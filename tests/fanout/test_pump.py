@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.coalesce import Cut
-from m3uproxy.core.intake import Intake
+from m3uproxy.core.coalesce import Cut, cut
+from m3uproxy.core.mpegts.index import Index
 from m3uproxy.core.ring import Ring
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.fanout.outlet import BufferedOutlet
@@ -67,7 +67,7 @@ class Rig:
         self.gone = 0
         self.pump = Pump(self.clock, self.player, self.source, evict, self._gone)
         self.player.transport.registerProducer(self.pump, True)
-        self.intake = Intake()
+        self.index = Index()
         self.programme = Programme()
         self.sent = b""
 
@@ -79,8 +79,9 @@ class Rig:
         for n in range(pictures):
             data = (self.programme.tables() if n == 0 else b"") + self.programme.picture(n == 0, size)
             self.sent += data
-            for cut in self.intake.feed(data) + self.intake.flush():
-                self.source.append(cut)
+            psi = self.index.psi
+            for each in cut(data, self.index.scan(data), psi):
+                self.source.append(each)
             self.clock.advance(0.1)
 
     def read_all(self) -> None:

@@ -35,18 +35,18 @@ class Sink:
 
     def source_changed(self) -> None:
         self.log.append("changed")
-        self.intake.next_source()
+        self.intake.next_source(0.0)
 
     def bytes_received(self, data: bytes) -> None:
         assert data
         self.log.append("bytes")
         self.data += data
-        self.intake.feed(data)
+        self.intake.feed(data, 0.0)
         self.on_bytes()
 
     def flush(self) -> int:
         self.log.append("flush")
-        self.intake.flush()
+        self.intake.flush(0.0)
         self.on_flush()
         return self.intake.packets
 

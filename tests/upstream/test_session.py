@@ -34,16 +34,16 @@ class Sink:
         self.waiting = False
 
     def source_changed(self) -> None:
-        self.intake.next_source()
+        self.intake.next_source(0.0)
         self.bodies.append(b"")
 
     def bytes_received(self, data: bytes) -> None:
-        self.intake.feed(data)
+        self.intake.feed(data, 0.0)
         self.bodies[-1] += data
         self.on_bytes()
 
     def flush(self) -> int:
-        self.intake.flush()
+        self.intake.flush(0.0)
         return self.intake.packets
 
     def gave_up(self, error: SourceError) -> None:
@@ -58,7 +58,7 @@ class Observer:
     def source_moved(self, index: int) -> None:
         self.moves.append(index)
 
-    def source_failed(self) -> None:
+    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
         self.failures += 1
 
 
@@ -82,6 +82,7 @@ class Rig:
             self.policy,
             options.get("silence", SILENCE),
             self.observer,
+            random=lambda: 0.5,
         )
         self.programme = Programme()
 
@@ -210,6 +211,8 @@ def test_start_behind_a_stop_waits_for_the_old_socket(phase: str) -> None:
     if body is not None:
         assert len(rig.dialler.dials) == dials
         body.vanish()
+    if phase == "resting":
+        rig.clock.advance(1)
     assert len(rig.dialler.dials) == dials + 1
     rig.flow(rig.dialler.last.answer(), 1)
     rig.stop()

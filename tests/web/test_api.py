@@ -403,3 +403,26 @@ def test_a_request_of_http_1_0_without_host(web):
     assert wire.answer().json["status"] == "healthy"
     assert wire.closing
     wire.lose()
+
+
+TWO = ["http://a/1.ts", "http://b/1.ts", "http://c/1.ts"]
+
+
+def test_failover_to_a_source_by_its_index(web):
+    stream = web.register(TWO[0], failover_urls=TWO[1:])
+    moved = web.call("POST", f"/streams/{stream}/failover?index=2")
+    assert (moved.status, moved.json["new_url"], moved.json["failover_index"]) == (200, TWO[2], 2)
+    assert web.call("POST", f"/streams/{stream}/failover?index=3").status == 404
+    assert web.call("POST", f"/streams/{stream}/failover?index=-1").status == 422
+    assert web.call("POST", f"/streams/{stream}/failover").json["failover_index"] == 0, "wraps round"
+
+
+def test_the_timeline_tells_what_was_decided(web):
+    stream = web.register("http://user:geheim@a/live/user/geheim/1.ts", failover_urls=TWO[1:])
+    assert web.call("GET", f"/streams/{stream}/timeline").json == {"stream_id": stream, "timeline": []}
+    player = play(web, stream)
+    web.call("POST", f"/streams/{stream}/failover")
+    (entry,) = web.call("GET", f"/streams/{stream}/timeline").json["timeline"]
+    assert (entry["number"], entry["to"], entry["cause"]) == (1, TWO[1], "asked for by the API")
+    assert "geheim" not in str(entry)
+    player.lose()

@@ -81,7 +81,8 @@ def test_the_contract_s_routes_are_there():
         | GET /stats/performance | GET /stats/streams | GET /stats/clients | GET /health | GET /info | GET /
         | POST /test-connection | GET /docs | GET /redoc | GET /openapi.json | GET /static/{name} | GET /favicon.ico
     """
-    assert set(NAMES) == {" ".join(name.split()) for name in wanted.split("|")}
+    ours = {"GET /streams/{stream_id}/timeline"}
+    assert set(NAMES) == {" ".join(name.split()) for name in wanted.split("|")} | ours
 
 
 @each(GUARDED)
@@ -145,7 +146,7 @@ def test_a_body_of_the_wrong_shape(guarded, route, body):
     assert all(wrong["loc"][0] == "body" for wrong in answer.detail)
 
 
-@each([route for route in ROUTES if route.query])
+@each([r for r in ROUTES if r.query and any(f.is_required() for f in r.query.model_fields.values())])
 def test_a_query_that_lacks_something(guarded, route):
     plain = route.path
     assert guarded.ask(route, plain).status == 401

@@ -51,8 +51,8 @@ def _look_into(packets: bytes, at: int, codec: Codec, flagged: bool) -> Kind | N
     end = at + PACKET_SIZE
     if codec is Codec.MPEG_VIDEO:
         return Kind.OTHER if packets.find(_SEQUENCE_HEADER, begin, end) >= 0 else None
-    units = _NAL_UNITS.get(codec)
-    return None if units is None else _first_picture(packets, begin, end, units, flagged)
+    units = NAL_UNITS.get(codec)
+    return None if units is None else first_picture(packets, begin, end, units, flagged)
 
 
 def _elementary_stream_offset(packets: bytes, at: int) -> int:
@@ -64,8 +64,12 @@ def _elementary_stream_offset(packets: bytes, at: int) -> int:
     return min(begin + _PES_HEADER + packets[begin + 8], end)
 
 
-def _first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool) -> Kind | None:
-    """Go through NAL units up to the first slice; ``units`` says what each first byte stands for."""
+def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool) -> Kind | None:
+    """Go through NAL units up to the first slice.
+
+    :param units: what each first byte of one stands for, from :data:`NAL_UNITS`.
+    :param flagged: whether the multiplexer calls this a random access point.
+    """
     expected = flagged
     found = packets.find(_START_CODE, at, end - 1)
     while found >= 0:
@@ -101,7 +105,8 @@ def _hevc_unit(nal_type: int) -> int:
     return _PARAMETERS if nal_type in (32, 33) else 0
 
 
-_NAL_UNITS = {
+#: For each codec that has them, what the first byte of a NAL unit stands for.
+NAL_UNITS = {
     Codec.H264: bytes(_h264_unit(byte & 0x1F) for byte in range(256)),
     Codec.HEVC: bytes(_hevc_unit(byte >> 1 & 0x3F) for byte in range(256)),
 }

@@ -1,0 +1,141 @@
+"""What holding, joining and rewriting cost: ms of CPU per second of stream, and ms once per join.
+
+``python -m benchmarks.splice_cost`` prints medians of some runs on the provider's clip, its pictures filled up to
+the bitrate wanted, in blocks as long as the relay makes them.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import attrs
+
+from m3uproxy.core.mpegts.hold import Hold
+from m3uproxy.core.mpegts.index import Index
+from m3uproxy.core.mpegts.rewrite import Rewriter
+from m3uproxy.core.mpegts.sent import Sent
+from m3uproxy.core.mpegts.splice import Report, Splicer
+from m3uproxy.core.mpegts.tables import Tables
+from m3uproxy.provider.clip import PACKET, TICKS, load_clip
+from m3uproxy.provider.timeline import Timeline
+
+SECONDS = 20
+#: Bytes a second.
+RATE = 1_000_000
+BLOCK = 0.06
+RUNS = 9
+
+
+def broadcast(begin: float, end: float, seed: int = 0, origin: int = 0) -> bytes:
+    """A span of the clip, noise behind the first packet of each picture."""
+    line = Timeline(load_clip(), origin)
+    data = line.span(line.due_at(begin), line.due_at(end))
+    video = next(stream.pid for stream in _tables(data).program.streams if stream.codec.is_video)
+    starts = [at for at in range(0, len(data), PACKET) if _is_start(data, at, video)]
+    filling = int((RATE * (end - begin) - len(data)) / PACKET / len(starts))
+    noise = random.Random(seed)
+    out, counter, wanted = bytearray(), 0, set(starts)
+    for at in range(0, len(data), PACKET):
+        packet = bytearray(data[at : at + PACKET])
+        if (packet[1] & 0x1F) << 8 | packet[2] == video:
+            packet[3] = packet[3] & 0xF0 | counter & 15
+            counter += 1
+        out += packet
+        for _ in range(filling if at in wanted else 0):
+            out += bytes([0x47, video >> 8, video & 0xFF, 0x10 | counter & 15]) + noise.randbytes(PACKET - 4)
+            counter += 1
+    return bytes(out)
+
+
+def _is_start(data: bytes, at: int, pid: int) -> bool:
+    return bool(data[at + 1] & 0x40) and (data[at + 1] & 0x1F) << 8 | data[at + 2] == pid
+
+
+def _tables(data: bytes) -> Tables:
+    tables = Sent(data).tables
+    assert tables is not None, "the clip has tables"
+    return tables
+
+
+def blocks(data: bytes) -> list[bytes]:
+    """Cut into what comes in the time of one block."""
+    size = int(RATE * BLOCK) // PACKET * PACKET
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def per_second(work: Callable[[], object]) -> float:
+    """Ms of CPU per second of stream, median."""
+    taken = []
+    for _ in range(RUNS):
+        begin = time.process_time()
+        work()
+        taken.append((time.process_time() - begin) * 1000 / SECONDS)
+    return statistics.median(taken)
+
+
+def hold_all(pieces: list[bytes]) -> None:
+    hold = Hold()
+    for number, piece in enumerate(pieces):
+        hold.push(piece, number * BLOCK)
+
+
+def scan_all(pieces: list[bytes]) -> None:
+    index = Index()
+    for piece in pieces:
+        index.scan(piece)
+
+
+def rewriter(tables: Tables, moved: bool) -> Rewriter:
+    """As for a source on other PIDs; ``moved``: which also has its clock elsewhere."""
+    pids = {stream.pid: stream.pid + 0x111 for stream in tables.program.streams}
+    known = pids[tables.program.pcr_pid] if not moved else 0x1234
+    told = attrs.evolve(tables, program=attrs.evolve(tables.program, pcr_pid=known))
+    made = Rewriter(told, tables, pids, {})
+    made.set_offsets(123_456, None)
+    return made
+
+
+def rewrite_all(tables: Tables, moved: bool, pieces: list[bytes]) -> None:
+    made = rewriter(tables, moved)
+    for piece in pieces:
+        made.rewrite(piece)
+
+
+def join(sent: bytes, new: list[bytes]) -> tuple[str, float, float]:
+    """How a source was joined; ms for its first block, and the most for one of the others."""
+    reports: list[Report] = []
+    splicer = Splicer(lambda: sent, reports.append)
+    splicer.next_source(0.0)
+    taken = []
+    for piece in new:
+        begin = time.process_time()
+        splicer.push(piece, 0.1)
+        taken.append((time.process_time() - begin) * 1000)
+    return reports[0].joined.name, taken[0], max(taken[1:])
+
+
+def main() -> None:
+    data = broadcast(0, SECONDS)
+    pieces = blocks(data)
+    hold = Hold()
+    sent = b"".join(hold.push(piece, n * BLOCK) for n, piece in enumerate(pieces))
+    sent = sent[-RATE * 10 // PACKET * PACKET :]
+    tables = _tables(sent)
+    print(f"{len(data) * 8 / SECONDS / 1e6:.2f} Mbit/s, blocks of {len(pieces[0])} bytes")
+    print(f"hold                 {per_second(lambda: hold_all(pieces)):.3f} ms/s")
+    print(f"index                {per_second(lambda: scan_all(pieces)):.3f} ms/s")
+    print(f"rewrite              {per_second(lambda: rewrite_all(tables, False, pieces)):.3f} ms/s")
+    print(f"rewrite, clock moved {per_second(lambda: rewrite_all(tables, True, pieces)):.3f} ms/s")
+    again = blocks(data[-RATE * 3 // PACKET * PACKET :] + broadcast(SECONDS, SECONDS + 3, 1))
+    later = blocks(broadcast(SECONDS + 4, SECONDS + 8, 2, 5000 * TICKS))
+    for name, new in (("replay of 3 s", again), ("live edge", later)):
+        kinds, firsts, worst = zip(*[join(sent, new) for _ in range(RUNS)], strict=True)
+        first, most = statistics.median(firsts), statistics.median(worst)
+        print(f"join, {name:14s} {kinds[0]}: first block {first:.1f} ms, the dearest other {most:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""How a new source goes on from what was sent: decided from the first packets of the one and the last of the other.
+
+Either the new source brings again what was sent: then every track goes on after its last unit. Or it does not:
+then it begins at a random access point, and all of it is moved on the timeline so that its first picture follows
+the last one by as much as pictures do.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from m3uproxy.core.mpegts.access import NAL_UNITS, Kind, first_picture
+from m3uproxy.core.mpegts.index import Index
+from m3uproxy.core.mpegts.mapping import Mapping, Pair, codec_name, map_tracks
+from m3uproxy.core.mpegts.opening import Start
+from m3uproxy.core.mpegts.overlap import Match, PictureOverlap, Search, SoundOverlap
+from m3uproxy.core.mpegts.pes import Stretch
+from m3uproxy.core.mpegts.psi import Codec
+from m3uproxy.core.mpegts.sent import Sent
+from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead
+from m3uproxy.core.mpegts.tables import Tables, tables_of
+
+#: Pictures after a random access point of which one must be shown after it, or it is not believed in.
+_MOST_LEADING = 16
+#: Two sources whose stamps are nearer than this are taken to have the same clock, ticks.
+_NEAR = 30 * TICKS
+
+
+class Joined(Enum):
+    """How a source was joined to what was sent."""
+
+    OVERLAP = "goes on exactly where the last source ended"
+    SHIFTED = "begins at a random access point, moved on the timeline"
+    LATER = "has the last source's clock; begins at the first random access point not sent yet"
+    CODEC_CHANGE = "has other codecs"
+    PLAIN = "passes as it is: nothing to go on from, or nothing that can be read"
+
+
+@attrs.frozen
+class Plan:
+    """A way to go on.
+
+    :ivar starts: where each track begins, by PID of the new source, the main track first.
+    :ivar offset: ticks to add to PTS and DTS.
+    :ivar begin: offset of the first packet that any track needs.
+    :ivar repeated: units of the main track that were sent before and are not sent again.
+    :ivar decoded: DTS that the main track's first one must follow, if that is not certain.
+    """
+
+    joined: Joined
+    mapping: Mapping
+    tables: Tables
+    starts: dict[int, Start]
+    offset: int
+    begin: int
+    repeated: int = 0
+    decoded: int | None = None
+
+
+class Joint:
+    """Packets of a new source, until it is known how it goes on from what was sent.
+
+    :param since: when its first packets came, monotonic seconds.
+    """
+
+    def __init__(self, sent: Sent, since: float) -> None:
+        self.sent = sent
+        self.since = since
+        self.new = Stretch()
+        self._index = Index()
+        self._points: list[tuple[int, Kind]] = []
+        self._mapping: Mapping | None = None
+        self._tables: Tables | None = None
+        self._pictures: PictureOverlap | None = None
+        self._sounds: dict[Pair, SoundOverlap] = {}
+        self._overlap = True
+
+    def append(self, packets: bytes) -> None:
+        """Take more of the source."""
+        base = len(self.new.data)
+        self.new.append(packets)
+        self._points += [(base + point.offset, point.kind) for point in self._index.scan(packets)]
+
+    def look(self, now: float, patience: bool, last_chance: bool) -> Plan | None:
+        """Decide, if that is possible by now.
+
+        :param now: monotonic seconds.
+        :param patience: whether to wait for a better access point than there is.
+        :param last_chance: no more may be waited for.
+        :return: None if more is needed; after the last chance: if it cannot be joined.
+        """
+        tables = tables_of(self._index)
+        if tables is None or self.sent.tables is None:
+            return None
+        if self._tables is None or self._tables.program != tables.program:
+            self._tables = tables
+            self._mapping = map_tracks(self.sent.tables.program, tables.program)
+            self._pictures = None
+            self._sounds = {}
+        mapping = self._mapping
+        if mapping is None or not mapping.pairs:
+            return None
+        if self._overlap and not mapping.changed:
+            found = self._find_overlap(mapping, tables, last_chance)
+            if isinstance(found, Plan):
+                return found
+            if found is Search.WAITING and not last_chance:
+                return None
+            self._overlap = False
+        return self._shift(mapping, tables, now - self.since, patience, last_chance)
+
+    # overlap
+
+    def _find_overlap(self, mapping: Mapping, tables: Tables, last_chance: bool) -> Plan | Search:
+        main = mapping.video
+        if main is None:
+            return self._sound_only(mapping, tables)
+        if self._pictures is None:
+            self._pictures = PictureOverlap(self.sent.stretch, main.sent.pid, self.new, main.new.pid)
+        match = self._pictures.look(last_chance)
+        if isinstance(match, Search):
+            return match
+        starts = {main.new.pid: Start(number=match.number)}
+        for pair in mapping.pairs:
+            if pair is main:
+                continue
+            start = self._start_after(pair, match.offset)
+            if start is None and not last_chance:
+                return Search.WAITING
+            starts[pair.new.pid] = start or self._start_by_time(pair, match.offset)
+        return Plan(Joined.OVERLAP, mapping, tables, starts, match.offset, self._first_needed(starts), match.units)
+
+    def _sound_only(self, mapping: Mapping, tables: Tables) -> Plan | Search:
+        main = next(iter(mapping.audio), None)
+        if main is None:
+            return Search.NONE
+        match = self._match_sound(main, None)
+        if isinstance(match, Search):
+            return match
+        starts = {main.new.pid: Start(number=match.number, skip=match.skip)}
+        for pair in mapping.pairs:
+            if pair is not main:
+                starts[pair.new.pid] = self._start_by_time(pair, match.offset)
+        return Plan(Joined.OVERLAP, mapping, tables, starts, match.offset, self._first_needed(starts), match.units)
+
+    def _match_sound(self, pair: Pair, offset: int | None) -> Match | Search:
+        sound = self._sounds.get(pair)
+        if sound is None:
+            sent, name = self.sent.stretch, codec_name(pair.sent)
+            sound = self._sounds[pair] = SoundOverlap(sent, pair.sent.pid, self.new, pair.new.pid, name)
+        return sound.look(offset)
+
+    def _start_after(self, pair: Pair, offset: int) -> Start | None:
+        """Where a further track goes on; None if that has not come yet."""
+        if pair.sent.codec is not Codec.AUDIO:
+            return self._start_by_time(pair, offset)
+        match = self._match_sound(pair, offset)
+        if match is Search.WAITING:
+            return None
+        if isinstance(match, Match):
+            return Start(number=match.number, skip=match.skip)
+        return self._start_by_time(pair, offset)
+
+    def _start_by_time(self, pair: Pair, offset: int) -> Start:
+        """At the end of what was sent of a track; if nothing was, at its next unit."""
+        end = self.sent.end_of(pair.sent)
+        if end is None:
+            return Start()
+        if pair.sent.codec is Codec.AUDIO:
+            return Start(pts=(end.end - offset) % WRAP, codec=codec_name(pair.sent))
+        return Start(pts=(end.pts + 1 - offset) % WRAP)
+
+    def _first_needed(self, starts: dict[int, Start]) -> int:
+        """Offset before which no track begins."""
+        needed = [len(self.new.data)]
+        for pid, start in starts.items():
+            places = self.new.starts.get(pid, [])
+            if start.number is not None:
+                needed += places[start.number : start.number + 1]
+            elif start.pts is not None:
+                needed += places[self._last_before(pid, start.pts) :][:1]
+        return min(needed)
+
+    def _last_before(self, pid: int, pts: int) -> int:
+        """Number of the last unit that is due by then; the first unit if none is."""
+        for number in reversed(range(self.new.count(pid))):
+            header = self.new.header(pid, number)
+            if header is not None and header.pts is not None and ahead(header.pts, pts) <= 0:
+                return number
+        return 0
+
+    # no overlap
+
+    def _shift(self, mapping: Mapping, tables: Tables, waited: float, patience: bool, last_chance: bool) -> Plan | None:
+        main = self._main(mapping)
+        end = None if main is None else self.sent.end_of(main.sent)
+        if main is None or end is None:
+            return None
+        after = end.pts if patience and self._catches_up(main, end.pts, waited) else None
+        number = self._access(main, after, patience, last_chance)
+        header = None if number is None else self.new.header(main.new.pid, number)
+        if number is None or header is None or header.pts is None:
+            return None
+        offset = (end.end - header.pts) % WRAP
+        is_video = main.sent.codec.is_video
+        starts = {main.new.pid: Start(number=number, drop_leading=is_video, break_link=main.new.codec is Codec.HEVC)}
+        for pair in mapping.pairs:
+            if pair is not main:
+                by_time = pair.sent.codec is Codec.AUDIO
+                starts[pair.new.pid] = self._start_by_time(pair, offset) if by_time else Start()
+        joined = Joined.CODEC_CHANGE if mapping.changed else Joined.LATER if after is not None else Joined.SHIFTED
+        return Plan(joined, mapping, tables, starts, offset, self._first_needed(starts), decoded=end.dts)
+
+    def _main(self, mapping: Mapping) -> Pair | None:
+        """The track whose time counts: the first video of which something was sent, else the first audio."""
+        candidates = [pair for pair in (mapping.video, *mapping.audio) if pair is not None]
+        return next((pair for pair in candidates if self.sent.stretch.count(pair.sent.pid)), None)
+
+    def _catches_up(self, main: Pair, sent: int, waited: float) -> bool:
+        """Whether the source has the clock of what was sent, is behind it, and comes fast enough to get beyond."""
+        count = self.new.count(main.new.pid)
+        headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
+        stamps = [header.pts for header in headers if header is not None and header.pts is not None]
+        if len(stamps) < 2 or not 0 < ahead(sent, stamps[0]) < _NEAR:
+            return False
+        return ahead(sent, stamps[1]) < TICKS / 2 or ahead(stamps[1], stamps[0]) >= 2 * waited * TICKS
+
+    def _access(self, main: Pair, after: int | None, patience: bool, last_chance: bool) -> int | None:
+        """Number of the unit to begin with."""
+        starts = self.new.starts.get(main.new.pid, [])
+        fallback: int | None = None
+        for offset, kind in self._points:
+            if offset not in starts:
+                continue
+            number = starts.index(offset)
+            if not self._is_complete(main, number) or not self._comes_after(main, number, after):
+                continue
+            if self._kind(main, number, kind) is Kind.IDR or main.new.codec is not Codec.H264:
+                return number
+            fallback = number if fallback is None else fallback
+        if fallback is not None and (not patience or last_chance):
+            return fallback
+        return 0 if last_chance and len(starts) > 1 else None
+
+    def _is_complete(self, main: Pair, number: int) -> bool:
+        """All of the unit has come, and after it the start of one that is shown later (its leading pictures too)."""
+        if not main.sent.codec.is_video:
+            return self.new.is_whole(main.new.pid, number)
+        first = self.new.header(main.new.pid, number)
+        last = min(self.new.count(main.new.pid), number + 1 + _MOST_LEADING)
+        for later in range(number + 1, last):
+            header = self.new.header(main.new.pid, later)
+            if first is None or header is None or first.pts is None or header.pts is None:
+                return True
+            if ahead(header.pts, first.pts) > 0:
+                return True
+        return last == number + 1 + _MOST_LEADING
+
+    def _comes_after(self, main: Pair, number: int, after: int | None) -> bool:
+        header = self.new.header(main.new.pid, number)
+        return after is None or header is None or header.pts is None or ahead(header.pts, after) > 0
+
+    def _kind(self, main: Pair, number: int, kind: Kind) -> Kind:
+        """What the first picture is, looked up in the whole unit if its first packet does not show it."""
+        units = NAL_UNITS.get(main.new.codec)
+        if kind is not Kind.UNKNOWN or units is None:
+            return kind
+        content = self.new.content(main.new.pid, number)
+        return first_picture(content, 0, len(content), units, True) or kind

@@ -1,0 +1,113 @@
+"""What the players have: read off the last seconds that were sent, at the moment another source must go on.
+
+Nothing is kept while a stream runs; all of this is computed when a source has failed, in some milliseconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+from itertools import pairwise
+
+import attrs
+
+from m3uproxy.core.mpegts.audio import find_frames
+from m3uproxy.core.mpegts.index import Index
+from m3uproxy.core.mpegts.mapping import codec_name
+from m3uproxy.core.mpegts.packets import PACKET_SIZE
+from m3uproxy.core.mpegts.pes import Stretch
+from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
+from m3uproxy.core.mpegts.stamps import WRAP, ahead, has_pcr, highest, read_pcr
+from m3uproxy.core.mpegts.tables import Tables, tables_of
+
+#: Units looked at for the highest PTS and for the usual step.
+_RECENT = 48
+
+
+@attrs.frozen
+class TrackEnd:
+    """Where a track stands, in ticks of 90 kHz.
+
+    :ivar dts: of the last unit.
+    :ivar pts: the highest.
+    :ivar step: from one picture to the next; of sound, from one unit to the next.
+    :ivar end: when the next picture or sound is due.
+    """
+
+    dts: int
+    pts: int
+    step: int
+    end: int
+
+
+class Sent:
+    """The last seconds that were sent.
+
+    :ivar stretch: these seconds.
+    :ivar tables: None if they hold no PAT and PMT: then there is nothing to go on from.
+    :ivar counters: for each PID its last continuity counter.
+    :ivar pcr: the last one of the program's clock.
+    """
+
+    def __init__(self, tail: bytes) -> None:
+        index = Index()
+        index.scan(tail)
+        self.stretch = Stretch(tail)
+        self.tables = tables_of(index)
+        self.counters: dict[int, int] = {}
+        self.pcr: int | None = None
+        if self.tables is not None:
+            self._read_back(tail, self.tables)
+
+    def _read_back(self, tail: bytes, tables: Tables) -> None:
+        """Go back through the packets until a counter of each PID and the clock are known."""
+        wanted = {0, tables.pmt_pid, tables.program.pcr_pid, *(stream.pid for stream in tables.program.streams)}
+        wanted = {pid for pid in wanted if pid != 0x1FFF}
+        clock = tables.program.pcr_pid
+        for at in range(len(tail) - PACKET_SIZE, -1, -PACKET_SIZE):
+            pid = _pid(tail, at)
+            if pid not in self.counters:
+                self.counters[pid] = tail[at + 3] & 0x0F
+                wanted.discard(pid)
+            if pid == clock and self.pcr is None and has_pcr(tail, at):
+                self.pcr = read_pcr(tail, at)
+            if not wanted and self.pcr is not None:
+                return
+
+    def end_of(self, stream: ElementaryStream) -> TrackEnd | None:
+        """Where a track stands; None if it has no stamps."""
+        count = self.stretch.count(stream.pid)
+        stamps: list[tuple[int, int]] = []
+        last = 0
+        for number in range(max(count - _RECENT, 0), count):
+            header = self.stretch.header(stream.pid, number)
+            if header is not None and header.pts is not None and header.dts is not None:
+                stamps.append((header.pts, header.dts))
+                last = number
+        if not stamps:
+            return None
+        pts, dts = highest([each[0] for each in stamps]), stamps[-1][1]
+        step = _usual_step([each[0] for each in stamps])
+        if stream.codec is Codec.AUDIO:
+            return TrackEnd(dts, pts, step, self._end_of_sound(stream, stamps, last) % WRAP)
+        return TrackEnd(dts, pts, step, (pts + step) % WRAP)
+
+    def _end_of_sound(self, stream: ElementaryStream, stamps: list[tuple[int, int]], number: int) -> int:
+        """The last stamp and as long as the frames behind it last, or as the unit before it did."""
+        pts = stamps[-1][0]
+        units = range(number, self.stretch.count(stream.pid))
+        content = b"".join([self.stretch.content(stream.pid, unit) for unit in units])
+        frames = find_frames(content, codec_name(stream))
+        if frames is not None:
+            return round(pts + len(frames.offsets) * frames.duration)
+        return pts + (ahead(pts, stamps[-2][0]) if len(stamps) > 1 else 0)
+
+
+def _pid(data: bytes, at: int) -> int:
+    return (data[at + 1] & 0x1F) << 8 | data[at + 2]
+
+
+def _usual_step(pts: list[int]) -> int:
+    """The usual distance of stamps in the order of presentation; 0 if there is but one."""
+    order = sorted(ahead(each, pts[0]) for each in pts)
+    steps = [later - sooner for sooner, later in pairwise(order) if later > sooner]
+    return round(statistics.median(steps)) if steps else 0

@@ -1,0 +1,53 @@
+"""How one source of a stream has behaved, and whether it stands in quarantine for that."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import attrs
+
+from .cause import Cause, Treatment
+
+
+@attrs.define
+class Standing:
+    """How one source has behaved. ``since`` is when it began to deliver, if it is in use and has settled."""
+
+    key: Hashable
+    account: Hashable | None
+    until: float = float("-inf")
+    strikes: int = 0
+    failures: int = 0
+    failed_at: float = float("-inf")
+    cause: Cause | None = None
+    since: float | None = None
+
+    def punish(self, treatment: Treatment, now: float, factor: float) -> None:
+        """Into quarantine; a longer one that is running stays."""
+        self.strikes += 1
+        seconds = min(treatment.longest, treatment.cool_down * 2.0 ** min(self.strikes - 1, 30))
+        self.until = max(self.until, now + seconds * factor)
+
+    def note(self, cause: Cause, now: float) -> None:
+        """Remember a failure, for statistics and failback."""
+        self.failures += 1
+        self.failed_at = now
+        self.cause = cause
+
+    def forgive(self) -> None:
+        """Out of quarantine; what went before no longer counts."""
+        self.until = self.failed_at = float("-inf")
+        self.strikes = 0
+
+
+def standings(keys: Sequence[Hashable], accounts: Sequence[Hashable | None]) -> list[Standing]:
+    """
+    One for each source, of which nothing is known.
+
+    :param accounts: may be shorter than ``keys``.
+    :raises ValueError: if there is no source.
+    """
+    if not keys:
+        raise ValueError("a stream has at least one source")
+    known = list(accounts) + [None] * (len(keys) - len(accounts))
+    return [Standing(key, account) for key, account in zip(keys, known, strict=False)]

@@ -1,0 +1,342 @@
+"""Content faults: each with its threshold, in streams that show one and in those that only look like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+import tsbuild as ts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.health import REPEAT, SAMPLE, Fault, Health, Limits
+from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
+
+VIDEO, AUDIO = 0x100, 0x101
+TV = ProgramMap(1, VIDEO, (ElementaryStream(ts.H264, VIDEO, b""), ElementaryStream(ts.AAC, AUDIO, b"")))
+RADIO = ProgramMap(1, AUDIO, (ElementaryStream(ts.AAC, AUDIO, b""),))
+STEP = 0.04
+
+
+@attrs.define
+class Source:
+    """Makes one picture and a bit of sound every 40 ms; its fields say what is wrong with it."""
+
+    mux: ts.Mux = attrs.field(factory=ts.Mux)
+    number: int = 0
+    video: bool = True
+    frozen: bool = False
+    scrambled: bool = False
+    skip: bool = False
+    damaged: int = 0
+    size: int = 3000
+    speed: float = 1.0
+    offset: int = 0
+
+    def unit(self) -> bytes:
+        self.number += 0 if self.frozen else 1
+        clock = int(self.number * STEP * self.speed * 27_000_000) + self.offset
+        made = b""
+        if self.video:
+            data = ts.pes(b"x" * self.size, pts=(clock // 300 + 9000) % 2**33)
+            scrambling = 2 if self.scrambled else 0
+            made += self.mux.unit(VIDEO, data, pcr=clock % (2**33 * 300), scrambling=scrambling)
+        made += self.mux.unit(AUDIO, ts.pes(b"y" * 300, stream_id=0xC0, pts=clock // 300 % 2**33))
+        if self.skip:
+            made = made[: 188 * 3] + made[188 * 4 :]
+        return b"".join(self.damage(at, made) for at in range(0, len(made), 188))
+
+    def damage(self, at: int, made: bytes) -> bytes:
+        packet = made[at : at + 188]
+        if at // 188 >= self.damaged:
+            return packet
+        return packet[:1] + bytes([packet[1] | 0x80]) + packet[2:]
+
+
+@attrs.define
+class Watched:
+    """A source under a health on simulated time; notes what it tells."""
+
+    limits: Limits = attrs.field(factory=Limits)
+    source: Source = attrs.field(factory=Source)
+    program: ProgramMap | None = TV
+    now: float = 100.0
+    told: list[tuple[float, Fault]] = attrs.field(factory=list)
+    health: Health = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.health = Health(self.limits, self.now)
+
+    def run(self, seconds: float, step: float = STEP, burst: int = 1) -> Watched:
+        for _ in range(round(seconds / step)):
+            self.now += step
+            self.take(b"".join(self.source.unit() for _ in range(burst)))
+        return self
+
+    def take(self, packets: bytes) -> None:
+        fault = self.health.took(self.now, packets, self.program)
+        if fault is not None:
+            self.told.append((self.now - 100.0, fault))
+
+    @property
+    def faults(self) -> list[Fault]:
+        return [fault for _, fault in self.told]
+
+    def after(self, moment: float) -> float:
+        """Seconds from ``moment`` until the only fault was told."""
+        assert len(self.told) == 1
+        return self.told[0][0] - moment
+
+
+BREAK: dict[Fault, Callable[[Source], None]] = {
+    Fault.VIDEO_GONE: lambda source: setattr(source, "video", False),
+    Fault.FROZEN: lambda source: setattr(source, "frozen", True),
+    Fault.SCRAMBLED: lambda source: setattr(source, "scrambled", True),
+    Fault.TRANSPORT_ERRORS: lambda source: setattr(source, "damaged", 2),
+    Fault.CONTINUITY: lambda source: setattr(source, "skip", True),
+    Fault.LOW_BITRATE: lambda source: setattr(source, "size", 300),
+}
+ALL_ON = Limits(continuity=0.01, bitrate=62_500)
+
+
+def test_a_healthy_stream() -> None:
+    watched = Watched(ALL_ON).run(60)
+    assert watched.told == []
+    condition = watched.health.condition()
+    assert condition.fault is None
+    assert condition.pace == pytest.approx(1, abs=0.02)
+    assert condition.bitrate == pytest.approx(20 * 188 / STEP, rel=0.05)
+    assert condition.media_bitrate == pytest.approx(condition.bitrate, rel=0.05)
+    assert condition.continuity_errors == condition.transport_errors == condition.scrambled_packets == 0
+    assert watched.health.media == pytest.approx(60, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "low", "high"),
+    [
+        (Fault.VIDEO_GONE, 4.7, 5.6),
+        (Fault.FROZEN, 4.7, 5.6),
+        (Fault.SCRAMBLED, 2.7, 3.6),
+        (Fault.TRANSPORT_ERRORS, 10, 20.6),
+        (Fault.CONTINUITY, 10, 20.6),
+        (Fault.LOW_BITRATE, 10, 20.6),
+    ],
+)
+def test_a_fault_is_told_once_in_time(fault: Fault, low: float, high: float) -> None:
+    watched = Watched(ALL_ON).run(20)
+    BREAK[fault](watched.source)
+    watched.run(25)
+    assert watched.faults == [fault]
+    assert low <= watched.after(20) <= high
+    assert watched.health.condition().fault == fault.value
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_what_is_off_by_default(fault: Fault) -> None:
+    watched = Watched().run(20)
+    BREAK[fault](watched.source)
+    watched.run(30)
+    off = fault in (Fault.CONTINUITY, Fault.LOW_BITRATE)
+    assert watched.faults == ([] if off else [fault])
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_each_can_be_switched_off(fault: Fault) -> None:
+    limits = Limits(video_gone=0, video_missing=0, frozen=0, scrambled=0, transport_errors=0)
+    watched = Watched(limits).run(20)
+    BREAK[fault](watched.source)
+    watched.run(40)
+    assert watched.told == []
+    condition = watched.health.condition()
+    seen = {
+        Fault.VIDEO_GONE: condition.seconds_without_video,
+        Fault.FROZEN: condition.seconds_same_picture,
+        Fault.SCRAMBLED: condition.scrambled_packets,
+        Fault.TRANSPORT_ERRORS: condition.transport_errors,
+        Fault.CONTINUITY: condition.continuity_errors,
+        Fault.LOW_BITRATE: 62_500 - (condition.bitrate or 0),
+    }[fault]
+    assert seen
+    assert seen > 10, "visible all the same"
+
+
+def test_a_fault_that_goes_on_is_told_again_and_one_that_ends_is_forgotten() -> None:
+    watched = Watched().run(20)
+    watched.source.video = False
+    watched.run(5 + 2 * REPEAT + 1)
+    assert watched.faults == [Fault.VIDEO_GONE] * 3
+    watched.source.video = True
+    watched.run(10)
+    assert watched.health.fault is None
+    assert watched.health.condition().fault is None
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_short_trouble_is_no_fault(fault: Fault) -> None:
+    watched = Watched(ALL_ON).run(20)
+    BREAK[fault](watched.source)
+    watched.run(2.5)
+    watched.source = Source(mux=watched.source.mux, number=watched.source.number)
+    assert watched.run(30).told == []
+
+
+# what only looks like a fault
+
+
+def test_radio_has_no_video_to_miss() -> None:
+    watched = Watched(program=RADIO, source=Source(video=False)).run(60)
+    assert watched.told == []
+    assert watched.health.condition().seconds_without_video is None
+
+
+def test_video_that_never_comes() -> None:
+    watched = Watched(source=Source(video=False)).run(20)
+    assert watched.faults == [Fault.VIDEO_MISSING]
+    assert 10 <= watched.after(0) <= 10.6
+
+
+def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
+    assert Watched(source=Source(scrambled=True)).run(60).told == []
+
+
+def test_before_a_program_map_nothing_is_missed() -> None:
+    watched = Watched(program=None).run(60)
+    assert watched.told == []
+    assert watched.health.condition().packets_sampled > 0
+
+
+def test_another_program_map_starts_afresh() -> None:
+    watched = Watched().run(20)
+    watched.source.video = False
+    watched.run(4)
+    watched.program = attrs.evolve(TV, program=2)
+    assert watched.run(4).told == []
+    watched.program = RADIO
+    assert watched.run(30).told == []
+
+
+def test_pauses_of_a_source_are_no_content_fault() -> None:
+    """Six seconds of video in one go, then nothing for six."""
+    watched = Watched(attrs.evolve(ALL_ON, window=5.0)).run(120, step=6.0, burst=150)
+    assert watched.told == []
+    assert watched.health.condition().bitrate == pytest.approx(94_000, rel=0.05)
+
+
+def test_a_long_silence_is_the_stall_timers() -> None:
+    watched = Watched().run(20)
+    watched.now += 60
+    watched.source.video = False
+    watched.run(2)
+    watched.source.video = True
+    assert watched.run(10).told == []
+
+
+def test_a_still_picture_has_a_running_clock() -> None:
+    watched = Watched()
+    watched.source.size = 10
+    assert watched.run(60).told == []
+
+
+def test_jumps_of_the_clock_are_counted_and_not_taken_for_time() -> None:
+    watched = Watched().run(20)
+    for offset in (5 * 10**10, 10, 2**33 * 300 - 30 * 27_000_000):
+        watched.source.offset = offset
+        watched.run(10)
+    condition = watched.health.condition()
+    assert condition.clock_jumps == 3
+    assert condition.pace == pytest.approx(1, abs=0.1)
+    watched.run(20)
+    assert watched.health.condition().clock_jumps == 3, "wrapping round is none"
+    assert watched.health.media == pytest.approx(70, abs=2)
+
+
+# bitrate
+
+
+def test_the_bitrate_of_a_source_that_starves_us() -> None:
+    """The media is fast enough; what arrives of it is not."""
+    watched = Watched(Limits(bitrate=62_500, grace=0)).run(40, step=0.1)
+    assert watched.faults == [Fault.LOW_BITRATE]
+    assert watched.health.condition().pace == pytest.approx(0.4, abs=0.03)
+    media_bitrate = watched.health.condition().media_bitrate
+    assert media_bitrate is not None
+    assert media_bitrate > 80_000
+
+
+def test_the_bitrate_of_media_that_arrives_too_fast() -> None:
+    """A burst at the start hides a picture that hardly moves from the clock on the wall only."""
+    source = Source(size=300)
+    watched = Watched(Limits(bitrate=62_500, grace=0), source=source).run(40, step=0.01)
+    condition = watched.health.condition()
+    assert condition.bitrate is not None
+    assert condition.bitrate > 62_500
+    assert watched.faults == [Fault.LOW_BITRATE]
+
+
+@pytest.mark.parametrize(
+    ("grace", "windows", "expected"), [(0, 1, 5), (0, 3, 15), (10, 3, 25), (12, 3, 30), (10, 1, 15)]
+)
+def test_windows_and_grace(grace: float, windows: int, expected: float) -> None:
+    limits = Limits(bitrate=62_500, grace=grace, windows=windows, window=5)
+    watched = Watched(limits, source=Source(size=300)).run(29 if expected < 29 else 33)
+    assert watched.faults == [Fault.LOW_BITRATE]
+    assert watched.after(0) == pytest.approx(expected, abs=1.3)
+
+
+def test_windows_must_follow_on_each_other() -> None:
+    watched = Watched(Limits(bitrate=62_500, grace=0))
+    for _ in range(6):
+        watched.source.size = 300
+        watched.run(8)
+        watched.source.size = 3000
+        watched.run(10.4)
+    assert watched.told == []
+
+
+def test_the_media_bitrate_does_not_depend_on_how_the_bytes_are_cut() -> None:
+    watched = Watched(Limits(window=1))
+    for step, units in ((0.3, 1), (0.3, 50), (0.5, 50)):
+        watched.now += step
+        watched.take(b"".join(watched.source.unit() for _ in range(units)))
+    media_bitrate = watched.health.condition().media_bitrate
+    assert media_bitrate == pytest.approx(len(Source().unit()) / STEP, rel=0.01)
+
+
+# readings for suspicion
+
+
+def test_readings_are_of_their_period() -> None:
+    watched = Watched().run(60)
+    first = watched.health.reading(watched.now)
+    assert first.bitrate == pytest.approx(94_000, rel=0.05)
+    assert first.longest_pause == pytest.approx(STEP)
+    assert first.errors == 0
+    assert first.pace == pytest.approx(1, abs=0.02)
+    watched.now += 2
+    watched.source.damaged = 1
+    watched.run(58)
+    second = watched.health.reading(watched.now)
+    assert second.longest_pause == pytest.approx(2 + STEP)
+    assert second.errors > 100
+    assert second.bitrate < first.bitrate
+    watched.source.damaged = 0
+    assert watched.run(10).health.reading(watched.now).errors == 0
+
+
+def test_only_a_sample_is_looked_at() -> None:
+    watched = Watched().run(60)
+    looks = watched.health.condition().packets_sampled / 20
+    assert looks <= 60 / SAMPLE + 1
+    assert looks >= 0.9 * 60 / (SAMPLE + STEP)
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.binary(max_size=187 * 6)), max_size=40))
+def test_anything(pieces: list[tuple[float, bytes]]) -> None:
+    health, now = Health(ALL_ON, 0), 0.0
+    for passes, data in pieces:
+        now += passes
+        packets = b"".join(b"G" + data[at : at + 187].ljust(187, b"\xff") for at in range(0, len(data), 187))
+        health.took(now, packets, TV)
+        assert attrs.asdict(health.condition())
+        assert health.reading(now).bitrate >= 0

@@ -1,0 +1,102 @@
+"""Sources close, fail and change under a player of ``/stream/<id>``, and what it decodes shows nothing of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import pytest_twisted
+from decoding import decode
+from loopback_rig import assert_whole_packets
+from test_decodes import PICTURE, without_torn_tail
+
+from m3uproxy.core.mpegts.joint import Joined
+
+pytestmark = pytest.mark.media
+
+#: Ticks of a frame of the demo clip's sound (AAC, 1024 samples at 48 kHz).
+SOUND = 1920
+
+
+def assert_seamless(body: bytes, pictures: int, without_hole: bool) -> None:
+    """No complaint of the decoders, time runs on evenly; the sound lacks less than a frame where sources changed."""
+    assert_whole_packets(body)
+    decoded = decode(without_torn_tail(body))
+    assert decoded.complaints == []
+    shown = sorted(decoded.pictures)[:-4]
+    assert len(shown) >= pictures
+    steps = {later - earlier for earlier, later in itertools.pairwise(shown)}
+    assert steps == {PICTURE} if without_hole else max(steps) <= 3 * PICTURE
+    heard = [later - earlier for earlier, later in itertools.pairwise(decoded.sounds)]
+    assert min(heard) > 0
+    assert max(heard) < 2 * SOUND + 90
+
+
+def kinds(stream) -> list[str]:
+    return [entry["cause"] for entry in stream.decisions.entries()]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_provider_that_closes_in_mid_packet_and_replays(rig, joins):
+    """Every connection ends after 700,001 bytes and begins with three seconds that were sent before."""
+    stream = rig.register("/live/x.ts?rate=4&burst=3&close=700001")
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 1_500_000, 20)
+    assert rig.provider.channel("x").tally.total >= 3
+    assert_seamless(player.body, 500, without_hole=True)
+    assert {report.joined for report in joins[1:]} == {Joined.OVERLAP}
+    assert all(report.repeated > 10 for report in joins[1:])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_provider_that_closes_and_does_not_replay(rig, joins):
+    stream = rig.register("/live/x.ts?close=150001")
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 400_000, 20)
+    assert rig.provider.channel("x").tally.total >= 3
+    # The last pictures of a torn group refer to one that never came.
+    assert_seamless(player.body, 80, without_hole=False)
+    assert len(joins) >= 3
+
+
+@pytest.mark.parametrize("fault", ["close", "reset", "stall"])
+@pytest_twisted.ensureDeferred
+async def test_a_backup_goes_on_where_the_source_failed(rig, joins, fault):
+    stream = rig.register("/live/a.ts?rate=4&burst=1", "/live/b.ts?rate=4&burst=1")
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 400_000, 20)
+    rig.provider.control("a", f"{fault}=0&status=404")
+    await rig.until_bytes(player, len(player.body) + 600_000, 20)
+    assert stream.source_index == 1
+    assert_seamless(player.body, 200, without_hole=True)
+    (*_, entry) = stream.decisions.entries()
+    assert "/live/b.ts" in entry["to"]
+    assert entry["bridged_ms"] is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_viewers_at_different_places_see_the_same_seam(rig, joins):
+    stream = rig.register("/live/x.ts?rate=4&burst=3&close=700001")
+    players = []
+    for _ in range(5):
+        players.append(await rig.play(stream))
+        await rig.until_bytes(players[0], 250_000 * len(players), 20)
+    for player in players:
+        await rig.until_bytes(player, len(player.body) + 300_000, 20)
+        assert_seamless(player.body, 80, without_hole=True)
+
+
+@pytest.fixture
+def joins(monkeypatch):
+    """How sources were joined, as the stream is told."""
+    from m3uproxy.fanout.decisions import Decisions
+
+    reports = []
+    told = Decisions.joined
+
+    def joined(self, report):
+        reports.append(report)
+        told(self, report)
+
+    monkeypatch.setattr(Decisions, "joined", joined)
+    return reports
