@@ -166,7 +166,7 @@ class Stream:
         client.pump = pump
         self._clients[client] = None
         answer.begin(pump)
-        log.info("client {client!r} joins stream {stream}", client=client.client_id, stream=self.id)
+        log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
         self.broadcaster.attach(pump)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
@@ -238,7 +238,7 @@ class Stream:
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()
         log.info(
-            "client {client!r} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
+            "client {client!r:.80} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
             client=client.client_id,
             stream=self.id,
             seconds=seconds,

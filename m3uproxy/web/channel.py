@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableDescriptor
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
@@ -53,6 +53,8 @@ class Channel(HTTPChannel):
     _head_bytes = 0
     _body_bytes = 0
     _ignored_bytes = 0
+    _answered: Any = None
+    _going_on: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Count among the site's connections, so that stopping finds it."""
@@ -61,6 +63,9 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """And no more."""
+        going_on, self._going_on, self._answered = self._going_on, None, None
+        if going_on is not None:
+            going_on.cancel()
         super().connectionLost(reason)
         self.site.closed(self)
 
@@ -92,6 +97,31 @@ class Channel(HTTPChannel):
         self._deaf = True
         self._dataBuffer.clear()
         self.transport.resumeProducing()
+
+    def requestDone(self, request: Any) -> None:
+        """Go on with a request that is waiting already: in a later turn, and when the client takes its answers.
+
+        Twisted would answer all that it has read, thousands of them, in this turn and into memory.
+        """
+        if not self.persistent or not (self._buffer or any(self._dataBuffer)):
+            super().requestDone(request)
+            return
+        self._answered = request
+        self.setTimeout(self._savedTimeOut)
+        self._going_on = self.callLater(0, self._go_on)
+
+    def resumeProducing(self) -> None:
+        """The client has taken what was written."""
+        super().resumeProducing()
+        if self._answered is not None and self._going_on is None:
+            self._going_on = self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = None
+        if not self._waitingForTransport:
+            request, self._answered = self._answered, None
+            self.setTimeout(None)
+            super().requestDone(request)
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of a head."""

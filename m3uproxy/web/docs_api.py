@@ -16,6 +16,8 @@ _PAGE = "/docs"
 _HTML = "text/html"
 _PICTURES = "image/svg+xml, image/png, image/x-icon"
 _HOST = {400: "The Host header is none.", 403: "The Host header does not name us."}
+#: Pages that are kept, for as many names as the proxy is called by.
+_MOST_PAGES = 16
 _NO_FILE = {404: "There is no such file."}
 
 
@@ -45,6 +47,7 @@ class DocsApi:
         self._settings = settings
         self._assets = load_assets()
         self._others = others
+        self._made: dict[object, Content] = {}
 
     def routes(self) -> list[Route]:
         """What is answered here. Two of the paths are settings; an empty one switches its route off."""
@@ -69,7 +72,7 @@ class DocsApi:
 
     def openapi(self) -> Content:
         """The document; it is fresh, because what it says of the token is a setting that can change."""
-        return Content(encode(self._described()), "application/json")
+        return self._openapi(self._settings.api_token is not None)
 
     def icon(self) -> Content:
         """What browsers ask for by themselves."""
@@ -87,10 +90,24 @@ class DocsApi:
         """Made when somebody asks: it takes as long as all other routes' making."""
         return document([*self._others, *self.routes()], self._settings.root_path)
 
-    def _described(self) -> dict[str, object]:
-        return self._document if self._settings.api_token is not None else without_token(self._document)
+    def _described(self, with_token: bool) -> dict[str, object]:
+        return self._document if with_token else without_token(self._document)
+
+    def _openapi(self, with_token: bool) -> Content:
+        made = self._made.get(with_token)
+        if made is None:
+            made = self._made[with_token] = Content(encode(self._described(with_token)), "application/json")
+        return made
 
     def _page_at(self, path: str, base: str) -> Content:
-        # Relative, so that the page works behind a proxy that adds a prefix which nobody told us.
-        up = "../" * (path.count("/") - 1)
-        return page(self._described(), base, up, self._settings.openapi_url)
+        """Anybody may ask for it, so it is not made anew for each request; the base is what the request says."""
+        with_token = self._settings.api_token is not None
+        made = self._made.get((path, base, with_token))
+        if made is None:
+            # Relative, so that the page works behind a proxy that adds a prefix which nobody told us.
+            up = "../" * (path.count("/") - 1)
+            made = page(self._described(with_token), base, up, self._settings.openapi_url)
+            if len(self._made) >= _MOST_PAGES:
+                self._made.clear()
+            self._made[path, base, with_token] = made
+        return made

@@ -53,14 +53,18 @@ class Gate:
     def check_access(self, request: Request) -> None:
         """Let a request pass that comes from where management is allowed from.
 
-        The documentation is for all who call us by a name of ours; what it describes is not.
+        The documentation is for everybody, by whatever name; what it describes is not.
 
         :raises HTTPError: 400 or 403; 429 as in :meth:`check_token`.
         """
-        self._check_host(request)
-        if not self._is_documentation(request):
-            self._check_address(request)
-            self._check_origin(request)
+        names = self._names(request)
+        if self._is_documentation(request):
+            return
+        for authority in names:
+            if not self._is_ours(authority.host):
+                self._excuse_host(request, authority.host)
+        self._check_address(request)
+        self._check_origin(request)
 
     def check_token(self, request: Request) -> None:
         """Let a request pass that has the token, if one is set.
@@ -96,16 +100,17 @@ class Gate:
         is_static = len(segments) == 2 and segments[0] == b"static"
         return is_static or b"/".join([b"", *segments]).decode("latin-1") in files
 
-    def _check_host(self, request: Request) -> None:
-        """Every name that this request has for us must be one of ours. Browsers always send one."""
+    def _names(self, request: Request) -> list[Authority]:
+        """All names that this request has for us. Browsers always send one.
+
+        :raises HTTPError: 400 if one is none.
+        """
         if len(request.requestHeaders.getRawHeaders(b"Host", [])) > 1:
             raise HTTPError(400, "There is more than one Host header.")
-        for name in asked_for(request, self._settings):
-            authority = parse_authority(name)
-            if authority is None:
-                raise HTTPError(400, "The Host header is not a host.")
-            if not self._is_ours(authority.host):
-                self._excuse_host(request, authority.host)
+        names = [parse_authority(name) for name in asked_for(request, self._settings)]
+        if None in names:
+            raise HTTPError(400, "The Host header is not a host.")
+        return [name for name in names if name is not None]
 
     def _is_ours(self, host: str) -> bool:
         """Nobody else can make an address, a name of this machine, or one without a dot lead a browser to us."""

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
+from ..core.hop import first_hop
 from ..core.outbound import refused_literal
+from ..errors import SourceError
 from ..fanout.spec import StreamSpec
 from .answer import HTTPError
 
@@ -42,6 +44,10 @@ def check_url(url: str) -> str:
     refused = refused_literal(parts.hostname)
     if refused is not None:
         raise ValueError(f"a URL must not lead to {parts.hostname}: {refused}")
+    try:
+        first_hop(url, "", ())
+    except SourceError as why:
+        raise ValueError(why.detail) from None
     return url
 
 

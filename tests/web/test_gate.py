@@ -302,8 +302,10 @@ def test_the_documentation_is_open(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_the_documentation_does_not_answer_to_any_name(path):
-    refused(guarded(), path=path, host="evil.example")
+def test_the_documentation_answers_to_any_name_but_to_what_is_none(path):
+    """Controlling applications link to it by the name of their own server."""
+    allowed(guarded(), path=path, host="tv.example")
+    assert guarded().ask(path=path, host="a/b").status == 400
 
 
 @pytest.mark.parametrize(

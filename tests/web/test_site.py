@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
@@ -379,3 +381,53 @@ def test_close_closes_all_connections_and_waits_for_them(site, clock):
 
 def test_close_without_connections(site):
     assert site.close().called
+
+
+def statuses(wire) -> list[int]:
+    """Of all answers since the last look."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", wire.take())]
+
+
+class TestPipelining:
+    """Many requests sent at once: a turn of the reactor each, and none before the client takes its answers."""
+
+    REQUEST = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def test_one_in_this_turn(self, web):
+        wire = web.connect()
+        wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
+        assert statuses(wire) == [200]
+        web.clock.advance(0)  # a test's clock takes all turns in one
+        assert statuses(wire) == [200] * 4
+        wire.lose()
+
+    def test_not_while_answers_are_not_taken(self, web):
+        wire = web.connect()
+        wire.send(self.REQUEST * 100)
+        wire.channel.pauseProducing()  # as a transport does whose buffer is full
+        assert statuses(wire) == [200]
+        web.clock.advance(1)
+        assert statuses(wire) == []
+        wire.channel.resumeProducing()
+        web.clock.advance(0)
+        assert statuses(wire) == [200] * 99
+        wire.lose()
+
+    def test_a_client_that_never_takes_them_is_dropped(self, web):
+        wire = web.connect()
+        wire.send(self.REQUEST * 100)
+        wire.channel.pauseProducing()
+        web.clock.advance(0)
+        web.clock.advance(REQUEST_TIMEOUT - 1)
+        assert not wire.aborted
+        web.clock.advance(2)
+        assert wire.aborted
+        wire.lose()
+
+    def test_order_and_later_requests(self, web):
+        wire = web.connect()
+        wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.send(b"PUT /health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        web.clock.advance(0)
+        assert statuses(wire) == [200, 404, 405]
+        wire.lose()
