@@ -24,6 +24,8 @@ from m3uproxy.core.mpegts.tables import Tables, tables_of
 
 #: Pictures after a random access point of which one must be shown after it, or it is not believed in.
 _MOST_LEADING = 16
+#: Seconds that an overlap is waited for in any case.
+_BURST = 1.0
 #: Two sources whose stamps are nearer than this are taken to have the same clock, ticks.
 _NEAR = 30 * TICKS
 
@@ -106,7 +108,7 @@ class Joint:
             found = self._find_overlap(mapping, tables, last_chance)
             if isinstance(found, Plan):
                 return found
-            if found is Search.WAITING and not last_chance:
+            if found is Search.WAITING and not last_chance and self._comes_in_a_burst(mapping, now - self.since):
                 return None
             self._overlap = False
         return self._shift(mapping, tables, now - self.since, patience, last_chance)
@@ -131,6 +133,24 @@ class Joint:
                 return Search.WAITING
             starts[pair.new.pid] = start or self._start_by_time(pair, match.offset)
         return Plan(Joined.OVERLAP, mapping, tables, starts, match.offset, self._first_needed(starts), match.units)
+
+    def _comes_in_a_burst(self, mapping: Mapping, waited: float) -> bool:
+        """Whether to wait for the end of an overlap: replays come much faster than they are played.
+
+        What comes as it is played is a loop's next lap, or would keep the players waiting for as long as they have
+        seen it before.
+        """
+        main = self._main(mapping)
+        if waited < _BURST or main is None:
+            return True
+        stamps = self._ends(main)
+        return len(stamps) == 2 and ahead(stamps[1], stamps[0]) >= 2 * waited * TICKS
+
+    def _ends(self, main: Pair) -> list[int]:
+        """PTS of the first and of the last unit of a track that have come, as far as they have any."""
+        count = self.new.count(main.new.pid)
+        headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
+        return [header.pts for header in headers if header is not None and header.pts is not None]
 
     def _sound_only(self, mapping: Mapping, tables: Tables) -> Plan | Search:
         main = next(iter(mapping.audio), None)
@@ -220,9 +240,7 @@ class Joint:
 
     def _catches_up(self, main: Pair, sent: int, waited: float) -> bool:
         """Whether the source has the clock of what was sent, is behind it, and comes fast enough to get beyond."""
-        count = self.new.count(main.new.pid)
-        headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
-        stamps = [header.pts for header in headers if header is not None and header.pts is not None]
+        stamps = self._ends(main)
         if len(stamps) < 2 or not 0 < ahead(sent, stamps[0]) < _NEAR:
             return False
         return ahead(sent, stamps[1]) < TICKS / 2 or ahead(stamps[1], stamps[0]) >= 2 * waited * TICKS

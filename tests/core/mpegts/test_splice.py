@@ -339,6 +339,21 @@ class TestOverlap:
         assert set(line.joined) == {Joined.OVERLAP}
         assert_exact(got, ONE)
 
+    @pytest.mark.parametrize(("seconds", "joined"), [(1.0, Joined.OVERLAP), (5.0, Joined.SHIFTED)])
+    def test_a_replay_is_waited_for_and_a_loop_that_comes_as_it_is_played_is_not(
+        self, seconds: float, joined: Joined
+    ) -> None:
+        """Five seconds of which four were sent, with other stamps, in one second or in five."""
+        programme = make_programme(3, 150)
+        layout, again = Layout(), Layout(origin=99_000_000)
+        data, replay = multiplex(programme, layout), multiplex(programme, again)
+        line = Line().feed(data[: at_unit(data, layout, 125)]).next()
+        replay = replay[at_unit(replay, again, 25) :]
+        line.feed(replay, chunk=4, rate=len(replay) / seconds)
+        (report,) = line.reports
+        assert report.joined is joined
+        assert report.waited < 2
+
     def test_loop_restamped(self) -> None:
         """The same again every 16 pictures: the replay fits in several places; it is not waited for the oldest."""
         pictures = tuple(attrs.evolve(unit, data=ONE.pictures[n % 16].data) for n, unit in enumerate(ONE.pictures))
