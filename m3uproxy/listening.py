@@ -10,6 +10,7 @@ each connection, so that a renewed one can be taken while open connections go on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,25 @@ BACKLOG = 1024
 
 #: What reading an endpoint raises: its text, the files it names, and keys and certificates in them may be wrong.
 _UNREADABLE = (SSL.Error, crypto.Error, VerifyError)
-_WRONG = (ValueError, TypeError, LookupError, AttributeError, OSError, *_UNREADABLE)
+# A number may be too large for the system, and a backslash at the end is a StopIteration within Twisted's generator.
+_WRONG = (ValueError, TypeError, LookupError, AttributeError, OSError, OverflowError, RuntimeError, *_UNREADABLE)
+
+#: The arguments of each kind of endpoint as far as they may be given without their names.
+_POSITIONS = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
+    "unix": ("address", "mode", "backlog", "lockfile"),
+    "systemd": ("domain", "index", "name"),
+}
+#: Those that are numbers: in what base, the largest, and how that is said.
+_NUMBERS = {
+    "port": (10, 65535, "a number from 0 to 65535"),
+    "backlog": (10, 65535, "a number from 0 to 65535"),
+    "mode": (8, 0o777, "an octal number from 0 to 777"),
+    "lockfile": (10, 1, "0 or 1"),
+    "index": (10, 65535, "a number from 0 to 65535"),
+}
 
 
 class ListenError(Exception):
@@ -151,6 +170,7 @@ def _open_tcp(reactor: Any, host: str, port: int, factory: IProtocolFactory) -> 
 def _open_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> Any:
     """The open port; the kinds that we take open theirs before ``listen`` returns."""
     try:
+        _check_numbers(endpoint)
         text = _completed(endpoint)
         outcome: list[Any] = []
         serverFromString(reactor, text).listen(factory).addBoth(outcome.append)
@@ -161,6 +181,25 @@ def _open_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> An
         raise ListenError(f"cannot listen on {endpoint}: {_why(error)}") from None
     except _WRONG as error:
         raise ListenError(f"LISTEN: {endpoint!r} cannot be used: {_why(error)}") from None
+
+
+def _check_numbers(endpoint: str) -> None:
+    """Twisted would take what Python's ``int`` takes, say what that says, or fail when it is too late.
+
+    :raises ValueError: if an argument that is to be a number is none.
+    """
+    kind, *arguments = re.findall(r"(?:^|:)((?:\\.|[^:\\])*)", endpoint, re.DOTALL)
+    unnamed = iter(_POSITIONS.get(kind, ()))
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            name, value = next(unnamed, ""), argument
+        if name not in _NUMBERS:
+            continue
+        base, largest, allowed = _NUMBERS[name]
+        digits = "[0-7]{1,9}" if base == 8 else "[0-9]{1,9}"
+        if not re.fullmatch(digits, value) or int(value, base) > largest:
+            raise ValueError(f"{name} must be {allowed}")
 
 
 def _completed(endpoint: str) -> str:
@@ -184,6 +223,8 @@ def _why(error: Exception) -> str:
         why = f"{error.filename}: {error.strerror}" if names_file else error.strerror
     elif isinstance(error, TypeError):
         why = "an argument is unknown or missing"
+    elif isinstance(error, (OverflowError, RuntimeError)):
+        why = "an argument is out of range, or ends in a backslash"
     elif isinstance(error, LookupError):
         why = "there is no such socket, or no such part"
     elif isinstance(error, _UNREADABLE):

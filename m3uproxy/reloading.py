@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 from .listening import ListenError, OpenPort
 from .log import make_logger, set_level
-from .settings import Settings, SettingsError, Sources, renew
+from .settings import LogLevel, Settings, SettingsError, Sources, renew
 
 log = make_logger()
+
+#: The first one shows most.
+_LEVELS = get_args(LogLevel)
+
+
+def warn_if_open(settings: Settings) -> None:
+    """Say so if nobody is asked for a token."""
+    if settings.api_token is None:
+        log.warn("no API_TOKEN is set: the API answers whoever asks from this machine or a private network")
 
 
 class Reload:
@@ -37,15 +47,18 @@ class Reload:
             self._renew_certificate(port)
 
     def _renew_settings(self, fresh: Settings) -> None:
+        had_token, level = self._settings.api_token is not None, self._settings.log_level
         changed, waiting = renew(self._settings, fresh)
         # A quieter level begins after what there is to say about it.
-        if self._settings.log_level in ("debug", "info"):
+        if _LEVELS.index(self._settings.log_level) < _LEVELS.index(level):
             set_level(self._settings.log_level)
         log.info("settings reloaded, {n} changed", n=len(changed))
         for line in changed:
             log.info("now {line}", line=line)
         for line in waiting:
             log.warn("takes a restart: {line}", line=line)
+        if had_token:
+            warn_if_open(self._settings)
         set_level(self._settings.log_level)
 
     def _renew_certificate(self, port: OpenPort) -> None:

@@ -1,6 +1,7 @@
 """Formats of settings: each function returns the text as it is kept, or raises ValueError.
 
-What is allowed is said by the field (``settings_fields``), not by these errors.
+What is allowed is said by the field (``settings_fields``), not by these errors. Where that does not tell why a value
+is refused, a :class:`Because` or a :class:`Clash` adds it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,27 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 #: The kinds of Twisted endpoints that can be listened on.
 ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
+
+#: How paths of the API begin, now and in what it will take up: no setting may claim one of them.
+_OF_THE_API = frozenset(
+    "streams stream hls clients stats health info static docs test-connection webhooks broadcast transcode"
+    " validate-cookies-file favicon.ico".split()
+)
+#: What else stands behind the prefix, as started.
+_BEHIND_THE_PREFIX = _OF_THE_API | {"redoc", "openapi.json"}
+
+
+class Because(ValueError):
+    """A value is of the right format and yet cannot be used; the text says why."""
+
+
+class Clash(ValueError):
+    """A value does not go with that of another setting."""
+
+    def __init__(self, other: str, value: object) -> None:
+        super().__init__(other)
+        self.other = other
+        self.value = value
 
 
 def host(text: str) -> str:
@@ -40,6 +62,35 @@ def path(text: str) -> str:
     if not _PATH.fullmatch(text) or {".", ".."} & set(text.split("/")):
         raise ValueError("not a path")
     return text
+
+
+def prefix(text: str) -> str:
+    """A path that paths of the API can stand behind: taken for one of them it would hide the others."""
+    text = path(text)
+    _refuse_those(text, _BEHIND_THE_PREFIX, "and would no longer be found")
+    return text
+
+
+def page(text: str) -> str:
+    """Empty, or a path of its own: it is open to everybody, and what it replaces would be, too."""
+    if text and not text.strip("/"):
+        raise Because("/ is a path of the API")
+    text = path(text)
+    _refuse_those(text, _OF_THE_API, "and not free")
+    return text
+
+
+def _refuse_those(text: str, segments: frozenset[str], why: str) -> None:
+    first = text.split("/")[1] if text else ""
+    if first in segments:
+        raise Because(f"/{first} is a path of the API {why}")
+
+
+def number(value: object) -> object:
+    """A number, or text that Python would not read in its own way: there 1_8 is 18, and ``true`` (of TOML) is 1."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        raise ValueError("not a number")
+    return value
 
 
 def network(text: str) -> str:
@@ -72,7 +123,9 @@ def _web_url(text: str) -> SplitResult:
 
 
 def _authority(parts: SplitResult) -> str:
-    """Host and port; ``parts.port`` raises ValueError if it is none."""
+    """Host and port; ``parts.port`` raises ValueError if it is none, and nothing is reached at port 0."""
+    if parts.port == 0:
+        raise ValueError("not a port")
     name = host(parts.hostname or "")
     name = f"[{name}]" if ":" in name else name
     return name if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{parts.port}"

@@ -18,6 +18,7 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from . import settings_checks as checks
@@ -60,16 +61,9 @@ def _each(check: Callable[[str], str]) -> Any:
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
-def _not_a_switch(value: object) -> object:
-    """``true`` would pass for the number 1 (TOML has booleans)."""
-    if isinstance(value, bool):
-        raise ValueError("not a number")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_not_a_switch)]
-Seconds = Annotated[float, BeforeValidator(_not_a_switch)]
-Bytes = Annotated[ByteSize, BeforeValidator(_not_a_switch)]
+Whole = Annotated[int, BeforeValidator(checks.number)]
+Seconds = Annotated[float, BeforeValidator(checks.number)]
+Bytes = Annotated[ByteSize, BeforeValidator(checks.number)]
 
 
 def _limited(default: float, low: float, high: float, unit: str = "a whole number") -> Any:
@@ -110,7 +104,7 @@ class Settings(BaseModel):
     port: Whole = _limited(8085, 0, 65535)
     log_level: LogLevel = _one_of("info", "one of debug, info, warning, error, critical")
     #: Prefix that is accepted in front of every path, for a reverse proxy that does not strip it.
-    root_path: Annotated[str, AfterValidator(checks.path)] = _one_of(
+    root_path: Annotated[str, AfterValidator(checks.prefix)] = _one_of(
         "/m3u-proxy", "empty, or segments that each begin with '/' as in /m3u-proxy"
     )
     #: The management API asks for it; ``None`` leaves the API to this machine and private networks.
@@ -146,9 +140,9 @@ class Settings(BaseModel):
     #: How long viewers are served on when the daemon is told to stop.
     shutdown_timeout: Seconds = _seconds(0, 0, 300)
     #: Paths of the generated documentation; empty switches it off.
-    redoc_url: Annotated[str, AfterValidator(checks.path)] = _one_of("/redoc", "empty or a path as in /redoc")
-    openapi_url: Annotated[str, AfterValidator(checks.path)] = _one_of(
-        "/openapi.json", "empty or a path as in /openapi.json"
+    redoc_url: Annotated[str, AfterValidator(checks.page)] = _one_of("/redoc", "empty or a path as in /redoc")
+    openapi_url: Annotated[str, AfterValidator(checks.page)] = _one_of(
+        "/openapi.json", "empty or a path as in /openapi.json, other than REDOC_URL"
     )
     #: The one folder that is written to.
     state_dir: Path = Field(
@@ -178,7 +172,7 @@ class Settings(BaseModel):
     #: Each pause between two laps is half as long again as the one before.
     stream_retry_exponential_backoff: bool = _one_of(False, "true or false")
     #: Changes to another source within one outage; 0 for no limit.
-    max_failover_attempts: int = _limited(0, 0, 1000, "a whole number")
+    max_failover_attempts: Whole = _limited(0, 0, 1000, "a whole number")
     #: The longest an outage may last; 0 leaves only the number of laps.
     stream_total_timeout: Seconds = _seconds(30, 0, 86_400)
     #: How long the provider's connection is kept after the last player left.
@@ -189,8 +183,13 @@ class Settings(BaseModel):
     ring_bytes: Bytes = _bytes(32 * MIB, MIB, 4096 * MIB)
     #: The same over all streams together.
     ring_total_bytes: Bytes = _bytes(512 * MIB, 16 * MIB, 65536 * MIB)
-    #: How far behind the live edge a player starts, so that its own buffer fills at once.
-    join_seconds: Seconds = _one_of(3, "seconds from 0 to 600, and no more than RING_SECONDS")
+    #: How far behind the live edge a player starts, so that its own buffer fills at once. The default is no more than
+    #: ``ring_seconds``, see :meth:`_join_within_the_ring`.
+    join_seconds: Seconds = Field(
+        default=3,
+        validate_default=False,
+        json_schema_extra={"allowed": "seconds from 0 to 600, and no more than RING_SECONDS"},
+    )
     #: How long a first player waits for a random access point before it gets what there is.
     join_wait: Seconds = _seconds(2, 0, 60)
     #: A viewer that fell out of the ring skips to where a joiner would start, or is evicted.
@@ -236,6 +235,23 @@ class Settings(BaseModel):
     @field_validator("join_seconds")
     @classmethod
     def _within_the_ring(cls, seconds: float, others: ValidationInfo) -> float:
-        if not 0 <= seconds <= 600 or seconds > others.data.get("ring_seconds", seconds):
-            raise ValueError("further back than the ring reaches")
+        if not 0 <= seconds <= 600:
+            raise ValueError("not a time")
+        ring = others.data.get("ring_seconds", seconds)
+        if seconds > ring:
+            raise checks.Clash("ring_seconds", ring)
         return seconds
+
+    @field_validator("openapi_url")
+    @classmethod
+    def _two_pages(cls, path: str, others: ValidationInfo) -> str:
+        if path and path == others.data.get("redoc_url"):
+            raise checks.Clash("redoc_url", path)
+        return path
+
+    @model_validator(mode="after")
+    def _join_within_the_ring(self) -> Settings:
+        """Whoever sets the ring alone has the start follow it."""
+        if "join_seconds" not in self.model_fields_set:
+            self.__dict__["join_seconds"] = min(self.join_seconds, self.ring_seconds)
+        return self

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ByteSize, SecretStr, ValidationError
 
 from .core.redact import CUT, redact
+from .settings_checks import Because, Clash
 from .settings_fields import MIB, Settings
 
 #: More of a value than this is not shown.
@@ -62,12 +63,21 @@ def complaints(error: ValidationError, origins: Mapping[str, str]) -> str:
     :param origins: by name of the setting; what is missing is a default.
     """
     lines: dict[str, str] = {}
-    for one in error.errors(include_url=False, include_context=False):
+    for one in error.errors(include_url=False):
         name = str(one["loc"][0])
-        lines.setdefault(name, _complaint(name, one["input"], origins.get(name, "default")))
+        why = _why(one.get("ctx", {}).get("error"), origins)
+        lines.setdefault(name, f"{_given(name, one['input'], origins)} cannot be used{why}; allowed: {allowed(name)}")
     return "; ".join(lines.values())
 
 
-def _complaint(name: str, value: Any, origin: str) -> str:
-    text = repr(shown(name, value)[:_LONGEST])
-    return f"{name.upper()}: {text} ({origin}) cannot be used; allowed: {allowed(name)}"
+def _given(name: str, value: Any, origins: Mapping[str, str]) -> str:
+    return f"{name.upper()}: {shown(name, value)[:_LONGEST]!r} ({origins.get(name, 'default')})"
+
+
+def _why(error: object, origins: Mapping[str, str]) -> str:
+    """What there is to say besides what is allowed."""
+    if isinstance(error, Because):
+        return f": {error}"
+    if isinstance(error, Clash):
+        return f" with {_given(error.other, error.value, origins)}"
+    return ""

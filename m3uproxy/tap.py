@@ -21,7 +21,7 @@ from .listening import ListenError, OpenPort, close_ports, open_ports
 from .log import make_logger, set_level
 from .privileges import Identity, hand_over_log, later_identity
 from .process import obey_signals, prepare_reactor, raise_descriptor_limit, settle_memory
-from .reloading import Reload
+from .reloading import Reload, warn_if_open
 from .settings import Settings, SettingsError, Sources
 from .settings_known import remarks
 from .settings_text import allowed, is_secret, shown
@@ -135,8 +135,7 @@ class ProxyService(Service):
         raise_descriptor_limit()
         for port in self.ports:
             log.info("listening on {url}", url=port.url)
-        if self._settings.api_token is None:
-            log.warn("no API_TOKEN is set: the API answers whoever asks from this machine or a private network")
+        warn_if_open(self._settings)
 
     def hurry(self) -> None:
         """Stop waiting: what is still open ends with the process."""

@@ -29,10 +29,36 @@ def open_all(reactor, *endpoints: str):
 @pytest.mark.parametrize(
     ("endpoint", "line"),
     [
-        ("tcp:http", "LISTEN: 'tcp:http' cannot be used: invalid literal for int() with base 10: 'http'"),
+        ("tcp:http", "LISTEN: 'tcp:http' cannot be used: port must be a number from 0 to 65535"),
+        ("tcp:-1", "LISTEN: 'tcp:-1' cannot be used: port must be a number from 0 to 65535"),
+        ("tcp:1_8", "LISTEN: 'tcp:1_8' cannot be used: port must be a number from 0 to 65535"),
+        (
+            "tcp:70000:interface=127.0.0.1",
+            "LISTEN: 'tcp:70000:interface=127.0.0.1' cannot be used: port must be a number from 0 to 65535",
+        ),
+        (
+            "tcp6:interface=\\:\\:1:port=70000",
+            "LISTEN: 'tcp6:interface=\\\\:\\\\:1:port=70000' cannot be used: port must be a number from 0 to 65535",
+        ),
+        ("ssl:70000", "LISTEN: 'ssl:70000' cannot be used: port must be a number from 0 to 65535"),
+        ("unix:/x:mode=999", "LISTEN: 'unix:/x:mode=999' cannot be used: mode must be an octal number from 0 to 777"),
+        ("unix:/x:7777777", "LISTEN: 'unix:/x:7777777' cannot be used: mode must be an octal number from 0 to 777"),
+        ("unix:/x:lockfile=no", "LISTEN: 'unix:/x:lockfile=no' cannot be used: lockfile must be 0 or 1"),
+        (
+            "tcp:0:backlog=99999999999",
+            "LISTEN: 'tcp:0:backlog=99999999999' cannot be used: backlog must be a number from 0 to 65535",
+        ),
+        (
+            "systemd:domain=INET:index=first",
+            "LISTEN: 'systemd:domain=INET:index=first' cannot be used: index must be a number from 0 to 65535",
+        ),
+        (
+            "systemd:domain=INET\\",
+            "LISTEN: 'systemd:domain=INET\\\\' cannot be used: an argument is out of range, or ends in a backslash",
+        ),
         ("tcp:1:face=x", "LISTEN: 'tcp:1:face=x' cannot be used: an argument is unknown or missing"),
-        ("tcp:", "LISTEN: 'tcp:' cannot be used: invalid literal for int() with base 10: ''"),
-        ("tcp6:x", "LISTEN: 'tcp6:x' cannot be used: invalid literal for int() with base 10: 'x'"),
+        ("tcp:", "LISTEN: 'tcp:' cannot be used: port must be a number from 0 to 65535"),
+        ("tcp6:x", "LISTEN: 'tcp6:x' cannot be used: port must be a number from 0 to 65535"),
         ("ssl:1:privateKey=/no", "LISTEN: 'ssl:1:privateKey=/no' cannot be used: /no: No such file or directory"),
         (
             "ssl:1:privateKey=/dev/null",

@@ -84,6 +84,9 @@ def test_the_token_is_not_shown():
         ("log_level", "Debug", "debug"),
         ("root_path", "/", ""),
         ("root_path", "/a/b/", "/a/b"),
+        ("root_path", "/proxy/stream", "/proxy/stream"),
+        ("root_path", "/streaming", "/streaming"),
+        ("redoc_url", "/my/docs", "/my/docs"),
         ("ring_bytes", "64MiB", 64 * MIB),
         ("ring_bytes", "64000000", 64_000_000),
         ("direct_write", "off", False),
@@ -122,6 +125,10 @@ def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
         ("port", "http", "a whole number from 0 to 65535"),
         ("port", "-1", "a whole number from 0 to 65535"),
         ("port", "1.5", "a whole number from 0 to 65535"),
+        ("port", "1_8", "a whole number from 0 to 65535"),
+        ("linger", "1_8", "seconds from 0 to 3600"),
+        ("max_failover_attempts", "1_8", "a whole number from 0 to 1000"),
+        ("ring_bytes", "64_000_000", "a number of bytes from 1048576 to 4294967296, or one with a unit as in 32MiB"),
         ("host", "1.2.3", "an IPv4 or IPv6 address or a host name"),
         ("host", "a b", "an IPv4 or IPv6 address or a host name"),
         ("log_level", "loud", "one of debug, info, warning, error, critical"),
@@ -144,8 +151,9 @@ def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
         ("public_url", "tv.example", "a URL without user and query as in https://tv.example/m3u-proxy"),
         ("public_url", "ftp://tv.example", "a URL without user and query as in https://tv.example/m3u-proxy"),
         ("public_url", "http://tv.example:99999", "a URL without user and query as in https://tv.example/m3u-proxy"),
+        ("public_url", "https://tv.example:0/x", "a URL without user and query as in https://tv.example/m3u-proxy"),
         ("redoc_url", "redoc", "empty or a path as in /redoc"),
-        ("join_seconds", "20", "seconds from 0 to 600, and no more than RING_SECONDS"),
+        ("join_seconds", "601", "seconds from 0 to 600, and no more than RING_SECONDS"),
         ("join_seconds", "-1", "seconds from 0 to 600, and no more than RING_SECONDS"),
         ("listen", "http:80", LISTEN_ALLOWED),
         ("listen", "tcp", LISTEN_ALLOWED),
@@ -163,10 +171,84 @@ def test_all_that_is_wrong_is_said_at_once():
         load({"port": "x", "linger": "x"})
 
 
-def test_a_ring_that_is_shorter_than_the_default_start():
-    with pytest.raises(SettingsError, match=r"^JOIN_SECONDS: '3' \(default\) cannot be used; .* RING_SECONDS$"):
+@pytest.mark.parametrize(("ring", "join"), [("2", 2), ("2.5", 2.5), ("3", 3), ("60", 3)])
+def test_the_default_start_is_within_the_ring(ring, join):
+    assert load({"ring_seconds": ring}).join_seconds == join
+    assert Settings(ring_seconds=float(ring)).join_seconds == join
+
+
+def test_a_start_that_was_given_stays(monkeypatch):
+    assert load({"ring_seconds": "2", "join_seconds": "1"}).join_seconds == 1
+    assert load({"join_seconds": "10"}).join_seconds == 10
+    allowed = "seconds from 0 to 600, and no more than RING_SECONDS"
+    with pytest.raises(SettingsError) as refused:
+        load({"join_seconds": "20"})
+    both = "JOIN_SECONDS: '20' (option --join-seconds) cannot be used with RING_SECONDS: '10' (default)"
+    assert str(refused.value) == f"{both}; allowed: {allowed}"
+    monkeypatch.setenv("JOIN_SECONDS", "3")
+    with pytest.raises(SettingsError) as refused:
         load({"ring_seconds": "2"})
-    assert load({"ring_seconds": "2", "join_seconds": "2"}).join_seconds == 2
+    both = "JOIN_SECONDS: '3' (environment) cannot be used with RING_SECONDS: '2' (option --ring-seconds)"
+    assert str(refused.value) == f"{both}; allowed: {allowed}"
+
+
+def test_a_ring_that_is_wrong_is_all_that_is_said():
+    with pytest.raises(SettingsError, match=r"^RING_SECONDS: '0' [^;]*; allowed: seconds from 1 to 600$"):
+        load({"ring_seconds": "0"})
+
+
+OF_THE_API = (
+    "streams stream hls clients stats health info static docs test-connection webhooks broadcast transcode"
+    " validate-cookies-file favicon.ico"
+).split()
+
+
+@pytest.mark.parametrize("segment", [*OF_THE_API, "redoc", "openapi.json"])
+@pytest.mark.parametrize("rest", ["", "/", "/x"])
+def test_a_prefix_that_is_a_path_of_the_api(segment, rest):
+    with pytest.raises(SettingsError) as refused:
+        load({"root_path": f"/{segment}{rest}"})
+    assert str(refused.value) == (
+        f"ROOT_PATH: '/{segment}{rest}' (option --root-path) cannot be used: /{segment} is a path of the API and would "
+        "no longer be found; allowed: empty, or segments that each begin with '/' as in /m3u-proxy"
+    )
+
+
+@pytest.mark.parametrize("segment", OF_THE_API)
+@pytest.mark.parametrize("name", ["redoc_url", "openapi_url"])
+def test_a_page_in_place_of_the_api(name, segment):
+    for path in (f"/{segment}", f"/{segment}/", f"/{segment}/x"):
+        with pytest.raises(SettingsError, match=f"cannot be used: /{segment} is a path of the API and not free; "):
+            load({name: path})
+
+
+@pytest.mark.parametrize("name", ["redoc_url", "openapi_url"])
+def test_a_page_at_the_root(name):
+    with pytest.raises(SettingsError, match=f"^{name.upper()}: '/' .* cannot be used: / is a path of the API; "):
+        load({name: "/"})
+
+
+def test_every_route_is_kept_from_pages():
+    """What the API answers, and what m3u-proxy answers besides."""
+    from m3uproxy.web.api import Api
+
+    nothing = object()
+    api = Api(nothing, Settings(redoc_url="", openapi_url=""), nothing, nothing, nothing, None)
+    first = {operation.path.split("/")[1] for operation in api.operations} - {""}
+    assert "streams" in first
+    assert first <= set(OF_THE_API)
+
+
+def test_two_pages_at_one_path(monkeypatch):
+    monkeypatch.setenv("OPENAPI_URL", "/redoc/")
+    with pytest.raises(SettingsError) as refused:
+        load({})
+    assert str(refused.value) == (
+        "OPENAPI_URL: '/redoc/' (environment) cannot be used with REDOC_URL: '/redoc' (default); "
+        "allowed: empty or a path as in /openapi.json, other than REDOC_URL"
+    )
+    assert load({"redoc_url": ""}).openapi_url == "/redoc"
+    assert load({"redoc_url": "", "openapi_url": ""}).openapi_url == ""
 
 
 @pytest.mark.parametrize(

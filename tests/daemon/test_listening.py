@@ -160,6 +160,14 @@ def test_a_wrong_endpoint_is_one_line(start):
     assert "Traceback" not in daemon.log.read_text()
 
 
+def test_a_port_that_is_none_is_one_line(start):
+    daemon = start("--listen", "tcp:70000:interface=127.0.0.1")
+    daemon.end()
+    assert daemon.process.returncode == 1
+    assert "cannot be used: port must be a number from 0 to 65535" in daemon.log.read_text()
+    assert "Traceback" not in daemon.log.read_text()
+
+
 def test_one_that_fails_closes_the_others(start, tmp_path):
     path = tmp_path / "proxy.sock"
     with socket.create_server(("127.0.0.1", 0)) as taken:

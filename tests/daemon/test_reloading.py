@@ -7,6 +7,7 @@ import signal
 from urllib.error import HTTPError
 
 import pytest
+from daemon_process import wait_until
 
 
 def said_of(daemon, word: str) -> list[str]:
@@ -56,6 +57,35 @@ def test_a_quieter_level_comes_after_the_news(start):
     daemon.said("now LOG_LEVEL: 'info' -> 'error'")
     daemon.ask("/streams", {"url": "http://127.0.0.1:9/1.ts"})
     assert "registered" not in daemon.log.read_text()
+
+
+def answers(daemon, status: int) -> bool:
+    """Whether a request without a token is answered so."""
+    try:
+        daemon.ask("/health")
+    except HTTPError as error:
+        return error.code == status
+    return status == 200
+
+
+def test_a_token_that_is_lost_is_warned_of(start):
+    """Whatever was logged before and will be logged from now on, as far as warnings are."""
+    daemon = start(dot_env="API_TOKEN=geheim\nLOG_LEVEL=info\n")
+    warning = r"#warn\] no API_TOKEN is set: the API answers whoever asks from this machine or a private network\n"
+    # From info to warning, from warning to warning, from error to warning.
+    for number, before in enumerate(("info", "warning", "error"), 1):
+        (daemon.folder / ".env").write_text(f"API_TOKEN=geheim\nLOG_LEVEL={before}\n")
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: answers(daemon, 401), "the token")
+        (daemon.folder / ".env").write_text("LOG_LEVEL=warning\n")
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: answers(daemon, 200), "the loss of the token")
+        daemon.said(rf"(?s)({warning}.*){{{number}}}")
+    # It was open before: nothing new.
+    (daemon.folder / ".env").write_text("LOG_LEVEL=warning\nTICK=0.1\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.said("takes a restart: TICK")
+    assert len(re.findall(warning, daemon.log.read_text())) == 3
 
 
 def test_many_at_once_and_while_it_starts(start):
