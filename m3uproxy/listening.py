@@ -222,7 +222,7 @@ def _why(error: Exception) -> str:
         names_file = str(error.filename or "").startswith("/")
         why = f"{error.filename}: {error.strerror}" if names_file else error.strerror
     elif isinstance(error, TypeError):
-        why = "an argument is unknown or missing"
+        why = "an argument is unknown or missing (a colon in a value is written \\:)"
     elif isinstance(error, (OverflowError, RuntimeError)):
         why = "an argument is out of range, or ends in a backslash"
     elif isinstance(error, LookupError):

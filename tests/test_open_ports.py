@@ -56,7 +56,11 @@ def open_all(reactor, *endpoints: str):
             "systemd:domain=INET\\",
             "LISTEN: 'systemd:domain=INET\\\\' cannot be used: an argument is out of range, or ends in a backslash",
         ),
-        ("tcp:1:face=x", "LISTEN: 'tcp:1:face=x' cannot be used: an argument is unknown or missing"),
+        (
+            "tcp:1:face=x",
+            "LISTEN: 'tcp:1:face=x' cannot be used: "
+            "an argument is unknown or missing (a colon in a value is written \\:)",
+        ),
         ("tcp:", "LISTEN: 'tcp:' cannot be used: port must be a number from 0 to 65535"),
         ("tcp6:x", "LISTEN: 'tcp6:x' cannot be used: port must be a number from 0 to 65535"),
         ("ssl:1:privateKey=/no", "LISTEN: 'ssl:1:privateKey=/no' cannot be used: /no: No such file or directory"),

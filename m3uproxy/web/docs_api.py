@@ -15,7 +15,7 @@ from .routes import Operation, Route, View
 _PAGE = "/docs"
 _HTML = "text/html"
 _PICTURES = "image/svg+xml, image/png, image/x-icon"
-_HOST = {400: "The Host header is none.", 403: "The Host header does not name us."}
+_HOST = {400: "The Host header is none."}
 #: Pages that are kept, for as many names as the proxy is called by.
 _MOST_PAGES = 16
 _NO_FILE = {404: "There is no such file."}
