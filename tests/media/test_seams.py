@@ -38,12 +38,12 @@ def kinds(stream) -> list[str]:
 
 @pytest_twisted.ensureDeferred
 async def test_a_provider_that_closes_in_mid_packet_and_replays(rig, joins):
-    """Every connection ends after 700,001 bytes and begins with three seconds that were sent before."""
-    stream = rig.register("/live/x.ts?rate=4&burst=3&close=700001")
+    """Every connection ends after 500,001 bytes and begins with three seconds that were sent before."""
+    stream = rig.register("/live/x.ts?rate=4&burst=3&close=500001")
     player = await rig.play(stream)
-    await rig.until_bytes(player, 1_500_000, 20)
+    await rig.until_bytes(player, 700_000, 20)
     assert rig.provider.channel("x").tally.total >= 3
-    assert_seamless(player.body, 500, without_hole=True)
+    assert_seamless(player.body, 250, without_hole=True)
     assert {report.joined for report in joins[1:]} == {Joined.OVERLAP}
     assert all(report.repeated > 10 for report in joins[1:])
 
@@ -59,16 +59,16 @@ async def test_a_provider_that_closes_and_does_not_replay(rig, joins):
     assert len(joins) >= 3
 
 
-@pytest.mark.parametrize("fault", ["close", "reset", "stall"])
+@pytest.mark.parametrize("fault", ["reset", "stall"])
 @pytest_twisted.ensureDeferred
 async def test_a_backup_goes_on_where_the_source_failed(rig, joins, fault):
     stream = rig.register("/live/a.ts?rate=4&burst=1", "/live/b.ts?rate=4&burst=1")
     player = await rig.play(stream)
-    await rig.until_bytes(player, 400_000, 20)
+    await rig.until_bytes(player, 300_000, 20)
     rig.provider.control("a", f"{fault}=0&status=404")
-    await rig.until_bytes(player, len(player.body) + 600_000, 20)
+    await rig.until_bytes(player, len(player.body) + 300_000, 20)
     assert stream.source_index == 1
-    assert_seamless(player.body, 200, without_hole=True)
+    assert_seamless(player.body, 150, without_hole=True)
     (*_, entry) = stream.decisions.entries()
     assert "/live/b.ts" in entry["to"]
     assert entry["bridged_ms"] is not None
@@ -78,9 +78,9 @@ async def test_a_backup_goes_on_where_the_source_failed(rig, joins, fault):
 async def test_viewers_at_different_places_see_the_same_seam(rig, joins):
     stream = rig.register("/live/x.ts?rate=4&burst=3&close=700001")
     players = []
-    for _ in range(5):
+    for _ in range(3):
         players.append(await rig.play(stream))
-        await rig.until_bytes(players[0], 250_000 * len(players), 20)
+        await rig.until_bytes(players[0], 120_000 * len(players), 20)
     for player in players:
         await rig.until_bytes(player, len(player.body) + 300_000, 20)
         assert_seamless(player.body, 80, without_hole=True)
