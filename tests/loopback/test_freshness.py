@@ -147,7 +147,9 @@ async def test_counts_are_true_over_random_events(rig, direct, events):
     # A machine that is busy with something else may miss it now and then; ours must not miss it by its nature.
     late = [delay for delay in audience.delays if delay > FRESH]
     assert len(late) <= events // 100, sorted(audience.delays)[-10:]
-    await rig.until(lambda: all(visitor.closed for visitor in audience.gone), what="those who left are disconnected")
+    await rig.until(
+        lambda: all(visitor.closed for visitor in audience.gone), seconds=20, what="those who left are disconnected"
+    )
     for name, visitors in audience.present.items():
         for visitor in list(visitors):
             audience.leave(visitor, name)
