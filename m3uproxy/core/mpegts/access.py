@@ -11,9 +11,9 @@ from __future__ import annotations
 from enum import Enum
 
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, random_access_indicator, scrambled
+from m3uproxy.core.mpegts.pes import START_CODE
 from m3uproxy.core.mpegts.psi import Codec
 
-_START_CODE = b"\x00\x00\x01"
 _PES_HEADER = 9
 _SEQUENCE_HEADER = b"\x00\x00\x01\xb3"
 
@@ -59,7 +59,7 @@ def _elementary_stream_offset(packets: bytes, at: int) -> int:
     """First byte after the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end if there is none."""
     begin = payload_offset(packets, at)
     end = at + PACKET_SIZE
-    if begin + _PES_HEADER > end or not packets.startswith(_START_CODE, begin):
+    if begin + _PES_HEADER > end or not packets.startswith(START_CODE, begin):
         return end
     return min(begin + _PES_HEADER + packets[begin + 8], end)
 
@@ -71,7 +71,7 @@ def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool
     :param flagged: whether the multiplexer calls this a random access point.
     """
     expected = flagged
-    found = packets.find(_START_CODE, at, end - 1)
+    found = packets.find(START_CODE, at, end - 1)
     while found >= 0:
         unit = units[packets[found + 3]]
         if unit == _IDR_SLICE:
@@ -81,7 +81,7 @@ def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool
         if unit == _SLICE:
             return Kind.OTHER if expected else None
         expected = expected or unit == _PARAMETERS
-        found = packets.find(_START_CODE, found + 3, end - 1)
+        found = packets.find(START_CODE, found + 3, end - 1)
     return Kind.UNKNOWN if expected else None
 
 

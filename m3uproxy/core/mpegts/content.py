@@ -11,7 +11,7 @@ from itertools import compress
 
 import attrs
 
-from .packets import PACKET_SIZE, payload_offset, scrambled
+from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
 from .psi import ProgramMap
 
 #: Packets of a run that are looked at.
@@ -75,7 +75,7 @@ class Examiner:
         video = next((stream.pid for stream in streams if stream.codec.is_video), None)
         self.video_expected = video is not None
         self._video_pid = _tables(video) if video is not None else None
-        self._clock_pid = _tables(program.pcr_pid) if program is not None and program.pcr_pid != 0x1FFF else None
+        self._clock_pid = _tables(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
 
     def examine(self, run: bytes) -> Sample:
         """Look at the first :data:`MOST` of whole packets."""

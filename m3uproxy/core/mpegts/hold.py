@@ -18,15 +18,14 @@ often and in whatever small pieces the stream comes.
 
 from __future__ import annotations
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled
-from m3uproxy.core.mpegts.pes import START_CODE
+from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
+from m3uproxy.core.mpegts.packets import pid as pid_of
+from m3uproxy.core.mpegts.pes import START_CODE, packets_of
 
 #: Seconds and bytes that anything waits for the rest of its unit.
 LONGEST = 0.5
 LARGEST = 1 << 20
 
-# Second byte of a packet -> 1 where a unit starts in it and no transport error is flagged, else 0.
-_STARTS = bytes(int(byte & 0xC0 == 0x40) for byte in range(256))
 _NONE, _LENGTH, _VIDEO = 0, 1, 2
 
 
@@ -85,32 +84,28 @@ class Hold:
         held = b"".join(self._pieces)
         drop: set[int] = set()
         if self._video is not None and self._picture is not None:
-            drop.update(_packets_from(held, self._picture * PACKET_SIZE, self._video))
+            drop.update(packets_of(held, self._video, self._picture * PACKET_SIZE, len(held)))
         for pid, places in self._units.items():
             drop.update(_unfinished(held, places[-1] * PACKET_SIZE, pid))
         self.reset()
         return _without(held, sorted(drop)) if drop else held
 
     def _find_starts(self, packets: bytes, base: int, now: float) -> None:
-        highs = packets[1::PACKET_SIZE]
-        lows = packets[2::PACKET_SIZE]
-        marks = highs.translate(_STARTS)
         kinds = self._kinds
-        found = marks.find(1)
-        while found >= 0:
-            pid = (highs[found] & 0x1F) << 8 | lows[found]
+        for at in unit_starts(packets):
+            pid = pid_of(packets, at)
+            place = base + at // PACKET_SIZE
             kind = kinds.get(pid)
             if kind is None:
-                kind = self._classify(packets, found * PACKET_SIZE, pid)
+                kind = self._classify(packets, at, pid)
             if kind == _LENGTH:
-                self._units.setdefault(pid, []).append(base + found)
+                self._units.setdefault(pid, []).append(place)
             elif kind == _VIDEO:
                 if pid != self._video:
                     self._choose_video(pid, now)
                 if pid == self._video:
-                    self._picture = base + found
+                    self._picture = place
                     self._since[pid] = now
-            found = marks.find(1, found + 1)
 
     def _classify(self, packets: bytes, at: int, pid: int) -> int:
         if scrambled(packets, at):
@@ -198,12 +193,6 @@ def _unfinished(data: bytes, start: int, pid: int) -> list[int]:
             places.append(at)
             missing -= at + PACKET_SIZE - payload_offset(data, at)
     return []
-
-
-def _packets_from(data: bytes, start: int, pid: int) -> list[int]:
-    high, low = pid >> 8, pid & 0xFF
-    places = range(start, len(data), PACKET_SIZE)
-    return [at for at in places if data[at + 2] == low and data[at + 1] & 0x1F == high]
 
 
 def _without(data: bytes, places: list[int]) -> bytes:

@@ -17,7 +17,8 @@ import attrs
 
 from m3uproxy.core.mpegts.audio import find_frames
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, SYNC_BYTE
-from m3uproxy.core.mpegts.pes import Stretch, packets_of, payload_of
+from m3uproxy.core.mpegts.packets import pid as pid_of
+from m3uproxy.core.mpegts.pes import START_CODE, Stretch, packets_of, payload_of
 from m3uproxy.core.mpegts.rewrite import clock_packet
 from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead, has_pcr, write_stamp
 
@@ -92,7 +93,7 @@ class Opening:
         if self._main in self._waiting:
             begun = self._begin(self._main, stretch, edits, 0)
             for at in range(0, min(begun, len(packets)), PACKET_SIZE):
-                if (packets[at + 1] & 0x1F) << 8 | packets[at + 2] not in self._tracks:
+                if pid_of(packets, at) not in self._tracks:
                     edits[at] = b""
         for pid in tuple(self._waiting):
             if pid != self._main:
@@ -123,7 +124,7 @@ class Opening:
             drop |= self._leading(pid, first.place, stretch, places)
         kept: list[tuple[int, bytes]] = []
         made = b"" if first.pes is None else b"".join(_packed(pid, first.pes))
-        after = _unit_end(stretch, pid, first.place)
+        after = stretch.end(pid, first.place)
         for at in places:
             anew = made if at == place else b""
             if at in drop or (made and place <= at < after):
@@ -137,7 +138,7 @@ class Opening:
 
     def _instead(self, data: bytes | bytearray, at: int, begun: int) -> bytes:
         """What is left of a packet that is dropped."""
-        if at < begun or (data[at + 1] & 0x1F) << 8 | data[at + 2] != self._clock or not has_pcr(data, at):
+        if at < begun or pid_of(data, at) != self._clock or not has_pcr(data, at):
             return b""
         return clock_packet(self._clock, 0, bytes(data[at + 6 : at + 12]))
 
@@ -181,7 +182,7 @@ class Opening:
             header = stretch.header(pid, number)
             if header is None or header.pts is None or ahead(header.pts, begin.pts) >= 0:
                 break
-            place, after = stretch.starts[pid][number], _unit_end(stretch, pid, number)
+            place, after = stretch.starts[pid][number], stretch.end(pid, number)
             drop.update(at for at in places if place <= at < after)
         return drop
 
@@ -214,11 +215,6 @@ def _with_broken_link(kept: list[tuple[int, bytes]], begin: int, end: int) -> li
     return [(at, changed.get(at, packet)) for at, packet in kept]
 
 
-def _unit_end(stretch: Stretch, pid: int, number: int) -> int:
-    starts = stretch.starts[pid]
-    return starts[number + 1] if number + 1 < len(starts) else len(stretch.data)
-
-
 def _reaches(stretch: Stretch, pid: int, place: int, due: int, codec: str) -> _First | None:
     """Whether a unit, or a frame in it, is not to be heard before ``due``."""
     header = stretch.header(pid, place)
@@ -243,7 +239,7 @@ def _remade(stretch: Stretch, pid: int, place: int, content: bytes, pts: int | N
         write_stamp(stamp, 0, pts)
     size = 3 + len(stamp) + len(content)
     length = size if size <= 0xFFFF else 0
-    head = b"\0\0\1" + bytes([0xC0 if old is None else old.stream_id]) + length.to_bytes(2, "big")
+    head = START_CODE + bytes([0xC0 if old is None else old.stream_id]) + length.to_bytes(2, "big")
     return head + bytes([0x80, 0x80 if pts is not None else 0, len(stamp)]) + bytes(stamp) + content
 
 

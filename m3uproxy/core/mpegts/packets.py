@@ -24,11 +24,11 @@ _ADAPTATION_FIELD = 0x20
 _PAYLOAD = 0x10
 _RANDOM_ACCESS = 0x40
 
-# Second byte of a packet -> 1 where a unit starts in it and no transport error is flagged, else 0.
-_STARTS = bytes(int(byte & (_ERROR | _UNIT_START) == _UNIT_START) for byte in range(256))
+#: Second byte of a packet -> 1 where a unit starts in it and no transport error is flagged, else 0.
+STARTS = bytes(int(byte & (_ERROR | _UNIT_START) == _UNIT_START) for byte in range(256))
 
 
-def pid(packets: bytes, at: int) -> int:
+def pid(packets: bytes | bytearray, at: int) -> int:
     """The packet identifier, 0 to 0x1FFF."""
     return (packets[at + 1] & 0x1F) << 8 | packets[at + 2]
 
@@ -43,7 +43,7 @@ def transport_error(packets: bytes, at: int) -> bool:
     return bool(packets[at + 1] & _ERROR)
 
 
-def scrambled(packets: bytes, at: int) -> bool:
+def scrambled(packets: bytes | bytearray, at: int) -> bool:
     """Whether the payload is encrypted; header and adaptation field never are."""
     return bool(packets[at + 3] & _SCRAMBLING)
 
@@ -55,7 +55,7 @@ def random_access_indicator(packets: bytes, at: int) -> bool:
     return bool(packets[at + 5] & _RANDOM_ACCESS)
 
 
-def payload_offset(packets: bytes, at: int) -> int:
+def payload_offset(packets: bytes | bytearray, at: int) -> int:
     """Offset of the first payload byte in ``packets``; the packet's end if it has no payload."""
     end = at + PACKET_SIZE
     control = packets[at + 3]
@@ -72,8 +72,15 @@ def unit_starts(packets: bytes) -> Iterator[int]:
     The one thing that is done for every byte of every stream: a stride, a table and ``find`` cost a tenth of
     a loop over the packets.
     """
-    marks = packets[1::PACKET_SIZE].translate(_STARTS)
-    found = marks.find(1)
+    return marked(packets[1::PACKET_SIZE].translate(STARTS), 1)
+
+
+def marked(marks: bytes, mark: int) -> Iterator[int]:
+    """Offsets of the packets that have this mark, in order.
+
+    :param marks: a byte for each packet.
+    """
+    found = marks.find(mark)
     while found >= 0:
         yield found * PACKET_SIZE
-        found = marks.find(1, found + 1)
+        found = marks.find(mark, found + 1)

@@ -12,7 +12,8 @@ from itertools import compress
 
 import attrs
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, unit_starts
+from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
+from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.stamps import read_stamp
 
 START_CODE = b"\x00\x00\x01"
@@ -58,10 +59,7 @@ def read_pes_header(payload: bytes | bytearray) -> PesHeader | None:
 
 def payload_of(data: bytes | bytearray, at: int) -> bytes | bytearray:
     """What the packet at ``at`` carries."""
-    control = data[at + 3] & 0x30
-    if control == 0x10:
-        return data[at + 4 : at + PACKET_SIZE]
-    return data[at + 5 + data[at + 4] : at + PACKET_SIZE] if control == 0x30 else b""
+    return data[payload_offset(data, at) : at + PACKET_SIZE]
 
 
 @cache
@@ -105,8 +103,7 @@ class Stretch:
 
     def _find_starts(self, packets: bytes, base: int) -> None:
         for at in unit_starts(packets):
-            pid = (packets[at + 1] & 0x1F) << 8 | packets[at + 2]
-            self.starts.setdefault(pid, []).append(base + at)
+            self.starts.setdefault(pid_of(packets, at), []).append(base + at)
 
     def count(self, pid: int) -> int:
         """How many units start on that PID."""
@@ -115,10 +112,15 @@ class Stretch:
     def header(self, pid: int, number: int) -> PesHeader | None:
         """The header of a unit; None also if it is scrambled."""
         at = self.starts[pid][number]
-        if self.data[at + 3] & 0xC0:
+        if scrambled(self.data, at):
             return None
         header = read_pes_header(payload_of(self.data, at))
         return header or read_pes_header(self._payload(pid, number))
+
+    def end(self, pid: int, number: int) -> int:
+        """Offset behind a unit: where the next one on the PID starts, or the end."""
+        starts = self.starts[pid]
+        return starts[number + 1] if number + 1 < len(starts) else len(self.data)
 
     def content(self, pid: int, number: int) -> bytes:
         """The elementary stream's bytes of a unit, as far as they have come; ``b""`` if its header is none."""
@@ -146,12 +148,10 @@ class Stretch:
         return self.content(pid, number)[:size]
 
     def _payload(self, pid: int, number: int) -> bytes:
-        starts = self.starts[pid]
-        end = starts[number + 1] if number + 1 < len(starts) else len(self.data)
         data = self.data
         return b"".join(
             [
                 data[at + 4 : at + PACKET_SIZE] if data[at + 3] & 0x30 == 0x10 else payload_of(data, at)
-                for at in packets_of(data, pid, starts[number], end)
+                for at in packets_of(data, pid, self.starts[pid][number], self.end(pid, number))
             ]
         )

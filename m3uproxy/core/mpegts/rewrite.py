@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from m3uproxy.core.mpegts.index import Index
-from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID, SYNC_BYTE, payload_offset
+from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID, STARTS, SYNC_BYTE, marked, payload_offset
+from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import START_CODE
 from m3uproxy.core.mpegts.stamps import WRAP, ahead, has_pcr, read_pcr, read_stamp, write_pcr, write_stamp
 from m3uproxy.core.mpegts.tables import Carousel, Tables, tables_of
@@ -21,7 +22,6 @@ from m3uproxy.core.mpegts.tables import Carousel, Tables, tables_of
 CLOCK_STEP = 900
 DECODING_STEP = 90
 
-_STARTS = bytes(int(byte & 0xC0 == 0x40) for byte in range(256))
 _FIELDS = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
 
 
@@ -147,7 +147,7 @@ class Rewriter:
                 self.rest = packets[changed:]
                 return self.rewrite(packets[:changed]) if changed else b""
         if self.offset or self._pictures is not None:
-            self._shift_stamps(out, packets, highs, lows)
+            self._shift_stamps(out, packets, highs)
         self._shift_clocks(out, controls, known, count)
         edits = list(self._others(packets, marks)) if known != full else []
         if self._clock_moves:
@@ -180,17 +180,13 @@ class Rewriter:
         out[3::PACKET_SIZE] = new_controls.to_bytes(count, "little")
         return known
 
-    def _shift_stamps(self, out: bytearray, packets: bytes, highs: bytes, lows: bytes) -> None:
-        marks = highs.translate(_STARTS)
-        found = marks.find(1)
-        while found >= 0:
-            pid = (highs[found] & 0x1F) << 8 | lows[found]
+    def _shift_stamps(self, out: bytearray, packets: bytes, highs: bytes) -> None:
+        for at in marked(highs.translate(STARTS), 1):
+            pid = pid_of(packets, at)
             if pid in self._pids:
-                at = found * PACKET_SIZE
                 begin = payload_offset(packets, at)
                 if begin + 14 <= at + PACKET_SIZE and packets.startswith(START_CODE, begin):
                     self._shift_header(out, begin, at + PACKET_SIZE, pid)
-            found = marks.find(1, found + 1)
 
     def _shift_header(self, out: bytearray, at: int, end: int, pid: int) -> None:
         """PTS and DTS of the PES header at ``at``, if its packet is not scrambled and it has them."""
@@ -215,41 +211,32 @@ class Rewriter:
         if self.clock_offset == 0:
             return
         marks = (int.from_bytes(controls.translate(_FIELDS), "little") & known).to_bytes(count, "little")
-        found = marks.find(0xFF)
-        while found >= 0:
-            at = found * PACKET_SIZE
+        for at in marked(marks, 0xFF):
             if has_pcr(out, at):
                 value = read_pcr(out, at)
                 write_pcr(out, at, (value + self.decide_clock(value)) % WRAP)
-            found = marks.find(0xFF, found + 1)
 
     def _find_change(self, packets: bytes, marks: bytes) -> int | None:
         """Offset of the packet that completes tables which the source has not had so far."""
-        found = marks.find(0xFF)
-        while found >= 0:
-            at = found * PACKET_SIZE
-            if (packets[at + 1] & 0x1F) << 8 | packets[at + 2] not in self._left_out:
+        for at in marked(marks, 0xFF):
+            if pid_of(packets, at) not in self._left_out:
                 self._index.scan(packets[at : at + PACKET_SIZE])
                 program = self._index.program_map
                 if program is not None and program != self._program:
                     return at
-            found = marks.find(0xFF, found + 1)
         return None
 
     def _others(self, packets: bytes, marks: bytes) -> Iterator[tuple[int, bytes]]:
         """Offsets of the packets that belong to no track, and what goes out in place of each."""
-        found = marks.find(0xFF)
-        while found >= 0:
-            at = found * PACKET_SIZE
-            pid = (packets[at + 1] & 0x1F) << 8 | packets[at + 2]
-            starts = packets[at + 1] & 0xC0 == 0x40
+        for at in marked(marks, 0xFF):
+            pid = pid_of(packets, at)
+            starts = STARTS[packets[at + 1]]
             if pid == PAT_PID and starts:
                 yield at, self._pat.take()
             elif pid == self._pmt_pid and starts:
                 yield at, self._pmt.take()
             else:
                 yield at, b""
-            found = marks.find(0xFF, found + 1)
 
     def _move_clock(
         self, packets: bytes, out: bytearray, edits: list[tuple[int, bytes]], known: bytes
@@ -258,17 +245,14 @@ class Rewriter:
         replaced = dict(edits)
         carriers = self._carrier.marks(out, known)
         marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_FIELDS))
-        found = marks.find(0xFF)
-        while found >= 0:
-            at = found * PACKET_SIZE
+        for at in marked(marks, 0xFF):
             if has_pcr(packets, at):
-                before = carriers.rfind(0xFF, 0, found)
+                before = carriers.rfind(0xFF, 0, at // PACKET_SIZE)
                 counter = self._clock_counter if before < 0 else out[before * PACKET_SIZE + 3]
                 value = read_pcr(packets, at)
                 ticks = (value + self.decide_clock(value)) % WRAP
                 made = clock_packet(self._carrier.pid, counter, packets[at + 6 : at + 12], ticks)
                 replaced[at] = made + replaced.get(at, bytes(out[at : at + PACKET_SIZE]))
-            found = marks.find(0xFF, found + 1)
         last = carriers.rfind(0xFF)
         if last >= 0:
             self._clock_counter = out[last * PACKET_SIZE + 3]

@@ -13,7 +13,8 @@ import attrs
 from m3uproxy.core.mpegts.audio import find_frames
 from m3uproxy.core.mpegts.index import Index
 from m3uproxy.core.mpegts.mapping import codec_name
-from m3uproxy.core.mpegts.packets import PACKET_SIZE
+from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID
+from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import Stretch
 from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
 from m3uproxy.core.mpegts.stamps import WRAP, ahead, has_pcr, highest, read_pcr
@@ -60,11 +61,10 @@ class Sent:
 
     def _read_back(self, tail: bytes, tables: Tables) -> None:
         """Go back through the packets until a counter of each PID and the clock are known."""
-        wanted = {0, tables.pmt_pid, tables.program.pcr_pid, *(stream.pid for stream in tables.program.streams)}
-        wanted = {pid for pid in wanted if pid != 0x1FFF}
         clock = tables.program.pcr_pid
+        wanted = {PAT_PID, tables.pmt_pid, clock, *(stream.pid for stream in tables.program.streams)} - {NULL_PID}
         for at in range(len(tail) - PACKET_SIZE, -1, -PACKET_SIZE):
-            pid = _pid(tail, at)
+            pid = pid_of(tail, at)
             if pid not in self.counters:
                 self.counters[pid] = tail[at + 3] & 0x0F
                 wanted.discard(pid)
@@ -100,10 +100,6 @@ class Sent:
         if frames is not None:
             return round(pts + len(frames.offsets) * frames.duration)
         return pts + (ahead(pts, stamps[-2][0]) if len(stamps) > 1 else 0)
-
-
-def _pid(data: bytes, at: int) -> int:
-    return (data[at + 1] & 0x1F) << 8 | data[at + 2]
 
 
 def _usual_step(pts: list[int]) -> int:

@@ -21,6 +21,7 @@ from m3uproxy.core.mpegts.joint import Joined, Joint, Plan
 from m3uproxy.core.mpegts.mapping import map_tracks
 from m3uproxy.core.mpegts.opening import Opening, first_clock
 from m3uproxy.core.mpegts.packets import PACKET_SIZE
+from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import Stretch
 from m3uproxy.core.mpegts.rewrite import Rewriter
 from m3uproxy.core.mpegts.sent import Sent
@@ -242,7 +243,7 @@ def _least_margin(packets: bytes, clock: int, plan: Plan) -> int:
     begin = 0
     for at, pid, number in sorted(marks):
         for here in range(begin, at + PACKET_SIZE, PACKET_SIZE):
-            if (packets[here + 1] & 0x1F) << 8 | packets[here + 2] == clock and has_pcr(packets, here):
+            if pid_of(packets, here) == clock and has_pcr(packets, here):
                 value = read_pcr(packets, here)
         begin = at + PACKET_SIZE
         header = stretch.header(pid, number)

@@ -7,6 +7,7 @@ import attrs
 from m3uproxy.core.mpegts.index import Index
 from m3uproxy.core.mpegts.mapping import Mapping
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, PAT_PID, SYNC_BYTE
+from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import packets_of
 from m3uproxy.core.mpegts.psi import PMT_TABLE_ID, ProgramMap, Section, SectionAssembler, crc32, read_pmt
 
@@ -28,7 +29,7 @@ def tables_of(index: Index) -> Tables | None:
     program, psi = index.program_map, index.psi
     if program is None:
         return None
-    pids = ((psi[at + 1] & 0x1F) << 8 | psi[at + 2] for at in range(0, len(psi), PACKET_SIZE))
+    pids = (pid_of(psi, at) for at in range(0, len(psi), PACKET_SIZE))
     pmt_pid = next((pid for pid in pids if pid != PAT_PID), PAT_PID)
     return Tables(program, pmt_pid, _of_pid(psi, PAT_PID), _of_pid(psi, pmt_pid))
 
