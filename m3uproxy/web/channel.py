@@ -98,6 +98,11 @@ class Channel(HTTPChannel):
         self._dataBuffer.clear()
         self.transport.resumeProducing()
 
+    def close_behind(self, request: Any) -> None:
+        """The answer to this request, which has not begun, is the last one."""
+        self.persistent = False
+        request.setHeader(b"Connection", b"close")
+
     def requestDone(self, request: Any) -> None:
         """Go on with a request that is waiting already: in a later turn, and when the client takes its answers.
 

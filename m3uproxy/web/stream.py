@@ -94,9 +94,10 @@ class LiveAnswer:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def refuse(self, error: SourceError) -> None:
-        """A real status, and a body that says why."""
+        """A real status, and a body that says why. The connection ends with it: who was deleted is disconnected."""
         request = self._request
         request.unregisterProducer()
+        self._channel.close_behind(request)
         request.write(_answer_error(request, _refusal(error)))
         request.finish()
 

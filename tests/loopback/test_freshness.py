@@ -147,9 +147,7 @@ async def test_counts_are_true_over_random_events(rig, direct, events):
     # A machine that is busy with something else may miss it now and then; ours must not miss it by its nature.
     late = [delay for delay in audience.delays if delay > FRESH]
     assert len(late) <= events // 100, sorted(audience.delays)[-10:]
-    await rig.until(
-        lambda: all(visitor.closed for visitor in audience.gone), seconds=20, what="those who left are disconnected"
-    )
+    await rig.until(lambda: all(visitor.closed for visitor in audience.gone), what="those who left are disconnected")
     for name, visitors in audience.present.items():
         for visitor in list(visitors):
             audience.leave(visitor, name)
@@ -188,3 +186,16 @@ async def test_a_player_that_leaves_before_its_first_byte(rig, how):
     await rig.until(lambda: not stream.clients(), 2)
     assert time.monotonic() - began < FRESH
     await rig.until(lambda: visitor.closed)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_player_whose_stream_is_deleted_before_its_first_byte_is_told_and_disconnected(rig, direct):
+    await rig.start(direct_write=direct)
+    stream = rig.register("/live/x.ts?delay=30")
+    player = await rig.play(stream)
+    await rig.until(lambda: stream.clients())
+    assert rig.registry.delete(stream.id)
+    await rig.until(lambda: player.closed)
+    assert player.status == 404
+    assert b"Connection: close" in player.head
