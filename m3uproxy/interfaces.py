@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from .core.ring import Block
     from .errors import SourceError
     from .upstream.dial import DialLimits, SourceRequest
+    from .upstream.slots import Slot
 
 
 class IDialler(Interface):
     """Opens the bodies of sources."""
 
-    def dial(request: SourceRequest, limits: DialLimits) -> Deferred[IOpenBody]:
+    def dial(request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
         """Ask a provider for a stream, following its redirects.
 
+        :param slot: what its sockets count for, if they do.
         :return: a Deferred that fails with a :class:`m3uproxy.errors.SourceError` and nothing else; cancelling it
             closes whatever socket it had open.
         """

@@ -19,11 +19,13 @@ import attrs
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from . import settings_checks as checks
 from .settings_fields import (
     EMPTY_SAYS_SOMETHING,
     KIB,
     MIB,
     NEED_RESTART,
+    ONLY_IN_FILE,
     LagPolicy,
     LogLevel,
     PrivateUpstreams,
@@ -85,6 +87,8 @@ class _Source:
     def given(self) -> Iterator[tuple[str, object]]:
         """What is known and not empty."""
         for name, value in self.values.items():
+            if name in ONLY_IN_FILE and isinstance(value, str):
+                continue
             empty = value == "" and name not in EMPTY_SAYS_SOMETHING
             if not empty and (name in Settings.model_fields or name in NO_EFFECT):
                 yield name, value
@@ -136,8 +140,15 @@ class Sources:
         for source in sources:
             named = source.values.get("config_file")
             if named:
-                return self._folder / Path(str(named)).expanduser()
+                return self._folder / _home(str(named))
         return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def _home(path: str) -> Path:
+    try:
+        return checks.home(Path(path))
+    except ValueError as error:
+        raise SettingsError(f"CONFIG_FILE: {path!r} cannot be read: {error}") from None
 
 
 def _read_dot_env(path: Path) -> dict[str, object]:

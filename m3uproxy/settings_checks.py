@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -62,6 +63,14 @@ def path(text: str) -> str:
     if not _PATH.fullmatch(text) or {".", ".."} & set(text.split("/")):
         raise ValueError("not a path")
     return text
+
+
+def home(path: Path) -> Path:
+    """A path whose ``~`` or ``~user`` at its beginning is written out."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise Because("nobody of that name has a home here") from None
 
 
 def prefix(text: str) -> str:

@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 from . import settings_checks as checks
+from .core.accounts import Provider
+from .settings_tables import ProviderTable, each_named_once
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LagPolicy = Literal["skip", "evict"]
@@ -32,17 +34,19 @@ MIB = 1024 * KIB
 
 #: Settings of which an empty value says something; of all others it means that they are not set.
 EMPTY_SAYS_SOMETHING = frozenset({"root_path", "redoc_url", "openapi_url"})
+#: What only the TOML file can say: a variable of that name is somebody else's.
+ONLY_IN_FILE = frozenset({"provider"})
 #: Settings that are read once, when the daemon starts; a reload leaves them as they are.
 NEED_RESTART = frozenset(
     "config_file listen host port root_path private_upstreams player_url_lifetime request_timeout redoc_url openapi_url"
-    " state_dir tick".split()
+    " state_dir tick slot_wait slot_takeover".split()
 )
 #: Settings that a stream takes when it is registered; a reload changes them for streams that come later.
 FOR_NEW_STREAMS = frozenset(
     "default_user_agent default_connection_timeout first_byte_timeout live_chunk_timeout_seconds"
     " stream_retry_attempts stream_retry_delay stream_retry_exponential_backoff max_failover_attempts"
     " stream_total_timeout linger ring_seconds ring_bytes join_seconds join_wait lag_policy carry_on_agents"
-    " viewer_stall_timeout start_timeout".split()
+    " viewer_stall_timeout start_timeout provider".split()
 )
 
 
@@ -165,6 +169,14 @@ class Settings(BaseModel):
     live_chunk_timeout_seconds: Seconds = _seconds(3, 0, 3600)
     #: A player that asked for a stream is answered within this, with video or with an error.
     start_timeout: Seconds = _seconds(20, 1, 300)
+    #: Accounts and how many connections each allows (TOML only): name, hosts, account, max_connections.
+    provider: Annotated[tuple[ProviderTable, ...], AfterValidator(each_named_once)] = _one_of(
+        (), "tables [[provider]], each with a name of its own and hosts or account, and max_connections"
+    )
+    #: How long a stream waits for a free connection of its provider account.
+    slot_wait: Seconds = _seconds(3, 0, 60)
+    #: Whether who plays something new ends what he alone was watching when the account has no other connection.
+    slot_takeover: bool = _one_of(True, "true or false")
     #: Laps over all sources of a stream before it is given up.
     stream_retry_attempts: Whole = _limited(3, 0, 1000)
     #: Pause between two laps.
@@ -230,7 +242,7 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         # twistd may change its directory when it becomes a daemon.
-        return None if path is None else path.expanduser().absolute()
+        return None if path is None else checks.home(path).absolute()
 
     @field_validator("join_seconds")
     @classmethod
@@ -248,6 +260,11 @@ class Settings(BaseModel):
         if path and path == others.data.get("redoc_url"):
             raise checks.Clash("redoc_url", path)
         return path
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """What connections are counted by."""
+        return tuple(table.entry for table in self.provider)
 
     @model_validator(mode="after")
     def _join_within_the_ring(self) -> Settings:

@@ -23,6 +23,7 @@ from .privileges import Identity, hand_over_log, later_identity
 from .process import obey_signals, prepare_reactor, raise_descriptor_limit, settle_memory
 from .reloading import Reload, warn_if_open
 from .settings import Settings, SettingsError, Sources
+from .settings_fields import ONLY_IN_FILE
 from .settings_known import remarks
 from .settings_text import allowed, is_secret, shown
 from .state import StateError, stream_key
@@ -41,7 +42,7 @@ def _parameters() -> list[list[str | None]]:
     return [
         [name.replace("_", "-"), None, None, f"{allowed(name)} [{shown(name, getattr(defaults, name))}]"]
         for name in Settings.model_fields
-        if name not in ("listen", "config_file") and not is_secret(name)
+        if name not in {"listen", "config_file", *ONLY_IN_FILE} and not is_secret(name)
     ]
 
 

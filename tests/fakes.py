@@ -26,6 +26,7 @@ from m3uproxy.fanout.stream import Player, Stream
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody
 from m3uproxy.settings import Settings
 from m3uproxy.upstream.dial import DialLimits, SourceRequest
+from m3uproxy.upstream.slots import Slot
 
 # the provider's side
 
@@ -164,7 +165,7 @@ class FakeDialler:
         self.script = script
         self.dials: list[Dial] = []
 
-    def dial(self, request: SourceRequest, limits: DialLimits) -> Deferred[IOpenBody]:
+    def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
         call = Dial(request, limits, self._clock.seconds())
 
         def cancel(_: Deferred[IOpenBody]) -> None:

@@ -266,6 +266,12 @@ def test_an_error_holds_no_secret(name, value, part):
     assert "geheim" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["state_dir", "config_file"])
+def test_a_home_that_there_is_not(name):
+    with pytest.raises(SettingsError, match=rf"^{name.upper()}: '~nobody-at-all/x'.*nobody of that name has a home"):
+        load({name: "~nobody-at-all/x"})
+
+
 def test_a_dot_env_that_is_not_text(tmp_path):
     (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe\n")
     with pytest.raises(SettingsError, match=r"^\.env: cannot be read: [^\n]+$"):

@@ -7,9 +7,11 @@ import re
 
 import pytest
 
+from m3uproxy.core.accounts import Account
 from m3uproxy.settings import MIB, Settings, SettingsError, Sources, load, renew
 from m3uproxy.settings_fields import FOR_NEW_STREAMS, NEED_RESTART
 from m3uproxy.settings_known import NO_EFFECT, remarks
+from m3uproxy.settings_text import shown
 
 #: What m3u-proxy knows (its wire contract, section 3.11), and what its compose files set besides.
 OF_M3U_PROXY = """
@@ -128,6 +130,41 @@ class TestToml:
     def test_names_that_have_no_effect_are_known(self, toml):
         toml("redis_enabled = false\n")
         assert list(Sources({}).read().without_effect) == ["redis_enabled"]
+
+
+class TestProviders:
+    def test_tables(self, toml, monkeypatch):
+        monkeypatch.setenv("PROVIDER", "somebody else's")
+        toml(
+            '[[provider]]\nname = "acme"\nhosts = ["*.acme.tv"]\nmax_connections = 2\n'
+            '[[provider]]\nname = "ann"\naccount = "ann7"\n'
+        )
+        acme, ann = load({}).providers
+        assert acme.connections == Account("acme", 2)
+        assert ann.connections == Account("ann", None)
+        assert acme.fits("http://x.acme.tv/1.ts")
+        assert ann.fits("http://beta.tv/live/ann7/pw/1.ts")
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ('name = "a"', "one has neither hosts nor account"),
+            ('name = "a"\nhosts = ["b"]\n[[provider]]\nname = "a"\naccount = "c"', "two of them have the same name"),
+            ('name = "a"\nhosts = ["b"]\nlimit = 1', "PROVIDER"),
+            ('name = "a"\naccount = "ann7"\nmax_connections = -1', "PROVIDER"),
+        ],
+    )
+    def test_what_is_refused(self, toml, table, said):
+        toml(f"[[provider]]\n{table}\n")
+        with pytest.raises(SettingsError) as refused:
+            load({})
+        assert said in str(refused.value)
+        assert "each with a name of its own" in str(refused.value)
+        assert "ann7" not in str(refused.value)
+
+    def test_a_user_name_is_not_shown(self, toml):
+        toml('[[provider]]\nname = "a"\naccount = "ann7"\n')
+        assert "ann7" not in shown("provider", load({}).provider)
 
 
 class TestKnown:

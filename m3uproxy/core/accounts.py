@@ -1,7 +1,7 @@
 """Which provider account a URL belongs to, and how many connections that account allows.
 
 Accounts are configured as ``[[provider]]`` entries of the settings file, or named by whoever registers a stream. A
-URL that neither says anything about is counted under its host, without a limit.
+URL that neither says anything about belongs to none, and its connections are not counted.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Provider:
 
 def account_of(
     url: str, providers: Sequence[Provider], named: str | None = None, max_connections: int | None = None
-) -> Account:
+) -> Account | None:
     """
-    The account that a source's connection counts for.
+    The account that a source's connection counts for; None if nobody said that connections are to be counted.
 
     :param named: the stream's key ``provider``, which wins over what the URL says.
     :param max_connections: the stream's own limit; the tighter of it and the entry's counts.
@@ -65,6 +65,8 @@ def account_of(
         entry = next((one for one in providers if one.name == named), None)
     else:
         entry = next((one for one in providers if one.fits(url)), None)
+    if entry is None and not (named or max_connections):
+        return None
     account = entry.connections if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")
     limits = [limit for limit in (account.limit, max_connections) if limit]
     return attrs.evolve(account, limit=min(limits, default=None))

@@ -185,12 +185,17 @@ class Failover:
     def _next(self, now: float) -> Effect:
         """The source whose turn it is, now or after a rest; or the end."""
         choice = self.sources.next(now)
-        if choice is None or now + choice.delay >= self._deadline():
+        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_full):
             return self._give_up(now)
         if choice.delay:
             self.state = State.RESTING
             return Rest(choice.delay)
         return self._dial(now)
+
+    @property
+    def _is_full(self) -> bool:
+        """We have no connection left to any provider: who waited for one is told so, while that can be told."""
+        return not self.sent and self.error is not None and self.error.reason is Reason.NO_SLOT
 
     def _dial(self, now: float) -> Effect:
         """Dial the source in turn, within its share of what is left."""

@@ -19,6 +19,7 @@ from ..core.intake import Intake
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.ring import Block, Ring
+from ..core.viewer import Viewer
 from ..errors import SourceError
 from ..interfaces import IStreamSink
 from ..log import make_logger
@@ -87,8 +88,8 @@ class Broadcaster:
 
     # viewers
 
-    def attach(self, pump: Pump) -> None:
-        """A player arrived. The first one opens the source, in this very turn."""
+    def attach(self, pump: Pump, viewer: Viewer | None = None) -> None:
+        """A player arrived. The first one opens the source, in this very turn; ``viewer`` is who that is."""
         if self._ended is not None:
             pump.end(self._ended)
             return
@@ -96,7 +97,7 @@ class Broadcaster:
         self._viewers[pump] = None
         self._waiting[pump] = None
         pump.try_to_start()
-        self.session.start()
+        self.session.start(viewer)
 
     def detach(self, pump: Pump) -> None:
         """A player left. Behind the last one the source is closed, now or after lingering."""
@@ -137,6 +138,11 @@ class Broadcaster:
         self._ended = error
         self._end_viewers(error)
         return self._close()
+
+    def vacate(self, error: SourceError) -> None:
+        """Disconnect all viewers and close the source now, without lingering. Who comes then is served again."""
+        self._end_viewers(error)
+        self._close()
 
     # IStreamSink
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..core.accounts import Account, Provider, account_of
 from ..core.failover import Policy
 from ..core.ring import Ring
+from ..core.slots import Slots
 from ..errors import LimitReached, Reason
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
 from ..settings import Settings
 from ..upstream.dial import SourceRequest
 from ..upstream.session import Session
+from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
 from .broadcaster import Broadcaster, Timing
 from .spec import StreamSpec, stream_id
@@ -33,9 +36,15 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def source_requests(spec: StreamSpec) -> tuple[SourceRequest, ...]:
+def source_requests(spec: StreamSpec, providers: Sequence[Provider] = ()) -> tuple[SourceRequest, ...]:
     """What to ask the provider, for each source of a stream."""
-    return tuple(SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls) for url in spec.sources)
+
+    def account(url: str) -> Account | None:
+        return account_of(url, providers, spec.provider, spec.max_connections)
+
+    return tuple(
+        SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls, account(url)) for url in spec.sources
+    )
 
 
 def policy(settings: Settings) -> Policy:
@@ -79,6 +88,7 @@ class Registry:
         self._streams: dict[str, Stream] = {}
         self._past_bytes = 0
         self._housekeeping: IDelayedCall | None = None
+        self.slots = SlotDesk(clock, Slots(settings.slot_wait, settings.slot_takeover), self._vacate)
         self.started = clock.seconds()
 
     @property
@@ -96,7 +106,7 @@ class Registry:
             self._housekeeping.cancel()
         self._housekeeping = None
         ends = [stream.end(Reason.STOPPING) for stream in self._streams.values()]
-        return DeferredList(ends, consumeErrors=True).addCallback(lambda _: None)
+        return DeferredList(ends, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
     def get(self, stream_id: str) -> Stream | None:
         """The stream of that id, if it is registered."""
@@ -121,7 +131,7 @@ class Registry:
             stream = self._streams[name] = self._new_stream(name, spec)
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
-            stream.renew(spec, source_requests(spec))
+            stream.renew(spec, source_requests(spec, self._settings.providers))
         stream.touch()
         return stream
 
@@ -153,7 +163,7 @@ class Registry:
     def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
-        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, evict, agents)
+        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, self.slots, evict, agents)
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
@@ -165,15 +175,21 @@ class Registry:
                 self._dialler,
                 self._tick,
                 sink,
-                source_requests(stream.spec),
+                source_requests(stream.spec, settings.providers),
                 policy(settings),
                 settings.live_chunk_timeout_seconds or LONGEST_SILENCE,
                 stream,
+                Admission(self.slots, stream.id),
             )
 
         ring = Ring(settings.ring_seconds, settings.ring_bytes)
         carry_on = bool(settings.carry_on_agents)
         return Broadcaster(self._clock, ring, timing, open_session, stream.source_joined, carry_on)
+
+    def _vacate(self, stream_id: str) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.give_way()
 
     def _keep_house(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)

@@ -15,7 +15,8 @@ class StreamSpec:
     """A stream as registered; replaced as a whole when the registration is repeated.
 
     ``headers`` and ``user_agent`` go to the provider with every request. ``metadata`` belongs to the
-    application: we keep it, list it and never look into it.
+    application: we keep it, list it and never look into it. ``provider`` and ``max_connections`` say what its
+    connections are counted by; see :mod:`m3uproxy.core.accounts`.
     """
 
     url: str
@@ -27,6 +28,8 @@ class StreamSpec:
     strict_live_ts: bool = False
     use_sticky_session: bool = False
     verify_tls: bool = True
+    provider: str | None = None
+    max_connections: int | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:

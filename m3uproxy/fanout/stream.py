@@ -14,9 +14,11 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.redact import redact
+from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
+from ..upstream.slots import SlotDesk
 from .broadcaster import Broadcaster
 from .decisions import Decisions
 from .pump import Answer, Pump, State
@@ -33,6 +35,11 @@ class Player:
     user_agent: str = "unknown"
     username: str | None = None
     client_id: str | None = None
+
+    @property
+    def viewer(self) -> Viewer:
+        """What is compared with other players to see whether somebody zaps."""
+        return Viewer(self.ip_address, self.user_agent, self.username, self.client_id)
 
     def computed_id(self, stream_id: str) -> str:
         """The name of a player that brought none: the same for the same device, stream and user."""
@@ -87,6 +94,7 @@ class Stream:
         stream_id: str,
         spec: StreamSpec,
         open_broadcaster: Callable[[Stream], Broadcaster],
+        slots: SlotDesk,
         evict_laggards: bool,
         carry_on_agents: tuple[str, ...] = (),
     ) -> None:
@@ -99,6 +107,7 @@ class Stream:
         self._clock = clock
         self._wall = wall
         self._evict_laggards = evict_laggards
+        self._slots = slots
         self._clients: dict[Client, None] = {}
         self._past_bytes = 0
         self.id = stream_id
@@ -167,7 +176,8 @@ class Stream:
         self._clients[client] = None
         answer.begin(pump)
         log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
-        self.broadcaster.attach(pump)
+        self._slots.joined(self.id, player.viewer)
+        self.broadcaster.attach(pump, player.viewer)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
 
@@ -224,6 +234,10 @@ class Stream:
         """Disconnect everybody; fires when the provider's socket is gone."""
         return self.broadcaster.end(SourceError(reason))
 
+    def give_way(self) -> None:
+        """Its viewer plays something else by now, which needs the connection to the provider."""
+        self.broadcaster.vacate(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
+
     def _client_id(self, player: Player) -> str:
         if player.client_id:
             return player.client_id
@@ -234,6 +248,7 @@ class Stream:
 
     def _client_gone(self, client: Client) -> None:
         self._clients.pop(client, None)
+        self._slots.left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()

@@ -13,6 +13,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from ..core.accounts import Account
 from ..core.hop import REDIRECTS, Cookies, Headers, first_hop, next_hop
 from ..core.outbound import DEFAULT, Policy
 from ..errors import bad_status
@@ -21,17 +22,23 @@ from .agent import SourceAgent, cookie_url
 from .attempt import Attempt
 from .endpoints import ProviderConnection
 from .open_body import OpenBody
+from .slots import Slot
 from .sockets import SocketCount
 
 
 @attrs.frozen
 class SourceRequest:
-    """What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case."""
+    """
+    What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case.
+
+    :ivar account: whose connections are limited; None if they are not.
+    """
 
     url: str = attrs.field(repr=False)
     user_agent: str
     headers: Headers = attrs.field(repr=False)
     verify_tls: bool
+    account: Account | None = None
 
 
 @attrs.frozen
@@ -58,24 +65,23 @@ class Dialler:
     sockets: SocketCount
     outbound: Policy = DEFAULT
 
-    def dial(self, request: SourceRequest, limits: DialLimits) -> Deferred[IOpenBody]:
+    def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`."""
-        return _Dial(self.reactor, self.sockets, self.outbound, request, limits).start()
+        return _Dial(self, request, limits, slot).start()
 
 
 class _Dial(Attempt[IOpenBody]):
     """One dial."""
 
-    def __init__(
-        self, reactor: Any, sockets: SocketCount, outbound: Policy, request: SourceRequest, limits: DialLimits
-    ) -> None:
-        super().__init__(reactor, limits.total)
-        self._sockets = sockets
-        self._outbound = outbound
+    def __init__(self, dialler: Dialler, request: SourceRequest, limits: DialLimits, slot: Slot | None) -> None:
+        super().__init__(dialler.reactor, limits.total)
+        self._sockets = dialler.sockets
+        self._outbound = dialler.outbound
         self._request = request
         self._limits = limits
+        self._slot = slot
         self._led_by_public = False
-        self._agent = SourceAgent(reactor)
+        self._agent = SourceAgent(dialler.reactor)
         self._client = HTTPClient(self._agent)
 
     async def _work(self) -> IOpenBody:
@@ -108,6 +114,7 @@ class _Dial(Attempt[IOpenBody]):
             self._connected,
             self._outbound,
             self._led_by_public,
+            self._slot,
         )
         self._rest(self._limits.connect)
         asked = self._client.get(cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor)

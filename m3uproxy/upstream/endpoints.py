@@ -44,6 +44,7 @@ from ..core.hop import Location
 from ..core.outbound import DEFAULT, Policy
 from ..errors import Reason, SourceError
 from .lookup import NamingReactor
+from .slots import Slot
 from .sockets import Socket, SocketCount
 from .wire import Wire
 
@@ -106,6 +107,7 @@ class ProviderConnection:
         connected: Callable[[], None],
         outbound: Policy = DEFAULT,
         led_by_public: bool = False,
+        slot: Slot | None = None,
     ) -> None:
         """
         Prepare a connection; ``Agent`` opens it.
@@ -113,8 +115,10 @@ class ProviderConnection:
         :param reactor: provides ``IReactorTCP``, ``IReactorTime`` and ``IReactorPluggableNameResolver``.
         :param connected: called when TCP is connected, before TLS and the request.
         :param led_by_public: see :meth:`m3uproxy.core.outbound.Policy.refusal`.
+        :param slot: the provider's slot that the socket takes, if they are counted.
         """
         self.sockets = sockets
+        self.slot = slot
         self.location = location
         self.problem: SourceError | None = None
         self.handshaken = self.resolved = False

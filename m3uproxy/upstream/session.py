@@ -21,11 +21,13 @@ from ..core.kind import has_extension
 from ..core.redact import redact
 from ..core.sources import Sources
 from ..core.stall import Silence
+from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
 from .body import BodyReader
 from .dial import DialLimits, SourceRequest
+from .slots import Admission
 from .tick import Tick
 
 log = make_logger()
@@ -67,6 +69,7 @@ class Session:
         policy: Policy,
         silence: float,
         observer: Observer,
+        admission: Admission,
         random: Callable[[], float] = random,
     ) -> None:
         """
@@ -75,6 +78,7 @@ class Session:
         :param requests: one for each source, in order; 0 is the primary.
         :param silence: seconds without a byte after which a source counts as stalled; 0 for never.
         :param observer: told of failures and moves.
+        :param admission: asked before each dial.
         """
         self._clock = clock
         self._dialler = dialler
@@ -85,6 +89,7 @@ class Session:
         self._silence = silence
         self._rhythm = Silence(silence, 0.0)
         self._observer = observer
+        self._admission = admission
         self._index = 0
         self._dialling: Deferred[None] | None = None
         self._body: IOpenBody | None = None
@@ -110,8 +115,10 @@ class Session:
         """True while a source is open, dialled or waited for."""
         return self._failover.state is not State.IDLE
 
-    def start(self) -> None:
-        """Somebody wants the stream. Harmless when it runs."""
+    def start(self, viewer: Viewer | None = None) -> None:
+        """Somebody wants the stream; ``viewer``, if it is one. Harmless when it runs."""
+        if not self.active:
+            self._admission.viewer = viewer
         self._carry_out(self._failover.wanted(self._clock.seconds()))
 
     def stop(self) -> Deferred[None]:
@@ -157,6 +164,8 @@ class Session:
 
     def _carry_out_now(self, effect: Effect) -> None:
         self._drop()
+        if not isinstance(effect, Dial):
+            self._admission.leave()
         if isinstance(effect, Dial):
             self._tell_index()
             self._dial(effect)
@@ -215,11 +224,13 @@ class Session:
             self._dialling = dialling
 
     async def _open(self, step: Dial) -> None:
+        request = self._requests[step.index]
+        slot = await self._admission.admit(request.account)
         began = self._clock.seconds()
         if not self._gone.called:
             await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
         limits = DialLimits(step.connect, step.first_byte, step.total)
-        body = await self._dialler.dial(self._requests[step.index], limits)
+        body = await self._dialler.dial(request, limits, slot)
         self._dialling = None
         left = max(0.0, step.total - (self._clock.seconds() - began))
         self._take(body, min(step.first_byte, left))
@@ -268,6 +279,7 @@ class Session:
     def flowing(self) -> None:
         """The source delivers."""
         self._cancel_timer()
+        self._admission.viewer = None
         self._flowing_since = self._last_byte = self._clock.seconds()
         self._rhythm = Silence(self._silence, self._flowing_since)
         self._carry_out(self._failover.flowed(self._flowing_since))

@@ -82,6 +82,9 @@ class Socket(ProtocolWrapper):
         self._connection.sockets._opened()
         self._connection._connected(self)
         connect_through(self, transport)
+        slot = self._connection.slot
+        if slot is not None and not slot.opened():
+            self.abort()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Keep the reason before those above hear of it: they lose it."""
@@ -94,6 +97,8 @@ class Socket(ProtocolWrapper):
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 each.callback(None)
+            if self._connection.slot is not None:
+                self._connection.slot.closed()
 
     @property
     def peer(self) -> str:

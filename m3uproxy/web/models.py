@@ -106,6 +106,10 @@ class RegisterStream(_Body):
     silence_monitoring_grace_period: float | None = None
     silence_failover_threshold: int | None = None
     verify_tls: bool = Field(True, description="False accepts any certificate of an https provider.")
+    provider: str | None = Field(None, description="The provider account that its connections count for.")
+    max_connections: int | None = Field(
+        None, ge=0, description="Connections that the account allows at once; the tighter of this and the settings'."
+    )
 
     @field_validator("metadata")
     @classmethod
@@ -141,6 +145,8 @@ class RegisterStream(_Body):
             strict_live_ts=bool(self.strict_live_ts),
             use_sticky_session=bool(self.use_sticky_session),
             verify_tls=self.verify_tls,
+            provider=self.provider,
+            max_connections=self.max_connections,
         )
 
 

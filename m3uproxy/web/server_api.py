@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -21,6 +22,7 @@ from .server_shapes import (
     Info,
     PerformanceStats,
     Running,
+    Slots,
     Stats,
     StreamStats,
 )
@@ -142,6 +144,7 @@ class ServerApi:
         return {
             **stats,
             "proxy_stats": stats,
+            "provider_slots": self._slots(),
             "streams": all_streams(self._registry),
             "clients": all_clients(self._registry),
         }
@@ -168,6 +171,10 @@ class ServerApi:
             "error_stats": self._errors(),
             "timestamp": iso(self._wall()),
         }
+
+    def _slots(self) -> Slots:
+        configured = [provider.connections for provider in self._settings.providers]
+        return cast("Slots", self._registry.slots.report(configured))
 
     def _totals(self) -> Totals:
         return totals(self._registry, self._clock.seconds())

@@ -21,10 +21,32 @@ class StreamStats(TypedDict):
     streams: list[StreamObject]
 
 
+class ProviderSlots(TypedDict):
+    """The connections of one provider account. Those that are asked for have their slot before their socket."""
+
+    provider: str
+    max_connections: int | None
+    open_connections: Count
+    slots_taken: Count
+    waiting: Count
+
+
+class Slots(TypedDict):
+    """Connections to providers that are counted, and what happened to those who asked for one."""
+
+    providers: list[ProviderSlots]
+    granted: Count
+    waited: Count
+    taken_over: Count
+    refused: Count
+    forgotten: Count
+
+
 class Stats(Totals):
     """The numbers, flat and nested, with all streams and players."""
 
     proxy_stats: Totals
+    provider_slots: Slots
     streams: list[StreamObject]
     clients: list[ClientObject]
 

@@ -20,24 +20,24 @@ ALL = (ACME, ANN, ANYWHERE, FREE)
     [
         ("http://line.acme.tv/live/x/y/1.ts", Account("acme", 2)),
         ("HTTP://LINE.ACME.TV:8080/live/x/y/1.ts", Account("acme", 2)),
-        ("http://acme.tv/1.ts", Account("acme.tv")),
+        ("http://acme.tv/1.ts", None),
         ("http://acme.example/1.ts", Account("acme", 2)),
-        ("http://notacme.example/1.ts", Account("notacme.example")),
-        ("http://acme.example.evil.tv/1.ts", Account("acme.example.evil.tv")),
+        ("http://notacme.example/1.ts", None),
+        ("http://acme.example.evil.tv/1.ts", None),
         ("http://cdn3.beta.tv/live/ann/secret/1.ts", Account("ann at beta", 1)),
         ("http://cdn3.beta.tv/live/an%6E/secret/1.ts", Account("ann at beta", 1)),
         ("http://cdn3.beta.tv/get.php?username=ann&password=secret", Account("ann at beta", 1)),
         ("http://ann:secret@cdn3.beta.tv/1.ts", Account("ann at beta", 1)),
-        ("http://cdn3.beta.tv/live/eve/ann.ts", Account("cdn3.beta.tv")),
-        ("http://cdn3.beta.tv/live/eve/ann", Account("cdn3.beta.tv")),
+        ("http://cdn3.beta.tv/live/eve/ann.ts", None),
+        ("http://cdn3.beta.tv/live/eve/ann", None),
         ("http://cdn3.beta.tv/live/bob/secret/1.ts", Account("bob", 3)),
         ("http://free.tv/1.ts", Account("free")),
-        ("http://[::1]:8080/1.ts", Account("::1")),
-        ("http://[broken/1.ts", Account("unknown")),
-        ("nonsense", Account("unknown")),
+        ("http://[::1]:8080/1.ts", None),
+        ("http://[broken/1.ts", None),
+        ("nonsense", None),
     ],
 )
-def test_account_of_a_url(url: str, account: Account) -> None:
+def test_account_of_a_url(url: str, account: Account | None) -> None:
     assert account_of(url, ALL) == account
 
 
@@ -57,6 +57,13 @@ def test_account_of_a_url(url: str, account: Account) -> None:
 )
 def test_what_the_stream_says(named: str | None, limit: int | None, account: Account) -> None:
     assert account_of("http://anything/live/bob/secret/1.ts", ALL, named, limit) == account
+
+
+@pytest.mark.parametrize(
+    ("url", "name"), [("http://[::1]:8080/1.ts", "::1"), ("http://[broken/1.ts", "unknown"), ("nonsense", "unknown")]
+)
+def test_a_limit_without_a_name_is_one_of_the_host(url: str, name: str) -> None:
+    assert account_of(url, ALL, None, 2) == Account(name, 2)
 
 
 def test_the_first_entry_counts_and_an_empty_one_fits_nothing() -> None:

@@ -151,6 +151,17 @@ def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
     assert not machine.sent
 
 
+def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on() -> None:
+    full = SourceError(Reason.NO_SLOT, "one connection")
+    waiting = in_state(State.DIALLING)
+    assert isinstance(waiting.failed(3, full), Dial)
+    assert waiting.failed(6, full) == GiveUp(full)
+    playing = in_state(State.FLOWING)
+    playing.failed(10, CLOSED, ran=10)
+    assert isinstance(playing.failed(10, full), Dial)
+    assert isinstance(playing.failed(13, full), Rest)
+
+
 def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
     machine = failover(Policy(), 3)
     assert machine.switched(0, 5) is None

@@ -14,10 +14,12 @@ from zope.interface import implementer
 
 from m3uproxy.core.failover import Policy
 from m3uproxy.core.intake import Intake
+from m3uproxy.core.slots import Slots
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
 from m3uproxy.upstream.dial import SourceRequest
 from m3uproxy.upstream.session import Session
+from m3uproxy.upstream.slots import Admission, SlotDesk
 from m3uproxy.upstream.tick import Tick
 
 INTERVAL = 0.04
@@ -82,6 +84,7 @@ class Rig:
             self.policy,
             options.get("silence", SILENCE),
             self.observer,
+            Admission(SlotDesk(self.clock, Slots(), lambda _: None), "stream"),
             random=lambda: 0.5,
         )
         self.programme = Programme()

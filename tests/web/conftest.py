@@ -30,7 +30,7 @@ class SilentProvider:
     def __init__(self) -> None:
         self.dialled: list[str] = []
 
-    def dial(self, request, limits):
+    def dial(self, request, limits, slot=None):
         self.dialled.append(request.url)
         return Deferred()
 

@@ -1,0 +1,171 @@
+"""Asks for provider slots, waits for them, and gives them back: the side of :mod:`m3uproxy.core.slots` with a clock.
+
+A session asks before it dials, hands the slot to the dial, whose sockets are counted on it, and is done with it when
+it will not dial again. The answer may come later, when another stream's socket is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ..core.accounts import Account
+from ..core.slots import Effect, Granted, Refused, Slots, Takeover
+from ..core.viewer import Viewer
+from ..errors import Reason, SourceError
+from ..log import make_logger
+
+log = make_logger()
+
+
+@attrs.frozen(eq=False)
+class Slot:
+    """Leave to hold connections to an account. Who has it must say when it is :meth:`done`."""
+
+    desk: SlotDesk
+    account: Account
+    token: int
+
+    def opened(self) -> bool:
+        """A socket was opened on it. False if it has to be closed at once."""
+        return self.desk.slots.opened(self.token)
+
+    def closed(self) -> None:
+        """A socket that was opened on it is gone."""
+        self.desk.closed(self.token)
+
+    def done(self) -> None:
+        """It is not needed any more; harmless twice. Others get it when its last socket is gone."""
+        self.desk.done(self.token)
+
+
+class Admission:
+    """The slot of one stream, kept from dial to dial as long as they go to the same account."""
+
+    def __init__(self, desk: SlotDesk, stream: str) -> None:
+        """``stream`` is its id, by which others may be told to give way to it."""
+        self._desk = desk
+        self._stream = stream
+        self._slot: Slot | None = None
+        #: For whom the stream was started; None once nobody in particular waits for it.
+        self.viewer: Viewer | None = None
+
+    async def admit(self, account: Account | None) -> Slot | None:
+        """
+        Leave to dial; None if nobody counts.
+
+        :raises SourceError: if there is no slot and none becomes free in time.
+        """
+        if self._slot is not None and self._slot.account != account:
+            self.leave()
+        if self._slot is None and account is not None:
+            self._slot = await self._desk.ask(account, self._stream, self.viewer)
+        return self._slot
+
+    def leave(self) -> None:
+        """There will be no dial for now."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.done()
+
+
+class SlotDesk:
+    """Where slots are asked for."""
+
+    def __init__(self, clock: IReactorTime, slots: Slots, vacate: Callable[[str], None]) -> None:
+        """
+        Nobody has asked yet.
+
+        :param vacate: called with the id of a stream that has to give its slot up: end it.
+        """
+        self._clock = clock
+        self._vacate = vacate
+        self._asking: dict[int, tuple[Account, Deferred[Slot]]] = {}
+        self._timer: IDelayedCall | None = None
+        self.slots = slots
+
+    def ask(self, account: Account, stream: str, viewer: Viewer | None = None) -> Deferred[Slot]:
+        """
+        Ask for a slot; see :meth:`m3uproxy.core.slots.Slots.ask`.
+
+        :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
+            waiting.
+        """
+        effect = self.slots.ask(self._clock.seconds(), account, stream, viewer)
+        asking: Deferred[Slot] = Deferred(lambda _: self.done(effect.token))
+        self._asking[effect.token] = account, asking
+        self._carry_out([effect])
+        return asking
+
+    def joined(self, stream: str, viewer: Viewer) -> None:
+        """A player watches a stream. To be told before the stream asks."""
+        self.slots.joined(stream, viewer)
+
+    def left(self, stream: str, viewer: Viewer) -> None:
+        """A player is gone."""
+        self._carry_out(self.slots.left(self._clock.seconds(), stream, viewer))
+
+    def closed(self, token: int) -> None:
+        """See :meth:`Slot.closed`."""
+        self._carry_out(self.slots.closed(self._clock.seconds(), token))
+
+    def done(self, token: int) -> None:
+        """See :meth:`Slot.done`; also for one that waits."""
+        self._asking.pop(token, None)
+        self._carry_out(self.slots.done(self._clock.seconds(), token))
+
+    def has_room(self, account: Account | None) -> bool:
+        """Whether a second connection may be opened beside the one in use. Without an account there is no limit."""
+        return account is None or self.slots.has_room(account)
+
+    def report(self, configured: Collection[Account]) -> dict[str, object]:
+        """For statistics; see :meth:`m3uproxy.core.slots.Slots.report`."""
+        return self.slots.report(configured)
+
+    def stop(self) -> None:
+        """Leave no timer behind."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    # inside
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Takeover):
+                log.info("stream {stream} gives up its provider connection, its viewer moved on", stream=effect.stream)
+                self._vacate(effect.stream)
+            elif isinstance(effect, Granted):
+                self._granted(effect.token)
+            elif isinstance(effect, Refused):
+                self._refused(effect)
+        self._tick_in_time()
+
+    def _granted(self, token: int) -> None:
+        asked = self._asking.pop(token, None)
+        if asked is not None:
+            account, asking = asked
+            asking.callback(Slot(self, account, token))
+
+    def _refused(self, effect: Refused) -> None:
+        asked = self._asking.pop(effect.token, None)
+        if asked is not None:
+            asked[1].errback(SourceError(Reason.NO_SLOT, effect.why))
+
+    def _tick_in_time(self) -> None:
+        """Have the timer fire at the next deadline, or before: then it is set anew."""
+        deadline = self.slots.next_deadline()
+        timer = self._timer
+        if timer is not None and timer.active():
+            if deadline is not None and timer.getTime() <= deadline:
+                return
+            timer.cancel()
+        now = self._clock.seconds()
+        self._timer = None if deadline is None else self._clock.callLater(max(0.0, deadline - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self.slots.tick(self._clock.seconds()))

@@ -1,0 +1,147 @@
+"""An account that sells few connections: who gets them, who waits, who is told that there is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import pytest_twisted
+from loopback_rig import assert_whole_packets
+
+
+class Watch:
+    """The most provider sockets that were ever open at the same time, by our own count."""
+
+    def __init__(self, sockets) -> None:
+        self.peak = 0
+        opened = sockets._opened
+
+        def noted() -> None:
+            opened()
+            self.peak = max(self.peak, sockets.open)
+
+        sockets._opened = noted
+
+
+def channels(rig, count: int, **options) -> list:
+    """Streams of one provider account, which allows one connection and says 458 to a second."""
+    options = {"provider": "home", "max_connections": 1, **options}
+    return [rig.register(f"/live/ann/pw/{n}.ts?burst=1&account_limit=1", **options) for n in range(count)]
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_two_hundred_zaps_over_fifty_streams_of_a_one_connection_account(rig, overlapping):
+    """``overlapping``: a player that asks for the new channel before it leaves the old one."""
+    await rig.start(stream_timeout=0)
+    watch = Watch(rig.service._sockets)
+    streams = channels(rig, 50)
+    old = None
+    for zap in range(200):
+        if old is not None and not overlapping:
+            await old.leave()
+        player = await rig.play(streams[zap % 50], headers=("User-Agent: VLC",))
+        if zap % 4 == 0:
+            await rig.until_bytes(player, 20_000)
+            assert_whole_packets(player.body)
+        else:
+            await rig.until(lambda player=player: player.raw or player.closed)
+        assert player.status == 200
+        if old is not None and overlapping:
+            await rig.until(lambda old=old: old.closed)
+        old = player
+    assert watch.peak == 1
+    slots = rig.registry.slots.report(())
+    assert slots["refused"] == 0
+    assert slots["taken_over"] == (199 if overlapping else 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_somebody_else_waits_and_is_told_which_limit_was_reached(rig):
+    await rig.start(slot_wait=0.5)
+    mine, other = channels(rig, 2)
+    first = await rig.play(mine, headers=("User-Agent: A",))
+    await rig.until_bytes(first, 20_000)
+    second = await rig.play(other, headers=("User-Agent: B",))
+    await rig.until(lambda: second.body)
+    assert second.status == 503
+    assert b"Retry-After" in second.head
+    assert "provider 'home' allows 1 connection, all in use" in json.loads(second.body)["detail"]
+    assert not first.closed
+    assert rig.provider.channel("1").tally.total == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_waits_gets_the_connection_of_the_one_who_leaves(rig):
+    mine, other = channels(rig, 2)
+    first = await rig.play(mine, headers=("User-Agent: A",))
+    await rig.until_bytes(first, 20_000)
+    second = await rig.play(other, headers=("User-Agent: B",))
+    await rig.sleep(0.1)
+    assert not second.raw
+    await first.leave()
+    await rig.until_bytes(second, 20_000)
+    assert_whole_packets(second.body)
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_takeover_nobody_is_disconnected(rig):
+    await rig.start(slot_takeover=False, slot_wait=0.3)
+    mine, other = channels(rig, 2)
+    first = await rig.play(mine, headers=("User-Agent: A",))
+    await rig.until_bytes(first, 20_000)
+    second = await rig.play(other, headers=("User-Agent: A",))
+    await rig.until(lambda: second.raw)
+    assert second.status == 503
+    assert not first.closed
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backup_of_another_account_is_used_when_the_first_is_full(rig):
+    await rig.start(slot_wait=0.3, provider=({"name": "a", "account": "ann", "max_connections": 1},))
+    mine = rig.register("/live/ann/pw/1.ts?burst=1")
+    other = rig.register("/live/ann/pw/2.ts?burst=1", "/live/bob/pw/2.ts?burst=1")
+    first = await rig.play(mine, headers=("User-Agent: A",))
+    await rig.until_bytes(first, 20_000)
+    second = await rig.play(other, headers=("User-Agent: B",))
+    await rig.until_bytes(second, 20_000)
+    assert other.source_index == 1
+    assert rig.provider.station.accounts["bob"].current == 1
+    assert rig.provider.station.accounts["ann"].peak == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_redirects_and_redials_stay_within_one_connection(rig):
+    watch = Watch(rig.service._sockets)
+    stream = rig.register("/live/x.ts?burst=1&redirect=same&close=1.2s", provider="home", max_connections=1)
+    player = await rig.play(stream)
+    await rig.until(lambda: rig.provider.channel("x").tally.total >= 3, 15)
+    assert watch.peak == 1
+    assert not player.closed
+
+
+@pytest_twisted.ensureDeferred
+async def test_statistics_show_what_is_taken(rig):
+    await rig.start(provider=({"name": "acme", "hosts": ("127.0.0.*",), "max_connections": 2},))
+    player = await rig.play(rig.register("/live/x.ts?burst=1"))
+    await rig.until_bytes(player, 20_000)
+    answer = await rig.ask("/stats", headers=("Connection: close",))
+    await rig.until(lambda: answer.closed)
+    slots = json.loads(answer.body)["provider_slots"]
+    row = {"provider": "acme", "max_connections": 2, "open_connections": 1, "slots_taken": 1, "waiting": 0}
+    assert slots["providers"] == [row]
+    assert slots["granted"] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stream_that_lingers_gives_its_connection_up(rig):
+    await rig.start(linger=30)
+    mine, other = channels(rig, 2)
+    first = await rig.play(mine, headers=("User-Agent: A",))
+    await rig.until_bytes(first, 20_000)
+    await first.leave()
+    await rig.sleep(0.05)
+    assert rig.open_upstreams() == 1
+    second = await rig.play(other, headers=("User-Agent: B",))
+    await rig.until_bytes(second, 20_000)
+    assert rig.open_upstreams() == 1
