@@ -187,6 +187,8 @@ class Settings(BaseModel):
     max_failover_attempts: Whole = _limited(0, 0, 1000, "a whole number")
     #: The longest an outage may last; 0 leaves only the number of laps.
     stream_total_timeout: Seconds = _seconds(30, 0, 86_400)
+    #: Whether players get empty packets while sources are changed and nothing comes.
+    bridge_with_nulls: bool = _one_of(False, "true or false")
     #: How long the provider's connection is kept after the last player left.
     linger: Seconds = _seconds(0)
 

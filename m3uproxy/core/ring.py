@@ -73,21 +73,21 @@ class Ring:
 
     def append(self, cut: Cut, now: float) -> Block:
         """Add a block at the live edge and let go of what is out of bounds at the other end."""
-        block = Block(cut.data, cut.psi, cut.access, now, self.position)
-        if cut.access:
-            self._points.append(self.next)
-        self._blocks.append(block)
-        size = len(cut.data)
-        self.size += size
-        self.position += size
-        self._bitrate.add(size, now)
+        block = self._add(cut, now)
+        self._bitrate.add(len(cut.data), now)
         if self._bitrate.known:
             limit = int(self._bitrate.value * self._seconds)
             if self.size > limit:
                 self.shrink(limit)
-        if self.size > self._max_bytes:
-            self._drop_to(self._max_bytes)
         return block
+
+    def append_filler(self, data: bytes, now: float) -> Block:
+        """Add packets that stand for nothing: they say nothing of the bitrate, by which the ring is measured."""
+        return self._add(Cut(data), now)
+
+    def silent(self, now: float) -> float:
+        """Seconds since the last block; 0 if there is none."""
+        return now - self._blocks[-1].time if self._blocks else 0.0
 
     def tail(self, limit: int) -> bytes:
         """The newest whole blocks of together ``limit`` bytes at most."""
@@ -119,6 +119,17 @@ class Ring:
         if self._blocks and now - self._blocks[0].time >= wait:
             return self._any_before(now - back)
         return None
+
+    def _add(self, cut: Cut, now: float) -> Block:
+        block = Block(cut.data, cut.psi, cut.access, now, self.position)
+        if cut.access:
+            self._points.append(self.next)
+        self._blocks.append(block)
+        self.size += len(cut.data)
+        self.position += len(cut.data)
+        if self.size > self._max_bytes:
+            self._drop_to(self._max_bytes)
+        return block
 
     def _latest_before(self, moment: float) -> int:
         for number in reversed(self._points):

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from ..core.coalesce import Cut
 from ..core.intake import Intake
 from ..core.mpegts.joint import Joined
+from ..core.mpegts.packets import null_packet
 from ..core.mpegts.splice import Report
 from ..core.ring import Block, Ring
 from ..core.viewer import Viewer
@@ -28,6 +29,10 @@ from .pump import Pump
 
 log = make_logger()
 
+#: What is sent where nothing comes: null packets (ISO/IEC 13818-1, 2.4.1) as many as are usual in one datagram.
+_NULLS = 7 * null_packet()
+#: Seconds without a block after which that begins.
+_BRIDGE = 1.0
 #: Bytes of what was sent that a new source is compared with: it is held twice while that lasts.
 LONGEST_OVERLAP = 16 << 20
 
@@ -129,6 +134,12 @@ class Broadcaster:
         for pump in tuple(self._viewers):
             if pump.blocked_since is not None and pump.blocked_since <= limit:
                 pump.evict(f"took nothing for {self._timing.stall:g} s")
+
+    def bridge(self) -> None:
+        """Nothing comes, but will: keep the players that read at the live edge from giving up."""
+        now = self._clock.seconds()
+        if self._edge and self.session.active and self.ring.silent(now) >= _BRIDGE:
+            self._send_to_edge(self.ring.append_filler(_NULLS, now))
 
     def end(self, error: SourceError) -> Deferred[None]:
         """Disconnect all viewers and close the source, for good.

@@ -195,6 +195,8 @@ class Registry:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
         for stream in self.streams():
             stream.broadcaster.abort_stalled()
+            if self._settings.bridge_with_nulls:
+                stream.broadcaster.bridge()
         self._forget_unplayed()
         share_memory([stream.broadcaster.ring for stream in self._streams.values()], self._settings.ring_total_bytes)
 

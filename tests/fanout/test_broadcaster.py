@@ -259,6 +259,40 @@ def test_a_redial_goes_on_in_the_same_response() -> None:
     assert viewer.media.endswith(relay.whole[-180:])  # but for the header: counters go on over the seam
 
 
+def test_while_nothing_comes_players_that_have_begun_get_empty_packets() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    begun = relay.player(stream)
+    relay.play(relay.dialler.last.answer(), 3)
+    relay.settle()
+    received, rate = len(begun.media), stream.broadcaster.ring.bitrate
+    stream.broadcaster.bridge()
+    assert len(begun.media) == received, "something came just now"
+    relay.clock.advance(1.5)
+    late = relay.player(stream)
+    for _ in range(100):
+        stream.broadcaster.bridge()
+        relay.clock.advance(0.01)
+    relay.settle()
+    filler = begun.media[received:]
+    assert filler[::188] == b"\x47" * 7, "once in a second"
+    assert {filler[at + 1 : at + 4] for at in range(0, len(filler), 188)} == {b"\x1f\xff\x10"}
+    assert begun.pump.bytes_sent == len(begun.media)
+    assert late.media.endswith(filler), "a late one has begun with what there was"
+    assert stream.broadcaster.ring.bitrate == rate
+
+
+def test_nobody_begins_with_empty_packets() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    player = relay.player(stream)
+    relay.dialler.last.answer()
+    relay.clock.advance(1.5)
+    stream.broadcaster.bridge()
+    assert player.media == b""
+    assert player.heads == 0
+
+
 def test_what_a_dead_source_left_is_no_place_to_begin_at() -> None:
     """Its blocks grow old while the next source is dialled; no viewer begins with them in the middle of a picture."""
     relay = Relay()

@@ -28,6 +28,12 @@ _RANDOM_ACCESS = 0x40
 STARTS = bytes(int(byte & (_ERROR | _UNIT_START) == _UNIT_START) for byte in range(256))
 
 
+def null_packet() -> bytes:
+    """A packet that carries nothing (2.4.1): demultiplexers throw it away."""
+    head = bytes([SYNC_BYTE, NULL_PID >> 8, NULL_PID & 0xFF, _PAYLOAD])
+    return head + b"\xff" * (PACKET_SIZE - len(head))
+
+
 def pid(packets: bytes | bytearray, at: int) -> int:
     """The packet identifier, 0 to 0x1FFF."""
     return (packets[at + 1] & 0x1F) << 8 | packets[at + 2]
