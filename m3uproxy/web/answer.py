@@ -23,6 +23,8 @@ Json = Mapping[str, object]
 GZIP_FROM = 1024
 #: Large listings are made in the reactor's thread: the fastest level, which takes most of what there is to gain.
 _LEVEL = 1
+#: Seconds that a client which met a limit is asked to wait before it tries again.
+RETRY_AFTER = 5
 
 
 @attrs.frozen
@@ -75,6 +77,11 @@ def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def no_room(why: object) -> HTTPError:
+    """A limit is reached, ours or a provider's: in a moment somebody may have left."""
+    return HTTPError(503, str(why), {"Retry-After": str(RETRY_AFTER)})
 
 
 def encode(body: Json) -> bytes:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from .peer import Address
+from .query import query_value
 
 #: Addresses whose failures are remembered; beyond, the one that failed longest ago is forgotten.
 MAX_REMEMBERED = 4096
@@ -27,8 +28,8 @@ def token_in_header(request: Request) -> bytes | None:
 
 def offered_token(request: Request) -> bytes | None:
     """The token that a request brings. The header counts alone if it is there; in the query the last one counts."""
-    values: list[bytes] = request.args.get(b"api_token", [])
-    return token_in_header(request) or (values[-1] if values else None) or None
+    in_query = query_value(request, b"api_token")
+    return token_in_header(request) or (in_query.encode() if in_query else None)
 
 
 def is_right(offered: bytes, token: SecretStr) -> bool:

@@ -71,7 +71,7 @@ def base_url(request: Request, settings: Settings) -> str:
     it is ``ROOT_PATH``: right for us always, and for a proxy that strips that.
     """
     if settings.public_url:
-        return settings.public_url.rstrip("/")
+        return settings.public_url
     proxied = comes_from_proxy(request, settings)
 
     def told(name: bytes) -> str:

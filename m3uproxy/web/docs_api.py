@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..settings import Settings
 from .answer import Content, HTTPError, encode
@@ -47,7 +47,9 @@ class DocsApi:
         self._settings = settings
         self._assets = load_assets()
         self._others = others
-        self._made: dict[object, Content] = {}
+        self._openapi = lru_cache(maxsize=2)(self._make_openapi)
+        # Anybody may ask for it, by any name, so it is not made anew for each request.
+        self._page_at = lru_cache(maxsize=_MOST_PAGES)(self._make_page)
 
     def routes(self) -> list[Route]:
         """What is answered here. Two of the paths are settings; an empty one switches its route off."""
@@ -64,15 +66,15 @@ class DocsApi:
 
     def page(self, base: str) -> Content:
         """The page."""
-        return self._page_at(_PAGE, base)
+        return self._page_at(_PAGE, base, self._needs_token)
 
     def second_page(self, base: str) -> Content:
         """The page under the path that is a setting."""
-        return self._page_at(self._settings.redoc_url, base)
+        return self._page_at(self._settings.redoc_url, base, self._needs_token)
 
     def openapi(self) -> Content:
         """The document; it is fresh, because what it says of the token is a setting that can change."""
-        return self._openapi(self._settings.api_token is not None)
+        return self._openapi(self._needs_token)
 
     def icon(self) -> Content:
         """What browsers ask for by themselves."""
@@ -85,6 +87,10 @@ class DocsApi:
             raise HTTPError(404, "Not Found")
         return asset
 
+    @property
+    def _needs_token(self) -> bool:
+        return self._settings.api_token is not None
+
     @cached_property
     def _document(self) -> dict[str, object]:
         """Made when somebody asks: it takes as long as all other routes' making."""
@@ -93,21 +99,10 @@ class DocsApi:
     def _described(self, with_token: bool) -> dict[str, object]:
         return self._document if with_token else without_token(self._document)
 
-    def _openapi(self, with_token: bool) -> Content:
-        made = self._made.get(with_token)
-        if made is None:
-            made = self._made[with_token] = Content(encode(self._described(with_token)), "application/json")
-        return made
+    def _make_openapi(self, with_token: bool) -> Content:
+        return Content(encode(self._described(with_token)), "application/json")
 
-    def _page_at(self, path: str, base: str) -> Content:
-        """Anybody may ask for it, so it is not made anew for each request; the base is what the request says."""
-        with_token = self._settings.api_token is not None
-        made = self._made.get((path, base, with_token))
-        if made is None:
-            # Relative, so that the page works behind a proxy that adds a prefix which nobody told us.
-            up = "../" * (path.count("/") - 1)
-            made = page(self._described(with_token), base, up, self._settings.openapi_url)
-            if len(self._made) >= _MOST_PAGES:
-                self._made.clear()
-            self._made[path, base, with_token] = made
-        return made
+    def _make_page(self, path: str, base: str, with_token: bool) -> Content:
+        """Relative, so that the page works behind a proxy that adds a prefix which nobody told us."""
+        up = "../" * (path.count("/") - 1)
+        return page(self._described(with_token), base, up, self._settings.openapi_url)

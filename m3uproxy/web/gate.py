@@ -64,7 +64,7 @@ class Gate:
             if not self._is_ours(authority.host):
                 self._excuse_host(request, authority.host)
         self._check_address(request)
-        self._check_origin(request)
+        self._check_origin(request, names)
 
     def check_token(self, request: Request) -> None:
         """Let a request pass that has the token, if one is set.
@@ -134,21 +134,20 @@ class Gate:
         if address is None or not is_private(address):
             raise HTTPError(403, "Without a token the API is for local and private addresses only. Set API_TOKEN.")
 
-    def _check_origin(self, request: Request) -> None:
-        """A browser acts for a page: it must be our own, or one of a configured origin."""
+    def _check_origin(self, request: Request, names: list[Authority]) -> None:
+        """A browser acts for a page: it must be our own, which has one of our names, or one of a configured origin."""
         lines = request.requestHeaders.getRawHeaders(b"Origin", [])
         for line in lines:
             origin = cors.parse_origin(line.decode("latin-1"))
-            if not self._is_own(origin, request) and not cors.is_configured(origin, self._settings):
+            if not self._is_own(origin, names) and not cors.is_configured(origin, self._settings):
                 raise HTTPError(403, "Pages of this origin may not use the API. Add it to CORS_ORIGINS.")
         if not lines and request.getHeader(b"Sec-Fetch-Site") == b"cross-site":
             raise HTTPError(403, "Pages of other sites may not use the API.")
 
-    def _is_own(self, origin: cors.Origin | None, request: Request) -> bool:
-        """The names were checked before. The scheme is not looked at: a proxy that ends TLS may not tell it."""
+    def _is_own(self, origin: cors.Origin | None, names: list[Authority]) -> bool:
+        """The scheme is not looked at: a proxy that ends TLS may not tell it."""
         if origin is None or origin.scheme not in ("http", "https"):
             return False
-        names = [parse_authority(name) for name in asked_for(request, self._settings)]
         ours: list[Authority | None] = [*names, public_authority(self._settings)]
         return any(each is not None and origin.authority.same_as(each, origin.scheme) for each in ours)
 

@@ -25,16 +25,13 @@ from twisted.web.server import Request
 
 from ..errors import LimitReached
 from ..settings import Settings
-from .answer import Content, HTTPError, Json, write_content, write_error, write_json
+from .answer import Content, HTTPError, Json, no_room, write_content, write_error, write_json
 from .base import base_url
 from .gate import Gate
 from .models import parse_json, validate
 
 Result = Json | Content
 View = Callable[..., Result | Awaitable[Result]]
-
-#: Seconds after which a client that met a limit may try again: by then somebody may have left.
-RETRY_AFTER = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +110,7 @@ class Endpoint:
         except HTTPError as error:
             return write_error(request, error)
         except LimitReached as error:
-            return write_error(request, HTTPError(503, str(error), {"Retry-After": str(RETRY_AFTER)}))
+            return write_error(request, no_room(error))
         return write_content(request, result) if isinstance(result, Content) else write_json(request, result)
 
     async def _result(self, request: Request, parameters: Mapping[str, str]) -> Result:

@@ -22,15 +22,13 @@ from ..fanout.registry import Registry
 from ..fanout.stream import Player, Stream
 from ..log import make_logger
 from ..settings import Settings
-from .answer import HTTPError, write_error
+from .answer import HTTPError, no_room, write_error
 from .cors import MEDIA, allow_media, answer_media_preflight, is_preflight
 from .peer import client_address
+from .query import query_value
 from .tickets import Tickets
 
 log = make_logger()
-
-#: Seconds that a player is asked to wait before it tries again when the provider, or we, have no room.
-RETRY_AFTER = 5
 
 _METHODS = "GET, HEAD, OPTIONS"
 _LIVE = (
@@ -49,23 +47,18 @@ def live_headers(url: str) -> tuple[tuple[bytes, bytes], ...]:
 def player_of(request: Request, settings: Settings) -> Player:
     """Who asks."""
     address = client_address(request, settings)
-    names = (_query(request, name) for name in (b"username", b"user", b"u"))
+    names = (query_value(request, name) for name in (b"username", b"user", b"u"))
     return Player(
         ip_address=str(address or "unknown"),
         user_agent=_header(request, b"user-agent") or "unknown",
         username=_header(request, b"x-username") or next((name for name in names if name), None),
-        client_id=_query(request, b"client_id"),
+        client_id=query_value(request, b"client_id"),
     )
 
 
 def _header(request: Request, name: bytes) -> str | None:
     value = request.requestHeaders.getRawHeaders(name, [None])[0]
     return value.decode("utf-8", "replace") if value else None
-
-
-def _query(request: Request, name: bytes) -> str | None:
-    values = request.args.get(name)
-    return values[-1].decode("utf-8", "replace") if values else None
 
 
 class LiveAnswer:
@@ -107,8 +100,7 @@ class LiveAnswer:
 
 
 def _refusal(error: SourceError) -> HTTPError:
-    headers = {"Retry-After": str(RETRY_AFTER)} if error.player_status == 503 else {}
-    return HTTPError(error.player_status, str(error), headers)
+    return no_room(error) if error.player_status == 503 else HTTPError(error.player_status, str(error))
 
 
 def _answer_error(request: Request, error: HTTPError) -> bytes:
@@ -180,7 +172,7 @@ class LiveResource(Resource):
         try:
             self._registry.check_room(stream, player.ip_address)
         except LimitReached as reached:
-            raise HTTPError(503, str(reached), {"Retry-After": str(RETRY_AFTER)}) from None
+            raise no_room(reached) from None
         stream.attach(player, LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
         return NOT_DONE_YET
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from twisted.web.server import Request
 
 from .answer import HTTPError
+from .query import query_value
 
 #: Keeps this use of the state key apart from all others.
 _LABEL = b"m3uproxy player url"
@@ -46,7 +47,7 @@ class Tickets:
 
         :raises HTTPError: 403.
         """
-        expires, signature = _last(request, b"expires"), _last(request, b"signature")
+        expires, signature = query_value(request, b"expires") or "", query_value(request, b"signature") or ""
         if not hmac.compare_digest(signature.encode(), self._signature(stream_id, expires).encode()):
             raise HTTPError(403, "The signature of this URL is missing or wrong.")
         if self._wall() >= int(expires):
@@ -55,8 +56,3 @@ class Tickets:
     def _signature(self, stream_id: str, expires: str) -> str:
         text = f"{stream_id} {expires}".encode()
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_SIGNATURE_LENGTH]
-
-
-def _last(request: Request, name: bytes) -> str:
-    values: list[bytes] = request.args.get(name, [])
-    return values[-1].decode("utf-8", "replace") if values else ""
