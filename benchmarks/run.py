@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py [scenario ...]``: run the floor and m3uproxy in turn, and print medians as ratios."""
+"""``python benchmarks/run.py [scenario ...]``: run m3uproxy and what it is compared with in turn; print ratios."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for when this fi
 
 from benchmarks.rig import BenchError, build, require_machine, source
 from benchmarks.scenarios import SCENARIOS, Outcome, Scenario
-from benchmarks.servers import StartServer, floor, m3uproxy, twistd
+from benchmarks.servers import StartServer, floor, m3uproxy, textbook, twistd
 
-HEAD = ("scenario", "unit", "floor", "m3uproxy", "ratio", "limit", "figures of m3uproxy", "verdict")
+HEAD = ("scenario", "unit", "against", "its cost", "m3uproxy", "ratio", "limit", "figures of m3uproxy", "verdict")
 
 
 class Comparison:
@@ -23,13 +23,13 @@ class Comparison:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.floor: list[Outcome] = []
+        self.others: list[Outcome] = []
         self.ours: list[Outcome] = []
 
     def ratio(self) -> float | None:
-        """Median cost of m3uproxy by median cost of the floor."""
-        floor_cost, our_cost = _median_cost(self.floor), _median_cost(self.ours)
-        return our_cost / floor_cost if our_cost is not None and floor_cost else None
+        """Median cost of m3uproxy by median cost of what it is compared with."""
+        their_cost, our_cost = _median_cost(self.others), _median_cost(self.ours)
+        return our_cost / their_cost if our_cost is not None and their_cost else None
 
     def figures(self) -> dict[str, float]:
         """The median of each figure of m3uproxy, its cost among them."""
@@ -42,7 +42,7 @@ class Comparison:
 
     def misses(self) -> list[str]:
         """Every limit missed and every fault seen, in words."""
-        found = [f"floor: {fault}" for run in self.floor for fault in run.faults]
+        found = [f"{self.scenario.against}: {fault}" for run in self.others for fault in run.faults]
         found += [f"m3uproxy: {fault}" for run in self.ours for fault in run.faults]
         ratio, most = self.ratio(), self.scenario.max_ratio
         if ratio is not None and most is not None and ratio > most:
@@ -62,7 +62,8 @@ class Comparison:
         return (
             self.scenario.what,
             self.scenario.unit,
-            _spread(self.floor),
+            self.scenario.against,
+            _spread(self.others),
             _spread(self.ours),
             "-" if ratio is None else f"{ratio:.2f}",
             "; ".join(([f"ratio ≤ {most:g}"] if most else []) + limits) or "-",
@@ -97,10 +98,11 @@ def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple
 
 
 def compare(scenario: Scenario, options: argparse.Namespace, cpus: tuple[int, int]) -> Comparison:
-    """Floor and m3uproxy in turn, so that a change of the machine's speed meets both."""
+    """The other and m3uproxy in turn, so that a change of the machine's speed meets both."""
     result = Comparison(scenario)
+    other = textbook if scenario.against == "textbook" else floor(options.flush)
     for _ in range(options.runs):
-        result.floor.append(run_once(scenario, floor(options.flush), options.tick, cpus))
+        result.others.append(run_once(scenario, other, options.tick, cpus))
         if not options.floor_only:
             result.ours.append(run_once(scenario, m3uproxy, options.tick, cpus))
     return result

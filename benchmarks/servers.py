@@ -1,4 +1,4 @@
-"""The two servers that are compared: the C floor, and m3uproxy as its users start it."""
+"""The servers that are compared: the C floor or a textbook relay, and m3uproxy as its users start it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def floor(flush_ms: float) -> StartServer:
             yield Server("floor", process.pid, port, _path_and_query, False, resident_bytes(process.pid))
 
     return start
+
+
+@contextmanager
+def textbook(cpu: int, source: Source) -> Iterator[Server]:
+    """A relay in plain Twisted (:mod:`benchmarks.textbook`)."""
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "benchmarks.textbook", str(source.port)]
+    with child(command, cpu, cwd=root) as process:
+        yield Server("textbook", process.pid, announced_port(process), _path_and_query, False, 0)
 
 
 def _path_and_query(url: str) -> str:
