@@ -66,6 +66,9 @@ TREATMENTS = {
 #: Causes that concern an account, so that its other sources need not be asked either.
 OF_ACCOUNT = frozenset({Cause.BUSY, Cause.NO_SLOT})
 
+#: Causes that are found in what a source delivers. A source is left for them only for a better one.
+OF_WHAT_CAME = frozenset({Cause.LOW_BITRATE, Cause.CONTENT, Cause.SUSPECT})
+
 _CAUSES = {
     Reason.DNS: Cause.UNREACHABLE,
     Reason.REFUSED: Cause.UNREACHABLE,

@@ -17,6 +17,7 @@ States and events (rows) and what follows (see ``_TABLE``)::
     rested      -           -                  -                    dial
     unwanted    -           -> IDLE            -> IDLE              -> IDLE
     switched    -           dial               dial                 dial
+    left_for    -           -                  dial                 -
 
 What the session does about an effect (drop the connection that it has, dial, wait) is in
 :mod:`m3uproxy.upstream.session`.
@@ -168,6 +169,21 @@ class Failover:
         self.sources.chose(index, now)
         return self._on("switched", now)
 
+    def left_for(self, now: float, index: int, error: SourceError | None = None) -> Effect:
+        """
+        The source that flows is left for a better one.
+
+        :param error: what is wrong with what it brings; None if it is only not the best.
+        """
+        if self.state is not State.FLOWING:
+            return None
+        self._settle(now)
+        if error is not None:
+            self.error = error
+            self.sources.failed(self.index, cause_of(error), now)
+        self.sources.leave_for(index, now)
+        return self._on("left_for", now)
+
     def _on(self, event: str, now: float) -> Effect:
         step = _TABLE.get((self.state, event))
         return step(self, now) if step else None
@@ -248,4 +264,5 @@ _TABLE: dict[tuple[State, str], Callable[[Failover, float], Effect]] = {
     (State.DIALLING, "switched"): Failover._choose,
     (State.FLOWING, "switched"): Failover._choose,
     (State.RESTING, "switched"): Failover._choose,
+    (State.FLOWING, "left_for"): Failover._choose,
 }

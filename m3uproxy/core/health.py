@@ -121,6 +121,7 @@ class Health:
         self.fault: Fault | None = None
         self._sampled_at = now
         self._clock: tuple[int, int, float] | None = None
+        self._unseen = b""
         self._watch_video()
 
     def _watch_video(self) -> None:
@@ -147,10 +148,20 @@ class Health:
             if pause > window.longest_pause:
                 window.longest_pause = pause
         if now < self._due or not size:
+            self._unseen = packets or self._unseen
             return None
         self._due = now + SAMPLE
         self._look(now, packets, program)
         return self._tell(now)
+
+    def delivered(self) -> float:
+        """How far the stream's clock went so far, in seconds, for :mod:`m3uproxy.core.stall`.
+
+        Looks at the last packets that came, which a burst that has just ended left unseen.
+        """
+        if self._unseen:
+            self._look(self._last, self._unseen, self._program)
+        return self.media
 
     def reading(self, now: float) -> Reading:
         """What happened since the last call, for :mod:`m3uproxy.core.suspicion`."""
@@ -188,6 +199,7 @@ class Health:
             self._examiner = Examiner(program)
             self._watch_video()
         # Time in which packets came: pauses count as two looks at most.
+        self._unseen = b""
         self._flow += min(now - self._sampled_at, 2 * SAMPLE)
         self._sampled_at = now
         sample = self._examiner.examine(packets)

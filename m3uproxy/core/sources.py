@@ -28,11 +28,13 @@ from collections.abc import Callable, Hashable, Sequence
 
 import attrs
 
-from .cause import OF_ACCOUNT, TREATMENTS, Cause, Treatment
+from .cause import OF_ACCOUNT, OF_WHAT_CAME, TREATMENTS, Cause, Treatment
 from .standing import standings
 
 #: Seconds of delivery after which a source's earlier failures are forgotten.
 CALM = 60.0
+#: Seconds for which a source that was left for what it brought is no better place than another.
+GRUDGE = 600.0
 #: The longest rest between two laps, in seconds.
 LONGEST_REST = 30.0
 
@@ -193,6 +195,13 @@ class Sources:
         standing.note(cause, now)
         self._quarantine(index, cause, now)
 
+    def leave_for(self, index: int, now: float) -> None:
+        """The source in use is left for a better one, which is next: nobody chose it, so home stays where it is."""
+        self.left(now)
+        self.current = index % len(self)
+        self._new_budget()
+        self._redial = self._started = True
+
     def chose(self, index: int, now: float) -> None:
         """Somebody chose a source: it is next, home from now on, and nothing is held against it."""
         self.left(now)
@@ -245,8 +254,18 @@ class Sources:
         return None
 
     def spare(self, now: float) -> int | None:
-        """The best source beside the one in use, if one is out of quarantine: where to go before it breaks."""
-        return next((index for index in self._order() if index != self.current and self._free(index, now)), None)
+        """
+        The best source beside the one in use, if one is out of quarantine: where to go before it breaks.
+
+        One that was itself left for what it brought is none for :data:`GRUDGE` seconds: where all sources show the
+        same (a channel that announces pictures and has none), a stream must not go round and round.
+        """
+        return next((index for index in self._order() if self._is_spare(index, now)), None)
+
+    def to_probe(self, now: float) -> int | None:
+        """The backup that would be next: the best one, or if all are in quarantine that which leaves it soonest."""
+        others = [index for index in self._order() if index != self.current]
+        return min(others, key=lambda index: self.quarantine(index, now), default=None)
 
     def quarantine(self, index: int, now: float) -> float:
         """Seconds for which the source stays behind others; 0 if it does not."""
@@ -300,6 +319,11 @@ class Sources:
 
     def _free(self, index: int, at: float) -> bool:
         return self._standings[index].until <= at
+
+    def _is_spare(self, index: int, now: float) -> bool:
+        standing = self._standings[index]
+        grudge = standing.cause in OF_WHAT_CAME and now - standing.failed_at < GRUDGE
+        return index != self.current and self._free(index, now) and not grudge
 
     def _pick(self, at: float) -> int | None:
         """The source to try at that time; None if this lap has none left."""

@@ -36,7 +36,7 @@ def in_state(state: State, policy: Policy | None = None, sources: int = 2) -> Fa
 
 
 def tell(machine: Failover, event: str) -> Any:
-    arguments = {"failed": (0, BROKEN), "switched": (0, 1)}.get(event, (0,))
+    arguments = {"failed": (0, BROKEN), "switched": (0, 1), "left_for": (0, 1)}.get(event, (0,))
     return getattr(machine, event)(*arguments)
 
 
@@ -70,6 +70,10 @@ I, D, F, R = State.IDLE, State.DIALLING, State.FLOWING, State.RESTING  # noqa: E
         (R, "rested", Dial, D),
         (R, "unwanted", Idle, I),
         (R, "switched", Dial, D),
+        (I, "left_for", None, I),
+        (D, "left_for", None, D),
+        (F, "left_for", Dial, D),
+        (R, "left_for", None, R),
     ],
 )
 def test_table(state: State, event: str, effect: type | None, then: State) -> None:
@@ -77,6 +81,20 @@ def test_table(state: State, event: str, effect: type | None, then: State) -> No
     result = tell(machine, event)
     assert type(result) is (effect or type(None))
     assert machine.state is then
+
+
+def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
+    machine = in_state(F, sources=3)
+    dial = machine.left_for(50, 2)
+    assert isinstance(dial, Dial)
+    assert dial.index == 2
+    assert machine.sources.quarantine(0, 50) == 0
+    assert machine.error is None
+    machine.flowed(51)
+    why = SourceError(Reason.CONTENT, "video gone")
+    assert isinstance(machine.left_for(100, 1, why), Dial)
+    assert machine.sources.quarantine(2, 100) == 30
+    assert machine.error is why
 
 
 def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:

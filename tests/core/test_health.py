@@ -303,6 +303,22 @@ def test_the_media_bitrate_does_not_depend_on_how_the_bytes_are_cut() -> None:
     assert media_bitrate == pytest.approx(len(Source().unit()) / STEP, rel=0.01)
 
 
+# for the stall timer
+
+
+@pytest.mark.parametrize("step", [0.001, 0.01])
+def test_what_a_burst_delivered_is_known_when_it_is_over(step: float) -> None:
+    """Six seconds of video in less time than lies between two looks, or little more."""
+    watched = Watched()
+    watched.run(150 * step, step=step)
+    assert watched.health.delivered() == pytest.approx(6, abs=0.1)
+    seen = watched.health.condition().packets_sampled
+    assert watched.health.delivered() == pytest.approx(6, abs=0.1)
+    assert watched.health.condition().packets_sampled == seen, "nothing is looked at twice"
+    watched.run(10)
+    assert watched.health.delivered() == pytest.approx(16, abs=0.1)
+
+
 # readings for suspicion
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.cause import TREATMENTS, Cause, cause_of
-from m3uproxy.core.sources import CALM, LONGEST_REST, Choice, Rules, Sources
+from m3uproxy.core.sources import CALM, GRUDGE, LONGEST_REST, Choice, Rules, Sources
 from m3uproxy.errors import Reason, SourceError, bad_status
 
 EVEN = 0.5  # a "random" number that leaves rests and cool-downs as they are
@@ -362,6 +362,62 @@ def test_no_spare_while_all_others_are_in_quarantine() -> None:
     made.probed(1, Cause.REFUSED, 0)
     assert made.spare(1) is None
     assert made.spare(30) == 1
+
+
+@pytest.mark.parametrize("cause", [Cause.CONTENT, Cause.LOW_BITRATE, Cause.SUSPECT])
+def test_where_all_show_the_same_nobody_goes_round(cause: Cause) -> None:
+    made = begun(2)
+    made.next(0)
+    ran(made, 10, cause)
+    assert made.next(10) == Choice(1)
+    made.settled(1, 11)
+    assert made.quarantine(0, 100) == 0
+    assert made.spare(100) is None
+    assert made.spare(10 + GRUDGE) == 0
+    assert made.to_probe(100) == 0
+
+
+def test_a_spare_that_failed_otherwise_is_one_again() -> None:
+    made = begun(2)
+    made.next(0)
+    ran(made, 10, Cause.STALLED)
+    made.next(10)
+    assert made.spare(100) == 0
+
+
+def test_the_backup_to_probe_is_the_one_that_would_be_next() -> None:
+    made = begun(4)
+    made.next(0)
+    assert made.to_probe(0) == 1
+    made.probed(1, Cause.REFUSED, 0)
+    assert made.to_probe(0) == 2
+    made.probed(2, Cause.BUSY, 0)
+    made.probed(3, Cause.UNUSABLE, 0)
+    assert made.to_probe(0) == 2, "in quarantine for the shortest time"
+    assert begun(1).to_probe(0) is None
+
+
+def test_leaving_for_another_makes_it_no_home() -> None:
+    made = begun(3, failback=100)
+    made.next(0)
+    made.settled(0, 0)
+    made.leave_for(2, 10)
+    assert made.next(10) == Choice(2)
+    made.settled(2, 10)
+    assert made.quarantine(0, 10) == 0
+    assert made.preferred(110) == 0
+    made.failed(2, Cause.STALLED, 120)
+    assert made.next(120) == Choice(0)
+
+
+def test_leaving_for_one_that_fails_goes_on_with_the_others() -> None:
+    made = begun(3)
+    made.next(0)
+    made.settled(0, 0)
+    made.leave_for(2, 10)
+    made.next(10)
+    made.failed(2, Cause.REFUSED, 11)
+    assert made.next(11) == Choice(0)
 
 
 def test_taking_over_is_no_failure() -> None:
