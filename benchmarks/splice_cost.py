@@ -13,12 +13,15 @@ from collections.abc import Callable
 
 import attrs
 
+from m3uproxy.core.health import Health, Limits
 from m3uproxy.core.mpegts.hold import Hold
 from m3uproxy.core.mpegts.index import Index
+from m3uproxy.core.mpegts.psi import ProgramMap
 from m3uproxy.core.mpegts.rewrite import Rewriter
 from m3uproxy.core.mpegts.sent import Sent
 from m3uproxy.core.mpegts.splice import Report, Splicer
 from m3uproxy.core.mpegts.tables import Tables
+from m3uproxy.core.pulse import Pulse
 from m3uproxy.provider.clip import PACKET, TICKS, load_clip
 from m3uproxy.provider.timeline import Timeline
 
@@ -88,6 +91,16 @@ def scan_all(pieces: list[bytes]) -> None:
         index.scan(piece)
 
 
+def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
+    health, pulse, received = Health(Limits(continuity=0.01, bitrate=62_500), 0.0), Pulse(0.0), 0
+    for number, piece in enumerate(pieces, 1):
+        now, received = number * BLOCK, received + len(piece)
+        if health.took(now, piece, program) is not None:
+            raise AssertionError("there is nothing wrong with it")
+        if now >= pulse.due:
+            pulse.beat(now, received, health.media)
+
+
 def rewriter(tables: Tables, moved: bool) -> Rewriter:
     """As for a source on other PIDs; ``moved``: which also has its clock elsewhere."""
     pids = {stream.pid: stream.pid + 0x111 for stream in tables.program.streams}
@@ -127,6 +140,7 @@ def main() -> None:
     print(f"{len(data) * 8 / SECONDS / 1e6:.2f} Mbit/s, blocks of {len(pieces[0])} bytes")
     print(f"hold                 {per_second(lambda: hold_all(pieces)):.3f} ms/s")
     print(f"index                {per_second(lambda: scan_all(pieces)):.3f} ms/s")
+    print(f"health               {per_second(lambda: watch_all(tables.program, pieces)):.3f} ms/s")
     print(f"rewrite              {per_second(lambda: rewrite_all(tables, False, pieces)):.3f} ms/s")
     print(f"rewrite, clock moved {per_second(lambda: rewrite_all(tables, True, pieces)):.3f} ms/s")
     again = blocks(data[-RATE * 3 // PACKET * PACKET :] + broadcast(SECONDS, SECONDS + 3, 1))

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from .core.intake import Look
     from .core.ring import Block
     from .errors import SourceError
     from .upstream.dial import DialLimits, SourceRequest
@@ -101,6 +102,12 @@ class IStreamSink(Interface):
         """Send what is waiting.
 
         :return: the number of whole transport stream packets recognised so far in this body.
+        """
+
+    def watch(look: Look | None) -> None:
+        """Show the packets of the body to ``look``, as they came (:attr:`m3uproxy.core.intake.Intake.look`).
+
+        It is shown them until the next call, or until another body begins.
         """
 
     def gave_up(error: SourceError) -> None:

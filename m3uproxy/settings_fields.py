@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_state_path
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
     ConfigDict,
     Field,
     SecretStr,
@@ -23,7 +18,14 @@ from pydantic import (
 
 from . import settings_checks as checks
 from .core.accounts import Provider
+from .settings_kinds import Bytes, Seconds, Whole, Words
+from .settings_kinds import each as _each
+from .settings_kinds import limited as _limited
+from .settings_kinds import of_bytes as _bytes
+from .settings_kinds import one_of as _one_of
+from .settings_kinds import seconds as _seconds
 from .settings_tables import ProviderTable, each_named_once
+from .settings_watch import WATCH_FOR_NEW_STREAMS, WatchSettings
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LagPolicy = Literal["skip", "evict"]
@@ -47,48 +49,11 @@ FOR_NEW_STREAMS = frozenset(
     " stream_retry_attempts stream_retry_delay stream_retry_exponential_backoff max_failover_attempts"
     " stream_total_timeout linger ring_seconds ring_bytes join_seconds join_wait lag_policy carry_on_agents"
     " viewer_stall_timeout start_timeout provider".split()
+    + WATCH_FOR_NEW_STREAMS
 )
 
 
-def _words(value: object) -> object:
-    """A list as the environment writes it."""
-    if not isinstance(value, str):
-        return value
-    return tuple(re.split(r"[\s,]+", value.strip(", "))) if value.strip(", ") else ()
-
-
-def _each(check: Callable[[str], str]) -> Any:
-    """A list of words of one format; a word that comes twice is kept once."""
-    return AfterValidator(lambda words: tuple(dict.fromkeys(map(check, words))))
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-
-
-Whole = Annotated[int, BeforeValidator(checks.number)]
-Seconds = Annotated[float, BeforeValidator(checks.number)]
-Bytes = Annotated[ByteSize, BeforeValidator(checks.number)]
-
-
-def _limited(default: float, low: float, high: float, unit: str = "a whole number") -> Any:
-    allowed = f"{unit} from {low:g} to {high:g}" if high < 1e6 else f"{unit} from {low:g} to {high:.0f}"
-    return Field(default=default, ge=low, le=high, json_schema_extra={"allowed": allowed})
-
-
-def _seconds(default: float, low: float = 0, high: float = 3600) -> Any:
-    return _limited(default, low, high, "seconds")
-
-
-def _bytes(default: int, low: int, high: int) -> Any:
-    allowed = f"a number of bytes from {low} to {high}, or one with a unit as in 32MiB"
-    return Field(default=ByteSize(default), ge=low, le=high, json_schema_extra={"allowed": allowed})
-
-
-def _one_of(default: Any, allowed: str) -> Any:
-    return Field(default=default, json_schema_extra={"allowed": allowed})
-
-
-class Settings(BaseModel):
+class Settings(WatchSettings):
     """Every setting that exists. Times are seconds, sizes bytes.
 
     Objects keep it and read it where they need a value: only so does a reload reach them.

@@ -21,15 +21,11 @@ _REASONS = {
     "the sound of streams is not judged so far": """
         enable_silence_detection silence_threshold_db silence_duration silence_check_interval
         silence_failover_threshold silence_monitoring_grace_period""",
-    "the bitrate of streams is not judged so far": """
-        enable_bitrate_monitoring min_bitrate_threshold bitrate_check_interval bitrate_failover_threshold
-        bitrate_monitoring_grace_period""",
     "one process serves all streams, without Redis": """
         redis_enabled redis_host redis_port redis_server_port redis_db redis_password redis_url enable_redis_pooling
         worker_id heartbeat_interval""",
-    "whole TS packets from a keyframe on are always sent, and a source that stalls is always left": """
-        strict_live_ts strict_live_ts_prebuffer_size strict_live_ts_prebuffer_timeout
-        strict_live_ts_circuit_breaker_timeout strict_live_ts_circuit_breaker_cooldown""",
+    "whole TS packets from a keyframe on are always sent, and JOIN_SECONDS of them at once": """
+        strict_live_ts_prebuffer_size strict_live_ts_prebuffer_timeout""",
     "each redial starts from the URL that was registered": "use_sticky_session",
     "STREAM_RETRY_ATTEMPTS, STREAM_RETRY_DELAY and STREAM_TOTAL_TIMEOUT bound an outage": """
         default_max_retries default_backoff_factor

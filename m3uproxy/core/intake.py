@@ -14,7 +14,10 @@ from .mpegts.align import Aligner
 from .mpegts.index import Index
 from .mpegts.joint import Joined
 from .mpegts.packets import PACKET_SIZE
+from .mpegts.psi import ProgramMap
 from .mpegts.splice import Report, Splicer
+
+Look = Callable[[float, bytes, ProgramMap | None], object]
 
 #: Joins after which the tables and access points known so far say nothing about what comes.
 _ANEW = (Joined.PLAIN, Joined.CODEC_CHANGE)
@@ -24,6 +27,8 @@ class Intake:
     """Takes whatever bodies bring and gives blocks of whole packets.
 
     :ivar packets: whole packets recognised in the present body.
+    :ivar look: is shown the packets of the present body as they came, before anything is changed, some at a time: when,
+        the packets, and the body's own PMT in force (None while it is not known). It must not call back.
     """
 
     def __init__(self, tail: Callable[[], bytes] = bytes, carry_on: bool = False) -> None:
@@ -43,6 +48,7 @@ class Intake:
         self._pieces: list[bytes] = []
         self._size = 0
         self.packets = 0
+        self.look: Look | None = None
 
     def feed(self, data: bytes, now: float) -> list[Cut]:
         """Take bytes of the body; return blocks if enough is waiting.
@@ -61,7 +67,10 @@ class Intake:
         packets = self._aligner.feed(*pieces)
         del pieces
         self.packets += len(packets) // PACKET_SIZE
-        return self._cut(self._splicer.push(packets, now))
+        cuts = self._cut(self._splicer.push(packets, now))
+        if self.look is not None:
+            self.look(now, packets, self._program())
+        return cuts
 
     def next_source(self, now: float) -> list[Cut]:
         """Another body begins: drop what is torn of the last one.
@@ -76,6 +85,10 @@ class Intake:
         """How sources were joined to what was sent, since the last call."""
         reports, self._reports = self._reports, []
         return reports
+
+    def _program(self) -> ProgramMap | None:
+        """The present body's own; what is sent has the same, unless it is changed to what the players know."""
+        return None if self._splicer.joining else self._splicer.program or self._index.program_map
 
     def _cut(self, packets: bytes) -> list[Cut]:
         if not packets:

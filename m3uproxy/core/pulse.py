@@ -20,8 +20,8 @@ from __future__ import annotations
 WINDOW = 5.0
 #: Windows on end in which a body starves that make it dead.
 WINDOWS = 2
-#: Bytes per second, four packets, under which nothing can be played that has no clock.
-LEAST = 752.0
+#: Bytes per second under which nothing can be played that has no clock.
+LEAST = 1000.0
 #: Parts: of real time that the clock must go on, and of what usually comes with a slow clock and without one.
 _SLOW, _LITTLE, _NOTHING = 0.1, 0.1, 0.01
 #: Weight of a new window in what is usual.

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from ..core.coalesce import Cut
-from ..core.intake import Intake
+from ..core.intake import Intake, Look
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.packets import null_packet
 from ..core.mpegts.splice import Report
@@ -173,6 +173,10 @@ class Broadcaster:
         """Send what waits for more."""
         self._take(self._intake.flush(self._clock.seconds()))
         return self._intake.packets
+
+    def watch(self, look: Look | None) -> None:
+        """Show the packets of the body to ``look``, as they came."""
+        self._intake.look = look
 
     def gave_up(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""

@@ -38,6 +38,10 @@ class Decisions:
             self._tell(self._last)
             self._last = None
 
+    def noted(self, source: str, cause: str, measured: Mapping[str, Value]) -> None:
+        """Something is wrong with a source, and it stays, for there is no other."""
+        self._tell(self._timeline.decided(self._wall(), source, source, cause, measured))
+
     def joined(self, report: Report) -> None:
         """The source that was chosen goes on from what was sent."""
         if self._last is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
+import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -21,13 +22,12 @@ from ..upstream.session import Session
 from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
 from .broadcaster import Broadcaster, Timing
+from .rules import is_strict, watch_rules
 from .spec import StreamSpec, stream_id
 from .stream import Stream
 
 log = make_logger()
 
-#: Seconds of silence that end a source when the operator has switched the timer off: no body without a bound.
-LONGEST_SILENCE = 3600.0
 #: Seconds between two rounds of housekeeping.
 HOUSEKEEPING = 1.0
 
@@ -47,9 +47,12 @@ def source_requests(spec: StreamSpec, providers: Sequence[Provider] = ()) -> tup
     )
 
 
-def policy(settings: Settings) -> Policy:
-    """The limits of an outage. The start ends a little early, so that the answer itself is within the limit."""
-    return Policy(
+def policy(settings: Settings, strict: bool = False) -> Policy:
+    """The limits of an outage. The start ends a little early, so that the answer itself is within the limit.
+
+    :param strict: whether a source that fell silent is left alone for longer.
+    """
+    made = Policy(
         laps=max(1, settings.stream_retry_attempts),
         rest=settings.stream_retry_delay,
         start=settings.start_timeout * 0.95,
@@ -59,7 +62,10 @@ def policy(settings: Settings) -> Policy:
         growth=1.5 if settings.stream_retry_exponential_backoff else 1.0,
         moves=settings.max_failover_attempts,
         quick=settings.live_chunk_timeout_seconds or settings.first_byte_timeout,
+        failback=settings.failback_seconds,
     )
+    cool_down = settings.strict_live_ts_circuit_breaker_cooldown
+    return attrs.evolve(made, stall_cool_down=cool_down) if strict else made
 
 
 class Registry:
@@ -132,6 +138,7 @@ class Registry:
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec, self._settings.providers))
+            stream.broadcaster.session.sources.rules = policy(self._settings, is_strict(self._settings, spec)).rules
         stream.touch()
         return stream
 
@@ -176,8 +183,8 @@ class Registry:
                 self._tick,
                 sink,
                 source_requests(stream.spec, settings.providers),
-                policy(settings),
-                settings.live_chunk_timeout_seconds or LONGEST_SILENCE,
+                policy(settings, is_strict(settings, stream.spec)),
+                lambda: watch_rules(settings, stream.spec),
                 stream,
                 Admission(self.slots, stream.id),
             )

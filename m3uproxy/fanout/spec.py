@@ -30,6 +30,7 @@ class StreamSpec:
     verify_tls: bool = True
     provider: str | None = None
     max_connections: int | None = None
+    content_checks: bool = True
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -141,6 +141,18 @@ class Stream:
         """To all clients, past ones included."""
         return self._past_bytes + sum(client.bytes_served for client in self._clients)
 
+    def health(self) -> dict[str, object] | None:
+        """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
+        watch = self.broadcaster.session.watch
+        condition = watch.condition if watch is not None else None
+        if watch is None or condition is None:
+            return None
+        return {**attrs.asdict(condition), "signs": list(watch.signs)}
+
+    def sources(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return self.broadcaster.session.sources.report(self._clock.seconds())
+
     def clients(self) -> list[Client]:
         """Who is connected, oldest first."""
         return list(self._clients)
@@ -214,6 +226,21 @@ class Stream:
         target = sources[chosen] if chosen is not None and chosen < len(sources) else None
         source = sources[left] if left < len(sources) else self.spec.url
         self.decisions.decided(source, target, str(error), {"ran_s": ran})
+
+    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
+        """A source that delivered was left for a better one."""
+        if error is not None:
+            self.source_failed(error, left, chosen, ran)
+        else:
+            sources = self.spec.sources
+            source = sources[left] if left < len(sources) else self.spec.url
+            self.decisions.decided(source, sources[chosen], "a better source is well again", {"ran_s": ran})
+
+    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
+        """Something is wrong with what a source brings, and there is no other to go to."""
+        self.error_count += 1
+        source = self.spec.sources[index] if index < len(self.spec.sources) else self.spec.url
+        self.decisions.noted(source, f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
 
     def source_joined(self, report: Report) -> None:
         """The source chosen goes on from what was sent, or does not fit it.

@@ -147,6 +147,11 @@ class Faults:
     bad_chunk: When | None = field(
         default=None, metadata=_row(moment, "send a chunk size that is no number (with framing=chunked)")
     )
+    no_video: When | None = field(default=None, metadata=_row(moment, "from then on no packet of the pictures"))
+    frozen: When | None = field(default=None, metadata=_row(moment, "from then on the same time on every picture"))
+    scrambled: When | None = field(default=None, metadata=_row(moment, "from then on pictures marked as encrypted"))
+    damaged: When | None = field(default=None, metadata=_row(moment, "from then on one packet of 8 marked as damaged"))
+    thin: When | None = field(default=None, metadata=_row(moment, "from then on the first packet of each picture only"))
     stall: When | None = field(default=None, metadata=_row(moment, "go silent, stay connected"))
     stall_for: float | None = field(
         default=None, metadata=_row(amount, "seconds after which a stall ends, and what was due comes at once")

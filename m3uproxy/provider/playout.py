@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partialmethod
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
+from m3uproxy.provider.ailments import Ailment, ailments, suffer
 from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import BAD_CHUNK, make_framing
@@ -72,6 +74,7 @@ class Playout:
         self._sent = self._skip = 0
         self._live = self._paused = self._stalled = False
         self._garbage: random.Random | None = None
+        self._ailing: list[Ailment] = []
         self._next_drop = self._start
         self._later: IDelayedCall | None = None
 
@@ -86,6 +89,7 @@ class Playout:
         """Let other faults begin now; those that were still to come, or lasted, end. Pace and framing stay."""
         self._faults = make_faults(given)
         self._stalled, self._garbage, self._skip = False, None, 0
+        self._ailing = []
         self._next_drop = self._station.uptime()
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
 
@@ -157,7 +161,9 @@ class Playout:
 
     def _send(self, goal: int) -> None:
         data = self._station.timeline.span(self._place, goal)
-        self._place += len(data)
+        place, self._place = self._place, self._place + len(data)
+        if self._ailing:
+            data = suffer(data, place, self._ailing)
         while data and self._live:
             turn = self._turns.take_by_octets(self._sent + len(data) - 1)
             if turn is None or turn.octets is None:
@@ -185,6 +191,17 @@ class Playout:
     def _make(self, turn: Turn, rest: bytes) -> bytes:
         method: Callable[[bytes], bytes] = getattr(self, f"_turn_{turn.name}")
         return method(rest)
+
+    def _fall_ill(self, name: str, rest: bytes) -> bytes:
+        """What was on its way is well; what follows it is not."""
+        self._ailing.append(ailments(self._station.timeline.clip)[name])
+        return rest
+
+    _turn_no_video = partialmethod(_fall_ill, "no_video")
+    _turn_frozen = partialmethod(_fall_ill, "frozen")
+    _turn_scrambled = partialmethod(_fall_ill, "scrambled")
+    _turn_damaged = partialmethod(_fall_ill, "damaged")
+    _turn_thin = partialmethod(_fall_ill, "thin")
 
     def _turn_garbage(self, rest: bytes) -> bytes:
         self._garbage = random.Random(self._place)

@@ -7,7 +7,19 @@ import attrs
 from m3uproxy.provider.faults import Faults, When
 
 #: Faults with a moment, in the order in which those of the same moment happen.
-TURNS = ("garbage", "cut", "bad_chunk", "stall", "close", "reset")
+TURNS = (
+    "garbage",
+    "cut",
+    "bad_chunk",
+    "no_video",
+    "frozen",
+    "scrambled",
+    "damaged",
+    "thin",
+    "stall",
+    "close",
+    "reset",
+)
 
 
 @attrs.frozen

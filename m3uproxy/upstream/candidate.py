@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.intake import Look
 from ..core.kind import has_extension
 from ..core.mpegts.align import Aligner
 from ..core.mpegts.index import Index
@@ -68,6 +69,9 @@ class Antechamber:
     def flush(self) -> int:
         """Packets so far."""
         return self._packets
+
+    def watch(self, look: Look | None) -> None:
+        """Nobody watches before it takes over."""
 
     def gave_up(self, error: SourceError) -> None:
         """Nobody gives up here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import random
-from typing import Protocol
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,40 +20,22 @@ from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, 
 from ..core.kind import has_extension
 from ..core.redact import redact
 from ..core.sources import Sources
-from ..core.stall import Silence
 from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
 from .body import BodyReader
 from .dial import DialLimits, SourceRequest
+from .observer import Observer
+from .scout import look_at
 from .slots import Admission
 from .tick import Tick
+from .watch import Watch, WatchRules
 
 log = make_logger()
 
-#: A silence timer that fires this much late (seconds) says that *we* were not running, not that the source was
-#: silent; it gets another chance.
-_LATE = 0.5
-
-
 #: Seconds for which a dial waits for the socket of the body before it.
 GOODBYE = 1.0
-
-
-class Observer(Protocol):
-    """Who keeps count of what happens to a stream."""
-
-    def source_moved(self, index: int) -> None:
-        """Another source than the last is dialled."""
-
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
-        """A source failed.
-
-        :param left: its index.
-        :param chosen: the index of the source that is next, at once or after a rest; None if none is left.
-        :param ran: seconds that it had delivered.
-        """
 
 
 class Session:
@@ -67,7 +49,7 @@ class Session:
         sink: IStreamSink,
         requests: tuple[SourceRequest, ...],
         policy: Policy,
-        silence: float,
+        rules: Callable[[], WatchRules],
         observer: Observer,
         admission: Admission,
         random: Callable[[], float] = random,
@@ -76,9 +58,10 @@ class Session:
         Make an idle session.
 
         :param requests: one for each source, in order; 0 is the primary.
-        :param silence: seconds without a byte after which a source counts as stalled; 0 for never.
+        :param rules: what is watched of a body; asked for each.
         :param observer: told of failures and moves.
         :param admission: asked before each dial.
+        :ivar watch: watches the body that flows; None if none does.
         """
         self._clock = clock
         self._dialler = dialler
@@ -86,19 +69,18 @@ class Session:
         self._sink = sink
         self._requests = requests
         self._failover = Failover(policy, Sources([request.url for request in requests], policy.rules, random))
-        self._silence = silence
-        self._rhythm = Silence(silence, 0.0)
+        self._rules = rules
         self._observer = observer
         self._admission = admission
         self._index = 0
         self._dialling: Deferred[None] | None = None
         self._body: IOpenBody | None = None
         self._reader: BodyReader | None = None
+        self.watch: Watch | None = None
         self._gone: Deferred[None] = succeed(None)
         self._timer: IDelayedCall | None = None
         self._effects: deque[Effect] = deque()
         self._carrying = False
-        self._flowing_since = self._last_byte = 0.0
 
     @property
     def index(self) -> int:
@@ -109,6 +91,11 @@ class Session:
     def error(self) -> SourceError | None:
         """The last failure of the present run, if any."""
         return self._failover.error
+
+    @property
+    def sources(self) -> Sources:
+        """How each source has behaved."""
+        return self._failover.sources
 
     @property
     def active(self) -> bool:
@@ -185,6 +172,9 @@ class Session:
     def _drop(self) -> None:
         """End whatever is under way."""
         self._cancel_timer()
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.close()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
@@ -206,11 +196,14 @@ class Session:
 
     def _failed(self, error: SourceError) -> None:
         log.warn("source {index} {url} failed: {error}", index=self._index, url=self._label(), error=error)
-        ran = self._last_byte - self._flowing_since if self._failover.state is State.FLOWING else 0.0
+        ran = self._ran()
         effect = self._failover.failed(self._clock.seconds(), error, ran)
         chosen = None if isinstance(effect, GiveUp) else self._failover.index
         self._observer.source_failed(error, self._index, chosen, ran)
         self._carry_out(effect)
+
+    def _ran(self) -> float:
+        return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
 
     def _label(self) -> str:
         return redact(self._requests[self._index].url)
@@ -280,32 +273,44 @@ class Session:
         """The source delivers."""
         self._cancel_timer()
         self._admission.viewer = None
-        self._flowing_since = self._last_byte = self._clock.seconds()
-        self._rhythm = Silence(self._silence, self._flowing_since)
-        self._carry_out(self._failover.flowed(self._flowing_since))
-        if self._silence:
-            self._watch(self._silence)
-
-    def ended(self, error: SourceError) -> None:
-        """The body is over: for a live stream that is always a failure."""
-        self._failed(error)
+        self._carry_out(self._failover.flowed(self._clock.seconds()))
+        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
 
     def heard(self) -> None:
         """Packets came."""
-        self._last_byte = self._clock.seconds()
-        self._rhythm.heard(self._last_byte)
+        if self.watch is not None and self._reader is not None:
+            self.watch.heard(self._reader.received)
 
-    def _watch(self, seconds: float) -> None:
-        due = self._clock.seconds() + seconds
-        self._timer = self._clock.callLater(seconds, self._look, due)
+    def ended(self, error: SourceError) -> None:
+        """The body is over, or given up: for a live stream that is always a failure."""
+        self._failed(error)
 
-    def _look(self, due: float) -> None:
-        """Stalled? If the source was heard since, look again when that is old enough."""
-        self._timer = None
-        now = self._clock.seconds()
-        if now - due > _LATE:
-            self._watch(_LATE)
-        elif not self._rhythm.stalled(now):
-            self._watch(self._rhythm.look_again(now))
-        else:
-            self._failed(SourceError(Reason.STALLED, f"no packet for {self._rhythm.silent(now):.1f} s"))
+    def leave_for(self, index: int, error: SourceError | None) -> None:
+        """Move from the source that flows to a better one: close it, then dial the other.
+
+        :param error: what is wrong with what it brings; None if it is only not the best.
+        """
+        left, ran = self._index, self._ran()
+        why = error or "a better source is well again"
+        log.warn("source {index} {url} is left: {why}", index=left, url=self._label(), why=why)
+        effect = self._failover.left_for(self._clock.seconds(), index, error)
+        self._observer.source_left(left, self._failover.index, ran, error)
+        self._carry_out(effect)
+
+    def doubted(self, error: SourceError) -> None:
+        """Something is wrong with what the source brings, and there is nowhere to go: it stays."""
+        self._observer.source_doubted(error, self._index, self._ran())
+
+    def look_at(self, index: int) -> Deferred[None] | None:
+        """Look whether another source would deliver, if that may be."""
+        request, policy = self._requests[index], self._failover.policy
+        if not self._may_open_beside(request):
+            return None
+        limits = DialLimits(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
+        return look_at(self._clock, self._dialler, request, limits, self._admission.second(request.account))
+
+    def _may_open_beside(self, request: SourceRequest) -> bool:
+        """Whether there is room for a second connection. Where nobody counts them, only if it goes to another host."""
+        if request.account is not None:
+            return self._admission.has_room(request.account)
+        return urlsplit(request.url).hostname != urlsplit(self._requests[self._index].url).hostname

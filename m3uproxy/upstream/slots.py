@@ -65,6 +65,25 @@ class Admission:
             self._slot = await self._desk.ask(account, self._stream, self.viewer)
         return self._slot
 
+    def has_room(self, account: Account) -> bool:
+        """Whether there is a slot beside the one in use."""
+        return self._desk.has_room(account)
+
+    def second(self, account: Account | None) -> Slot | None:
+        """A slot beside the one in use, which there must be. Its holder has to say when it is done with it."""
+        if account is None:
+            return None
+        granted: list[Slot] = []
+        asking = self._desk.ask(account, self._stream)
+        asking.addCallback(granted.append)
+        asking.addErrback(lambda failure: log.failure("there was no room after all", failure=failure))
+        return granted[0]
+
+    def replace(self, slot: Slot | None) -> None:
+        """From now on that one is in use."""
+        self.leave()
+        self._slot = slot
+
     def leave(self) -> None:
         """There will be no dial for now."""
         slot, self._slot = self._slot, None
@@ -117,9 +136,9 @@ class SlotDesk:
         self._asking.pop(token, None)
         self._carry_out(self.slots.done(self._clock.seconds(), token))
 
-    def has_room(self, account: Account | None) -> bool:
-        """Whether a second connection may be opened beside the one in use. Without an account there is no limit."""
-        return account is None or self.slots.has_room(account)
+    def has_room(self, account: Account) -> bool:
+        """Whether who asks now is granted at once."""
+        return self.slots.has_room(account)
 
     def report(self, configured: Collection[Account]) -> dict[str, object]:
         """For statistics; see :meth:`m3uproxy.core.slots.Slots.report`."""

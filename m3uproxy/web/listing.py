@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import cast
 
 from ..core.kind import kind_of
 from ..fanout.registry import Registry
 from ..fanout.spec import StreamSpec
 from ..fanout.stream import Client, Stream
-from .shapes import ClientObject, Match, StreamObject, Totals
+from .shapes import ClientObject, HealthObject, Match, SourceObject, StreamObject, Totals
 
 #: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
 _SECRET = re.compile(r"auth|cookie|token|key|secret|pass|session|credential|signature", re.IGNORECASE)
@@ -66,6 +67,8 @@ def stream_object(stream: Stream) -> StreamObject:
         "last_access": iso(stream.last_access),
         "metadata": dict(spec.metadata),
         "headers": shown_headers(spec.headers),
+        "health": cast("HealthObject | None", stream.health()),
+        "sources": cast("list[SourceObject]", stream.sources()),
     }
 
 

@@ -97,7 +97,7 @@ class RegisterStream(_Body):
     headers: dict[str, HeaderValue | None] | None = Field(
         None, description="Sent to the provider; one that is null is left out."
     )
-    strict_live_ts: bool | None = None
+    strict_live_ts: bool | None = Field(None, description="True gives up a silent source sooner, and for longer.")
     use_sticky_session: bool | None = None
     enable_silence_detection: bool | None = None
     silence_threshold_db: float | None = None
@@ -105,6 +105,7 @@ class RegisterStream(_Body):
     silence_check_interval: float | None = None
     silence_monitoring_grace_period: float | None = None
     silence_failover_threshold: int | None = None
+    content_checks: bool = Field(True, description="False does not look at what sources bring.")
     verify_tls: bool = Field(True, description="False accepts any certificate of an https provider.")
     provider: str | None = Field(None, description="The provider account that its connections count for.")
     max_connections: int | None = Field(
@@ -147,6 +148,7 @@ class RegisterStream(_Body):
             verify_tls=self.verify_tls,
             provider=self.provider,
             max_connections=self.max_connections,
+            content_checks=self.content_checks,
         )
 
 

@@ -39,6 +39,35 @@ class ValidationErrors(TypedDict):
     detail: list[FieldError]
 
 
+class HealthObject(TypedDict):
+    """What the source in use brings, as far as it is looked at. Times are seconds, rates bytes per second."""
+
+    fault: Annotated[str | None, Field(description="What is wrong now; docs/failover.md lists what may be.")]
+    signs: Annotated[list[str], Field(description="That it is about to break, as of the last review.")]
+    bytes_received: Count
+    packets_sampled: Count
+    transport_errors: Annotated[Count, Field(description="Sampled packets that are flagged as damaged.")]
+    continuity_errors: Annotated[Count, Field(description="Breaks of the counter of sampled pictures.")]
+    scrambled_packets: Count
+    clock_jumps: Count
+    seconds_without_video: Annotated[float | None, Field(description="Null if no pictures are announced.")]
+    seconds_same_picture: float | None
+    bitrate: Annotated[float | None, Field(description="What arrived in the last window.")]
+    media_bitrate: Annotated[float | None, Field(description="Per second of the stream's own clock.")]
+    pace: Annotated[float | None, Field(description="Seconds of the stream's own clock per second.")]
+    low_windows: Annotated[Count, Field(description="Windows on end with too low a bitrate.")]
+
+
+class SourceObject(TypedDict):
+    """How a source has behaved."""
+
+    index: Annotated[Count, Field(description="0 is the primary, 1 the first backup.")]
+    in_use: bool
+    failures: Count
+    last_cause: str | None
+    quarantine_seconds: Annotated[float, Field(ge=0, description="For which it stays behind the others.")]
+
+
 class StreamObject(TypedDict):
     """A registered stream."""
 
@@ -62,6 +91,8 @@ class StreamObject(TypedDict):
     last_access: Time
     metadata: Text
     headers: Annotated[Text, Field(description="Sent to the provider; credentials show as `***`.")]
+    health: Annotated[HealthObject | None, Field(description="Null if none delivers, or it is not looked at.")]
+    sources: list[SourceObject]
 
 
 class ClientObject(TypedDict):

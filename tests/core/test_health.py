@@ -6,52 +6,12 @@ from collections.abc import Callable
 
 import attrs
 import pytest
-import tsbuild as ts
 from hypothesis import given
 from hypothesis import strategies as st
+from sick import RADIO, STEP, TV, Source
 
 from m3uproxy.core.health import REPEAT, SAMPLE, Fault, Health, Limits
-from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
-
-VIDEO, AUDIO = 0x100, 0x101
-TV = ProgramMap(1, VIDEO, (ElementaryStream(ts.H264, VIDEO, b""), ElementaryStream(ts.AAC, AUDIO, b"")))
-RADIO = ProgramMap(1, AUDIO, (ElementaryStream(ts.AAC, AUDIO, b""),))
-STEP = 0.04
-
-
-@attrs.define
-class Source:
-    """Makes one picture and a bit of sound every 40 ms; its fields say what is wrong with it."""
-
-    mux: ts.Mux = attrs.field(factory=ts.Mux)
-    number: int = 0
-    video: bool = True
-    frozen: bool = False
-    scrambled: bool = False
-    skip: bool = False
-    damaged: int = 0
-    size: int = 3000
-    speed: float = 1.0
-    offset: int = 0
-
-    def unit(self) -> bytes:
-        self.number += 0 if self.frozen else 1
-        clock = int(self.number * STEP * self.speed * 27_000_000) + self.offset
-        made = b""
-        if self.video:
-            data = ts.pes(b"x" * self.size, pts=(clock // 300 + 9000) % 2**33)
-            scrambling = 2 if self.scrambled else 0
-            made += self.mux.unit(VIDEO, data, pcr=clock % (2**33 * 300), scrambling=scrambling)
-        made += self.mux.unit(AUDIO, ts.pes(b"y" * 300, stream_id=0xC0, pts=clock // 300 % 2**33))
-        if self.skip:
-            made = made[: 188 * 3] + made[188 * 4 :]
-        return b"".join(self.damage(at, made) for at in range(0, len(made), 188))
-
-    def damage(self, at: int, made: bytes) -> bytes:
-        packet = made[at : at + 188]
-        if at // 188 >= self.damaged:
-            return packet
-        return packet[:1] + bytes([packet[1] | 0x80]) + packet[2:]
+from m3uproxy.core.mpegts.psi import ProgramMap
 
 
 @attrs.define

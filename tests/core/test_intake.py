@@ -105,3 +105,39 @@ def test_garbage_gives_nothing() -> None:
     assert intake.feed(b"<html>" * 10_000, 0.0) == []
     assert intake.flush(0.0) == []
     assert intake.packets == 0
+
+
+class Elsewhere(Programme):
+    """The same on other PIDs."""
+
+    PMT_PID, VIDEO_PID = 0x200, 0x201
+
+
+def test_packets_are_shown_as_they_came_with_the_tables_of_their_source() -> None:
+    sent, shown = bytearray(), []
+    intake = Intake(lambda: bytes(sent))
+
+    def play(data: bytes, begin: float) -> bytes:
+        intake.next_source(begin)
+        intake.look = lambda now, packets, program: shown.append((now, packets, program))
+        shown.clear()
+        for number, at in enumerate(range(0, len(data), 1000)):
+            sent.extend(b"".join(cut.data for cut in intake.feed(data[at : at + 1000], begin)))
+            sent.extend(b"".join(cut.data for cut in intake.flush(begin + number * 0.1)))
+        return b"".join(packets for _, packets, _ in shown)
+
+    def known() -> set[int]:
+        return {program.streams[0].pid for _, _, program in shown if program is not None}
+
+    first, second = Programme(b"A"), Elsewhere(b"B")
+    data = b"".join(first.group() for _ in range(5))
+    assert play(data, 0) == data
+    assert known() == {Programme.VIDEO_PID}
+    data = b"".join(second.group() for _ in range(20))
+    assert play(data, 10) == data
+    assert {report.joined for report in intake.reports()} >= {Joined.SHIFTED}
+    assert known() == {Elsewhere.VIDEO_PID}
+    assert shown[0][2] is None, "nothing is known of it yet"
+    assert Elsewhere.VIDEO_PID not in {(packet[1] & 0x1F) << 8 | packet[2] for packet in packets(bytes(sent))}
+    intake.next_source(20)
+    assert intake.look is None

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.intake import Intake
+from m3uproxy.core.intake import Intake, Look
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody, IStreamSink
 from m3uproxy.upstream.body import BodyReader
@@ -49,6 +49,9 @@ class Sink:
         self.intake.flush(0.0)
         self.on_flush()
         return self.intake.packets
+
+    def watch(self, look: Look | None) -> None:
+        self.intake.look = look
 
     def gave_up(self, error: SourceError) -> None:
         self.error = error

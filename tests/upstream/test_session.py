@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from m3uproxy.core.failover import Policy
-from m3uproxy.core.intake import Intake
+from m3uproxy.core.intake import Intake, Look
 from m3uproxy.core.slots import Slots
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
@@ -21,6 +21,7 @@ from m3uproxy.upstream.dial import SourceRequest
 from m3uproxy.upstream.session import Session
 from m3uproxy.upstream.slots import Admission, SlotDesk
 from m3uproxy.upstream.tick import Tick
+from m3uproxy.upstream.watch import WatchRules
 
 INTERVAL = 0.04
 SILENCE = 3.0
@@ -48,6 +49,9 @@ class Sink:
         self.intake.flush(0.0)
         return self.intake.packets
 
+    def watch(self, look: Look | None) -> None:
+        self.intake.look = look
+
     def gave_up(self, error: SourceError) -> None:
         self.errors.append(error)
 
@@ -62,6 +66,12 @@ class Observer:
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
         self.failures += 1
+
+    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
+        raise AssertionError("there is no failback here")
+
+    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
+        raise AssertionError("nothing is looked at here")
 
 
 def requests(count: int) -> tuple[SourceRequest, ...]:
@@ -82,7 +92,7 @@ class Rig:
             self.sink,
             requests(sources),
             self.policy,
-            options.get("silence", SILENCE),
+            lambda: WatchRules(options.get("silence", SILENCE), None),
             self.observer,
             Admission(SlotDesk(self.clock, Slots(), lambda _: None), "stream"),
             random=lambda: 0.5,
@@ -362,7 +372,7 @@ def test_each_packet_counts_against_silence() -> None:
     body = rig.playing()
     for _ in range(20):
         rig.pass_time(2.8)
-        body.bring(rig.programme.picture(size=100))
+        body.bring(rig.programme.picture(size=4000))
     assert not body.closed
     rig.stop()
 

@@ -184,7 +184,6 @@ class TestAdmission:
 
     def test_room_beside_the_one_in_use(self) -> None:
         desk = Desk()
-        assert desk.has_room(None)
         admission = Admission(desk, "s")
         self.admitted(admission, TWO)
         assert desk.has_room(TWO)

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m3uproxy import __version__
+from m3uproxy.web.shapes import SourceObject
 
 STREAM_KEYS = set(
     "stream_id original_url current_url user_agent client_count total_bytes_served total_segments_served "
     "error_count is_active has_failover failover_urls failover_resolver_url current_failover_index "
-    "failover_attempts last_failover_time stream_type created_at last_access metadata headers".split()
+    "failover_attempts last_failover_time stream_type created_at last_access metadata headers health sources".split()
 )
 CLIENT_KEYS = set(
     "client_id stream_id user_agent ip_address username bytes_served segments_served created_at last_access "
@@ -263,6 +264,12 @@ def test_list_and_show(web):
     assert stream["original_url"] == stream["current_url"] == URL
     assert stream["headers"] == {"Authorization": "***", "X-Api-Key": "***", "Cookie": "***", "Referer": "http://r/"}
     assert stream["metadata"] == {"id": "7"}
+    assert stream["health"] is None
+    assert [(source["index"], source["in_use"], source["failures"]) for source in stream["sources"]] == [
+        (0, False, 0),
+        (1, False, 0),
+    ]
+    assert set(stream["sources"][0]) == set(SourceObject.__annotations__)
     assert stream["stream_type"] == "Live Continuous"
     assert (stream["has_failover"], stream["failover_urls"]) == (True, ["http://b/1.ts"])
     assert (stream["current_failover_index"], stream["failover_attempts"], stream["last_failover_time"]) == (0, 0, None)

@@ -15,6 +15,7 @@ from m3uproxy.core.mpegts.index import Index
 from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID, STARTS, SYNC_BYTE, marked, payload_offset
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import START_CODE
+from m3uproxy.core.mpegts.psi import ProgramMap
 from m3uproxy.core.mpegts.stamps import WRAP, ahead, has_pcr, read_pcr, read_stamp, write_pcr, write_stamp
 from m3uproxy.core.mpegts.tables import Carousel, Tables, tables_of
 
@@ -120,6 +121,11 @@ class Rewriter:
         for track in self._tracks:
             if track.pid == pid:
                 track.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
+
+    @property
+    def program(self) -> ProgramMap | None:
+        """The program map of the source."""
+        return self._index.program_map
 
     @property
     def next_tables(self) -> Tables | None:

@@ -23,6 +23,7 @@ from m3uproxy.core.mpegts.opening import Opening, first_clock
 from m3uproxy.core.mpegts.packets import PACKET_SIZE
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import Stretch
+from m3uproxy.core.mpegts.psi import ProgramMap
 from m3uproxy.core.mpegts.rewrite import Rewriter
 from m3uproxy.core.mpegts.sent import Sent
 from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead, has_pcr, read_pcr
@@ -100,6 +101,11 @@ class Splicer:
     def joining(self) -> bool:
         """A new source is there and has not been joined yet."""
         return self._new
+
+    @property
+    def program(self) -> ProgramMap | None:
+        """The program map of the source that runs, where that is not the one that is sent."""
+        return None if self._rewriter is None else self._rewriter.program
 
     @property
     def waiting(self) -> int:

@@ -1,0 +1,165 @@
+"""A provider that goes on to send, but nothing worth watching: left if there is a backup, noted if there is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import pytest_twisted
+from loopback_rig import PACKET, assert_whole_packets
+
+from m3uproxy.web.shapes import HealthObject
+
+#: Short times, so that the tests are.
+QUICK = {
+    "video_gone_seconds": 0.7,
+    "video_frozen_seconds": 0.7,
+    "scrambled_seconds": 0.7,
+    "bitrate_check_interval": 0.5,
+    "bitrate_failover_threshold": 2,
+    "bitrate_monitoring_grace_period": 0.5,
+}
+#: Fault of the provider -> what the timeline says, and what must be switched on.
+FAULTS = {
+    "no_video": ("video gone", {}),
+    "frozen": ("picture frozen", {}),
+    "scrambled": ("scrambled", {}),
+    "damaged": ("transport errors", {}),
+    "thin": ("low bitrate", {"enable_bitrate_monitoring": True, "min_bitrate_threshold": 20_000}),
+}
+
+
+def timeline(stream) -> list[dict]:
+    return stream.decisions.entries()
+
+
+async def shown(rig, stream) -> dict:
+    """The stream as the API shows it."""
+    player = await rig.ask(f"/streams/{stream.id}", headers=("Connection: close",))
+    await player.ended
+    return json.loads(player.body)["stream"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest_twisted.ensureDeferred
+async def test_a_fault_leaves_for_the_backup(rig, fault):
+    words, settings = FAULTS[fault]
+    await rig.start(**QUICK, **settings)
+    stream = rig.register(f"/live/a.ts?burst=2&{fault}=1s", "/live/b.ts?burst=3")
+    player = await rig.play(stream)
+    await rig.until(lambda: stream.source_index == 1, 12, "the backup is in use")
+    size = len(player.body)
+    await rig.until_bytes(player, size + 100_000, 10)
+    assert not player.closed
+    assert_whole_packets(player.body)
+    assert stream.source_index == 1
+    await rig.until(lambda: timeline(stream)[0]["bridged_ms"] is not None, 5, "the change is complete")
+    [entry] = timeline(stream)
+    assert words in entry["cause"]
+    assert entry["from"] != entry["to"]
+    [first, second] = (await shown(rig, stream))["sources"]
+    assert (first["in_use"], first["failures"], second["in_use"], second["failures"]) == (False, 1, True, 0)
+    assert first["quarantine_seconds"] > 0
+    assert first["last_cause"] == ("low bitrate" if fault == "thin" else "content fault")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest_twisted.ensureDeferred
+async def test_a_fault_without_a_backup_is_noted_and_plays_on(rig, fault):
+    words, settings = FAULTS[fault]
+    await rig.start(**QUICK, **settings)
+    stream = rig.register(f"/live/a.ts?burst=2&{fault}=1s")
+    player = await rig.play(stream)
+    await rig.until(lambda: timeline(stream), 12, "it is noted")
+    size = len(player.body)
+    await rig.until_bytes(player, size + 5 * PACKET, 5)
+    assert not player.closed
+    assert rig.provider.channel("a").tally.total == 1
+    [entry] = timeline(stream)
+    assert words in entry["cause"]
+    assert entry["from"] == entry["to"]
+    health = (await shown(rig, stream))["health"]
+    assert health["fault"] == words
+    assert set(health) == set(HealthObject.__annotations__)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_healthy_channel_is_healthy(rig):
+    """All that is judged is switched on; the clip loops."""
+    await rig.start(
+        **{**QUICK, "min_bitrate_threshold": 20_000, "max_continuity_errors": 0.01},
+        enable_bitrate_monitoring=True,
+        health_interval=1,
+        leave_suspect_sources=True,
+    )
+    stream = rig.register("/live/a.ts?burst=3&rate=3", "/live/b.ts")
+    player = await rig.play(stream)
+    await rig.sleep(4)
+    assert not player.closed
+    assert timeline(stream) == []
+    health = (await shown(rig, stream))["health"]
+    assert health["fault"] is None
+    assert health["transport_errors"] == health["scrambled_packets"] == health["clock_jumps"] == 0
+    assert health["bytes_received"] > 300_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_switched_off_for_a_stream_or_for_all(rig):
+    await rig.start(**QUICK)
+    one = rig.register("/live/a.ts?burst=2&no_video=1s", "/live/b.ts", content_checks=False)
+    await rig.play(one)
+    await rig.sleep(3)
+    assert one.source_index == 0
+    assert (await shown(rig, one))["health"] is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_trickle_does_not_keep_a_dead_source_alive(rig):
+    await rig.start(start_timeout=30)
+    stream = rig.register("/live/a.ts?trickle=0.2", "/live/b.ts?burst=3")
+    player = await rig.play(stream)
+    await rig.until(lambda: stream.source_index == 1, 18, "the backup is in use")
+    await rig.until_bytes(player, 100_000, 5)
+    assert "trickle" in timeline(stream)[0]["cause"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_failback_to_the_primary(rig):
+    await rig.start(health_interval=0.3, failback_seconds=1)
+    stream = rig.register("/live/a.ts?burst=3&close=1s&times=1", "/live/b.ts?burst=3")
+    rig.provider.control("a", "status=500&times=3")
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 50_000)
+    assert stream.source_index == 1
+    rig.provider.control("a", "fault=none")
+    await rig.until(lambda: stream.source_index == 0, 8, "the primary is in use again")
+    size = len(player.body)
+    await rig.until_bytes(player, size + 50_000)
+    assert not player.closed
+    assert_whole_packets(player.body)
+    assert "a better source" in timeline(stream)[-1]["cause"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backup_is_probed_only_if_wanted(rig):
+    for wanted in (False, True):
+        await rig.start(health_interval=0.3, probe_backups=wanted)
+        stream = rig.register("/live/a.ts?burst=3", "/live/b.ts?status=403")
+        player = await rig.play(stream)
+        await rig.until_bytes(player, 50_000)
+        await rig.sleep(1.2)
+        asked = rig.provider.channel("b").tally.requests
+        assert (asked > 0) == wanted
+        assert stream.source_index == 0
+        assert (stream.broadcaster.session.sources.quarantine(1, rig.reactor.seconds()) != 0) == wanted
+        await player.leave()
+        await rig.until(lambda: rig.open_upstreams() == 0, 2, "nothing is left")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_strict_stream_gives_up_a_silent_source_sooner(rig):
+    await rig.start(live_chunk_timeout_seconds=30, strict_live_ts_circuit_breaker_timeout=1)
+    stream = rig.register("/live/a.ts?burst=3&stall=3s", "/live/b.ts?burst=3", strict_live_ts=True)
+    await rig.play(stream)
+    await rig.until(lambda: stream.source_index == 1, 10, "the backup is in use")
+    assert stream.broadcaster.session.sources.report(rig.reactor.seconds())[0]["quarantine_seconds"] > 30
