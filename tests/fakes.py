@@ -44,6 +44,7 @@ class FakeBody:
         self.paused = False
         self.closed = False
         self.gone = False
+        self.slot: Slot | None = None
         self.ended = False
         self.pauses = 0
         self.resumes = 0
@@ -115,6 +116,8 @@ class FakeBody:
         """The provider ends the body; its socket is gone with it."""
         assert not self.ended
         self.ended = self.gone = True
+        if self.slot is not None:
+            self.slot.closed()
         if self.consumer is not None:
             if (self.held or self.gathered) and not self.closed:
                 self.bring_anyway()
@@ -137,12 +140,16 @@ class Dial:
     request: SourceRequest
     limits: DialLimits
     at: float
+    slot: Slot | None = None
     deferred: Deferred[IOpenBody] = attrs.field(factory=Deferred)
     cancelled: bool = False
 
     def answer(self, body: FakeBody | None = None, length: int | None = None) -> FakeBody:
         """The head came, with status 200."""
         body = body or FakeBody(final_url=self.request.url)
+        if self.slot is not None:
+            self.slot.opened()
+            body.slot = self.slot
         body.length = length
         self.deferred.callback(body)
         return body
@@ -166,7 +173,7 @@ class FakeDialler:
         self.dials: list[Dial] = []
 
     def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
-        call = Dial(request, limits, self._clock.seconds())
+        call = Dial(request, limits, self._clock.seconds(), slot)
 
         def cancel(_: Deferred[IOpenBody]) -> None:
             call.cancelled = True
