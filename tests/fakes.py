@@ -143,6 +143,7 @@ class Dial:
     slot: Slot | None = None
     deferred: Deferred[IOpenBody] = attrs.field(factory=Deferred)
     cancelled: bool = False
+    body: FakeBody | None = None
 
     def answer(self, body: FakeBody | None = None, length: int | None = None) -> FakeBody:
         """The head came, with status 200."""
@@ -151,6 +152,7 @@ class Dial:
             self.slot.opened()
             body.slot = self.slot
         body.length = length
+        self.body = body
         self.deferred.callback(body)
         return body
 

@@ -184,6 +184,22 @@ class Failover:
         self.sources.leave_for(index, now)
         return self._on("left_for", now)
 
+    def took_over(self, now: float, index: int, error: SourceError | None = None, chosen: bool = False) -> None:
+        """
+        A source that was opened beside the one that flowed flows in its place.
+
+        :param error: what was wrong with that, or how it ended in the meantime.
+        :param chosen: whether somebody chose the new one.
+        """
+        self._settle(now)
+        if error is not None:
+            self.error = error
+            self.sources.failed(self.index, cause_of(error), now)
+        if chosen:
+            self.sources.chose(index, now)
+        self.sources.took_over(index, now)
+        self.state, self._flowing = State.FLOWING, now
+
     def _on(self, event: str, now: float) -> Effect:
         step = _TABLE.get((self.state, event))
         return step(self, now) if step else None

@@ -58,10 +58,9 @@ class BodyReader:
         self._tick.take(self, STEPS)
         self._body.deliver(self)
 
-    def move(self, sink: IStreamSink, owner: Owner) -> None:
-        """From now on what comes goes there. What the sink is given of the body besides is not this reader's."""
+    def move(self, sink: IStreamSink) -> None:
+        """From now on what comes goes there."""
         self._sink = sink
-        self._owner = owner
         self._packets = 0
 
     def close(self) -> None:

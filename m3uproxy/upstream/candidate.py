@@ -7,24 +7,20 @@ reader, and has what was kept passed on first. So players wait neither for a dia
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.intake import Look
-from ..core.kind import has_extension
 from ..core.mpegts.align import Aligner
 from ..core.mpegts.index import Index
 from ..core.mpegts.packets import PACKET_SIZE
-from ..errors import Reason, SourceError
-from ..interfaces import IDialler, IOpenBody, IStreamSink
+from ..errors import SourceError
+from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
-from .body import BodyReader
 from .dial import DialLimits, SourceRequest
+from .feed import Feed
 from .slots import Slot
 from .tick import Tick
 
@@ -97,105 +93,84 @@ class Candidate:
     One source on its way in.
 
     :ivar index: which source it is.
-    :ivar slot: its own, if connections are counted; done with when the candidate is closed, not when it is released.
-    :ivar proven: whether it has brought a packet.
+    :ivar why: what is wrong with the source that it is to replace; None if nothing is.
+    :ivar chosen: whether somebody chose it.
     """
 
-    def __init__(self, clock: IReactorTime, tick: Tick, index: int, slot: Slot | None, owner: Owner) -> None:
-        """Nothing is opened yet."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        index: int,
+        slot: Slot | None,
+        owner: Owner,
+        why: SourceError | None = None,
+        chosen: bool = False,
+    ) -> None:
+        """Nothing is opened yet. ``slot`` is its own, if connections are counted."""
         self._clock = clock
-        self._tick = tick
+        self._slot = slot
         self._owner = owner
         self._kept = Antechamber()
-        self._dialling: Deferred[None] | None = None
-        self._body: IOpenBody | None = None
-        self._reader: BodyReader | None = None
+        self._feed: Feed | None = None
         self._timer: IDelayedCall | None = None
         self._is_ready = False
         self.index = index
-        self.slot = slot
-        self.proven = False
+        self.why = why
+        self.chosen = chosen
 
-    def start(self, dialler: IDialler, request: SourceRequest, limits: DialLimits) -> None:
+    @property
+    def proven(self) -> bool:
+        """Whether it has brought a packet."""
+        return self._feed is not None and self._feed.proven
+
+    def open(self, dialler: IDialler, tick: Tick, request: SourceRequest, limits: DialLimits) -> None:
         """Dial. The owner is told what comes of it, perhaps at once."""
-        dialling = Deferred.fromCoroutine(self._open(dialler, request, limits))
-        dialling.addErrback(self._dial_failed)
-        if not dialling.called:
-            self._dialling = dialling
+        self._feed = Feed(self._clock, dialler, tick, self._kept, self, self._slot)
+        self._feed.open(request, limits)
 
     def close(self) -> None:
-        """Drop it. Safe at any time."""
+        """Drop it. Safe at any time, and harmless when it is released."""
         self._set_timer(None)
-        dialling, self._dialling = self._dialling, None
-        if dialling is not None:
-            dialling.cancel()
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
-        if self.slot is not None:
-            self.slot.done()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close().addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.done()
 
-    def release(self) -> tuple[IOpenBody, BodyReader, bytes]:
-        """Give up what there is: the body, who reads it, and what it has brought so far. It must be proven."""
-        assert self._body is not None
-        assert self._reader is not None
+    def release(self) -> tuple[Feed, Slot | None, bytes]:
+        """Give up what there is: the feed, its slot, and what it has brought so far."""
+        assert self._feed is not None
         self._set_timer(None)
-        body, reader = self._body, self._reader
-        self._body = self._reader = self.slot = None
-        return body, reader, self._kept.take()
+        feed, slot = self._feed, self._slot
+        self._feed = self._slot = None
+        return feed, slot, self._kept.take()
 
-    async def _open(self, dialler: IDialler, request: SourceRequest, limits: DialLimits) -> None:
-        body = await dialler.dial(request, limits, self.slot)
-        self._dialling = None
-        self._body = body
-        if body.length is not None and not has_extension(request.url):
-            raise SourceError(Reason.NOT_LIVE, f"{body.length} bytes")
-        self._reader = BodyReader(body, self._kept, self._tick, self)
-        self._set_timer(limits.first_byte, self._unproven)
-        self._reader.start()
-
-    def _dial_failed(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
-        self._dialling = None
-        if not isinstance(error, SourceError):
-            log.failure("opening a source beside another failed unexpectedly", failure=failure)
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
-        self.ended(error)
-
-    def _unproven(self) -> None:
-        self.ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, "the head came, but no packet"))
-
-    def _set_timer(self, seconds: float | None, then: Callable[[], None] | None = None) -> None:
+    def _set_timer(self, seconds: float | None) -> None:
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-        if seconds is not None and then is not None:
-            self._timer = self._clock.callLater(seconds, then)
+        if seconds is not None:
+            self._timer = self._clock.callLater(seconds, self._take_over)
 
-    # the reader's owner
+    def _take_over(self) -> None:
+        self._timer = None
+        self._owner.took(self)
+
+    # the feed's owner
 
     def flowing(self) -> None:
         """It delivers."""
-        self.proven = True
-        self._set_timer(PATIENCE, self._take_over)
+        self._set_timer(PATIENCE)
         self.heard()
 
     def heard(self) -> None:
         """More came. The reader is told to go elsewhere in a turn of its own."""
         if self.proven and self._kept.ready and not self._is_ready:
             self._is_ready = True
-            self._set_timer(0, self._take_over)
+            self._set_timer(0)
 
     def ended(self, error: SourceError) -> None:
         """It is over, or no video."""
         self.close()
         self._owner.lost(self, error)
-
-    def _take_over(self) -> None:
-        self._timer = None
-        self._owner.took(self)

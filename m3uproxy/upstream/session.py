@@ -1,8 +1,9 @@
 """Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides, as Deferred chains.
 
-At any moment a session has at most one of: a dial under way, a body, a rest. An effect of the table first drops
-what there is (``_drop``), and a dial begins only when the socket of the body before it is gone, or has not gone for
-:data:`GOODBYE` seconds: a provider that allows one connection must not see two of ours.
+At any moment a session has at most one of: a wait for leave to dial, a feed (:mod:`.feed`), a rest. An effect of the
+table first drops what there is (``_drop``), and a dial begins only when the socket of the feed before it is gone, or
+has not gone for :data:`GOODBYE` seconds: a provider that allows one connection must not see two of ours. Only where
+there is room for two a source that flows may have another beside it (:mod:`.beside`), which takes over without a gap.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import random
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from ..core.cause import cause_of
 from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
-from ..core.kind import has_extension
 from ..core.redact import redact
 from ..core.sources import Sources
 from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
-from ..interfaces import IDialler, IOpenBody, IStreamSink
+from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
-from .body import BodyReader
+from .beside import Beside
+from .candidate import Candidate
 from .dial import DialLimits, SourceRequest
+from .feed import Feed
 from .observer import Observer
-from .scout import look_at
 from .slots import Admission
 from .tick import Tick
 from .watch import Watch, WatchRules
@@ -73,9 +74,9 @@ class Session:
         self._observer = observer
         self._admission = admission
         self._index = 0
-        self._dialling: Deferred[None] | None = None
-        self._body: IOpenBody | None = None
-        self._reader: BodyReader | None = None
+        self._asking: Deferred[None] | None = None
+        self._feed: Feed | None = None
+        self._beside = Beside(clock, dialler, tick, admission, policy, self)
         self.watch: Watch | None = None
         self._gone: Deferred[None] = succeed(None)
         self._timer: IDelayedCall | None = None
@@ -85,7 +86,8 @@ class Session:
     @property
     def index(self) -> int:
         """The source in use, or to be used next."""
-        return self._failover.index
+        candidate = self._beside.candidate
+        return candidate.index if candidate is not None and candidate.chosen else self._failover.index
 
     @property
     def error(self) -> SourceError | None:
@@ -117,8 +119,13 @@ class Session:
         return self._when_gone()
 
     def switch(self, index: int) -> None:
-        """Move to another source, at once if one is in use."""
-        self._carry_out(self._failover.switched(self._clock.seconds(), index))
+        """Move to another source, beside the one that flows if there is room for both, else at once."""
+        index %= len(self._requests)
+        candidate = self._beside.candidate
+        if candidate is not None and candidate.chosen and index == self._failover.index:
+            self._beside.close()
+        elif not self._open_beside(index, chosen=True):
+            self._carry_out(self._failover.switched(self._clock.seconds(), index))
         self._tell_index()
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
@@ -165,8 +172,8 @@ class Session:
             assert isinstance(effect, Idle)
 
     def _tell_index(self) -> None:
-        if self._failover.index != self._index:
-            self._index = self._failover.index
+        if self.index != self._index:
+            self._index = self.index
             self._observer.source_moved(self._index)
 
     def _drop(self) -> None:
@@ -175,15 +182,13 @@ class Session:
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.close()
-        dialling, self._dialling = self._dialling, None
-        if dialling is not None:
-            dialling.cancel()
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-        body, self._body = self._body, None
-        if body is not None:
-            self._gone = body.close()
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+        self._beside.close()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            self._gone = feed.close()
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -194,42 +199,42 @@ class Session:
         self._timer = None
         self._carry_out(self._failover.rested(self._clock.seconds()))
 
-    def _failed(self, error: SourceError) -> None:
-        log.warn("source {index} {url} failed: {error}", index=self._index, url=self._label(), error=error)
-        ran = self._ran()
-        effect = self._failover.failed(self._clock.seconds(), error, ran)
-        chosen = None if isinstance(effect, GiveUp) else self._failover.index
-        self._observer.source_failed(error, self._index, chosen, ran)
-        self._carry_out(effect)
-
     def _ran(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
 
     def _label(self) -> str:
-        return redact(self._requests[self._index].url)
+        return redact(self._requests[self._failover.index].url)
 
     # dialling
 
     def _dial(self, step: Dial) -> None:
-        dialling = Deferred.fromCoroutine(self._open(step))
-        dialling.addErrback(self._dial_failed)
-        if not dialling.called:
-            self._dialling = dialling
+        asking = Deferred.fromCoroutine(self._open(step))
+        asking.addErrback(self._refused)
+        if not asking.called:
+            self._asking = asking
 
     async def _open(self, step: Dial) -> None:
+        """Wait for leave to dial, and until a source that was closed is gone."""
         request = self._requests[step.index]
         slot = await self._admission.admit(request.account)
-        began = self._clock.seconds()
         if not self._gone.called:
             await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
-        limits = DialLimits(step.connect, step.first_byte, step.total)
-        body = await self._dialler.dial(request, limits, slot)
-        self._dialling = None
-        left = max(0.0, step.total - (self._clock.seconds() - began))
-        self._take(body, min(step.first_byte, left))
+        self._asking = None
+        self._feed = Feed(self._clock, self._dialler, self._tick, self._sink, self, slot)
+        self._feed.open(request, DialLimits(step.connect, step.first_byte, step.total))
+
+    def _refused(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return
+        self._asking = None
+        if not isinstance(error, SourceError):
+            log.failure("dialling {url} failed unexpectedly", failure=failure, url=self._label())
+            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        self.ended(error)
 
     def _when_gone(self) -> Deferred[None]:
-        """Fires when the socket of the last body is gone; cancelling it cancels nobody else's wait."""
+        """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
         waiting: Deferred[None] = Deferred()
 
         def tell(result: None) -> None:
@@ -239,78 +244,96 @@ class Session:
         self._gone.addCallback(tell)
         return waiting
 
-    def _dial_failed(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
-        self._dialling = None
-        if not isinstance(error, SourceError):
-            log.failure("dialling {url} failed unexpectedly", failure=failure, url=self._label())
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
-        self._failed(error)
-
-    # a body
-
-    def _take(self, body: IOpenBody, patience: float) -> None:
-        log.info("source {index} {url} opened", index=self._index, url=self._label())
-        self._body = body
-        # A film, not to be played over and over. Where the URL says live the length is one of the provider's lies.
-        if body.length is not None and not has_extension(self._requests[self._index].url):
-            self._failed(SourceError(Reason.NOT_LIVE, f"{body.length} bytes"))
-            return
-        self._reader = BodyReader(body, self._sink, self._tick, self)
-        self._timer = self._clock.callLater(patience, self._unproven)
-        self._reader.start()
-
-    def _unproven(self) -> None:
-        """The head came, but no packet."""
-        self._timer = None
-        received = self._reader.received if self._reader is not None else 0
-        detail = f"no packet in {received} bytes" if received else "the head came, but no body"
-        self._failed(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
+    # the feed's owner
 
     def flowing(self) -> None:
         """The source delivers."""
-        self._cancel_timer()
         self._admission.viewer = None
         self._carry_out(self._failover.flowed(self._clock.seconds()))
-        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
+        self._start_watch()
 
     def heard(self) -> None:
         """Packets came."""
-        if self.watch is not None and self._reader is not None:
-            self.watch.heard(self._reader.received)
+        if self.watch is not None and self._feed is not None:
+            self.watch.heard(self._feed.received)
 
     def ended(self, error: SourceError) -> None:
-        """The body is over, or given up: for a live stream that is always a failure."""
-        self._failed(error)
+        """The source is over, or given up: for a live stream that is always a failure."""
+        left, ran = self._failover.index, self._ran()
+        log.warn("source {index} {url} failed: {error}", index=left, url=self._label(), error=error)
+        candidate = self._beside.candidate
+        if candidate is not None and candidate.proven:
+            self._observer.source_failed(error, left, candidate.index, ran)
+            self._replace_by(candidate, error)
+            return
+        effect = self._failover.failed(self._clock.seconds(), error, ran)
+        if candidate is not None and candidate.chosen:
+            effect = self._failover.switched(self._clock.seconds(), candidate.index)
+        chosen = None if isinstance(effect, GiveUp) else self._failover.index
+        self._observer.source_failed(error, left, chosen, ran)
+        self._carry_out(effect)
+
+    def _start_watch(self) -> None:
+        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
+
+    # the watch's owner
 
     def leave_for(self, index: int, error: SourceError | None) -> None:
-        """Move from the source that flows to a better one: close it, then dial the other.
+        """Move from the source that flows to a better one, beside it or after it.
 
         :param error: what is wrong with what it brings; None if it is only not the best.
         """
-        left, ran = self._index, self._ran()
+        if self._beside.candidate is not None:
+            return
         why = error or "a better source is well again"
-        log.warn("source {index} {url} is left: {why}", index=left, url=self._label(), why=why)
+        log.warn("source {index} {url} is to be left: {why}", index=self._failover.index, url=self._label(), why=why)
+        if self._open_beside(index, error):
+            return
+        left, ran = self._failover.index, self._ran()
         effect = self._failover.left_for(self._clock.seconds(), index, error)
         self._observer.source_left(left, self._failover.index, ran, error)
         self._carry_out(effect)
 
     def doubted(self, error: SourceError) -> None:
         """Something is wrong with what the source brings, and there is nowhere to go: it stays."""
-        self._observer.source_doubted(error, self._index, self._ran())
+        self._observer.source_doubted(error, self._failover.index, self._ran())
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
-        request, policy = self._requests[index], self._failover.policy
-        if not self._may_open_beside(request):
-            return None
-        limits = DialLimits(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
-        return look_at(self._clock, self._dialler, request, limits, self._admission.second(request.account))
+        return self._beside.look_at(self._requests[index], self._requests[self._failover.index])
 
-    def _may_open_beside(self, request: SourceRequest) -> bool:
-        """Whether there is room for a second connection. Where nobody counts them, only if it goes to another host."""
-        if request.account is not None:
-            return self._admission.has_room(request.account)
-        return urlsplit(request.url).hostname != urlsplit(self._requests[self._index].url).hostname
+    # the candidate's owner
+
+    def _open_beside(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
+        if self._failover.state is not State.FLOWING or index == self._failover.index:
+            return False
+        return self._beside.open(index, self._requests[index], self._requests[self._failover.index], why, chosen)
+
+    def took(self, candidate: Candidate) -> None:
+        """It replaces what flows."""
+        if not candidate.chosen:
+            self._observer.source_left(self._failover.index, candidate.index, self._ran(), candidate.why)
+        self._replace_by(candidate, candidate.why)
+
+    def lost(self, candidate: Candidate, error: SourceError) -> None:
+        """What flows goes on, unless somebody wants it replaced at any price."""
+        log.warn("source {index} was opened beside another and failed: {error}", index=candidate.index, error=error)
+        self._beside.close()
+        now = self._clock.seconds()
+        if candidate.chosen:
+            self._carry_out(self._failover.switched(now, candidate.index))
+        else:
+            self._failover.sources.probed(candidate.index, cause_of(error), now)
+
+    def _replace_by(self, candidate: Candidate, error: SourceError | None) -> None:
+        feed, slot, kept = candidate.release()
+        self._drop()
+        self._admission.replace(slot)
+        self._feed = feed
+        self._failover.took_over(self._clock.seconds(), candidate.index, error, candidate.chosen)
+        self._tell_index()
+        feed.move(self._sink, self)
+        self._sink.source_changed()
+        if self._feed is feed:
+            self._start_watch()
+            self._sink.bytes_received(kept)

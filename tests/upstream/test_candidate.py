@@ -41,6 +41,9 @@ class Sink:
     def flush(self) -> int:
         return len(self.data) // 188
 
+    def watch(self, look: object) -> None:
+        raise AssertionError("the session watches")
+
     def gave_up(self, error: SourceError) -> None:
         raise AssertionError(error)
 
@@ -56,9 +59,10 @@ class Rig:
         self.desk.ask(Account("acme", 1), "s").addCallback(lambda slot: setattr(self, "slot", slot))
         self.ready: list[Candidate] = []
         self.errors: list[SourceError] = []
-        self.candidate = Candidate(self.clock, Tick(self.clock, 0.06), 1, self.slot, self)
+        self.candidate = Candidate(self.clock, 1, self.slot, self)
         self.programme = Programme()
-        self.candidate.start(self.dialler, SourceRequest(url, "agent", (), True), LIMITS)
+        tick = Tick(self.clock, 0.06)
+        self.candidate.open(self.dialler, tick, SourceRequest(url, "agent", (), True), LIMITS)
 
     def took(self, candidate: Candidate) -> None:
         self.ready.append(candidate)
@@ -82,6 +86,10 @@ class Rig:
         self.clock.pump([0.002] * 100)
 
     def nothing_left(self) -> None:
+        for dial in self.dialler.dials:
+            body = dial.body
+            if body is not None and not body.gone:
+                body.vanish()
         assert self.desk.slots.report()["providers"] == []
         assert self.clock.getDelayedCalls() == []
 
@@ -100,11 +108,12 @@ def test_ready_at_the_first_access_point_and_not_before() -> None:
     assert rig.ready == []
     rig.bring(body, group)
     assert rig.ready == [rig.candidate]
-    _, reader, kept = rig.candidate.release()
+    feed, slot, kept = rig.candidate.release()
+    assert slot is rig.slot
     assert kept == middle + group
     rig.candidate.close()
     assert not body.closed, "it is not the candidate's any more"
-    reader.close()
+    feed.close()
     rig.slot.done()
     rig.nothing_left()
 
@@ -113,9 +122,9 @@ def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
     rig = Rig()
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group())
-    _, reader, _ = rig.candidate.release()
+    feed, _, _ = rig.candidate.release()
     sink = Sink()
-    reader.move(sink, rig)
+    feed.move(sink, rig)
     more = rig.programme.group()
     rig.bring(body, more)
     rig.clock.pump([0.01] * 20)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from m3uproxy.core.accounts import Account
 from m3uproxy.core.failover import Policy
 from m3uproxy.core.intake import Intake, Look
 from m3uproxy.core.slots import Slots
@@ -75,7 +76,8 @@ class Observer:
 
 
 def requests(count: int) -> tuple[SourceRequest, ...]:
-    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
+    """Sources of one account, which allows one connection."""
+    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True, Account("one", 1)) for n in range(count))
 
 
 class Rig:

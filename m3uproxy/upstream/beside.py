@@ -1,0 +1,87 @@
+"""A second connection beside the one in use, where there is room for it: to replace it, or to look at a backup.
+
+Providers count connections. Where somebody said how many an account allows, there is room if one is free. Where nobody
+did, there is room only at another host: one connection too many may cost the one that works.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from ..core.failover import Policy
+from ..errors import SourceError
+from ..interfaces import IDialler
+from .candidate import Candidate, Owner
+from .dial import DialLimits, SourceRequest
+from .scout import look_at
+from .slots import Admission
+from .tick import Tick
+
+
+class Beside:
+    """
+    What one session has open beside its source.
+
+    :ivar candidate: what is to replace it, if anything is.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        dialler: IDialler,
+        tick: Tick,
+        admission: Admission,
+        policy: Policy,
+        owner: Owner,
+    ) -> None:
+        """Nothing is open."""
+        self._clock = clock
+        self._dialler = dialler
+        self._tick = tick
+        self._admission = admission
+        self._limits = DialLimits(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
+        self._owner = owner
+        self.candidate: Candidate | None = None
+
+    def open(
+        self,
+        index: int,
+        request: SourceRequest,
+        used: SourceRequest,
+        why: SourceError | None = None,
+        chosen: bool = False,
+    ) -> bool:
+        """
+        Open a source that is to replace the one in use, instead of another that was to.
+
+        :param used: the source in use.
+        :return: False if there is no room for it.
+        """
+        self.close()
+        if not self._has_room(request, used):
+            return False
+        slot = self._admission.second(request.account)
+        self.candidate = Candidate(self._clock, index, slot, self._owner, why, chosen)
+        self.candidate.open(self._dialler, self._tick, request, self._limits)
+        return True
+
+    def look_at(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:
+        """Look whether a source would deliver (:func:`.scout.look_at`); None if there is no room for that."""
+        if self.candidate is not None or not self._has_room(request, used):
+            return None
+        slot = self._admission.second(request.account)
+        return look_at(self._clock, self._dialler, request, self._limits, slot)
+
+    def close(self) -> None:
+        """Nothing is to replace the source any more."""
+        candidate, self.candidate = self.candidate, None
+        if candidate is not None:
+            candidate.close()
+
+    def _has_room(self, request: SourceRequest, used: SourceRequest) -> bool:
+        if request.account is not None:
+            return self._admission.has_room(request.account)
+        return urlsplit(request.url).hostname != urlsplit(used.url).hostname
