@@ -2,7 +2,8 @@
 
 Bytes that flow are no proof. Providers send a table of contents without the picture, the same picture for ever, an
 encrypted channel, or a trickle. All of this can be read off the packets. One run of packets is looked at every
-:data:`SAMPLE` seconds (:mod:`m3uproxy.core.mpegts.content`), which costs 0.1 ms per second of a stream at most.
+:data:`SAMPLE` seconds (:mod:`m3uproxy.core.mpegts.content`), which costs 0.1 ms per second of a stream at most; while
+video is missed every run is, for it may come in the others.
 
 What each fault needs, and why it is on or off by default (:class:`Limits`):
 
@@ -38,6 +39,8 @@ from .window import Window, exceeds
 SAMPLE = 0.25
 #: Seconds after which a fault that goes on is told again.
 REPEAT = 30.0
+#: Seconds without video in any sample after which every run is looked at.
+_MISSED = 1.0
 #: How often a PTS must have been seen to be called frozen.
 _SIGHTINGS = 4
 #: A step of the stream's clock beyond this many seconds more than twice the time that passed is a jump.
@@ -150,8 +153,8 @@ class Health:
         if now < self._due or not size:
             self._unseen = packets or self._unseen
             return None
-        self._due = now + SAMPLE
         self._look(now, packets, program)
+        self._due = now if self._misses_video() else now + SAMPLE
         return self._tell(now)
 
     def delivered(self) -> float:
@@ -210,6 +213,10 @@ class Health:
             self._note_clock(sample.pcr, self._total.bytes - len(packets) + sample.pcr_offset, now)
         if now - self._window.began >= self._limits.window:
             self._end_window(now)
+
+    def _misses_video(self) -> bool:
+        """Whether to look at every run, until it comes: slides between much sound are hardly ever in a sample."""
+        return self._examiner.video_expected and self._flow - (self._video_at or 0.0) >= _MISSED
 
     def _note_video(self, sample: Sample) -> None:
         if not sample.video:

@@ -156,6 +156,16 @@ def test_video_that_never_comes() -> None:
     assert 10 <= watched.after(0) <= 10.6
 
 
+@pytest.mark.parametrize("every", [25, 50, 100])
+def test_slides_between_much_sound(every: int) -> None:
+    """A picture in one or four seconds is hardly ever in a sample, and it comes all the same."""
+    watched = Watched()
+    for number in range(60 * 25):
+        watched.source.video = number % every == 0
+        watched.run(STEP)
+    assert watched.told == []
+
+
 def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
     assert Watched(source=Source(scrambled=True)).run(60).told == []
 

@@ -509,7 +509,7 @@ def test_report_shows_no_key() -> None:
 # every state and event
 
 STATES = ["new", "dialled", "settled", "failed", "redial", "spent"]
-EVENTS = ["begin", "next", "settled", "failed", "other failed", "probed", "chose", "took_over", "replace"]
+EVENTS = ["begin", "next", "settled", "failed", "other failed", "probed", "chose", "took_over", "leave_for", "replace"]
 
 
 def in_state(state: str) -> Sources:
@@ -540,18 +540,19 @@ def tell(made: Sources, event: str) -> None:
         "probed": lambda: made.probed(1, Cause.BROKEN, 1),
         "chose": lambda: made.chose(1, 1),
         "took_over": lambda: made.took_over(1, 1),
+        "leave_for": lambda: made.leave_for(1, 1),
         "replace": lambda: made.replace(["http://host/0", "http://host/1"]),
     }[event]()
 
 
 #: state -> for each event, what ``next`` says after it (2 s after the state was entered).
 EXPECTED = {
-    "new": [0, 0, 0, 0, 0, 0, 1, 1, 0],
-    "dialled": [0, 0, 0, 1, 0, 0, 1, 1, 0],
-    "settled": [0, 0, 0, 1, 0, 0, 1, 1, 0],
-    "failed": [1, 1, 1, 1, 1, 1, 1, 1, 1],
-    "redial": [0, 0, 0, 0, 0, 0, 1, 1, 0],
-    "spent": [0, None, None, None, None, None, 1, 1, None],
+    "new": [0, 0, 0, 0, 0, 0, 1, 1, 1, 0],
+    "dialled": [0, 0, 0, 1, 0, 0, 1, 1, 1, 0],
+    "settled": [0, 0, 0, 1, 0, 0, 1, 1, 1, 0],
+    "failed": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+    "redial": [0, 0, 0, 0, 0, 0, 1, 1, 1, 0],
+    "spent": [0, None, None, None, None, None, 1, 1, 1, None],
 }
 
 
