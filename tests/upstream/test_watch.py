@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from fakes import Dial, FakeBody, FakeDialler
-from sick import STEP, Source
+from sick import STEP, TV, Source
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -249,6 +249,23 @@ def test_a_fault_is_of_its_body() -> None:
     rig.body = rig.dialler.last.answer()
     rig.run(4)
     assert rig.observer.doubted == []
+    rig.finish()
+
+
+def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
+    """A fast source brings several runs of packets between two signs of life."""
+    rig = Rig(2).play(20)
+    watch, look = rig.session.watch, rig.sink.intake.look
+    assert watch is not None
+    assert look is not None
+    rig.source.video = False
+    while watch._fault is None:
+        rig.clock.rightNow += STEP
+        look(rig.clock.seconds(), rig.source.unit(), TV)
+    look(rig.clock.seconds(), rig.source.unit(), TV)
+    assert not rig.body.closed
+    watch.heard(10**6)
+    assert rig.body.closed
     rig.finish()
 
 
