@@ -9,7 +9,7 @@ What each fault needs, and why it is on or off by default (:class:`Limits`):
 
 ========================  ========================================================  =====
 video gone                announced and seen before, not seen for 5 s               on: there is no harmless reason
-video missing             announced, not seen in the first 10 s                     on: the viewer has a black screen
+video missing             announced, not seen in the first 10 s, its sound is       on: the viewer has a black screen
 frozen                    the same PTS, seen four times or more, for 5 s            on: a still has a running PTS
 scrambled                 was clear in this body, has not been for 3 s              on: nobody can decode it
 transport errors          5 % of packets flagged damaged, in 3 windows on end       on: a tuner without reception
@@ -131,6 +131,7 @@ class Health:
         """Nothing is known of the video of this program."""
         self._flow = 0.0
         self._video_at: float | None = None
+        self._sound = False
         self._pts: int | None = None
         self._pts_at = 0.0
         self._sightings = 0
@@ -209,6 +210,8 @@ class Health:
         for window in self._windows:
             window.add(sample)
         self._note_video(sample)
+        if self._video_at is None and not self._sound:
+            self._sound = self._examiner.hears(packets)
         if sample.pcr is not None:
             self._note_clock(sample.pcr, self._total.bytes - len(packets) + sample.pcr_offset, now)
         if now - self._window.began >= self._limits.window:
@@ -216,7 +219,9 @@ class Health:
 
     def _misses_video(self) -> bool:
         """Whether to look at every run, until it comes: slides between much sound are hardly ever in a sample."""
-        return self._examiner.video_expected and self._flow - (self._video_at or 0.0) >= _MISSED
+        if self._video_at is None:
+            return self._sound and self._flow >= _MISSED
+        return self._flow - self._video_at >= _MISSED
 
     def _note_video(self, sample: Sample) -> None:
         if not sample.video:
@@ -282,7 +287,7 @@ class Health:
     def _judge_video(self) -> Fault | None:
         limits, flow = self._limits, self._flow
         if self._video_at is None:
-            return Fault.VIDEO_MISSING if 0 < limits.video_missing <= flow else None
+            return Fault.VIDEO_MISSING if self._sound and 0 < limits.video_missing <= flow else None
         if 0 < limits.video_gone <= flow - self._video_at:
             return Fault.VIDEO_GONE
         since = self._scrambled_at

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import attrs
 import pytest
+import tsbuild as ts
 from hypothesis import given
 from hypothesis import strategies as st
 from sick import RADIO, STEP, TV, Source
 
 from m3uproxy.core.health import REPEAT, SAMPLE, Fault, Health, Limits
-from m3uproxy.core.mpegts.psi import ProgramMap
+from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
 
 
 @attrs.define
@@ -164,6 +165,16 @@ def test_slides_between_much_sound(every: int) -> None:
         watched.source.video = number % every == 0
         watched.run(STEP)
     assert watched.told == []
+
+
+def test_a_program_that_is_announced_and_not_sent() -> None:
+    """Whoever filters one program out of several often leaves the tables of all; the first need not be the one."""
+    other = ProgramMap(2, 0x300, (ElementaryStream(ts.H264, 0x300, b""), ElementaryStream(ts.AAC, 0x301, b"")))
+    watched = Watched(program=other).run(60)
+    assert watched.told == []
+    condition = watched.health.condition()
+    assert condition.seconds_without_video is not None
+    assert condition.packets_sampled < 60 / SAMPLE * 25, "and it costs no more than others"
 
 
 def test_what_was_scrambled_from_the_start_is_passed_on() -> None:

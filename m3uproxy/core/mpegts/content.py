@@ -12,7 +12,7 @@ from itertools import compress
 import attrs
 
 from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
-from .psi import ProgramMap
+from .psi import Codec, ProgramMap
 
 #: Packets of a run that are looked at.
 MOST = 512
@@ -63,7 +63,7 @@ class Sample:
 class Examiner:
     """Looks at runs of one program."""
 
-    __slots__ = ("_clock_pid", "_video_pid", "video_expected")
+    __slots__ = ("_clock_pid", "_sound_pid", "_video_pid", "video_expected")
 
     def __init__(self, program: ProgramMap | None) -> None:
         """
@@ -75,6 +75,8 @@ class Examiner:
         video = next((stream.pid for stream in streams if stream.codec.is_video), None)
         self.video_expected = video is not None
         self._video_pid = _tables(video) if video is not None else None
+        sound = next((stream.pid for stream in streams if stream.codec is Codec.AUDIO), None)
+        self._sound_pid = _tables(sound) if sound is not None else None
         self._clock_pid = _tables(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
 
     def examine(self, run: bytes) -> Sample:
@@ -89,6 +91,13 @@ class Examiner:
         if self._clock_pid is not None:
             clock = video if self._clock_pid == self._video_pid else _of_pid(self._clock_pid, high, low)
         return Sample(count, errors, *_look_at_video(run, video, high, control), *_first_pcr(run, clock, control))
+
+    def hears(self, run: bytes) -> bool:
+        """Whether the first sound of the program is there: of programs that are announced, not all need be sent."""
+        if self._sound_pid is None:
+            return False
+        end = min(len(run), MOST * PACKET_SIZE)
+        return bool(_of_pid(self._sound_pid, run[1:end:PACKET_SIZE], run[2:end:PACKET_SIZE]))
 
 
 def _tables(pid: int) -> tuple[bytes, bytes]:
