@@ -76,7 +76,7 @@ class Observer:
 class Rig:
     """A session whose sources each bring what a :class:`Source` makes."""
 
-    def __init__(self, sources: int = 1, may_probe: bool = True, failback: float = 0.0, **rules: Any) -> None:
+    def __init__(self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, **rules: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
         self.dialler = FakeDialler(self.clock)
@@ -391,14 +391,14 @@ def test_a_failback_that_fails_returns_and_waits() -> None:
 
 
 def test_backups_are_not_asked_unless_that_is_wanted() -> None:
-    for rig in (Rig(2), Rig(2, may_probe=False, probe=True), Rig(1, probe=True)):
+    for rig in (Rig(2), Rig(2, may_probe=False, probe=True), Rig(1, probe=True, may_probe=True)):
         rig.play(300)
         assert rig.dialler.urls == ["http://s0/"]
         rig.finish()
 
 
 def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
-    rig = Rig(2, probe=True).play(61)
+    rig = Rig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     assert probe.request.url == "http://s1/"
     body = probe.answer()
@@ -414,7 +414,7 @@ def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
 
 
 def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
-    rig = Rig(3, probe=True).play(61)
+    rig = Rig(3, probe=True, may_probe=True).play(61)
     rig.dialler.last.fail(Reason.NOT_VIDEO)
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
     assert rig.observer.failed == []
@@ -426,7 +426,7 @@ def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
 
 @pytest.mark.parametrize("phase", ["dialling", "waiting for a packet"])
 def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
-    rig = Rig(2, probe=True).play(61)
+    rig = Rig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     body = probe.answer() if phase != "dialling" else None
     rig.body.end()
@@ -436,7 +436,7 @@ def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
 
 
 def test_a_probe_that_hangs_is_one_and_ends() -> None:
-    rig = Rig(2, probe=True).play(61)
+    rig = Rig(2, probe=True, may_probe=True).play(61)
     body = rig.dialler.last.answer()
     rig.run(5.9)
     assert not body.closed
@@ -448,7 +448,7 @@ def test_a_probe_that_hangs_is_one_and_ends() -> None:
 
 
 def test_probes_do_not_pile_up() -> None:
-    rig = Rig(2, probe=True).play(400)
+    rig = Rig(2, probe=True, may_probe=True).play(400)
     assert sum(dial.pending for dial in rig.dialler.dials) == 1
     rig.finish()
 
@@ -471,7 +471,7 @@ def answer_nothing(dial: Dial) -> FakeBody:
 
 @pytest.mark.parametrize("answer", [answer_html, answer_film, answer_nothing])
 def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]) -> None:
-    rig = Rig(2, probe=True).play(61)
+    rig = Rig(2, probe=True, may_probe=True).play(61)
     body = answer(rig.dialler.last)
     assert body.closed
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
@@ -479,6 +479,6 @@ def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]
 
 
 def test_no_reviews() -> None:
-    rig = Rig(2, probe=True, leave_suspect=True, failback=10, interval=0).play(300)
+    rig = Rig(2, probe=True, may_probe=True, leave_suspect=True, failback=10, interval=0).play(300)
     assert rig.dialler.urls == ["http://s0/"]
     rig.finish()
