@@ -74,12 +74,12 @@ class AnyIntake:
         if not self._waiting:
             return []
         data, self._waiting = self._waiting, b""
-        self._unknown = (self._unknown + data)[-_MOST_UNKNOWN:]
         found = self._recogniser.feed(data)
+        data = self._unknown + data
         if found is None:
+            self._unknown = data[-_MOST_UNKNOWN:]
             return []
-        self._part = self._part_for(found, now)
-        data, self._unknown = self._unknown, b""
+        self._part, self._unknown = self._part_for(found, now), b""
         return self._part.feed(data, now) + self._part.flush(now)
 
     def watch(self, look: Look | None) -> None:

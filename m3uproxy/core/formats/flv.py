@@ -23,6 +23,8 @@ _TAG = re.compile(rb"[\x08\x09\x12][\x00-\xff]{7}\x00\x00\x00")
 #: Video codecs whose tags have a packet type behind the codec: H.264, and HEVC and AV1 as some providers number them.
 _TYPED_VIDEO = (7, 12, 13)
 _AAC, _AUDIO_BY_LETTERS = 10, 9
+#: A tag with all that may stand before a picture.
+_LONGEST_START = 23
 
 
 class Use(Enum):
@@ -52,6 +54,17 @@ class Tag:
     def time(self) -> int:
         """Milliseconds, of 32 bits."""
         return self.data[7] << 24 | int.from_bytes(self.data[4:7], "big")
+
+    @property
+    def delay(self) -> int:
+        """Milliseconds from its time, at which a picture is decoded, until it is shown."""
+        if self.kind != VIDEO or len(self.data) < _LONGEST_START:
+            return 0
+        if self.codec in _TYPED_VIDEO:
+            return int.from_bytes(self.data[13:16], "big", signed=True)
+        if isinstance(self.codec, bytes) and self.data[_HEADER] & 15 == 1:
+            return int.from_bytes(self.data[16:19], "big", signed=True)
+        return 0
 
     def at(self, time: int) -> bytes:
         """The bytes of the same tag at another time."""

@@ -21,23 +21,41 @@ _WRAP = 1 << 32
 _NAMES = {AUDIO: "sound", VIDEO: "pictures"}
 
 
+def _ahead(later: int, sooner: int) -> int:
+    """Milliseconds between two times, the short way round their 32 bits."""
+    return (later - sooner + _WRAP // 2) % _WRAP - _WRAP // 2
+
+
 @attrs.define
 class Track:
     """Pictures or sound, as they were sent.
 
     :ivar time: of the last tag.
-    :ivar step: from the one before to it, milliseconds.
+    :ivar shown: when the picture is shown that is shown last.
+    :ivar step: from the tag before to the last one, milliseconds.
     """
 
     codec: int | bytes | None = None
     time: int | None = None
+    shown: int = 0
     step: int = 1
 
-    def went_on(self, time: int) -> None:
-        """Another tag is sent."""
-        if self.time is not None and 0 < (step := (time - self.time) % _WRAP) < _MOST_STEP:
+    def went_on(self, time: int, delay: int) -> None:
+        """Another tag is sent, to be shown after ``delay``."""
+        step = _MOST_STEP if self.time is None else _ahead(time, self.time)
+        goes_on = 0 <= step < _MOST_STEP
+        if step and goes_on:
             self.step = step
+        if not goes_on or _ahead(time + delay, self.shown) > 0:
+            self.shown = time + delay
         self.time = time
+
+    def due(self, last: int, delay: int) -> int:
+        """When a tag is due that follows, not before ``last``, and is shown behind all others."""
+        if self.time is None:
+            return last
+        wanted = (self.time, self.shown - delay)
+        return (last + max(0, *(_ahead(time + self.step, last) for time in wanted))) % _WRAP
 
 
 class Timeline:
@@ -60,8 +78,12 @@ class Timeline:
         return self._tracks[VIDEO].time is not None
 
     def opening(self) -> bytes:
-        """What a player must be told that begins with the last tag that was sent."""
-        return b"".join([head.at(self._last or 0) for head in self.heads.values()])
+        """What a player must be told that begins with the last tag that was sent.
+
+        Metadata keeps its time, 0 as a rule: libavformat takes such with another one for a track of text.
+        """
+        last = self._last or 0
+        return b"".join([head.data if head.kind == SCRIPT else head.at(last) for head in self.heads.values()])
 
     def next_source(self) -> None:
         """Another body begins."""
@@ -75,7 +97,7 @@ class Timeline:
         since = self._since = now if self._since is None else self._since
         if tag.use in (Use.METADATA, Use.CONFIGURATION):
             self.heads[tag.kind] = tag
-        if tag.use is Use.END:
+        if tag.use in (Use.METADATA, Use.END):
             return [], None
         if not self._joining:
             changed = (_NAMES[tag.kind],) if self._is_other(tag) else ()
@@ -98,14 +120,14 @@ class Timeline:
 
     def _begin(self, tag: Tag, last: int, waited: float) -> tuple[list[bytes], Report]:
         """Put the first tag a step behind the last one of its kind, but not before what was sent last."""
-        track = self._tracks[tag.kind]
-        due = last if track.time is None else max(last, track.time + track.step)
+        due = self._tracks[tag.kind].due(last, tag.delay)
         changed = self._changes(tag)
         self._offset = (due - tag.time) % _WRAP
         self._joining = False
         joined = Joined.CODEC_CHANGE if changed else Joined.SHIFTED
-        report = Report(joined, waited, (due - tag.time) / 1000, dropped=self._dropped, changed=changed)
-        news = [head for kind, head in self.heads.items() if not head.says_the_same(self._told.get(kind))]
+        report = Report(joined, waited, _ahead(due, tag.time) / 1000, dropped=self._dropped, changed=changed)
+        heads = [head for head in self.heads.values() if head.use is Use.CONFIGURATION]
+        news = [head for head in heads if not head.says_the_same(self._told.get(head.kind))]
         return [*(self._send(head, last) for head in news), self._send(tag)], report
 
     def _changes(self, tag: Tag) -> tuple[str, ...]:
@@ -121,12 +143,12 @@ class Timeline:
     def _send(self, tag: Tag, time: int | None = None) -> bytes:
         """The tag as it is sent, and remembered to be."""
         moved = (tag.time + self._offset) % _WRAP if time is None else time
-        if tag.use in (Use.METADATA, Use.CONFIGURATION):
+        if tag.use is Use.CONFIGURATION:
             self._told[tag.kind] = tag
         track = self._tracks.get(tag.kind)
         if track is not None:
             track.codec = tag.codec
             if tag.use is not Use.CONFIGURATION:
-                track.went_on(moved)
+                track.went_on(moved, tag.delay)
                 self._last = moved
         return tag.data if moved == tag.time else tag.at(moved)

@@ -93,16 +93,21 @@ class Frames:
         return rest[: header[0]]
 
     def _find(self, data: bytes, at: int) -> tuple[int, bool]:
-        """Look for a frame from ``at`` on; what lies before the offset returned is done with. Whether it is one."""
+        """Look for a frame from ``at`` on; what lies before the offset returned is done with. Whether it is one.
+
+        Bytes that look like a long frame are open for long. They do not keep from looking on: behind a real one
+        nothing is certain sooner.
+        """
+        unsure: int | None = None
         for sync in _SYNC.finditer(data, at):
             begin = sync.start()
             kind = self._verify(data, begin)
-            if kind is None:
-                return begin, False
+            if kind is None and unsure is None:
+                unsure = begin
             if isinstance(kind, Kind):
                 self.kind = kind
                 return begin, True
-        return max(at, len(data) - data.endswith(b"\xff")), False
+        return max(at, len(data) - data.endswith(b"\xff")) if unsure is None else unsure, False
 
     def _verify(self, data: bytes, at: int) -> Kind | Literal[False] | None:
         """The kind of frames that begin there; False if none do, None while that is open."""
