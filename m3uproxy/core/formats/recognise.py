@@ -30,12 +30,12 @@ class Recogniser:
         """Take the next bytes; None while it is not to be told."""
         self._start = (self._start + data)[: len(FLV_SIGN)]
         self._size += len(data)
-        self._frames.feed(data)
-        self._aligner.feed(data)
         if self._start == FLV_SIGN:
             return Format.FLV
+        self._aligner.feed(data)
         if self._aligner.locked:
             return Format.TS
+        self._frames.feed(data)
         if self._frames.kind is None or self._size < _NO_PACKET:
             return None
         return Format.MPEG_AUDIO if self._frames.kind.layer else Format.ADTS
