@@ -90,6 +90,29 @@ def test_another_format_is_for_nobody_who_has_begun() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
+def test_who_comes_while_it_lingers_begins_with_the_new_format() -> None:
+    relay = Relay(linger=5)
+    stream = relay.stream("http://provider/live/1.ts")
+    relay.player(stream)
+    body = relay.dialler.last.answer()
+    play(relay, body, mpeg_frames(1, 100))
+    assert stream.content_type == "audio/mpeg"
+    body.end()
+    frames = adts_frames(1, 60)
+    second = relay.dialler.last.answer()
+    play(relay, second, frames)
+    assert stream.clients() == []
+    late = relay.player(stream)
+    relay.settle()
+    assert stream.content_type == "audio/aac"
+    assert late.media
+    assert b"".join(frames).startswith(late.media)
+    late.transport.leave()
+    relay.pass_time(6)
+    assert second.closed
+    relay.nothing_left()
+
+
 def scrambled(seconds: int) -> list[bytes]:
     """Pictures and sound that cannot be read, with tables that can."""
     mux = Mux()
