@@ -113,6 +113,31 @@ def test_who_comes_while_it_lingers_begins_with_the_new_format() -> None:
     relay.nothing_left()
 
 
+def test_no_packets_are_sent_where_there_are_none() -> None:
+    """While nothing comes, null packets keep players of a transport stream from giving up; in sound they are damage."""
+    relay = Relay()
+    stream = relay.stream()
+    viewer = relay.player(stream)
+    frames = mpeg_frames(1, 100)
+    play(relay, relay.dialler.last.answer(), frames)
+    for _ in range(20):
+        stream.broadcaster.bridge()
+        relay.pass_time(0.1)
+    relay.settle()
+    assert b"".join(frames).startswith(viewer.media)
+
+
+def test_what_is_watched_in_packets_says_nothing_about_radio() -> None:
+    relay = Relay(health_interval=5, leave_suspect_sources=True, enable_bitrate_monitoring=True, tick=0.4)
+    stream = relay.stream("http://provider/1.mp3", "http://provider/2.mp3")
+    relay.player(stream)
+    play(relay, relay.dialler.last.answer(), mpeg_frames(1, 1200), pace=0.1)
+    assert len(relay.dialler.dials) == 1
+    assert stream.decisions.entries() == []
+    condition = stream.health()
+    assert condition is None or (condition["fault"], condition["signs"]) == (None, [])
+
+
 def scrambled(seconds: int) -> list[bytes]:
     """Pictures and sound that cannot be read, with tables that can."""
     mux = Mux()

@@ -83,7 +83,7 @@ class AnyIntake:
         return self._part.feed(data, now) + self._part.flush(now)
 
     def watch(self, look: Look | None) -> None:
-        """Show the packets of the present body to ``look`` (:attr:`m3uproxy.core.intake.Intake.look`), if it has any."""
+        """Show the packets of the present body to ``look`` (:attr:`m3uproxy.core.intake.Intake.look`), if there are."""
         if isinstance(self._part, Intake):
             self._part.look = look
 
