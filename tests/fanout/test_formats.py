@@ -138,6 +138,24 @@ def test_what_is_watched_in_packets_says_nothing_about_radio() -> None:
     assert condition is None or (condition["fault"], condition["signs"]) == (None, [])
 
 
+def test_a_picture_that_takes_long_goes_out_as_it_comes() -> None:
+    """What is not whole is held for half a second at most: a slow source is not to be a frozen one."""
+    relay = Relay()
+    viewer = relay.player(relay.stream())
+    body = relay.dialler.last.answer()
+    relay.play(body, 2)
+    relay.settle()
+    slow = relay.programme.picture(size=188 * 60)
+    size = len(viewer.media)
+    for at in range(0, len(slow), 188):
+        body.bring(slow[at : at + 188])
+        relay.pass_time(0.05)
+    relay.settle()
+    assert len(viewer.media) > size + 188 * 55
+    assert slow[: 188 * 50] in viewer.media
+    packets(viewer.media)
+
+
 def scrambled(seconds: int) -> list[bytes]:
     """Pictures and sound that cannot be read, with tables that can."""
     mux = Mux()
