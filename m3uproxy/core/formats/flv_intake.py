@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..coalesce import BLOCK_LIMIT, Cut
 from ..mpegts.splice import Report
 from .flv import AUDIO, Tag, Tags, Use
-from .flv_joint import Timeline
+from .flv_joint import FlvJoint
 
 #: Flags of a file's header: sound, and pictures.
 _SOUND_ONLY, _BOTH = 4, 5
@@ -19,7 +19,7 @@ class FlvIntake:
     """See :class:`m3uproxy.core.formats.part.Part`."""
 
     def __init__(self) -> None:
-        self._timeline = Timeline()
+        self._joint = FlvJoint()
         self._reports: list[Report] = []
         self._flags = 0
         self._begin()
@@ -57,7 +57,7 @@ class FlvIntake:
     def next_source(self, now: float) -> list[Cut]:
         """A tag that is not whole is dropped."""
         cuts = self.flush(now)
-        self._timeline.next_source()
+        self._joint.next_source()
         self._begin()
         return cuts
 
@@ -69,18 +69,18 @@ class FlvIntake:
     def _cut(self, tags: list[Tag], now: float) -> list[Cut]:
         runs: list[tuple[bytes, bool, list[bytes]]] = []
         for tag in tags:
-            sent, report = self._timeline.take(tag, now)
+            sent, report = self._joint.take(tag, now)
             if report is not None:
                 self._reports.append(report)
             access = self._is_access(tag, bool(runs))
             if sent and (access or not runs):
-                runs.append((self._timeline.opening(), access, []))
+                runs.append((self._joint.opening(), access, []))
             if sent:
                 runs[-1][2].extend(sent)
         return [Cut(b"".join(run), opening, access) for opening, access, run in runs]
 
     def _is_access(self, tag: Tag, within: bool) -> bool:
         """A key picture; of a stream without pictures any sound, which need not begin more blocks than there are."""
-        if self._timeline.has_video or self._flags & _BOTH != _SOUND_ONLY:
+        if self._joint.has_video or self._flags & _BOTH != _SOUND_ONLY:
             return tag.use is Use.KEY
         return tag.kind == AUDIO and not within

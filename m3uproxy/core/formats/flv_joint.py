@@ -58,7 +58,7 @@ class Track:
         return (last + max(0, *(_ahead(time + self.step, last) for time in wanted))) % _WRAP
 
 
-class Timeline:
+class FlvJoint:
     """What is sent, and how the next tag follows it.
 
     :ivar heads: by kind, the tags of the present body that a decoder must have seen first.
