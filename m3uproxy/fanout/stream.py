@@ -261,10 +261,7 @@ class Stream:
             self._end_begun(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
 
     def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:
-        """Disconnect players that have begun.
-
-        :param but: parts of the User-Agent of those that stay, in lower case.
-        """
+        """Disconnect players that have begun, but for those with such a part in their User-Agent (lower case)."""
         for client in self.clients():
             agent = client.user_agent.lower()
             begun = client.pump is not None and client.pump.state is not State.WAITING
