@@ -20,7 +20,7 @@ setup(
     packages=[*find_packages(include=["m3uproxy", "m3uproxy.*"]), "twisted.plugins"],
     package_data={
         "m3uproxy": ["py.typed"],
-        "m3uproxy.provider": ["*.ts"],
+        "m3uproxy.provider": ["*.ts", "*.aac", "*.mp3", "*.flv"],
         "m3uproxy.web": ["static/*", "templates/*"],
     },
     install_requires=[

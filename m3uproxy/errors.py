@@ -29,6 +29,7 @@ class Reason(Enum):
     RESET = "connection reset"
     STALLED = "stalled"
     CODECS = "other codecs than before"
+    FORMAT = "another format than before"
     LOW_BITRATE = "low bitrate"
     CONTENT = "bad content"
     SUSPECT = "about to fail"

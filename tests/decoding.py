@@ -1,4 +1,4 @@
-"""What a real demuxer and real decoders make of a transport stream."""
+"""What a real demuxer and real decoders make of a stream."""
 
 import io
 
@@ -16,7 +16,14 @@ class Decoded:
     complaints: list
 
 
-def decode(data):
+class Pipe:
+    """Something to read from that cannot be wound back, and tells nobody how long it is: a connection, to a demuxer."""
+
+    def __init__(self, data):
+        self.read = io.BytesIO(data).read
+
+
+def decode(data, format="mpegts"):
     """Decode everything; an error in a decoder is raised.
 
     libav tells a broken continuity counter only as a debug message, so its log is read too.
@@ -25,16 +32,16 @@ def decode(data):
     av.logging.set_level(av.logging.DEBUG)
     try:
         with av.logging.Capture(local=False) as messages:
-            times = _times(data)
+            times = _times(data, format)
     finally:
         av.logging.set_level(before)
     complaints = [text for level, _, text in messages if level <= av.logging.WARNING or "Continuity" in text]
     return Decoded(times["video"], times["audio"], complaints)
 
 
-def _times(data):
+def _times(data, format):
     times = {"video": [], "audio": []}
-    with av.open(io.BytesIO(data), format="mpegts") as container:
+    with av.open(Pipe(data), format=format) as container:
         for stream in container.streams:
             if stream.type in times:
                 stream.codec_context.options = {"err_detect": "explode"}

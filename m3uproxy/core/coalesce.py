@@ -1,4 +1,7 @@
-"""Blocks: the packets that leave together. The number of writes is the cost of a relay, so few and large ones."""
+"""Blocks: the packets (or tags, or frames of sound) that leave together.
+
+The number of writes is the cost of a relay, so they are few and large.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ BLOCK_LIMIT = 65_536
 class Cut:
     """Whole packets that leave together.
 
-    ``psi`` holds the PAT and PMT packets in force at the first byte (empty while unknown); ``access`` says that
-    the first packet is a random access point.
+    ``psi`` holds the PAT and PMT packets in force at the first byte (empty while unknown; of FLV, what configures the
+    decoders); ``access`` says that the first packet is a random access point.
     """
 
     data: bytes

@@ -42,6 +42,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+#: Asks for titles of songs among the sound (:mod:`m3uproxy.upstream.icy`), which would be taken out again.
+_UNWANTED = frozenset({"icy-metadata"})
 _REFERENCE = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
@@ -161,7 +163,7 @@ def _merged(ours: Headers, theirs: Headers) -> Headers:
             raise SourceError(Reason.UNREACHABLE, "a header of the stream has a name that cannot be sent")
     replaced = {name.lower() for name, _ in theirs}
     kept = tuple((name, value) for name, value in ours if name.lower() not in replaced)
-    return kept + tuple((name, value) for name, value in theirs if name.lower() not in _HOP_BY_HOP)
+    return kept + tuple((name, value) for name, value in theirs if name.lower() not in _HOP_BY_HOP | _UNWANTED)
 
 
 def _split(reference: str) -> tuple[str | None, str | None, str, str]:

@@ -1,4 +1,4 @@
-"""From the bytes of one source after another to the blocks of one stream.
+"""From the bytes of one source after another to the blocks of one transport stream.
 
 Bytes wait as they came until they are worth a block; only then are they joined, aligned, spliced and indexed, in one
 go. That is less work than a little for each read, and each block is one allocation among few: joining pieces that had
@@ -24,12 +24,14 @@ _ANEW = (Joined.PLAIN, Joined.CODEC_CHANGE)
 
 
 class Intake:
-    """Takes whatever bodies bring and gives blocks of whole packets.
+    """Takes whatever bodies bring and gives blocks of whole packets: a :class:`m3uproxy.core.formats.part.Part`.
 
     :ivar packets: whole packets recognised in the present body.
     :ivar look: is shown the packets of the present body as they came, before anything is changed, some at a time: when,
         the packets, and the body's own PMT in force (None while it is not known). It must not call back.
     """
+
+    preamble = b""
 
     def __init__(self, tail: Callable[[], bytes] = bytes, carry_on: bool = False) -> None:
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from urllib.parse import urlsplit
 
+from .formats.part import Format
+
 
 class Kind(Enum):
     """The three paths through the proxy; the values are what listings show as ``stream_type``."""
@@ -23,7 +25,13 @@ _CONTENT_TYPES = {
     ".webm": "video/webm",
     ".avi": "video/x-msvideo",
     ".m3u8": "application/vnd.apple.mpegurl",
+    ".aac": Format.ADTS.value,
+    ".mp3": Format.MPEG_AUDIO.value,
+    ".flv": Format.FLV.value,
 }
+#: Both files and live streams are called so.
+_FILE_OR_LIVE = (".aac", ".mp3", ".flv")
+_OTHERS = tuple(_CONTENT_TYPES[ending] for ending in _FILE_OR_LIVE)
 
 
 def _path(url: str) -> str:
@@ -41,12 +49,24 @@ def kind_of(url: str) -> Kind:
 
 
 def has_extension(url: str) -> bool:
-    """A URL without one is taken for live only until its body turns out to have an end."""
-    return "." in _path(url).rpartition("/")[2]
+    """A URL without one, or one of radio, is taken for live only until its body turns out to have an end."""
+    name = _path(url).rpartition("/")[2]
+    return "." in name and not name.endswith(_FILE_OR_LIVE)
 
 
-def content_type(url: str) -> str:
-    """The Content-Type told to players: by the path's extension, else by what is known of live URLs."""
+def content_type(url: str, sent: Format | None = None) -> str:
+    """The Content-Type told to players: by the path's extension, else by what is known of live URLs.
+
+    :param sent: what the bytes are, if that is known; unless that is a transport stream it counts for more. If it is
+        one, the URL may call it what it likes, but not radio or FLV.
+    """
+    told = _told_by(url)
+    if sent is None or (sent is Format.TS and told not in _OTHERS):
+        return told
+    return sent.value
+
+
+def _told_by(url: str) -> str:
     path = _path(url)
     for ending, name in _CONTENT_TYPES.items():
         if path.endswith(ending):

@@ -1,35 +1,41 @@
-"""Is this video at all? Providers answer 200 with a login page, a JSON error or a playlist, and lie about types."""
+"""Is this a stream at all? Providers answer 200 with a login page, a JSON error or a playlist, and lie about types."""
 
 from __future__ import annotations
 
+import re
+
 from ..errors import Reason, SourceError
 
-#: Bytes without one transport stream packet after which a body is given up.
+#: Bytes without one transport stream packet, FLV tag or frame of audio after which a body is given up.
 PATIENCE = 65_536
 #: Bytes of the beginning that are enough to judge by.
 HEAD = 512
 
+#: A stream may begin in the middle of anything, with these bytes too; but hardly with so many of them.
 _SIGNS = (
-    (b"<", "HTML or XML"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"#EXTM3U", "a playlist"),
+    (re.compile(rb"<(?:[A-Za-z!?]|$)"), "HTML or XML"),
+    (re.compile(rb"#EXTM3U|\[playlist\]|https?://", re.IGNORECASE), "a playlist"),
+    (re.compile(rb'\{\s*(?:["}]|$)|\[\s*(?:["\]{\d]|$)'), "JSON"),
 )
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def complaint(head: bytes, received: int, content_type: str) -> SourceError | None:
-    """Why a body in which no packet has been recognised so far is no video, or None while that is open.
+    """Why a body in which nothing has been recognised so far is no stream, or None while that is open.
 
     :param head: the first bytes of the body, up to :data:`HEAD`.
     :param received: bytes received so far.
     :param content_type: as the provider claims; believed only together with a body that looks like text.
     """
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    for sign, name in _SIGNS:
-        if text.startswith(sign):
-            return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
+    if not _NO_TEXT.search(head):
+        for sign, name in _SIGNS:
+            if sign.match(text):
+                return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
     if content_type.startswith("text/") and head and b"\0" not in head and received >= min(HEAD, PATIENCE):
         return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}")
     if received >= PATIENCE:
-        return SourceError(Reason.NOT_TRANSPORT_STREAM, f"no packet in the first {received} bytes")
+        return SourceError(
+            Reason.NOT_TRANSPORT_STREAM, f"no packet, no FLV tag, no frame of audio in the first {received} bytes"
+        )
     return None

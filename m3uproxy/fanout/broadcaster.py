@@ -15,7 +15,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from ..core.coalesce import Cut
-from ..core.intake import Intake, Look
+from ..core.formats.any_intake import AnyIntake
+from ..core.formats.part import Format
+from ..core.intake import Look
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.packets import null_packet
 from ..core.mpegts.splice import Report
@@ -35,6 +37,8 @@ _NULLS = 7 * null_packet()
 _BRIDGE = 1.0
 #: Bytes of what was sent that a new source is compared with: it is held twice while that lasts.
 LONGEST_OVERLAP = 16 << 20
+#: What cannot be joined to what was sent: nobody who joins may begin before it.
+_ANEW = (Joined.CODEC_CHANGE, Joined.FORMAT_CHANGE)
 
 
 @attrs.frozen
@@ -91,6 +95,16 @@ class Broadcaster:
         """A viewer has not had its first block."""
         return bool(self._waiting)
 
+    @property
+    def format(self) -> Format | None:
+        """Of what is sent; None if nothing was."""
+        return self._intake.format
+
+    @property
+    def preamble(self) -> bytes:
+        """What a viewer is sent first, whatever it begins with."""
+        return self._intake.preamble
+
     # viewers
 
     def attach(self, pump: Pump, viewer: Viewer | None = None) -> None:
@@ -138,6 +152,8 @@ class Broadcaster:
     def bridge(self) -> None:
         """Nothing comes, but will: keep the players that read at the live edge from giving up."""
         now = self._clock.seconds()
+        if self.format is not Format.TS:
+            return
         if self._edge and self.session.active and self.ring.silent(now) >= _BRIDGE:
             self._send_to_edge(self.ring.append_filler(_NULLS, now))
 
@@ -176,7 +192,7 @@ class Broadcaster:
 
     def watch(self, look: Look | None) -> None:
         """Show the packets of the body to ``look``, as they came."""
-        self._intake.look = look
+        self._intake.watch(look)
 
     def gave_up(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""
@@ -186,12 +202,12 @@ class Broadcaster:
 
     # inside
 
-    def _new_intake(self) -> Intake:
-        return Intake(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
+    def _new_intake(self) -> AnyIntake:
+        return AnyIntake(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
 
     def _take(self, cuts: Iterable[Cut]) -> None:
         for report in self._intake.reports():
-            if report.joined is Joined.CODEC_CHANGE:
+            if report.joined in _ANEW:
                 self.ring.clear()
             self._joined(report)
         self._publish(cuts)

@@ -46,6 +46,10 @@ class Source(Protocol):
 
     ring: Ring
 
+    @property
+    def preamble(self) -> bytes:
+        """What every player is sent first, once."""
+
     def join(self) -> int | None:
         """The block to start at, None while there is none."""
 
@@ -144,9 +148,9 @@ class Pump:
         self.state = State.DRAINING
         self._source.started(self)
         self._next = place
-        psi = self._source.ring[place].psi
-        self._sent = len(psi)
-        if self._outlet.start(self._answer.head() + psi):
+        opening = self._source.preamble + self._source.ring[place].psi
+        self._sent = len(opening)
+        if self._outlet.start(self._answer.head() + opening):
             self.blocked_since = self._clock.seconds()
         else:
             self._drain()

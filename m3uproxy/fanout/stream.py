@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.kind import content_type
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.redact import redact
@@ -153,6 +154,11 @@ class Stream:
         """How each source has behaved, in order."""
         return self.broadcaster.session.sources.report(self._clock.seconds())
 
+    @property
+    def content_type(self) -> str:
+        """What players are told."""
+        return content_type(self.current_url, self.broadcaster.format)
+
     def clients(self) -> list[Client]:
         """Who is connected, oldest first."""
         return list(self._clients)
@@ -245,16 +251,21 @@ class Stream:
     def source_joined(self, report: Report) -> None:
         """The source chosen goes on from what was sent, or does not fit it.
 
-        Then players that have begun must begin anew: no player that is built on libavformat changes its decoder.
+        Then players that have begun must begin anew: no player that is built on libavformat changes its decoder, and
+        none at all takes one format for another.
         """
         self.decisions.joined(report)
-        if report.joined is not Joined.CODEC_CHANGE:
-            return
-        error = SourceError(Reason.CODECS, ", ".join(report.changed))
+        if report.joined is Joined.FORMAT_CHANGE:
+            self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
+        elif report.joined is Joined.CODEC_CHANGE:
+            self._end_begun(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
+
+    def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:
+        """Disconnect players that have begun, but for those with such a part in their User-Agent (lower case)."""
         for client in self.clients():
             agent = client.user_agent.lower()
             begun = client.pump is not None and client.pump.state is not State.WAITING
-            if client.pump is not None and begun and not any(part in agent for part in self._carry_on_agents):
+            if client.pump is not None and begun and not any(part in agent for part in but):
                 client.pump.end(error)
 
     def end(self, reason: Reason) -> Deferred[None]:

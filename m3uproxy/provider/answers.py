@@ -11,6 +11,7 @@ import attrs
 from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.framing import framing_headers
 from m3uproxy.provider.heads import REASONS, render_head
+from m3uproxy.provider.radio import CONTENT_TYPES
 from m3uproxy.provider.redirects import hops_done, location
 from m3uproxy.provider.requests import MediaPath, Request
 from m3uproxy.provider.station import Station
@@ -123,8 +124,8 @@ INSTEAD: tuple[Callable[[Wanted], Answer | None], ...] = (
 )
 
 
-def _stream(faults: Faults) -> Answer:
-    content_type = "video/mp2t" if faults.ctype is None else faults.ctype
+def _stream(faults: Faults, ending: str) -> Answer:
+    content_type = CONTENT_TYPES[ending] if faults.ctype is None else faults.ctype
     headers = [SERVER, *([("Content-Type", content_type)] if content_type else []), ("Connection", "close")]
     head = render_head(200, [*headers, *framing_headers(faults)], faults.head)
     return Answer(head, streams=True, closes=True)
@@ -136,4 +137,4 @@ def media_answer(wanted: Wanted) -> Answer:
         answer = instead(wanted)
         if answer is not None:
             return answer
-    return _stream(wanted.faults)
+    return _stream(wanted.faults, wanted.media.ending)

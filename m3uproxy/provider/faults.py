@@ -137,6 +137,9 @@ class Faults:
         default=None, metadata=_row(count, "announce this Content-Length; the stream goes on regardless")
     )
     gzip: bool = field(default=False, metadata=_row(flag, "1: Content-Encoding: gzip, without end"))
+    metaint: int | None = field(
+        default=None, metadata=_row(count, "titles of songs among the sound, each so many bytes (icy-metaint), unasked")
+    )
     # The body
     burst: float = field(default=0.0, metadata=_row(amount, "seconds of the past to begin with"))
     rate: float = field(default=1.0, metadata=_row(amount, "speed: 1 real time, 0 as fast as it is taken"))

@@ -70,6 +70,33 @@ class Gzip:
         return self._within.encode(self._deflate.flush()) + self._within.end()
 
 
+class Titles:
+    """Radio with a block of text behind each so many bytes: its length in units of 16, then the text and zeros."""
+
+    TEXT = b"StreamTitle='A song';"
+
+    def __init__(self, within: Framing, interval: int) -> None:
+        self._within = within
+        self._interval = self._left = interval
+        self._blocks = 0
+
+    def encode(self, data: bytes) -> bytes:
+        """With the blocks that are due in it; every other one says that the title is the same."""
+        out = b""
+        while len(data) >= self._left:
+            units = 0 if self._blocks % 2 else -(-len(self.TEXT) // 16)
+            self._blocks += 1
+            block = bytes([units]) + self.TEXT.ljust(units * 16, b"\0")[: units * 16]
+            out, data = out + data[: self._left] + block, data[self._left :]
+            self._left = self._interval
+        self._left -= len(data)
+        return self._within.encode(out + data)
+
+    def end(self) -> bytes:
+        """Of what it is in."""
+        return self._within.end()
+
+
 _FRAMINGS: dict[str, type[Identity] | type[Chunked]] = {
     "close": Identity,
     "chunked": Chunked,
@@ -80,7 +107,8 @@ _FRAMINGS: dict[str, type[Identity] | type[Chunked]] = {
 def make_framing(faults: Faults) -> Framing:
     """The framing that the faults ask for."""
     framing: Framing = _FRAMINGS[faults.framing]()
-    return Gzip(framing) if faults.gzip else framing
+    framing = Gzip(framing) if faults.gzip else framing
+    return Titles(framing, faults.metaint) if faults.metaint else framing
 
 
 def framing_headers(faults: Faults) -> list[tuple[str, str]]:
@@ -92,4 +120,6 @@ def framing_headers(faults: Faults) -> list[tuple[str, str]]:
         headers.append(("Content-Length", str(faults.length)))
     if faults.gzip:
         headers.append(("Content-Encoding", "gzip"))
+    if faults.metaint:
+        headers.append(("icy-metaint", str(faults.metaint)))
     return headers

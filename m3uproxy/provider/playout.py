@@ -22,6 +22,7 @@ from m3uproxy.provider.ailments import Ailment, ailments, suffer
 from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import BAD_CHUNK, make_framing
+from m3uproxy.provider.radio import Broadcast
 from m3uproxy.provider.station import Station, Tally
 from m3uproxy.provider.turns import Turn, Turns
 
@@ -58,9 +59,17 @@ class Playout:
 
     :param wire: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
     :param tallies: are told every body byte that is sent.
+    :param broadcast: what is sent; the station's timeline, unless it is no transport stream.
     """
 
-    def __init__(self, station: Station, wire: Wire, faults: Faults, tallies: list[Tally]) -> None:
+    def __init__(
+        self,
+        station: Station,
+        wire: Wire,
+        faults: Faults,
+        tallies: list[Tally],
+        broadcast: Broadcast | None = None,
+    ) -> None:
         self._station = station
         self._clock = station.clock
         self._wire = wire
@@ -70,7 +79,8 @@ class Playout:
         self._rate = faults.rate
         self._turns = Turns()
         self._start = station.uptime()
-        self._place = station.timeline.due_at(self._start - faults.burst)
+        self._broadcast = broadcast or station.timeline
+        self._place = self._broadcast.due_at(self._start - faults.burst)
         self._sent = self._skip = 0
         self._live = self._paused = self._stalled = False
         self._garbage: random.Random | None = None
@@ -83,6 +93,7 @@ class Playout:
         self._live = True
         self._wire.registerProducer(self, True)
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
+        self._emit(self._broadcast.prologue())
         self._tick()
 
     def adjust(self, given: dict[str, Any]) -> None:
@@ -142,7 +153,7 @@ class Playout:
             self._later = self._clock.callLater(0 if at_once else TICK, self._tick)
 
     def _due(self, now: float) -> int:
-        return self._station.timeline.due_at(self._start + (now - self._start) * self._rate)
+        return self._broadcast.due_at(self._start + (now - self._start) * self._rate)
 
     def _lag(self) -> int:
         waits = self._rate == 0 or self._stalled or self._faults.trickle is not None
@@ -160,7 +171,7 @@ class Playout:
         return min(self._due(now), self._place + BACKLOG_SLICE)
 
     def _send(self, goal: int) -> None:
-        data = self._station.timeline.span(self._place, goal)
+        data = self._broadcast.span(self._place, goal)
         place, self._place = self._place, self._place + len(data)
         if self._ailing:
             data = suffer(data, place, self._ailing)

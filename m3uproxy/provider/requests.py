@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
+from m3uproxy.provider.radio import CONTENT_TYPES
+
 #: A head that grows beyond this is not read on.
 MAX_HEAD = 65_536
 
@@ -51,10 +53,14 @@ class Request:
 
 @attrs.frozen
 class MediaPath:
-    """What a channel's path says."""
+    """What a channel's path says.
+
+    :ivar ending: what it is to be sent as, one of :data:`m3uproxy.provider.radio.CONTENT_TYPES`.
+    """
 
     channel: str
     account: str | None = None
+    ending: str = "ts"
 
 
 def split_head(buffer: bytes) -> tuple[Request | None, bytes]:
@@ -88,12 +94,17 @@ def parse_request(head: bytes) -> Request:
 
 
 def media_path(path: str) -> MediaPath | None:
-    """Tell a channel's path: ``/live/NAME.ts``, ``/live/USER/PASS/ID`` or ``/live/USER/PASS/ID.ts``."""
+    """Tell a channel's path: ``/live/NAME.ts``, ``/live/USER/PASS/ID`` or ``/live/USER/PASS/ID.ts``.
+
+    Instead of ``ts`` there may be ``aac``, ``mp3`` or ``flv``.
+    """
     parts = path.split("/")
     if parts[:2] != ["", "live"] or not all(parts[2:]):
         return None
-    if len(parts) == 3 and parts[2].endswith(".ts") and len(parts[2]) > 3:
-        return MediaPath(parts[2][:-3])
+    name, _, ending = parts[-1].rpartition(".")
+    known = bool(name) and ending in CONTENT_TYPES
+    if len(parts) == 3 and known:
+        return MediaPath(name, None, ending)
     if len(parts) == 5:
-        return MediaPath(parts[4].removesuffix(".ts"), parts[2])
+        return MediaPath(name, parts[2], ending) if known else MediaPath(parts[4], parts[2])
     return None

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from m3uproxy.provider.faults import Faults, make_faults, parse_faults
+from m3uproxy.provider.radio import Broadcast, load_radio
 from m3uproxy.provider.requests import MediaPath, Request
 from m3uproxy.provider.timeline import Timeline
 
@@ -107,6 +108,10 @@ class Station:
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self._uses: Counter[str] = Counter()
         self._started = clock.seconds()
+
+    def broadcast(self, ending: str) -> Broadcast:
+        """What is played on paths with this ending."""
+        return self.timeline if ending == "ts" else load_radio(ending)
 
     def uptime(self) -> float:
         """Seconds since the broadcast began."""

@@ -37,6 +37,10 @@ class Timeline:
         loop, rest = divmod(seconds, self.clip.seconds)
         return (int(loop) * self.clip.packets + bisect_right(self.clip.due, rest)) * PACKET
 
+    def prologue(self) -> bytes:
+        """Nothing: tables come by themselves."""
+        return b""
+
     def span(self, first: int, last: int) -> bytes:
         """The bytes from place ``first`` up to ``last``; a place is a number of bytes and may be negative."""
         pieces = []

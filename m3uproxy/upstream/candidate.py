@@ -12,10 +12,8 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from ..core.formats.any_intake import AnyIntake
 from ..core.intake import Look
-from ..core.mpegts.align import Aligner
-from ..core.mpegts.index import Index
-from ..core.mpegts.packets import PACKET_SIZE
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
@@ -43,11 +41,9 @@ class Antechamber:
     waiting = True
 
     def __init__(self) -> None:
-        self._aligner = Aligner()
-        self._index = Index()
+        self._intake = AnyIntake()
         self._pieces: list[bytes] = []
         self._size = 0
-        self._packets = 0
         self.ready = False
 
     def source_changed(self) -> None:
@@ -57,14 +53,13 @@ class Antechamber:
         """Keep them, and look whether one can begin."""
         self._pieces.append(data)
         self._size += len(data)
-        packets = self._aligner.feed(data)
-        self._packets += len(packets) // PACKET_SIZE
-        if self._index.scan(packets) or self._size >= LARGEST:
+        cuts = self._intake.feed(data, 0.0) + self._intake.flush(0.0)
+        if any(cut.access for cut in cuts) or self._size >= LARGEST:
             self.ready = True
 
     def flush(self) -> int:
         """Packets so far."""
-        return self._packets
+        return self._intake.packets
 
     def watch(self, look: Look | None) -> None:
         """Nobody watches before it takes over."""

@@ -19,6 +19,7 @@ from ..interfaces import IBodyConsumer, IOpenBody
 from ..log import make_logger
 from .causes import body_end
 from .endpoints import ProviderConnection
+from .icy import titles
 from .inflate import Inflate
 
 log = make_logger()
@@ -34,6 +35,7 @@ class OpenBody(Protocol):
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
         self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
         self._inflate = Inflate() if gzipped else None
+        self._titles = titles(response.headers.getRawHeaders(b"icy-metaint", []))
         self._response = response
         self._connection = connection
         self._consumer: IBodyConsumer | None = None
@@ -77,6 +79,8 @@ class OpenBody(Protocol):
         try:
             if self._inflate is not None:
                 data = self._inflate.decode(data, self._connection.reads)
+            if self._titles is not None:
+                data = self._titles.without(data)
             if data:
                 self._consumer.body_received(data)
         except SourceError as error:

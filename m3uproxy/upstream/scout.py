@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from ..core.formats.recognise import Recogniser
 from ..core.kind import has_extension
-from ..core.mpegts.align import Aligner
 from ..core.sniff import HEAD, complaint
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IDialler
@@ -56,11 +56,11 @@ async def _look_at(
 
 @implementer(IBodyConsumer)
 class _FirstPacket:
-    """Waits for the first whole packet of a body; ``seen`` tells."""
+    """Waits until a body is a stream by its bytes; ``seen`` tells."""
 
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
-        self._aligner = Aligner()
+        self._recogniser = Recogniser()
         self._head = b""
         self._received = 0
         self.seen: Deferred[None] = Deferred()
@@ -75,7 +75,7 @@ class _FirstPacket:
             return
         self._received += len(data)
         self._head = (self._head + data)[:HEAD]
-        if self._aligner.feed(data):
+        if self._recogniser.feed(data) is not None:
             self.seen.callback(None)
             return
         error = complaint(self._head, self._received, self._content_type)

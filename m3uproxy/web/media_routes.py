@@ -33,7 +33,8 @@ MEDIA = (
         path=_PATH,
         summary="Play a stream",
         description="Endless. The head is sent with the first video; until then a failure has a status, afterwards "
-        "it ends the connection. `Range` is ignored. Any web page may play it.",
+        "it ends the connection. Radio and FLV are called what they are: `audio/aac`, `audio/mpeg`, `video/x-flv`. "
+        "`Range` is ignored. Any web page may play it.",
         tag="media",
         answer="video/mp2t",
         query=PlayerQuery,

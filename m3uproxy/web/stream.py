@@ -14,7 +14,6 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from ..core.kind import content_type
 from ..errors import LimitReached, SourceError
 from ..fanout.outlet import outlet_for
 from ..fanout.pump import Pump
@@ -39,9 +38,9 @@ _LIVE = (
 )
 
 
-def live_headers(url: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of a live response, from the URL that is playing."""
-    return ((b"Content-Type", content_type(url).encode()), *_LIVE, *MEDIA)
+def live_headers(stream: Stream) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of a live response."""
+    return ((b"Content-Type", stream.content_type.encode()), *_LIVE, *MEDIA)
 
 
 def player_of(request: Request, settings: Settings) -> Player:
@@ -81,7 +80,7 @@ class LiveAnswer:
         request = self._request
         request.startedWriting = 1
         self._channel.answer_to_the_end()
-        headers = (*live_headers(self._stream.current_url), (b"Connection", b"close"))
+        headers = (*live_headers(self._stream), (b"Connection", b"close"))
         lines = [b"HTTP/1.0 200 OK" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1 200 OK"]
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -180,7 +179,7 @@ class LiveResource(Resource):
         """What a GET would be answered, without asking the provider."""
         stream = self._stream(request)
         stream.touch()
-        for name, value in live_headers(stream.current_url):
+        for name, value in live_headers(stream):
             request.setHeader(name, value)
         return b""
 

@@ -19,6 +19,12 @@ from m3uproxy.errors import Reason
         (b'{"error": "x"}', "JSON"),
         (b"[]", "JSON"),
         (b"#EXTM3U\n#EXT-X-VERSION:3", "playlist"),
+        (b"[playlist]\nFile1=http://radio/1", "playlist"),
+        (b"[Playlist]\n", "playlist"),
+        (b"http://radio/1.mp3\r\n", "playlist"),
+        (b"<", "HTML"),
+        (b"{}", "JSON"),
+        (b'[{"a": 1}]', "JSON"),
     ],
 )
 def test_told_by_the_first_bytes(head: bytes, word: str) -> None:
@@ -46,3 +52,10 @@ def test_patience_ends() -> None:
 def test_a_sync_byte_in_front_is_never_complained_about_early(rest: bytes, received: int) -> None:
     assert complaint(b"G" + rest, received, "video/mp2t") is None
     assert complaint(b"", 0, "text/html") is None
+
+
+@given(st.sampled_from([b"<", b"{", b"[", b"<a", b'{"', b" [1"]), st.binary(min_size=1, max_size=400))
+def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes, rest: bytes) -> None:
+    """Radio may begin in the middle of a frame."""
+    assert complaint(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
+    assert complaint(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None

@@ -22,6 +22,8 @@ BROKEN = SourceError(Reason.RESET)
 class Source:
     """The part of a broadcaster that a pump sees, with the broadcaster's own ways."""
 
+    preamble = b""
+
     def __init__(self, clock: Clock, ring: Ring) -> None:
         self.clock = clock
         self.ring = ring

@@ -1,5 +1,22 @@
 """The real thing on loopback: the misbehaving provider, the whole proxy, players on sockets of their own."""
 
+import pytest
 from loopback_rig import rig
 
-__all__ = ["rig"]
+__all__ = ["joins", "rig"]
+
+
+@pytest.fixture
+def joins(monkeypatch):
+    """How sources were joined, as the stream is told."""
+    from m3uproxy.fanout.decisions import Decisions
+
+    reports = []
+    told = Decisions.joined
+
+    def joined(self, report):
+        reports.append(report)
+        told(self, report)
+
+    monkeypatch.setattr(Decisions, "joined", joined)
+    return reports

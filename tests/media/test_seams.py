@@ -84,19 +84,3 @@ async def test_viewers_at_different_places_see_the_same_seam(rig, joins):
     for player in players:
         await rig.until_bytes(player, len(player.body) + 300_000, 20)
         assert_seamless(player.body, 80, without_hole=True)
-
-
-@pytest.fixture
-def joins(monkeypatch):
-    """How sources were joined, as the stream is told."""
-    from m3uproxy.fanout.decisions import Decisions
-
-    reports = []
-    told = Decisions.joined
-
-    def joined(self, report):
-        reports.append(report)
-        told(self, report)
-
-    monkeypatch.setattr(Decisions, "joined", joined)
-    return reports

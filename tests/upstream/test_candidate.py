@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 from fakes import FakeBody, FakeDialler, Programme
+from radiobuild import mpeg_frames, programme
 from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -201,3 +202,12 @@ def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
     assert rig.errors == []
     assert rig.dialler.last.cancelled or body.closed
     rig.nothing_left()
+
+
+@pytest.mark.parametrize("body", [b"".join(mpeg_frames(1, 20)), b"".join(programme(20))])
+def test_radio_and_flv_can_take_over_too(body: bytes) -> None:
+    kept = Antechamber()
+    kept.bytes_received(body)
+    assert kept.ready
+    assert kept.flush() > 10
+    assert kept.take() == body

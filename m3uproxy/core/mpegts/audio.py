@@ -46,6 +46,12 @@ def find_frames(data: bytes, codec: str) -> Frames | None:
     return None
 
 
+def frame_size(data: bytes, at: int, codec: str) -> int | None:
+    """Bytes of the frame whose header stands at ``at``, of which seven bytes are there; None if it is no header."""
+    header = _HEADERS[codec](data, at)
+    return None if header is None else header[0]
+
+
 def _walk(data: bytes, first: int, read: _Header) -> Frames | None:
     offsets: list[int] = []
     duration = 0.0

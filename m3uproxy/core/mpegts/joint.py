@@ -36,7 +36,9 @@ class Joined(Enum):
     OVERLAP = "goes on exactly where the last source ended"
     SHIFTED = "begins at a random access point, moved on the timeline"
     LATER = "has the last source's clock; begins at the first random access point not sent yet"
+    FRAME = "begins at a whole frame"
     CODEC_CHANGE = "has other codecs"
+    FORMAT_CHANGE = "is of another format"
     PLAIN = "passes as it is: nothing to go on from, or nothing that can be read"
 
 

@@ -47,6 +47,7 @@ class Sent:
     :ivar tables: None if they hold no PAT and PMT: then there is nothing to go on from.
     :ivar counters: for each PID its last continuity counter.
     :ivar pcr: the last one of the program's clock.
+    :ivar readable: whether there is anything to go on from: tables, and a track with stamps (scrambled ones have none).
     """
 
     def __init__(self, tail: bytes) -> None:
@@ -56,8 +57,10 @@ class Sent:
         self.tables = tables_of(index)
         self.counters: dict[int, int] = {}
         self.pcr: int | None = None
+        self.readable = False
         if self.tables is not None:
             self._read_back(tail, self.tables)
+            self.readable = any(self.end_of(stream) is not None for stream in self.tables.program.streams)
 
     def _read_back(self, tail: bytes, tables: Tables) -> None:
         """Go back through the packets until a counter of each PID and the clock are known."""

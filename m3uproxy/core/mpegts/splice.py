@@ -177,7 +177,7 @@ class Splicer:
             self._joint = Joint(Sent(self._tail()), now)
         joint = self._joint
         joint.append(packets)
-        if joint.sent.tables is None:
+        if not joint.sent.readable:
             return self._pass(joint, now)
         waited = now - joint.since
         limits = self._patience

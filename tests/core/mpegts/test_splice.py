@@ -66,6 +66,15 @@ def receive(data: bytes, layout: Layout) -> Reception:
     return Reception(data, layout.video, layout.sound, layout.clock)
 
 
+def scrambled(data: bytes) -> bytes:
+    """The same with video and sound scrambled; the tables never are."""
+    out = bytearray(data)
+    for at in range(0, len(out), SIZE):
+        if (out[at + 1] & 0x1F) << 8 | out[at + 2] in (0x100, 0x101):
+            out[at + 3] |= 0x80
+    return bytes(out)
+
+
 def at_unit(data: bytes, layout: Layout, number: int) -> int:
     """Offset of the packet in which a picture's unit starts."""
     found = -1
@@ -493,15 +502,22 @@ class TestPlain:
         assert line.joined == [Joined.PLAIN]
 
     def test_scrambled(self) -> None:
-        data = bytearray(multiplex(ONE, Layout()))
-        for at in range(0, len(data), SIZE):
-            if (data[at + 1] & 0x1F) << 8 | data[at + 2] in (0x100, 0x101):
-                data[at + 3] |= 0x80
+        data = scrambled(multiplex(ONE, Layout()))
         one = multiplex(OTHER, Layout())
         line = Line(patience=Patience(seconds=1)).feed(one[: at_unit(one, Layout(), 20)]).next()
         before = len(line.out)
-        line.feed(bytes(data), rate=len(data) / 4)
-        assert sorted_packets(line.end()[before:]) == sorted_packets(bytes(data))
+        line.feed(data, rate=len(data) / 4)
+        assert sorted_packets(line.end()[before:]) == sorted_packets(data)
+
+    @pytest.mark.parametrize("alike", [True, False])
+    def test_behind_a_scrambled_source_nothing_is_waited_for(self, alike: bool) -> None:
+        first, second = scrambled(multiplex(OTHER, Layout())), multiplex(ONE, Layout())
+        second = scrambled(second) if alike else second
+        line = Line().feed(first).next()
+        before = len(line.out)
+        line.feed(second)
+        assert [(report.joined, report.waited) for report in line.reports] == [(Joined.PLAIN, 0.0)]
+        assert sorted_packets(line.end()[before:]) == sorted_packets(second)
 
     def test_no_tables(self) -> None:
         noise = b"".join(unit_packets(unit) for unit in ONE.pictures)

@@ -1,0 +1,86 @@
+"""FLV: tags of one body after another as blocks that begin at key pictures.
+
+A player that begins is sent the header of a file first, and before its block the metadata and what configures its
+decoders, at the time of the block: a tag like any other, so that one that skips ahead may get it again.
+"""
+
+from __future__ import annotations
+
+from ..coalesce import BLOCK_LIMIT, Cut
+from ..mpegts.splice import Report
+from .flv import AUDIO, Tag, Tags, Use
+from .flv_joint import FlvJoint
+
+#: Flags of a file's header: sound, and pictures.
+_SOUND_ONLY, _BOTH = 4, 5
+
+
+class FlvIntake:
+    """See :class:`m3uproxy.core.formats.part.Part`."""
+
+    def __init__(self) -> None:
+        self._joint = FlvJoint()
+        self._reports: list[Report] = []
+        self._flags = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tags = Tags()
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    @property
+    def packets(self) -> int:
+        """Tags recognised in the present body."""
+        return self._tags.count
+
+    @property
+    def preamble(self) -> bytes:
+        """The header of a file, and the length of the tag before the first one: there is none."""
+        return b"FLV\x01" + bytes([self._flags]) + b"\0\0\0\x09\0\0\0\0"
+
+    def feed(self, data: bytes, now: float) -> list[Cut]:
+        """Take bytes; tags if enough is waiting."""
+        self._pieces.append(data)
+        self._size += len(data)
+        return self.flush(now) if self._size >= BLOCK_LIMIT else []
+
+    def flush(self, now: float) -> list[Cut]:
+        """All whole tags."""
+        if not self._size:
+            return []
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        tags = self._tags.feed(b"".join(pieces))
+        self._flags = self._tags.flags or self._flags
+        return self._cut(tags, now)
+
+    def next_source(self, now: float) -> list[Cut]:
+        """A tag that is not whole is dropped."""
+        cuts = self.flush(now)
+        self._joint.next_source()
+        self._begin()
+        return cuts
+
+    def reports(self) -> list[Report]:
+        """How bodies were joined to what was sent, since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _cut(self, tags: list[Tag], now: float) -> list[Cut]:
+        runs: list[tuple[bytes, bool, list[bytes]]] = []
+        for tag in tags:
+            sent, report = self._joint.take(tag, now)
+            if report is not None:
+                self._reports.append(report)
+            access = self._is_access(tag, bool(runs))
+            if sent and (access or not runs):
+                runs.append((self._joint.opening(), access, []))
+            if sent:
+                runs[-1][2].extend(sent)
+        return [Cut(b"".join(run), opening, access) for opening, access, run in runs]
+
+    def _is_access(self, tag: Tag, within: bool) -> bool:
+        """A key picture; of a stream without pictures any sound, which need not begin more blocks than there are."""
+        if self._joint.has_video or self._flags & _BOTH != _SOUND_ONLY:
+            return tag.use is Use.KEY
+        return tag.kind == AUDIO and not within

@@ -1,0 +1,96 @@
+"""Radio: a body of audio frames and nothing else, as Icecast and its kind send it. Every frame is a place to begin at.
+
+There is no time in it and no table, so sources are joined by leaving out what is torn, and the player decodes on. A
+server that sends its last seconds again to whoever connects is continued behind the last frame that was sent
+(:mod:`~m3uproxy.core.formats.replay`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..coalesce import BLOCK_LIMIT, Cut
+from ..mpegts.joint import Joined
+from ..mpegts.splice import Report
+from .frames import Frames
+from .replay import Replay
+
+
+class RadioIntake:
+    """See :class:`m3uproxy.core.formats.part.Part`."""
+
+    preamble = b""
+
+    def __init__(self, tail: Callable[[], bytes]) -> None:
+        """
+        Begin without a source.
+
+        :param tail: gives the last seconds of what was sent.
+        """
+        self._tail = tail
+        self._layer: int | None = None
+        self._reports: list[Report] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._frames = Frames()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._replay: Replay | None = None
+        self._new = True
+
+    @property
+    def packets(self) -> int:
+        """Frames recognised in the present body."""
+        return self._frames.count
+
+    def feed(self, data: bytes, now: float) -> list[Cut]:
+        """Take bytes; frames if enough is waiting."""
+        self._pieces.append(data)
+        self._size += len(data)
+        return self.flush(now) if self._size >= BLOCK_LIMIT else []
+
+    def flush(self, now: float) -> list[Cut]:
+        """All whole frames but the last, which is let go when the next one is seen."""
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        return self._join(self._frames.feed(b"".join(pieces)), now) if pieces or self._replay else []
+
+    def next_source(self, now: float) -> list[Cut]:
+        """The last frame needs no next one."""
+        cuts = self.flush(now) + self._join(self._frames.finish(), now)
+        if self._replay is not None:
+            cuts += self._released(self._replay.give_up(), now)
+        self._begin()
+        return cuts
+
+    def reports(self) -> list[Report]:
+        """How bodies were joined to what was sent, since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _join(self, frames: bytes, now: float) -> list[Cut]:
+        if self._new and frames:
+            self._new = False
+            self._open(now)
+        if self._replay is None:
+            return [Cut(frames, access=True)] if frames else []
+        new = self._replay.push(frames, now)
+        return [] if new is None else self._released(new, now)
+
+    def _open(self, now: float) -> None:
+        """The first frames of a body are there."""
+        assert self._frames.kind is not None, "there are frames"
+        layer, self._layer = self._layer, self._frames.kind.layer
+        if layer is None:
+            self._reports.append(Report(Joined.PLAIN, 0.0))
+        elif layer != self._layer:
+            self._reports.append(Report(Joined.CODEC_CHANGE, 0.0, changed=(f"layer {self._layer} for {layer}",)))
+        else:
+            self._replay = Replay(self._tail(), now)
+
+    def _released(self, new: bytes, now: float) -> list[Cut]:
+        replay, self._replay = self._replay, None
+        assert replay is not None
+        joined = Joined.FRAME if replay.dropped is None else Joined.OVERLAP
+        self._reports.append(Report(joined, now - replay.since, dropped=replay.dropped or 0))
+        return [Cut(new, access=True)] if new else []
