@@ -16,7 +16,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
+from ..core.effects import Dial, Effect, GiveUp, Idle, Rest
+from ..core.failover import Failover, Policy, State
 from ..core.kind import has_extension
 from ..core.redact import redact
 from ..core.sources import Sources
