@@ -7,7 +7,6 @@ what there is (``_drop``), and a dial begins only when the socket of the body be
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from random import random
 from urllib.parse import urlsplit
@@ -16,17 +15,20 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ..core.effects import Dial, Effect, GiveUp, Idle, Rest
+from ..core.effects import Ask, Dial, Effect, GiveUp, Idle, Rest
 from ..core.failover import Failover, Policy, State
 from ..core.kind import has_extension
 from ..core.redact import redact
+from ..core.resolver import Referral
 from ..core.sources import Sources
 from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
+from .advisor import Advisor
 from .body import BodyReader
 from .dial import DialLimits, SourceRequest
+from .in_turn import InTurn
 from .observer import Observer
 from .scout import look_at
 from .slots import Admission
@@ -53,6 +55,7 @@ class Session:
         rules: Callable[[], WatchRules],
         observer: Observer,
         admission: Admission,
+        advisor: Advisor,
         random: Callable[[], float] = random,
     ) -> None:
         """
@@ -62,6 +65,7 @@ class Session:
         :param rules: what is watched of a body; asked for each.
         :param observer: told of failures and moves.
         :param admission: asked before each dial.
+        :param advisor: asked where to go, as long as it is available.
         :ivar watch: watches the body that flows; None if none does.
         """
         self._clock = clock
@@ -73,6 +77,9 @@ class Session:
         self._rules = rules
         self._observer = observer
         self._admission = admission
+        self._advisor = advisor
+        self._failover.has_resolver = self._advisor.available
+        self._failure = (SourceError(Reason.INTERNAL), 0, 0.0)
         self._index = 0
         self._dialling: Deferred[None] | None = None
         self._body: IOpenBody | None = None
@@ -80,13 +87,12 @@ class Session:
         self.watch: Watch | None = None
         self._gone: Deferred[None] = succeed(None)
         self._timer: IDelayedCall | None = None
-        self._effects: deque[Effect] = deque()
-        self._carrying = False
+        self._effects = InTurn("changing sources", self._carry_out_now)
 
     @property
     def index(self) -> int:
-        """The source in use, or to be used next."""
-        return self._failover.index
+        """The source in use, or to be used next, as people count."""
+        return self._failover.sources.position
 
     @property
     def error(self) -> SourceError | None:
@@ -125,6 +131,7 @@ class Session:
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
         self._requests = requests
+        self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])
         if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
@@ -135,20 +142,8 @@ class Session:
 
     def _carry_out(self, effect: Effect) -> None:
         """Carry out one effect after the other: what one causes at once must not pile up on the stack."""
-        if effect is None:
-            return
-        self._effects.append(effect)
-        if self._carrying:
-            return
-        self._carrying = True
-        try:
-            while self._effects:
-                self._carry_out_now(self._effects.popleft())
-        except Exception:
-            log.failure("changing sources failed")
-            self._effects.clear()
-        finally:
-            self._carrying = False
+        if effect is not None:
+            self._effects.put(effect)
 
     def _carry_out_now(self, effect: Effect) -> None:
         self._drop()
@@ -159,6 +154,8 @@ class Session:
             self._dial(effect)
         elif isinstance(effect, Rest):
             self._timer = self._clock.callLater(effect.seconds, self._rested)
+        elif isinstance(effect, Ask):
+            self._advisor.ask(self._failure[0], effect.seconds)
         elif isinstance(effect, GiveUp):
             log.warn("giving up on {url}: {error}", url=self._label(), error=effect.error)
             self._sink.gave_up(effect.error)
@@ -173,6 +170,7 @@ class Session:
     def _drop(self) -> None:
         """End whatever is under way."""
         self._cancel_timer()
+        self._advisor.dismiss()
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.close()
@@ -199,15 +197,39 @@ class Session:
         log.warn("source {index} {url} failed: {error}", index=self._index, url=self._label(), error=error)
         ran = self._ran()
         effect = self._failover.failed(self._clock.seconds(), error, ran)
-        chosen = None if isinstance(effect, GiveUp) else self._failover.index
-        self._observer.source_failed(error, self._index, chosen, ran)
+        self._failure = error, self._index, ran
+        if not isinstance(effect, Ask):
+            self._tell_failure(effect)
         self._carry_out(effect)
 
     def _ran(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
 
+    def _tell_failure(self, effect: Effect, referral: Referral | None = None) -> None:
+        error, left, ran = self._failure
+        chosen = None if isinstance(effect, GiveUp) else self._failover.index
+        self._observer.source_failed(error, left, chosen, ran, referral)
+
     def _label(self) -> str:
-        return redact(self._requests[self._index].url)
+        return redact(self.request(self._index).url)
+
+    # a resolver
+
+    @property
+    def asking(self) -> bool:
+        """Whether nothing happens until there is an answer, or the advisor says that there is none."""
+        return self._failover.state is State.ASKING
+
+    def referred(self, referral: Referral) -> None:
+        """What came of asking. To be called only while it is waited for."""
+        effect = self._failover.referred(self._clock.seconds(), referral)
+        self._tell_failure(effect, referral)
+        self._carry_out(effect)
+
+    def request(self, index: int | None = None) -> SourceRequest:
+        """How a source is asked for the stream: that in use or next, if no other."""
+        index = self._failover.index if index is None else index
+        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.guest(index))
 
     # dialling
 
@@ -218,7 +240,7 @@ class Session:
             self._dialling = dialling
 
     async def _open(self, step: Dial) -> None:
-        request = self._requests[step.index]
+        request = self.request(step.index)
         slot = await self._admission.admit(request.account)
         began = self._clock.seconds()
         if not self._gone.called:
@@ -256,7 +278,7 @@ class Session:
         log.info("source {index} {url} opened", index=self._index, url=self._label())
         self._body = body
         # A film, not to be played over and over. Where the URL says live the length is one of the provider's lies.
-        if body.length is not None and not has_extension(self._requests[self._index].url):
+        if body.length is not None and not has_extension(self.request(self._index).url):
             self._failed(SourceError(Reason.NOT_LIVE, f"{body.length} bytes"))
             return
         self._reader = BodyReader(body, self._sink, self._tick, self)
@@ -304,7 +326,7 @@ class Session:
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
-        request, policy = self._requests[index], self._failover.policy
+        request, policy = self.request(index), self._failover.policy
         if not self._may_open_beside(request):
             return None
         limits = DialLimits(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
@@ -314,4 +336,4 @@ class Session:
         """Whether there is room for a second connection. Where nobody counts them, only if it goes to another host."""
         if request.account is not None:
             return self._admission.has_room(request.account)
-        return urlsplit(request.url).hostname != urlsplit(self._requests[self._index].url).hostname
+        return urlsplit(request.url).hostname != urlsplit(self.request(self._index).url).hostname

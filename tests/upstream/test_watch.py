@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fakes import Dial, FakeBody, FakeDialler
+from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
 from sick import STEP, Source
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -16,6 +16,7 @@ from m3uproxy.core.accounts import Account
 from m3uproxy.core.failover import Policy
 from m3uproxy.core.health import Limits
 from m3uproxy.core.intake import Intake, Look
+from m3uproxy.core.resolver import Referral
 from m3uproxy.core.slots import Slots
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
@@ -63,7 +64,9 @@ class Observer:
     def source_moved(self, index: int) -> None:
         pass
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
+    ) -> None:
         self.failed.append((self.clock.seconds(), str(error), chosen))
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
@@ -76,12 +79,15 @@ class Observer:
 class Rig:
     """A session whose sources each bring what a :class:`Source` makes."""
 
-    def __init__(self, sources: int = 1, may_probe: bool = True, failback: float = 0.0, **rules: Any) -> None:
+    def __init__(
+        self, sources: int = 1, may_probe: bool = True, failback: float = 0.0, resolver: bool = False, **rules: Any
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
         self.dialler = FakeDialler(self.clock)
         self.sink, self.observer = Sink(self.clock), Observer(self.clock)
-        self.rules = WatchRules(**rules)
+        self.rules, self.advisor = WatchRules(**rules), FakeAdvisor()
+        self.advisor.available = resolver
         account = None if may_probe else Account("one", 1)
         desk = SlotDesk(self.clock, Slots(), lambda _: None)
         self.session = Session(
@@ -94,6 +100,7 @@ class Rig:
             lambda: self.rules,
             self.observer,
             Admission(desk, "stream"),
+            self.advisor,
             random=lambda: 0.5,
         )
         self.body = FakeBody()
