@@ -209,10 +209,14 @@ class FakeAdvisor:
     def __init__(self) -> None:
         self.available = False
         self.asked: list[tuple[SourceError, float]] = []
+        self.doubts: list[SourceError] = []
         self.dismissed = 0
 
     def ask(self, error: SourceError, seconds: float) -> None:
         self.asked.append((error, seconds))
+
+    def doubt(self, error: SourceError) -> None:
+        self.doubts.append(error)
 
     def dismiss(self) -> None:
         self.dismissed += 1

@@ -1,7 +1,7 @@
 """What one stream has to do with its failover resolver: one question at a time, whoever wants to know.
 
-Two may want to: the session, which waits for the answer with nothing to play, and the API, while the stream plays on.
-If one asks while the other's question is under way, the answer is for both, and makes for one move.
+Two may want to: the session, which waits for the answer with nothing to play or doubts what is played, and the API. If
+one asks while the other's question is under way, the answer is for both, and makes for one move.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Advice:
         self._request = request
         self._asking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
+        self._doubt: SourceError | None = None
         self._waiting: list[Deferred[bool]] = []
 
     @property
@@ -60,6 +61,11 @@ class Advice:
     def ask(self, error: SourceError, seconds: float) -> None:
         """Ask, and tell the session within that time."""
         self._timer = self._clock.callLater(seconds, self._too_late, seconds)
+        self._ask_unless_asked(error.status, str(error))
+
+    def doubt(self, error: SourceError) -> None:
+        """Ask while the source flows that ``error`` is wrong with."""
+        self._doubt = error
         self._ask_unless_asked(error.status, str(error))
 
     def dismiss(self) -> None:
@@ -102,6 +108,21 @@ class Advice:
         index = self._stream.broadcaster.session.sources.take_in(referral.url)
         return self._choose(index, f"; {referral}")
 
+    def _leave(self, referral: Referral) -> bool:
+        """The source that flows is not what it should be, and this is what the resolver says to it."""
+        error, self._doubt = self._doubt, None
+        session = self._stream.broadcaster.session
+        assert error is not None, "somebody wanted to know"
+        if referral.url is not None:
+            session.leave_for(session.sources.take_in(referral.url), error)
+            return True
+        spare = session.sources.spare(self._clock.seconds()) if referral.problem is not None else None
+        if spare is None:
+            session.keep(error)
+            return False
+        session.leave_for(spare, error)
+        return True
+
     def _one_on(self, why: str = "") -> bool:
         index = self._stream.broadcaster.session.sources.one_on
         return index is not None and self._choose(index, why)
@@ -135,8 +156,10 @@ class Advice:
         if session.asking:
             session.referred(referral)
             moved = session.active
-        else:
+        elif self._waiting:
             moved = self._follow(referral)
+        else:
+            moved = self._leave(referral)
         self._tell_waiting(moved)
 
     def _too_late(self, seconds: float) -> None:

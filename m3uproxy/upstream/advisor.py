@@ -18,6 +18,9 @@ class Advisor(Protocol):
     def ask(self, error: SourceError, seconds: float) -> None:
         """A source failed with ``error``: ask, and tell within ``seconds``, also if nothing was learnt."""
 
+    def doubt(self, error: SourceError) -> None:
+        """Something is wrong with the source that flows: ask, and have the session leave it or keep it."""
+
     def dismiss(self) -> None:
         """The session no longer wants to know. Harmless when it did not ask."""
 

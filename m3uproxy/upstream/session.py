@@ -321,7 +321,14 @@ class Session:
         self._carry_out(effect)
 
     def doubted(self, error: SourceError) -> None:
-        """Something is wrong with what the source brings, and there is nowhere to go: it stays."""
+        """Something is wrong with what the source brings: it stays, unless the resolver or the list has another."""
+        if self._failover.has_resolver:
+            self._advisor.doubt(error)
+        else:
+            self.keep(error)
+
+    def keep(self, error: SourceError) -> None:
+        """There is nowhere to go from a source with which something is wrong."""
         self._observer.source_doubted(error, self._index, self._ran())
 
     def look_at(self, index: int) -> Deferred[None] | None:

@@ -6,7 +6,7 @@ import pytest
 from fakes import FakeBody, Relay
 from twisted.internet.defer import Deferred
 
-from m3uproxy.errors import Reason, bad_status
+from m3uproxy.errors import Reason, SourceError, bad_status
 from m3uproxy.fanout.stream import Stream
 
 URL = "http://editor/resolve"
@@ -346,3 +346,72 @@ def test_watched_again_it_starts_at_the_primary() -> None:
     relay.pass_time(2)
     assert relay.dialler.last.request.url == PRIMARY
     assert stream.source_index == 0
+
+
+# what is played is not what it should be
+
+FROZEN = SourceError(Reason.CONTENT, "frozen for 5.0 s")
+
+
+def doubted(relay: Relay, stream: Stream) -> FakeBody:
+    body = playing(relay, stream)
+    stream.broadcaster.session.doubted(FROZEN)
+    assert not body.closed
+    assert relay.resolver.last.question.reason == "bad content: frozen for 5.0 s"
+    return body
+
+
+def test_the_resolver_names_a_better_one_while_the_stream_plays_on() -> None:
+    relay = Relay()
+    stream = resolved(relay, BACKUP)
+    body = doubted(relay, stream)
+    relay.play(body, 2)
+    assert not body.closed
+    relay.resolver.last.names(NAMED)
+    assert body.closed
+    body.vanish()
+    assert relay.dialler.last.request.url == NAMED
+    assert (stream.source_index, stream.error_count) == (1, 1)
+    (entry,) = stream.decisions.entries()
+    assert (entry["from"], entry["to"], entry["cause"]) == (PRIMARY, NAMED, str(FROZEN))
+    relay.dialler.last.fail()
+    assert relay.resolver.last.question.index == 1
+
+
+@pytest.mark.parametrize(
+    ("backups", "answer", "then"),
+    [((BACKUP,), "names_none", None), ((BACKUP,), "breaks", BACKUP), ((), "breaks", None)],
+)
+def test_no_better_one(backups: tuple[str, ...], answer: str, then: str | None) -> None:
+    relay = Relay()
+    stream = resolved(relay, *backups)
+    body = doubted(relay, stream)
+    getattr(relay.resolver.last, answer)()
+    assert body.closed is (then is not None)
+    assert stream.current_url == (then or PRIMARY)
+    assert stream.error_count == 1
+    (entry,) = stream.decisions.entries()
+    assert entry["to"] == (then or PRIMARY)
+
+
+def test_a_doubt_ends_with_its_source() -> None:
+    relay = Relay()
+    stream = resolved(relay)
+    body = doubted(relay, stream)
+    body.end()
+    assert relay.resolver.last.cancelled
+    assert relay.dialler.last.request.url == PRIMARY, "redialled"
+    assert stream.decisions.entries()[-1]["cause"] == "ended"
+
+
+def test_a_doubt_and_the_api_have_one_answer() -> None:
+    relay = Relay()
+    stream = resolved(relay)
+    doubted(relay, stream)
+    done = stream.fail_over()
+    assert len(relay.resolver.asked) == 1
+    relay.resolver.last.names(NAMED)
+    assert moved(done) is True
+    assert stream.failover_attempts == 1
+    (entry,) = stream.decisions.entries()
+    assert entry["cause"] == "asked for by the API; the resolver named it"

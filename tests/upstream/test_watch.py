@@ -202,6 +202,23 @@ def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeyp
     rig.finish()
 
 
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
+    rig = Rig(2, limits=ALL_ON, resolver=True).play(20)
+    BREAK[fault](rig.source)
+    rig.run(90)
+    assert not rig.body.closed
+    [error] = rig.advisor.doubts
+    assert fault in str(error)
+    assert (rig.observer.left, rig.observer.doubted) == ([], [])
+    rig.session.leave_for(rig.session.sources.take_in("http://named/"), error)
+    assert rig.body.closed
+    rig.run(30)
+    assert rig.dialler.urls == ["http://s0/", "http://named/"]
+    assert (rig.observer.left[0][2], rig.session.index) == (-1, 1)
+    rig.finish()
+
+
 def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
     rig = Rig(2).play(20)
     rig.session.sources._standings[1].until = rig.clock.seconds() + 30
