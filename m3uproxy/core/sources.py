@@ -329,17 +329,19 @@ class Sources:
         return min(self.quarantine(index, now) for index in self._order())
 
     def report(self, now: float) -> list[dict[str, object]]:
-        """For statistics, in order of the list."""
-        return [
-            {
-                "index": index,
-                "in_use": self._in_use and index == self.current,
-                "failures": standing.failures,
-                "last_cause": standing.cause.value if standing.cause else None,
-                "quarantine_seconds": round(self.quarantine(index, now), 1),
-            }
-            for index, standing in enumerate(self._standings)
-        ]
+        """For statistics, in order of the list; the current one last if it is in none."""
+        indices = [*range(len(self)), *([self.current] if self.current < 0 else [])]
+        return [self._reported(index, now) for index in indices]
+
+    def _reported(self, index: int, now: float) -> dict[str, object]:
+        standing = self._standing(index)
+        return {
+            "index": index if index >= 0 else self.position,
+            "in_use": self._in_use and index == self.current,
+            "failures": standing.failures,
+            "last_cause": standing.cause.value if standing.cause else None,
+            "quarantine_seconds": round(self.quarantine(index, now), 1),
+        }
 
     # inside
 

@@ -561,6 +561,19 @@ def test_other_sources_leave_a_named_one_alone() -> None:
     assert machine.sources.guest(machine.index) == "http://a/"
 
 
+def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    shown = machine.sources.report(1)
+    assert [(one["index"], one["in_use"], one["failures"]) for one in shown] == [
+        (0, False, 1),
+        (1, False, 0),
+        (1, True, 0),
+    ]
+    machine.switched(2, 1)
+    assert [(one["index"], one["in_use"]) for one in machine.sources.report(2)] == [(0, False), (1, True)]
+
+
 # all short histories, with a resolver and without
 
 
