@@ -14,6 +14,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from .core.intake import Look
+    from .core.resolver import Question, Referral
     from .core.ring import Block
     from .errors import SourceError
     from .upstream.dial import DialLimits, SourceRequest
@@ -74,6 +75,18 @@ class IProbe(Interface):
 
         :param timeout: seconds for all of it.
         :return: a Deferred of the answer's HTTP status. It fails with :class:`m3uproxy.errors.SourceError`.
+        """
+
+
+class IResolver(Interface):
+    """Asks an application which source of a stream is next."""
+
+    def ask(url: str, question: Question) -> Deferred[Referral]:
+        """POST once, following no redirect.
+
+        :param url: the resolver's.
+        :return: a Deferred that fires within 10 seconds, also when nothing was learnt. It fails only if it is
+            cancelled, which closes whatever socket it had open.
         """
 
 

@@ -96,6 +96,7 @@ class ProxyService(Service):
         from .fanout.registry import Registry
         from .upstream.dial import Dialler
         from .upstream.probe import Probe
+        from .upstream.resolver import Resolver
         from .upstream.sockets import SocketCount
         from .web.api import Api
         from .web.gate import Gate
@@ -110,7 +111,9 @@ class ProxyService(Service):
         outbound = Policy(settings.private_upstreams)
         tickets = Tickets(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
         gate = Gate(settings, reactor)
-        self._registry = Registry(reactor, Dialler(reactor, self._sockets, outbound), settings, key)
+        resolver = Resolver(reactor, self._sockets, outbound, settings.default_user_agent)
+        dialler = Dialler(reactor, self._sockets, outbound)
+        self._registry = Registry(reactor, dialler, settings, key, resolver=resolver)
         media = StreamResource(self._registry, settings, tickets)
         probe = Probe(reactor, self._sockets, outbound, settings.default_user_agent)
         api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()

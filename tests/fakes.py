@@ -17,13 +17,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from m3uproxy.core.accounts import Account
+from m3uproxy.core.resolver import Question, Referral
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.fanout.outlet import DirectOutlet
 from m3uproxy.fanout.pump import State
 from m3uproxy.fanout.registry import Registry
 from m3uproxy.fanout.spec import StreamSpec
 from m3uproxy.fanout.stream import Player, Stream
-from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody
+from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody, IResolver
 from m3uproxy.settings import Settings
 from m3uproxy.upstream.dial import DialLimits, SourceRequest
 from m3uproxy.upstream.slots import Slot
@@ -163,6 +165,68 @@ class Dial:
     @property
     def pending(self) -> bool:
         return not self.deferred.called
+
+
+@attrs.define(eq=False)
+class Asked:
+    """One call of :meth:`FakeResolver.ask`."""
+
+    url: str
+    question: Question
+    deferred: Deferred[Referral]
+    cancelled: bool = False
+
+    def names(self, url: str) -> None:
+        """It answers."""
+        self.deferred.callback(Referral(url))
+
+    def names_none(self) -> None:
+        """It knows no other source."""
+        self.deferred.callback(Referral())
+
+    def breaks(self) -> None:
+        """It does not answer."""
+        self.deferred.callback(Referral(problem="HTTP 500"))
+
+
+@implementer(IResolver)
+class FakeResolver:
+    """Keeps every question for the test to answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+
+    def ask(self, url: str, question: Question) -> Deferred[Referral]:
+        call = Asked(url, question, Deferred(lambda _: setattr(call, "cancelled", True)))
+        self.asked.append(call)
+        return call.deferred
+
+    @property
+    def last(self) -> Asked:
+        return self.asked[-1]
+
+
+class FakeAdvisor:
+    """Whom a session asks; there is nobody behind unless a test says so."""
+
+    def __init__(self) -> None:
+        self.available = False
+        self.asked: list[tuple[SourceError, float]] = []
+        self.doubts: list[SourceError] = []
+        self.dismissed = 0
+        self.account: Account | None = None
+
+    def ask(self, error: SourceError, seconds: float) -> None:
+        self.asked.append((error, seconds))
+
+    def doubt(self, error: SourceError) -> None:
+        self.doubts.append(error)
+
+    def dismiss(self) -> None:
+        self.dismissed += 1
+
+    def request(self, url: str) -> SourceRequest:
+        return SourceRequest(url, "agent", (), True, self.account)
 
 
 @implementer(IDialler)
@@ -494,7 +558,8 @@ class Relay:
         self.clock.advance(1000)
         self.dialler = FakeDialler(self.clock)
         self.settings = Settings(**settings)
-        self.registry = Registry(self.clock, self.dialler, self.settings, b"key")
+        self.resolver = FakeResolver()
+        self.registry = Registry(self.clock, self.dialler, self.settings, b"key", resolver=self.resolver)
         self.programme = Programme()
         self.players: list[FakePlayer] = []
         self.source = b""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
@@ -38,7 +40,9 @@ class _Connection(Protocol):
 
     def dataReceived(self, data):
         self.received += data
-        if self.received.endswith(b"\r\n\r\n"):
+        asked, complete, body = self.received.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", asked)
+        if complete and len(body) == int(length[1] if length else 0):
             self.target = self.received.split(b" ")[1].decode()
             self.provider.requests.append(self.received)
             self.provider.note("asked " + self.target)

@@ -8,16 +8,24 @@ An *outage* begins when somebody wants the stream and nothing flows, and ends wh
 - when all have been tried, the lap is over: rest, then begin the next lap;
 - laps and time are both limited. A fresh outage has fresh limits.
 
+A *resolver*, where there is one, is asked before each change of source, and what it names is next. If it names none,
+that is the end; if it does not answer, the outage goes on without it, as if there were none.
+
 States and events (rows) and what follows (see ``_TABLE``)::
 
-                IDLE        DIALLING           FLOWING              RESTING
-    wanted      dial, rest  -                  -                    -
-    flowed      -           -> FLOWING         -                    -
-    failed      -           next, rest or end  next, rest or end    -
-    rested      -           -                  -                    dial
-    unwanted    -           -> IDLE            -> IDLE              -> IDLE
-    switched    -           dial               dial                 dial
-    left_for    -           -                  dial                 -
+                IDLE        DIALLING      FLOWING       RESTING     ASKING
+    wanted      dial, rest  -             -             -           -
+    flowed      -           -> FLOWING    -             -           -
+    failed      -           ask or next   ask or next   -           -
+    rested      -           -             -             dial        -
+    named       -           -             -             -           next
+    none        -           -             -             -           end
+    unanswered  -           -             -             -           next
+    unwanted    -           -> IDLE       -> IDLE       -> IDLE     -> IDLE
+    switched    -           dial          dial          dial        dial
+    left_for    -           -             dial          -           -
+
+*next* is to dial, or to rest before that, or the end.
 
 What the session does about an effect (drop the connection that it has, dial, wait) is in
 :mod:`m3uproxy.upstream.session`.
@@ -32,6 +40,8 @@ import attrs
 
 from ..errors import Reason, SourceError
 from .cause import Cause, cause_of
+from .effects import Ask, Dial, Effect, GiveUp, Idle, Rest
+from .resolver import TIMEOUT, Referral
 from .sources import Rules, Sources
 
 #: Seconds of delivery after which a source counts as having run well.
@@ -47,38 +57,7 @@ class State(Enum):
     DIALLING = "dialling"
     FLOWING = "flowing"
     RESTING = "resting"
-
-
-@attrs.frozen
-class Dial:
-    """Drop what there is and dial the source of that index; seconds allowed for each step."""
-
-    index: int
-    connect: float
-    first_byte: float
-    total: float
-
-
-@attrs.frozen
-class Rest:
-    """Drop what there is and wait that many seconds."""
-
-    seconds: float
-
-
-@attrs.frozen
-class GiveUp:
-    """Drop what there is and tell the viewers."""
-
-    error: SourceError
-
-
-@attrs.frozen
-class Idle:
-    """Drop what there is."""
-
-
-Effect = Dial | Rest | GiveUp | Idle | None
+    ASKING = "asking"
 
 
 @attrs.frozen
@@ -117,13 +96,19 @@ class Policy:
 
 @attrs.define
 class Failover:
-    """The state of one stream's sources."""
+    """
+    The state of one stream's sources.
+
+    :ivar has_resolver: whether there is somebody to ask.
+    """
 
     policy: Policy
     sources: Sources
+    has_resolver: bool = False
     state: State = State.IDLE
     error: SourceError | None = None
     sent: bool = False
+    _helpless: bool = False
     _outage: float = 0.0
     _flowing: float = 0.0
 
@@ -145,7 +130,7 @@ class Failover:
         self.error = error
         if self.state is State.FLOWING and ran >= SETTLED:
             self.sources.settled(self.index, now - ran)
-            self._outage = now
+            self._outage, self._helpless = now, False
         if self.state in (State.DIALLING, State.FLOWING):
             self.sources.failed(self.index, cause or cause_of(error), now)
         return self._on("failed", now)
@@ -158,6 +143,18 @@ class Failover:
     def rested(self, now: float) -> Effect:
         """The rest between two laps is over."""
         return self._on("rested", now)
+
+    def referred(self, now: float, referral: Referral) -> Effect:
+        """The resolver has answered, or cannot."""
+        if self.state is not State.ASKING:
+            return None
+        if referral.problem is not None:
+            self._helpless = True
+            return self._on("unanswered", now)
+        if referral.url is None:
+            return self._on("none", now)
+        self.sources.invite(referral.url)
+        return self._on("named", now)
 
     def unwanted(self, now: float) -> Effect:
         """Nobody wants the stream any more."""
@@ -209,10 +206,22 @@ class Failover:
             self.sources.settled(self.index, self._flowing)
 
     def _start(self, now: float) -> Effect:
-        self._outage = now
+        self._outage, self._helpless = now, False
         self.sources.begin(now)
         self.error, self.sent = None, False
         return self._next(now)
+
+    def _ask(self, now: float) -> Effect:
+        """Ask where to go, within half of what is left: what is named must still be dialled."""
+        left = self._deadline() - now
+        if not self._may_ask or self.sources.redials or left <= 0:
+            return self._next(now)
+        self.state = State.ASKING
+        return Ask(min(TIMEOUT, left / 2))
+
+    @property
+    def _may_ask(self) -> bool:
+        return self.has_resolver and not self._helpless and self.sources.may_move
 
     def _next(self, now: float) -> Effect:
         """The source whose turn it is, now or after a rest; or the end."""
@@ -234,8 +243,8 @@ class Failover:
         left = self._deadline() - now
         if left <= 0:
             return self._give_up(now)
-        share = left / max(1, self.sources.untried)
-        if self.sent and len(self.sources) > 1 and self.sources.first_lap:
+        share = left / max(1, self.sources.untried + self._may_ask)
+        if self.sent and (len(self.sources) > 1 or self._may_ask) and self.sources.first_lap:
             share = min(share, self.policy.quick)
         self.state = State.DIALLING
         policy = self.policy
@@ -264,21 +273,26 @@ class Failover:
         return Idle()
 
     def _choose(self, now: float) -> Effect:
-        self._outage = now
+        self._outage, self._helpless = now, False
         return self._next(now)
 
 
 _TABLE: dict[tuple[State, str], Callable[[Failover, float], Effect]] = {
     (State.IDLE, "wanted"): Failover._start,
     (State.DIALLING, "flowed"): Failover._flow,
-    (State.DIALLING, "failed"): Failover._next,
-    (State.FLOWING, "failed"): Failover._next,
+    (State.DIALLING, "failed"): Failover._ask,
+    (State.FLOWING, "failed"): Failover._ask,
     (State.RESTING, "rested"): Failover._dial,
+    (State.ASKING, "named"): Failover._next,
+    (State.ASKING, "none"): Failover._give_up,
+    (State.ASKING, "unanswered"): Failover._next,
     (State.DIALLING, "unwanted"): Failover._leave,
     (State.FLOWING, "unwanted"): Failover._leave,
     (State.RESTING, "unwanted"): Failover._leave,
+    (State.ASKING, "unwanted"): Failover._leave,
     (State.DIALLING, "switched"): Failover._choose,
     (State.FLOWING, "switched"): Failover._choose,
     (State.RESTING, "switched"): Failover._choose,
+    (State.ASKING, "switched"): Failover._choose,
     (State.FLOWING, "left_for"): Failover._choose,
 }

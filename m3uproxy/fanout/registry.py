@@ -9,18 +9,19 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..core.accounts import Account, Provider, account_of
+from ..core.accounts import Provider, account_of
 from ..core.failover import Policy
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
-from ..interfaces import IDialler, IStreamSink
+from ..interfaces import IDialler, IResolver, IStreamSink
 from ..log import make_logger
 from ..settings import Settings
 from ..upstream.dial import SourceRequest
 from ..upstream.session import Session
 from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
+from .advice import Advice
 from .broadcaster import Broadcaster, Timing
 from .rules import is_strict, watch_rules
 from .spec import StreamSpec, stream_id
@@ -36,15 +37,15 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def source_request(spec: StreamSpec, url: str, providers: Sequence[Provider] = ()) -> SourceRequest:
+    """What to ask the provider, for one source of a stream."""
+    account = account_of(url, providers, spec.provider, spec.max_connections)
+    return SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls, account)
+
+
 def source_requests(spec: StreamSpec, providers: Sequence[Provider] = ()) -> tuple[SourceRequest, ...]:
-    """What to ask the provider, for each source of a stream."""
-
-    def account(url: str) -> Account | None:
-        return account_of(url, providers, spec.provider, spec.max_connections)
-
-    return tuple(
-        SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls, account(url)) for url in spec.sources
-    )
+    """The same for each source of the list."""
+    return tuple(source_request(spec, url, providers) for url in spec.sources)
 
 
 def policy(settings: Settings, strict: bool = False) -> Policy:
@@ -78,18 +79,21 @@ class Registry:
         settings: Settings,
         key: bytes,
         wall: Callable[[], datetime] = _utc_now,
+        resolver: IResolver | None = None,
     ) -> None:
         """
         Make an empty registry.
 
         :param key: secret behind the stream ids.
         :param wall: the time of day (UTC, aware).
+        :param resolver: asks applications where a stream is to go; None if they are not to be asked.
         """
         self._clock = clock
         self._dialler = dialler
         self._settings = settings
         self._key = key
         self._wall = wall
+        self._resolver = resolver
         self._tick = Tick(clock, settings.tick)
         self._streams: dict[str, Stream] = {}
         self._past_bytes = 0
@@ -170,7 +174,21 @@ class Registry:
     def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
-        return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, self.slots, evict, agents)
+        return Stream(
+            self._clock,
+            self._wall,
+            name,
+            spec,
+            self._open_broadcaster,
+            self._open_advice,
+            self.slots,
+            evict,
+            agents,
+        )
+
+    def _open_advice(self, stream: Stream) -> Advice:
+        providers = self._settings.providers
+        return Advice(self._clock, self._resolver, stream, lambda spec, url: source_request(spec, url, providers))
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
@@ -187,6 +205,7 @@ class Registry:
                 lambda: watch_rules(settings, stream.spec),
                 stream,
                 Admission(self.slots, stream.id),
+                stream.advice,
             )
 
         ring = Ring(settings.ring_seconds, settings.ring_bytes)

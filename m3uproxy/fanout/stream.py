@@ -15,11 +15,13 @@ from ..core.kind import content_type
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.redact import redact
+from ..core.resolver import Referral
 from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
 from ..upstream.slots import SlotDesk
+from .advice import Advice
 from .broadcaster import Broadcaster
 from .decisions import Decisions
 from .pump import Answer, Pump, State
@@ -95,6 +97,7 @@ class Stream:
         stream_id: str,
         spec: StreamSpec,
         open_broadcaster: Callable[[Stream], Broadcaster],
+        open_advice: Callable[[Stream], Advice],
         slots: SlotDesk,
         evict_laggards: bool,
         carry_on_agents: tuple[str, ...] = (),
@@ -120,6 +123,7 @@ class Stream:
         self.error_count = 0
         self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
         self.decisions = Decisions(stream_id, clock, wall)
+        self.advice = open_advice(self)
         self.broadcaster = open_broadcaster(self)
 
     @property
@@ -129,13 +133,13 @@ class Stream:
 
     @property
     def source_index(self) -> int:
-        """0 for the primary."""
+        """0 for the primary; where a resolver named the source, how many were before it."""
         return self.broadcaster.session.index
 
     @property
     def current_url(self) -> str:
         """The URL in use, or the one that will be dialled next."""
-        return self.spec.sources[self.source_index]
+        return self.broadcaster.session.request().url
 
     @property
     def bytes_served(self) -> int:
@@ -210,43 +214,43 @@ class Stream:
                 pump.evict("asked for by the API")
         return len(pumps)
 
-    def fail_over(self, index: int | None = None) -> None:
-        """Move to a source, or one on; behind the last comes the first."""
-        left = self.current_url
-        if index is None:
-            index = (self.source_index + 1) % len(self.spec.sources)
-        if self.broadcaster.session.active:
-            self.decisions.decided(left, self.spec.sources[index], "asked for by the API", {})
-        self.broadcaster.session.switch(index)
+    def fail_over(self, index: int | None = None) -> Deferred[bool]:
+        """Move to a source, or one on: to what the resolver names, or to the next of the list.
+
+        :return: fires when that is done, with whether there was another source.
+        """
+        return self.advice.fail_over(index)
+
+    def url(self, index: int) -> str:
+        """Of a source, which may have been taken from the list in the meantime."""
+        return self.broadcaster.session.request(index).url if index < len(self.spec.sources) else self.spec.url
 
     def source_moved(self, index: int) -> None:
         """The session went to another source."""
         self.failover_attempts += 1
         self.last_failover = self._wall()
-        log.info("stream {stream} moves to {url}", stream=self.id, url=redact(self.spec.sources[index]))
+        log.info("stream {stream} moves to {url}", stream=self.id, url=redact(self.url(index)))
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
+    ) -> None:
         """A source failed, and another, or the same again, was chosen or none is left."""
         self.error_count += 1
-        sources = self.spec.sources
-        target = sources[chosen] if chosen is not None and chosen < len(sources) else None
-        source = sources[left] if left < len(sources) else self.spec.url
-        self.decisions.decided(source, target, str(error), {"ran_s": ran})
+        target = self.url(chosen) if chosen is not None else None
+        cause = str(error) if referral is None else f"{error}; {referral}"
+        self.decisions.decided(self.url(left), target, cause, {"ran_s": ran})
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
         """A source that delivered was left for a better one."""
         if error is not None:
-            self.source_failed(error, left, chosen, ran)
+            self.source_failed(error, left, chosen, ran, None)
         else:
-            sources = self.spec.sources
-            source = sources[left] if left < len(sources) else self.spec.url
-            self.decisions.decided(source, sources[chosen], "a better source is well again", {"ran_s": ran})
+            self.decisions.decided(self.url(left), self.url(chosen), "a better source is well again", {"ran_s": ran})
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
         """Something is wrong with what a source brings, and there is no other to go to."""
         self.error_count += 1
-        source = self.spec.sources[index] if index < len(self.spec.sources) else self.spec.url
-        self.decisions.noted(source, f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
+        self.decisions.noted(self.url(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
 
     def source_joined(self, report: Report) -> None:
         """The source chosen goes on from what was sent, or does not fit it.
@@ -270,6 +274,7 @@ class Stream:
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
+        self.advice.end()
         return self.broadcaster.end(SourceError(reason))
 
     def give_way(self) -> None:

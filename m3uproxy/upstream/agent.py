@@ -75,14 +75,14 @@ class SourceAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        """Ask for the hop over the connection; of what the layers above say only cookies count."""
+        """Ask for the hop over the connection; of the headers that the layers above set only cookies count."""
         assert self.hop is not None
         assert self.connection is not None
         pool = HTTPConnectionPool(self.reactor, persistent=False)
         agent = Agent.usingEndpointFactory(self.reactor, self.connection, pool)
         jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
         origin = cookie_url(self.hop.location).to_text().encode("ascii")
-        asked: Deferred[IResponse] = agent.request(method, origin, _headers(self.hop, jar))
+        asked: Deferred[IResponse] = agent.request(method, origin, _headers(self.hop, jar), bodyProducer)
         return asked.addCallback(self._hide_coding)
 
     def _hide_coding(self, response: IResponse) -> IResponse:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..core.resolver import Referral
 from ..errors import SourceError
 
 
 class Observer(Protocol):
-    """Who keeps count of what happens to a stream."""
+    """Who keeps count of what happens to a stream. Indices are for :meth:`.session.Session.request`."""
 
     def source_moved(self, index: int) -> None:
         """Another source than the last is dialled."""
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
-        """A source failed.
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
+    ) -> None:
+        """A source failed. Told as soon as it is known what follows.
 
         :param left: its index.
         :param chosen: the index of the source that is next, at once or after a rest; None if none is left.
         :param ran: seconds that it had delivered.
+        :param referral: what the resolver said to that, if it was asked.
         """
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:

@@ -1,42 +1,42 @@
-"""Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides, as Deferred chains.
+"""Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides.
 
-At any moment a session has at most one of: a wait for leave to dial, a feed (:mod:`.feed`), a rest. An effect of the
-table first drops what there is (``_drop``), and a dial begins only when the socket of the feed before it is gone, or
-has not gone for :data:`GOODBYE` seconds: a provider that allows one connection must not see two of ours. Only where
-there is room for two a source that flows may have another beside it (:mod:`.beside`), which takes over without a gap.
+At any moment a session has at most one of: a feed (:mod:`.feed`), or a wait for leave to open one
+(:mod:`.sole_feed`); a rest; a question to the resolver. An effect of the table first drops what there is (``_drop``).
+Only where there is room for two a source that flows may have another beside it (:mod:`.beside`), which takes over
+without a gap.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from random import random
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 
 from ..core.cause import cause_of
-from ..core.failover import Dial, Effect, Failover, GiveUp, Idle, Policy, Rest, State
+from ..core.effects import Ask, Dial, Effect, GiveUp, Idle, Rest
+from ..core.failover import Failover, Policy, State
 from ..core.redact import redact
+from ..core.resolver import Referral
 from ..core.sources import Sources
 from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
+from .advisor import Advisor
 from .beside import Beside
 from .candidate import Candidate
 from .dial import DialLimits, SourceRequest
 from .feed import Feed
+from .in_turn import InTurn
 from .observer import Observer
 from .slots import Admission
+from .sole_feed import SoleFeed
 from .tick import Tick
 from .watch import Watch, WatchRules
 
 log = make_logger()
-
-#: Seconds for which a dial waits for the socket of the body before it.
-GOODBYE = 1.0
 
 
 class Session:
@@ -53,6 +53,7 @@ class Session:
         rules: Callable[[], WatchRules],
         observer: Observer,
         admission: Admission,
+        advisor: Advisor,
         random: Callable[[], float] = random,
     ) -> None:
         """
@@ -62,30 +63,38 @@ class Session:
         :param rules: what is watched of a body; asked for each.
         :param observer: told of failures and moves.
         :param admission: asked before each dial.
+        :param advisor: asked where to go, as long as it is available.
         :ivar watch: watches the body that flows; None if none does.
         """
         self._clock = clock
-        self._dialler = dialler
-        self._tick = tick
         self._sink = sink
         self._requests = requests
         self._failover = Failover(policy, Sources([request.url for request in requests], policy.rules, random))
         self._rules = rules
         self._observer = observer
         self._admission = admission
+        self._advisor = advisor
+        self._failover.has_resolver = advisor.available
+        self._failure = (SourceError(Reason.INTERNAL), 0, 0.0)
         self._index = 0
-        self._asking: Deferred[None] | None = None
-        self._feed: Feed | None = None
+        self._sole = SoleFeed(clock, admission, lambda slot: Feed(clock, dialler, tick, sink, self, slot), self)
         self._beside = Beside(clock, dialler, tick, admission, policy, self)
         self.watch: Watch | None = None
-        self._gone: Deferred[None] = succeed(None)
         self._timer: IDelayedCall | None = None
-        self._effects: deque[Effect] = deque()
-        self._carrying = False
+        self._effects = InTurn("changing sources", self._carry_out_now)
 
     @property
     def index(self) -> int:
-        """The source in use, or to be used next."""
+        """The source in use, or to be used next, as people count."""
+        return self._failover.sources.position_of(self._aim)
+
+    @property
+    def one_on(self) -> int | None:
+        """The source behind that in the list; see :meth:`m3uproxy.core.sources.Sources.one_on`."""
+        return self._failover.sources.one_on(self._aim)
+
+    @property
+    def _aim(self) -> int:
         candidate = self._beside.candidate
         return candidate.index if candidate is not None and candidate.chosen else self._failover.index
 
@@ -116,11 +125,11 @@ class Session:
         :return: a Deferred that fires when its socket is gone.
         """
         self._carry_out(self._failover.unwanted(self._clock.seconds()))
-        return self._when_gone()
+        return self._sole.when_gone()
 
     def switch(self, index: int) -> None:
         """Move to another source, beside the one that flows if there is room for both, else at once."""
-        index %= len(self._requests)
+        index = index % len(self._requests) if index >= 0 else index
         candidate = self._beside.candidate
         if candidate is not None and candidate.chosen and index == self._failover.index:
             self._beside.close()
@@ -131,6 +140,7 @@ class Session:
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
         self._requests = requests
+        self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])
         if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
@@ -141,20 +151,8 @@ class Session:
 
     def _carry_out(self, effect: Effect) -> None:
         """Carry out one effect after the other: what one causes at once must not pile up on the stack."""
-        if effect is None:
-            return
-        self._effects.append(effect)
-        if self._carrying:
-            return
-        self._carrying = True
-        try:
-            while self._effects:
-                self._carry_out_now(self._effects.popleft())
-        except Exception:
-            log.failure("changing sources failed")
-            self._effects.clear()
-        finally:
-            self._carrying = False
+        if effect is not None:
+            self._effects.put(effect)
 
     def _carry_out_now(self, effect: Effect) -> None:
         self._drop()
@@ -162,9 +160,12 @@ class Session:
             self._admission.leave()
         if isinstance(effect, Dial):
             self._tell_index()
-            self._dial(effect)
+            limits = DialLimits(effect.connect, effect.first_byte, effect.total)
+            self._sole.open(self.request(effect.index), limits)
         elif isinstance(effect, Rest):
             self._timer = self._clock.callLater(effect.seconds, self._rested)
+        elif isinstance(effect, Ask):
+            self._advisor.ask(self._failure[0], effect.seconds)
         elif isinstance(effect, GiveUp):
             log.warn("giving up on {url}: {error}", url=self._label(), error=effect.error)
             self._sink.gave_up(effect.error)
@@ -172,23 +173,19 @@ class Session:
             assert isinstance(effect, Idle)
 
     def _tell_index(self) -> None:
-        if self.index != self._index:
-            self._index = self.index
+        if self._aim != self._index:
+            self._index = self._aim
             self._observer.source_moved(self._index)
 
     def _drop(self) -> None:
         """End whatever is under way."""
         self._cancel_timer()
+        self._advisor.dismiss()
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.close()
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
         self._beside.close()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            self._gone = feed.close()
+        self._sole.drop()
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
@@ -203,46 +200,25 @@ class Session:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
 
     def _label(self) -> str:
-        return redact(self._requests[self._failover.index].url)
+        return redact(self.request().url)
 
-    # dialling
+    # a resolver
 
-    def _dial(self, step: Dial) -> None:
-        asking = Deferred.fromCoroutine(self._open(step))
-        asking.addErrback(self._refused)
-        if not asking.called:
-            self._asking = asking
+    @property
+    def asking(self) -> bool:
+        """Whether nothing happens until there is an answer, or the advisor says that there is none."""
+        return self._failover.state is State.ASKING
 
-    async def _open(self, step: Dial) -> None:
-        """Wait for leave to dial, and until a source that was closed is gone."""
-        request = self._requests[step.index]
-        slot = await self._admission.admit(request.account)
-        if not self._gone.called:
-            await self._when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
-        self._asking = None
-        self._feed = Feed(self._clock, self._dialler, self._tick, self._sink, self, slot)
-        self._feed.open(request, DialLimits(step.connect, step.first_byte, step.total))
+    def referred(self, referral: Referral) -> None:
+        """What came of asking. To be called only while it is waited for."""
+        effect = self._failover.referred(self._clock.seconds(), referral)
+        self._tell_failure(effect, referral)
+        self._carry_out(effect)
 
-    def _refused(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
-        self._asking = None
-        if not isinstance(error, SourceError):
-            log.failure("dialling {url} failed unexpectedly", failure=failure, url=self._label())
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
-        self.ended(error)
-
-    def _when_gone(self) -> Deferred[None]:
-        """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
-        waiting: Deferred[None] = Deferred()
-
-        def tell(result: None) -> None:
-            if not waiting.called:
-                waiting.callback(None)
-
-        self._gone.addCallback(tell)
-        return waiting
+    def request(self, index: int | None = None) -> SourceRequest:
+        """How a source is asked for the stream: that in use or next, if no other."""
+        index = self._failover.index if index is None else index
+        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.guest(index))
 
     # the feed's owner
 
@@ -254,8 +230,8 @@ class Session:
 
     def heard(self) -> None:
         """Packets came."""
-        if self.watch is not None and self._feed is not None:
-            self.watch.heard(self._feed.received)
+        if self.watch is not None:
+            self.watch.heard(self._sole.received)
 
     def ended(self, error: SourceError) -> None:
         """The source is over, or given up: for a live stream that is always a failure."""
@@ -263,15 +239,21 @@ class Session:
         log.warn("source {index} {url} failed: {error}", index=left, url=self._label(), error=error)
         candidate = self._beside.candidate
         if candidate is not None and candidate.proven:
-            self._observer.source_failed(error, left, candidate.index, ran)
+            self._observer.source_failed(error, left, candidate.index, ran, None)
             self._replace_by(candidate, error)
             return
         effect = self._failover.failed(self._clock.seconds(), error, ran)
         if candidate is not None and candidate.chosen:
             effect = self._failover.switched(self._clock.seconds(), candidate.index)
-        chosen = None if isinstance(effect, GiveUp) else self._failover.index
-        self._observer.source_failed(error, left, chosen, ran)
+        self._failure = error, left, ran
+        if not isinstance(effect, Ask):
+            self._tell_failure(effect)
         self._carry_out(effect)
+
+    def _tell_failure(self, effect: Effect, referral: Referral | None = None) -> None:
+        error, left, ran = self._failure
+        chosen = None if isinstance(effect, GiveUp) else self._failover.index
+        self._observer.source_failed(error, left, chosen, ran, referral)
 
     def _start_watch(self) -> None:
         self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
@@ -295,19 +277,26 @@ class Session:
         self._carry_out(effect)
 
     def doubted(self, error: SourceError) -> None:
-        """Something is wrong with what the source brings, and there is nowhere to go: it stays."""
+        """Something is wrong with what the source brings: it stays, unless the resolver or the list has another."""
+        if self._failover.has_resolver:
+            self._advisor.doubt(error)
+        else:
+            self.keep(error)
+
+    def keep(self, error: SourceError) -> None:
+        """There is nowhere to go from a source with which something is wrong."""
         self._observer.source_doubted(error, self._failover.index, self._ran())
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
-        return self._beside.look_at(self._requests[index], self._requests[self._failover.index])
+        return self._beside.look_at(self.request(index), self.request())
 
     # the candidate's owner
 
     def _open_beside(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
         if self._failover.state is not State.FLOWING or index == self._failover.index:
             return False
-        return self._beside.open(index, self._requests[index], self._requests[self._failover.index], why, chosen)
+        return self._beside.open(index, self.request(index), self.request(), why, chosen)
 
     def took(self, candidate: Candidate) -> None:
         """It replaces what flows."""
@@ -328,12 +317,11 @@ class Session:
     def _replace_by(self, candidate: Candidate, error: SourceError | None) -> None:
         feed, slot, kept = candidate.release()
         self._drop()
-        self._admission.replace(slot)
-        self._feed = feed
+        self._sole.replace_by(feed, slot)
         self._failover.took_over(self._clock.seconds(), candidate.index, error, candidate.chosen)
         self._tell_index()
         feed.move(self._sink, self)
         self._sink.source_changed()
-        if self._feed is feed:
+        if self._sole.has(feed):
             self._start_watch()
             self._sink.bytes_received(kept)

@@ -70,7 +70,7 @@ class Owner(Protocol):
         """Another source is better. ``error`` is what is wrong with this one; None if nothing is."""
 
     def doubted(self, error: SourceError) -> None:
-        """Something is wrong with what the body brings, and there is nowhere to go."""
+        """Something is wrong with what the body brings, and it is not known here where to go."""
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether a source that is not in use would deliver (:func:`.scout.look_at`); None if that may not be."""
@@ -187,9 +187,9 @@ class Watch:
         return SourceError(Reason.CONTENT, fault.value + lasting)
 
     def _doubt(self, kind: Reason | Fault, error: SourceError) -> None:
-        """Leave for another source, or note that there is none."""
+        """Leave for another source, or tell that none is known here: a resolver comes before the list."""
         now = self._clock.seconds()
-        spare = self._failover.sources.spare(now)
+        spare = None if self._failover.has_resolver else self._failover.sources.spare(now)
         if spare is not None:
             self._owner.leave_for(spare, error)
         elif now - self._noted.get(kind, float("-inf")) >= NOTE_AGAIN:

@@ -87,7 +87,9 @@ class RegisterStream(_Body):
 
     url: Url = Field(description="Where the provider has the stream: http or https.")
     failover_urls: list[Url] | None = Field(None, description="Asked in this order when the URL fails.")
-    failover_resolver_url: Url | None = Field(None, description="Kept and listed.")
+    failover_resolver_url: Url | None = Field(
+        None, description="Asked by POST for the next source, before the list, when one fails or the API moves on."
+    )
     user_agent: HeaderValue | None = Field(None, description="Sent to the provider; `DEFAULT_USER_AGENT` without it.")
     metadata: dict[str, Any] | None = Field(
         None,

@@ -78,13 +78,15 @@ class StreamsApi:
                 path="/streams/{stream_id}/failover",
                 view=self.fail_over,
                 summary="Move a stream to its next source",
-                description="One step; behind the last source comes the first. Players stay connected.",
+                description="One step: to what the stream's resolver names, which is asked first, or along the list; "
+                "behind its last source comes the first. Players stay connected.",
                 tag="streams",
                 query=FailOver,
                 answer=FailedOver,
                 errors={
                     404: "There is no stream of that id, or no source of that index.",
-                    400: "The stream has no other source.",
+                    400: "The stream has no other source and no resolver.",
+                    500: "The resolver names no other source.",
                 },
             ),
             Route(
@@ -151,15 +153,17 @@ class StreamsApi:
         self._registry.delete(stream_id)
         return {"message": "Stream deleted."}
 
-    def fail_over(self, query: FailOver, stream_id: str) -> FailedOver:
+    async def fail_over(self, query: FailOver, stream_id: str) -> FailedOver:
         """Move a stream to its next source, or to the one that is asked for."""
         stream = self._stream(stream_id)
         count = len(stream.spec.sources)
-        if count < 2:
-            raise HTTPError(400, "This stream has no failover URLs.")
+        if count < 2 and not stream.advice.available:
+            raise HTTPError(400, "This stream has no failover URLs and no resolver.")
         if query.index is not None and query.index >= count:
             raise HTTPError(404, f"This stream has the sources 0 to {count - 1}.")
-        stream.fail_over(query.index)
+        if not await stream.fail_over(query.index):
+            self._stream(stream_id)
+            raise HTTPError(500, "There is no other source for this stream.")
         return {
             "message": "Moved to the next source.",
             "new_url": stream.current_url,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -9,16 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.failover import SETTLED, Dial, Failover, GiveUp, Idle, Policy, Rest, State
+from m3uproxy.core.effects import Ask, Dial, GiveUp, Idle, Rest
+from m3uproxy.core.failover import SETTLED, Failover, Policy, State
+from m3uproxy.core.guests import MOST
+from m3uproxy.core.resolver import Referral
 from m3uproxy.core.sources import Sources
 from m3uproxy.errors import Reason, SourceError
 
 BROKEN = SourceError(Reason.REFUSED)
 CLOSED = SourceError(Reason.ENDED)
+A, B = Referral("http://a/"), Referral("http://b/")
+NONE, SILENT = Referral(), Referral(problem="it is silent")
 
 
-def failover(policy: Policy, sources: int) -> Failover:
-    return Failover(policy, Sources(range(sources), policy.rules, lambda: 0.5))
+def failover(policy: Policy, sources: int, has_resolver: bool = False) -> Failover:
+    return Failover(policy, Sources(range(sources), policy.rules, lambda: 0.5), has_resolver)
 
 
 def in_state(state: State, policy: Policy | None = None, sources: int = 2) -> Failover:
@@ -31,16 +38,22 @@ def in_state(state: State, policy: Policy | None = None, sources: int = 2) -> Fa
     if state is State.RESTING:
         for _ in range(sources):
             machine.failed(0, BROKEN)
+    if state is State.ASKING:
+        machine.has_resolver = True
+        machine.failed(0, BROKEN)
     assert machine.state is state
     return machine
 
 
 def tell(machine: Failover, event: str) -> Any:
+    referral = {"named": A, "none": NONE, "unanswered": SILENT}.get(event)
+    if referral is not None:
+        return machine.referred(0, referral)
     arguments = {"failed": (0, BROKEN), "switched": (0, 1), "left_for": (0, 1)}.get(event, (0,))
     return getattr(machine, event)(*arguments)
 
 
-I, D, F, R = State.IDLE, State.DIALLING, State.FLOWING, State.RESTING  # noqa: E741
+I, D, F, R, Q = State.IDLE, State.DIALLING, State.FLOWING, State.RESTING, State.ASKING  # noqa: E741
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,17 @@ I, D, F, R = State.IDLE, State.DIALLING, State.FLOWING, State.RESTING  # noqa: E
         (D, "left_for", None, D),
         (F, "left_for", Dial, D),
         (R, "left_for", None, R),
+        (Q, "left_for", None, Q),
+        *((state, event, None, state) for state in (I, D, F, R) for event in ("named", "none", "unanswered")),
+        (Q, "wanted", None, Q),
+        (Q, "flowed", None, Q),
+        (Q, "failed", None, Q),
+        (Q, "rested", None, Q),
+        (Q, "named", Dial, D),
+        (Q, "none", GiveUp, I),
+        (Q, "unanswered", Dial, D),
+        (Q, "unwanted", Idle, I),
+        (Q, "switched", Dial, D),
     ],
 )
 def test_table(state: State, event: str, effect: type | None, then: State) -> None:
@@ -246,6 +270,7 @@ class World:
     machine: Failover
     now: float = 0.0
     dials: list[float] = attrs.field(factory=list)
+    answers: Iterator[tuple[Referral, float]] = attrs.field(factory=lambda: iter(()))
 
     def until_given_up(self, effect: Any, draws: Any) -> float:
         """Returns when; each draw is (seconds until the dial fails or flows, seconds it then delivers or None)."""
@@ -253,6 +278,12 @@ class World:
             if isinstance(effect, Rest):
                 self.now += effect.seconds
                 effect = self.machine.rested(self.now)
+                continue
+            if isinstance(effect, Ask):
+                referral, seconds = next(self.answers, (SILENT, 10.0))
+                late = seconds > effect.seconds
+                self.now += effect.seconds if late else seconds
+                effect = self.machine.referred(self.now, SILENT if late else referral)
                 continue
             assert isinstance(effect, Dial)
             assert len(self.dials) < 10_000, "for ever"
@@ -339,3 +370,287 @@ def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
             assert machine.state is R
         if isinstance(effect, GiveUp | Idle):
             assert machine.state is I
+
+
+# a resolver
+
+
+def asked(policy: Policy | None = None, sources: int = 1) -> Failover:
+    """A failover whose primary has just failed, and whose resolver is asked."""
+    machine = failover(policy or Policy(start=20, total=30), sources, has_resolver=True)
+    machine.wanted(0)
+    assert isinstance(machine.failed(0, BROKEN), Ask)
+    return machine
+
+
+def test_what_the_resolver_names_is_dialled_next_and_counts_one_on() -> None:
+    machine = failover(Policy(start=20), 3, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(1, BROKEN) == Ask(9.5)
+    assert machine.state is Q
+    effect = machine.referred(2, A)
+    assert isinstance(effect, Dial)
+    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://a/", 1)
+    assert isinstance(machine.failed(3, BROKEN), Ask)
+    effect = machine.referred(4, B)
+    assert isinstance(effect, Dial)
+    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://b/", 2)
+
+
+def test_a_source_that_ran_well_is_redialled_without_a_question() -> None:
+    machine = failover(Policy(), 2, has_resolver=True)
+    machine.wanted(0)
+    machine.flowed(0)
+    effect = machine.failed(100, CLOSED, ran=60)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    assert isinstance(machine.failed(101, BROKEN), Ask), "the redial failed"
+    machine.referred(101, A)
+    machine.flowed(101)
+    effect = machine.failed(200, CLOSED, ran=60)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://a/", "the same holds for one that was named"
+
+
+def test_none_is_the_end_even_with_a_list() -> None:
+    machine = asked(sources=3)
+    assert machine.referred(1, NONE) == GiveUp(BROKEN)
+    assert machine.state is I
+
+
+def test_without_an_answer_the_list_is_gone_through_and_nobody_asked_again_in_that_outage() -> None:
+    machine = asked(Policy(laps=2, rest=1), sources=3)
+    effects = [machine.referred(1, SILENT)]
+    effects += [machine.failed(1, BROKEN) for _ in range(2)]
+    assert [getattr(effect, "index", None) for effect in effects] == [1, 2, None]
+    assert effects[-1] == Rest(1)
+    assert isinstance(machine.rested(2), Dial)
+    machine.flowed(3)
+    assert isinstance(machine.failed(10, CLOSED, ran=5), Dial)
+    assert isinstance(machine.failed(10, BROKEN), Ask), "a fresh outage"
+
+
+def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> None:
+    machine = asked(Policy(laps=2, rest=1))
+    assert machine.referred(1, SILENT) == Rest(1)
+    effect = machine.rested(2)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    assert machine.failed(2, BROKEN) == GiveUp(BROKEN)
+
+
+@pytest.mark.parametrize(("failed", "seconds"), [(0, 10), (2, 9), (19, 0.5)])
+def test_a_question_may_take_half_of_what_is_left_and_ten_seconds_at_most(failed: float, seconds: float) -> None:
+    machine = failover(Policy(start=20), 2, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(failed, BROKEN) == Ask(seconds)
+
+
+def test_no_question_when_time_is_up() -> None:
+    machine = failover(Policy(start=20), 2, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(20, BROKEN) == GiveUp(BROKEN)
+
+
+def test_a_source_that_may_be_followed_by_a_named_one_leaves_time_for_it() -> None:
+    machine = failover(Policy(start=20, total=30, quick=2), 1, has_resolver=True)
+    assert machine.wanted(0) == Dial(0, 4, 6, 10)
+    machine.flowed(1)
+    assert machine.failed(100, CLOSED, ran=60) == Dial(0, 2, 2, 2)
+
+
+def test_the_same_named_again_waits_for_the_next_lap_and_laps_end() -> None:
+    machine = asked(Policy(laps=3, rest=1, total=0, start=99))
+    effects: list[Any] = []
+    now = 0.0
+    while not effects or not isinstance(effects[-1], GiveUp):
+        assert len(effects) < 100, "for ever"
+        effects.append(machine.referred(now, A))
+        if isinstance(effects[-1], Rest):
+            now += effects[-1].seconds
+            effects.append(machine.rested(now))
+        machine.failed(now, BROKEN)
+    assert [type(effect) for effect in effects] == [Dial, Rest, Dial, Rest, Dial, GiveUp]
+
+
+def test_naming_what_has_just_failed_waits_for_the_next_lap() -> None:
+    machine = Failover(Policy(rest=1), Sources([A.url], Policy().rules, lambda: 0.5), True)
+    machine.wanted(0)
+    machine.failed(0, BROKEN)
+    assert machine.referred(0, A) == Rest(1)
+
+
+def test_a_resolver_that_always_knows_another_does_not_make_us_spin() -> None:
+    machine = asked(Policy(laps=3, rest=1, total=0, start=1e9))
+    now, dials, effect = 0.0, 0, machine.referred(0, Referral("http://0/"))
+    for number in itertools.count(1):
+        if isinstance(effect, GiveUp):
+            break
+        if isinstance(effect, Rest):
+            now += effect.seconds
+            effect = machine.rested(now)
+        dials += 1
+        machine.failed(now, BROKEN)
+        effect = machine.referred(now, Referral(f"http://{number}/"))
+    assert dials == 3 * MOST
+    assert now == 2.0
+
+
+def test_a_limit_of_moves_holds_for_named_ones() -> None:
+    machine = asked(Policy(moves=2, laps=2))
+    machine.referred(0, A)
+    assert isinstance(machine.failed(0, BROKEN), Ask)
+    machine.referred(0, B)
+    effect = machine.failed(0, BROKEN)
+    assert isinstance(effect, Rest), "no question: it may not go anywhere"
+    effect = machine.rested(effect.seconds)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://b/"
+
+
+def test_a_new_run_starts_at_the_primary() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    machine.unwanted(100)
+    assert machine.sources.position == 1, "shown until then"
+    effect = machine.wanted(200)
+    assert isinstance(effect, Dial)
+    assert (effect.index, machine.sources.position) == (0, 0)
+
+
+def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
+    machine = failover(Policy(), 2, has_resolver=True)
+    assert machine.switched(0, machine.sources.take_in("http://a/")) is None
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://a/"
+    machine.failed(1, BROKEN)
+    effect = machine.referred(1, SILENT)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0, "behind it comes the list"
+
+
+def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
+    machine = failover(Policy(), 2, has_resolver=True)
+    machine.switched(0, machine.sources.take_in("http://a/"))
+    machine.wanted(0)
+    for referral in (B, Referral("http://c/")):
+        machine.failed(0, BROKEN)
+        machine.referred(0, referral)
+    machine.unwanted(0)
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+
+
+def test_an_answer_that_comes_too_late_changes_nothing() -> None:
+    machine = asked(sources=2)
+    machine.switched(1, 1)
+    assert machine.referred(2, A) is None
+    assert (machine.state, machine.index) == (D, 1)
+
+
+def test_other_sources_leave_a_named_one_alone() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    assert machine.sources.replace(["x", "y", "z"])
+    assert (machine.sources.guest(machine.index), machine.sources.position) == ("http://a/", 1)
+    assert isinstance(machine.failed(100, CLOSED, ran=60), Dial)
+    assert machine.sources.guest(machine.index) == "http://a/"
+
+
+def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    shown = machine.sources.report(1)
+    assert [(one["index"], one["in_use"], one["failures"]) for one in shown] == [
+        (0, False, 1),
+        (1, False, 0),
+        (1, True, 0),
+    ]
+    machine.switched(2, 1)
+    assert [(one["index"], one["in_use"]) for one in machine.sources.report(2)] == [(0, False), (1, True)]
+
+
+# all short histories, with a resolver and without
+
+
+class History:
+    """A failover and what must hold after every event, whatever went before."""
+
+    def __init__(self, sources: int, has_resolver: bool) -> None:
+        policy = Policy(laps=2, rest=1, start=20, total=30)
+        self.machine = failover(policy, sources, has_resolver)
+        self.now = 1000.0
+
+    def tell(self, event: Callable[[Failover, float], Any]) -> None:
+        self.now += 0.25
+        before = self.machine.state
+        effect = event(self.machine, self.now)
+        state, machine = self.machine.state, self.machine
+        if effect is None:
+            assert state is before or (before, state) == (D, F)
+        else:
+            assert {Dial: D, Rest: R, Ask: Q, GiveUp: I, Idle: I}[type(effect)] is state
+        if isinstance(effect, Dial):
+            assert effect.index == machine.index
+            assert 0 < effect.total <= 20
+        if isinstance(effect, Ask):
+            assert machine.has_resolver
+            assert 0 < effect.seconds <= 10
+        assert machine.sources.in_use == (state in (D, F, R))
+        assert machine.sources.position >= 0
+        assert -2 <= machine.index < len(machine.sources)
+        if machine.index >= 0:
+            assert machine.sources.position == machine.index
+        else:
+            assert machine.sources.guest(machine.index) in (A.url, B.url)
+
+
+EVENTS: list[Callable[[Failover, float], Any]] = [
+    lambda machine, now: machine.wanted(now),
+    lambda machine, now: machine.flowed(now),
+    lambda machine, now: machine.failed(now, BROKEN),
+    lambda machine, now: machine.failed(now, CLOSED, 60.0),
+    lambda machine, now: machine.rested(now),
+    lambda machine, now: machine.referred(now, A),
+    lambda machine, now: machine.referred(now, B),
+    lambda machine, now: machine.referred(now, NONE),
+    lambda machine, now: machine.referred(now, SILENT),
+    lambda machine, now: machine.unwanted(now),
+    lambda machine, now: machine.switched(now, 1),
+    lambda machine, now: machine.left_for(now, 0, BROKEN),
+    lambda machine, now: machine.switched(now, machine.sources.take_in("http://a/")),
+]
+
+
+@pytest.mark.parametrize("has_resolver", [False, True])
+@pytest.mark.parametrize("first", EVENTS)
+def test_every_history_of_five_events(first: Callable[[Failover, float], Any], has_resolver: bool) -> None:
+    for rest in itertools.product(EVENTS, repeat=4):
+        history = History(2, has_resolver)
+        for event in (first, *rest):
+            history.tell(event)
+
+
+@given(st.integers(1, 4), st.booleans(), st.lists(st.sampled_from(EVENTS), max_size=60))
+def test_long_histories(sources: int, has_resolver: bool, events: list[Callable[[Failover, float], Any]]) -> None:
+    history = History(sources, has_resolver)
+    for event in events:
+        history.tell(event)
+
+
+referrals = st.sampled_from([A, B, Referral("http://c/"), SILENT])
+
+
+@given(policies, st.integers(1, 8), waits, st.lists(st.tuples(referrals, st.floats(0, 30)), max_size=60))
+def test_with_a_resolver_an_outage_ends_in_time_too(
+    policy: Policy, sources: int, waits: list[float], answers: list[tuple[Referral, float]]
+) -> None:
+    world = World(failover(policy, sources, has_resolver=True), now=1000.0)
+    world.answers = iter(answers)
+    ended = world.until_given_up(world.machine.wanted(world.now), ((wait, None) for wait in waits))
+    assert ended - 1000.0 <= policy.start + 1e-6
+    assert len(world.dials) <= policy.laps * (sources + MOST)

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fakes import Dial, FakeBody, FakeDialler, Programme
+from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler, Programme
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from zope.interface import implementer
 from m3uproxy.core.accounts import Account
 from m3uproxy.core.failover import Policy
 from m3uproxy.core.intake import Intake, Look
+from m3uproxy.core.resolver import Referral
 from m3uproxy.core.slots import Slots
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
@@ -61,12 +62,16 @@ class Sink:
 class Observer:
     moves: list[int] = attrs.field(factory=list)
     failures: int = 0
+    told: list[tuple[int, int | None, str]] = attrs.field(factory=list, eq=False)
 
     def source_moved(self, index: int) -> None:
         self.moves.append(index)
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
+    ) -> None:
         self.failures += 1
+        self.told.append((left, chosen, str(referral)))
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
         raise AssertionError("there is no failback here")
@@ -84,7 +89,8 @@ class Rig:
     def __init__(self, sources: int = 1, policy: Policy | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.dialler = FakeDialler(self.clock)
-        self.sink, self.observer = Sink(), Observer()
+        self.sink, self.observer, self.advisor = Sink(), Observer(), FakeAdvisor()
+        self.advisor.available = options.get("resolver", False)
         self.policy = policy or Policy(laps=2, rest=1, start=19, total=30, connect=4, first_byte=6)
         self.tick = Tick(self.clock, INTERVAL)
         self.session = Session(
@@ -97,6 +103,7 @@ class Rig:
             lambda: WatchRules(options.get("silence", SILENCE), None),
             self.observer,
             Admission(SlotDesk(self.clock, Slots(), lambda _: None), "stream"),
+            self.advisor,
             random=lambda: 0.5,
         )
         self.programme = Programme()
@@ -126,6 +133,11 @@ class Rig:
         assert not self.session.active
         return stopped
 
+
+NAMED = Referral("http://named/")
+OTHER = Referral("http://other/")
+NONE = Referral()
+SILENT = Referral(problem="it is silent")
 
 PHASES = ["dialling", "head", "flowing", "paused", "waiting for the old socket", "resting"]
 
@@ -639,3 +651,110 @@ def test_at_most_one_socket_at_any_time() -> None:
             if not body.gone:
                 body.vanish()
         assert rig.clock.getDelayedCalls() == []
+
+
+# a resolver
+
+
+def asking(rig: Rig) -> Rig:
+    """The primary has failed, and the session waits for the resolver."""
+    rig.session.start()
+    rig.dialler.last.fail()
+    assert rig.session.asking
+    return rig
+
+
+def test_while_the_resolver_is_asked_nothing_is_dialled_and_nothing_waits_on_the_clock() -> None:
+    rig = asking(Rig(2, resolver=True))
+    ((error, seconds),) = rig.advisor.asked
+    assert (error.reason, seconds) == (Reason.REFUSED, 9.5)
+    assert rig.observer.failures == 0, "not known yet what follows"
+    assert len(rig.dialler.dials) == 1
+    assert rig.clock.getDelayedCalls() == []
+    rig.stop()
+
+
+def test_what_the_resolver_names_is_dialled_and_counted() -> None:
+    rig = asking(Rig(2, resolver=True))
+    rig.session.referred(NAMED)
+    assert rig.dialler.urls == ["http://s0/", "http://named/"]
+    assert rig.observer.told == [(0, -1, "the resolver named it")]
+    assert rig.observer.moves == [-1]
+    assert (rig.session.index, rig.session.request().url) == (1, "http://named/")
+    rig.dialler.last.fail()
+    rig.session.referred(OTHER)
+    assert rig.dialler.urls[2:] == ["http://other/"]
+    assert rig.observer.told[1:] == [(-1, -2, "the resolver named it")]
+    assert (rig.session.index, rig.session.request(-1).url) == (2, "http://named/")
+    rig.flow(rig.dialler.last.answer(), 2)
+    rig.stop()
+
+
+def test_a_named_source_that_ran_well_is_redialled_without_a_question() -> None:
+    rig = asking(Rig(resolver=True))
+    rig.session.referred(NAMED)
+    body = rig.dialler.last.answer()
+    rig.flow(body, 2)
+    body.end()
+    assert rig.dialler.urls[1:] == ["http://named/", "http://named/"]
+    assert len(rig.advisor.asked) == 1
+    rig.stop()
+
+
+def test_the_resolver_names_none() -> None:
+    rig = asking(Rig(3, resolver=True))
+    rig.session.referred(NONE)
+    assert [error.reason for error in rig.sink.errors] == [Reason.REFUSED]
+    assert rig.observer.told == [(0, None, "the resolver named none")]
+    assert len(rig.dialler.dials) == 1
+    assert not rig.session.active
+
+
+def test_the_resolver_is_of_no_help() -> None:
+    rig = asking(Rig(2, resolver=True))
+    rig.session.referred(SILENT)
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    assert rig.observer.told == [(0, 1, "the resolver did not help: it is silent")]
+    rig.stop()
+
+
+def test_the_socket_of_the_failed_source_is_gone_before_the_named_one_is_dialled() -> None:
+    rig = Rig(resolver=True)
+    body = rig.playing(0.5)
+    rig.pass_time(SILENCE + INTERVAL)
+    assert rig.session.asking
+    assert body.closed
+    rig.session.referred(NAMED)
+    assert len(rig.dialler.dials) == 1
+    body.vanish()
+    assert rig.dialler.urls[1:] == ["http://named/"]
+    rig.stop()
+
+
+def test_stop_and_switch_while_asking() -> None:
+    rig = asking(Rig(2, resolver=True))
+    dismissed = rig.advisor.dismissed
+    rig.stop()
+    assert rig.advisor.dismissed == dismissed + 1
+    rig = asking(Rig(2, resolver=True))
+    dismissed = rig.advisor.dismissed
+    rig.session.switch(1)
+    assert rig.advisor.dismissed == dismissed + 1
+    assert rig.dialler.urls[1:] == ["http://s1/"]
+    rig.stop()
+
+
+def test_a_resolver_that_comes_or_goes_with_a_registration() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    rig.advisor.available = True
+    rig.session.replace_sources(requests(2))
+    rig.dialler.last.fail()
+    assert rig.session.asking
+    rig.advisor.available = False
+    rig.session.replace_sources(requests(1))
+    rig.session.referred(NAMED)
+    rig.dialler.last.fail()
+    assert not rig.session.asking
+    assert rig.session.active
+    rig.stop()

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fakes import Dial, FakeBody, FakeDialler
+from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
 from sick import STEP, TV, Source
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -16,6 +16,7 @@ from m3uproxy.core.accounts import Account
 from m3uproxy.core.failover import Policy
 from m3uproxy.core.health import Limits
 from m3uproxy.core.intake import Intake, Look
+from m3uproxy.core.resolver import Referral
 from m3uproxy.core.slots import Slots
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
@@ -63,7 +64,9 @@ class Observer:
     def source_moved(self, index: int) -> None:
         pass
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
+    ) -> None:
         self.failed.append((self.clock.seconds(), str(error), chosen))
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
@@ -76,13 +79,16 @@ class Observer:
 class Rig:
     """A session whose sources each bring what a :class:`Source` makes."""
 
-    def __init__(self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, **rules: Any) -> None:
+    def __init__(
+        self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, resolver: bool = False, **rules: Any
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
         self.dialler = FakeDialler(self.clock)
         self.sink, self.observer = Sink(self.clock), Observer(self.clock)
-        self.rules = WatchRules(**rules)
-        account = None if may_probe else Account("one", 1)
+        self.rules, self.advisor = WatchRules(**rules), FakeAdvisor()
+        self.advisor.available = resolver
+        self.advisor.account = account = None if may_probe else Account("one", 1)
         desk = SlotDesk(self.clock, Slots(), lambda _: None)
         self.session = Session(
             self.clock,
@@ -94,6 +100,7 @@ class Rig:
             lambda: self.rules,
             self.observer,
             Admission(desk, "stream"),
+            self.advisor,
             random=lambda: 0.5,
         )
         self.body = FakeBody()
@@ -192,6 +199,23 @@ def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeyp
     assert rig.session.watch.condition.fault == fault
     rig.run(70)
     assert len(rig.observer.doubted) == 2
+    rig.finish()
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
+    rig = Rig(2, limits=ALL_ON, resolver=True).play(20)
+    BREAK[fault](rig.source)
+    rig.run(90)
+    assert not rig.body.closed
+    [error] = rig.advisor.doubts
+    assert fault in str(error)
+    assert (rig.observer.left, rig.observer.doubted) == ([], [])
+    rig.session.leave_for(rig.session.sources.take_in("http://named/"), error)
+    assert rig.body.closed
+    rig.run(30)
+    assert rig.dialler.urls == ["http://s0/", "http://named/"]
+    assert (rig.observer.left[0][2], rig.session.index) == (-1, 1)
     rig.finish()
 
 

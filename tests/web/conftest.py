@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from fakes import FakeResolver
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -69,6 +70,7 @@ class Web:
     provider: SilentProvider
     probe: ScriptedProbe
     api: Api
+    resolver: FakeResolver
 
     def call(self, method: str, path: str, peer=AT_HOME, **more) -> Answer:
         return call(self.site, method, path, peer=peer, **more)
@@ -99,14 +101,15 @@ def build():
     def make(**settings) -> Web:
         clock, provider, probe = Clock(), SilentProvider(), ScriptedProbe()
         chosen, key = Settings(**settings), b"k" * 32
-        registry = Registry(clock, provider, chosen, key)
+        resolver = FakeResolver()
+        registry = Registry(clock, provider, chosen, key, resolver=resolver)
         tickets = None
         if chosen.player_url_lifetime:
             tickets = Tickets(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
         gate = Gate(chosen, clock)
         api = Api(registry, chosen, clock, gate, probe, tickets)
         root = Root(chosen.root_path, StreamResource(registry, chosen, tickets), api.resource(), gate)
-        made.append(Web(clock, registry, Site(root, clock), provider, probe, api))
+        made.append(Web(clock, registry, Site(root, clock), provider, probe, api, resolver))
         return made[-1]
 
     yield make

@@ -1,0 +1,114 @@
+"""The one connection of a stream: leave to open it is waited for, and the end of the one before.
+
+A provider that allows one connection must not see two of ours. So a dial begins when there is a slot for it, and when
+the socket of the feed before it is gone, or has not gone for :data:`GOODBYE` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from ..errors import Reason, SourceError
+from ..log import make_logger
+from .body import Owner
+from .dial import DialLimits, SourceRequest
+from .feed import Feed
+from .slots import Admission, Slot
+
+log = make_logger()
+
+#: Seconds for which a dial waits for the socket of the feed before it.
+GOODBYE = 1.0
+
+
+class SoleFeed:
+    """
+    At most one feed at a time.
+
+    :ivar admission: asked before each dial.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        admission: Admission,
+        make: Callable[[Slot | None], Feed],
+        owner: Owner,
+    ) -> None:
+        """
+        Nothing is open.
+
+        :param make: makes a feed that is not open, for ``owner``, on a slot.
+        :param owner: is told as well if there is no leave to open one.
+        """
+        self._clock = clock
+        self._make = make
+        self._owner = owner
+        self._asking: Deferred[None] | None = None
+        self._feed: Feed | None = None
+        self._gone: Deferred[None] = succeed(None)
+        self.admission = admission
+
+    @property
+    def received(self) -> int:
+        """Bytes that the present one has brought."""
+        return self._feed.received if self._feed is not None else 0
+
+    def has(self, feed: Feed) -> bool:
+        """Whether that is the present one."""
+        return self._feed is feed
+
+    def open(self, request: SourceRequest, limits: DialLimits) -> None:
+        """Dial as soon as that may be. There must be none."""
+        asking = Deferred.fromCoroutine(self._open(request, limits))
+        asking.addErrback(self._refused)
+        if not asking.called:
+            self._asking = asking
+
+    def drop(self) -> None:
+        """Close what there is. The slot is kept: perhaps the next dial needs it."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            self._gone = feed.close()
+
+    def replace_by(self, feed: Feed, slot: Slot | None) -> None:
+        """Close what there is: another, which is open already, takes its place."""
+        self.drop()
+        self.admission.replace(slot)
+        self._feed = feed
+
+    def when_gone(self) -> Deferred[None]:
+        """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
+        waiting: Deferred[None] = Deferred()
+
+        def tell(result: None) -> None:
+            if not waiting.called:
+                waiting.callback(None)
+
+        self._gone.addCallback(tell)
+        return waiting
+
+    async def _open(self, request: SourceRequest, limits: DialLimits) -> None:
+        slot = await self.admission.admit(request.account)
+        if not self._gone.called:
+            await self.when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
+        self._asking = None
+        self._feed = self._make(slot)
+        self._feed.open(request, limits)
+
+    def _refused(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return
+        self._asking = None
+        if not isinstance(error, SourceError):
+            log.failure("asking for leave to dial failed", failure=failure)
+            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        self._owner.ended(error)
