@@ -1,9 +1,10 @@
 """The first packets of a new source: which of them still go to players that have seen the old one.
 
 Each track begins at a place of its own and not in the middle of a unit; what comes before is dropped. Leading
-pictures (shown before the one that is begun with, but made from pictures before it) are dropped too, but the clock
-that their packets carry is kept; the first picture does not wait for them. Sound can begin in the middle of a unit, which is then made anew: from the first
-frame that is still to come, with its own stamp; or, where the rest of a unit is known by its bytes, without one.
+pictures (shown before the one that is begun with, but made from pictures before it) are dropped too, as they come:
+the first picture does not wait for them. The clock that their packets carry is kept. Sound can begin in the middle of
+a unit, which is then made anew: from the first frame that is still to come, with its own stamp; or, where the rest of
+a unit is known by its bytes, without one.
 
 Counters are set so that they run up to those that the source itself has behind the opening; from there on the
 difference to what players know is a constant for each track.
