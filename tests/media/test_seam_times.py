@@ -98,8 +98,8 @@ async def test_a_stall_is_left_within_three_and_a_half_seconds(rig, air, pieces,
     sent, _ = pieces
     await rig.start(live_chunk_timeout_seconds=3)
     first, second = await air(H264), await air(H264.backup(), FAR)
-    player = await rig.play(rig.register(url(first), url(second)))
-    await rig.until_bytes(player, 130_000, 20)
+    player = await rig.play(rig.register(url(first, "rate=1&burst=1.5"), url(second)))
+    await rig.until_bytes(player, 100_000, 20)
     first.control("x", "stall=0")
     await rig.sleep(0.1)
     last_byte = sent[-1][0]
