@@ -11,7 +11,7 @@ PYTHONS = $(shell for version in 3.10 3.11 3.12 3.13; do \
 	for python in "$$(pyenv prefix $$version 2>/dev/null)/bin/python$$version" "python$$version"; do \
 	"$$python" -c 'import os, sys; print(os.path.dirname(sys.executable), end=":")' 2>/dev/null && break; done; done)
 
-.PHONY: run test bench clean
+.PHONY: run test test-players bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m m3uproxy.demo $(ARGS)
@@ -19,6 +19,12 @@ run: $(VENV)/installed
 # Parallel environments say what they have to say at their end, or all of it when they fail.
 test: $(VENV)/tox
 	PATH="$(PYTHONS)$$PATH" $(VENV)/bin/tox run-parallel --parallel $(JOBS) --parallel-no-spinner $(ARGS)
+
+# Real players at real seams; ARGS=--install installs those that are missing (Debian, as root).
+test-players: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[test]'
+	rm -rf build m3uproxy.egg-info
+	PYTHONPATH=tests $(VENV)/bin/python tests/players/run.py $(ARGS)
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)

@@ -41,6 +41,7 @@ class Player(Protocol):
         window: int | None = None,
     ) -> None:
         self._window = window
+        self.path = path
         self._request = "\r\n".join([f"{method} {path} HTTP/{version}", "Host: proxy", *headers, "", ""]).encode()
         self.raw = b""
         self.asked = 0.0

@@ -94,12 +94,13 @@ class Clip:
         return self.period / TICKS
 
 
-def take_apart(data: bytes) -> Clip:
+def take_apart(data: bytes, period: int | None = None) -> Clip:
     """Index a clip.
 
-    Its PCRs must be evenly spaced, so that the gap over the seam is known too, and it must not carry packets without
-    payload (whose counters stand still, 2.4.3.3).
+    It must not carry packets without payload (whose counters stand still, 2.4.3.3).
 
+    :param period: its length in ticks of 90 kHz. Not given, its PCRs must be evenly spaced, so that the gap over the
+        seam is known too.
     :raises ValueError: it is no such clip.
     """
     starts = range(0, len(data), PACKET)
@@ -113,14 +114,18 @@ def take_apart(data: bytes) -> Clip:
         payloads[pid] = payloads.get(pid, 0) + 1
     clocks = [(at, where) for at in starts if (where := pcr_offset(data, at)) is not None]
     ticks = [read_pcr(data, where) for _, where in clocks]
-    steps = {later - sooner for sooner, later in pairwise(ticks)}
-    if len(steps) != 1:
-        raise ValueError("PCRs are not evenly spaced")
-    step = steps.pop()
+    steps = [later - sooner for sooner, later in pairwise(ticks)]
+    if period is None:
+        if len(set(steps)) != 1:
+            raise ValueError("PCRs are not evenly spaced")
+        period = steps[0] * len(ticks)
+    steps.append(period - sum(steps))
+    if min(steps) <= 0:
+        raise ValueError("PCRs do not run on")
     return Clip(
         data=data,
-        due=send_times([at // PACKET for at, _ in clocks], len(starts), step / TICKS),
-        period=step * len(ticks),
+        due=send_times([at // PACKET for at, _ in clocks], len(starts), [step / TICKS for step in steps]),
+        period=period,
         counted=tuple(counted),
         payloads=payloads,
         pcrs=tuple(where for _, where in clocks),
@@ -128,11 +133,17 @@ def take_apart(data: bytes) -> Clip:
     )
 
 
-def send_times(clocks: list[int], packets: int, step: float) -> tuple[float, ...]:
-    """When each packet is due, seconds: between two PCRs evenly, as 2.4.2.2 has it; before the first one at once."""
+def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[float, ...]:
+    """When each packet is due, seconds: between two PCRs evenly, as 2.4.2.2 has it; before the first one at once.
+
+    :param clocks: number of each packet with a PCR.
+    :param steps: seconds from each PCR to the next, from the last one to the end.
+    """
     due = [0.0] * clocks[0]
-    for number, (first, last) in enumerate(zip(clocks, [*clocks[1:], packets], strict=True)):
-        due += [(number + place / (last - first)) * step for place in range(last - first)]
+    sooner = 0.0
+    for first, last, step in zip(clocks, [*clocks[1:], packets], steps, strict=True):
+        due += [sooner + place / (last - first) * step for place in range(last - first)]
+        sooner += step
     return tuple(due)
 
 

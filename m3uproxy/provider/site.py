@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
 
-from m3uproxy.provider.clip import load_clip
+from m3uproxy.provider.clip import Clip, load_clip
 from m3uproxy.provider.connection import Connection
 from m3uproxy.provider.control import set_faults
 from m3uproxy.provider.station import Channel, Station
@@ -34,6 +34,7 @@ class Provider:
     :param origin: PCR, PTS and DTS begin this many ticks of 90 kHz later than in the clip.
     :param other_host: another name of this machine, for redirects to "another" host.
     :param max_lag: bytes that a viewer may be behind before it is reset.
+    :param clip: what is played; the clip that comes with the package, unless a test says otherwise.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Provider:
         origin: int = 0,
         other_host: str = "localhost",
         max_lag: int = 4_000_000,
+        clip: Clip | None = None,
     ) -> None:
         self._reactor = reactor
-        timeline = Timeline(load_clip(), origin)
+        timeline = Timeline(clip or load_clip(), origin)
         self.station = Station(clock or cast(IReactorTime, reactor), timeline, other_host, max_lag)
         self.port: IListeningPort | None = None
         self._open: set[Connection] = set()

@@ -2,8 +2,9 @@
 
 import pytest
 from loopback_rig import rig
+from on_air import air
 
-__all__ = ["joins", "rig"]
+__all__ = ["air", "joins", "rig"]
 
 
 @pytest.fixture

@@ -10,28 +10,13 @@ import av
 import pytest
 import pytest_twisted
 from decoding import decode
-from loopback_rig import PACKET, assert_whole_packets
+from loopback_rig import assert_whole_packets
+from on_air import without_torn_tail
 
 #: Ticks of 90 kHz between two pictures of the demo clip.
 PICTURE = 3600
-NULL_PID = 0x1FFF
 
 pytestmark = pytest.mark.media
-
-
-def packets_of(body: bytes) -> list[bytes]:
-    return [body[at : at + PACKET] for at in range(0, len(body) - PACKET + 1, PACKET)]
-
-
-def pid(packet: bytes) -> int:
-    return (packet[1] & 0x1F) << 8 | packet[2]
-
-
-def without_torn_tail(body: bytes) -> bytes:
-    """The player hung up somewhere: leave out, for each PID, the last unit, which may not be whole."""
-    packets = packets_of(body)
-    last_start = {pid(packet): number for number, packet in enumerate(packets) if packet[1] & 0x40}
-    return b"".join(p for number, p in enumerate(packets) if number < last_start.get(pid(p), len(packets)))
 
 
 def assert_plays(body: bytes, pictures: int) -> None:

@@ -154,6 +154,9 @@ class Hold:
         for pid, places in self._units.items():
             before = [place for place in places if place < cut]
             unfinished = _unfinished(out, before[-1] * PACKET_SIZE, pid) if before else []
+            if len(before) > 1:
+                # What waited has become complete; this is another.
+                self._since.pop(pid, None)
             if unfinished and now - self._since.setdefault(pid, now) < LONGEST:
                 carried += unfinished
                 begun[pid] = unfinished[0]

@@ -22,8 +22,6 @@ from m3uproxy.core.mpegts.sent import Sent
 from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead
 from m3uproxy.core.mpegts.tables import Tables, tables_of
 
-#: Pictures after a random access point of which one must be shown after it, or it is not believed in.
-_MOST_LEADING = 16
 #: Seconds that an overlap is waited for in any case.
 _BURST = 1.0
 #: Two sources whose stamps are nearer than this are taken to have the same clock, ticks.
@@ -85,7 +83,11 @@ class Joint:
         """Take more of the source."""
         base = len(self.new.data)
         self.new.append(packets)
-        self._points += [(base + point.offset, point.kind) for point in self._index.scan(packets)]
+        known = self._index.program_map is not None
+        points = self._index.scan(packets)
+        if not known and self._index.program_map is not None:
+            base, points = 0, self._index.scan(bytes(self.new.data))
+        self._points += [(base + point.offset, point.kind) for point in points]
 
     def look(self, now: float, patience: bool, last_chance: bool) -> Plan | None:
         """Decide, if that is possible by now.
@@ -255,7 +257,7 @@ class Joint:
             if offset not in starts:
                 continue
             number = starts.index(offset)
-            if not self._is_complete(main, number) or not self._comes_after(main, number, after):
+            if not self.new.is_whole(main.new.pid, number) or not self._comes_after(main, number, after):
                 continue
             if self._kind(main, number, kind) is Kind.IDR or main.new.codec is not Codec.H264:
                 return number
@@ -263,20 +265,6 @@ class Joint:
         if fallback is not None and (not patience or last_chance):
             return fallback
         return 0 if last_chance and len(starts) > 1 else None
-
-    def _is_complete(self, main: Pair, number: int) -> bool:
-        """All of the unit has come, and after it the start of one that is shown later (its leading pictures too)."""
-        if not main.sent.codec.is_video:
-            return self.new.is_whole(main.new.pid, number)
-        first = self.new.header(main.new.pid, number)
-        last = min(self.new.count(main.new.pid), number + 1 + _MOST_LEADING)
-        for later in range(number + 1, last):
-            header = self.new.header(main.new.pid, later)
-            if first is None or header is None or first.pts is None or header.pts is None:
-                return True
-            if ahead(header.pts, first.pts) > 0:
-                return True
-        return last == number + 1 + _MOST_LEADING
 
     def _comes_after(self, main: Pair, number: int, after: int | None) -> bool:
         header = self.new.header(main.new.pid, number)

@@ -1,9 +1,10 @@
 """The first packets of a new source: which of them still go to players that have seen the old one.
 
 Each track begins at a place of its own and not in the middle of a unit; what comes before is dropped. Leading
-pictures (shown before the one that is begun with, but made from pictures before it) are dropped too, but the clock
-that their packets carry is kept. Sound can begin in the middle of a unit, which is then made anew: from the first
-frame that is still to come, with its own stamp; or, where the rest of a unit is known by its bytes, without one.
+pictures (shown before the one that is begun with, but made from pictures before it) are dropped too, as they come:
+the first picture does not wait for them. The clock that their packets carry is kept. Sound can begin in the middle of
+a unit, which is then made anew: from the first frame that is still to come, with its own stamp; or, where the rest of
+a unit is known by its bytes, without one.
 
 Counters are set so that they run up to those that the source itself has behind the opening; from there on the
 difference to what players know is a constant for each track.
@@ -63,33 +64,44 @@ class Opening:
     :param clock: PID of the source's clock.
     :param passed: how many units of each track have gone by already.
     :param started: is told PID and counter of each track's first packet.
+    :param skipped: is told PID and number of the packets that are left out of a track which has begun.
     """
 
     def __init__(
-        self, starts: Mapping[int, Start], clock: int, passed: Mapping[int, int], started: Callable[[int, int], None]
+        self,
+        starts: Mapping[int, Start],
+        clock: int,
+        passed: Mapping[int, int],
+        started: Callable[[int, int], None],
+        skipped: Callable[[int, int], None],
     ) -> None:
         self._waiting = dict(starts)
         self._tracks = frozenset(starts)
         self._main = next(iter(starts), None)
         self._clock = clock
         self._started = started
+        self._skipped = skipped
+        self._first_shown: int | None = None
         self._units = {pid: passed.get(pid, 0) for pid in starts}
         self.dropped = 0
 
     @property
     def done(self) -> bool:
-        """All tracks have begun."""
-        return not self._waiting
+        """All tracks have begun, and no leading picture may follow."""
+        return not self._waiting and self._first_shown is None
 
     def hurry(self) -> None:
         """Tracks that have not begun begin with their next unit."""
         self._waiting = {pid: Start() for pid in self._waiting}
+        self._first_shown = None
 
     def filter(self, packets: bytes) -> bytes:
         """Take complete units; those that go on, tables and padding with them."""
         stretch = Stretch(packets)
         edits: dict[int, bytes] = {}
         begun = 0
+        if self._first_shown is not None and self._main is not None:
+            self._skip_leading(self._main, stretch, edits)
         if self._main in self._waiting:
             begun = self._begin(self._main, stretch, edits, 0)
             for at in range(0, min(begun, len(packets)), PACKET_SIZE):
@@ -120,8 +132,10 @@ class Opening:
             return place
         del self._waiting[pid]
         drop = {at for at in places if at < place}
-        if start.drop_leading:
-            drop |= self._leading(pid, first.place, stretch, places)
+        header = stretch.header(pid, first.place)
+        if start.drop_leading and header is not None:
+            self._first_shown = header.pts
+            drop |= self._leading(pid, first.place + 1, stretch, places)
         kept: list[tuple[int, bytes]] = []
         made = b"" if first.pes is None else b"".join(_packed(pid, first.pes))
         after = stretch.end(pid, first.place)
@@ -136,11 +150,11 @@ class Opening:
         self._count_on(pid, kept, stretch.data[places[-1] + 3] & 0x0F, edits)
         return place
 
-    def _instead(self, data: bytes | bytearray, at: int, begun: int) -> bytes:
+    def _instead(self, data: bytes | bytearray, at: int, begun: int, counter: int = 0) -> bytes:
         """What is left of a packet that is dropped."""
         if at < begun or pid_of(data, at) != self._clock or not has_pcr(data, at):
             return b""
-        return clock_packet(self._clock, 0, bytes(data[at + 6 : at + 12]))
+        return clock_packet(self._clock, counter, bytes(data[at + 6 : at + 12]))
 
     def _count_on(self, pid: int, kept: list[tuple[int, bytes]], last: int, edits: dict[int, bytes]) -> None:
         """Number the packets so that the last one has the counter that it had."""
@@ -172,19 +186,29 @@ class Opening:
                     return first
         return None
 
-    @staticmethod
-    def _leading(pid: int, first: int, stretch: Stretch, places: list[int]) -> set[int]:
-        begin = stretch.header(pid, first)
+    def _leading(self, pid: int, number: int, stretch: Stretch, places: list[int]) -> set[int]:
+        """Packets of the pictures, from that unit on, that are shown before the first one, until one is not."""
         drop: set[int] = set()
-        if begin is None or begin.pts is None:
-            return drop
-        for number in range(first + 1, stretch.count(pid)):
+        while self._first_shown is not None and number < stretch.count(pid):
             header = stretch.header(pid, number)
-            if header is None or header.pts is None or ahead(header.pts, begin.pts) >= 0:
+            if header is None or header.pts is None or ahead(header.pts, self._first_shown) >= 0:
+                self._first_shown = None
                 break
             place, after = stretch.starts[pid][number], stretch.end(pid, number)
             drop.update(at for at in places if place <= at < after)
+            number += 1
         return drop
+
+    def _skip_leading(self, pid: int, stretch: Stretch, edits: dict[int, bytes]) -> None:
+        """Leave out leading pictures that come after the packets in which the track began."""
+        drop = sorted(self._leading(pid, 0, stretch, packets_of(stretch.data, pid, 0, len(stretch.data))))
+        if not drop:
+            return
+        data = stretch.data
+        self._skipped(pid, sum(data[at + 3] >> 4 & 1 for at in drop))
+        for at in drop:
+            # What is left are clock values; with what was left out they count as the packet before it did.
+            edits[at] = self._instead(data, at, 0, data[drop[-1] + 3] & 0x0F)
 
 
 def first_clock(packets: bytes, clock: int) -> int | None:

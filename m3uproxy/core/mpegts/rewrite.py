@@ -29,7 +29,7 @@ _FIELDS = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
 class _Track:
     """The change of one PID, as tables and constants."""
 
-    __slots__ = ("counters", "flip_high", "flip_low", "high", "low", "pid")
+    __slots__ = ("counters", "delta", "flip_high", "flip_low", "high", "low", "pid")
 
     def __init__(self, pid: int, new: int) -> None:
         high, low = pid >> 8, pid & 0xFF
@@ -38,7 +38,13 @@ class _Track:
         self.low = bytes(0xFF if byte == low else 0 for byte in range(256))
         self.flip_high = high ^ new >> 8
         self.flip_low = low ^ new & 0xFF
+        self.delta = 0
         self.counters: bytes | None = None
+
+    def count(self, delta: int) -> None:
+        """Add so much to continuity counters."""
+        self.delta = delta
+        self.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
 
     def marks(self, packets: bytes | bytearray, among: bytes = b"") -> bytes:
         """A byte for each packet: 0xFF for those of the PID, if also ``among`` has it, else 0."""
@@ -75,7 +81,7 @@ class Rewriter:
         self._counters = counters
         self._tracks = [_Track(pid, new) for pid, new in pids.items()]
         null = _Track(NULL_PID, NULL_PID)
-        null.counters = bytes(range(256))
+        null.count(0)
         self._tracks.append(null)
         self._pat = Carousel(tables.pat, counters.get(PAT_PID, 15))
         self._pmt = Carousel(tables.pmt, counters.get(tables.pmt_pid, 15))
@@ -120,7 +126,13 @@ class Rewriter:
         delta = self._counters.get(self._pids[pid], counter - 1) + 1 - counter
         for track in self._tracks:
             if track.pid == pid:
-                track.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
+                track.count(delta)
+
+    def skip(self, pid: int, packets: int) -> None:
+        """So many packets of a track are missing before its next one."""
+        for track in self._tracks:
+            if track.pid == pid:
+                track.count(track.delta - packets)
 
     @property
     def program(self) -> ProgramMap | None:

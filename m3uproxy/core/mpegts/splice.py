@@ -202,7 +202,7 @@ class Splicer:
         told = announce(sent.tables, plan.mapping) if plan.mapping.changed else sent.tables
         rewriter = Rewriter(told, plan.tables, plan.mapping.pids, sent.counters)
         passed = {pid: bisect_left(joint.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
-        opening = Opening(plan.starts, plan.tables.program.pcr_pid, passed, rewriter.start)
+        opening = Opening(plan.starts, plan.tables.program.pcr_pid, passed, rewriter.start, rewriter.skip)
         self._joint, self._new = None, False
         self._rewriter, self._opening, self._opened = rewriter, opening, now
         if plan.decoded is not None:

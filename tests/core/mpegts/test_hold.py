@@ -106,6 +106,16 @@ class TestVideo:
 
 
 class TestSound:
+    def test_one_unit_after_the_other_that_is_never_complete(self) -> None:
+        """Half a second is for one of them, not for all: sound alone, in pieces that end in the middle of units."""
+        mux, hold, out, now = Mux(), Hold(), b"", 0.0
+        units = [sound(mux) for _ in range(40)]
+        data = b"".join(units)
+        for at in range(-SIZE, len(data) - SIZE, len(units[0])):
+            out += hold.push(data[max(at, 0) : at + len(units[0])], now)
+            assert len(out) % len(units[0]) == 0
+            now += LONGEST / 10
+
     def test_alone_waits_for_its_length_and_no_longer(self) -> None:
         mux, hold = Mux(), Hold()
         data = sound(mux)

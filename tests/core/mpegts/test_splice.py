@@ -247,7 +247,8 @@ class TestShift:
             assert_shift(got, ONE, late, line.reports[0])
             assert all(distance(unit.pts or 0, unit.dts or 0) >= 0 for unit in got.video)
 
-    def test_leading_pictures_go_and_their_clock_stays(self) -> None:
+    @pytest.mark.parametrize("chunk", [1, 3, 40])
+    def test_leading_pictures_go_and_their_clock_stays(self, chunk: int) -> None:
         pictures = list(ONE.pictures)
         # An open group: two pictures after the key picture are shown before it.
         key = next(n for n, unit in enumerate(pictures) if unit.key and n > 8)
@@ -256,7 +257,10 @@ class TestShift:
         new = Programme(tuple(pictures), ONE.sounds)
         data = multiplex(new, AWAY)
         one = multiplex(OTHER, Layout())
-        line = Line().feed(one[: at_unit(one, Layout(), 20)]).next().feed(data[at_unit(data, AWAY, key - 2) :])
+        line = Line().feed(one[: at_unit(one, Layout(), 20)]).next()
+        line.feed(data[at_unit(data, AWAY, key - 2) : at_unit(data, AWAY, key + 1) + SIZE], chunk=chunk)
+        assert line.joined == [Joined.SHIFTED], "the key picture does not wait for them"
+        line.feed(data[at_unit(data, AWAY, key + 1) + SIZE :], chunk=chunk)
         got = receive(line.end(), Layout())
         inputs = [unit.data for unit in got.video]
         at = inputs.index(pictures[key].data)
@@ -275,6 +279,16 @@ class TestShift:
             got = receive(line.end(), Layout())
             assert pictures[expected].data in [unit.data for unit in got.video]
             assert expected == 0 or pictures[0].data not in [unit.data for unit in got.video]
+
+    def test_an_access_point_before_the_first_tables_counts(self) -> None:
+        data = multiplex(OTHER, attrs.evolve(AWAY, tables_every=20))
+        key = next(n for n, unit in enumerate(OTHER.pictures) if unit.key and n)
+        tables = data.index(b"\x47\x40\0", at_unit(data, AWAY, key))
+        assert tables > at_unit(data, AWAY, key + 1)
+        one = multiplex(ONE, Layout())
+        line = Line().feed(one[: at_unit(one, Layout(), 20)]).next().feed(data[at_unit(data, AWAY, key) :])
+        got = receive(line.end(), Layout())
+        assert OTHER.pictures[key].data in [unit.data for unit in got.video]
 
     def test_sound_only(self) -> None:
         layout = Layout(video=0x77, clock=0x101)
