@@ -42,6 +42,20 @@ def without_last_units(data: bytes) -> bytes:
     return b"".join(kept)
 
 
+def from_first_units(data: bytes, tracks: set[int]) -> bytes:
+    """Without what comes of these PIDs before their first unit begins."""
+    begun: set[int] = set()
+    kept: list[bytes] = []
+    for at in range(0, len(data) - SIZE + 1, SIZE):
+        packet = data[at : at + SIZE]
+        pid = (packet[1] & 0x1F) << 8 | packet[2]
+        if packet[1] & 0x40:
+            begun.add(pid)
+        if pid in begun or pid not in tracks:
+            kept.append(packet)
+    return b"".join(kept)
+
+
 def units_of(data: bytes, video: int, sound: int, clock: int) -> tuple[list[Arrived], list[tuple[int | None, bytes]]]:
     """Pictures and frames of sound, but for the last of each."""
     got = Reception(without_last_units(data), video, sound, clock)

@@ -7,7 +7,7 @@ from broadcast import distance
 from decoding import watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replays import units_of
+from replays import from_first_units, units_of
 from test_provider_connection import HERE, Bench, body, place, status, tally
 
 from m3uproxy.provider.clip import PACKET, WRAP, load_clip, pcr_offset, read_pcr
@@ -146,7 +146,7 @@ def test_remuxed_has_the_same_units_in_other_packets(number, first, chunk):
     remux = Remux(layout)
     made = b"".join(remux.feed(source[at : at + chunk * PACKET]) for at in range(0, len(source), chunk * PACKET))
     pictures, sounds = units(made, layout)
-    source_pictures, source_sounds = units_of(from_unit(source), 0x100, 0x101, 0x100)
+    source_pictures, source_sounds = units_of(from_first_units(source, {0x100, 0x101}), 0x100, 0x101, 0x100)
     assert run_of(pictures, source_pictures) <= 4
     assert len(pictures) >= len(source_pictures) - 6
     # Sound is stamped frame by frame here and unit by unit there.
@@ -156,17 +156,6 @@ def test_remuxed_has_the_same_units_in_other_packets(number, first, chunk):
     known = [(made, told) for (made, _), (told, _) in zip(sounds, source_sounds[at:], strict=False) if made and told]
     assert known
     assert all(made == told for made, told in known)
-
-
-def from_unit(data):
-    """Without what comes of a stream before its first unit begins."""
-    begun, kept = set(), []
-    for packet in (data[at : at + PACKET] for at in range(0, len(data), PACKET)):
-        pid = (packet[1] & 0x1F) << 8 | packet[2]
-        if packet[1] & 0x40 or pid in begun:
-            begun.add(pid)
-            kept.append(packet)
-    return b"".join(kept)
 
 
 @pytest.mark.media
