@@ -158,9 +158,12 @@ class Faults:
     replay: float = field(
         default=0.0, metadata=_row(amount, "seconds of what the channel has already sent to begin with, whoever got it")
     )
-    remux: bool = field(
-        default=False,
-        metadata=_row(flag, "1: multiplexed anew for each connection: other PIDs, packets, tables, counters"),
+    remux: str | None = field(
+        default=None,
+        metadata=_row(
+            one_of("1", "cut"),
+            "multiplexed anew for each connection: other PIDs, packets, tables, counters; cut: frames of sound cut too",
+        ),
     )
     restamp: float | str | None = field(
         default=None,

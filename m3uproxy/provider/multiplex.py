@@ -46,8 +46,11 @@ class Layout:
     padding: int
 
     @classmethod
-    def numbered(cls, number: int) -> Layout:
-        """One of many, the same for the same number."""
+    def numbered(cls, number: int, cut: bool = False) -> Layout:
+        """One of many, the same for the same number.
+
+        :param cut: whether frames of sound lie across PES packets.
+        """
         dice = random.Random(number)
         pmt, clock, *pids = dice.sample(range(0x20, 0x1FFB), 10)
         return cls(
@@ -61,7 +64,7 @@ class Layout:
             head_stuffing=dice.choice([0, 0, 3]),
             field_stuffing=dice.choice([0, 0, 17]),
             sound_pack=dice.randrange(1, 9),
-            sound_carry=dice.choice([0, 0, 40]),
+            sound_carry=40 if cut else 0,
             spread=dice.random() < 0.5,
             padding=dice.choice([0, 0, 2]),
         )

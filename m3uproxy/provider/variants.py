@@ -27,6 +27,6 @@ def changes_for(station: Station, channel: Channel, faults: Faults, edge: float)
         changes.append(Restamp(-station.timeline.clock_at(edge - faults.replay / 2) % WRAP))
     elif faults.restamp is not None:
         changes.append(Restamp(round(number * float(faults.restamp) * 90_000)))
-    if faults.remux:
-        changes.append(Remux(Layout.numbered(number)))
+    if faults.remux is not None:
+        changes.append(Remux(Layout.numbered(number, faults.remux == "cut")))
     return changes
