@@ -12,7 +12,7 @@ from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.framing import framing_headers
 from m3uproxy.provider.heads import REASONS, render_head
 from m3uproxy.provider.radio import CONTENT_TYPES
-from m3uproxy.provider.redirects import hops_done, location
+from m3uproxy.provider.redirects import has_expired, hops_done, location
 from m3uproxy.provider.requests import MediaPath, Request
 from m3uproxy.provider.station import Station
 
@@ -72,6 +72,12 @@ def page(
     return short_answer(status, content_type, text.encode("utf-8"), oddities=oddities)
 
 
+def _expired(wanted: Wanted) -> Answer | None:
+    if not has_expired(wanted.station, wanted.request, wanted.faults):
+        return None
+    return page(wanted.faults.expire_answer, wanted.faults.head, detail="token expired")
+
+
 def _redirected(wanted: Wanted) -> Answer | None:
     target = location(wanted.station, wanted.request, wanted.faults)
     if wanted.faults.redirect is None or (target is None and hops_done(wanted.request, wanted.faults)):
@@ -116,6 +122,7 @@ def _over_limit(wanted: Wanted) -> Answer | None:
 
 #: What comes instead of the stream, in the order in which it is asked.
 INSTEAD: tuple[Callable[[Wanted], Answer | None], ...] = (
+    _expired,
     _redirected,
     _with_status,
     _web_page,

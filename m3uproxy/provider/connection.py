@@ -117,7 +117,8 @@ class Connection(Protocol):
         for tally in tallies:
             tally.opened()
         self._channel = self._station.channel(media.channel)
-        self._playout = Playout(self._station, self._wire, faults, tallies, self._station.broadcast(media.ending))
+        broadcast = self._station.broadcast(media.ending)
+        self._playout = Playout(self._station, self._wire, faults, self._channel, tallies, broadcast)
 
     def _deliver(self, answer: Answer, faults: Faults, closes: bool) -> None:
         def done() -> None:

@@ -88,6 +88,11 @@ def answer(text: str) -> int | str:
     return text if text == "html" else status_code(text)
 
 
+def word_or_amount(word: str) -> Parse:
+    """Read one word, or a number that is not negative."""
+    return lambda text: text if text == word else amount(text)
+
+
 def _row(parse: Parse, text: str) -> dict[str, Any]:
     return {"parse": parse, "text": text}
 
@@ -125,6 +130,14 @@ class Faults:
     redirect: str | None = field(default=None, metadata=_row(one_of(*REDIRECTS), "302 instead: where to"))
     hops: int | None = field(default=None, metadata=_row(count, "redirects before the stream comes (1; chain: 4)"))
     redirect_status: int = field(default=302, metadata=_row(status_code, "status of the redirects"))
+    expire: float | str | None = field(
+        default=None,
+        metadata=_row(
+            word_or_amount("once"),
+            "give redirects a token that is good once, or for so many seconds; the entry always is",
+        ),
+    )
+    expire_answer: int = field(default=403, metadata=_row(status_code, "status for a token that is not good any more"))
     # The head
     head: tuple[str, ...] = field(default=(), metadata=_row(some_of(ODDITIES), "odd heads, separated by commas"))
     slow_head: float | None = field(
@@ -142,6 +155,23 @@ class Faults:
     )
     # The body
     burst: float = field(default=0.0, metadata=_row(amount, "seconds of the past to begin with"))
+    replay: float = field(
+        default=0.0, metadata=_row(amount, "seconds of what the channel has already sent to begin with, whoever got it")
+    )
+    remux: str | None = field(
+        default=None,
+        metadata=_row(
+            one_of("1", "cut"),
+            "multiplexed anew for each connection: other PIDs, packets, tables, counters; cut: frames of sound cut too",
+        ),
+    )
+    restamp: float | str | None = field(
+        default=None,
+        metadata=_row(
+            word_or_amount("wrap"),
+            "all clocks later by so many seconds for each connection; wrap: so that they wrap amid the replay",
+        ),
+    )
     rate: float = field(default=1.0, metadata=_row(amount, "speed: 1 real time, 0 as fast as it is taken"))
     trickle: float | None = field(default=None, metadata=_row(amount, "one packet each so many seconds, no more"))
     garbage: When | None = field(default=None, metadata=_row(moment, "from then on random bytes, never 0x47"))
@@ -160,6 +190,9 @@ class Faults:
         default=None, metadata=_row(amount, "seconds after which a stall ends, and what was due comes at once")
     )
     close: When | None = field(default=None, metadata=_row(moment, "close"))
+    torn: int = field(
+        default=0, metadata=_row(count, "bytes of one packet more before a close or reset that has a time")
+    )
     close_every: float | None = field(
         default=None, metadata=_row(amount, "close everybody's connection each so many seconds of the provider's clock")
     )

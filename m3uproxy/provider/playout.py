@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partialmethod
 from typing import Any, Protocol
 
+import attrs
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
@@ -23,8 +24,9 @@ from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import BAD_CHUNK, make_framing
 from m3uproxy.provider.radio import Broadcast
-from m3uproxy.provider.station import Station, Tally
+from m3uproxy.provider.station import Channel, Station, Tally
 from m3uproxy.provider.turns import Turn, Turns
+from m3uproxy.provider.variants import changes_for, live_edge
 
 #: Seconds between two looks at the clock.
 TICK = 0.02
@@ -58,6 +60,7 @@ class Playout:
     """Sends the broadcast to one viewer until a fault, the viewer or the station ends it.
 
     :param wire: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
+    :param channel: what is watched; it has counted this viewer already.
     :param tallies: are told every body byte that is sent.
     :param broadcast: what is sent; the station's timeline, unless it is no transport stream.
     """
@@ -67,10 +70,12 @@ class Playout:
         station: Station,
         wire: Wire,
         faults: Faults,
+        channel: Channel,
         tallies: list[Tally],
         broadcast: Broadcast | None = None,
     ) -> None:
         self._station = station
+        self._channel = channel
         self._clock = station.clock
         self._wire = wire
         self._faults = faults
@@ -80,7 +85,12 @@ class Playout:
         self._turns = Turns()
         self._start = station.uptime()
         self._broadcast = broadcast or station.timeline
-        self._place = self._broadcast.due_at(self._start - faults.burst)
+        # What is no transport stream has a past of its own, and is sent as it is.
+        self._replays = self._broadcast is station.timeline
+        self._edge = live_edge(station, channel, faults) if self._replays else self._start
+        self._place = self._broadcast.due_at(self._edge - (faults.replay or faults.burst))
+        self._changes = changes_for(station, channel, faults, self._edge) if self._replays else []
+        self._backlog = b""
         self._sent = self._skip = 0
         self._live = self._paused = self._stalled = False
         self._garbage: random.Random | None = None
@@ -140,7 +150,7 @@ class Playout:
         self._later = None
         now = self._station.uptime()
         while self._live and (turn := self._turns.take_by_time(now)):
-            self._make(turn, b"")
+            self._make_in_time(turn)
         if not self._live:
             return
         if self._paused and self._lag() > self._station.max_lag:
@@ -153,7 +163,7 @@ class Playout:
             self._later = self._clock.callLater(0 if at_once else TICK, self._tick)
 
     def _due(self, now: float) -> int:
-        return self._broadcast.due_at(self._start + (now - self._start) * self._rate)
+        return self._broadcast.due_at(self._edge + (now - self._start) * self._rate)
 
     def _lag(self) -> int:
         waits = self._rate == 0 or self._stalled or self._faults.trickle is not None
@@ -171,18 +181,27 @@ class Playout:
         return min(self._due(now), self._place + BACKLOG_SLICE)
 
     def _send(self, goal: int) -> None:
-        data = self._broadcast.span(self._place, goal)
-        place, self._place = self._place, self._place + len(data)
-        if self._ailing:
-            data = suffer(data, place, self._ailing)
+        data, self._backlog = self._backlog + self._take(goal), b""
         while data and self._live:
             turn = self._turns.take_by_octets(self._sent + len(data) - 1)
-            if turn is None or turn.octets is None:
-                self._emit(data)
-                return
-            before = max(0, turn.octets - self._sent)
+            before = len(data) if turn is None or turn.octets is None else max(0, turn.octets - self._sent)
             self._emit(data[:before])
-            data = self._make(turn, data[before:])
+            data = data[before:]
+            # As it was made anew it has about as many bytes.
+            if self._replays:
+                self._channel.reached = max(self._channel.reached, self._place - len(data))
+            if turn is not None:
+                data = self._make(turn, data)
+
+    def _take(self, goal: int) -> bytes:
+        """The broadcast from where we are up to a place, as this viewer gets it."""
+        data = self._broadcast.span(self._place, goal)
+        place, self._place = self._place, max(self._place, goal)
+        if self._ailing:
+            data = suffer(data, place, self._ailing)
+        for change in self._changes:
+            data = change.feed(data)
+        return data
 
     def _emit(self, data: bytes) -> None:
         skipped = min(self._skip, len(data))
@@ -198,6 +217,13 @@ class Playout:
         self._wire.write(self._framing.encode(data))
 
     # The turns: from now on ...
+
+    def _make_in_time(self, turn: Turn) -> None:
+        """Make a turn whose time has come; if the body is to end torn, at a byte that is still to come."""
+        if self._faults.torn and turn.name in ("close", "reset") and not (self._stalled or self._paused):
+            self._turns.put(attrs.evolve(turn, seconds=None, octets=self._sent + self._faults.torn))
+        else:
+            self._make(turn, b"")
 
     def _make(self, turn: Turn, rest: bytes) -> bytes:
         method: Callable[[bytes], bytes] = getattr(self, f"_turn_{turn.name}")
@@ -228,7 +254,7 @@ class Playout:
 
     def _turn_stall(self, rest: bytes) -> bytes:
         self._stalled = True
-        self._place -= len(rest)
+        self._backlog = rest
         if self._faults.stall_for is not None:
             self._turns.add("go_on", self._station.uptime() + self._faults.stall_for)
         return b""

@@ -1,4 +1,4 @@
-"""Where a redirect leads: to the same channel with the same faults, one ``hop`` further."""
+"""Where a redirect leads: to the same channel with the same faults, one ``hop`` further, perhaps with a token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import Station
+from m3uproxy.provider.tokens import TOKEN
 
 #: Kinds of the hops of ``redirect=chain``: a relative one after a cross-host one must stay on the other host.
 CHAIN = ("other", "relative", "same", "path")
@@ -28,11 +29,21 @@ def hops_done(request: Request, faults: Faults) -> bool:
     return hop_number(request) >= (usual if faults.hops is None else faults.hops)
 
 
-def next_target(request: Request) -> str:
+def next_target(request: Request, token: str | None = None) -> str:
     """Path and query of the next hop."""
     path, _, query = request.target.partition("?")
-    pairs = [pair for pair in query.split("&") if pair and not pair.startswith("hop=")]
-    return f"{path}?{'&'.join([*pairs, f'hop={hop_number(request) + 1}'])}"
+    pairs = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in ("hop", TOKEN)]
+    pairs += [f"hop={hop_number(request) + 1}", *([] if token is None else [f"{TOKEN}={token}"])]
+    return f"{path}?{'&'.join(pairs)}"
+
+
+def has_expired(station: Station, request: Request, faults: Faults) -> bool:
+    """Whether this is a redirect's target, and its token is not good (any more)."""
+    if faults.expire is None or not hop_number(request):
+        return False
+    token = next((value for name, value in request.query if name == TOKEN), "")
+    life = None if faults.expire == "once" else float(faults.expire)
+    return not station.tokens.accept(token, station.uptime(), life)
 
 
 def other_authority(authority: str, other_host: str) -> str:
@@ -49,7 +60,8 @@ def location(station: Station, request: Request, faults: Faults) -> str | None:
         return None
     if kind == "chain":
         kind = CHAIN[hop_number(request) % len(CHAIN)]
-    here, target = request.header("Host") or "127.0.0.1", next_target(request)
+    token = None if faults.expire is None else station.tokens.issue(station.uptime())
+    here, target = request.header("Host") or "127.0.0.1", next_target(request, token)
     places = {
         "same": f"http://{here}{target}",
         "other": f"http://{other_authority(here, station.other_host)}{target}",

@@ -12,6 +12,7 @@ from m3uproxy.provider.faults import Faults, make_faults, parse_faults
 from m3uproxy.provider.radio import Broadcast, load_radio
 from m3uproxy.provider.requests import MediaPath, Request
 from m3uproxy.provider.timeline import Timeline
+from m3uproxy.provider.tokens import Tokens
 
 #: Name under which faults hold for all channels.
 EVERY = "*"
@@ -72,12 +73,16 @@ class Adjustable(Protocol):
 
 @attrs.define
 class Channel:
-    """One channel: its counts, the faults set by ``/control``, the bodies that are being sent."""
+    """One channel: its counts, the faults set by ``/control``, the bodies that are being sent.
+
+    :ivar reached: place in the timeline up to which anybody has been sent the broadcast.
+    """
 
     name: str
     tally: Tally = attrs.Factory(Tally)
     given: dict[str, Any] = attrs.Factory(dict)
     bodies: list[Adjustable] = attrs.Factory(list)
+    reached: int = 0
 
 
 class Station:
@@ -106,6 +111,7 @@ class Station:
         self.sockets = Tally()
         self.viewers = Tally()
         self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
+        self.tokens = Tokens()
         self._uses: Counter[str] = Counter()
         self._started = clock.seconds()
 

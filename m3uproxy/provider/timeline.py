@@ -5,8 +5,8 @@ Its bytes are counted without end: with clips of ``size`` bytes, byte ``n`` is b
 26.5 hours) and the continuity counter of each PID goes on from where it stood. Loops before 0 exist too: a viewer
 may ask for a burst of what was on before the provider started.
 
-A replayed or restamped variant of the broadcast is another :class:`Timeline` or another span of this one; nothing
-else needs to know.
+A replay of what was on is a span that begins earlier; one that is restamped or multiplexed anew goes through
+:mod:`~m3uproxy.provider.remux` after it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 
-from m3uproxy.provider.clip import PACKET, Clip, read_pcr, read_stamp, write_pcr, write_stamp
+from m3uproxy.provider.clip import PACKET, TICKS, Clip, read_pcr, read_stamp, write_pcr, write_stamp
 
 #: Loops kept after use. Viewers are at the live edge or a burst behind it.
 KEPT_LOOPS = 4
@@ -40,6 +40,15 @@ class Timeline:
     def prologue(self) -> bytes:
         """Nothing: tables come by themselves."""
         return b""
+
+    def seconds_at(self, place: int) -> float:
+        """When the packet at a place is due; :meth:`due_at` the other way round."""
+        loop, rest = divmod(place // PACKET, self.clip.packets)
+        return loop * self.clip.seconds + self.clip.due[rest]
+
+    def clock_at(self, seconds: float) -> int:
+        """What a PCR says at this moment, ticks of 90 kHz, not wrapped."""
+        return self._origin + read_pcr(self.clip.data, self.clip.pcrs[0]) + round(seconds * TICKS)
 
     def span(self, first: int, last: int) -> bytes:
         """The bytes from place ``first`` up to ``last``; a place is a number of bytes and may be negative."""

@@ -60,7 +60,11 @@ class Turns:
 
     def add(self, name: str, seconds: float) -> None:
         """Expect one more, at a time."""
-        self._waiting.append(Turn(name, seconds=seconds))
+        self.put(Turn(name, seconds=seconds))
+
+    def put(self, turn: Turn) -> None:
+        """Expect this one too."""
+        self._waiting.append(turn)
 
     def take_by_time(self, now: float) -> Turn | None:
         """The next turn whose time has come."""

@@ -154,14 +154,14 @@ class Hold:
         for pid, places in self._units.items():
             before = [place for place in places if place < cut]
             unfinished = _unfinished(out, before[-1] * PACKET_SIZE, pid) if before else []
+            since = self._since.pop(pid, now)
             if len(before) > 1:
-                # What waited has become complete; this is another.
-                self._since.pop(pid, None)
-            if unfinished and now - self._since.setdefault(pid, now) < LONGEST:
+                # Not the unit that waited: that one is complete.
+                since = now
+            if unfinished and now - since < LONGEST:
+                self._since[pid] = since
                 carried += unfinished
                 begun[pid] = unfinished[0]
-            else:
-                self._since.pop(pid, None)
         carried.sort()
         units: dict[int, list[int]] = {}
         for pid, places in self._units.items():

@@ -15,10 +15,11 @@ from m3uproxy.core.mpegts.access import NAL_UNITS, Kind, first_picture
 from m3uproxy.core.mpegts.index import Index
 from m3uproxy.core.mpegts.mapping import Mapping, Pair, codec_name, map_tracks
 from m3uproxy.core.mpegts.opening import Start
-from m3uproxy.core.mpegts.overlap import Match, PictureOverlap, Search, SoundOverlap
+from m3uproxy.core.mpegts.overlap import Match, PictureOverlap, Search
 from m3uproxy.core.mpegts.pes import Stretch
 from m3uproxy.core.mpegts.psi import Codec
 from m3uproxy.core.mpegts.sent import Sent
+from m3uproxy.core.mpegts.sound_overlap import SoundOverlap
 from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead
 from m3uproxy.core.mpegts.tables import Tables, tables_of
 
@@ -110,10 +111,12 @@ class Joint:
             return None
         if self._overlap and not mapping.changed:
             found = self._find_overlap(mapping, tables, last_chance)
+            if found is Search.WAITING and not last_chance:
+                if self._comes_in_a_burst(mapping, now - self.since):
+                    return None
+                found = self._find_overlap(mapping, tables, True)
             if isinstance(found, Plan):
                 return found
-            if found is Search.WAITING and not last_chance and self._comes_in_a_burst(mapping, now - self.since):
-                return None
             self._overlap = False
         return self._shift(mapping, tables, now - self.since, patience, last_chance)
 

@@ -19,14 +19,13 @@ from enum import Enum
 
 import attrs
 
-from m3uproxy.core.mpegts.audio import find_frames
 from m3uproxy.core.mpegts.pes import Stretch
 from m3uproxy.core.mpegts.stamps import TICKS, WRAP, ahead
 
 #: Bytes that find a place.
-_KEY = 64
+KEY = 64
 #: A source whose stamps say that it begins at most this much before what is still known is waited for, ticks.
-_REACH = 60 * TICKS
+REACH = 60 * TICKS
 #: Units of the new source that are looked for before it is believed that it brings nothing again. The first may be
 #: damaged on either side; but a second is not waited for.
 _TRIES = 2
@@ -34,8 +33,8 @@ _TRIES = 2
 _WHOLLY = 50
 #: Different units in a run that is believed in although a longer one may turn up.
 _DISTINCT = 12
-#: How far sound may be from where pictures say that it is, ticks.
-_TOLERANCE = TICKS // 50
+#: Different units in a run that is believed in when a longer one can no more be waited for.
+_FEW = 4
 
 
 class Search(Enum):
@@ -69,7 +68,7 @@ class PictureOverlap:
         self._new, self._new_pid = new, new_pid
         self._places: dict[bytes, list[int]] = {}
         for number in range(sent.count(sent_pid)):
-            self._places.setdefault(sent.lead(sent_pid, number, _KEY), []).append(number)
+            self._places.setdefault(sent.lead(sent_pid, number, KEY), []).append(number)
         self._anchor = -1
         self._tries = 0
         self._begins: list[int] = []
@@ -82,6 +81,7 @@ class PictureOverlap:
         :param last_chance: no more will come: what cannot be decided is passed over.
         """
         complete = self._new.count(self._new_pid) - 1
+        passed_over = False
         while True:
             while self._begins:
                 found = self._follow(self._begins[0], complete)
@@ -89,8 +89,9 @@ class PictureOverlap:
                     found = self._settle(complete)
                 if found is Search.WAITING and not last_chance:
                     return found
-                if isinstance(found, Match):
+                if isinstance(found, Match) and not (passed_over and self._distinct(found.units) < _FEW):
                     return found
+                passed_over = passed_over or found is Search.WAITING
                 self._begins.pop(0)
                 self._alike = 0
             if self._tries >= _TRIES:
@@ -104,7 +105,7 @@ class PictureOverlap:
         run = self._sent.count(self._sent_pid) - begin
         while self._alike < min(run, complete - self._anchor):
             ours, theirs = begin + self._alike, self._anchor + self._alike
-            if self._sent.lead(self._sent_pid, ours, _KEY) != self._new.lead(self._new_pid, theirs, _KEY):
+            if self._sent.lead(self._sent_pid, ours, KEY) != self._new.lead(self._new_pid, theirs, KEY):
                 return Search.NONE
             self._alike += 1
         if self._alike < run:
@@ -118,21 +119,27 @@ class PictureOverlap:
             if begin in self._settled or run > complete - self._anchor:
                 continue
             self._settled.add(begin)
-            keys = [self._sent.lead(self._sent_pid, begin + n, _KEY) for n in range(run)]
-            alike = all(key == self._new.lead(self._new_pid, self._anchor + n, _KEY) for n, key in enumerate(keys))
+            keys = [self._sent.lead(self._sent_pid, begin + n, KEY) for n in range(run)]
+            alike = all(key == self._new.lead(self._new_pid, self._anchor + n, KEY) for n, key in enumerate(keys))
             if len(set(keys)) >= _DISTINCT and alike and self._is_same(begin, run):
                 return self._match(begin, run)
         return Search.WAITING
 
+    def _distinct(self, units: int) -> int:
+        """How many different ones are among the last that were sent."""
+        count = self._sent.count(self._sent_pid)
+        return len({self._sent.lead(self._sent_pid, number, KEY) for number in range(count - units, count)})
+
     def _next_anchor(self) -> None:
         self._anchor += 1
         self._settled.clear()
-        key = self._new.lead(self._new_pid, self._anchor, _KEY)
+        key = self._new.lead(self._new_pid, self._anchor, KEY)
         self._begins = list(self._places.get(key, ())) if key else []
         kept = [begin for begin in self._begins if self._distance(begin) == 0]
         if kept:
             self._begins = kept
-        if self._begins or not 0 < (self._distance(0) or 0) < _REACH:
+        # Key pictures begin alike: that one from before what is known is found in it is no try.
+        if not 0 < (self._distance(0) or 0) < REACH:
             self._tries += 1
 
     def _distance(self, begin: int) -> int | None:
@@ -156,107 +163,3 @@ class PictureOverlap:
         if last is None or twin is None or last.dts is None or twin.dts is None:
             return Search.NONE
         return Match(self._anchor + run, 0, (last.dts - twin.dts) % WRAP, run)
-
-
-@attrs.frozen
-class _Sound:
-    """The elementary stream of a track and where its units begin in it."""
-
-    data: bytes
-    begins: tuple[int, ...]
-    stamps: tuple[int | None, ...]
-
-    @classmethod
-    def read(cls, stretch: Stretch, pid: int) -> _Sound:
-        begins, stamps, pieces, size = [], [], [], 0
-        for number in range(stretch.count(pid)):
-            header = stretch.header(pid, number)
-            begins.append(size)
-            stamps.append(None if header is None else header.pts)
-            pieces.append(stretch.content(pid, number))
-            size += len(pieces[-1])
-        return cls(b"".join(pieces), tuple(begins), tuple(stamps))
-
-    def unit_at(self, place: int) -> int:
-        """The unit in which a byte is."""
-        return max(n for n, begin in enumerate(self.begins) if begin <= place)
-
-    def time_at(self, place: int, codec: str) -> int | None:
-        """When the frame that begins at a byte is due; ticks, not wrapped."""
-        unit = self.unit_at(min(place, len(self.data)))
-        while unit and self.stamps[unit] is None:
-            unit -= 1
-        pts, begin = self.stamps[unit], self.begins[unit]
-        if pts is None or place == begin:
-            return pts
-        frames = find_frames(self.data[begin:place], codec)
-        if frames is not None:
-            return pts + round(len(frames.offsets) * frames.duration)
-        return self._between(unit, place)
-
-    def _between(self, unit: int, place: int) -> int | None:
-        pts = self.stamps[unit]
-        later = self.stamps[unit + 1] if unit + 1 < len(self.stamps) else None
-        if pts is None or later is None:
-            return pts
-        part = (place - self.begins[unit]) / (self.begins[unit + 1] - self.begins[unit])
-        return pts + round(ahead(later, pts) * part)
-
-
-class SoundOverlap:
-    """Looks for the overlap of one track of sound."""
-
-    def __init__(self, sent: Stretch, sent_pid: int, new: Stretch, new_pid: int, codec: str) -> None:
-        self._ours = _Sound.read(sent, sent_pid)
-        self._new, self._new_pid = new, new_pid
-        self._codec = codec
-
-    def look(self, offset: int | None) -> Match | Search:
-        """Look again, after more of the new source has come.
-
-        :param offset: ticks from the new source's stamps to those sent, if pictures have told it.
-        """
-        ours = self._ours
-        if not ours.begins:
-            return Search.NONE
-        theirs = _Sound.read(self._new, self._new_pid)
-        if len(theirs.data) < _KEY:
-            return Search.WAITING
-        for place in _places(ours, theirs, self._codec, offset):
-            rest = len(ours.data) - place
-            if ours.data.startswith(theirs.data[:rest], place):
-                return Search.WAITING if rest > len(theirs.data) else _go_on(ours, theirs, place, self._codec, offset)
-        return Search.NONE
-
-
-def _places(ours: _Sound, theirs: _Sound, codec: str, offset: int | None) -> list[int]:
-    """Where in ours theirs may begin, the likeliest first."""
-    key, first = theirs.data[:_KEY], theirs.stamps[0]
-    found: list[int] = []
-    place = ours.data.find(key)
-    while place >= 0:
-        found.append(place)
-        place = ours.data.find(key, place + 1)
-    if len(found) < 2 or first is None:
-        return found
-    times = [ours.time_at(place, codec) for place in found]
-    due = first + (offset or 0)
-    near = [
-        (abs(ahead(time, due)), place)
-        for time, place in zip(times, found, strict=True)
-        if time is not None and abs(ahead(time, due)) <= _TOLERANCE
-    ]
-    return [place for _, place in sorted(near)] if near or offset is not None else found
-
-
-def _go_on(ours: _Sound, theirs: _Sound, place: int, codec: str, offset: int | None) -> Match:
-    rest = len(ours.data) - place
-    unit = theirs.unit_at(rest)
-    if rest == len(theirs.data):
-        unit, skip = len(theirs.begins), 0
-    else:
-        skip = rest - theirs.begins[unit]
-    if offset is None:
-        begin, first = ours.time_at(place, codec), theirs.stamps[0]
-        offset = 0 if begin is None or first is None else (begin - first) % WRAP
-    return Match(unit, skip, offset, unit)

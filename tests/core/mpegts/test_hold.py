@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from broadcast import Layout, Reception, make_programme, multiplex
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +144,15 @@ class TestSound:
         assert hold.push(data[:SIZE], 0) == b""
         assert hold.push(data[SIZE : 2 * SIZE], LONGEST - 0.01) == b""
         assert hold.push(data[2 * SIZE : 3 * SIZE], LONGEST) == data[: 3 * SIZE]
+
+    def test_half_a_second_is_that_of_one_unit(self) -> None:
+        """Each time one looks another unit is not complete; all of them are when they go."""
+        mux, hold, out = Mux(), Hold(), b""
+        units = [sound(mux) for _ in range(40)]
+        for number, (one, other) in enumerate(pairwise(units)):
+            out += hold.push(one[-2 * SIZE :] + other[: -2 * SIZE], number * 0.1)
+            assert hold.size == len(other) - 2 * SIZE
+        assert out == b"".join(units)[len(units[0]) - 2 * SIZE : len(out) + len(units[0]) - 2 * SIZE]
 
     def test_lost_packets_hold_nothing_up(self) -> None:
         mux, hold = Mux(), Hold()

@@ -1,0 +1,249 @@
+"""What a connection begins with: the last seconds again, as they were, multiplexed anew, with other stamps; tokens."""
+
+from itertools import pairwise
+
+import pytest
+from broadcast import distance
+from decoding import watch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from replays import from_first_units, units_of
+from test_provider_connection import HERE, Bench, body, place, status, tally
+
+from m3uproxy.provider.clip import PACKET, WRAP, load_clip, pcr_offset, read_pcr
+from m3uproxy.provider.multiplex import Layout
+from m3uproxy.provider.remux import Remux, Restamp
+from m3uproxy.provider.timeline import Timeline
+from m3uproxy.provider.tokens import KEPT, Tokens
+
+CLIP = load_clip()
+TIMELINE = Timeline(CLIP)
+LOOP = CLIP.packets * PACKET
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    for channel in made.station.channels.values():
+        for each in list(channel.bodies):
+            each.drop()
+    assert made.clock.getDelayedCalls() == []
+
+
+def clocks(data):
+    return [read_pcr(data, at) for start in range(0, len(data), PACKET) if (at := pcr_offset(data, start))]
+
+
+def units(data, layout):
+    """Pictures and frames of sound of a remuxed body."""
+    return units_of(data, layout.pids[0], layout.pids[1], layout.clock or layout.pids[0])
+
+
+def run_of(part, whole):
+    """Whether a part follows in the whole without a gap, as far as that goes; where it begins."""
+    at = whole.index(part[0])
+    assert whole[at : at + len(part)] == part[: len(whole) - at]
+    return at
+
+
+@given(st.integers(-3 * CLIP.packets, 3 * CLIP.packets))
+def test_the_moment_of_a_place_is_when_it_is_due(packet):
+    """But for those before the first clock value of a loop, which are due together, and for what rounding does."""
+    due = TIMELINE.due_at(TIMELINE.seconds_at(packet * PACKET))
+    assert abs(due - packet * PACKET) <= 5 * PACKET
+
+
+def test_the_clock_at_a_moment():
+    timeline = Timeline(CLIP, origin=777)
+    for moment in (0.0, 0.5, 9.0, -3.2):
+        data = timeline.span(timeline.due_at(moment - 0.001), timeline.due_at(moment + 1))
+        assert 0 <= distance(clocks(data)[0], timeline.clock_at(moment) % WRAP) <= 3600
+
+
+# As it was
+
+
+def test_replay_in_real_time_begins_so_long_before_now(bench):
+    due, timeline = bench.station.timeline.due_at, bench.station.timeline
+    first = bench.ask("/live/a.ts?replay=3&close=2s")
+    bench.run(2.5)
+    assert first.closed
+    bench.run(1.5)
+    now = bench.station.uptime()
+    second = bench.ask("/live/a.ts?replay=3&close=2s")
+    assert body(second) == timeline.span(due(now - 3), due(now))
+
+
+def test_replay_of_a_channel_that_runs_ahead_begins_before_what_it_has_sent(bench):
+    timeline = bench.station.timeline
+    start = timeline.due_at(3.21 - 3)
+    wires = [bench.ask("/live/a.ts?rate=8&replay=3&close=400001")]
+    bench.run(3)
+    assert body(wires[0]) == timeline.span(start, start + 400_001)
+    wires.append(bench.ask("/live/a.ts?rate=8&replay=3&close=400001"))
+    reached = timeline.seconds_at((start + 400_001) // PACKET * PACKET)
+    assert body(wires[1]) == timeline.span(timeline.due_at(reached - 3), timeline.due_at(reached))
+    bench.run(3)
+    again = timeline.due_at(reached - 3)
+    assert body(wires[1]) == timeline.span(again, again + 400_001)
+    other = bench.ask("/live/b.ts?replay=3")
+    assert len(body(other)) < 300_000, "another channel has a past of its own"
+
+
+def test_a_body_that_ends_in_a_burst_has_reached_no_further(bench):
+    wire = bench.ask("/live/a.ts?rate=8&replay=3&close=100001")
+    assert wire.closed
+    reached = bench.station.channel("a").reached
+    assert reached == bench.station.timeline.due_at(0.21) + 100_001
+
+
+def test_torn_ends_in_the_middle_of_a_packet(bench):
+    for end in ("close=1s", "reset=1s"):
+        wire = bench.ask(f"/live/a.ts?{end}&torn=100")
+        bench.run(1.2)
+        assert wire.closed
+        assert len(body(wire)) % PACKET == 100
+        assert len(body(wire)) == pytest.approx(len(body(bench.ask("/live/a.ts?burst=1"))), rel=0.3)
+
+
+def test_torn_does_not_keep_a_silent_body(bench):
+    wire = bench.ask("/live/a.ts?stall=100&close=1s&torn=100")
+    bench.run(1.2)
+    assert wire.closed
+
+
+# Restamped
+
+
+def test_restamped_is_the_same_but_later(bench):
+    bodies = []
+    for number in range(3):
+        wire = bench.ask(f"/live/a.ts?replay=1&restamp=1000&close={50_000 + number}")
+        bench.run(1)
+        bodies.append(body(wire)[: -(len(body(wire)) % PACKET)])
+        later = Restamp(-number * 90_000_000).feed(bodies[-1])
+        begin = bench.station.timeline.due_at(3.21 + number - 1)
+        assert later == bench.station.timeline.span(begin, begin + len(later))
+
+
+def test_restamped_so_that_the_clocks_wrap_amid_the_replay(bench):
+    data = body(bench.ask("/live/a.ts?replay=3&restamp=wrap"))
+    ticks = clocks(data)
+    (wrapped,) = [number for number, (sooner, later) in enumerate(pairwise(ticks)) if later < sooner]
+    assert wrapped == pytest.approx(len(ticks) / 2, abs=2)
+    assert {(later - sooner) % WRAP for sooner, later in pairwise(ticks)} == {3600}
+
+
+# Multiplexed anew
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.booleans(), st.integers(0, 2 * CLIP.packets), st.integers(1, 90))
+def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
+    layout = Layout.numbered(number, cut)
+    source = TIMELINE.span(first * PACKET, (first + 600) * PACKET)
+    remux = Remux(layout)
+    made = b"".join(remux.feed(source[at : at + chunk * PACKET]) for at in range(0, len(source), chunk * PACKET))
+    pictures, sounds = units(made, layout)
+    source_pictures, source_sounds = units_of(from_first_units(source, {0x100, 0x101}), 0x100, 0x101, 0x100)
+    assert run_of(pictures, source_pictures) <= 4
+    assert len(pictures) >= len(source_pictures) - 6
+    # Sound is stamped frame by frame here and unit by unit there.
+    at = run_of([data for _, data in sounds], [data for _, data in source_sounds])
+    assert at <= 20
+    assert len(sounds) >= len(source_sounds) - 40
+    known = [(made, told) for (made, _), (told, _) in zip(sounds, source_sounds[at:], strict=False) if made and told]
+    assert known
+    assert all(made == told for made, told in known)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("number", range(3))
+def test_remuxed_decodes_to_the_same(number, cut):
+    source = TIMELINE.span(0, LOOP)
+    original, seen = watch(source), watch(Remux(Layout.numbered(number, cut)).feed(source))
+    assert seen.complaints == []
+    assert seen.pictures == original.pictures[: len(seen.pictures)]
+    assert seen.sounds == original.sounds[: len(seen.sounds)]
+    assert len(seen.pictures) > 190
+    assert len(seen.sounds) > 350
+
+
+def test_each_connection_is_multiplexed_in_its_own_way(bench):
+    pids = []
+    for _ in range(3):
+        data = body(bench.ask("/live/a.ts?replay=3&remux=1&restamp=5"))
+        pids.append(frozenset((data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, len(data), PACKET)))
+    assert len(set(pids)) == 3
+    assert len(frozenset.intersection(*pids) - {0, 0x1FFF}) == 0
+
+
+def test_a_remuxed_body_stalls_and_goes_on_without_a_loss(bench):
+    stalled = bench.ask("/live/a.ts?replay=3&remux=1&stall=70001&stall_for=1")
+    assert len(body(stalled)) == 70_001
+    bench.run(2)
+    plain = bench.ask("/live/b.ts?replay=5&remux=1")
+    bench.run(1)
+    layout = Layout.numbered(0)
+    shorter, longer = units(drop_torn(body(stalled)), layout), units(drop_torn(body(plain)), layout)
+    assert shorter[0]
+    assert shorter[0] == longer[0][: len(shorter[0])]
+    assert len(shorter[0]) > 100
+
+
+def drop_torn(data):
+    return data[: len(data) - len(data) % PACKET]
+
+
+# Tokens
+
+
+def target_of(bench, query):
+    wire = bench.ask(f"/live/a.ts?redirect=same&{query}")
+    bench.run(0.1)
+    assert status(wire) == 302
+    return place(wire).removeprefix(HERE)
+
+
+def test_a_token_for_one_use(bench):
+    target = target_of(bench, "expire=once")
+    assert "&token=" in target
+    assert status(bench.ask(target)) == 200
+    assert status(bench.ask(target)) == 403
+    fresh = target_of(bench, "expire=once")
+    assert fresh != target
+    assert status(bench.ask(fresh)) == 200
+    assert tally(bench).total == 2
+
+
+def test_a_token_for_some_seconds(bench):
+    target = target_of(bench, "expire=5&expire_answer=404")
+    assert status(bench.ask(target)) == 200
+    bench.run(4)
+    assert status(bench.ask(target)) == 200
+    bench.run(1.2)
+    assert status(bench.ask(target)) == 404
+    assert status(bench.ask(target_of(bench, "expire=5"))) == 200
+
+
+def test_each_hop_has_a_token_of_its_own_and_none_can_be_made_up(bench):
+    first = target_of(bench, "hops=2&expire=once")
+    wire = bench.ask(first)
+    bench.run(0.1)
+    second = place(wire).removeprefix(HERE)
+    assert first.count("token=") == second.count("token=") == 1
+    assert status(bench.ask(first)) == 403
+    assert status(bench.ask(second.rpartition("&")[0])) == 403
+    assert status(bench.ask(second + "0")) == 403
+    assert status(bench.ask(second)) == 200
+
+
+def test_tokens_are_not_kept_for_ever():
+    tokens = Tokens()
+    first, second = tokens.issue(0), tokens.issue(0)
+    for _ in range(KEPT - 1):
+        tokens.issue(0)
+    assert not tokens.accept(first, 0, None)
+    assert tokens.accept(second, 0, None)
