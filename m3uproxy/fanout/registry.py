@@ -23,7 +23,8 @@ from ..upstream.session import Session
 from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
 from ..vod.ends import Ends
-from ..vod.title import Limits, Title, Upstream
+from ..vod.terms import Limits, Upstream
+from ..vod.title import Title
 from .broadcaster import Broadcaster, Timing
 from .entry import Entry
 from .rules import is_strict, watch_rules

@@ -22,7 +22,6 @@ from twisted.python.failure import Failure
 from ..core.failover import SETTLED, Dial, Effect, Failover, GiveUp, Rest, State
 from ..core.ranges import ByteRange
 from ..core.redact import redact
-from ..core.sources import Sources
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody
 from ..log import make_logger
@@ -57,13 +56,14 @@ class Line:
         Make a line that is closed.
 
         :param admission: asked before each dial; ``viewer`` is whose line it is.
+        :param failover: knows the sources, and why the last one failed.
         :param silence: see :class:`.feed.Feed`.
         :param idle: called when nothing is open any more, and nobody asked for that.
         """
         self._clock = clock
         self._dialler = dialler
         self._film = film
-        self._failover = failover
+        self.failover = failover
         self._admission = admission
         self._viewer = admission.viewer
         self._limit = silence
@@ -79,17 +79,7 @@ class Line:
     @property
     def open(self) -> bool:
         """Whether there is a connection, or will be."""
-        return self._failover.state is not State.IDLE
-
-    @property
-    def sources(self) -> Sources:
-        """How each source has behaved."""
-        return self._failover.sources
-
-    @property
-    def error(self) -> SourceError | None:
-        """The last failure of the present run, if any."""
-        return self._failover.error
+        return self.failover.state is not State.IDLE
 
     def serve(self, asker: Asker) -> None:
         """``asker`` wants bytes. Whoever was served before is not any more."""
@@ -121,7 +111,7 @@ class Line:
         :return: a Deferred that fires when the socket is gone.
         """
         self._asker = None
-        self._failover.unwanted(self._clock.seconds())
+        self.failover.unwanted(self._clock.seconds())
         self._drop()
         self._admission.leave()
         waiting: Deferred[None] = Deferred()
@@ -133,26 +123,26 @@ class Line:
         if self.open and self._asker is None:
             self._expire()
         self._refused.clear()
-        self._carry_out(self._failover.switched(self._clock.seconds(), index))
+        self._carry_out(self.failover.switched(self._clock.seconds(), index))
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """The film has other sources. What is flowing goes on."""
         self._refused.clear()
-        stays = self._failover.sources.replace([request.url for request in requests])
-        if not stays and self._failover.state in (State.DIALLING, State.RESTING):
+        stays = self.failover.sources.replace([request.url for request in requests])
+        if not stays and self.failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
 
     # the feed's owner
 
     def passing(self, feed: Feed, offset: int, data: memoryview) -> None:
         """The source delivers what it should."""
-        if feed is self._feed and self._failover.state is State.DIALLING:
+        if feed is self._feed and self.failover.state is State.DIALLING:
             self._refused.clear()
             self._admission.viewer = None
             self._opened_at = self._clock.seconds()
-            self._failover.flowed(self._opened_at)
+            self.failover.flowed(self._opened_at)
             if self._asker is not None and self._asker.edition is not None:
-                self._film.confirmed(self._asker.edition, self._asker.url, self._failover.index)
+                self._film.confirmed(self._asker.edition, self._asker.url, self.failover.index)
         self._film.passed(feed.edition, offset, data)
 
     def broke(self, feed: Feed, error: SourceError) -> None:
@@ -182,10 +172,10 @@ class Line:
     def _restart(self) -> None:
         """Open a body for the asker. Its slot stays: nobody else is to have it between two parts of a film."""
         self._refused.clear()
-        self._failover.unwanted(self._clock.seconds())
+        self.failover.unwanted(self._clock.seconds())
         self._drop()
         self._admission.viewer = self._viewer
-        self._carry_out(self._failover.wanted(self._clock.seconds()))
+        self._carry_out(self.failover.wanted(self._clock.seconds()))
 
     def _carry_out(self, effect: Effect) -> None:
         if effect is None:
@@ -222,14 +212,14 @@ class Line:
 
     def _rested(self) -> None:
         self._timer = None
-        self._carry_out(self._failover.rested(self._clock.seconds()))
+        self._carry_out(self.failover.rested(self._clock.seconds()))
 
     def _label(self) -> str:
-        return redact(self._film.requests[self._failover.index].url)
+        return redact(self._film.requests[self.failover.index].url)
 
     def _failed(self, error: SourceError, passed: int = 0) -> None:
         log.warn("{url} failed: {error}", url=self._label(), error=error)
-        left, now = self._failover.index, self._clock.seconds()
+        left, now = self.failover.index, self._clock.seconds()
         ran = max(SETTLED, now - self._opened_at) if passed >= ENOUGH else 0.0
         asker = self._asker
         if asker is not None and asker.try_otherwise(error):
@@ -237,12 +227,12 @@ class Line:
             return
         effect: Effect
         if self._is_final(error, left):
-            self._failover.unwanted(now)
+            self.failover.unwanted(now)
             self._drop()
             effect = GiveUp(error)
         else:
-            effect = self._failover.failed(now, error, ran)
-        chosen = None if isinstance(effect, GiveUp) else self._failover.index
+            effect = self.failover.failed(now, error, ran)
+        chosen = None if isinstance(effect, GiveUp) else self.failover.index
         self._film.source_failed(error, left, chosen, ran)
         self._carry_out(effect)
 
@@ -290,7 +280,7 @@ class Line:
         if wanted is None:
             edition = described(body)
             self._gone = body.close()
-            self._failover.unwanted(self._clock.seconds())
+            self.failover.unwanted(self._clock.seconds())
             asker.found(edition, url)
             return
         came = opened(body, wanted)

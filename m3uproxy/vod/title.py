@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.edition import Edition
-from ..core.failover import Failover, Policy
+from ..core.failover import Failover
 from ..core.ranges import ByteRange
 from ..core.redact import redact
 from ..core.sources import Sources
@@ -20,13 +20,13 @@ from ..errors import Reason, SourceError
 from ..fanout.entry import Entry
 from ..fanout.spec import StreamSpec
 from ..fanout.stream import Player
-from ..interfaces import IDialler
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
-from ..upstream.slots import Admission, SlotDesk
+from ..upstream.slots import Admission
 from .ends import Ends
 from .enquiry import Enquiry
 from .line import Line
+from .terms import Known, Limits, Upstream
 from .transfer import Answer, Transfer
 from .viewer import Viewer
 
@@ -34,39 +34,8 @@ log = make_logger()
 
 #: Seconds for which what a provider said of a file is believed without asking again.
 FRESH = 300.0
-
-
-@attrs.frozen
-class Limits:
-    """
-    Seconds.
-
-    :ivar silence: without a byte, while some are wanted, after which a source counts as stalled.
-    :ivar pause: for which a player may take nothing.
-    :ivar patience: within which a player is answered.
-    """
-
-    silence: float
-    pause: float
-    patience: float
-
-
-@attrs.frozen
-class Upstream:
-    """How providers are reached: by what, by which rules, and by whose leave."""
-
-    dialler: IDialler
-    policy: Policy
-    slots: SlotDesk
-
-
-@attrs.frozen
-class Known:
-    """What a file is, by which source, and since when (seconds)."""
-
-    edition: Edition
-    url: str = attrs.field(repr=False)
-    at: float
+#: Seconds within which one of several devices that look alike comes back, on a new connection, when it seeks.
+AWAY = 10.0
 
 
 class Title(Entry):
@@ -93,6 +62,7 @@ class Title(Entry):
         self._limits = limits
         self._ends = ends
         self._viewers: dict[Viewer, None] = {}
+        self._away: dict[Player, float] = {}
         self._known: Known | None = None
         self._index = 0
         self._past_bytes = 0
@@ -189,7 +159,7 @@ class Title(Entry):
     def sources(self) -> list[dict[str, object]]:
         """How each source has behaved, to the player that came last."""
         viewer = next(reversed(self._viewers), None)
-        sources = viewer.line.sources if viewer is not None else self._fresh_sources()
+        sources = viewer.line.failover.sources if viewer is not None else self._fresh_sources()
         return sources.report(self._clock.seconds())
 
     def give_way(self) -> None:
@@ -233,6 +203,9 @@ class Title(Entry):
             return
         self._upstream.slots.left(self.id, viewer.player.viewer)
         self._past_bytes += viewer.bytes_served
+        self._away.pop(viewer.player, None)
+        if any(other.player == viewer.player for other in self._viewers):
+            self._away[viewer.player] = self._clock.seconds()
         self.touch()
         seconds = (self.last_access - viewer.created_at).total_seconds()
         log.info(
@@ -302,16 +275,17 @@ class Title(Entry):
 
     def _join(self, player: Player) -> Viewer:
         self._upstream.slots.joined(self.id, player.viewer)
+        self._away.pop(player, None)
         viewer = Viewer(self._clock, self, self._client_id(player), player, self._wall)
         self._viewers[viewer] = None
         log.info("client {client!r:.80} plays file {stream}", client=viewer.client_id, stream=self.id)
         return viewer
 
     def _viewer_of(self, player: Player, link: Any) -> Viewer | None:
-        """Whose request it is: of who uses that connection, else of one who is like that and has nothing under way."""
-        alike = [viewer for viewer in self._viewers if viewer.player == player]
-        for is_it in (lambda one: one.uses(link), lambda one: one.idle, lambda one: not one.busy):
-            found = next((viewer for viewer in reversed(alike) if is_it(viewer)), None)
-            if found is not None:
-                return found
-        return alike[-1] if alike else None
+        """Whose request it is: of who uses that connection, or looks alike, rather one that has nothing under way."""
+        alike = [viewer for viewer in reversed(self._viewers) if viewer.player == player]
+        found = next((viewer for viewer in alike if viewer.uses(link)), None)
+        found = found or next((viewer for viewer in alike if viewer.idle), None)
+        if found is None and self._clock.seconds() - self._away.get(player, float("-inf")) < AWAY:
+            return None
+        return found or next((viewer for viewer in alike if not viewer.busy), None) or next(iter(alike), None)

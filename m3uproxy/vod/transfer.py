@@ -200,7 +200,7 @@ class Transfer:
 
     def _out_of_patience(self) -> None:
         self._patience = None
-        self.end(self.viewer.line.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+        self.end(self.viewer.line.failover.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
     def _begin(self, data: memoryview) -> None:
         assert self.edition is not None

@@ -11,6 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
 from m3uproxy.provider.files import content
+from m3uproxy.web.listing import client_object, stream_object
 
 M = 1_000_000
 
@@ -332,6 +333,10 @@ async def test_what_follows_comes_over_the_same_connection(rig):
         assert body == content("film", 0, place, place + 100_000)
         assert len(stream.clients()) == 1
     assert tally(rig).requests == 1
+    assert stream_object(stream)["client_count"] == 1
+    assert stream_object(stream)["total_bytes_served"] == 2 * M
+    client = client_object(stream.clients()[0], stream)
+    assert (client["user_agent"], client["bytes_served"]) == ("films/1", 2 * M)
     await player.leave()
     await rig.until(lambda: not stream.clients(), 8)
     assert rig.provider.station.sockets.current == 0
