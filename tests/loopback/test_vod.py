@@ -450,3 +450,45 @@ async def test_a_login_page_is_not_the_film(rig):
     rig.provider.station.files["page"] = bytes(1000)
     status, headers, _ = await player.ask("500-")
     assert (status, headers["content-range"]) == (206, "bytes 500-999/1000")
+
+
+ONE = {"provider": "home", "max_connections": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_player_that_jumps_about_keeps_its_one_slot(rig):
+    """Each seek is a new connection to us, and to the provider."""
+    stream = rig.register("/movie/ann/pw/film.mp4?size=200M&limit=1", **ONE)
+    for place in range(20 * M, 180 * M, 20 * M):
+        player = await player_of(rig, stream)
+        player.ask(f"{place}-").addErrback(lambda _: None)
+        await rig.until(lambda player=player: len(player._buffer) > M)
+        assert player._buffer[:M] == content("film", 0, place, place + M)
+        await player.leave()
+    await rig.until(lambda: rig.registry.slots.report(())["providers"] == [])
+    assert rig.registry.slots.report(())["refused"] == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_somebody_else_finds_no_slot(rig):
+    await rig.start(slot_wait=0.2, stream_retry_attempts=1)
+    stream = rig.register("/movie/ann/pw/film.mp4?size=200M", **ONE)
+    player, other = await player_of(rig, stream, "A"), await player_of(rig, stream, "B")
+    player.ask("0-").addErrback(lambda _: None)
+    await rig.until(lambda: len(player._buffer) > 9 * M)
+    status, headers, _ = await other.ask("100000000-")
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert not player.closed
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_goes_to_another_film_takes_the_slot_along(rig):
+    films = [rig.register(f"/movie/ann/pw/{name}.mp4?size=200M", **ONE) for name in "ab"]
+    players = [await player_of(rig, each) for each in films]
+    players[0].ask("0-").addErrback(lambda _: None)
+    await rig.until(lambda: len(players[0]._buffer) > 9 * M)
+    players[1].ask("0-").addErrback(lambda _: None)
+    await rig.until(lambda: len(players[1]._buffer) > M)
+    assert players[0].closed
+    assert films[0].clients() == []
+    assert rig.provider.station.sockets.peak == 1
