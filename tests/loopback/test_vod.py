@@ -492,3 +492,24 @@ async def test_who_goes_to_another_film_takes_the_slot_along(rig):
     assert players[0].closed
     assert films[0].clients() == []
     assert rig.provider.station.sockets.peak == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_ends_films(rig):
+    """One that plays, one that pauses, one that waits between two parts, and one that has had nothing yet."""
+    stream, silent = film(rig), rig.register("/movie/u/p/silent.mp4?delay=60")
+    players = [await player_of(rig, stream, str(number)) for number in range(3)]
+    await players[2].ask("50000000-50099999")
+    for player in players[:2]:
+        player.ask("0-").addErrback(lambda _: None)
+    await rig.until(lambda: all(len(player._buffer) > M for player in players[:2]))
+    players[0].transport.pauseProducing()
+    waiting = await player_of(rig, silent)
+    refused = waiting.ask("0-")
+    await rig.sleep(0.1)
+    await rig.service.stopService()
+    assert (await refused)[0] == 503
+    await rig.until(lambda: rig.provider.station.sockets.current == 0)
+    players[0].transport.resumeProducing()
+    await rig.until(lambda: all(player.closed for player in players))
+    await rig.start()

@@ -46,10 +46,10 @@ class Link:
 class Response:
     """What the web side does for a transfer, and the player at its other end."""
 
-    def __init__(self, clock: Clock, link: Link, kernel: int) -> None:
+    def __init__(self, clock: Clock, link: Link, kernel: int, outlet=DirectOutlet) -> None:
         self.link = link
         self.socket = SlowConsumer(clock, kernel)
-        self.outlet = DirectOutlet(self.socket)
+        self.outlet = outlet(self.socket)
         self.began = None
         self.refused: SourceError | None = None
         self.range_refused: list[int | None] = []
@@ -111,10 +111,12 @@ class Cinema:
         self.links: list[Link] = []
         self.responses: list[Response] = []
 
-    def ask(self, *ranges, link: Link | None = None, player: Player = SAME, kernel=200_000, if_range=None) -> Response:
+    def ask(
+        self, *ranges, link: Link | None = None, player: Player = SAME, kernel=200_000, if_range=None, **more
+    ) -> Response:
         link = link or Link()
         self.links.append(link)
-        response = Response(self.clock, link, kernel)
+        response = Response(self.clock, link, kernel, **more)
         self.responses.append(response)
         self.title.attach(player, response, ranges, if_range)
         return response

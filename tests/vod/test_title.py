@@ -9,6 +9,7 @@ from fakes import FakeBody
 
 from m3uproxy.core.ranges import ByteRange
 from m3uproxy.errors import Reason, SourceError
+from m3uproxy.fanout.outlet import BufferedOutlet
 from m3uproxy.fanout.stream import Player
 from m3uproxy.vod.feed import SKIP
 from m3uproxy.vod.line import LINGER
@@ -385,3 +386,19 @@ def test_who_waits_goes_on_as_soon_as_the_other_is_done(cinema):
     house.drain(first)
     assert first.body == film(3 * M, 4 * M)
     assert len(house.title.clients()) == 1
+
+
+def test_a_player_over_tls(cinema):
+    """Its socket belongs to OpenSSL: all goes through the transport, which says when it has enough."""
+    house = cinema()
+    response = house.ask(ByteRange(3 * M, 5 * M - 1), outlet=BufferedOutlet)
+    body = house.answer()
+    for place in range(3 * M, 5 * M, 50_000):
+        body.bring(film(place, place + 50_000))
+    house.turn()
+    assert body.paused
+    assert response.socket.queued < M
+    assert not response.finished
+    house.drain(response)
+    assert response.finished
+    assert response.body == film(3 * M, 5 * M)
