@@ -4,7 +4,9 @@ The body is paused, unless its reader wants bytes and there are none. Only then 
 then does the silence timer run: a player may pause for as long as it likes. A reader that wants more gets at once
 what the socket holds, up to :data:`TURN` bytes in one turn of the reactor. A provider on the internet sends 1.4 kB
 every millisecond, and a turn for each piece would be the greatest cost there is; so behind a small piece the
-reactor rests for :data:`GATHER`, while more gathers in the kernel.
+reactor rests for a moment, while more gathers in the kernel. A paused socket has a small window, and a fixed rest would
+throttle a fast provider: the rest halves when it brought much, and when it is too short to be worth it, the reactor
+reads as it comes for a while.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ from .roles import Reader
 
 #: Bytes handed on in one turn of the reactor.
 TURN = 1_048_576
-#: Seconds for which small pieces gather, and what is not small (bytes), and the bytes that are not kept waiting.
+#: Seconds for which small pieces gather, at most and at least; below that, seconds without a rest.
 GATHER = 0.02
-MUCH = 131_072
+SHORTEST = 0.002
+FREE = 1.0
+#: Bytes that are much for one rest, half of what any window holds; and bytes that no rest comes before.
+MUCH = 32_768
 AT_ONCE = 262_144
 #: A timer that fires this much late (seconds) says that we were not running, not that the provider was silent.
 _LATE = 0.5
@@ -69,6 +74,9 @@ class Feed:
         self._closed = self._running = self._reading = self._resumed = False
         self._waiting_since: float | None = None
         self._heard = 0.0
+        self._interval = GATHER
+        self._gathered = False
+        self._free_until = 0.0
         self._silence: IDelayedCall | None = None
         self._next: IDelayedCall | None = None
         self.edition = edition
@@ -214,19 +222,36 @@ class Feed:
     def _rest(self) -> None:
         """Nothing is wanted."""
         self._waiting_since = None
+        self._pause()
+
+    def _pause(self) -> None:
         if self._resumed:
             self._resumed = False
             self._body.pause()
+
+    def _is_to_gather(self, brought: int) -> bool:
+        """Whether to rest; how much the last rest brought says how long the next one is."""
+        now = self._clock.seconds()
+        gathered, self._gathered = self._gathered, False
+        if not brought or self.passed <= AT_ONCE or now < self._free_until:
+            return False
+        if gathered and brought >= MUCH:
+            self._interval /= 2
+            if self._interval < SHORTEST:
+                self._interval, self._free_until = GATHER, now + FREE
+                return False
+        elif gathered and brought < MUCH // 4:
+            self._interval = min(GATHER, self._interval * 2)
+        return gathered or brought < MUCH
 
     def _wait(self, brought: int) -> None:
         """More is wanted."""
         if brought >= TURN:
             self._again(0)
-        elif 0 < brought < MUCH and self.passed > AT_ONCE:
-            if self._resumed:
-                self._resumed = False
-                self._body.pause()
-            self._again(GATHER)
+        elif self._is_to_gather(brought):
+            self._pause()
+            self._gathered = True
+            self._again(self._interval)
         elif not self._resumed:
             self._resumed = True
             self._body.resume()
