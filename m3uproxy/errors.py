@@ -30,6 +30,7 @@ class Reason(Enum):
     STALLED = "stalled"
     CODECS = "other codecs than before"
     FORMAT = "another format than before"
+    OTHER_FILE = "another file than before"
     LOW_BITRATE = "low bitrate"
     CONTENT = "bad content"
     SUSPECT = "about to fail"
@@ -60,12 +61,13 @@ class SourceError(Exception):
     """A source did not deliver, or stopped delivering.
 
     ``detail`` is for people and must already be free of secrets; ``status`` is the provider's own HTTP status
-    where there was one.
+    where there was one; ``length`` are the bytes of the file where a 416 tells them.
     """
 
     reason: Reason
     detail: str = ""
     status: int | None = None
+    length: int | None = None
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value

@@ -36,9 +36,13 @@ class IDialler(Interface):
 class IOpenBody(Interface):
     """A response with status 200 (or 206) whose body nobody has taken yet. It must be delivered or closed."""
 
+    status: int = Attribute("Of the final response: 200 or 206.")
     content_type: str = Attribute("Content-Type of the final response, lower case, no parameters; '' if none.")
     length: int | None = Attribute("Content-Length, None if the body has no announced end.")
     final_url: str = Attribute("Where the redirects led. For logs only after redaction; never redialled.")
+
+    def header(name: str) -> str:
+        """The first header of that name in the final response, '' if there is none."""
 
     def deliver(consumer: IBodyConsumer) -> None:
         """Hand the body on, from this call on. To be called once."""

@@ -41,14 +41,14 @@ ONLY_IN_FILE = frozenset({"provider"})
 #: Settings that are read once, when the daemon starts; a reload leaves them as they are.
 NEED_RESTART = frozenset(
     "config_file listen host port root_path private_upstreams player_url_lifetime request_timeout redoc_url openapi_url"
-    " state_dir tick slot_wait slot_takeover".split()
+    " state_dir tick slot_wait slot_takeover vod_cache_bytes".split()
 )
 #: Settings that a stream takes when it is registered; a reload changes them for streams that come later.
 FOR_NEW_STREAMS = frozenset(
     "default_user_agent default_connection_timeout first_byte_timeout live_chunk_timeout_seconds"
     " stream_retry_attempts stream_retry_delay stream_retry_exponential_backoff max_failover_attempts"
     " stream_total_timeout linger ring_seconds ring_bytes join_seconds join_wait lag_policy carry_on_agents"
-    " viewer_stall_timeout start_timeout provider".split()
+    " viewer_stall_timeout start_timeout vod_stall_timeout vod_pause_limit provider".split()
     + WATCH_FOR_NEW_STREAMS
 )
 
@@ -178,6 +178,12 @@ class Settings(WatchSettings):
     carry_on_agents: Words = _one_of((), "words of User-Agents, separated by commas")
     #: A viewer whose connection took nothing for this long is evicted.
     viewer_stall_timeout: Seconds = _seconds(120, 1, 86_400)
+    #: Silence after which the source of a film counts as stalled, while its player wants more.
+    vod_stall_timeout: Seconds = _seconds(10, 0.1, 3600)
+    #: How long the player of a film may pause.
+    vod_pause_limit: Seconds = _seconds(14_400, 60, 604_800)
+    #: How much of the beginnings and ends of films is kept, over all films.
+    vod_cache_bytes: Bytes = _bytes(64 * MIB, 0, 65536 * MIB)
     #: SO_SNDBUF of a viewer's connection.
     send_buffer: Bytes = _bytes(512 * KIB, 16 * KIB, 64 * MIB)
     #: How long pieces are gathered before they are read or sent together.

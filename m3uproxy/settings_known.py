@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _REASONS = {
-    "only live MPEG-TS streams are served so far; nothing is transcoded": """
+    "nothing is transcoded so far": """
         enable_transcoding_pooling shared_stream_grace shared_stream_timeout stream_sharing_strategy
         max_clients_per_shared_stream change_buffer_chunks hls_temp_dir hls_wait_time hls_gc_enabled hls_gc_interval
         hls_gc_age_threshold hw_accel_available hw_accel_type hw_accel_device""",
@@ -16,7 +16,9 @@ _REASONS = {
         hls_broadcast_dir dvr_recording_dir broadcast_gc_enabled broadcast_callback_timeout
         broadcast_max_start_retries broadcast_start_retry_window broadcast_start_retry_cooldown
         broadcast_start_failure_grace""",
-    "films (VOD) and HLS are not served so far": "vod_read_timeout vod_write_timeout client_timeout",
+    "VOD_STALL_TIMEOUT and VOD_PAUSE_LIMIT bound the silence of who sends and who plays a film": """
+        vod_read_timeout vod_write_timeout""",
+    "HLS is not served so far": "client_timeout",
     "pages are not resolved to streams so far": "streamlink_enabled ytdlp_enabled",
     "the sound of streams is not judged so far": """
         enable_silence_detection silence_threshold_db silence_duration silence_check_interval

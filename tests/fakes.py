@@ -39,7 +39,15 @@ class FakeBody:
 
     READ = 65_536
 
-    def __init__(self, content_type: str = "video/mp2t", final_url: str = "http://provider.example/") -> None:
+    def __init__(
+        self,
+        content_type: str = "video/mp2t",
+        final_url: str = "http://provider.example/",
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers or {}
         self.content_type = content_type
         self.final_url = final_url
         self.consumer: IBodyConsumer | None = None
@@ -59,6 +67,9 @@ class FakeBody:
         self._waiting: list[Deferred[None]] = []
 
     # IOpenBody
+
+    def header(self, name: str) -> str:
+        return self.headers.get(name, "")
 
     def deliver(self, consumer: IBodyConsumer) -> None:
         if self.consumer is not None:

@@ -85,6 +85,7 @@ _CAUSES = {
     Reason.SUSPECT: Cause.SUSPECT,
     Reason.CODECS: Cause.CONTENT,
     Reason.FORMAT: Cause.CONTENT,
+    Reason.OTHER_FILE: Cause.CONTENT,
     Reason.REDIRECT_LOOP: Cause.UNUSABLE,
     Reason.BAD_REDIRECT: Cause.UNUSABLE,
     Reason.NOT_VIDEO: Cause.NOT_VIDEO,

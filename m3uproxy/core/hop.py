@@ -28,7 +28,7 @@ MOST_HOPS = 10
 #: Statuses that are followed. The request is a GET, so they all mean the same (RFC 9110 section 15.4).
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin"})
+_ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin", "range", "if-range"})
 #: Set by the HTTP client for each connection; a stream's own would contradict it (RFC 9110 section 7.6.1).
 _HOP_BY_HOP = frozenset(
     {

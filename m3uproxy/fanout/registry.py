@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.accounts import Provider, account_of
 from ..core.failover import Policy
+from ..core.kind import Kind, kind_of
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
@@ -21,8 +22,12 @@ from ..upstream.dial import SourceRequest
 from ..upstream.session import Session
 from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
+from ..vod.ends import Ends
+from ..vod.terms import Limits, Upstream
+from ..vod.title import Title
 from .advice import Advice
 from .broadcaster import Broadcaster, Timing
+from .entry import Entry
 from .rules import is_strict, watch_rules
 from .spec import StreamSpec, stream_id
 from .stream import Stream
@@ -95,7 +100,8 @@ class Registry:
         self._wall = wall
         self._resolver = resolver
         self._tick = Tick(clock, settings.tick)
-        self._streams: dict[str, Stream] = {}
+        self._ends = Ends(settings.vod_cache_bytes)
+        self._streams: dict[str, Entry] = {}
         self._past_bytes = 0
         self._housekeeping: IDelayedCall | None = None
         self.slots = SlotDesk(clock, Slots(settings.slot_wait, settings.slot_takeover), self._vacate)
@@ -118,15 +124,15 @@ class Registry:
         ends = [stream.end(Reason.STOPPING) for stream in self._streams.values()]
         return DeferredList(ends, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
-    def get(self, stream_id: str) -> Stream | None:
+    def get(self, stream_id: str) -> Entry | None:
         """The stream of that id, if it is registered."""
         return self._streams.get(stream_id)
 
-    def streams(self) -> list[Stream]:
+    def streams(self) -> list[Entry]:
         """All of them, oldest registration first."""
         return list(self._streams.values())
 
-    def register(self, spec: StreamSpec) -> Stream:
+    def register(self, spec: StreamSpec) -> Entry:
         """Enter a stream, or renew one.
 
         A stream that is being watched keeps its metadata and takes the new failovers and flags; one that is not
@@ -142,11 +148,13 @@ class Registry:
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec, self._settings.providers))
-            stream.broadcaster.session.sources.rules = policy(self._settings, is_strict(self._settings, spec)).rules
+            if isinstance(stream, Stream):
+                rules = policy(self._settings, is_strict(self._settings, spec)).rules
+                stream.broadcaster.session.sources.rules = rules
         stream.touch()
         return stream
 
-    def check_room(self, stream: Stream, address: str) -> None:
+    def check_room(self, stream: Entry, address: str) -> None:
         """Ask before a player is attached.
 
         :param address: the player's, as listings show it. For all streams together, it must not have too many.
@@ -171,7 +179,9 @@ class Registry:
 
     # inside
 
-    def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
+    def _new_stream(self, name: str, spec: StreamSpec) -> Entry:
+        if kind_of(spec.url) is Kind.VOD:
+            return self._new_title(name, spec)
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
         return Stream(
@@ -189,6 +199,13 @@ class Registry:
     def _open_advice(self, stream: Stream) -> Advice:
         providers = self._settings.providers
         return Advice(self._clock, self._resolver, stream, lambda spec, url: source_request(spec, url, providers))
+
+    def _new_title(self, name: str, spec: StreamSpec) -> Title:
+        settings = self._settings
+        limits = Limits(settings.vod_stall_timeout, settings.vod_pause_limit, settings.start_timeout)
+        requests, rules = source_requests(spec, settings.providers), policy(settings)
+        upstream = Upstream(self._dialler, rules, self.slots)
+        return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends)
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
@@ -220,11 +237,12 @@ class Registry:
     def _keep_house(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
         for stream in self.streams():
-            stream.broadcaster.abort_stalled()
-            if self._settings.bridge_with_nulls:
-                stream.broadcaster.bridge()
+            stream.keep_house()
         self._forget_unplayed()
-        share_memory([stream.broadcaster.ring for stream in self._streams.values()], self._settings.ring_total_bytes)
+        live = [stream for stream in self._streams.values() if isinstance(stream, Stream)]
+        for stream in live if self._settings.bridge_with_nulls else ():
+            stream.broadcaster.bridge()
+        share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)
 
     def _forget_unplayed(self) -> None:
         timeout = self._settings.stream_timeout

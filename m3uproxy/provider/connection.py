@@ -13,6 +13,8 @@ from m3uproxy.provider.answers import Answer, Wanted, media_answer, page
 from m3uproxy.provider.control import PAGES
 from m3uproxy.provider.delivery import Delivery
 from m3uproxy.provider.faults import BadFault, Faults, make_faults
+from m3uproxy.provider.files import file_name
+from m3uproxy.provider.film import Film
 from m3uproxy.provider.playout import Playout, Wire
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 from m3uproxy.provider.station import Channel, Station, Tally
@@ -33,6 +35,7 @@ class Connection(Protocol):
         self._playout: Playout | None = None
         self._channel: Channel | None = None
         self._slots: list[Tally] = []
+        self._film: Film | None = None
 
     @property
     def _wire(self) -> Wire:
@@ -52,7 +55,7 @@ class Connection(Protocol):
         self._buffer += data
         if len(self._buffer) > 2 * MAX_HEAD:
             self._wire.abortConnection()
-        elif self._delivery is None:
+        elif self._delivery is None and self._film is None:
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -63,6 +66,8 @@ class Connection(Protocol):
             self._delivery.stop()
         if self._playout is not None:
             self._playout.stop()
+        if self._film is not None:
+            self._film.stop()
         for tally in self._slots:
             tally.closed(now)
         self._slots = []
@@ -85,8 +90,11 @@ class Connection(Protocol):
 
     def _answer(self, request: Request) -> None:
         media = media_path(request.path)
-        self._station.note(request, media.channel if media else None, self._peer)
-        if media is not None:
+        name = file_name(request.path)
+        self._station.note(request, media.channel if media else name, self._peer)
+        if name is not None:
+            self._answer_file(request, name)
+        elif media is not None:
             self._answer_media(request, media)
         elif request.path in PAGES:
             self._deliver(PAGES[request.path](self._station, request), make_faults(), request.closes)
@@ -111,6 +119,17 @@ class Connection(Protocol):
         if answer.streams:
             self._admit(media, faults, tallies)
         self._deliver(answer, faults, request.closes)
+
+    def _answer_file(self, request: Request, name: str) -> None:
+        def done(closes: bool) -> None:
+            self._film = None
+            if closes:
+                self._wire.loseConnection()
+            elif self._buffer:
+                self._read()
+
+        self._film = Film(self._station, self._wire, request, name, done)
+        self._film.start()
 
     def _admit(self, media: MediaPath, faults: Faults, tallies: list[Tally]) -> None:
         self._slots = tallies

@@ -14,6 +14,7 @@ Oddity = Callable[[Lines], Lines]
 
 REASONS = {
     200: "OK",
+    206: "Partial Content",
     301: "Moved Permanently",
     302: "Found",
     303: "See Other",
@@ -23,6 +24,7 @@ REASONS = {
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
+    416: "Range Not Satisfiable",
     429: "Too Many Requests",
     500: "Internal Server Error",
     502: "Bad Gateway",

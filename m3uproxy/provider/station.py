@@ -107,6 +107,7 @@ class Station:
         self.max_lag = max_lag
         self.channels: dict[str, Channel] = {}
         self.accounts: dict[str, Tally] = {}
+        self.files: dict[str, bytes] = {}
         self.everywhere = Channel(EVERY)
         self.sockets = Tally()
         self.viewers = Tally()
@@ -167,6 +168,11 @@ class Station:
             f"path {request.target}": parse_faults(request.query, strict=False),
         }
         return make_faults(*(given for key, given in layers.items() if self._lasts(key, given, follows)))
+
+    def use(self, target: str) -> int:
+        """Count a request for a file; how many there were for this very URL."""
+        self._uses[f"path {target}"] += 1
+        return self._uses[f"path {target}"]
 
     def refuses(self) -> bool:
         """Whether the connection that has just come in is to be reset, before it asks for anything."""

@@ -16,7 +16,8 @@ from zope.interface import implementer
 from ..core.accounts import Account
 from ..core.hop import REDIRECTS, Cookies, Headers, first_hop, next_hop
 from ..core.outbound import DEFAULT, Policy
-from ..errors import bad_status
+from ..core.ranges import parse_content_range
+from ..errors import SourceError, bad_status
 from ..interfaces import IDialler, IOpenBody
 from .agent import SourceAgent, cookie_url
 from .attempt import Attempt
@@ -32,6 +33,7 @@ class SourceRequest:
     What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case.
 
     :ivar account: whose connections are limited; None if they are not.
+    :ivar method: GET, or HEAD for a body that is empty.
     """
 
     url: str = attrs.field(repr=False)
@@ -39,6 +41,7 @@ class SourceRequest:
     headers: Headers = attrs.field(repr=False)
     verify_tls: bool
     account: Account | None = None
+    method: str = "GET"
 
 
 @attrs.frozen
@@ -96,7 +99,7 @@ class _Dial(Attempt[IOpenBody]):
             if response.code in {200, 206}:
                 return OpenBody(response, self._connection, hop.location.url, self._agent.gzipped)
             if response.code not in REDIRECTS:
-                raise bad_status(response.code)
+                raise _refusal(response)
             locations = response.headers.getRawHeaders(b"Location", [None])
             hop = next_hop(hop, locations[0], _cookies(response))
             self._led_by_public = self._connection.is_public
@@ -117,13 +120,25 @@ class _Dial(Attempt[IOpenBody]):
             self._slot,
         )
         self._rest(self._limits.connect)
-        asked = self._client.get(cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor)
+        asked = self._client.request(
+            self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
+        )
         response = await asked
         self._rest(None)
         return response
 
     def _connected(self) -> None:
         self._rest(self._limits.first_byte)
+
+
+def _refusal(response: Any) -> SourceError:
+    """The answer is none that we can use."""
+    error = bad_status(response.code)
+    if response.code == 416:
+        told = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
+        content_range = parse_content_range(told.decode("latin-1"))
+        error.length = content_range.length if content_range is not None else None
+    return error
 
 
 def _cookies(response: Any) -> Cookies:

@@ -31,6 +31,8 @@ class OpenBody(Protocol):
 
     def __init__(self, response: Any, connection: ProviderConnection, final_url: str, gzipped: bool = False) -> None:
         self.final_url = final_url
+        self.status: int = response.code
+        self._headers = response.headers
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
         self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
@@ -41,6 +43,11 @@ class OpenBody(Protocol):
         self._consumer: IBodyConsumer | None = None
         self._paused = False
         self._error: SourceError | None = None
+
+    def header(self, name: str) -> str:
+        """See :meth:`m3uproxy.interfaces.IOpenBody.header`."""
+        value: bytes = self._headers.getRawHeaders(name.encode("ascii"), [b""])[0]
+        return value.decode("latin-1").strip()
 
     def deliver(self, consumer: IBodyConsumer) -> None:
         """See :meth:`m3uproxy.interfaces.IOpenBody.deliver`."""

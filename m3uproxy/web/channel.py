@@ -13,6 +13,7 @@ stops sending, then reads what still comes, for a short while and into nothing (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor
@@ -55,6 +56,7 @@ class Channel(HTTPChannel):
     _ignored_bytes = 0
     _answered: Any = None
     _going_on: IDelayedCall | None = None
+    _release: Callable[[], None] | None = None
 
     def connectionMade(self) -> None:
         """Count among the site's connections, so that stopping finds it."""
@@ -67,7 +69,17 @@ class Channel(HTTPChannel):
         if going_on is not None:
             going_on.cancel()
         super().connectionLost(reason)
+        self.belongs_to(None)
         self.site.closed(self)
+
+    def belongs_to(self, release: Callable[[], None] | None) -> None:
+        """From now on this connection is somebody's, or nobody's.
+
+        :param release: called when that is over: somebody else asks for something, or the connection is gone.
+        """
+        before, self._release = self._release, release
+        if before is not None:
+            before()
 
     def resetTimeout(self) -> None:
         """Called for every piece of input: only the first of a request moves the deadline."""

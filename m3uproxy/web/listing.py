@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import cast
 
 from ..core.kind import kind_of
+from ..fanout.entry import Entry
 from ..fanout.registry import Registry
 from ..fanout.spec import StreamSpec
-from ..fanout.stream import Client, Stream
+from ..fanout.stream import Client
 from .shapes import ClientObject, HealthObject, Match, SourceObject, StreamObject, Totals
 
 #: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
@@ -43,7 +44,7 @@ def stream_type(spec: StreamSpec, transcoded: str = "Transcoding") -> str:
     return transcoded if is_transcoded(spec) else kind_of(spec.url).value
 
 
-def stream_object(stream: Stream) -> StreamObject:
+def stream_object(stream: Entry) -> StreamObject:
     """One stream."""
     spec = stream.spec
     return {
@@ -72,7 +73,7 @@ def stream_object(stream: Stream) -> StreamObject:
     }
 
 
-def match(stream: Stream) -> Match:
+def match(stream: Entry) -> Match:
     """A stream that was looked for by its metadata."""
     return {
         "stream_id": stream.id,
@@ -85,7 +86,7 @@ def match(stream: Stream) -> Match:
     }
 
 
-def client_object(client: Client, stream: Stream) -> ClientObject:
+def client_object(client: Client, stream: Entry) -> ClientObject:
     """One client of ``stream``. Only those that are connected are known at all."""
     return {
         "client_id": client.client_id,

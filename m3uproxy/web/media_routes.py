@@ -17,9 +17,10 @@ class PlayerQuery(BaseModel):
 
 
 _UNPLAYABLE = {
-    403: "The URL is not signed, or has expired.",
-    404: "There is no stream of that id.",
+    403: "The URL is not signed, or has expired; or the provider refuses a film.",
+    404: "There is no stream of that id, or the provider has no such film.",
 }
+_NO_PART = {416: "The film has no such part."}
 _UNDELIVERED = {
     502: "No source delivers: it refuses, or answers what is no stream.",
     503: "No source has a free connection, or a limit of the proxy is reached.",
@@ -32,19 +33,20 @@ MEDIA = (
         method="GET",
         path=_PATH,
         summary="Play a stream",
-        description="Endless. The head is sent with the first video; until then a failure has a status, afterwards "
-        "it ends the connection. Radio and FLV are called what they are: `audio/aac`, `audio/mpeg`, `video/x-flv`. "
-        "`Range` is ignored. Any web page may play it.",
+        description="A live stream is endless, and `Range` is ignored. Radio and FLV are called what they are: "
+        "`audio/aac`, `audio/mpeg`, `video/x-flv`. Of a film a part can be had (206), and the connection goes on "
+        "behind it. The head is sent with the first bytes; until then a failure has a status, afterwards it ends the "
+        "connection. Any web page may play it.",
         tag="media",
         answer="video/mp2t",
         query=PlayerQuery,
-        errors=_UNPLAYABLE | _UNDELIVERED,
+        errors=_UNPLAYABLE | _NO_PART | _UNDELIVERED,
         open=True,
     ),
     Operation(
         method="HEAD",
         path=_PATH,
-        summary="The head of the same, without asking the provider",
+        summary="The head of the same; only for a film the provider is asked",
         tag="media",
         answer="video/mp2t",
         query=PlayerQuery,

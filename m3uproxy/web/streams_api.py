@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol, cast
 
 from ..core.kind import Kind, kind_of
+from ..fanout.entry import Entry
 from ..fanout.registry import Registry
-from ..fanout.stream import Stream
 from ..settings import Settings
 from .answer import HTTPError
 from .listing import all_streams, client_object, stream_object, stream_type
@@ -114,7 +114,7 @@ class StreamsApi:
     def create(self, body: RegisterStream) -> Created:
         """Register a stream."""
         kind = kind_of(body.url)
-        if kind is not Kind.LIVE:
+        if kind is Kind.HLS:
             raise HTTPError(501, f"{kind.value} streams are not supported yet.")
         spec = body.spec(self._settings.default_user_agent)
         stream = self._registry.register(spec)
@@ -157,7 +157,7 @@ class StreamsApi:
         """Move a stream to its next source, or to the one that is asked for."""
         stream = self._stream(stream_id)
         count = len(stream.spec.sources)
-        if count < 2 and not stream.advice.available:
+        if not stream.may_fail_over:
             raise HTTPError(400, "This stream has no failover URLs and no resolver.")
         if query.index is not None and query.index >= count:
             raise HTTPError(404, f"This stream has the sources 0 to {count - 1}.")
@@ -183,7 +183,7 @@ class StreamsApi:
         count = sum(stream.disconnect(client_id) for stream in self._registry.streams())
         return {"message": f"Disconnected {count} {'player' if count == 1 else 'players'}."}
 
-    def _stream(self, stream_id: str) -> Stream:
+    def _stream(self, stream_id: str) -> Entry:
         stream = self._registry.get(stream_id)
         if stream is None:
             raise HTTPError(404, "Stream not found.")

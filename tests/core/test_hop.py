@@ -244,3 +244,10 @@ class TestHeaders:
     def test_a_repr_shows_no_secrets(self) -> None:
         hop = next_hop(start("http://u:s3cret@a/s3cret", X_Token="s3cret"), b"/s3cret2")
         assert "s3cret" not in repr(hop)
+
+
+def test_what_part_is_wanted_is_told_to_whoever_has_the_file():
+    hop = first_hop("http://a.example/1.mkv", "VLC/3", (("Range", "bytes=5-"), ("If-Range", '"x"'), ("X-Key", "k")))
+    headers = dict(next_hop(hop, b"http://cdn.example/1.mkv").headers)
+    assert (headers["Range"], headers["If-Range"]) == ("bytes=5-", '"x"')
+    assert "X-Key" not in headers

@@ -107,4 +107,5 @@ def test_the_guide_has_every_fault_and_every_odd_head_and_no_others():
         elif match := re.match(r"\| `(\w+)` \|", line):
             keys.setdefault(section, set()).add(match[1])
     assert keys.pop("odd") == set(ODDITIES)
+    keys.pop("Films")  # has a table of its own
     assert set().union(*keys.values()) == set(ROWS)

@@ -81,6 +81,18 @@ def test_create_uses_the_default_user_agent(build):
     [
         "http://a/live/1.m3u8",
         "http://a/x.M3U8?token=1",
+    ],
+)
+def test_playlists_are_not_supported_yet(web, url):
+    answer = web.call("POST", "/streams", json={"url": url})
+    assert answer.status == 501
+    assert "not supported" in answer.detail
+    assert web.registry.streams() == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "http://a/film.mp4",
         "http://a/film.mkv?x=1",
         "http://a/film.webm",
@@ -90,11 +102,10 @@ def test_create_uses_the_default_user_agent(build):
         "http://a/timeshift/u/p/60/2026-01-01/1.ts",
     ],
 )
-def test_what_is_not_live_is_not_supported_yet(web, url):
-    answer = web.call("POST", "/streams", json={"url": url})
-    assert answer.status == 501
-    assert "not supported" in answer.detail
-    assert web.registry.streams() == []
+def test_files_are_films(web, url):
+    name = web.register(url)
+    assert web.call("GET", f"/streams/{name}").json["stream"]["stream_type"] == "VOD"
+    assert web.provider.dialled == []
 
 
 @pytest.mark.parametrize("url", ["http://a/u/p/7", "http://a/x.ts", "http://a/x?u=y.m3u8", "HTTPS://a/live/1"])

@@ -1,0 +1,157 @@
+"""Films: files of any size that nobody has to store, and whose every byte can be checked.
+
+``/movie/…``, ``/series/…`` and ``/timeshift/…`` are files, whatever their name. Their content is pseudo-random and
+stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from email.utils import formatdate
+from functools import lru_cache
+
+import attrs
+
+from m3uproxy.provider.answers import SERVER, Answer, page
+from m3uproxy.provider.file_faults import FileFaults
+from m3uproxy.provider.heads import render_head
+from m3uproxy.provider.requests import Request
+
+#: Bytes between two stamps.
+STAMPED = 4096
+_BLOCKS = 64
+_STAMP = 16
+#: When all files were last modified: 2026-01-01 00:00:00 UTC, each seed a minute later.
+_MODIFIED = 1_767_225_600
+_RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
+
+
+def file_name(path: str) -> str | None:
+    """The name of the file that a path is, None if it is none: its last segment without the extension."""
+    parts = path.split("/")
+    if len(parts) < 3 or parts[0] or parts[1] not in ("movie", "series", "timeshift") or not parts[-1]:
+        return None
+    return parts[-1].rpartition(".")[0] or parts[-1]
+
+
+@lru_cache(maxsize=16)
+def _pattern(name: str, seed: int) -> list[bytes]:
+    """What is between the stamps, over and over."""
+    size = STAMPED - _STAMP
+    data = hashlib.shake_128(f"{name} {seed}".encode()).digest(_BLOCKS * size)
+    return [data[place : place + size] for place in range(0, len(data), size)]
+
+
+def content(name: str, seed: int, first: int, stop: int) -> bytes:
+    """Bytes ``first`` up to ``stop`` of the file of that name."""
+    pattern = _pattern(name, seed)
+    begin = first // STAMPED
+    blocks = range(begin, -(-stop // STAMPED))
+    parts = [part for block in blocks for part in (b"%016x" % (block * STAMPED), pattern[block % _BLOCKS])]
+    return b"".join(parts)[first - begin * STAMPED : stop - begin * STAMPED]
+
+
+@attrs.frozen
+class File:
+    """A file as it is for one request.
+
+    :ivar data: its content, where that is not made up.
+    """
+
+    name: str
+    faults: FileFaults
+    data: bytes | None = attrs.field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.faults.size if self.data is None else len(self.data)
+
+    @property
+    def etag(self) -> str:
+        """As sent; '' for none."""
+        given = self.faults.etag
+        if given == "none":
+            return ""
+        own = f'"{self.name}-{self.size}-{self.faults.seed}"'
+        return {"strong": own, "weak": f"W/{own}"}.get(given, f'"{given}"')
+
+    @property
+    def modified(self) -> str:
+        """As sent; '' for not at all."""
+        return formatdate(_MODIFIED + 60 * self.faults.seed, usegmt=True) if self.faults.modified else ""
+
+    def read(self, first: int, stop: int) -> bytes:
+        """Some of its bytes."""
+        if self.data is not None:
+            return self.data[first:stop]
+        return content(self.name, self.faults.seed, first, stop)
+
+
+@attrs.frozen
+class FileAnswer:
+    """A head, and which bytes of the file follow it."""
+
+    answer: Answer
+    first: int = 0
+    stop: int = 0
+
+
+def file_answer(request: Request, file: File) -> FileAnswer:
+    """What a request for a file is answered."""
+    faults = file.faults
+    status = (faults.head_status if request.method == "HEAD" else None) or faults.status
+    if status is not None:
+        return FileAnswer(page(status))
+    if faults.html:
+        return FileAnswer(page(200))
+    wanted = request.header("Range")
+    if wanted is None or not faults.ranges or faults.chunked or not _may_be_partial(request, file):
+        return _whole(file)
+    span = _span(wanted, file)
+    if span is None:
+        return _whole(file)
+    if span[0] >= span[1]:
+        headers = [SERVER, ("Content-Range", f"bytes */{file.size}"), ("Content-Length", "0")]
+        return FileAnswer(Answer(render_head(416, headers)))
+    first, stop = span
+    about = [("Content-Range", f"bytes {first}-{stop - 1}/{file.size}"), ("Content-Length", str(stop - first))]
+    return FileAnswer(Answer(render_head(206, [*_about(file), *about])), first, stop)
+
+
+def _may_be_partial(request: Request, file: File) -> bool:
+    condition = request.header("If-Range")
+    return condition is None or (condition == file.etag and condition[:1] == '"') or condition == file.modified
+
+
+def _span(wanted: str, file: File) -> tuple[int, int] | None:
+    match = _RANGE.fullmatch(wanted)
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix:
+        return max(0, file.size - int(suffix)), file.size
+    stop = min(int(last) + 1, file.size) if last else file.size
+    if file.faults.most:
+        stop = min(stop, int(first) + file.faults.most)
+    return int(first), stop
+
+
+def _whole(file: File) -> FileAnswer:
+    if file.faults.chunked:
+        headers = [*_about(file), ("Transfer-Encoding", "chunked")]
+    else:
+        headers = [*_about(file), ("Content-Length", str(file.size))]
+    return FileAnswer(Answer(render_head(200, headers)), 0, file.size)
+
+
+def _about(file: File) -> list[tuple[str, str]]:
+    told = [
+        SERVER,
+        ("Content-Type", "application/octet-stream"),
+        ("Accept-Ranges", "bytes" if file.faults.ranges else "none"),
+        ("ETag", file.etag),
+        ("Last-Modified", file.modified),
+    ]
+    return [pair for pair in told if pair[1]]

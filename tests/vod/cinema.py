@@ -1,0 +1,153 @@
+"""A title on a Clock, with providers and players that do what a test tells them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from fakes import FakeBody, FakeDialler, SlowConsumer
+from twisted.internet.task import Clock
+
+from m3uproxy.core.failover import Policy
+from m3uproxy.core.slots import Slots
+from m3uproxy.errors import SourceError
+from m3uproxy.fanout.outlet import DirectOutlet
+from m3uproxy.fanout.registry import source_requests
+from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.fanout.stream import Player
+from m3uproxy.provider.files import content
+from m3uproxy.upstream.slots import SlotDesk
+from m3uproxy.vod.ends import Ends
+from m3uproxy.vod.terms import Limits, Upstream
+from m3uproxy.vod.title import Title
+
+SIZE = 50_000_000
+ETAG = '"film"'
+
+
+def film(first: int, stop: int, seed: int = 0) -> bytes:
+    return content("film", seed, first, stop)
+
+
+class Link:
+    """A player's connection."""
+
+    def __init__(self) -> None:
+        self._release = None
+
+    def belongs_to(self, release) -> None:
+        before, self._release = self._release, release
+        if before is not None:
+            before()
+
+    def close(self) -> None:
+        self.belongs_to(None)
+
+
+class Response:
+    """What the web side does for a transfer, and the player at its other end."""
+
+    def __init__(self, clock: Clock, link: Link, kernel: int, outlet=DirectOutlet) -> None:
+        self.link = link
+        self.socket = SlowConsumer(clock, kernel)
+        self.outlet = outlet(self.socket)
+        self.began = None
+        self.refused: SourceError | None = None
+        self.range_refused: list[int | None] = []
+        self.finished = self.aborted = False
+
+    def begin(self, transfer) -> None:
+        self.transfer = transfer
+        self.socket.registerProducer(transfer, True)
+
+    def head(self, edition, span) -> None:
+        assert self.began is None
+        self.began = edition, span
+
+    def refuse(self, error) -> None:
+        assert self.began is None
+        self.socket.unregisterProducer()
+        self.refused = error
+
+    def out_of_range(self, length) -> None:
+        assert self.began is None
+        self.socket.unregisterProducer()
+        self.range_refused.append(length)
+
+    def finish(self) -> None:
+        self.socket.unregisterProducer()
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.socket.abortConnection()
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self.socket.received)
+
+
+class Cinema:
+    """A title and everybody around it."""
+
+    SAME = Player(ip_address="192.0.2.1", user_agent="films/1")
+
+    def __init__(self, sources: int = 1, **limits: float) -> None:
+        self.clock = Clock()
+        self.dialler = FakeDialler(self.clock)
+        urls = [f"http://{number}.example/film.mp4" for number in range(sources)]
+        spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
+        self.ends = Ends(1 << 24)
+        self.desk = SlotDesk(self.clock, Slots(), lambda _: self.title.give_way())
+        self.title = Title(
+            self.clock,
+            lambda: datetime.now(timezone.utc),
+            "id",
+            spec,
+            source_requests(spec),
+            Upstream(self.dialler, Policy(laps=2, rest=0.5), self.desk),
+            Limits(**{"silence": 10.0, "pause": 14_400.0, "patience": 20.0, **limits}),
+            self.ends,
+        )
+        self.links: list[Link] = []
+        self.responses: list[Response] = []
+
+    def ask(
+        self, *ranges, link: Link | None = None, player: Player = SAME, kernel=200_000, if_range=None, **more
+    ) -> Response:
+        link = link or Link()
+        self.links.append(link)
+        response = Response(self.clock, link, kernel, **more)
+        self.responses.append(response)
+        self.title.attach(player, response, ranges, if_range)
+        return response
+
+    def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> FakeBody:
+        """The provider answers the last dial as it should."""
+        dial = self.dialler.last
+        wanted = dict(dial.request.headers)["Range"].removeprefix("bytes=").partition("-")[0]
+        first = int(wanted) if status == 206 else 0
+        headers = {"ETag": etag}
+        if status == 206:
+            headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
+        body = FakeBody(final_url=dial.request.url, status=status, headers=headers)
+        body.first = first
+        return dial.answer(body, size - first)
+
+    def turn(self, times: int = 10) -> None:
+        for _ in range(times):
+            self.clock.advance(0)
+
+    def drain(self, response: Response) -> None:
+        """The player reads all that comes."""
+        for _ in range(200):
+            response.socket.read()
+            self.clock.advance(0)
+
+    def leave(self) -> None:
+        for response in self.responses:
+            response.transfer.stopProducing()
+        for link in self.links:
+            link.close()
+        self.clock.advance(6)
+        assert self.title.clients() == []
+        assert all(dial.cancelled or dial.deferred.called for dial in self.dialler.dials)
