@@ -12,8 +12,8 @@ from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.framing import framing_headers
 from m3uproxy.provider.heads import REASONS, render_head
 from m3uproxy.provider.redirects import hops_done, location
-from m3uproxy.provider.requests import MediaPath, Request
-from m3uproxy.provider.station import Station
+from m3uproxy.provider.requests import Request
+from m3uproxy.provider.station import Media, Station
 
 Headers = list[tuple[str, str]]
 SERVER = ("Server", "panel/1.0")
@@ -45,7 +45,7 @@ class Wanted:
 
     station: Station
     request: Request
-    media: MediaPath
+    media: Media
     faults: Faults
 
 
@@ -132,8 +132,9 @@ def _stream(faults: Faults) -> Answer:
 
 def media_answer(wanted: Wanted) -> Answer:
     """The answer to a request for a channel."""
-    for instead in INSTEAD:
-        answer = instead(wanted)
-        if answer is not None:
-            return answer
-    return _stream(wanted.faults)
+    return fault_answer(wanted) or _stream(wanted.faults)
+
+
+def fault_answer(wanted: Wanted) -> Answer | None:
+    """What comes instead of what was asked for, if anything does."""
+    return next((answer for instead in INSTEAD if (answer := instead(wanted)) is not None), None)

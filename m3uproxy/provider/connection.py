@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import attrs
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -13,6 +14,9 @@ from m3uproxy.provider.answers import Answer, Wanted, media_answer, page
 from m3uproxy.provider.control import PAGES
 from m3uproxy.provider.delivery import Delivery
 from m3uproxy.provider.faults import BadFault, Faults, make_faults
+from m3uproxy.provider.hls.answers import hls_answer
+from m3uproxy.provider.hls.options import HlsPath, hls_path
+from m3uproxy.provider.hls.transfer import Transfer
 from m3uproxy.provider.playout import Playout, Wire
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 from m3uproxy.provider.station import Channel, Station, Tally
@@ -30,7 +34,7 @@ class Connection(Protocol):
         self._peer = f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', '?')}"
         self._buffer = b""
         self._delivery: Delivery | None = None
-        self._playout: Playout | None = None
+        self._playout: Playout | Transfer | None = None
         self._channel: Channel | None = None
         self._slots: list[Tally] = []
 
@@ -57,10 +61,14 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Free all that was taken."""
-        now = self._station.uptime()
-        self._station.sockets.closed(now)
+        self._station.sockets.closed(self._station.uptime())
         if self._delivery is not None:
             self._delivery.stop()
+        self._body_over()
+        self._lost(self)
+
+    def _body_over(self) -> None:
+        now = self._station.uptime()
         if self._playout is not None:
             self._playout.stop()
         for tally in self._slots:
@@ -68,7 +76,7 @@ class Connection(Protocol):
         self._slots = []
         if self._channel is not None and self._playout in self._channel.bodies:
             self._channel.bodies.remove(self._playout)
-        self._lost(self)
+        self._playout = None
 
     def drop(self) -> None:
         """Reset the connection."""
@@ -84,10 +92,13 @@ class Connection(Protocol):
             self._answer(request)
 
     def _answer(self, request: Request) -> None:
-        media = media_path(request.path)
-        self._station.note(request, media.channel if media else None, self._peer)
+        media, hls = media_path(request.path), hls_path(request.path)
+        named = media or hls
+        self._station.note(request, named.channel if named else None, self._peer)
         if media is not None:
             self._answer_media(request, media)
+        elif hls is not None:
+            self._answer_hls(request, hls)
         elif request.path in PAGES:
             self._deliver(PAGES[request.path](self._station, request), make_faults(), request.closes)
         else:
@@ -112,23 +123,56 @@ class Connection(Protocol):
             self._admit(media, faults, tallies)
         self._deliver(answer, faults, request.closes)
 
+    def _answer_hls(self, request: Request, path: HlsPath) -> None:
+        tallies = [*self._station.tallies(path), self._station.resource(request.path)]
+        for tally in tallies:
+            tally.requests += 1
+        try:
+            faults = self._station.faults_for(request, path, path.words)
+            answer = hls_answer(self._station, request, path, faults)
+        except BadFault as error:
+            self._deliver(page(400, detail=str(error)), make_faults(), request.closes)
+            return
+        if faults.refuse == "1":
+            self._wire.abortConnection()
+            return
+        head = answer.answer
+        if request.method == "HEAD":
+            head = Answer(head.head, closes=head.closes)
+        faults = attrs.evolve(faults, delay=faults.delay + answer.hold)
+        closes = request.closes or head.closes
+        if head.streams and answer.body is not None:
+            transfer = Transfer(self._station, self._wire, faults, tallies, answer.body, lambda: self._done(closes))
+            self._take(path.channel, transfer, tallies)
+        self._deliver(head, faults, closes)
+
     def _admit(self, media: MediaPath, faults: Faults, tallies: list[Tally]) -> None:
+        self._take(media.channel, Playout(self._station, self._wire, faults, tallies), tallies)
+
+    def _take(self, channel: str, playout: Playout | Transfer, tallies: list[Tally]) -> None:
         self._slots = tallies
         for tally in tallies:
             tally.opened()
-        self._channel = self._station.channel(media.channel)
-        self._playout = Playout(self._station, self._wire, faults, tallies)
+        self._channel = self._station.channel(channel)
+        self._playout = playout
+
+    def _done(self, closes: bool) -> None:
+        """An answer is sent."""
+        self._body_over()
+        self._delivery = None
+        if closes:
+            self._wire.loseConnection()
+        elif self._buffer:
+            self._read()
 
     def _deliver(self, answer: Answer, faults: Faults, closes: bool) -> None:
-        def done() -> None:
-            self._delivery = None
-            if closes or answer.closes:
-                self._wire.loseConnection()
-            elif self._buffer:
-                self._read()
-
         self._delivery = Delivery(
-            self._station.clock, self._wire, answer, faults, begin_stream=self._begin_stream, done=done
+            self._station.clock,
+            self._wire,
+            answer,
+            faults,
+            begin_stream=self._begin_stream,
+            done=lambda: self._done(closes or answer.closes),
         )
         self._delivery.start()
 

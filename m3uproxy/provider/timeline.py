@@ -29,7 +29,7 @@ class Timeline:
 
     def __init__(self, clip: Clip, origin: int = 0) -> None:
         self.clip = clip
-        self._origin = origin
+        self.origin = origin
         self._loops: OrderedDict[int, bytes] = OrderedDict()
 
     def due_at(self, seconds: float) -> int:
@@ -59,7 +59,7 @@ class Timeline:
     def _retimed(self, number: int) -> bytes:
         clip = self.clip
         data = bytearray(clip.data)
-        shift = self._origin + number * clip.period
+        shift = self.origin + number * clip.period
         for at in clip.pcrs:
             write_pcr(data, at, read_pcr(data, at) + shift)
         for at in clip.stamps:
