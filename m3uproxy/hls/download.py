@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,6 +24,7 @@ from ..log import make_logger
 from .asking import Answer
 from .byte_range import ContentRange, read_content_range
 from .growing import BLOCK, GrowingBody
+from .shared import Shared
 
 log = make_logger()
 
@@ -48,11 +49,9 @@ class Purse(Protocol):
 
 
 @implementer(IBodyConsumer)
-class Download:
+class Download(Shared):
     """One answer on its way.
 
-    :ivar opened_at: seconds of the clock; None until it is open.
-    :ivar error: why it failed; None while it is on its way, and if it is complete.
     :ivar range: what it is of the whole, None if it is the whole, or an error.
     :ivar length: bytes that it will have, None if that is not known.
     """
@@ -67,10 +66,8 @@ class Download:
         :param most: bytes that the body may have.
         :param ended: called once, when it is over, or given up because nobody wants it.
         """
+        super().__init__()
         self.clock = clock
-        self.opened_at: float | None = None
-        self.over = False
-        self.error: SourceError | None = None
         self.answer: Answer | None = None
         self.range: ContentRange | None = None
         self.length: int | None = None
@@ -81,9 +78,6 @@ class Download:
         self._ended = ended
         self._asking: Deferred[Answer] | None = None
         self._open_body: IOpenBody | None = None
-        self._waiting: list[Deferred[Download]] = []
-        self._readers: list[Callable[[], None]] = []
-        self._holds = 0
         self._kept = True
         self._heard = 0.0
         self._listening: IDelayedCall | None = None
@@ -100,11 +94,6 @@ class Download:
         asking.addCallback(self._answered, byte_range).addErrback(self._not_answered)
 
     @property
-    def is_open(self) -> bool:
-        """Whether readers may begin."""
-        return self.opened_at is not None
-
-    @property
     def status(self) -> int:
         """The provider's; 206 only for a range."""
         assert self.answer is not None
@@ -116,75 +105,10 @@ class Download:
         assert self.answer is not None
         return self.answer.headers
 
-    def wait(self) -> Deferred[Download]:
-        """
-        Wait until it is open. Who is given it holds it, and must :meth:`release` it.
-
-        :return: a Deferred that may be cancelled.
-        """
-        if self.is_open:
-            self.hold()
-            return succeed(self)
-        if self.error is not None:
-            return fail(self.error)
-        waiting: Deferred[Download] = Deferred(self._not_waiting)
-        self._waiting.append(waiting)
-        return waiting
-
-    def hold(self) -> None:
-        """One more who may still read."""
-        self._holds += 1
-
-    def release(self) -> None:
-        """One less."""
-        self._holds -= 1
-        self._settle()
-
     def forget(self) -> None:
         """No newcomer will find it."""
         self._kept = False
         self._settle()
-
-    def complete(self) -> Deferred[Download]:
-        """
-        Wait until it is complete, for one who holds it; a failure takes the hold away.
-
-        :return: a Deferred that may be cancelled.
-        """
-        if self.over and self.error is None:
-            return succeed(self)
-
-        def grown() -> None:
-            if self.over:
-                self.leave(grown)
-                if self.error is None:
-                    waiting.callback(self)
-                else:
-                    self.release()
-                    waiting.errback(self.error)
-
-        def cancelled(_: Deferred[Download]) -> None:
-            self.leave(grown)
-            self.release()
-
-        waiting: Deferred[Download] = Deferred(cancelled)
-        self.follow(grown)
-        grown()
-        return waiting
-
-    @property
-    def is_held(self) -> bool:
-        """Whether anybody waits for it or may still read."""
-        return bool(self._holds or self._waiting)
-
-    def follow(self, grown: Callable[[], None]) -> None:
-        """Have ``grown`` called whenever there is more, and when it is over."""
-        self._readers.append(grown)
-
-    def leave(self, grown: Callable[[], None]) -> None:
-        """No more of that."""
-        if grown in self._readers:
-            self._readers.remove(grown)
 
     def stop(self) -> None:
         """The proxy stops."""
@@ -288,24 +212,13 @@ class Download:
         beginning = self.body.whole(0, self.body.size).lstrip(b"\xef\xbb\xbf \t\r\n")[:ENOUGH].lower()
         return SourceError(Reason.NOT_VIDEO, "the provider sent HTML") if beginning.startswith(_PAGES) else None
 
-    def _answer_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if self.error is None:
-            self._holds += len(waiting)
-        for each in waiting:
-            if self.error is None:
-                each.callback(self)
-            else:
-                each.errback(self.error)
-
     def _tell(self) -> None:
         if self._telling is not None and self._telling.active():
             self._telling.cancel()
         self._telling = None
         self._told = self.body.size
         self.body.settle()
-        for grown in list(self._readers):
-            grown()
+        self._tell_readers()
 
     # the end
 
@@ -337,11 +250,6 @@ class Download:
         self._ended(self)
         self._answer_waiting()
         self._tell()
-        self._settle()
-
-    def _not_waiting(self, waiting: Deferred[Download]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
         self._settle()
 
     def _settle(self) -> None:

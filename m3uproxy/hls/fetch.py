@@ -149,9 +149,9 @@ class Fetcher:
     def _cut_from(self, wanted: Wanted, byte_range: ByteRange, max_age: float) -> Download | None:
         """The whole, if it is there or will soon be as far as the part."""
         whole = self._find((wanted, None), max_age)
-        if whole is None or whole.over or not whole.is_open:
+        if whole is None or whole.over:
             return whole
-        span = byte_range.within(whole.length) if whole.length is not None else None
+        span = byte_range.within(whole.length) if whole.is_open and whole.length is not None else None
         return whole if span is not None and span[0] <= whole.body.size + NEAR else None
 
     def _begin(self, wanted: Wanted, byte_range: ByteRange | None, patience: float) -> Download:

@@ -1,6 +1,6 @@
 """What was fetched: a playlist, a segment, a key, or a part of one, for one who asked for it.
 
-It must be read, sent or closed, once.
+It must be read, sent or closed, once: until then it takes memory. One without a body need not be.
 """
 
 # mypy: allow-untyped-calls
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Request
 
 from ..errors import Reason, SourceError
@@ -54,7 +54,9 @@ class Resource:
         self._stall = stall
         first = 0 if part is None or download.range is not None else part.start
         self._start, self._stop = first, None if self.length is None else first + self.length
-        self._taken = False
+        self._taken = self._released = False
+        if self.length == 0:
+            self._release()
 
     @property
     def final_url(self) -> str:
@@ -84,11 +86,18 @@ class Resource:
         """Nobody wants it. Harmless when it was read or sent."""
         if not self._taken:
             self._taken = True
+            self._release()
+
+    def _release(self) -> None:
+        if not self._released:
+            self._released = True
             self._download.release()
 
     def arrive(self) -> Deferred[None]:
         """Have it fetched to its end, and kept; fires when it is, or fails."""
-        self._taken = True
+        if self._released:
+            return succeed(None)
+        self._taken = self._released = True
         return self._download.complete().addCallback(lambda download: download.release())
 
     def deliver(self, write: Callable[[bytes], None], ended: Callable[[SourceError | None], None]) -> Reader:
@@ -102,7 +111,7 @@ class Resource:
         self._taken = True
 
         def over(error: SourceError | None) -> None:
-            self._download.release()
+            self._release()
             ended(error)
 
         return Reader(self._download, self._start, self._stop, self._stall, write, over)
