@@ -41,6 +41,15 @@ class Rig(Bench):
         resource = await self.fetcher.fetch(self.wanted(url, **how), *args)
         return await resource.read_all(10_000_000)
 
+    def get_later(self, *args, **how):
+        return Deferred.fromCoroutine(self.get(*args, **how))
+
+    async def renew(self, **how):
+        """Begin anew, with other limits."""
+        self.fetcher.stop()
+        await self.lines.stop()
+        self.set_up(**how)
+
     async def stop(self):
         self.fetcher.stop()
         await self.lines.stop()

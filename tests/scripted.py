@@ -41,6 +41,7 @@ class _Connection(Protocol):
         if self.received.endswith(b"\r\n\r\n"):
             self.target = self.received.split(b" ")[1].decode()
             self.provider.requests.append(self.received)
+            self.received = b""
             self.provider.note("asked " + self.target)
             self.play(list(self.provider.answers.get(self.target, self.provider.answers["*"])))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
@@ -41,7 +42,7 @@ class Transfer:
         self._tallies = tallies
         self._body = body
         self._done = done
-        self._framing = make_framing(faults)
+        self._framing = make_framing(attrs.evolve(faults, gzip=False))
         self._turns = Turns()
         self._sent = 0
         self._live = self._paused = self._stalled = False
