@@ -178,6 +178,17 @@ class TestPlaylists:
             assert headers["Content-Range"].startswith(f"bytes {offset}-{offset + size - 1}/")
             assert body == bench.get(f"/hls/a/high/seg{FIRST + number}.ts?vod=5")[2]
 
+    def test_fragmented_mp4_has_one_clock(self, bench):
+        lines = bench.lines("/hls/a/high/index.m3u8?vod=5&fmp4=1")
+        assert '#EXT-X-MAP:URI="init.mp4?vod=5&fmp4=1"' in lines
+        assert bench.get("/hls/a/high/init.mp4?vod=5&fmp4=1")[2][4:8] == b"ftyp"
+        times = []
+        for uri in uris(lines):
+            body = bench.get(f"/hls/a/high/{uri}")[2]
+            at = body.index(b"tfdt") + 8
+            times.append(int.from_bytes(body[at : at + 8], "big"))
+        assert {later - sooner for sooner, later in pairwise(times)} == {2 * 90_000}
+
     def test_ranges(self, bench):
         whole = bench.get("/hls/a/high/seg1001.ts?vod=3")[2]
         assert bench.get("/hls/a/high/seg1001.ts?vod=3", "Range: bytes=-10")[2] == whole[-10:]

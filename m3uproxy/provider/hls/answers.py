@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from m3uproxy.provider.answers import SERVER, Answer, Wanted, fault_answer, page
 from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.heads import render_head
+from m3uproxy.provider.hls import mp4
 from m3uproxy.provider.hls.cutter import PARTS, Cutter, cutter_for
 from m3uproxy.provider.hls.options import FIRST, HlsPath, Options, carried, read_options
 from m3uproxy.provider.hls.playlists import Sheet, master, media, render, token
@@ -195,7 +196,7 @@ def _content(cutter: Cutter, sheet: Sheet, number: int) -> bytes:
     if rendition == "subs":
         return _subtitles(cutter, number)
     what = "audio" if rendition == "audio" else "video" if options.renditions else "both"
-    data = cutter.segment(number, what)
+    data = mp4.fragment(cutter, number) if options.fmp4 else cutter.segment(number, what)
     if not options.keys:
         return data
     sequence = number + FIRST
@@ -217,8 +218,8 @@ def _subtitles(cutter: Cutter, number: int) -> bytes:
     return "\n".join(lines).encode("utf-8")
 
 
-def _init(cutter: Cutter, sheet: Sheet) -> bytes | None:
-    return None
+def _init(cutter: Cutter, sheet: Sheet) -> bytes:
+    return mp4.init(cutter)
 
 
 _MAKERS: dict[str, Callable[[Cutter, Sheet], bytes | None]] = {
