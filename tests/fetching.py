@@ -9,6 +9,7 @@ from loopback_rig import leftovers
 from scripted import Bench
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from m3uproxy.core.outbound import DEFAULT
 from m3uproxy.errors import Reason, SourceError
@@ -26,6 +27,7 @@ class Rig(Bench):
 
     def __init__(self, reactor, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
         super().__init__(reactor)
+        self.failures = []
         self.set_up(outbound, per_host, rest, **settings)
 
     def set_up(self, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
@@ -33,8 +35,13 @@ class Rig(Bench):
         self.asker = Asker(self.lines)
         self.fetcher = Fetcher(self.reactor, self.asker, load({**SETTINGS, **settings}))
 
-    def wanted(self, url, entry=None, headers=(), led_by_public=False):
-        return Wanted(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), True), led_by_public)
+    def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
+        return Wanted(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
+
+    def observe(self, event):
+        """Whatever a provider does, nothing of ours fails."""
+        if "log_failure" in event:
+            self.failures.append(event["log_failure"])
 
     async def get(self, url, *args, **how):
         """The body of what is fetched."""
@@ -67,8 +74,11 @@ async def fetching():
 
     before = leftovers(reactor)
     rig = Rig(reactor)
+    globalLogPublisher.addObserver(rig.observe)
     yield rig
     await rig.stop()
+    globalLogPublisher.removeObserver(rig.observe)
+    assert rig.failures == []
     assert leftovers(reactor) - before == set()
 
 

@@ -96,7 +96,6 @@ class ProviderConnection:
     :ivar handshaken: whether TLS (https only) is through its handshake.
     :ivar resolved: whether an address of the host is known that is allowed.
     :ivar reads: how often bytes from the socket were handed on.
-    :ivar resting: whether it is kept open between two responses.
     """
 
     def __init__(
@@ -124,7 +123,6 @@ class ProviderConnection:
         self.problem: SourceError | None = None
         self.handshaken = self.resolved = False
         self.reads = 0
-        self.resting = False
         self._reactor = reactor
         self._verify_tls = verify_tls
         self._when_connected = connected

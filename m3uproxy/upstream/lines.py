@@ -103,7 +103,7 @@ class Line:
 
     def take(self, call: Call) -> None:
         """Have it carry the next request."""
-        self._taken, self.connection.resting = True, False
+        self._taken = True
         self.connection.location = call.location
 
     def release(self, complete: bool) -> None:
@@ -116,7 +116,7 @@ class Line:
             return
         self._taken = False
         if complete and self.connection.usable:
-            self.used = self.connection.resting = True
+            self.used = True
             self._tell_free(self)
             return
         self.connection.abort()

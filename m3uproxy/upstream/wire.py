@@ -47,10 +47,7 @@ class Wire(ProtocolWrapper):
         self.write(b" ".join([method, target, rest]))  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Gather the head; with the body, only pass on. Between two responses nothing is to come."""
-        if self._connection.resting:
-            self._connection.abort()
-            return
+        """Gather the head; with the body, only pass on. What comes unasked behind it closes the connection."""
         if self._head is None:
             self.wrappedProtocol.dataReceived(data)
             return

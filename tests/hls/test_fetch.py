@@ -267,6 +267,10 @@ class TestArriving:
         fetched = desk.fetch()
         desk.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.ENDED))
         assert fetched.read().ends[0].reason is Reason.TRUNCATED
+        assert desk.fetcher.size == 0
+        desk.fetch(max_age=FOREVER)
+        assert len(desk.asked) == 2
+        desk.last.fail()
 
     def test_without_a_length_the_end_decides(self, desk):
         fetched = desk.fetch()

@@ -6,13 +6,18 @@ import gzip
 
 import pytest
 import pytest_twisted
+from certificates import new_certificate
 from fetching import fetching
-from scripted import CLOSE, RESET, head, redirect
+from scripted import CLOSE, RESET, Body, head, redirect
 from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
+from zope.interface.verify import verifyObject
 
 from m3uproxy.core.outbound import Kind, Policy, kind_of
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.byte_range import ByteRange
+from m3uproxy.interfaces import IOpenBody
+from m3uproxy.upstream.dial import DialLimits
 
 __all__ = ["fetching"]
 
@@ -39,6 +44,24 @@ class TestConnections:
         assert [each.split(b" ")[1] for each in provider.requests] == [b"/seg%d.ts?s=a%%2Bb%%3D" % n for n in range(4)]
         assert fetching.lines.count() == fetching.sockets.open == 1
         assert "connection" not in provider.headers()
+
+    @pytest_twisted.ensureDeferred
+    async def test_each_head_is_repaired(self, fetching):
+        provider = await fetching.provider(head("200", "no colon", "Server : x", "Content-Length: 32") + DATA)
+        for n in range(3):
+            assert await fetching.get(provider.url(f"/{n}")) == DATA
+        assert len(provider.connections) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_over_tls(self, fetching):
+        pem = b"".join(new_certificate())
+        options = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(pem), KeyPair.load(pem, 1)).options()
+        provider = await fetching.provider(answer(DATA), tls=options)
+        for n in range(3):
+            assert await fetching.get(provider.url(f"/{n}", host="localhost"), verify_tls=False) == DATA
+        assert len(provider.connections) == 1
+        error = await fails(fetching.get(provider.url("/", host="localhost")))
+        assert error.reason is Reason.TLS
 
     @pytest.mark.parametrize(
         "steps",
@@ -84,6 +107,30 @@ class TestConnections:
         assert await fetching.get(provider.url("/b")) == DATA
 
     @pytest_twisted.ensureDeferred
+    async def test_who_had_it_has_no_hold_on_it(self, fetching):
+        provider = await fetching.provider(answer(DATA))
+        limits = DialLimits(1, 1, 2)
+        opened = await fetching.asker.ask(fetching.wanted(provider.url("/a")), None, limits)
+        verifyObject(IOpenBody, opened.body)
+        opened.body.deliver(body := Body())
+        await body.over
+        provider.answers["*"] = [head("200 OK", "Content-Length: 32"), DATA[:16], DATA[16:]]
+        getting = fetching.get_later(provider.url("/b"))
+        opened.body.pause()
+        assert opened.body.read(True) == 0
+        await opened.body.close()
+        opened.body.resume()
+        assert await getting == DATA
+        assert len(provider.connections) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_body_that_nobody_takes_is_closed(self, fetching):
+        provider = await fetching.provider(head("200 OK", "Content-Length: 32"), DATA[:16])
+        opened = await fetching.asker.ask(fetching.wanted(provider.url("/a")), None, DialLimits(1, 1, 2))
+        await opened.body.close()
+        assert fetching.sockets.open == fetching.lines.count() == 0
+
+    @pytest_twisted.ensureDeferred
     async def test_a_rest_has_an_end(self, fetching):
         await fetching.renew(rest=0.05)
         provider = await fetching.provider(answer(DATA))
@@ -102,7 +149,7 @@ class TestConnections:
 
     @pytest_twisted.ensureDeferred
     async def test_who_waits_may_leave_and_waits_no_longer_than_it_takes(self, fetching):
-        await fetching.renew(per_host=1, start_timeout=1)
+        await fetching.renew(per_host=1, start_timeout=1, live_chunk_timeout_seconds=10)
         provider = await fetching.provider(head("200 OK", "Content-Length: 1000"), DATA)
         slow = await fetching.fetcher.fetch(fetching.wanted(provider.url("/slow")))
         gone = fetching.fetcher.fetch(fetching.wanted(provider.url("/gone")))
