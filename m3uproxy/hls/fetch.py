@@ -202,15 +202,14 @@ class Fetcher:
         self, download: Download, wanted: Wanted, byte_range: ByteRange | None
     ) -> Resource | Deferred[Resource]:
         """A download, held for one who asked for it, as what was asked for."""
-        stall = self._settings.viewer_stall_timeout
         if byte_range is None or download.status != 200:
-            return Resource(download, download.range, download.status, stall)
+            return Resource(download, download.range, download.status, self._settings)
         self._is_whole(download, wanted, byte_range)
         if download.length is None:
             return download.complete().addCallback(self._resource, wanted, byte_range)
         span = byte_range.within(download.length)
         part = None if span is None else ContentRange(*span, download.length)
-        return Resource(download, part, 416 if part is None else 206, stall)
+        return Resource(download, part, 416 if part is None else 206, self._settings)
 
     def _is_whole(self, download: Download, wanted: Wanted, byte_range: ByteRange) -> None:
         """The provider was asked for a part and sends all: the next part is cut from it."""

@@ -14,12 +14,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Request
 
 from ..errors import Reason, SourceError
-from ..log import make_logger
+from ..fanout.outlet import bound_send_buffer
+from ..settings import Settings
 from .byte_range import ContentRange
 from .download import Download
 from .reader import GONE, Reader
-
-log = make_logger()
 
 #: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
 _OF_A_PART = frozenset({"Content-Range"})
@@ -34,13 +33,12 @@ class Resource:
     :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
     """
 
-    def __init__(self, download: Download, part: ContentRange | None, status: int, stall: float) -> None:
+    def __init__(self, download: Download, part: ContentRange | None, status: int, settings: Settings) -> None:
         """
         Make one of a download that is held for it.
 
         :param part: what it is of the whole; None for all of it, or nothing.
         :param status: 416 for a part that the whole does not have.
-        :param stall: seconds after which somebody who takes nothing is given up.
         """
         headers = {name: value for name, value in download.headers.items() if name not in _OF_A_PART}
         if part is not None:
@@ -51,7 +49,7 @@ class Resource:
         if status != download.status and part is None:
             self.headers, self.length = {"Content-Range": f"bytes */{download.length}"}, 0
         self._download = download
-        self._stall = stall
+        self._settings = settings
         first = 0 if part is None or download.range is not None else part.start
         self._start, self._stop = first, None if self.length is None else first + self.length
         self._taken = self._released = False
@@ -114,7 +112,8 @@ class Resource:
             self._release()
             ended(error)
 
-        return Reader(self._download, self._start, self._stop, self._stall, write, over)
+        stall = self._settings.viewer_stall_timeout
+        return Reader(self._download, self._start, self._stop, stall, write, over)
 
     def read_all(self, limit: int) -> Deferred[bytes]:
         """
@@ -158,6 +157,7 @@ class Resource:
         :return: a Deferred that never fails: None when all was sent, :data:`m3uproxy.hls.reader.GONE` when the player
             left, else why not all was sent.
         """
+        bound_send_buffer(request.transport, self._settings.send_buffer)
         request.setResponseCode(self.status)
         for name, value in self.headers.items():
             request.setHeader(name, value)

@@ -266,6 +266,7 @@ async def test_one_who_does_not_read_disturbs_nobody(rig):
     sizes = {len(player.body) for player in quick}
     assert len(sizes) == 1
     assert len(slow.body) < 1_000_000
+    assert rig.leaf.sent < 5 * len(quick[0].body) + 1_500_000
     assert rig.requests(path) == 1
     size = len(slow.body)
     slow.transport.resumeProducing()
