@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from fetching import SETTINGS
 from loopback_rig import Player, leftovers
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
@@ -44,7 +44,8 @@ class PassOn(Resource):
         source = SourceRequest(self.rig.provider.url("/hls/a/master.m3u8"), "test/1", (), True)
         wanted = Wanted(self.rig.provider.url(request.uri.decode()), source)
         part = read_range(request.getHeader("Range"))
-        fetched = self.rig.fetcher.fetch(wanted, part, max_age=FOREVER)
+        age = 0.5 if b".m3u8" in request.uri else FOREVER
+        fetched = self.rig.fetcher.fetch(wanted, part, max_age=age)
         request.notifyFinish().addErrback(lambda _: fetched.cancel())
         fetched.addCallbacks(self._send, self._refuse, (request,), None, (request,))
         return NOT_DONE_YET
@@ -321,3 +322,28 @@ async def test_players_who_keep_their_connection(rig):
         player.transport.write(f"GET {SEGMENT} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
     assert not player.closed
     assert rig.requests(SEGMENT) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_pollers_of_a_live_window_cost_what_one_costs(rig):
+    began = rig.reactor.seconds()
+
+    async def watch():
+        seen = []
+        while rig.reactor.seconds() - began < 3:
+            playlist = await rig.get("/hls/a/high/index.m3u8?target=1&window=3")
+            names = [line for line in playlist.body.decode().splitlines() if not line.startswith("#")]
+            for name in [name for name in names if name not in seen]:
+                assert (await rig.get(f"/hls/a/high/{name}")).status == 200
+                seen.append(name)
+            await rig.sleep(0.1)
+        return seen
+
+    all_seen = await gatherResults([Deferred.fromCoroutine(watch()) for _ in range(20)])
+    took = rig.reactor.seconds() - began
+    assert min(map(len, all_seen)) >= 5
+    counts = {path: tally.requests for path, tally in rig.provider.station.resources.items()}
+    playlists = counts.pop("/hls/a/high/index.m3u8")
+    assert set(counts.values()) == {1}
+    assert playlists <= took / 0.5 + 1
+    assert rig.provider.station.sockets.peak <= 8
