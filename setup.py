@@ -26,6 +26,7 @@ setup(
     install_requires=[
         "attrs>=23.1",
         "click>=8.1",
+        "cryptography>=42",
         "hyperlink>=21",
         "idna>=3",
         "jinja2>=3.1",

@@ -26,6 +26,8 @@ class Reason(Enum):
     NOT_TRANSPORT_STREAM = "not a transport stream"
     ENDED = "ended"
     TRUNCATED = "truncated"
+    TOO_LARGE = "too large"
+    FULL = "no memory left"
     RESET = "connection reset"
     STALLED = "stalled"
     CODECS = "other codecs than before"
@@ -51,6 +53,7 @@ _PLAYER_STATUS = {
     Reason.STALLED: 504,
     Reason.BUSY: 503,
     Reason.NO_SLOT: 503,
+    Reason.FULL: 503,
     Reason.STOPPING: 503,
     Reason.DELETED: 404,
 }

@@ -41,7 +41,7 @@ ONLY_IN_FILE = frozenset({"provider"})
 #: Settings that are read once, when the daemon starts; a reload leaves them as they are.
 NEED_RESTART = frozenset(
     "config_file listen host port root_path private_upstreams player_url_lifetime request_timeout redoc_url openapi_url"
-    " state_dir tick slot_wait slot_takeover vod_cache_bytes".split()
+    " state_dir tick slot_wait slot_takeover vod_cache_bytes hls_host_connections".split()
 )
 #: Settings that a stream takes when it is registered; a reload changes them for streams that come later.
 FOR_NEW_STREAMS = frozenset(
@@ -186,6 +186,11 @@ class Settings(WatchSettings):
     vod_cache_bytes: Bytes = _bytes(64 * MIB, 0, 65536 * MIB)
     #: SO_SNDBUF of a viewer's connection.
     send_buffer: Bytes = _bytes(512 * KIB, 16 * KIB, 64 * MIB)
+    #: HLS: what is kept of all streams together, and the most that one segment or playlist may have.
+    hls_cache_bytes: Bytes = _bytes(256 * MIB, 4 * MIB, 65536 * MIB)
+    hls_resource_bytes: Bytes = _bytes(64 * MIB, MIB, 4096 * MIB)
+    #: HLS: connections to one host of a provider.
+    hls_host_connections: Whole = _limited(8, 1, 1000)
     #: How long pieces are gathered before they are read or sent together.
     tick: Seconds = _seconds(0.06, 0.005, 1)
     #: Write to the sockets of plain viewers without the reactor's buffer in between.

@@ -45,6 +45,7 @@ class _Connection(Protocol):
         if complete and len(body) == int(length[1] if length else 0):
             self.target = self.received.split(b" ")[1].decode()
             self.provider.requests.append(self.received)
+            self.received = b""
             self.provider.note("asked " + self.target)
             self.play(list(self.provider.answers.get(self.target, self.provider.answers["*"])))
 

@@ -93,6 +93,8 @@ _CAUSES = {
     Reason.NOT_TRANSPORT_STREAM: Cause.UNUSABLE,
     Reason.ENDED: Cause.ENDED,
     Reason.TRUNCATED: Cause.ENDED,
+    Reason.TOO_LARGE: Cause.UNUSABLE,
+    Reason.FULL: Cause.OURS,
     Reason.RESET: Cause.ENDED,
     Reason.STALLED: Cause.STALLED,
     Reason.FORBIDDEN: Cause.UNUSABLE,

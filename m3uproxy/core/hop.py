@@ -130,6 +130,25 @@ def first_hop(url: str, user_agent: str, headers: Headers) -> Hop:
     return Hop(location, location, _merged(ours, headers), authorization, ((location, frozenset()),))
 
 
+def led_hop(url: str, entry_url: str, user_agent: str, headers: Headers) -> Hop:
+    """
+    The request for a playlist, or for what one names. It has no ``Referer`` and ``Origin`` of ours.
+
+    :param url: absolute; where it leads decides which of the stream's headers go along.
+    :param entry_url: the stream's own URL, to whose host its headers and credentials belong.
+    :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
+    """
+    try:
+        entry, entry_authorization = _locate(entry_url)
+        location, authorization = _locate(url)
+    except ValueError as why:
+        raise SourceError(Reason.UNREACHABLE, f"the URL has {why}") from None
+    if authorization is None and entry.trusts(location):
+        authorization = entry_authorization
+    sent = _merged((("User-Agent", user_agent), ("Accept", "*/*")), headers)
+    return Hop(location, entry, sent, authorization, ((location, frozenset()),))
+
+
 def next_hop(hop: Hop, location: bytes | None, cookies: Cookies = frozenset()) -> Hop:
     """
     The request that follows a redirect.

@@ -98,12 +98,22 @@ class BufferedOutlet:
 def outlet_for(transport: Any, direct: bool, send_buffer: int) -> Outlet:
     """The fastest outlet that a transport allows.
 
-    :param send_buffer: bytes for SO_SNDBUF, or the kernel queues 4 MB, 40 s of stale video, for each player that
-        stalls.
+    :param send_buffer: see :func:`bound_send_buffer`.
+    """
+    if bound_send_buffer(transport, send_buffer) and direct:
+        return DirectOutlet(transport)
+    return BufferedOutlet(transport)
+
+
+def bound_send_buffer(transport: Any, send_buffer: int) -> bool:
+    """
+    Bound what the kernel queues for a player: else it is 4 MB, 40 s of stale video, for each that stalls.
+
+    :param send_buffer: bytes for SO_SNDBUF.
+    :return: whether the transport is a plain socket, and so was bounded.
     """
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None
-    if isinstance(handle, socket.socket):
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        if direct:
-            return DirectOutlet(transport)
-    return BufferedOutlet(transport)
+    if not isinstance(handle, socket.socket):
+        return False
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    return True

@@ -13,8 +13,8 @@ from m3uproxy.provider.framing import framing_headers
 from m3uproxy.provider.heads import REASONS, render_head
 from m3uproxy.provider.radio import CONTENT_TYPES
 from m3uproxy.provider.redirects import has_expired, hops_done, location
-from m3uproxy.provider.requests import MediaPath, Request
-from m3uproxy.provider.station import Station
+from m3uproxy.provider.requests import Request
+from m3uproxy.provider.station import Media, Station
 
 Headers = list[tuple[str, str]]
 SERVER = ("Server", "panel/1.0")
@@ -46,7 +46,7 @@ class Wanted:
 
     station: Station
     request: Request
-    media: MediaPath
+    media: Media
     faults: Faults
 
 
@@ -138,10 +138,11 @@ def _stream(faults: Faults, ending: str) -> Answer:
     return Answer(head, streams=True, closes=True)
 
 
-def media_answer(wanted: Wanted) -> Answer:
-    """The answer to a request for a channel."""
-    for instead in INSTEAD:
-        answer = instead(wanted)
-        if answer is not None:
-            return answer
-    return _stream(wanted.faults, wanted.media.ending)
+def media_answer(wanted: Wanted, ending: str) -> Answer:
+    """The answer to a request for a channel that is sent as ``ending`` says."""
+    return fault_answer(wanted) or _stream(wanted.faults, ending)
+
+
+def fault_answer(wanted: Wanted) -> Answer | None:
+    """What comes instead of what was asked for, if anything does."""
+    return next((answer for instead in INSTEAD if (answer := instead(wanted)) is not None), None)

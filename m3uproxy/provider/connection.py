@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+import attrs
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -15,6 +16,9 @@ from m3uproxy.provider.delivery import Delivery
 from m3uproxy.provider.faults import BadFault, Faults, make_faults
 from m3uproxy.provider.files import file_name
 from m3uproxy.provider.film import Film
+from m3uproxy.provider.hls.answers import hls_answer
+from m3uproxy.provider.hls.options import HlsPath, hls_path
+from m3uproxy.provider.hls.transfer import Transfer
 from m3uproxy.provider.playout import Playout, Wire
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 from m3uproxy.provider.station import Channel, Station, Tally
@@ -32,7 +36,7 @@ class Connection(Protocol):
         self._peer = f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', '?')}"
         self._buffer = b""
         self._delivery: Delivery | None = None
-        self._playout: Playout | None = None
+        self._playout: Playout | Transfer | None = None
         self._channel: Channel | None = None
         self._slots: list[Tally] = []
         self._film: Film | None = None
@@ -60,10 +64,14 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Free all that was taken."""
-        now = self._station.uptime()
-        self._station.sockets.closed(now)
+        self._station.sockets.closed(self._station.uptime())
         if self._delivery is not None:
             self._delivery.stop()
+        self._body_over()
+        self._lost(self)
+
+    def _body_over(self) -> None:
+        now = self._station.uptime()
         if self._playout is not None:
             self._playout.stop()
         if self._film is not None:
@@ -73,7 +81,7 @@ class Connection(Protocol):
         self._slots = []
         if self._channel is not None and self._playout in self._channel.bodies:
             self._channel.bodies.remove(self._playout)
-        self._lost(self)
+        self._playout = None
 
     def drop(self) -> None:
         """Reset the connection."""
@@ -89,13 +97,15 @@ class Connection(Protocol):
             self._answer(request)
 
     def _answer(self, request: Request) -> None:
-        media = media_path(request.path)
-        name = file_name(request.path)
-        self._station.note(request, media.channel if media else name, self._peer)
+        media, hls, name = media_path(request.path), hls_path(request.path), file_name(request.path)
+        named = media or hls
+        self._station.note(request, named.channel if named else name, self._peer)
         if name is not None:
             self._answer_file(request, name)
         elif media is not None:
             self._answer_media(request, media)
+        elif hls is not None:
+            self._answer_hls(request, hls)
         elif request.path in PAGES:
             self._deliver(PAGES[request.path](self._station, request), make_faults(), request.closes)
         else:
@@ -113,7 +123,7 @@ class Connection(Protocol):
         if faults.refuse == "1":
             self._wire.abortConnection()
             return
-        answer = media_answer(Wanted(self._station, request, media, faults))
+        answer = media_answer(Wanted(self._station, request, media, faults), media.ending)
         if request.method == "HEAD":
             answer = Answer(answer.head, closes=answer.closes)
         if answer.streams:
@@ -131,24 +141,59 @@ class Connection(Protocol):
         self._film = Film(self._station, self._wire, request, name, done)
         self._film.start()
 
+    def _answer_hls(self, request: Request, path: HlsPath) -> None:
+        tallies = [*self._station.tallies(path), self._station.resource(request.path)]
+        for tally in tallies:
+            tally.requests += 1
+        try:
+            faults = self._station.faults_for(request, path, path.words)
+            answer = hls_answer(self._station, request, path, faults)
+        except BadFault as error:
+            self._deliver(page(400, detail=str(error)), make_faults(), request.closes)
+            return
+        if faults.refuse == "1":
+            self._wire.abortConnection()
+            return
+        head = answer.answer
+        if request.method == "HEAD":
+            head = Answer(head.head, closes=head.closes)
+        faults = attrs.evolve(faults, delay=faults.delay + answer.hold)
+        closes = request.closes or head.closes
+        if head.streams and answer.body is not None:
+            transfer = Transfer(self._station, self._wire, faults, tallies, answer.body, lambda: self._done(closes))
+            self._count(path.channel, tallies)
+            self._playout = transfer
+        self._deliver(head, faults, closes)
+
     def _admit(self, media: MediaPath, faults: Faults, tallies: list[Tally]) -> None:
+        channel, broadcast = self._count(media.channel, tallies), self._station.broadcast(media.ending)
+        self._playout = Playout(self._station, self._wire, faults, channel, tallies, broadcast)
+
+    def _count(self, name: str, tallies: list[Tally]) -> Channel:
+        """A body is sent to one more; the channel that it is of."""
         self._slots = tallies
         for tally in tallies:
             tally.opened()
-        self._channel = self._station.channel(media.channel)
-        broadcast = self._station.broadcast(media.ending)
-        self._playout = Playout(self._station, self._wire, faults, self._channel, tallies, broadcast)
+        self._channel = self._station.channel(name)
+        return self._channel
+
+    def _done(self, closes: bool) -> None:
+        """An answer is sent."""
+        self._body_over()
+        self._delivery = None
+        if closes:
+            self._wire.loseConnection()
+        elif self._buffer:
+            self._read()
 
     def _deliver(self, answer: Answer, faults: Faults, closes: bool) -> None:
-        def done() -> None:
-            self._delivery = None
-            if closes or answer.closes:
-                self._wire.loseConnection()
-            elif self._buffer:
-                self._read()
-
         self._delivery = Delivery(
-            self._station.clock, self._wire, answer, faults, begin_stream=self._begin_stream, done=done
+            self._station.clock,
+            self._wire,
+            answer,
+            faults,
+            begin_stream=self._begin_stream,
+            done=lambda: self._done(closes or answer.closes),
         )
         self._delivery.start()
 

@@ -9,6 +9,7 @@ from typing import Any
 from m3uproxy.provider.answers import Answer, short_answer
 from m3uproxy.provider.faults import ROWS, BadFault, parse_faults
 from m3uproxy.provider.file_faults import ROWS as FILM_ROWS
+from m3uproxy.provider.hls.options import OPTIONS
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import EVERY, Station
 
@@ -53,6 +54,8 @@ def _index(station: Station, request: Request) -> Answer:
     lines += [f"{name:18} {row.metadata['text']}" for name, row in ROWS.items()]
     lines += ["", "Films: /movie/…, /series/…, /timeshift/…"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in FILM_ROWS.items()]
+    lines += ["HLS: /hls/NAME/master.m3u8, and what its playlists name"]
+    lines += [f"{name:18} {row.metadata['text']}" for name, row in OPTIONS.items()]
     return short_answer(200, "text/plain; charset=utf-8", ("\n".join(lines) + "\n").encode("utf-8"))
 
 

@@ -98,7 +98,7 @@ def _row(parse: Parse, text: str) -> dict[str, Any]:
 
 
 REDIRECTS = ("same", "other", "relative", "path", "chain", "loop", "none", "empty", "https", "ftp")
-FRAMINGS = ("close", "chunked", "chunked_cut")
+FRAMINGS = ("close", "chunked", "chunked_cut", "none")
 
 
 @attrs.frozen
@@ -197,7 +197,17 @@ class Faults:
         default=None, metadata=_row(amount, "close everybody's connection each so many seconds of the provider's clock")
     )
     reset: When | None = field(default=None, metadata=_row(moment, "reset the connection (RST)"))
+    # HLS
+    stale: bool = field(
+        default=False, metadata=_row(flag, "1: the live window stands still from the first request on that says so")
+    )
     # Which requests
+    only: tuple[str, ...] = field(
+        default=(),
+        metadata=_row(
+            lambda text: tuple(text.split(",")), "of HLS only these: master, playlist, segment, part, … or seg1003.ts"
+        ),
+    )
     times: int | None = field(
         default=None, metadata=_row(count, "only the first so many requests suffer; then all is well")
     )

@@ -101,6 +101,7 @@ _FRAMINGS: dict[str, type[Identity] | type[Chunked]] = {
     "close": Identity,
     "chunked": Chunked,
     "chunked_cut": ChunkedCut,
+    "none": Identity,
 }
 
 
@@ -114,7 +115,7 @@ def make_framing(faults: Faults) -> Framing:
 def framing_headers(faults: Faults) -> list[tuple[str, str]]:
     """The headers that announce it."""
     headers = []
-    if faults.framing != "close":
+    if faults.framing not in ("close", "none"):
         headers.append(("Transfer-Encoding", "chunked"))
     if faults.length is not None:
         headers.append(("Content-Length", str(faults.length)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, Protocol
 
 import attrs
@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from m3uproxy.provider.faults import Faults, make_faults, parse_faults
 from m3uproxy.provider.radio import Broadcast, load_radio
-from m3uproxy.provider.requests import MediaPath, Request
+from m3uproxy.provider.requests import Request
 from m3uproxy.provider.timeline import Timeline
 from m3uproxy.provider.tokens import Tokens
 
@@ -18,6 +18,8 @@ from m3uproxy.provider.tokens import Tokens
 EVERY = "*"
 #: Request heads that are remembered.
 KEPT_REQUESTS = 500
+#: Resources of HLS channels of which counts are kept.
+KEPT_RESOURCES = 2000
 
 
 @attrs.define
@@ -64,6 +66,18 @@ class Tally:
         return {"bytes" if name == "octets" else name: getattr(self, name) for name in names}
 
 
+class Media(Protocol):
+    """The path of something that is sent."""
+
+    @property
+    def channel(self) -> str:
+        """Of which channel."""
+
+    @property
+    def account(self) -> str | None:
+        """Whose it is, where the path says so."""
+
+
 class Adjustable(Protocol):
     """A body that is being sent and takes new faults while it is."""
 
@@ -76,6 +90,7 @@ class Channel:
     """One channel: its counts, the faults set by ``/control``, the bodies that are being sent.
 
     :ivar reached: place in the timeline up to which anybody has been sent the broadcast.
+    :ivar stale_since: the provider's time at which its HLS window stands still.
     """
 
     name: str
@@ -83,6 +98,7 @@ class Channel:
     given: dict[str, Any] = attrs.Factory(dict)
     bodies: list[Adjustable] = attrs.Factory(list)
     reached: int = 0
+    stale_since: float | None = None
 
 
 class Station:
@@ -108,6 +124,7 @@ class Station:
         self.channels: dict[str, Channel] = {}
         self.accounts: dict[str, Tally] = {}
         self.files: dict[str, bytes] = {}
+        self.resources: OrderedDict[str, Tally] = OrderedDict()
         self.everywhere = Channel(EVERY)
         self.sockets = Tally()
         self.viewers = Tally()
@@ -134,7 +151,14 @@ class Station:
         """The counts of an account."""
         return self.accounts.setdefault(name, Tally())
 
-    def tallies(self, media: MediaPath) -> list[Tally]:
+    def resource(self, path: str) -> Tally:
+        """The counts of one playlist, segment or key, by its path without query."""
+        tally = self.resources.setdefault(path, Tally())
+        if len(self.resources) > KEPT_RESOURCES:
+            self.resources.popitem(last=False)
+        return tally
+
+    def tallies(self, media: Media) -> list[Tally]:
         """All counts in which a viewer of this path appears."""
         account = [] if media.account is None else [self.account(media.account)]
         return [self.viewers, self.channel(media.channel).tally, *account]
@@ -153,12 +177,13 @@ class Station:
             }
         )
 
-    def faults_for(self, request: Request, media: MediaPath) -> Faults:
+    def faults_for(self, request: Request, media: Media, words: frozenset[str] = frozenset()) -> Faults:
         """The faults of one request: those of all channels, of its channel, of its own query; the later win.
 
         A set with ``times`` counts the requests that it was used for. A request that a redirect led here (it has
-        ``hop``) belongs to the one before.
+        ``hop``) belongs to the one before. A set with ``only`` counts if one of its words is among these.
 
+        :param words: what an HLS resource may be called.
         :raises BadFault: the query has a fault with a value that makes no sense.
         """
         follows = any(name == "hop" for name, _ in request.query)
@@ -167,7 +192,8 @@ class Station:
             f"channel {media.channel}": self.channel(media.channel).given,
             f"path {request.target}": parse_faults(request.query, strict=False),
         }
-        return make_faults(*(given for key, given in layers.items() if self._lasts(key, given, follows)))
+        meant = {key: given for key, given in layers.items() if "only" not in given or words & {*given["only"]}}
+        return make_faults(*(given for key, given in meant.items() if self._lasts(key, given, follows)))
 
     def use(self, target: str) -> int:
         """Count a request for a file; how many there were for this very URL."""
@@ -192,7 +218,7 @@ class Station:
         :return: how many bodies those were.
         """
         channel = self.channel(name)
-        channel.given = given
+        channel.given, channel.stale_since = given, None
         for key in ("accept", EVERY) if name == EVERY else (f"channel {name}",):
             self._uses.pop(key, None)
         hit = [channel] if name != EVERY else list(self.channels.values())
@@ -210,6 +236,7 @@ class Station:
         for tally in [self.sockets, self.viewers, *self.accounts.values()]:
             tally.restart()
         self.requests.clear()
+        self.resources.clear()
         self._uses.clear()
 
     def report(self) -> dict[str, Any]:
@@ -220,5 +247,6 @@ class Station:
             "total": self.viewers.report(),
             "channels": {name: each.tally.report() for name, each in sorted(self.channels.items())},
             "accounts": {name: each.report() for name, each in sorted(self.accounts.items())},
+            "resources": {name: each.report() for name, each in self.resources.items()},
             "requests": list(self.requests),
         }

@@ -29,7 +29,7 @@ class Timeline:
 
     def __init__(self, clip: Clip, origin: int = 0) -> None:
         self.clip = clip
-        self._origin = origin
+        self.origin = origin
         self._loops: OrderedDict[int, bytes] = OrderedDict()
 
     def due_at(self, seconds: float) -> int:
@@ -48,7 +48,7 @@ class Timeline:
 
     def clock_at(self, seconds: float) -> int:
         """What a PCR says at this moment, ticks of 90 kHz, not wrapped."""
-        return self._origin + read_pcr(self.clip.data, self.clip.pcrs[0]) + round(seconds * TICKS)
+        return self.origin + read_pcr(self.clip.data, self.clip.pcrs[0]) + round(seconds * TICKS)
 
     def span(self, first: int, last: int) -> bytes:
         """The bytes from place ``first`` up to ``last``; a place is a number of bytes and may be negative."""
@@ -72,7 +72,7 @@ class Timeline:
     def _retimed(self, number: int) -> bytes:
         clip = self.clip
         data = bytearray(clip.data)
-        shift = self._origin + number * clip.period
+        shift = self.origin + number * clip.period
         for at in clip.pcrs:
             write_pcr(data, at, read_pcr(data, at) + shift)
         for at in clip.stamps:

@@ -61,12 +61,14 @@ class SourceAgent:
     what a body becomes; Twisted sends no User-Agent and makes the ``Host`` header from the URL it is given.
 
     :ivar gzipped: whether the body of the last response is gzip all the same, which is then for others to undo.
+    :ivar more: headers that go out with every hop's own, such as ``Range``.
     """
 
     reactor: Any
     hop: Hop | None = None
     connection: ProviderConnection | None = None
     gzipped: bool = False
+    more: Sequence[tuple[bytes, bytes]] = ()
 
     def request(
         self,
@@ -78,12 +80,20 @@ class SourceAgent:
         """Ask for the hop over the connection; of the headers that the layers above set only cookies count."""
         assert self.hop is not None
         assert self.connection is not None
-        pool = HTTPConnectionPool(self.reactor, persistent=False)
-        agent = Agent.usingEndpointFactory(self.reactor, self.connection, pool)
         jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
         origin = cookie_url(self.hop.location).to_text().encode("ascii")
-        asked: Deferred[IResponse] = agent.request(method, origin, _headers(self.hop, jar), bodyProducer)
+        ours = _headers(self.hop, jar)
+        for name, value in self.more:
+            ours.setRawHeaders(name, [value])
+        asked: Deferred[IResponse] = self._agent().request(method, origin, ours, bodyProducer)
         return asked.addCallback(self._hide_coding)
+
+    def _agent(self) -> IAgent:
+        """One connection for one response."""
+        assert self.connection is not None
+        pool = HTTPConnectionPool(self.reactor, persistent=False)
+        agent: IAgent = Agent.usingEndpointFactory(self.reactor, self.connection, pool)
+        return agent
 
     def _hide_coding(self, response: IResponse) -> IResponse:
         """Keep the content coding from treq."""

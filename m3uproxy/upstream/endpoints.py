@@ -12,7 +12,7 @@ The lower one is below TLS on purpose. A TLS transport's ``loseConnection`` wait
 ever if it is silent; its ``abortConnection`` fails when the connection is gone already; and both FIN and RST
 come out of it, and out of ``Agent``, as something else. At the socket all three are plain. So every close that
 anybody above asks for, Twisted's own included, becomes an abort of the socket: nothing is lost by it, because a
-connection carries one response, and the provider's slot is free at once.
+connection is closed behind its last response, and the provider's slot is free at once.
 
 ``Agent`` takes the URL apart and puts it together again, which loses an empty query and parameters and, on newer
 Pythons, doubles a leading ``//``. Signatures cover those bytes, hence the request line set here.
@@ -141,6 +141,16 @@ class ProviderConnection:
         return self._socket.closed if self._socket is not None else None
 
     @property
+    def usable(self) -> bool:
+        """Whether the socket is open, and nobody has asked to close it."""
+        return self._socket is not None and self._socket.usable
+
+    def may_serve(self, led_by_public: bool) -> bool:
+        """Whether the socket, once open, would be allowed for another request."""
+        assert self._socket is not None
+        return self._outbound.refusal(self._socket.peer, led_by_public) is None
+
+    @property
     def is_public(self) -> bool:
         """Whether the socket leads outside."""
         return self._socket is not None and self._outbound.is_public(self._socket.peer)
@@ -196,6 +206,10 @@ class ProviderConnection:
         :return: a Deferred that fires when it is gone.
         """
         self.abort()
+        return self._socket.gone() if self._socket is not None else succeed(None)
+
+    def gone(self) -> Deferred[None]:
+        """Fires when the socket, if there is one, is closed by whomever."""
         return self._socket.gone() if self._socket is not None else succeed(None)
 
     def _admits(self, address: str) -> bool:

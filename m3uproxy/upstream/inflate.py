@@ -25,6 +25,11 @@ class Inflate:
         self._read = 0
         self._left = MOST
 
+    @property
+    def complete(self) -> bool:
+        """Whether the gzip stream has ended as it should."""
+        return self._stream.eof
+
     def decode(self, data: bytes, read: int) -> bytes:
         """
         What a piece of the body amounts to, perhaps nothing yet.

@@ -101,6 +101,11 @@ class Socket(ProtocolWrapper):
                 self._connection.slot.closed()
 
     @property
+    def usable(self) -> bool:
+        """Whether it is neither closed nor closing."""
+        return self.closed is None and not self._closing
+
+    @property
     def peer(self) -> str:
         """The address that we are connected to, or were."""
         address: str = self.transport.getPeer().host

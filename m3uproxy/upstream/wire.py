@@ -27,7 +27,6 @@ class Wire(ProtocolWrapper):
     def __init__(self, factory: Any, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
         self._connection: ProviderConnection = factory.connection
-        self._asked = False
         self._head: bytearray | None = bytearray()
         self._read = 0
 
@@ -40,17 +39,15 @@ class Wire(ProtocolWrapper):
         self._connection.handshaken = True
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """The first thing written is the request's head: its target becomes the one that was asked for."""
-        head = b"".join(data)
-        if not self._asked:
-            self._asked = True
-            method, _, rest = head.partition(b" ")
-            _, _, rest = rest.partition(b" ")
-            head = b" ".join([method, self._connection.location.target.encode("ascii"), rest])
-        self.write(head)  # type: ignore[no-untyped-call]
+        """The head of a request (no body follows ours): its target becomes the one that was asked for."""
+        self._head, self._read = bytearray(), 0
+        method, _, rest = b"".join(data).partition(b" ")
+        _, _, rest = rest.partition(b" ")
+        target = self._connection.location.target.encode("ascii")
+        self.write(b" ".join([method, target, rest]))  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Gather the head; with the body, only pass on."""
+        """Gather the head; with the body, only pass on. What comes unasked behind it closes the connection."""
         if self._head is None:
             self.wrappedProtocol.dataReceived(data)
             return

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from m3uproxy.provider.faults import ROWS, BadFault, Faults, When, make_faults, parse_faults
 from m3uproxy.provider.heads import ODDITIES
+from m3uproxy.provider.hls.options import OPTIONS
 from m3uproxy.provider.playout import Playout
 from m3uproxy.provider.turns import TURNS
 
@@ -108,4 +109,5 @@ def test_the_guide_has_every_fault_and_every_odd_head_and_no_others():
             keys.setdefault(section, set()).add(match[1])
     assert keys.pop("odd") == set(ODDITIES)
     keys.pop("Films")  # has a table of its own
-    assert set().union(*keys.values()) == set(ROWS)
+    assert keys.pop("HLS") == {*OPTIONS, "stale"}
+    assert set().union(*keys.values()) == set(ROWS) - {"stale"}

@@ -1,0 +1,1 @@
+"""HLS: what is fetched from a provider once for all players."""

@@ -1,0 +1,266 @@
+"""One answer of a provider, and all who want it.
+
+It is begun by the first who asks, and told to all who ask while it is under way (single flight). It is *open* when its
+head and so much of its body are there that it can be told from a web page; only then anybody is answered, so that
+until then a failure is a status. From then on it grows, and readers follow, each at its own pace: the provider is
+never paused for a reader. It is *over* when the body is complete, or has failed.
+
+Who waits or reads holds it. When nobody does any more and much is still missing, the provider's connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..errors import Reason, SourceError
+from ..interfaces import IBodyConsumer, IOpenBody
+from ..log import make_logger
+from .asking import Answer
+from .byte_range import ContentRange, read_content_range
+from .growing import BLOCK, GrowingBody
+from .shared import Shared
+
+log = make_logger()
+
+#: Bytes that tell a web page from what a playlist names. A key has 16.
+ENOUGH = 16
+#: Seconds for which pieces gather before readers are told.
+TICK = 0.04
+#: Bytes: what is missing of a body that nobody wants any more, up to which it is read to its end all the same. The
+#: connection can then be used again, and the next player finds the segment.
+LITTLE = 262_144
+_PAGES = (b"<!doctype html", b"<html")
+
+
+class Purse(Protocol):
+    """Where memory comes from."""
+
+    def take(self, size: int) -> bool:
+        """Some bytes more; False if there are none left."""
+
+    def give_back(self, size: int) -> None:
+        """They are free again."""
+
+
+@implementer(IBodyConsumer)
+class Download(Shared):
+    """One answer on its way.
+
+    :ivar range: what it is of the whole, None if it is the whole, or an error.
+    :ivar length: bytes that it will have, None if that is not known.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, purse: Purse, silence: float, most: int, ended: Callable[[Download], None]
+    ) -> None:
+        """
+        Begin without an answer.
+
+        :param silence: seconds without a byte after which the provider counts as stalled.
+        :param most: bytes that the body may have.
+        :param ended: called once, when it is over, or given up because nobody wants it.
+        """
+        super().__init__()
+        self.clock = clock
+        self.answer: Answer | None = None
+        self.range: ContentRange | None = None
+        self.length: int | None = None
+        self.body = GrowingBody()
+        self._purse = purse
+        self._silence = silence
+        self._most = most
+        self._ended = ended
+        self._asking: Deferred[Answer] | None = None
+        self._open_body: IOpenBody | None = None
+        self._kept = True
+        self._heard = 0.0
+        self._listening: IDelayedCall | None = None
+        self._telling: IDelayedCall | None = None
+        self._told = 0
+
+    def begin(self, asking: Deferred[Answer], byte_range: bool) -> None:
+        """
+        Wait for the answer.
+
+        :param byte_range: whether a range was asked for.
+        """
+        self._asking = asking
+        asking.addCallback(self._answered, byte_range).addErrback(self._not_answered)
+
+    @property
+    def status(self) -> int:
+        """The provider's; 206 only for a range."""
+        assert self.answer is not None
+        return 200 if self.answer.status == 206 and self.range is None else self.answer.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The provider's, those that matter."""
+        assert self.answer is not None
+        return self.answer.headers
+
+    def forget(self) -> None:
+        """No newcomer will find it."""
+        self._kept = False
+        self._settle()
+
+    def stop(self) -> None:
+        """The proxy stops."""
+        self._fail(SourceError(Reason.STOPPING))
+
+    # the answer
+
+    def _answered(self, answer: Answer, byte_range: bool) -> None:
+        self._asking = None
+        self._open_body = answer.body
+        self.answer = answer
+        if answer.body is None:
+            self.length = 0
+            self._finish(None)
+            return
+        self.length = answer.body.length
+        error = self._misfit(answer, byte_range)
+        if error is not None:
+            self._fail(error)
+            return
+        self._heard = self.clock.seconds()
+        self._listening = self.clock.callLater(self._silence, self._listen)
+        answer.body.deliver(self)
+
+    def _misfit(self, answer: Answer, byte_range: bool) -> SourceError | None:
+        """Why the answer is none to what was asked; that it is a range is noted."""
+        if self.length is not None and self.length > self._most:
+            return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._most} are allowed")
+        if answer.status != 206:
+            return None
+        said = read_content_range(answer.headers.get("Content-Range"))
+        if said is None or (self.length is not None and said.stop - said.start != self.length):
+            return SourceError(Reason.BAD_HEAD, "a part of something, and not clear which")
+        if byte_range or (said.start, said.stop) != (0, said.total):
+            self.range, self.length = said, said.stop - said.start
+        if not byte_range and self.range is not None:
+            return SourceError(Reason.BAD_HEAD, "a part where the whole was asked for")
+        return None
+
+    def _not_answered(self, failure: Failure) -> None:
+        self._asking = None
+        if self.over:  # we cancelled it
+            return
+        error = failure.value
+        if not isinstance(error, SourceError):
+            log.failure("asking failed unexpectedly", failure=failure)
+            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        self._fail(error)
+
+    # the body
+
+    def body_received(self, data: bytes) -> None:
+        """Keep it, and tell the readers, at once or together with what comes next."""
+        if self.over:
+            return
+        self._heard = self.clock.seconds()
+        if self.body.size + len(data) > (self._most if self.length is None else self.length):
+            self._fail(SourceError(Reason.TOO_LARGE, f"more than {self.body.size} bytes"))
+            return
+        if not self._purse.take(len(data)):
+            self._fail(SourceError(Reason.FULL, "the segments of all streams take all that is allowed"))
+            return
+        self.body.append(data)
+        if self.body.size == self.length:
+            return  # the end is told next, and then the connection can be used again
+        if not self.is_open:
+            if self.body.size >= ENOUGH:
+                self._begin_reading()
+        elif self.body.size - self._told >= BLOCK:
+            self._tell()
+        elif self._telling is None:
+            self._telling = self.clock.callLater(TICK, self._tell)
+
+    def body_ended(self, error: SourceError) -> None:
+        """Complete, or not."""
+        self._open_body = None
+        complete = error.reason is Reason.ENDED and self.length in {None, self.body.size}
+        if error.reason is Reason.ENDED and not complete:
+            error = SourceError(Reason.TRUNCATED, f"{self.body.size} bytes of {self.length}")
+        self._finish(None if complete else error)
+
+    def _listen(self) -> None:
+        """Has the provider sent anything since?"""
+        self._listening = None
+        left = self._heard + self._silence - self.clock.seconds()
+        if left > 0:
+            self._listening = self.clock.callLater(left, self._listen)
+        else:
+            self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence:g} s"))
+
+    def _begin_reading(self) -> None:
+        """Let all begin who wait, unless it is a web page."""
+        error = self._page()
+        if error is not None:
+            self._fail(error)
+            return
+        self.opened_at, self._told = self.clock.seconds(), self.body.size
+        self._answer_waiting()
+
+    def _page(self) -> SourceError | None:
+        beginning = self.body.whole(0, self.body.size).lstrip(b"\xef\xbb\xbf \t\r\n")[:ENOUGH].lower()
+        return SourceError(Reason.NOT_VIDEO, "the provider sent HTML") if beginning.startswith(_PAGES) else None
+
+    def _tell(self) -> None:
+        if self._telling is not None and self._telling.active():
+            self._telling.cancel()
+        self._telling = None
+        self._told = self.body.size
+        self.body.settle()
+        self._tell_readers()
+
+    # the end
+
+    def _fail(self, error: SourceError) -> None:
+        """End it ourselves."""
+        if self.over:
+            return
+        body, self._open_body = self._open_body, None
+        asking, self._asking = self._asking, None
+        self._finish(error)
+        if asking is not None:
+            asking.cancel()
+        if body is not None:
+            body.close().addErrback(lambda failure: log.failure("closing failed", failure=failure))
+
+    def _finish(self, error: SourceError | None) -> None:
+        """It is over. Who is told and asks again at once must not find it, if it has failed."""
+        if self.over:
+            return
+        if error is None and not self.is_open:
+            error = self._page()
+        self.over, self.error = True, error
+        if error is None:
+            self.length = self.body.size
+            self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+        self._ended(self)
+        self._answer_waiting()
+        self._tell()
+        self._settle()
+
+    def _settle(self) -> None:
+        """When nobody wants it: give up what is under way, give back the memory of what is not kept."""
+        if self.is_held:
+            return
+        if not self.over and not self._is_nearly_there():
+            self._fail(SourceError(Reason.ENDED, "nobody wants it any more"))
+        if self.over and not self._kept and self.body.size:
+            self._purse.give_back(self.body.size)
+            self.body = GrowingBody()
+
+    def _is_nearly_there(self) -> bool:
+        return self.is_open and self.length is not None and self.length - self.body.size <= LITTLE

@@ -1,0 +1,211 @@
+"""What was fetched: a playlist, a segment, a key, or a part of one, for one who asked for it.
+
+It must be read, sent or closed, once: until then it takes memory. One without a body need not be.
+"""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.server import Request
+
+from ..errors import Reason, SourceError
+from ..fanout.outlet import bound_send_buffer
+from ..settings import Settings
+from .byte_range import ContentRange
+from .download import Download
+from .reader import GONE, Reader
+
+#: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
+_OF_A_PART = frozenset({"Content-Range"})
+
+
+class Resource:
+    """A download, or a part of it.
+
+    :ivar status: as the provider has it: 200, 206, or an error's, which has no body here.
+    :ivar headers: the provider's, those that a player needs, by their usual names (``Content-Type``, ``ETag``,
+        ``Last-Modified``, ``Cache-Control``, ``Date``, ``Retry-After``), and ``Content-Range`` of what this is.
+    :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
+    """
+
+    def __init__(self, download: Download, part: ContentRange | None, status: int, settings: Settings) -> None:
+        """
+        Make one of a download that is held for it.
+
+        :param part: what it is of the whole; None for all of it, or nothing.
+        :param status: 416 for a part that the whole does not have.
+        """
+        headers = {name: value for name, value in download.headers.items() if name not in _OF_A_PART}
+        if part is not None:
+            headers["Content-Range"] = part.header
+        self.status = status
+        self.headers: Mapping[str, str] = headers
+        self.length = download.length if part is None else part.stop - part.start
+        if status != download.status and part is None:
+            self.headers, self.length = {"Content-Range": f"bytes */{download.length}"}, 0
+        self._download = download
+        self._settings = settings
+        first = 0 if part is None or download.range is not None else part.start
+        self._start, self._stop = first, None if self.length is None else first + self.length
+        self._taken = self._released = False
+        if self.length == 0:
+            self._release()
+
+    @property
+    def final_url(self) -> str:
+        """Where the redirects led; relative URIs are relative to it."""
+        assert self._download.answer is not None
+        return self._download.answer.final_url
+
+    @property
+    def public(self) -> bool:
+        """Whether it came from outside; what is fetched because it says so is ``led_by_public``."""
+        assert self._download.answer is not None
+        return self._download.answer.public
+
+    @property
+    def age(self) -> float:
+        """Seconds since the provider answered."""
+        assert self._download.opened_at is not None
+        return self._download.clock.seconds() - self._download.opened_at
+
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes, as far as they are there: at least 16, or all."""
+        body, stop = self._download.body, self._start + 512
+        return body.whole(self._start, min(stop, body.size, stop if self._stop is None else self._stop))
+
+    def close(self) -> None:
+        """Nobody wants it. Harmless when it was read or sent."""
+        if not self._taken:
+            self._taken = True
+            self._release()
+
+    def _release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._download.release()
+
+    def arrive(self) -> Deferred[None]:
+        """Have it fetched to its end, and kept; fires when it is, or fails."""
+        if self._released:
+            return succeed(None)
+        self._taken = self._released = True
+        return self._download.complete().addCallback(lambda download: download.release())
+
+    def deliver(self, write: Callable[[bytes], None], ended: Callable[[SourceError | None], None]) -> Reader:
+        """
+        Hand on the body, from now on; pause and resume what is returned.
+
+        :param write: takes some bytes; see :class:`m3uproxy.hls.reader.Reader`.
+        :param ended: called once, with None if the body is complete.
+        """
+        assert not self._taken, "it was read, sent or closed before"
+        self._taken = True
+
+        def over(error: SourceError | None) -> None:
+            self._release()
+            ended(error)
+
+        stall = self._settings.viewer_stall_timeout
+        return Reader(self._download, self._start, self._stop, stall, write, over)
+
+    def read_all(self, limit: int) -> Deferred[bytes]:
+        """
+        The whole body.
+
+        :param limit: bytes; more is an error.
+        :return: a Deferred that may be cancelled; it fails with :class:`m3uproxy.errors.SourceError`.
+        """
+        pieces: list[bytes] = []
+        size = 0
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            pieces.append(data)
+            if size > limit:
+                pieces.clear()
+                reader.stopProducing()
+
+        def ended(error: SourceError | None) -> None:
+            if size > limit:
+                error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
+            if error is None:
+                result.callback(b"".join(pieces))
+            elif not result.called:
+                result.errback(error)
+
+        reader = self.deliver(write, ended)
+        result: Deferred[bytes] = Deferred(lambda _: reader.stopProducing())
+        reader.start()
+        return result
+
+    def send_to(self, request: Request, sent: Callable[[int], None] | None = None) -> Deferred[SourceError | None]:
+        """
+        Answer a player: status, headers, and unless it is a HEAD the body. Headers set before stay, if none of ours
+        has their name.
+
+        A failure after the head is an abort, never an end that looks clean.
+
+        :param sent: called with the number of bytes of each piece of the body.
+        :return: a Deferred that never fails: None when all was sent, :data:`m3uproxy.hls.reader.GONE` when the player
+            left, else why not all was sent.
+        """
+        bound_send_buffer(request.transport, self._settings.send_buffer)
+        request.setResponseCode(self.status)
+        for name, value in self.headers.items():
+            request.setHeader(name, value)
+        if self.length is not None:
+            request.setHeader(b"Content-Length", b"%d" % self.length)
+        return _Sending(request, sent).start(self)
+
+
+class _Sending:
+    """From a resource to a player."""
+
+    def __init__(self, request: Request, sent: Callable[[int], None] | None) -> None:
+        self._request: Request | None = request
+        self._sent = sent
+        self._result: Deferred[SourceError | None] = Deferred()
+
+    def start(self, resource: Resource) -> Deferred[SourceError | None]:
+        request = self._request
+        assert request is not None
+        if request.method == b"HEAD":
+            resource.close()
+            request.finish()
+            self._result.callback(None)
+            return self._result
+        reader = resource.deliver(self._write, self._ended)
+        request.notifyFinish().addErrback(self._gone, reader)
+        request.registerProducer(reader, True)
+        reader.start()
+        return self._result
+
+    def _write(self, data: bytes) -> None:
+        if self._request is not None:
+            self._request.write(data)
+            if self._sent is not None:
+                self._sent(len(data))
+
+    def _gone(self, _: object, reader: Reader) -> None:
+        """The request must not be touched any more."""
+        self._request = None
+        reader.stopProducing()
+
+    def _ended(self, error: SourceError | None) -> None:
+        request, self._request = self._request, None
+        if request is not None and error is not GONE:
+            request.unregisterProducer()
+            if error is None:
+                request.finish()
+            else:
+                transport: Any = request.transport
+                transport.abortConnection()
+        self._result.callback(error)

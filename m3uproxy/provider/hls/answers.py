@@ -1,0 +1,233 @@
+"""What a request for HLS is answered."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import attrs
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from m3uproxy.provider.answers import SERVER, Answer, Wanted, fault_answer, page
+from m3uproxy.provider.faults import Faults
+from m3uproxy.provider.heads import render_head
+from m3uproxy.provider.hls import mp4
+from m3uproxy.provider.hls.cutter import PARTS, Cutter, cutter_for
+from m3uproxy.provider.hls.options import FIRST, HlsPath, Options, carried, read_options
+from m3uproxy.provider.hls.playlists import Sheet, master, media, render, token
+from m3uproxy.provider.redirects import other_authority
+from m3uproxy.provider.requests import Request
+from m3uproxy.provider.station import Station
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_TYPES = {
+    "master": "application/vnd.apple.mpegurl",
+    "playlist": "application/vnd.apple.mpegurl",
+    "key": "application/octet-stream",
+}
+_SUFFIXES = {"ts": "video/mp2t", "m4s": "video/iso.segment", "mp4": "video/mp4", "vtt": "text/vtt"}
+#: The longest that a request may ask to be held, in target durations.
+_LONGEST = 3
+
+
+@attrs.frozen
+class HlsAnswer:
+    """
+    A head, and the body that is to be sent behind it; or something short.
+
+    :ivar body: None for something short.
+    :ivar hold: seconds for which a client that asks for what is not there yet is kept waiting.
+    """
+
+    answer: Answer
+    body: bytes | None = None
+    hold: float = 0.0
+
+
+def hls_answer(station: Station, request: Request, path: HlsPath, faults: Faults) -> HlsAnswer:
+    """
+    What a request is answered.
+
+    :raises BadFault: for an option that makes no sense.
+    """
+    instead = fault_answer(Wanted(station, request, path, faults))
+    if instead is not None:
+        return HlsAnswer(instead)
+    options = read_options(request.query)
+    if options.sign and path.kind not in ("master", "playlist") and not _is_signed(request, path):
+        return HlsAnswer(page(403))
+    now, ready = _clock(station, path, faults), _ready(request, path, options)
+    if ready - now > _LONGEST * options.target:
+        return HlsAnswer(page(404))
+    sheet = _sheet(station, request, path, options, max(now, ready))
+    body = _MAKERS[path.kind](cutter_for(station.timeline, options.target), sheet)
+    if body is None:
+        return HlsAnswer(page(404))
+    return _with_body(request, path, faults, body, max(0.0, ready - now))
+
+
+def _clock(station: Station, path: HlsPath, faults: Faults) -> float:
+    """The provider's time, which stands still for the playlists of a stale channel."""
+    now, channel = station.uptime(), station.channel(path.channel)
+    if not faults.stale or path.kind != "playlist":
+        return now
+    if channel.stale_since is None:
+        channel.stale_since = now
+    return channel.stale_since
+
+
+def _sheet(station: Station, request: Request, path: HlsPath, options: Options, now: float) -> Sheet:
+    authority = request.header("Host") or "127.0.0.1"
+    other = other_authority(authority, station.other_host)
+    return Sheet(path, options, carried(request), f"http://{authority}", f"http://{other}", now)
+
+
+def _is_signed(request: Request, path: HlsPath) -> bool:
+    """Whether the signature came as it was given, byte for byte."""
+    pairs = urlsplit(request.target).query.split("&")
+    return token(path.channel, path.rendition, path.name) in pairs
+
+
+def _ready(request: Request, path: HlsPath, options: Options) -> float:
+    """When what is asked for will be there: a part, or a playlist that has it (``_HLS_msn``, ``_HLS_part``)."""
+    if not options.parts:
+        return 0.0
+    if path.kind == "part":
+        return (path.number - FIRST + (path.part + 1) / PARTS) * options.target
+    wanted = dict(request.query)
+    if path.kind != "playlist" or not wanted.get("_HLS_msn", "").isdecimal():
+        return 0.0
+    part = wanted.get("_HLS_part", "")
+    last = (int(part) + 1) / PARTS if part.isdecimal() else 1.0
+    return (int(wanted["_HLS_msn"]) - FIRST + last) * options.target
+
+
+def _with_body(request: Request, path: HlsPath, faults: Faults, body: bytes, hold: float) -> HlsAnswer:
+    """The head for a body, or for the part of it that is asked for."""
+    total, status, headers = len(body), 200, [SERVER, ("Content-Type", _content_type(path, faults))]
+    span = _span(request, total)
+    if span == (0, 0):
+        nothing = [SERVER, ("Content-Range", f"bytes */{total}"), ("Content-Length", "0")]
+        return HlsAnswer(Answer(render_head(416, nothing)))
+    if span is not None:
+        status, body = 206, body[span[0] : span[1]]
+        headers.append(("Content-Range", f"bytes {span[0]}-{span[1] - 1}/{total}"))
+    if faults.gzip:
+        body = gzip.compress(body, 1, mtime=0)
+        headers.append(("Content-Encoding", "gzip"))
+    if faults.framing in ("chunked", "chunked_cut"):
+        headers.append(("Transfer-Encoding", "chunked"))
+    elif faults.framing == "close":
+        headers.append(("Content-Length", str(len(body) if faults.length is None else faults.length)))
+    closes = faults.framing in ("none", "chunked_cut") or faults.length is not None
+    if closes:
+        headers.append(("Connection", "close"))
+    head = render_head(status, headers, faults.head)
+    return HlsAnswer(Answer(head, streams=True, closes=closes), body, hold)
+
+
+def _content_type(path: HlsPath, faults: Faults) -> str:
+    if faults.ctype is not None:
+        return faults.ctype
+    return _TYPES.get(path.kind) or _SUFFIXES[path.name.rpartition(".")[2]]
+
+
+def _span(request: Request, total: int) -> tuple[int, int] | None:
+    """Start and stop of a single range; (0, 0) for one that cannot be."""
+    match = _RANGE.fullmatch(request.header("Range") or "")
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        return (max(0, total - int(last)), total) if int(last) and total else (0, 0)
+    start, stop = int(first), min(total, int(last) + 1) if last else total
+    return (start, stop) if start < stop else (0, 0)
+
+
+# the bodies
+
+
+def _master(cutter: Cutter, sheet: Sheet) -> bytes:
+    return render(master(sheet), sheet.options)
+
+
+def _playlist(cutter: Cutter, sheet: Sheet) -> bytes:
+    return render(media(sheet, cutter, lambda number: len(_content(cutter, sheet, number))), sheet.options)
+
+
+def _segment(cutter: Cutter, sheet: Sheet) -> bytes | None:
+    number = sheet.path.number - FIRST
+    return _content(cutter, sheet, number) if sheet.exists(number) else None
+
+
+def _part(cutter: Cutter, sheet: Sheet) -> bytes | None:
+    number = sheet.path.number - FIRST
+    known = number == sheet.edge or sheet.exists(number) or sheet.edge - 1 == number
+    return cutter.part(number, sheet.path.part) if known and sheet.path.part < PARTS else None
+
+
+def _file(cutter: Cutter, sheet: Sheet) -> bytes | None:
+    """Several segments in one; of the window's last file those that are complete."""
+    if not sheet.options.ranges:
+        return None
+    first = sheet.path.number * sheet.options.ranges - FIRST
+    numbers = range(first, first + sheet.options.ranges)
+    if not any(map(sheet.exists, numbers)):
+        return None
+    last = sheet.options.vod if sheet.options.vod else sheet.edge
+    return b"".join(_content(cutter, sheet, number) for number in numbers if number < last)
+
+
+def _key(cutter: Cutter, sheet: Sheet) -> bytes:
+    return key_of(sheet.path.channel, sheet.path.number)
+
+
+def key_of(channel: str, number: int) -> bytes:
+    """A channel's key of this number."""
+    return hashlib.sha256(f"{channel} {number}".encode()).digest()[:16]
+
+
+def _content(cutter: Cutter, sheet: Sheet, number: int) -> bytes:
+    """A segment as it is sent: of its rendition, encrypted if it is."""
+    rendition, options = sheet.path.rendition, sheet.options
+    if rendition == "subs":
+        return _subtitles(cutter, number)
+    what = "audio" if rendition == "audio" else "video" if options.renditions else "both"
+    data = mp4.fragment(cutter, number) if options.fmp4 else cutter.segment(number, what)
+    if not options.keys:
+        return data
+    sequence = number + FIRST
+    return encrypted(data, key_of(sheet.path.channel, sequence // options.keys), sequence)
+
+
+def encrypted(data: bytes, key: bytes, sequence: int) -> bytes:
+    """AES-128 in CBC mode, padded (PKCS 7), the media sequence number as IV (RFC 8216 section 5.2)."""
+    padding = 16 - len(data) % 16
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(sequence.to_bytes(16, "big"))).encryptor()
+    return encryptor.update(data + bytes((padding,)) * padding) + encryptor.finalize()
+
+
+def _subtitles(cutter: Cutter, number: int) -> bytes:
+    """One cue a second, on the clock of the video (RFC 8216 section 3.5)."""
+    lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{cutter.stamp(number)},LOCAL:00:00:00.000", ""]
+    for second in range(cutter.target):
+        lines += [f"00:00:{second:02d}.000 --> 00:00:{second:02d}.900", f"second {number * cutter.target + second}", ""]
+    return "\n".join(lines).encode("utf-8")
+
+
+def _init(cutter: Cutter, sheet: Sheet) -> bytes:
+    return mp4.init(cutter)
+
+
+_MAKERS: dict[str, Callable[[Cutter, Sheet], bytes | None]] = {
+    "master": _master,
+    "playlist": _playlist,
+    "segment": _segment,
+    "part": _part,
+    "file": _file,
+    "key": _key,
+    "init": _init,
+}

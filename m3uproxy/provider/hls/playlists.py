@@ -1,0 +1,181 @@
+"""The text of playlists.
+
+A live window ends with the last segment that is complete by the provider's clock, so it rolls by itself, and all who
+ask at the same moment get the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
+
+import attrs
+
+from m3uproxy.provider.hls.cutter import PARTS, Cutter
+from m3uproxy.provider.hls.options import FIRST, HlsPath, Options
+
+#: The wall clock of PROGRAM-DATE-TIME at the beginning of the broadcast.
+EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+_MEDIA = "#EXT-X-MEDIA"
+_OWN = {
+    "vlcopt": ("#EXTVLCOPT:http-user-agent=Panel/1.0", "#KODIPROP:inputstream=inputstream.adaptive"),
+    "comments": ("# a comment, and an empty line", "", '#EXT-X-PANEL-OWN:a=1,b="two, three"'),
+}
+
+
+def token(channel: str, rendition: str, name: str) -> str:
+    """The signature of a resource, as it stands in the query: it always has ``%2B``, ``%2F`` and ``%3D``."""
+    digest = hashlib.sha256(f"{channel}/{rendition}/{name}".encode()).digest()
+    return "token=" + quote(base64.b64encode(digest).decode("ascii") + "+/==", safe="")
+
+
+@attrs.frozen
+class Sheet:
+    """
+    What a playlist is written from.
+
+    :ivar query: what every URI carries, with its question mark, or nothing.
+    :ivar here: scheme and authority by which the provider was asked.
+    :ivar other: the same under the provider's other name.
+    :ivar now: seconds of the provider's clock, at which the window ends.
+    """
+
+    path: HlsPath
+    options: Options
+    query: str
+    here: str
+    other: str
+    now: float
+
+    def uri(self, name: str, rendition: str | None = None) -> str:
+        """A resource's URI; beside this playlist, or for a master in the folder of a rendition."""
+        folder = rendition or self.path.rendition
+        query = self.query
+        if self.options.sign and not name.endswith(".m3u8"):
+            query += ("&" if query else "?") + token(self.path.channel, folder, name)
+        path = f"/hls/{quote(self.path.channel)}/{folder}/{name}{query}"
+        if self.options.uris == "relative":
+            return f"{rendition}/{name}{query}" if rendition else f"{name}{query}"
+        return {"path": "", "absolute": self.here, "other": self.other}[self.options.uris] + path
+
+    @property
+    def edge(self) -> int:
+        """The segment that is being made; the one before is complete."""
+        return int(self.now // self.options.target)
+
+    def window(self) -> range:
+        """Segments of the playlist, counted from the beginning of the broadcast."""
+        if self.options.vod:
+            return range(self.options.vod)
+        return range(self.edge - max(1, self.options.window), self.edge)
+
+    def exists(self, number: int) -> bool:
+        """Whether a segment can be had: all of a film, of the live window also two windows of the past."""
+        if self.options.vod:
+            return 0 <= number < self.options.vod
+        return self.edge - 3 * max(1, self.options.window) <= number < self.edge
+
+
+def render(lines: list[str], options: Options) -> bytes:
+    """Lines as text, with the oddities that are asked for."""
+    for name, extra in _OWN.items():
+        if name in options.style:
+            lines = [lines[0], *extra, *lines[1:]]
+    if "headless" in options.style:
+        lines = lines[1:]
+    end = "\r\n" if "crlf" in options.style else "\n"
+    text = end.join(lines) + end
+    return (("\ufeff" if "bom" in options.style else "") + text).encode("utf-8")
+
+
+def master(sheet: Sheet) -> list[str]:
+    """The playlist of variants (RFC 8216 section 4.3.4)."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    groups = ""
+    if sheet.options.renditions:
+        audio, subs = sheet.uri("index.m3u8", "audio"), sheet.uri("index.m3u8", "subs")
+        lines += [
+            f'{_MEDIA}:TYPE=AUDIO,GROUP-ID="aud",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,URI="{audio}"',
+            f'{_MEDIA}:TYPE=AUDIO,GROUP-ID="aud",NAME="Deutsch",LANGUAGE="de",AUTOSELECT=YES,URI="{audio}"',
+            f'{_MEDIA}:TYPE=SUBTITLES,GROUP-ID="sub",NAME="English",LANGUAGE="en",AUTOSELECT=YES,URI="{subs}"',
+        ]
+        groups = ',AUDIO="aud",SUBTITLES="sub"'
+    for name, bandwidth, size in (("high", 600_000, "640x360"), ("low", 500_000, "640x360")):
+        lines += [
+            f'#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},RESOLUTION={size},CODECS="avc1.64001e,mp4a.40.2"{groups}',
+            sheet.uri("index.m3u8", name),
+        ]
+    return lines
+
+
+def media(sheet: Sheet, cutter: Cutter, size_of: Callable[[int], int]) -> list[str]:
+    """
+    The playlist of segments (RFC 8216 section 4.3.3).
+
+    :param size_of: bytes of a segment, for byte ranges.
+    """
+    options, window = sheet.options, sheet.window()
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{9 if options.parts else 7 if options.fmp4 else 4}"]
+    lines += [f"#EXT-X-TARGETDURATION:{options.target}", f"#EXT-X-MEDIA-SEQUENCE:{window.start + FIRST}"]
+    if options.vod:
+        lines += ["#EXT-X-PLAYLIST-TYPE:VOD"]
+    if options.parts:
+        lines += _server_control(options)
+    if options.fmp4:
+        lines += [f'#EXT-X-MAP:URI="{sheet.uri("init.mp4")}"']
+    for number in window:
+        lines += _segment(sheet, number, number == window.start, size_of)
+    if options.parts:
+        lines += _low_latency(sheet)
+    return [*lines, "#EXT-X-ENDLIST"] if options.vod else lines
+
+
+def _segment(sheet: Sheet, number: int, is_first: bool, size_of: Callable[[int], int]) -> list[str]:
+    options = sheet.options
+    lines = []
+    if options.keys and sheet.path.rendition != "subs" and (is_first or (number + FIRST) % options.keys == 0):
+        key = sheet.uri(f"key{(number + FIRST) // options.keys}.bin")
+        lines += [f'#EXT-X-KEY:METHOD=AES-128,URI="{key}"']
+    moment = EPOCH + timedelta(seconds=number * options.target)
+    lines += [f"#EXT-X-PROGRAM-DATE-TIME:{moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"]
+    if options.parts and number >= sheet.edge - 2:
+        lines += [_part(sheet, number, part) for part in range(PARTS)]
+    lines += [f"#EXTINF:{options.target:.3f},"]
+    if options.ranges and sheet.path.rendition != "subs":
+        file = (number + FIRST) // options.ranges
+        first = file * options.ranges - FIRST
+        offset = sum(size_of(each) for each in range(first, number))
+        return [*lines, f"#EXT-X-BYTERANGE:{size_of(number)}@{offset}", sheet.uri(f"file{file}.ts")]
+    extension = "vtt" if sheet.path.rendition == "subs" else options.extension
+    return [*lines, sheet.uri(f"seg{number + FIRST}.{extension}")]
+
+
+def _server_control(options: Options) -> list[str]:
+    length = options.target / PARTS
+    return [
+        f"#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={3 * length:.3f}",
+        f"#EXT-X-PART-INF:PART-TARGET={length:.3f}",
+    ]
+
+
+def _part(sheet: Sheet, number: int, part: int) -> str:
+    uri, length = sheet.uri(f"part{number + FIRST}.{part}.ts"), sheet.options.target / PARTS
+    return f'#EXT-X-PART:DURATION={length:.3f},URI="{uri}"' + (",INDEPENDENT=YES" if part == 0 else "")
+
+
+def _low_latency(sheet: Sheet) -> list[str]:
+    """The parts of the segment that is being made, the next one, and where the other renditions are."""
+    done = int((sheet.now - sheet.edge * sheet.options.target) / sheet.options.target * PARTS)
+    lines = [_part(sheet, sheet.edge, part) for part in range(done)]
+    lines += [f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{sheet.uri(f"part{sheet.edge + FIRST}.{done}.ts")}"']
+    for name in ("high", "low"):
+        if name != sheet.path.rendition:
+            report = f"../{name}/index.m3u8{sheet.query}"
+            if sheet.options.uris != "relative":
+                report = sheet.uri("index.m3u8", name)
+            last = f"LAST-MSN={sheet.edge + FIRST - (not done)},LAST-PART={(done or PARTS) - 1}"
+            lines += [f'#EXT-X-RENDITION-REPORT:URI="{report}",{last}']
+    return lines

@@ -1,0 +1,196 @@
+"""What it takes to fetch: over loopback, with nothing left afterwards; and in memory, on a clock."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from fakes import FakeBody
+from loopback_rig import leftovers
+from scripted import Bench
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+
+from m3uproxy.core.outbound import DEFAULT
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.hls.asking import Answer, Asker, Wanted
+from m3uproxy.hls.fetch import Fetcher
+from m3uproxy.settings import load
+from m3uproxy.upstream.dial import SourceRequest
+from m3uproxy.upstream.lines import Lines
+
+SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chunk_timeout_seconds": 1.0}
+
+
+class Rig(Bench):
+    """Scripted providers, and what fetches from them."""
+
+    def __init__(self, reactor, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
+        super().__init__(reactor)
+        self.failures = []
+        self.set_up(outbound, per_host, rest, **settings)
+
+    def set_up(self, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
+        self.lines = Lines(self.reactor, self.sockets, outbound, per_host, rest)
+        self.asker = Asker(self.lines)
+        self.fetcher = Fetcher(self.reactor, self.asker, load({**SETTINGS, **settings}))
+
+    def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
+        return Wanted(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
+
+    def observe(self, event):
+        """Whatever a provider does, nothing of ours fails."""
+        if "log_failure" in event:
+            self.failures.append(event["log_failure"])
+
+    async def get(self, url, *args, **how):
+        """The body of what is fetched."""
+        resource = await self.fetcher.fetch(self.wanted(url, **how), *args)
+        return await resource.read_all(10_000_000)
+
+    def get_later(self, *args, **how):
+        return Deferred.fromCoroutine(self.get(*args, **how))
+
+    async def renew(self, **how):
+        """Begin anew, with other limits."""
+        self.fetcher.stop()
+        await self.lines.stop()
+        self.set_up(**how)
+
+    async def stop(self):
+        self.fetcher.stop()
+        await self.lines.stop()
+        await super().stop()
+        await self.turns(0.02)
+        assert self.lines.count() == 0
+        assert self.sockets.open == 0
+        assert self.fetcher.size == 0
+
+
+@pytest_twisted.async_yield_fixture
+async def fetching():
+    """A rig, and after the test no socket, delayed call or reader that was not there before."""
+    from twisted.internet import reactor
+
+    before = leftovers(reactor)
+    rig = Rig(reactor)
+    globalLogPublisher.addObserver(rig.observe)
+    yield rig
+    await rig.stop()
+    globalLogPublisher.removeObserver(rig.observe)
+    assert rig.failures == []
+    assert leftovers(reactor) - before == set()
+
+
+class Asked:
+    """One request to the provider, for the test to answer."""
+
+    def __init__(self, wanted, byte_range, limits):
+        self.wanted, self.byte_range, self.limits = wanted, byte_range, limits
+        self.cancelled = False
+        self.body = None
+        self.deferred = Deferred(self._cancel)
+
+    def _cancel(self, _):
+        self.cancelled = True
+
+    def answer(self, data=None, length=None, status=200, end=None, **headers):
+        """The head, perhaps some of the body, perhaps its end."""
+        if status in (200, 206):
+            self.body = FakeBody()
+            self.body.length = length
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.deferred.callback(Answer(status, named, "http://final.example/x", True, self.body))
+        if data and not self.body.closed:
+            self.body.bring(data)
+        if end is not None:
+            self.body.end(end)
+        return self.body
+
+    def whole(self, data, **how):
+        return self.answer(data, len(data), end=SourceError(Reason.ENDED), **how)
+
+    def fail(self, reason=Reason.REFUSED):
+        self.deferred.errback(SourceError(reason))
+
+
+class Desk:
+    """A fetcher on a clock, between a provider and players that the test plays."""
+
+    def __init__(self, **settings):
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.asked = []
+        self.fetcher = Fetcher(self.clock, self, load({**SETTINGS, **settings}))
+        self.source = SourceRequest("http://p.example/a.m3u8", "VLC/3.0", (), True)
+
+    def ask(self, wanted, byte_range, limits):
+        self.asked.append(Asked(wanted, byte_range, limits))
+        return self.asked[-1].deferred
+
+    @property
+    def last(self):
+        return self.asked[-1]
+
+    def fetch(self, name="seg.ts", *args, **how):
+        return Fetched(self.fetcher.fetch(Wanted(f"http://p.example/{name}", self.source), *args, **how))
+
+    def close(self):
+        self.fetcher.stop()
+        assert self.clock.getDelayedCalls() == []
+        assert self.fetcher.size == 0
+
+
+class Fetched:
+    """What became of a fetch."""
+
+    def __init__(self, deferred):
+        self.deferred = deferred
+        self.resource = self.error = None
+        deferred.addCallbacks(self._got, self._failed)
+
+    def _got(self, resource):
+        self.resource = resource
+
+    def _failed(self, failure):
+        self.error = failure.value
+
+    def read(self, **how):
+        return Taken(self.resource, **how)
+
+    def all(self, limit=10_000_000):
+        """What has been read at once; None if it is not complete."""
+        found = []
+        self.resource.read_all(limit).addBoth(found.append)
+        return found[0] if found else None
+
+
+class Taken:
+    """One who reads; over ``room`` bytes it pauses, like a transport."""
+
+    def __init__(self, resource, room=None):
+        self.data = b""
+        self.room = room
+        self.ends = []
+        self.reader = resource.deliver(self._write, self.ends.append)
+        self.reader.start()
+
+    def _write(self, data):
+        assert data
+        self.data += data
+        if self.room is not None:
+            self.room -= len(data)
+            if self.room <= 0:
+                self.reader.pauseProducing()
+
+    def resume(self, room=None):
+        self.room = room
+        self.reader.resumeProducing()
+
+
+@pytest.fixture
+def desk():
+    """A desk, and after the test no delayed call and no memory that is still taken."""
+    desk = Desk()
+    yield desk
+    desk.close()
