@@ -21,6 +21,8 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from .rewrite import Resource
+
 #: Keeps this use of the state key apart from all others.
 _LABEL = b"m3uproxy hls url"
 #: Characters of the longest token that is looked at.
@@ -28,6 +30,7 @@ _LONGEST = 16_384
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 #: Tokens that are remembered: the segments of some playlists, which come again with each refresh.
 _REMEMBERED = 8192
+_KINDS = tuple(Resource)
 #: Bytes that name a source.
 _SOURCE_BYTES = 6
 
@@ -43,10 +46,14 @@ class Target:
 
     :ivar url: absolute, to the byte as it was found.
     :ivar source: names the source of the stream whose playlist it was found in (:func:`source_name`).
+    :ivar kind: what it leads to.
+    :ivar led_by_public: whether that playlist came from a public host: then it must not lead inside.
     """
 
     url: str = attrs.field(repr=False)
     source: bytes = b"\0" * _SOURCE_BYTES
+    kind: Resource = Resource.SEGMENT
+    led_by_public: bool = False
 
 
 def source_name(url: str) -> bytes:
@@ -68,7 +75,8 @@ class Tokens:
 
     def _make(self, stream_id: str, target: Target) -> str:
         """A token, in the characters that a query takes as they are."""
-        content = target.source + target.url.encode("utf-8", "surrogateescape")
+        head = bytes([2 * _KINDS.index(target.kind) + target.led_by_public])
+        content = head + target.source + target.url.encode("utf-8", "surrogateescape")
         sealed = self._cipher.encrypt(content, [stream_id.encode()])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
 
@@ -85,5 +93,6 @@ class Tokens:
             content = self._cipher.decrypt(sealed, [stream_id.encode("utf-8", "surrogateescape")])
         except (InvalidTag, ValueError):
             raise BadToken from None
-        url = content[_SOURCE_BYTES:].decode("utf-8", "surrogateescape")
-        return Target(url, content[:_SOURCE_BYTES])
+        source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]
+        kind, public = divmod(content[0], 2)
+        return Target(url.decode("utf-8", "surrogateescape"), source, _KINDS[kind], bool(public))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from m3uproxy.core.hls.rewrite import Resource
 from m3uproxy.core.hls.tokens import BadToken, Target, Tokens, source_name
 
 KEY = b"k" * 32
@@ -13,12 +14,13 @@ NAMES = st.text("0123456789abcdef", min_size=1, max_size=32)
 URLS = st.binary(max_size=200).map(lambda raw: "http://a/" + raw.decode("utf-8", "surrogateescape"))
 
 
-@given(NAMES, URLS)
-def test_what_goes_in_comes_out(stream_id: str, url: str) -> None:
+@given(NAMES, URLS, st.sampled_from(Resource), st.booleans())
+def test_what_goes_in_comes_out(stream_id: str, url: str, kind: Resource, public: bool) -> None:
     tokens = Tokens(KEY)
-    token = tokens.make(stream_id, Target(url, SOURCE))
+    target = Target(url, SOURCE, kind, public)
+    token = tokens.make(stream_id, target)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
-    assert tokens.read(stream_id, token) == Target(url, SOURCE)
+    assert tokens.read(stream_id, token) == target
 
 
 def test_a_token_outlives_a_restart() -> None:
