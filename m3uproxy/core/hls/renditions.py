@@ -70,6 +70,15 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     return tuple(found)
 
 
+def definitions(playlist: Playlist, url: str) -> Mapping[str, str]:
+    """The variables that a multivariant playlist defines, which its variants may import."""
+    variables = Variables(url)
+    for line in playlist.lines:
+        if line.name == "EXT-X-DEFINE":
+            variables.define(line)
+    return variables.values
+
+
 def _rendition(url: str, tag: str, said: Mapping[str, str], place: int) -> Rendition:
     size = _HEIGHT.fullmatch(said.get("RESOLUTION", ""))
     return Rendition(

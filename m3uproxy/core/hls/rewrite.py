@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
-import attrs
-
 from ..reference import resolve, split_reference
 from .lines import Line, LineKind, attributes
 from .playlist import Playlist, is_nested
@@ -49,25 +47,15 @@ _ATTRIBUTES = {
 _BARE = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
 
 
-@attrs.frozen
-class Rewritten:
-    """
-    The lines of a playlist, rewritten.
-
-    :ivar pieces: a text with its ending for each line of the playlist.
-    :ivar variables: what is defined at the end: what variants may import.
-    """
-
-    pieces: tuple[str, ...]
-    variables: Mapping[str, str]
-
-
-def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None) -> Rewritten:
+def rewrite(
+    playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
     """
     Replace the URIs.
 
     :param url: of the playlist, after redirects: what its relative URIs go by.
     :param imported: variables of the multivariant playlist.
+    :return: a text with its ending for each line of the playlist.
     """
     variables = Variables(url, imported)
     pieces: list[str] = []
@@ -76,7 +64,7 @@ def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str,
         pieces.append(_replaced(line, _changes(line, is_variant, variables, url, rename)))
         if line.kind in (LineKind.TAG, LineKind.URI):
             is_variant = line.name == "EXT-X-STREAM-INF"
-    return Rewritten(tuple(pieces), variables.values)
+    return tuple(pieces)
 
 
 def joined(bom: str, pieces: Sequence[str]) -> bytes:

@@ -1,7 +1,7 @@
 import pytest
 
 from m3uproxy.core.hls.playlist import parse
-from m3uproxy.core.hls.renditions import Rendition, counterpart, renditions
+from m3uproxy.core.hls.renditions import Rendition, counterpart, definitions, renditions
 
 MASTER = """#EXTM3U
 #EXT-X-DEFINE:NAME="d",VALUE="deep"
@@ -72,3 +72,7 @@ def test_what_is_not_known_is_the_best() -> None:
     assert found is not None
     assert found.bandwidth == 5000000
     assert counterpart(None, ()) is None
+
+
+def test_what_variants_may_import() -> None:
+    assert definitions(parse(MASTER.encode()), "http://a.example/") == {"d": "deep"}

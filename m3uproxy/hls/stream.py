@@ -1,0 +1,185 @@
+"""A registered HLS stream: what was asked for, its sources, its players.
+
+Everything is fetched because a player asks for it; without players there is not even a timer.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+
+from ..core.hls.tokens import Target
+from ..errors import Reason, SourceError
+from ..fanout.decisions import Decisions
+from ..fanout.spec import StreamSpec
+from ..fanout.stream import Player
+from ..log import make_logger
+from .byte_range import ByteRange
+from .directives import Directives
+from .resource import Resource
+from .supply import HlsContext, Supply
+from .viewers import HlsClient, Viewers
+
+log = make_logger()
+
+#: The least number of seconds for which a silent player still counts.
+LEAST_LIFETIME = 15.0
+#: Target durations for which it does.
+LIFETIME = 3
+
+
+class HlsStream:
+    """One entry of the registry."""
+
+    def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec) -> None:
+        """Make a stream that nobody watches yet."""
+        self._context = context
+        self._clock = context.clock
+        self._supply = Supply(context, stream_id, spec, self)
+        self.id = stream_id
+        self.spec = spec
+        self.created_at = self.last_access = context.wall()
+        self.idle_since = self._born = context.clock.seconds()
+        self.bytes_served = self.segments_served = 0
+        self.failover_attempts = self.error_count = 0
+        self.last_failover: datetime | None = None
+        self.decisions = Decisions(stream_id, context.clock, context.wall)
+        self.viewers = Viewers(context.clock, context.wall)
+
+    # what listings show
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was first registered."""
+        age: float = self._clock.seconds() - self._born
+        return age
+
+    @property
+    def source_index(self) -> int:
+        """0 for the primary."""
+        return self._supply.index
+
+    @property
+    def current_url(self) -> str:
+        """The URL in use, or the one that will be asked next."""
+        return self._supply.current_url
+
+    def clients(self) -> list[HlsClient]:
+        """Who watches, oldest first."""
+        return self.viewers.all()
+
+    # what the API does
+
+    def renew(self, spec: StreamSpec) -> None:
+        """The registration was repeated: as for live streams, metadata stays while somebody watches."""
+        watched = bool(len(self.viewers))
+        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
+        self._supply.renew(spec)
+        if not watched:
+            self._supply.begin_anew()
+            self._supply.choose(0)
+            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+
+    def touch(self) -> None:
+        """Somebody asked for this stream."""
+        self.last_access = self._context.wall()
+        self.idle_since = self._clock.seconds()
+
+    def disconnect(self, client_id: str) -> int:
+        """
+        Forget a player and end what it is being sent.
+
+        :return: how many there were of that name.
+        """
+        client = self.viewers.get(client_id)
+        if client is None:
+            return 0
+        self._gone(client)
+        return 1
+
+    def fail_over(self, index: int | None = None) -> None:
+        """Move to a source, or one on; behind the last comes the first."""
+        left, sources = self.source_index, self.spec.sources
+        index = (left + 1) % len(sources) if index is None else index
+        if self._supply.in_use:
+            self.decisions.decided(sources[left], sources[index], "asked for by the API", {})
+        self._supply.choose(index)
+        if index != left:
+            self._moved()
+
+    def end(self, reason: Reason) -> Deferred[None]:
+        """Disconnect everybody."""
+        for client in self.clients():
+            self.viewers.remove(client)
+        self._supply.begin_anew()
+        return succeed(None)
+
+    def keep_house(self) -> None:
+        """Let go of players that have been silent for too long, and with the last of them of the source."""
+        lifetime = max(LEAST_LIFETIME, LIFETIME * self._supply.target_duration)
+        for client in self.viewers.silent(lifetime):
+            self._gone(client)
+
+    # what players ask for
+
+    def client_id(self, player: Player) -> str:
+        """The name of a player, that it brought or that is made for it. Two that look the same are one."""
+        return player.client_id or player.computed_id(self.id)
+
+    def client(self, player: Player) -> HlsClient:
+        """Who asks; it counts from now on."""
+        self.touch()
+        return self.viewers.seen(self.client_id(player), player)
+
+    def target(self, token: str) -> Target:
+        """
+        What a token of this stream stands for.
+
+        :raises BadToken: if it is none.
+        """
+        return self._context.tokens.read(self.id, token)
+
+    def playlist(self, target: Target | None, directives: Directives, client: HlsClient) -> Deferred[bytes]:
+        """A playlist for a player; see :meth:`m3uproxy.hls.supply.Supply.playlist`."""
+        return self._supply.playlist(target, directives).addCallback(lambda shown: shown.answer(client.client_id))
+
+    def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
+        """What a playlist named; see :meth:`m3uproxy.hls.supply.Supply.resource`."""
+        return self._supply.resource(target, byte_range)
+
+    def served(self, client: HlsClient, size: int) -> None:
+        """Bytes were sent to a player."""
+        client.bytes_served += size
+        self.bytes_served += size
+
+    # inside
+
+    def source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
+        """See :class:`m3uproxy.hls.supply.Listener`."""
+        self.error_count += 1
+        sources = self.spec.sources
+        self.decisions.decided(sources[left], None if chosen is None else sources[chosen], str(error), {})
+        if chosen is not None and chosen != left:
+            self._moved()
+
+    def source_answers(self) -> None:
+        """See :class:`m3uproxy.hls.supply.Listener`."""
+        self.decisions.resumed()
+
+    def _moved(self) -> None:
+        self.failover_attempts += 1
+        self.last_failover = self._context.wall()
+
+    def _gone(self, client: HlsClient) -> None:
+        self.viewers.remove(client)
+        self.touch()
+        log.info(
+            "client {client!r:.80} left stream {stream} after {size} bytes",
+            client=client.client_id,
+            stream=self.id,
+            size=client.bytes_served,
+        )
+        if not len(self.viewers):
+            self._supply.begin_anew()
