@@ -11,9 +11,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.accounts import Account, Provider, account_of
 from ..core.failover import Policy
+from ..core.hls.tokens import Tokens
+from ..core.kind import Kind, kind_of
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
+from ..hls.fetch import Fetcher
+from ..hls.stream import HlsStream
+from ..hls.supply import HlsContext
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
 from ..settings import Settings
@@ -22,6 +27,7 @@ from ..upstream.session import Session
 from ..upstream.slots import Admission, SlotDesk
 from ..upstream.tick import Tick
 from .broadcaster import Broadcaster, Timing
+from .entry import Entry
 from .rules import is_strict, watch_rules
 from .spec import StreamSpec, stream_id
 from .stream import Stream
@@ -78,12 +84,14 @@ class Registry:
         settings: Settings,
         key: bytes,
         wall: Callable[[], datetime] = _utc_now,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """
         Make an empty registry.
 
         :param key: secret behind the stream ids.
         :param wall: the time of day (UTC, aware).
+        :param fetcher: fetches playlists and segments; None where there is no HLS.
         """
         self._clock = clock
         self._dialler = dialler
@@ -91,8 +99,11 @@ class Registry:
         self._key = key
         self._wall = wall
         self._tick = Tick(clock, settings.tick)
-        self._streams: dict[str, Stream] = {}
-        self._past_bytes = 0
+        self._hls = None
+        if fetcher is not None:
+            self._hls = HlsContext(clock, wall, fetcher, Tokens(key), settings, policy(settings).rules)
+        self._streams: dict[str, Entry] = {}
+        self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
         self.slots = SlotDesk(clock, Slots(settings.slot_wait, settings.slot_takeover), self._vacate)
         self.started = clock.seconds()
@@ -101,6 +112,11 @@ class Registry:
     def bytes_served(self) -> int:
         """To all players since the start, also of streams that are forgotten."""
         return self._past_bytes + sum(stream.bytes_served for stream in self._streams.values())
+
+    @property
+    def segments_served(self) -> int:
+        """The same in segments of HLS."""
+        return self._past_segments + sum(stream.segments_served for stream in self._streams.values())
 
     def start(self) -> None:
         """Begin housekeeping."""
@@ -114,15 +130,15 @@ class Registry:
         ends = [stream.end(Reason.STOPPING) for stream in self._streams.values()]
         return DeferredList(ends, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
-    def get(self, stream_id: str) -> Stream | None:
+    def get(self, stream_id: str) -> Entry | None:
         """The stream of that id, if it is registered."""
         return self._streams.get(stream_id)
 
-    def streams(self) -> list[Stream]:
+    def streams(self) -> list[Entry]:
         """All of them, oldest registration first."""
         return list(self._streams.values())
 
-    def register(self, spec: StreamSpec) -> Stream:
+    def register(self, spec: StreamSpec) -> Entry:
         """Enter a stream, or renew one.
 
         A stream that is being watched keeps its metadata and takes the new failovers and flags; one that is not
@@ -138,11 +154,13 @@ class Registry:
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec, self._settings.providers))
-            stream.broadcaster.session.sources.rules = policy(self._settings, is_strict(self._settings, spec)).rules
+            if isinstance(stream, Stream):
+                rules = policy(self._settings, is_strict(self._settings, spec)).rules
+                stream.broadcaster.session.sources.rules = rules
         stream.touch()
         return stream
 
-    def check_room(self, stream: Stream, address: str) -> None:
+    def check_room(self, stream: Entry, address: str) -> None:
         """Ask before a player is attached.
 
         :param address: the player's, as listings show it. For all streams together, it must not have too many.
@@ -163,11 +181,14 @@ class Registry:
         ended = stream.end(Reason.DELETED)
         ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         self._past_bytes += stream.bytes_served
+        self._past_segments += stream.segments_served
         return True
 
     # inside
 
-    def _new_stream(self, name: str, spec: StreamSpec) -> Stream:
+    def _new_stream(self, name: str, spec: StreamSpec) -> Entry:
+        if kind_of(spec.url) is Kind.HLS and self._hls is not None:
+            return HlsStream(self._hls, name, spec, source_requests(spec, self._settings.providers))
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
         return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, self.slots, evict, agents)
@@ -195,17 +216,19 @@ class Registry:
 
     def _vacate(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)
-        if stream is not None:
+        if isinstance(stream, Stream):
             stream.give_way()
 
     def _keep_house(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
         for stream in self.streams():
-            stream.broadcaster.abort_stalled()
+            stream.keep_house()
+        live = [stream for stream in self._streams.values() if isinstance(stream, Stream)]
+        for stream in live:
             if self._settings.bridge_with_nulls:
                 stream.broadcaster.bridge()
         self._forget_unplayed()
-        share_memory([stream.broadcaster.ring for stream in self._streams.values()], self._settings.ring_total_bytes)
+        share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)
 
     def _forget_unplayed(self) -> None:
         timeout = self._settings.stream_timeout

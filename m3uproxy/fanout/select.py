@@ -10,28 +10,28 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from .stream import Stream
+from .entry import Entry
 
 #: The field that exclusions go by: the application's own name of a channel.
 CHANNEL = "id"
 
 
-def active(streams: Iterable[Stream]) -> list[Stream]:
+def active(streams: Iterable[Entry]) -> list[Entry]:
     """Those that somebody watches."""
     return [stream for stream in streams if stream.clients()]
 
 
-def matching(streams: Iterable[Stream], field: str, value: str) -> list[Stream]:
+def matching(streams: Iterable[Entry], field: str, value: str) -> list[Entry]:
     """Those whose ``field`` is ``value``. One that lacks the field matches an empty value."""
     return [stream for stream in streams if stream.spec.metadata.get(field, "") == value]
 
 
-def having(streams: Iterable[Stream], field: str, value: str) -> list[Stream]:
+def having(streams: Iterable[Entry], field: str, value: str) -> list[Entry]:
     """The same without those that lack the field: what is to be deleted must be named."""
     return [stream for stream in matching(streams, field, value) if field in stream.spec.metadata]
 
 
-def counted(streams: Sequence[Stream], field: str, values: str) -> dict[str, int]:
+def counted(streams: Sequence[Entry], field: str, values: str) -> dict[str, int]:
     """How many streams match each of ``values``.
 
     :param values: separated by commas; blanks around them and empty ones do not count.
@@ -49,18 +49,18 @@ def counted(streams: Sequence[Stream], field: str, values: str) -> dict[str, int
 class Excluded:
     """A stream that is spared because its channel was named."""
 
-    stream: Stream
+    stream: Entry
 
 
 @attrs.frozen
 class Watched:
     """A stream that is spared because somebody watches."""
 
-    stream: Stream
+    stream: Entry
     clients: int
 
 
-def spared(stream: Stream, exclude_channel: str | None, force: bool) -> Excluded | Watched | None:
+def spared(stream: Entry, exclude_channel: str | None, force: bool) -> Excluded | Watched | None:
     """Why a stream that matches is not deleted; None if it is.
 
     :param exclude_channel: the application's name of a channel that goes on.
@@ -72,12 +72,12 @@ def spared(stream: Stream, exclude_channel: str | None, force: bool) -> Excluded
     return Watched(stream, clients) if clients and not force else None
 
 
-def excluded(stream: Stream, channel: str | None) -> bool:
+def excluded(stream: Entry, channel: str | None) -> bool:
     """Whether a stream is that of the channel that goes on."""
     return bool(channel) and stream.spec.metadata.get(CHANNEL) == channel
 
 
-def oldest(streams: Iterable[Stream], exclude_channel: str | None) -> Stream | None:
+def oldest(streams: Iterable[Entry], exclude_channel: str | None) -> Entry | None:
     """The one that was registered first, watched or not."""
     left = [stream for stream in streams if not excluded(stream, exclude_channel)]
     return min(left, key=lambda stream: stream.created_at, default=None)

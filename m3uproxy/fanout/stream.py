@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable
 from datetime import datetime
 
@@ -20,7 +19,7 @@ from ..log import make_logger
 from ..upstream.dial import SourceRequest
 from ..upstream.slots import SlotDesk
 from .broadcaster import Broadcaster
-from .decisions import Decisions
+from .entry import Entry
 from .pump import Answer, Pump, State
 from .spec import StreamSpec
 
@@ -79,13 +78,18 @@ class Client:
         return self.pump.bytes_sent if self.pump is not None else 0
 
     @property
+    def segments_served(self) -> int:
+        """A live stream has none."""
+        return 0
+
+    @property
     def last_access(self) -> datetime:
         """Now: a client is listed only while it is connected."""
         return self._wall()
 
 
-class Stream:
-    """One entry of the registry."""
+class Stream(Entry):
+    """A live stream."""
 
     def __init__(
         self,
@@ -101,40 +105,20 @@ class Stream:
         """
         Make a stream that nobody watches yet.
 
-        :param wall: the time of day, for what people read; ``clock`` is for everything else.
         :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
         """
-        self._clock = clock
-        self._wall = wall
+        super().__init__(clock, wall, stream_id, spec)
         self._evict_laggards = evict_laggards
         self._slots = slots
         self._clients: dict[Client, None] = {}
         self._past_bytes = 0
-        self.id = stream_id
-        self.spec = spec
-        self.created_at = self.last_access = wall()
-        self.idle_since = self._born = clock.seconds()
-        self.failover_attempts = 0
-        self.last_failover: datetime | None = None
-        self.error_count = 0
         self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
-        self.decisions = Decisions(stream_id, clock, wall)
         self.broadcaster = open_broadcaster(self)
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was first registered."""
-        return self._clock.seconds() - self._born
 
     @property
     def source_index(self) -> int:
         """0 for the primary."""
         return self.broadcaster.session.index
-
-    @property
-    def current_url(self) -> str:
-        """The URL in use, or the one that will be dialled next."""
-        return self.spec.sources[self.source_index]
 
     @property
     def bytes_served(self) -> int:
@@ -170,11 +154,6 @@ class Stream:
             if not self.broadcaster.session.active:
                 self.broadcaster.session.switch(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
-
-    def touch(self) -> None:
-        """Somebody asked for this stream."""
-        self.last_access = self._wall()
-        self.idle_since = self._clock.seconds()
 
     def attach(self, player: Player, answer: Answer, patience: float) -> Pump:
         """A player arrived: it counts as a client from now on.
@@ -257,6 +236,10 @@ class Stream:
             if client.pump is not None and begun and not any(part in agent for part in self._carry_on_agents):
                 client.pump.end(error)
 
+    def keep_house(self) -> None:
+        """Disconnect players that take nothing any more."""
+        self.broadcaster.abort_stalled()
+
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
         return self.broadcaster.end(SourceError(reason))
@@ -264,14 +247,6 @@ class Stream:
     def give_way(self) -> None:
         """Its viewer plays something else by now, which needs the connection to the provider."""
         self.broadcaster.vacate(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
-
-    def _client_id(self, player: Player) -> str:
-        if player.client_id:
-            return player.client_id
-        computed = player.computed_id(self.id)
-        if any(client.client_id == computed for client in self._clients):
-            return f"{computed}_{secrets.token_hex(4)}"
-        return computed
 
     def _client_gone(self, client: Client) -> None:
         self._clients.pop(client, None)

@@ -58,6 +58,10 @@ class Runs:
         """Of the source in use, or of the one that was last."""
         return self._sources.current
 
+    def report(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return self._sources.report(self._clock.seconds())
+
     async def take(self, deadline: float) -> Run:
         """
         The source to ask, once it may be asked.

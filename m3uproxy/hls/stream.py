@@ -5,17 +5,16 @@ Everything is fetched because a player asks for it; without players there is not
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from ..core.hls.tokens import Target
 from ..errors import Reason, SourceError
-from ..fanout.decisions import Decisions
+from ..fanout.entry import Entry
 from ..fanout.spec import StreamSpec
 from ..fanout.stream import Player
 from ..log import make_logger
+from ..upstream.dial import SourceRequest
 from .byte_range import ByteRange
 from .directives import Directives
 from .resource import Resource
@@ -30,31 +29,25 @@ LEAST_LIFETIME = 15.0
 LIFETIME = 3
 
 
-class HlsStream:
-    """One entry of the registry."""
+class HlsStream(Entry):
+    """A stream of playlists and segments."""
 
-    def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec) -> None:
-        """Make a stream that nobody watches yet."""
+    def __init__(
+        self, context: HlsContext, stream_id: str, spec: StreamSpec, requests: tuple[SourceRequest, ...]
+    ) -> None:
+        """
+        Make a stream that nobody watches yet.
+
+        :param requests: what to ask, for each source.
+        """
+        super().__init__(context.clock, context.wall, stream_id, spec)
         self._context = context
-        self._clock = context.clock
-        self._supply = Supply(context, stream_id, spec, self)
-        self.id = stream_id
-        self.spec = spec
-        self.created_at = self.last_access = context.wall()
-        self.idle_since = self._born = context.clock.seconds()
-        self.bytes_served = self.segments_served = 0
-        self.failover_attempts = self.error_count = 0
-        self.last_failover: datetime | None = None
-        self.decisions = Decisions(stream_id, context.clock, context.wall)
+        self._supply = Supply(context, stream_id, requests, self)
+        self._supply.sticky = spec.use_sticky_session
+        self._bytes = self._segments = 0
         self.viewers = Viewers(context.clock, context.wall)
 
     # what listings show
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was first registered."""
-        age: float = self._clock.seconds() - self._born
-        return age
 
     @property
     def source_index(self) -> int:
@@ -66,26 +59,36 @@ class HlsStream:
         """The URL in use, or the one that will be asked next."""
         return self._supply.current_url
 
+    @property
+    def bytes_served(self) -> int:
+        """To all clients, past ones included."""
+        return self._bytes
+
+    @property
+    def segments_served(self) -> int:
+        """The same in segments."""
+        return self._segments
+
+    def sources(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return self._supply.report()
+
     def clients(self) -> list[HlsClient]:
         """Who watches, oldest first."""
         return self.viewers.all()
 
     # what the API does
 
-    def renew(self, spec: StreamSpec) -> None:
+    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: as for live streams, metadata stays while somebody watches."""
         watched = bool(len(self.viewers))
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
-        self._supply.renew(spec)
+        self._supply.sticky = spec.use_sticky_session
+        self._supply.renew(requests)
         if not watched:
             self._supply.begin_anew()
             self._supply.choose(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
-
-    def touch(self) -> None:
-        """Somebody asked for this stream."""
-        self.last_access = self._context.wall()
-        self.idle_since = self._clock.seconds()
 
     def disconnect(self, client_id: str) -> int:
         """
@@ -124,14 +127,18 @@ class HlsStream:
 
     # what players ask for
 
-    def client_id(self, player: Player) -> str:
+    def name_of(self, player: Player) -> str:
         """The name of a player, that it brought or that is made for it. Two that look the same are one."""
         return player.client_id or player.computed_id(self.id)
+
+    def knows(self, player: Player) -> bool:
+        """Whether a player counts already."""
+        return self.viewers.get(self.name_of(player)) is not None
 
     def client(self, player: Player) -> HlsClient:
         """Who asks; it counts from now on."""
         self.touch()
-        return self.viewers.seen(self.client_id(player), player)
+        return self.viewers.seen(self.name_of(player), player)
 
     def target(self, token: str) -> Target:
         """
@@ -149,10 +156,19 @@ class HlsStream:
         """What a playlist named; see :meth:`m3uproxy.hls.supply.Supply.resource`."""
         return self._supply.resource(target, byte_range)
 
+    def begins(self, client: HlsClient) -> None:
+        """A player is sent a segment."""
+        client.segments_served += 1
+        self._segments += 1
+
+    def ends(self, client: HlsClient) -> None:
+        """It was sent, or not: its silence begins."""
+        client.seen = self._clock.seconds()
+
     def served(self, client: HlsClient, size: int) -> None:
         """Bytes were sent to a player."""
         client.bytes_served += size
-        self.bytes_served += size
+        self._bytes += size
 
     # inside
 
@@ -170,7 +186,7 @@ class HlsStream:
 
     def _moved(self) -> None:
         self.failover_attempts += 1
-        self.last_failover = self._context.wall()
+        self.last_failover = self._wall()
 
     def _gone(self, client: HlsClient) -> None:
         self.viewers.remove(client)

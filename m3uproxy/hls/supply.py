@@ -19,7 +19,6 @@ from ..core.hls.rewrite import Resource as Kind
 from ..core.hls.tokens import Target, Tokens, source_name
 from ..core.sources import Rules
 from ..errors import Reason, SourceError, bad_status
-from ..fanout.spec import StreamSpec
 from ..settings import Settings
 from ..upstream.dial import SourceRequest
 from .byte_range import ByteRange
@@ -69,15 +68,19 @@ class Listener(Protocol):
 class Supply:
     """The sources of one stream, and what players have been shown of them."""
 
-    def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec, listener: Listener) -> None:
+    def __init__(
+        self, context: HlsContext, stream_id: str, requests: tuple[SourceRequest, ...], listener: Listener
+    ) -> None:
         """Nothing is asked before a player asks."""
         self._context = context
         self._clock = context.clock
         self._id = stream_id
-        self._spec = spec
+        self._requests = requests
         self._listener = listener
-        self._runs = Runs(context.clock, spec.sources, context.rules, self._source_failed)
+        self._runs = Runs(context.clock, [each.url for each in requests], context.rules, self._source_failed)
         self._bad_segments: set[str] = set()
+        #: Whether a source begins, from its first answer on, where its redirects led.
+        self.sticky = False
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -90,7 +93,7 @@ class Supply:
     @property
     def index(self) -> int:
         """Of the source in use, or of the one that was last."""
-        return min(self._runs.index, len(self._spec.sources) - 1)
+        return min(self._runs.index, len(self._requests) - 1)
 
     @property
     def in_use(self) -> bool:
@@ -100,17 +103,21 @@ class Supply:
     @property
     def current_url(self) -> str:
         """The URL in use, or the one that will be asked next."""
-        return self._loading.guide.entry(self._request(self.index)).url
+        return self._loading.guide.entry(self._requests[self.index]).url
+
+    def report(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return self._runs.report()
 
     @property
     def target_duration(self) -> float:
         """Seconds, the longest of all playlists; 0 if nothing is known."""
         return max((shown.target_duration for shown in self._shown.values()), default=0.0)
 
-    def renew(self, spec: StreamSpec) -> None:
+    def renew(self, requests: tuple[SourceRequest, ...]) -> None:
         """Other sources, perhaps."""
-        self._spec = spec
-        self._runs.replace(spec.sources)
+        self._requests = requests
+        self._runs.replace([each.url for each in requests])
 
     def choose(self, index: int) -> None:
         """Move to a source."""
@@ -134,7 +141,7 @@ class Supply:
         :return: a Deferred that fires with whatever status the provider answered, and fails with
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        requests = [self._request(index) for index in range(len(self._spec.sources))]
+        requests = self._requests
         request = next((one for one in requests if source_name(one.url) == target.source), requests[0])
         asked = self._loading.resource(request, target, byte_range, _GOOD_FOR[target.kind])
         asked.addCallbacks(self._segment_came, self._segment_failed, (target,), {}, (target,))
@@ -165,9 +172,9 @@ class Supply:
             try:
                 await self._load(run, target, directives, shown)
             except SourceError as error:
-                if self._loading.guide.unpin(self._request(run.index)):
+                if self._loading.guide.unpin(self._requests[run.index]):
                     continue
-                if (target is not None and len(self._spec.sources) == 1) or not self._runs.fails(run, error):
+                if (target is not None and len(self._requests) == 1) or not self._runs.fails(run, error):
                     raise
             else:
                 if run is self._runs.run:
@@ -175,7 +182,7 @@ class Supply:
 
     async def _load(self, run: Run, target: Target | None, directives: Directives, shown: Shown) -> None:
         """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""
-        request, sticky = self._request(run.index), self._spec.use_sticky_session
+        request, sticky = self._requests[run.index], self.sticky
         fetched, variables = await self._loading.playlist(request, target, directives, shown, sticky)
         if run is not self._runs.run:
             return
@@ -184,7 +191,7 @@ class Supply:
         shown.update(fetched, rename, request.url, run.change, now, variables)
         if self._runs.delivers(run):
             self._listener.source_answers()
-        if shown.silence(now) > STALE and len(self._spec.sources) > 1:
+        if shown.silence(now) > STALE and len(self._requests) > 1:
             seconds = shown.silence(now) * shown.target_duration
             raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
 
@@ -224,19 +231,15 @@ class Supply:
 
     def _segment_is_bad(self, target: Target, error: SourceError) -> None:
         """One that is missing is an accident. The next one that is missing as well is the source's fault."""
-        if not self._is_of_current(target) or self._runs.run is None or len(self._spec.sources) == 1:
+        if not self._is_of_current(target) or self._runs.run is None or len(self._requests) == 1:
             return
         self._bad_segments.add(target.url)
         if len(self._bad_segments) >= BAD_SEGMENTS:
             self._runs.fails(self._runs.run, attrs.evolve(error, detail=f"segments: {error.detail}"))
 
     def _is_of_current(self, target: Target) -> bool:
-        return target.source == source_name(self._spec.sources[self.index])
+        return target.source == source_name(self._requests[self.index].url)
 
     def _source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
         self._bad_segments.clear()
         self._listener.source_failed(error, left, chosen)
-
-    def _request(self, index: int) -> SourceRequest:
-        spec = self._spec
-        return SourceRequest(spec.sources[index], spec.user_agent, spec.headers, spec.verify_tls)

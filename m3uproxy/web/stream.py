@@ -15,22 +15,20 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.kind import content_type
-from ..errors import LimitReached, SourceError
+from ..errors import SourceError
 from ..fanout.outlet import outlet_for
 from ..fanout.pump import Pump
 from ..fanout.registry import Registry
-from ..fanout.stream import Player, Stream
+from ..fanout.stream import Stream
 from ..log import make_logger
 from ..settings import Settings
-from .answer import HTTPError, no_room, write_error
-from .cors import MEDIA, allow_media, answer_media_preflight, is_preflight
-from .peer import client_address
-from .query import query_value
+from .answer import HTTPError
+from .cors import MEDIA
+from .media import MediaResource, answer_error, player_of, refusal
 from .tickets import Tickets
 
 log = make_logger()
 
-_METHODS = "GET, HEAD, OPTIONS"
 _LIVE = (
     (b"Accept-Ranges", b"none"),
     (b"Cache-Control", b"no-cache, no-store, must-revalidate"),
@@ -42,23 +40,6 @@ _LIVE = (
 def live_headers(url: str) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of a live response, from the URL that is playing."""
     return ((b"Content-Type", content_type(url).encode()), *_LIVE, *MEDIA)
-
-
-def player_of(request: Request, settings: Settings) -> Player:
-    """Who asks."""
-    address = client_address(request, settings)
-    names = (query_value(request, name) for name in (b"username", b"user", b"u"))
-    return Player(
-        ip_address=str(address or "unknown"),
-        user_agent=_header(request, b"user-agent") or "unknown",
-        username=_header(request, b"x-username") or next((name for name in names if name), None),
-        client_id=query_value(request, b"client_id"),
-    )
-
-
-def _header(request: Request, name: bytes) -> str | None:
-    value = request.requestHeaders.getRawHeaders(name, [None])[0]
-    return value.decode("utf-8", "replace") if value else None
 
 
 class LiveAnswer:
@@ -91,24 +72,12 @@ class LiveAnswer:
         request = self._request
         request.unregisterProducer()
         self._channel.close_behind(request)
-        request.write(_answer_error(request, _refusal(error)))
+        request.write(answer_error(request, refusal(error)))
         request.finish()
 
     def abort(self) -> None:
         """Not ``loseConnection``, which would wait for a player that takes nothing, and would look like an end."""
         self._transport.abortConnection()
-
-
-def _refusal(error: SourceError) -> HTTPError:
-    return no_room(error) if error.player_status == 503 else HTTPError(error.player_status, str(error))
-
-
-def _answer_error(request: Request, error: HTTPError) -> bytes:
-    """An error that a web page may read too; the body for a resource to return."""
-    allow_media(request)
-    request.setHeader(b"Cache-Control", b"no-cache")
-    body = write_error(request, error)
-    return b"" if request.method == b"HEAD" else body
 
 
 class StreamResource(Resource):
@@ -131,63 +100,32 @@ class StreamResource(Resource):
 
     def render(self, request: Request) -> bytes:
         """``/stream`` itself."""
-        return _answer_error(request, HTTPError(404, "Not Found"))
+        return answer_error(request, HTTPError(404, "Not Found"))
 
 
-class LiveResource(Resource):
+class LiveResource(MediaResource):
     """One live stream."""
 
-    isLeaf = True
-    allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
-
-    def __init__(self, registry: Registry, settings: Settings, tickets: Tickets | None, stream_id: str) -> None:
-        super().__init__()
-        self._registry = registry
-        self._settings = settings
-        self._tickets = tickets
-        self._id = stream_id
-
-    def render(self, request: Request) -> Any:
-        """What a method needs is looked at in this order: the method, the ticket, the stream, the room."""
-        try:
-            answer = {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(request.method)
-            if answer is None:
-                raise HTTPError(405, "Method Not Allowed", {"Allow": _METHODS})
-            return answer(request)
-        except HTTPError as error:
-            return _answer_error(request, error)
-
-    def _stream(self, request: Request) -> Stream:
-        """Whoever has no ticket learns nothing of what there is."""
-        if self._tickets is not None:
-            self._tickets.check(request, self._id)
-        stream = self._registry.get(self._id)
-        if stream is None or any(request.postpath or ()):
-            raise HTTPError(404, "Stream not found.")
-        return stream
-
     def _get(self, request: Request) -> int:
-        stream = self._stream(request)
+        stream = self._live(request)
         player = player_of(request, self._settings)
-        try:
-            self._registry.check_room(stream, player.ip_address)
-        except LimitReached as reached:
-            raise no_room(reached) from None
+        self._check_room(stream, player)
         stream.attach(player, LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
         return NOT_DONE_YET
 
     def _head(self, request: Request) -> bytes:
         """What a GET would be answered, without asking the provider."""
-        stream = self._stream(request)
+        stream = self._live(request)
         stream.touch()
         for name, value in live_headers(stream.current_url):
             request.setHeader(name, value)
         return b""
 
-    def _options(self, request: Request) -> bytes:
-        if is_preflight(request):
-            return answer_media_preflight(request)
-        self._stream(request)
-        allow_media(request)
-        request.setHeader(b"Allow", _METHODS.encode())
-        return b""
+    def _live(self, request: Request) -> Stream:
+        """The stream; a player of another kind is sent to where that is played."""
+        entry = self._entry(request)
+        if isinstance(entry, Stream):
+            return entry
+        _, mark, query = request.uri.partition(b"?")
+        location = f"../hls/{entry.id}/playlist.m3u8" + (mark + query).decode("latin-1")
+        raise HTTPError(307, "This is an HLS stream.", {"Location": location})

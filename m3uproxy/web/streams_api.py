@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol, cast
 
 from ..core.kind import Kind, kind_of
+from ..fanout.entry import Entry
 from ..fanout.registry import Registry
-from ..fanout.stream import Stream
 from ..settings import Settings
 from .answer import HTTPError
 from .listing import all_streams, client_object, stream_object, stream_type
@@ -112,11 +112,11 @@ class StreamsApi:
     def create(self, body: RegisterStream) -> Created:
         """Register a stream."""
         kind = kind_of(body.url)
-        if kind is not Kind.LIVE:
+        if kind is Kind.VOD:
             raise HTTPError(501, f"{kind.value} streams are not supported yet.")
         spec = body.spec(self._settings.default_user_agent)
         stream = self._registry.register(spec)
-        path = f"/stream/{stream.id}"
+        path = f"/hls/{stream.id}/playlist.m3u8" if kind is Kind.HLS else f"/stream/{stream.id}"
         if self._signer is not None:
             path = self._signer.sign(path)
         answer: Created = {
@@ -124,7 +124,7 @@ class StreamsApi:
             "primary_url": spec.url,
             "failover_urls": list(spec.failover_urls),
             "user_agent": spec.user_agent,
-            "stream_type": "direct",
+            "stream_type": "hls" if kind is Kind.HLS else "direct",
             "stream_endpoint": path,
             "playlist_url": path,
             "direct_url": path,
@@ -179,7 +179,7 @@ class StreamsApi:
         count = sum(stream.disconnect(client_id) for stream in self._registry.streams())
         return {"message": f"Disconnected {count} {'player' if count == 1 else 'players'}."}
 
-    def _stream(self, stream_id: str) -> Stream:
+    def _stream(self, stream_id: str) -> Entry:
         stream = self._registry.get(stream_id)
         if stream is None:
             raise HTTPError(404, "Stream not found.")

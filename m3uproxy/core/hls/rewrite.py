@@ -47,9 +47,7 @@ _ATTRIBUTES = {
 _BARE = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
 
 
-def rewrite(
-    playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None
-) -> tuple[str, ...]:
+def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """
     Replace the URIs.
 
