@@ -16,7 +16,8 @@ _REASONS = {
         hls_broadcast_dir dvr_recording_dir broadcast_gc_enabled broadcast_callback_timeout
         broadcast_max_start_retries broadcast_start_retry_window broadcast_start_retry_cooldown
         broadcast_start_failure_grace""",
-    "films (VOD) and HLS are not served so far": "vod_read_timeout vod_write_timeout client_timeout",
+    "films (VOD) are not served so far": "vod_read_timeout vod_write_timeout",
+    "a player of HLS counts until it has been silent for three target durations": "client_timeout",
     "pages are not resolved to streams so far": "streamlink_enabled ytdlp_enabled",
     "the sound of streams is not judged so far": """
         enable_silence_detection silence_threshold_db silence_duration silence_check_interval
@@ -26,7 +27,6 @@ _REASONS = {
         worker_id heartbeat_interval""",
     "whole TS packets from a keyframe on are always sent, and JOIN_SECONDS of them at once": """
         strict_live_ts_prebuffer_size strict_live_ts_prebuffer_timeout""",
-    "each redial starts from the URL that was registered": "use_sticky_session",
     "STREAM_RETRY_ATTEMPTS, STREAM_RETRY_DELAY and STREAM_TOTAL_TIMEOUT bound an outage": """
         default_max_retries default_backoff_factor
         default_retry_attempts default_retry_delay default_health_check_interval""",

@@ -114,7 +114,7 @@ class StreamsApi:
         kind = kind_of(body.url)
         if kind is Kind.VOD:
             raise HTTPError(501, f"{kind.value} streams are not supported yet.")
-        spec = body.spec(self._settings.default_user_agent)
+        spec = body.spec(self._settings.default_user_agent, self._settings.use_sticky_session)
         stream = self._registry.register(spec)
         path = f"/hls/{stream.id}/playlist.m3u8" if kind is Kind.HLS else f"/stream/{stream.id}"
         if self._signer is not None:
