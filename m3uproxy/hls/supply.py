@@ -35,6 +35,8 @@ MOST_PLAYLISTS = 128
 BAD_SEGMENTS = 2
 #: Target durations without anything new after which players are told that no source delivers.
 GIVEN_UP = 6
+#: Endings of paths that are kept; what has another one, or none, is taken for TS.
+ENDINGS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
 #: Seconds for which what is no playlist may be kept; keys may change under their URL.
 _GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.KEY: 5.0, Kind.DATA: 5.0, Kind.PLAYLIST: 1.0}
 
@@ -53,6 +55,12 @@ class HlsContext:
     tokens: Tokens
     settings: Settings
     rules: Rules
+
+
+def ending(url: str) -> str:
+    """The ending of the path that a segment gets: players go by it, ffmpeg refuses MP4 or text that is called TS."""
+    path = url.partition("?")[0].lower()
+    return next((one for one in ENDINGS if path.endswith(f".{one}")), ENDINGS[0])
 
 
 class Listener(Protocol):
@@ -211,7 +219,7 @@ class Supply:
             token = self._context.tokens.make(self._id, Target(url, source, kind, public))
             if kind is Kind.PLAYLIST:
                 return f"{front}/playlist.m3u8?url={token}&client_id={CLIENT}&parent={self._id}"
-            return f"{front}/segment.ts?url={token}&client_id={CLIENT}"
+            return f"{front}/segment.{ending(url)}?url={token}&client_id={CLIENT}"
 
         return rename
 

@@ -38,7 +38,7 @@ _ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)([/?][^#]*)?", r
 
 
 #: What there is below ``/hls/{id}`` for players; the rest is management.
-PAGES = frozenset({b"playlist.m3u8", b"segment.ts", b"segment"})
+_PAGE = re.compile(rb"playlist\.m3u8|segment(\.[a-z0-9]{1,5})?")
 
 
 class Refusal(Resource):
@@ -136,7 +136,7 @@ def _is_media(rest: list[bytes]) -> bool:
     if rest[1:2] in ([], [b""]):
         return False
     if rest[0] == b"hls":
-        return rest[2:3] != [] and rest[2] in PAGES and rest[3:] in ([], [b""])
+        return rest[2:3] != [] and bool(_PAGE.fullmatch(rest[2])) and rest[3:] in ([], [b""])
     return rest[0] == b"stream" and rest[2:] in ([], [b""])
 
 
