@@ -31,16 +31,18 @@ class Body:
 
     content_type = ""
 
-    def __init__(self, data: bytes, final_url: str) -> None:
+    def __init__(self, data: bytes, final_url: str, endless: bool) -> None:
         self.data = data
-        self.length = len(data)
+        self.endless = endless
+        self.length = None if endless else len(data)
         self.final_url = final_url
         self.closed = False
 
     def deliver(self, consumer) -> None:
         if self.data:
             consumer.body_received(self.data)
-        consumer.body_ended(SourceError(Reason.ENDED))
+        if not self.endless:
+            consumer.body_ended(SourceError(Reason.ENDED))
 
     def pause(self) -> None:
         pass
@@ -66,6 +68,8 @@ class Page:
     headers: dict[str, str] = attrs.field(factory=dict)
     #: Never answers.
     silent: bool = False
+    #: The body does not end.
+    endless: bool = False
 
 
 class Origin:
@@ -74,6 +78,8 @@ class Origin:
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
         self.asked: list[str] = []
+        self.cancelled: list[str] = []
+        self.waiting: list[Deferred[Answer]] = []
         self.wanted = []
 
     def put(self, url: str, body: str | bytes = b"", **more) -> None:
@@ -84,19 +90,23 @@ class Origin:
         self.wanted.append(wanted)
         page = self.pages.get(wanted.url, Page(status=404))
         if page.silent:
-            return Deferred()
+            self.waiting.append(Deferred(lambda _: self.cancelled.append(wanted.url)))
+            return self.waiting[-1]
         if page.error is not None:
             answer: Deferred[Answer] = Deferred()
             answer.errback(page.error)
             return answer
+        return succeed(self.answer(page, wanted, byte_range))
+
+    def answer(self, page, wanted, byte_range=None) -> Answer:
         final = page.final_url or wanted.url
         status, body, headers = page.status, page.body, page.headers
         if byte_range is not None and status == 200:
             first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", byte_range).groups())
             headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(body)}"}
             status, body = 206, body[first : last + 1]
-        opened = Body(body, final) if status in {200, 206} else None
-        return succeed(Answer(status, headers, final, page.public, opened))
+        opened = Body(body, final, page.endless) if status in {200, 206} else None
+        return Answer(status, headers, final, page.public, opened)
 
     def count(self, url: str) -> int:
         return self.asked.count(url)

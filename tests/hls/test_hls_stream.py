@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from origin import Side, media, uris
+from origin import Page, Side, media, uris
 
 from m3uproxy.errors import Reason, SourceError
 
@@ -230,7 +230,9 @@ def test_a_player_that_leaves_while_it_waits(side) -> None:
     here.origin.put(A, silent=True)
     stream = here.stream(A)
     wire = here.open(f"/hls/{stream.id}/playlist.m3u8")
+    assert here.origin.cancelled == []
     wire.lose()
+    assert here.origin.cancelled == [A]
     here.wait(1)
     assert wire.take() == b""
 
@@ -320,23 +322,27 @@ def test_fifty_players_that_meet_one_failure_are_one_move(side) -> None:
     here.origin.put(A, silent=True)
     here.origin.put(B, media("b1.ts"))
     stream = here.stream(A, B)
-    pending = here.origin.ask
-    waiting = []
-
-    def ask(wanted, byte_range, limits):
-        answer = pending(wanted, byte_range, limits)
-        if wanted.url == A:
-            waiting.append(answer)
-        return answer
-
-    here.origin.ask = ask
     wires = [here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=c{n}") for n in range(50)]
-    assert len(waiting) == 1
-    waiting[0].errback(SourceError(Reason.FIRST_BYTE_TIMEOUT))
+    (waiting,) = here.origin.waiting
+    waiting.errback(SourceError(Reason.FIRST_BYTE_TIMEOUT))
     here.wait(1)
     assert {wire.answer().status for wire in wires} == {200}
     assert (stream.source_index, stream.failover_attempts, stream.error_count) == (1, 1, 1)
     assert here.origin.count(B) == 1
+
+
+def test_what_comes_too_late_is_not_shown(side) -> None:
+    here = side()
+    here.origin.put(A, silent=True)
+    here.origin.put(B, media("b1.ts", first=9))
+    stream = here.stream(A, B)
+    wire = here.open(f"/hls/{stream.id}/playlist.m3u8")
+    stream.fail_over()
+    (waiting,) = here.origin.waiting
+    waiting.callback(here.origin.answer(Page(media("a1.ts", first=70).encode()), here.origin.wanted[0]))
+    here.wait(1)
+    assert b"#EXT-X-MEDIA-SEQUENCE:9\n" in wire.answer().body
+    assert here.play(stream).body.count(b"#EXT-X-DISCONTINUITY") == 0
 
 
 def test_a_stale_playlist_is_a_stall(side) -> None:
@@ -382,6 +388,18 @@ def test_a_short_failure_of_the_only_source_is_not_seen(side) -> None:
     assert wire.answer().status == 502
 
 
+def test_a_player_that_has_something_to_play_does_not_wait_long(side) -> None:
+    here = side(stream_retry_delay=4.0)
+    here.origin.put(A, media("a1.ts"))
+    stream = here.stream(A)
+    before = here.play(stream).body
+    here.origin.put(A, status=500)
+    here.wait(4)
+    wire = here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+    here.wait(6)
+    assert wire.answer().body == before
+
+
 def test_segments_that_fail_one_after_another_move_the_stream(side) -> None:
     here = side()
     here.origin.put(A, media("a1.ts", "a2.ts", "a3.ts"))
@@ -420,7 +438,10 @@ def test_a_variant_is_answered_from_its_counterpart(side) -> None:
     here.wait(6)
     assert b"#EXT-X-MEDIA-SEQUENCE:11\n" in here.get(low).body
     assert b"#EXT-X-MEDIA-SEQUENCE:31\n" in here.get(sound).body
-    assert b"#EXT-X-MEDIA-SEQUENCE:20\n" in here.get(high).body
+    # Nobody had asked for it before; it counts discontinuities as the others do.
+    text = here.get(high).body
+    assert b"#EXT-X-MEDIA-SEQUENCE:20\n" in text
+    assert b"#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in text
     assert here.origin.asked.count("http://b.example/x/b/low") == 1
     assert stream.failover_attempts == 1
 
@@ -543,6 +564,35 @@ def test_low_latency(side) -> None:
     assert len(uris(answer.body)) == 2
     assert here.origin.asked == [A, f"{A}?_HLS_msn=4&_HLS_part=1"]
     assert b'URI="/m3u-proxy/hls/' in answer.body
+
+
+@pytest.mark.parametrize("how", ["delete", "disconnect", "leave"])
+def test_who_is_being_sent_a_segment(side, how) -> None:
+    here = side(live_chunk_timeout_seconds=1000.0)
+    here.origin.put(A, media("a1.ts"))
+    here.origin.put("http://a.example/live/a1.ts", b"G" * 5000, endless=True)
+    stream = here.stream(A)
+    (uri,) = uris(here.play(stream).body)
+    wire = here.open(uri)
+    here.wait(60)
+    # It asks for nothing, and watches.
+    assert len(stream.clients()) == 1
+    assert wire.take().count(b"GGGG") == 1250
+    if how == "delete":
+        here.registry.delete(stream.id)
+    elif how == "disconnect":
+        assert stream.disconnect("me") == 1
+    else:
+        wire.lose()
+        here.wait(15)
+        assert len(stream.clients()) == 1
+        here.wait(5)
+    assert wire.aborted is (how != "leave")
+    assert stream.clients() == []
+    if how != "leave":
+        wire.lose()
+    assert stream.clients() == []
+    here.wait(1)
 
 
 def test_a_deleted_stream_lets_go_of_its_players(side) -> None:

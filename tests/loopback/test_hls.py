@@ -8,6 +8,7 @@ import av
 import pytest
 import pytest_twisted
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 PACKET = 188
@@ -32,6 +33,10 @@ def number(body: bytes) -> int:
     return int(re.search(rb"#EXT-X-MEDIA-SEQUENCE:(\d+)", body)[1])
 
 
+def together(coroutines) -> Deferred[list[None]]:
+    return gatherResults([Deferred.fromCoroutine(one) for one in coroutines], consumeErrors=True)
+
+
 def watch(url: str) -> tuple[int, int]:
     """Pictures and sounds that ffmpeg gets out of a film."""
     counts = {"video": 0, "audio": 0}
@@ -50,7 +55,7 @@ def watch(url: str) -> tuple[int, int]:
         "&keys=1",
         "&sign=1&uris=other",
         "&ranges=2&uris=path",
-        "&fmp4=1&uris=absolute",
+        "&uris=absolute",
         "&renditions=1",
         "&style=crlf,vlcopt,comments&redirect=other&only=master",
         "&gzip=1",
@@ -86,17 +91,11 @@ async def test_many_players_are_one(rig):
         for uri in uris(body):
             assert (await get(rig, uri)).status == 200
 
-    await pytest_twisted_gather([play(n) for n in range(12)])
+    await together([play(n) for n in range(12)])
     names = [name for name in rig.provider.station.resources if ".ts" in name]
     assert 3 <= len(names) <= 4
     assert {rig.provider.station.resource(name).requests for name in names} == {1}
     assert len(stream.clients()) == 12
-
-
-def pytest_twisted_gather(coroutines):
-    from twisted.internet.defer import Deferred, gatherResults
-
-    return gatherResults([Deferred.fromCoroutine(one) for one in coroutines], consumeErrors=True)
 
 
 async def decrypted(rig, text: str, name: str) -> bytes:
@@ -156,7 +155,7 @@ async def test_a_window_that_stands_still_is_left(rig):
 async def test_low_latency(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=2&parts=1")
     first = (await get(rig, entry(stream))).body
-    assert b'#EXT-X-PART:' in first
+    assert b"#EXT-X-PART:" in first
     assert b"index.m3u8" not in first
     assert b"seg1" not in first
     wanted = number(first) + len(uris(first)) + 1
