@@ -99,9 +99,8 @@ class Registry:
         self._key = key
         self._wall = wall
         self._tick = Tick(clock, settings.tick)
-        self._hls = None
-        if fetcher is not None:
-            self._hls = HlsContext(clock, wall, fetcher, Tokens(key), settings, policy(settings).rules)
+        self._fetcher = fetcher
+        self._tokens = Tokens(key)
         self._streams: dict[str, Entry] = {}
         self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
@@ -187,8 +186,10 @@ class Registry:
     # inside
 
     def _new_stream(self, name: str, spec: StreamSpec) -> Entry:
-        if kind_of(spec.url) is Kind.HLS and self._hls is not None:
-            return HlsStream(self._hls, name, spec, source_requests(spec, self._settings.providers))
+        if kind_of(spec.url) is Kind.HLS and self._fetcher is not None:
+            rules = policy(self._settings).rules
+            context = HlsContext(self._clock, self._wall, self._fetcher, self._tokens, self._settings, rules)
+            return HlsStream(context, name, spec, source_requests(spec, self._settings.providers))
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
         return Stream(self._clock, self._wall, name, spec, self._open_broadcaster, self.slots, evict, agents)

@@ -23,6 +23,8 @@ from .viewers import HlsClient, Viewers
 
 log = make_logger()
 
+#: Characters of a name that a player brings. It stands in every line of its playlists.
+LONGEST_NAME = 256
 #: The least number of seconds for which a silent player still counts.
 LEAST_LIFETIME = 15.0
 #: Target durations for which it does.
@@ -129,7 +131,8 @@ class HlsStream(Entry):
 
     def name_of(self, player: Player) -> str:
         """The name of a player, that it brought or that is made for it. Two that look the same are one."""
-        return player.client_id or player.computed_id(self.id)
+        brought = player.client_id or ""
+        return brought if 0 < len(brought) <= LONGEST_NAME else player.computed_id(self.id)
 
     def knows(self, player: Player) -> bool:
         """Whether a player counts already."""

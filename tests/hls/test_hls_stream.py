@@ -93,6 +93,9 @@ def test_the_name_of_a_player_is_escaped_and_made_up_if_it_has_none(side) -> Non
     assert one.headers["X-Client-ID"] == two.headers["X-Client-ID"]
     assert re.fullmatch("client_[0-9a-f]{16}", one.headers["X-Client-ID"])
     assert len(stream.clients()) == 2
+    # It would stand in every line.
+    answer = here.play(stream, "client_id=" + "x" * 257)
+    assert re.fullmatch("client_[0-9a-f]{16}", answer.headers["X-Client-ID"])
 
 
 MASTER = """#EXTM3U

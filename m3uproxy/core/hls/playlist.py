@@ -12,9 +12,9 @@ from .lines import Line, LineKind, attribute, split_lines
 from .segments import Segment, read_segments, whole_number
 
 #: Bytes. A day of four second segments with long signed URLs fits.
-MAX_BYTES = 8_388_608
+MAX_BYTES = 4_194_304
 #: Lines. It bounds the time that reading takes.
-MAX_LINES = 200_000
+MAX_LINES = 100_000
 
 _MASTER = frozenset({"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"})
 _MEDIA = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
