@@ -56,6 +56,7 @@ def watch(url: str) -> tuple[int, int]:
         "&sign=1&uris=other",
         "&ranges=2&uris=path",
         "&uris=absolute",
+        "&fmp4=1",
         "&renditions=1",
         "&style=crlf,vlcopt,comments&redirect=other&only=master",
         "&gzip=1",

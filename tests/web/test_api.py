@@ -103,6 +103,8 @@ def test_create_hls(web, url):
     assert [answer[key] for key in ("stream_endpoint", "playlist_url", "direct_url")] == [path] * 3
     [listed] = web.call("GET", "/streams").json["streams"]
     assert (listed["stream_type"], listed["client_count"], listed["total_segments_served"]) == ("HLS", 0, 0)
+    assert listed["health"] is None
+    assert [source["in_use"] for source in listed["sources"]] == [False, False]
     assert web.call("POST", f"/streams/{answer['stream_id']}/failover").json["failover_index"] == 1
 
 
