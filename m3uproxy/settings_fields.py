@@ -185,6 +185,8 @@ class Settings(WatchSettings):
     hls_resource_bytes: Bytes = _bytes(64 * MIB, MIB, 4096 * MIB)
     #: HLS: a source begins, from its first answer on, where its redirects led.
     use_sticky_session: bool = False
+    #: HLS: fetch the newest segment of a live playlist before a player asks for it.
+    hls_prefetch: bool = False
     #: HLS: connections to one host of a provider.
     hls_host_connections: Whole = _limited(8, 1, 1000)
     #: How long pieces are gathered before they are read or sent together.

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from ..core.hls.continuity import STALE
 from ..core.hls.playlist import MAX_BYTES
 from ..core.hls.renditions import definitions
-from ..core.hls.rewrite import joined
+from ..core.hls.rewrite import absolute_url, joined
+from ..core.hls.segments import Segment
 from ..core.hls.tokens import Target, source_name
 from ..errors import bad_status
 from ..upstream.dial import SourceRequest
@@ -42,6 +43,13 @@ class Loading:
     ) -> Deferred[Resource]:
         """Something that a playlist named."""
         return self._fetcher.fetch(Wanted(target.url, request, target.led_by_public), byte_range, good_for)
+
+    def ahead(self, request: SourceRequest, fetched: Fetched, segment: Segment, good_for: float) -> None:
+        """Have a segment of a playlist fetched before anybody asks for it."""
+        url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
+        byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
+        if url is not None:
+            self._fetcher.fetch_ahead(Wanted(url, request, fetched.public), byte_range, good_for)
 
     async def playlist(
         self, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown, sticky: bool

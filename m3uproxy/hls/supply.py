@@ -27,7 +27,7 @@ from .fetch import Fetcher
 from .loading import Loading
 from .resource import Resource
 from .runs import Run, Runs
-from .shown import CLIENT, Shown
+from .shown import CLIENT, Fetched, Shown
 
 #: Playlists of a stream that are remembered: variants, sounds, subtitles, of all its sources.
 MOST_PLAYLISTS = 128
@@ -87,6 +87,7 @@ class Supply:
         self._listener = listener
         self._runs = Runs(context.clock, [each.url for each in requests], context.rules, self._source_failed)
         self._bad_segments: set[str] = set()
+        self._looked_at: Fetched | None = None
         #: Whether a source begins, from its first answer on, where its redirects led.
         self.sticky = False
         self.begin_anew()
@@ -197,11 +198,21 @@ class Supply:
         now = self._clock.seconds()
         rename = self._rename(source_name(request.url), fetched.public)
         shown.update(fetched, rename, request.url, run.change, now, variables)
+        self._look_ahead(request, fetched)
         if self._runs.delivers(run):
             self._listener.source_answers()
         if shown.silence(now) > STALE and len(self._requests) > 1:
             seconds = shown.silence(now) * shown.target_duration
             raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
+
+    def _look_ahead(self, request: SourceRequest, fetched: Fetched) -> None:
+        """If so set, have the newest segment come already: everybody will ask for it."""
+        playlist = fetched.playlist
+        if not self._context.settings.hls_prefetch or fetched is self._looked_at or playlist.ended:
+            return
+        self._looked_at = fetched
+        if playlist.segments and "{$" not in playlist.segments[-1].uri:
+            self._loading.ahead(request, fetched, playlist.segments[-1], _GOOD_FOR[Kind.SEGMENT])
 
     def _slot(self, target: Target | None) -> Shown:
         key = None if target is None else (target.source, target.url)

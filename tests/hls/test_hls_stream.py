@@ -82,6 +82,29 @@ def test_fifty_players_are_one_request(side) -> None:
     assert len(stream.clients()) == 50
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_newest_segment_comes_ahead_if_so_set(side, ahead) -> None:
+    here = side(hls_prefetch=ahead)
+    here.origin.put(A, media("a1.ts", "a2.ts"))
+    here.origin.put("http://a.example/live/a2.ts", b"x", public=True)
+    stream = here.stream(A)
+    for n in range(3):
+        here.play(stream, f"client_id=c{n}")
+    assert here.origin.asked == [A, "http://a.example/live/a2.ts"][: 1 + ahead]
+    assert here.get(uris(here.play(stream).body)[1]).body == b"x"
+    assert here.origin.count("http://a.example/live/a2.ts") == 1
+
+
+def test_a_part_of_a_file_comes_ahead(side) -> None:
+    here = side(hls_prefetch=True)
+    here.origin.put(A, media("#EXT-X-BYTERANGE:10@5\nall.ts"))
+    here.origin.put("http://a.example/live/all.ts", bytes(range(100)))
+    stream = here.stream(A)
+    (uri,) = uris(here.play(stream).body)
+    assert here.get(uri, headers={"Range": "bytes=5-14"}).body == bytes(range(5, 15))
+    assert here.origin.count("http://a.example/live/all.ts") == 1
+
+
 def test_the_name_of_a_player_is_escaped_and_made_up_if_it_has_none(side) -> None:
     here = side()
     here.origin.put(A, media("s1.ts"))
