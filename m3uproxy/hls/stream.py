@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from ..core.hls.tokens import Target
 from ..errors import Reason, SourceError
@@ -18,6 +19,7 @@ from ..upstream.dial import SourceRequest
 from .byte_range import ByteRange
 from .directives import Directives
 from .resource import Resource
+from .shown import Shown
 from .supply import HlsContext, Supply
 from .viewers import HlsClient, Viewers
 
@@ -118,7 +120,7 @@ class HlsStream(Entry):
         """Disconnect everybody."""
         for client in self.clients():
             self.viewers.remove(client)
-        self._supply.begin_anew()
+        self._supply.close(SourceError(reason))
         return succeed(None)
 
     def keep_house(self) -> None:
@@ -152,8 +154,19 @@ class HlsStream(Entry):
         return self._context.tokens.read(self.id, token)
 
     def playlist(self, target: Target | None, directives: Directives, client: HlsClient) -> Deferred[bytes]:
-        """A playlist for a player; see :meth:`m3uproxy.hls.supply.Supply.playlist`."""
-        return self._supply.playlist(target, directives).addCallback(lambda shown: shown.answer(client.client_id))
+        """A playlist for a player, who is there while it waits; see :meth:`m3uproxy.hls.supply.Supply.playlist`."""
+
+        def waits() -> None:
+            """Nothing to end: it is answered in any case."""
+
+        def answered(result: Shown | Failure) -> Shown | Failure:
+            client.answers.pop(waits, None)
+            self.ends(client)
+            return result
+
+        client.answers[waits] = None
+        asked = self._supply.playlist(target, directives).addBoth(answered)
+        return asked.addCallback(lambda shown: shown.answer(client.client_id))
 
     def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
         """What a playlist named; see :meth:`m3uproxy.hls.supply.Supply.resource`."""

@@ -88,6 +88,7 @@ class Supply:
         self._runs = Runs(context.clock, [each.url for each in requests], context.rules, self._source_failed)
         self._bad_segments: set[str] = set()
         self._looked_at: Fetched | None = None
+        self._closed: SourceError | None = None
         #: Whether a source begins, from its first answer on, where its redirects led.
         self.sticky = False
         self.begin_anew()
@@ -98,6 +99,11 @@ class Supply:
         self._shown: OrderedDict[object, Shown] = OrderedDict()
         self._discontinuities = Discontinuities()
         self._loading = Loading(self._context.fetcher)
+
+    def close(self, error: SourceError) -> None:
+        """Ask nobody any more. Players that wait are told why."""
+        self._closed = error
+        self.begin_anew()
 
     @property
     def index(self) -> int:
@@ -164,7 +170,7 @@ class Supply:
         try:
             await self._bring(target, directives, shown)
         except SourceError:
-            if not shown.has_answer or shown.silence(self._clock.seconds()) > GIVEN_UP:
+            if self._closed is not None or not shown.has_answer or shown.silence(self._clock.seconds()) > GIVEN_UP:
                 raise
         return shown
 
@@ -176,18 +182,19 @@ class Supply:
         """
         limit = self._context.settings.start_timeout * 0.95
         deadline = self._clock.seconds() + (min(limit, shown.target_duration) if shown.has_answer else limit)
-        while True:
+        while self._closed is None:
             run = await self._runs.take(deadline)
             try:
                 await self._load(run, target, directives, shown)
             except SourceError as error:
-                if self._loading.guide.unpin(self._requests[run.index]):
+                if self._closed is not None or self._loading.guide.unpin(self._requests[run.index]):
                     continue
                 if (target is not None and len(self._requests) == 1) or not self._runs.fails(run, error):
                     raise
             else:
                 if run is self._runs.run:
                     return
+        raise self._closed
 
     async def _load(self, run: Run, target: Target | None, directives: Directives, shown: Shown) -> None:
         """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""

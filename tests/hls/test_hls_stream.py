@@ -297,6 +297,18 @@ def test_a_silent_player_is_forgotten_after_three_target_durations(side) -> None
     assert stream.clients() == []
 
 
+def test_a_player_that_waits_for_a_playlist_is_there(side) -> None:
+    here = side()
+    here.origin.put(A, silent=True)
+    stream = here.stream(A)
+    wire = here.open(f"/hls/{stream.id}/playlist.m3u8")
+    here.wait(30)
+    assert len(stream.clients()) == 1
+    wire.lose()
+    here.wait(16)
+    assert stream.clients() == []
+
+
 def test_a_player_that_asks_on_stays(side) -> None:
     here = side()
     stream = here.stream(A)
@@ -619,6 +631,24 @@ def test_who_is_being_sent_a_segment(side, how) -> None:
         wire.lose()
     assert stream.clients() == []
     here.wait(1)
+
+
+@pytest.mark.parametrize("answer", [SourceError(Reason.RESET), None])
+def test_who_waits_for_a_stream_that_is_deleted(side, answer) -> None:
+    here = side()
+    here.origin.put(A, silent=True)
+    stream = here.stream(A, B)
+    wire = here.open(f"/hls/{stream.id}/playlist.m3u8")
+    here.registry.delete(stream.id)
+    (waiting,) = here.origin.waiting
+    if answer is None:
+        waiting.callback(here.origin.answer(Page(media("a1.ts").encode()), here.origin.wanted[0]))
+    else:
+        waiting.errback(answer)
+    here.wait(1)
+    assert wire.answer().status == 404
+    assert here.origin.asked == [A]
+    assert stream.error_count == 0
 
 
 def test_a_deleted_stream_lets_go_of_its_players(side) -> None:
