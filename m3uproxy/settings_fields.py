@@ -189,6 +189,10 @@ class Settings(WatchSettings):
     #: HLS: what is kept of all streams together, and the most that one segment or playlist may have.
     hls_cache_bytes: Bytes = _bytes(256 * MIB, 4 * MIB, 65536 * MIB)
     hls_resource_bytes: Bytes = _bytes(64 * MIB, MIB, 4096 * MIB)
+    #: HLS: a source begins, from its first answer on, where its redirects led.
+    use_sticky_session: bool = False
+    #: HLS: fetch the newest segment of a live playlist before a player asks for it.
+    hls_prefetch: bool = False
     #: HLS: connections to one host of a provider.
     hls_host_connections: Whole = _limited(8, 1, 1000)
     #: How long pieces are gathered before they are read or sent together.

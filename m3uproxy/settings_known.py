@@ -18,7 +18,7 @@ _REASONS = {
         broadcast_start_failure_grace""",
     "VOD_STALL_TIMEOUT and VOD_PAUSE_LIMIT bound the silence of who sends and who plays a film": """
         vod_read_timeout vod_write_timeout""",
-    "HLS is not served so far": "client_timeout",
+    "a player of HLS counts until it has been silent for three target durations": "client_timeout",
     "pages are not resolved to streams so far": "streamlink_enabled ytdlp_enabled",
     "the sound of streams is not judged so far": """
         enable_silence_detection silence_threshold_db silence_duration silence_check_interval
@@ -28,7 +28,6 @@ _REASONS = {
         worker_id heartbeat_interval""",
     "whole TS packets from a keyframe on are always sent, and JOIN_SECONDS of them at once": """
         strict_live_ts_prebuffer_size strict_live_ts_prebuffer_timeout""",
-    "each redial starts from the URL that was registered": "use_sticky_session",
     "STREAM_RETRY_ATTEMPTS, STREAM_RETRY_DELAY and STREAM_TOTAL_TIMEOUT bound an outage": """
         default_max_retries default_backoff_factor
         default_retry_attempts default_retry_delay default_health_check_interval""",

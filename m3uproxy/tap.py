@@ -94,12 +94,16 @@ class ProxyService(Service):
         """
         from .core.outbound import Policy
         from .fanout.registry import Registry
+        from .hls.asking import Asker
+        from .hls.fetch import Fetcher
         from .upstream.dial import Dialler
+        from .upstream.lines import Lines
         from .upstream.probe import Probe
         from .upstream.resolver import Resolver
         from .upstream.sockets import SocketCount
         from .web.api import Api
         from .web.gate import Gate
+        from .web.hls import HlsResource
         from .web.site import Root, Site
         from .web.stream import StreamResource
         from .web.tickets import Tickets
@@ -112,12 +116,15 @@ class ProxyService(Service):
         tickets = Tickets(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
         gate = Gate(settings, reactor)
         resolver = Resolver(reactor, self._sockets, outbound, settings.default_user_agent)
+        self._lines = Lines(reactor, self._sockets, outbound, settings.hls_host_connections)
+        self._fetcher = Fetcher(reactor, Asker(self._lines), settings)
         dialler = Dialler(reactor, self._sockets, outbound)
-        self._registry = Registry(reactor, dialler, settings, key, resolver=resolver)
+        self._registry = Registry(reactor, dialler, settings, key, resolver=resolver, fetcher=self._fetcher)
         media = StreamResource(self._registry, settings, tickets)
+        hls = HlsResource(self._registry, settings, tickets)
         probe = Probe(reactor, self._sockets, outbound, settings.default_user_agent)
         api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()
-        self._site = Site(Root(settings.root_path, media, api, gate), reactor, settings.request_timeout)
+        self._site = Site(Root(settings.root_path, media, api, gate, hls), reactor, settings.request_timeout)
         self._identity = identity
         self._hurry: Deferred[None] = Deferred()
         self.ports: list[OpenPort] = []
@@ -176,6 +183,8 @@ class ProxyService(Service):
         await close_ports(ports)
         await self._last_viewer_gone()
         await self._registry.stop()
+        self._fetcher.stop()
+        await self._lines.stop()
         await self._sockets.closed()
         await self._site.close()
 

@@ -3,8 +3,8 @@
 Own code, because a general client gets three things wrong for us: it resolves a relative ``Location`` against the
 first URL instead of the current one, it carries custom headers to hosts they do not belong to, and it takes URLs
 apart and puts them together again. IPTV URLs are signed: ``%2B`` and ``+``, ``%2f`` and ``%2F``, ``a?`` and ``a``
-are different things to whoever checks the signature. So URLs are cut by the expression of RFC 3986 appendix B,
-which loses nothing, and only bytes that no request line can hold are percent-encoded.
+are different things to whoever checks the signature. So URLs are cut by :mod:`m3uproxy.core.reference`, which loses
+nothing, and only bytes that no request line can hold are percent-encoded.
 
 Headers are kept as the entry URL had them, and each hop is sent those that belong to it: all on the entry's own host
 (any port; https only if the entry was https), elsewhere the few that hold no secret.
@@ -22,6 +22,7 @@ import idna
 
 from ..errors import Reason, SourceError
 from .outbound import address_of
+from .reference import resolve, split_reference
 
 #: Redirects followed before we give up.
 MOST_HOPS = 10
@@ -44,8 +45,6 @@ _HOP_BY_HOP = frozenset(
 )
 #: Asks for titles of songs among the sound (:mod:`m3uproxy.upstream.icy`), which would be taken out again.
 _UNWANTED = frozenset({"icy-metadata"})
-_REFERENCE = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
 _UNSENDABLE = re.compile(rb"[^\x21-\x7e]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -163,7 +162,7 @@ def next_hop(hop: Hop, location: bytes | None, cookies: Cookies = frozenset()) -
     if not reference:
         raise SourceError(Reason.BAD_REDIRECT, "a redirect without a Location")
     try:
-        target, authorization = _locate(_resolved(hop.location, reference.decode("utf-8", "surrogateescape")))
+        target, authorization = _locate(resolve(hop.location.url, reference.decode("utf-8", "surrogateescape")))
     except ValueError as why:
         raise SourceError(Reason.BAD_REDIRECT, f"a redirect to {why}") from None
     if (target, cookies) in hop.seen:
@@ -185,52 +184,9 @@ def _merged(ours: Headers, theirs: Headers) -> Headers:
     return kept + tuple((name, value) for name, value in theirs if name.lower() not in _HOP_BY_HOP | _UNWANTED)
 
 
-def _split(reference: str) -> tuple[str | None, str | None, str, str]:
-    """Scheme, authority, path, and query with its question mark (RFC 3986 appendix B). The fragment goes."""
-    match = _REFERENCE.fullmatch(reference)
-    assert match is not None  # the expression matches every text
-    scheme, authority, path, query = match.groups()
-    if scheme is not None and not _SCHEME.fullmatch(scheme):
-        return None, None, f"{scheme}:{path}", query or ""
-    return scheme, authority, path, query or ""
-
-
-def _resolved(base: Location, reference: str) -> str:
-    """
-    A reference as an absolute URL (RFC 3986 section 5.2.2).
-
-    Dot segments are removed where a path is put together, not from a URL that came whole.
-    """
-    scheme, authority, path, query = _split(reference)
-    if scheme is not None:
-        return reference
-    if authority is not None:
-        return f"{base.scheme}:{reference}"
-    base_path, question, base_query = base.target.partition("?")
-    if not path:
-        return base.origin + base_path + (query or question + base_query)
-    if not path.startswith("/"):
-        path = base_path[: base_path.rfind("/") + 1] + path
-    return base.origin + _without_dot_segments(path) + query
-
-
-def _without_dot_segments(path: str) -> str:
-    """Remove ``.`` and ``..`` from an absolute path, keeping empty segments (RFC 3986 section 5.2.4)."""
-    kept: list[str] = []
-    segments = path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            del kept[-1:]
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in {".", ".."}:
-        kept.append("")
-    return "/" + "/".join(kept)
-
-
 def _locate(url: str) -> tuple[Location, str | None]:
     """Take an absolute URL apart; what its userinfo amounts to as ``Authorization`` comes second."""
-    scheme, authority, path, query = _split(url.strip())
+    scheme, authority, path, query = split_reference(url.strip())
     if scheme is None:
         raise ValueError("no scheme, http:// or https://")
     scheme = scheme.lower()

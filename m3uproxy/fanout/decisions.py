@@ -54,6 +54,14 @@ class Decisions:
         self._last = None
         self._tell(whole, f"; it {report.joined.value}")
 
+    def resumed(self) -> None:
+        """The source that was chosen answers; what was lost in between is not known."""
+        if self._last is not None:
+            outcome = Outcome(bridged_ms=round((self._clock.seconds() - self._since) * 1000, 1))
+            whole = self._timeline.completed(self._last.number, outcome) or self._last
+            self._last = None
+            self._tell(whole)
+
     def entries(self) -> list[dict[str, object]]:
         """The last ones, oldest first, for JSON."""
         return self._timeline.entries()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -17,7 +17,43 @@ from .decisions import Decisions
 from .spec import StreamSpec
 
 if TYPE_CHECKING:
-    from .stream import Client, Player
+    from .stream import Player
+
+
+class Listed(Protocol):
+    """A player as listings show it."""
+
+    @property
+    def client_id(self) -> str:
+        """Its name."""
+
+    @property
+    def user_agent(self) -> str:
+        """As sent by the player."""
+
+    @property
+    def ip_address(self) -> str:
+        """Address of the player."""
+
+    @property
+    def username(self) -> str | None:
+        """As given in header or query."""
+
+    @property
+    def bytes_served(self) -> int:
+        """Bytes of media sent."""
+
+    @property
+    def segments_served(self) -> int:
+        """Segments sent, of HLS."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it came."""
+
+    @property
+    def last_access(self) -> datetime:
+        """When it was last there."""
 
 
 class Entry(ABC):
@@ -65,8 +101,13 @@ class Entry(ABC):
     def bytes_served(self) -> int:
         """To all clients, past ones included."""
 
+    @property
+    def segments_served(self) -> int:
+        """To all clients; only HLS has segments."""
+        return 0
+
     @abstractmethod
-    def clients(self) -> list[Client]:
+    def clients(self) -> Sequence[Listed]:
         """Who is connected, oldest first."""
 
     @abstractmethod

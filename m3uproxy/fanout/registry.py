@@ -11,10 +11,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.accounts import Provider, account_of
 from ..core.failover import Policy
+from ..core.hls.tokens import Tokens
 from ..core.kind import Kind, kind_of
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
+from ..hls.fetch import Fetcher
+from ..hls.stream import HlsStream
+from ..hls.supply import HlsContext
 from ..interfaces import IDialler, IResolver, IStreamSink
 from ..log import make_logger
 from ..settings import Settings
@@ -85,6 +89,7 @@ class Registry:
         key: bytes,
         wall: Callable[[], datetime] = _utc_now,
         resolver: IResolver | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """
         Make an empty registry.
@@ -92,6 +97,7 @@ class Registry:
         :param key: secret behind the stream ids.
         :param wall: the time of day (UTC, aware).
         :param resolver: asks applications where a stream is to go; None if they are not to be asked.
+        :param fetcher: fetches playlists and segments; None where there is no HLS.
         """
         self._clock = clock
         self._dialler = dialler
@@ -101,8 +107,10 @@ class Registry:
         self._resolver = resolver
         self._tick = Tick(clock, settings.tick)
         self._ends = Ends(settings.vod_cache_bytes)
+        self._fetcher = fetcher
+        self._tokens = Tokens(key)
         self._streams: dict[str, Entry] = {}
-        self._past_bytes = 0
+        self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
         self.slots = SlotDesk(clock, Slots(settings.slot_wait, settings.slot_takeover), self._vacate)
         self.started = clock.seconds()
@@ -111,6 +119,11 @@ class Registry:
     def bytes_served(self) -> int:
         """To all players since the start, also of streams that are forgotten."""
         return self._past_bytes + sum(stream.bytes_served for stream in self._streams.values())
+
+    @property
+    def segments_served(self) -> int:
+        """The same in segments of HLS."""
+        return self._past_segments + sum(stream.segments_served for stream in self._streams.values())
 
     def start(self) -> None:
         """Begin housekeeping."""
@@ -175,13 +188,17 @@ class Registry:
         ended = stream.end(Reason.DELETED)
         ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         self._past_bytes += stream.bytes_served
+        self._past_segments += stream.segments_served
         return True
 
     # inside
 
     def _new_stream(self, name: str, spec: StreamSpec) -> Entry:
-        if kind_of(spec.url) is Kind.VOD:
+        kind = kind_of(spec.url)
+        if kind is Kind.VOD:
             return self._new_title(name, spec)
+        if kind is Kind.HLS and self._fetcher is not None:
+            return self._new_hls(name, spec, self._fetcher)
         evict = self._settings.lag_policy == "evict"
         agents = self._settings.carry_on_agents
         return Stream(
@@ -207,6 +224,11 @@ class Registry:
         upstream = Upstream(self._dialler, rules, self.slots)
         return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends)
 
+    def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsStream:
+        rules = policy(self._settings).rules
+        context = HlsContext(self._clock, self._wall, fetcher, self._tokens, self._settings, rules)
+        return HlsStream(context, name, spec, source_requests(spec, self._settings.providers))
+
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
         timing = Timing(settings.join_seconds, settings.join_wait, settings.linger, settings.viewer_stall_timeout)
@@ -231,7 +253,7 @@ class Registry:
 
     def _vacate(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)
-        if stream is not None:
+        if isinstance(stream, Stream):
             stream.give_way()
 
     def _keep_house(self) -> None:

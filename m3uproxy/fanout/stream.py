@@ -81,6 +81,11 @@ class Client:
         return self.pump.bytes_sent if self.pump is not None else 0
 
     @property
+    def segments_served(self) -> int:
+        """A live stream has none."""
+        return 0
+
+    @property
     def last_access(self) -> datetime:
         """Now: a client is listed only while it is connected."""
         return self._wall()

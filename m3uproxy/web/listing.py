@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import cast
 
 from ..core.kind import kind_of
-from ..fanout.entry import Entry
+from ..fanout.entry import Entry, Listed
 from ..fanout.registry import Registry
 from ..fanout.spec import StreamSpec
-from ..fanout.stream import Client
 from .shapes import ClientObject, HealthObject, Match, SourceObject, StreamObject, Totals
 
 #: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
@@ -54,7 +53,7 @@ def stream_object(stream: Entry) -> StreamObject:
         "user_agent": spec.user_agent,
         "client_count": len(stream.clients()),
         "total_bytes_served": stream.bytes_served,
-        "total_segments_served": 0,
+        "total_segments_served": stream.segments_served,
         "error_count": stream.error_count,
         "is_active": True,
         "has_failover": bool(spec.failover_urls or spec.failover_resolver_url),
@@ -86,7 +85,7 @@ def match(stream: Entry) -> Match:
     }
 
 
-def client_object(client: Client, stream: Entry) -> ClientObject:
+def client_object(client: Listed, stream: Entry) -> ClientObject:
     """One client of ``stream``. Only those that are connected are known at all."""
     return {
         "client_id": client.client_id,
@@ -95,7 +94,7 @@ def client_object(client: Client, stream: Entry) -> ClientObject:
         "ip_address": client.ip_address,
         "username": client.username,
         "bytes_served": client.bytes_served,
-        "segments_served": 0,
+        "segments_served": client.segments_served,
         "created_at": iso(client.created_at),
         "last_access": iso(client.last_access),
         "is_connected": True,
@@ -125,6 +124,6 @@ def totals(registry: Registry, now: float) -> Totals:
         "total_clients": clients,
         "active_clients": clients,
         "total_bytes_served": registry.bytes_served,
-        "total_segments_served": 0,
+        "total_segments_served": registry.segments_served,
         "uptime_seconds": int(now - registry.started),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import BaseModel, Field
 
 from .routes import Operation
@@ -16,6 +18,20 @@ class PlayerQuery(BaseModel):
     signature: str | None = Field(None, description="Part of a signed URL.")
 
 
+class PlaylistQuery(PlayerQuery):
+    """The same for a playlist."""
+
+    url: str | None = Field(None, description="What a playlist names in this place; of no other use.")
+    parent: str | None = Field(None, description="Known to clients, and of no effect: variants are of their stream.")
+
+
+class SegmentQuery(BaseModel):
+    """What a playlist puts into the URLs of segments."""
+
+    url: str = Field(description="What a playlist names in this place; of no other use.")
+    client_id: str = Field(description="The player's name.")
+
+
 _UNPLAYABLE = {
     403: "The URL is not signed, or has expired; or the provider refuses a film.",
     404: "There is no stream of that id, or the provider has no such film.",
@@ -26,7 +42,40 @@ _UNDELIVERED = {
     503: "No source has a free connection, or a limit of the proxy is reached.",
     504: "No source delivers: it does not answer in time.",
 }
+_NOT_HLS = {501: "The stream is not HLS, and is not made into HLS yet."}
 _PATH = "/stream/{stream_id}"
+_PLAYLIST = "/hls/{stream_id}/playlist.m3u8"
+_SEGMENTS = ("/hls/{stream_id}/segment.ts", "/hls/{stream_id}/segment")
+
+
+def _hls() -> Iterator[Operation]:
+    """HEAD asks the provider as GET does, if nothing is kept: there is no other way to know."""
+    for method, what in (("GET", "Play"), ("HEAD", "The head of")):
+        yield Operation(
+            method=method,
+            path=_PLAYLIST,
+            summary=f"{what} an HLS stream",
+            description="The provider's playlist, with our URLs in it, all else as it came. After a change of source "
+            "it goes on with the next number. Any web page may play it.",
+            tag="media",
+            answer="application/vnd.apple.mpegurl",
+            query=PlaylistQuery,
+            errors=_UNPLAYABLE | _UNDELIVERED | _NOT_HLS,
+            open=True,
+        )
+        for path in _SEGMENTS:
+            yield Operation(
+                method=method,
+                path=path,
+                summary=f"{what} what a playlist names: a segment, a key",
+                description="With the provider's own status: also 206 and 416 for a `Range`, also errors.",
+                tag="media",
+                answer="video/mp2t",
+                query=SegmentQuery,
+                errors={422: "`url` or `client_id` is missing."} | _UNPLAYABLE | _UNDELIVERED | _NOT_HLS,
+                open=True,
+            )
+
 
 MEDIA = (
     Operation(
@@ -53,4 +102,5 @@ MEDIA = (
         errors=_UNPLAYABLE,
         open=True,
     ),
+    *_hls(),
 )

@@ -135,8 +135,11 @@ class RegisterStream(_Body):
                 raise ValueError(f"the header {name} cannot be set")
         return headers
 
-    def spec(self, default_user_agent: str) -> StreamSpec:
-        """The stream that is asked for. A header without a value is not sent."""
+    def spec(self, default_user_agent: str, sticky: bool = False) -> StreamSpec:
+        """The stream that is asked for. A header without a value is not sent.
+
+        :param sticky: whether sessions are sticky where the body does not say.
+        """
         headers = tuple((name, value) for name, value in (self.headers or {}).items() if value is not None)
         return StreamSpec(
             url=self.url,
@@ -146,7 +149,7 @@ class RegisterStream(_Body):
             failover_resolver_url=self.failover_resolver_url,
             metadata=self.metadata or {},
             strict_live_ts=bool(self.strict_live_ts),
-            use_sticky_session=bool(self.use_sticky_session),
+            use_sticky_session=sticky if self.use_sticky_session is None else self.use_sticky_session,
             verify_tls=self.verify_tls,
             provider=self.provider,
             max_connections=self.max_connections,

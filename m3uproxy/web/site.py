@@ -37,6 +37,10 @@ REQUEST_TIMEOUT = 30
 _ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)([/?][^#]*)?", re.IGNORECASE)
 
 
+#: What there is below ``/hls/{id}`` for players; the rest is management.
+_PAGE = re.compile(rb"playlist\.m3u8|segment(\.[a-z0-9]{1,5})?")
+
+
 class Refusal(Resource):
     """Answers every method with the same error."""
 
@@ -70,7 +74,9 @@ class Moved(Resource):
 class Root(Resource):
     """Sends each request to the media or to the API, with the prefix taken off once if it is there."""
 
-    def __init__(self, root_path: str, stream: IResource, api: IResource, gate: Gate | None = None) -> None:
+    def __init__(
+        self, root_path: str, stream: IResource, api: IResource, gate: Gate | None = None, hls: IResource | None = None
+    ) -> None:
         """
         Join the two.
 
@@ -78,10 +84,11 @@ class Root(Resource):
         :param stream: a leaf, answers ``/stream/{id}`` and finds the id in ``request.postpath``.
         :param api: a leaf, answers everything else.
         :param gate: judges what goes to the API before anything of it is looked at; None lets all pass.
+        :param hls: the same as ``stream`` for ``/hls/{id}/…``; None if there is none.
         """
         super().__init__()
         self._prefix = root_path.encode().split(b"/")[1:]
-        self._stream = stream
+        self._media_below = {b"stream": stream, b"hls": hls or stream}
         self._api = api
         self._gate = gate
 
@@ -104,7 +111,7 @@ class Root(Resource):
             cors.allow_media(request)
             return _without_slash(request)
         request.prepath, request.postpath = [*(request.prepath or ()), rest[0]], rest[1:]
-        return self._stream
+        return self._media_below[rest[0]]
 
     def _management(self, request: server.Request, rest: list[bytes]) -> IResource:
         try:
@@ -125,8 +132,12 @@ class Root(Resource):
 
 
 def _is_media(rest: list[bytes]) -> bool:
-    """``/stream/{id}``, perhaps with a slash at the end."""
-    return rest[:1] == [b"stream"] and rest[1:2] not in ([], [b""]) and rest[2:] in ([], [b""])
+    """``/stream/{id}`` or a page of ``/hls/{id}``, perhaps with a slash at the end."""
+    if rest[1:2] in ([], [b""]):
+        return False
+    if rest[0] == b"hls":
+        return rest[2:3] != [] and bool(_PAGE.fullmatch(rest[2])) and rest[3:] in ([], [b""])
+    return rest[0] == b"stream" and rest[2:] in ([], [b""])
 
 
 def _without_slash(request: server.Request) -> IResource:

@@ -125,6 +125,10 @@ class LiveResource(MediaResource):
         return b""
 
     def _live(self, request: Request) -> Stream:
+        """The stream; a player of another kind is sent to where that is played."""
         entry = self._entry(request)
-        assert isinstance(entry, Stream)
-        return entry
+        if isinstance(entry, Stream):
+            return entry
+        _, mark, query = request.uri.partition(b"?")
+        location = f"../hls/{entry.id}/playlist.m3u8" + (mark + query).decode("latin-1")
+        raise HTTPError(307, "This is an HLS stream.", {"Location": location})

@@ -45,7 +45,7 @@ class StreamsApi:
                 tag="streams",
                 body=RegisterStream,
                 answer=Created,
-                errors={501: "A kind of stream that is not served yet.", 503: "As many streams as are allowed."},
+                errors={503: "As many streams as are allowed."},
             ),
             Route(
                 method="GET",
@@ -114,11 +114,9 @@ class StreamsApi:
     def create(self, body: RegisterStream) -> Created:
         """Register a stream."""
         kind = kind_of(body.url)
-        if kind is Kind.HLS:
-            raise HTTPError(501, f"{kind.value} streams are not supported yet.")
-        spec = body.spec(self._settings.default_user_agent)
+        spec = body.spec(self._settings.default_user_agent, self._settings.use_sticky_session)
         stream = self._registry.register(spec)
-        path = f"/stream/{stream.id}"
+        path = f"/hls/{stream.id}/playlist.m3u8" if kind is Kind.HLS else f"/stream/{stream.id}"
         if self._signer is not None:
             path = self._signer.sign(path)
         answer: Created = {
@@ -126,7 +124,7 @@ class StreamsApi:
             "primary_url": spec.url,
             "failover_urls": list(spec.failover_urls),
             "user_agent": spec.user_agent,
-            "stream_type": "direct",
+            "stream_type": "hls" if kind is Kind.HLS else "direct",
             "stream_endpoint": path,
             "playlist_url": path,
             "direct_url": path,

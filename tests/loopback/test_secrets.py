@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import pytest_twisted
@@ -71,6 +72,31 @@ async def test_no_fault_of_a_provider_puts_credentials_into_the_log(rig, log_ear
     assert log_ear.leaks[before:] == []
     if player.status != 200:
         assert not any(secret.encode() in player.raw for secret in SECRETS), "told to a player"
+
+
+@pytest.mark.parametrize(
+    "fault", ["", "status=403", "status=500", "html=1", "redirect=loop", "only=segment&reset=1000"]
+)
+@pytest_twisted.ensureDeferred
+async def test_nor_does_hls_nor_do_its_players_see_any(rig, log_ear, everything_logged, fault):
+    await rig.start(stream_retry_attempts=1, start_timeout=2, api_token=API_TOKEN)
+    path = f"/hls/{PASSWORD}/master.m3u8?vod=2&target=1&keys=1&uris=absolute&token={TOKEN}&{fault}"
+    url = rig.provider.url(path).replace("http://", f"http://{USER}:{PASSWORD}@")
+    before = len(log_ear.leaks)
+    log_ear.heard.clear()
+    stream = rig.register(url, url.replace("vod=2", "vod=1"), headers=(("Authorization", f"Bearer {TOKEN}"),))
+    todo, told = [f"/hls/{stream.id}/playlist.m3u8?client_id=me"], b""
+    while todo:
+        player = await _ask(rig, "GET", todo.pop())
+        playlist = b"#EXTM3U" in player.body
+        if playlist or player.status != 200:
+            told += player.raw
+        if playlist:
+            todo += re.findall(r'(?m)^/[^\s"]+|(?<=URI=")/[^"]+', player.body.decode("latin-1"))
+    stream.fail_over()
+    assert any(stream.id in line for line in log_ear.heard), "nothing was logged at all"
+    assert log_ear.leaks[before:] == []
+    assert not any(secret.encode() in told for secret in SECRETS), "told to a player"
 
 
 @pytest_twisted.ensureDeferred

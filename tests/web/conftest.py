@@ -12,10 +12,12 @@ from wire import Answer, Wire, call
 from zope.interface import implementer
 
 from m3uproxy.fanout.registry import Registry
+from m3uproxy.hls.fetch import Fetcher
 from m3uproxy.interfaces import IDialler, IProbe
 from m3uproxy.settings import Settings
 from m3uproxy.web.api import Api
 from m3uproxy.web.gate import Gate
+from m3uproxy.web.hls import HlsResource
 from m3uproxy.web.site import Root, Site
 from m3uproxy.web.stream import StreamResource
 from m3uproxy.web.tickets import Tickets
@@ -33,6 +35,13 @@ class SilentProvider:
 
     def dial(self, request, limits, slot=None):
         self.dialled.append(request.url)
+        return Deferred()
+
+
+class SilentOrigin:
+    """The same for playlists."""
+
+    def ask(self, wanted, byte_range, limits):
         return Deferred()
 
 
@@ -97,22 +106,28 @@ def _plain_environment(monkeypatch, tmp_path):
 def build():
     """Make a web side with settings of one's own."""
     made: list[Web] = []
+    fetchers: list[Fetcher] = []
 
     def make(**settings) -> Web:
         clock, provider, probe = Clock(), SilentProvider(), ScriptedProbe()
         chosen, key = Settings(**settings), b"k" * 32
         resolver = FakeResolver()
-        registry = Registry(clock, provider, chosen, key, resolver=resolver)
+        fetcher = Fetcher(clock, SilentOrigin(), chosen)
+        fetchers.append(fetcher)
+        registry = Registry(clock, provider, chosen, key, resolver=resolver, fetcher=fetcher)
         tickets = None
         if chosen.player_url_lifetime:
             tickets = Tickets(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
         gate = Gate(chosen, clock)
         api = Api(registry, chosen, clock, gate, probe, tickets)
-        root = Root(chosen.root_path, StreamResource(registry, chosen, tickets), api.resource(), gate)
+        given = (registry, chosen, tickets)
+        root = Root(chosen.root_path, StreamResource(*given), api.resource(), gate, HlsResource(*given))
         made.append(Web(clock, registry, Site(root, clock), provider, probe, api, resolver))
         return made[-1]
 
     yield make
+    for fetcher in fetchers:
+        fetcher.stop()
     for web in made:
         assert web.clock.getDelayedCalls() == []
 

@@ -79,20 +79,6 @@ def test_create_uses_the_default_user_agent(build):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://a/live/1.m3u8",
-        "http://a/x.M3U8?token=1",
-    ],
-)
-def test_playlists_are_not_supported_yet(web, url):
-    answer = web.call("POST", "/streams", json={"url": url})
-    assert answer.status == 501
-    assert "not supported" in answer.detail
-    assert web.registry.streams() == []
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
         "http://a/film.mp4",
         "http://a/film.mkv?x=1",
         "http://a/film.webm",
@@ -106,6 +92,44 @@ def test_files_are_films(web, url):
     name = web.register(url)
     assert web.call("GET", f"/streams/{name}").json["stream"]["stream_type"] == "VOD"
     assert web.provider.dialled == []
+
+
+@pytest.mark.parametrize("url", ["http://a/live/1.m3u8", "http://a/x.M3U8?token=1"])
+def test_create_hls(web, url):
+    answer = web.call("POST", "/streams", json={"url": url, "failover_urls": ["http://b/1.m3u8"]}).json
+    path = f"/hls/{answer['stream_id']}/playlist.m3u8"
+    assert answer["stream_type"] == "hls"
+    assert [answer[key] for key in ("stream_endpoint", "playlist_url", "direct_url")] == [path] * 3
+    [listed] = web.call("GET", "/streams").json["streams"]
+    assert (listed["stream_type"], listed["client_count"], listed["total_segments_served"]) == ("HLS", 0, 0)
+    assert listed["health"] is None
+    assert [source["in_use"] for source in listed["sources"]] == [False, False]
+    assert web.call("POST", f"/streams/{answer['stream_id']}/failover").json["failover_index"] == 1
+
+
+def test_a_player_of_hls_is_listed(web):
+    stream = web.register("http://a/live/1.m3u8", metadata={"id": "7"})
+    wire = web.connect()
+    wire.send(f"GET /hls/{stream}/playlist.m3u8?client_id=tv&username=joe HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    [client] = web.call("GET", "/clients").json["clients"]
+    assert (client["client_id"], client["username"], client["segments_served"]) == ("tv", "joe", 0)
+    counts = web.call("GET", "/streams/counts-by-metadata?field=id&values=7").json["counts"]
+    assert counts == {"7": 1}
+    assert web.call("DELETE", f"/hls/{stream}/clients/tv").json["message"] == "Disconnected 1 player."
+    assert web.call("GET", "/clients").json["total_clients"] == 0
+    wire.lose()
+
+
+@pytest.mark.parametrize("path", ["playlist.m3u8", "segment.ts?url=x&client_id=y", "segment?url=x&client_id=y"])
+def test_live_is_not_made_into_hls_yet(web, path):
+    assert web.call("GET", f"/hls/{web.register()}/{path}").status == 501
+
+
+@pytest.mark.parametrize(("sticky", "kept"), [(None, True), (False, False), (True, True)])
+def test_sticky_sessions_by_default(build, sticky, kept):
+    web = build(use_sticky_session=True)
+    web.register("http://a/live/1.m3u8", use_sticky_session=sticky)
+    assert web.registry.streams()[0].spec.use_sticky_session is kept
 
 
 @pytest.mark.parametrize("url", ["http://a/u/p/7", "http://a/x.ts", "http://a/x?u=y.m3u8", "HTTPS://a/live/1"])

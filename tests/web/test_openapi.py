@@ -47,6 +47,9 @@ def test_without_a_prefix(build):
     assert build(root_path="").call("GET", "/openapi.json").json["servers"] == [{"url": "/"}]
 
 
+PAGES = ("playlist.m3u8", "segment.ts", "segment")
+
+
 def test_who_needs_a_token(build, described):
     assert described["security"] == []
     document = build(api_token="t").call("GET", "/openapi.json").json
@@ -55,6 +58,7 @@ def test_who_needs_a_token(build, described):
     assert open_ones == {
         ("GET", "/stream/{stream_id}"),
         ("HEAD", "/stream/{stream_id}"),
+        *((method, f"/hls/{{stream_id}}/{page}") for method in ("GET", "HEAD") for page in PAGES),
         ("GET", "/docs"),
         ("GET", "/redoc"),
         ("GET", "/openapi.json"),

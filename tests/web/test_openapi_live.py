@@ -81,7 +81,9 @@ def test_every_operation(daemon, schema):
                 continue
             attempt(operation.as_strategy(generation_mode=mode), daemon, statuses)
     assert "POST /test-connection" in seen
-    missing = {name for name, statuses in seen.items() if 200 not in statuses and "/stream/" not in name}
+    # What is played comes from a provider, and here there is none.
+    played = ("/stream/{stream_id}", "/playlist.m3u8", "/segment.ts", "/segment")
+    missing = {name for name, statuses in seen.items() if 200 not in statuses and not name.endswith(played)}
     assert missing == set()
     assert {404, 502} <= seen["GET /stream/{stream_id}"]
     assert {200, 404} <= seen["GET /streams/{stream_id}"]

@@ -1,0 +1,125 @@
+"""What a playlist says: of which kind it is, its numbers, its segments with all that is in force for each.
+
+Reading is tolerant where players are, and no further: what is no playlist (a login page, JSON, a video) is told, so
+that the source counts as failed. A number that is none counts as absent.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .lines import Line, LineKind, attribute, split_lines
+from .segments import Segment, read_segments, whole_number
+
+#: Bytes. A day of four second segments with long signed URLs fits.
+MAX_BYTES = 4_194_304
+#: Lines. It bounds the time that reading takes.
+MAX_LINES = 100_000
+
+_MASTER = frozenset({"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"})
+_MEDIA = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
+_OTHERS = (("<", "HTML or XML"), ("{", "JSON"), ("[", "JSON"), ("G", "no text"), ("\0", "no text"))
+#: Seconds, where a playlist says nothing that helps.
+_USUAL_TARGET = 10.0
+
+
+class NotAPlaylist(ValueError):
+    """A body is something else. The text says what, for people."""
+
+
+@attrs.frozen
+class Playlist:
+    """
+    One playlist.
+
+    :ivar master: whether it lists playlists (a multivariant playlist) and not segments.
+    :ivar target_duration: seconds; that of the longest segment where it is not told.
+    :ivar sequence: the media sequence number of the first segment.
+    :ivar discontinuity_sequence: the one that the playlist states, 0 if it does not.
+    :ivar ended: nothing will be added (EXT-X-ENDLIST).
+    :ivar trailing: indexes of the lines that belong to a segment that is still to come: parts, hints.
+    """
+
+    bom: str
+    lines: tuple[Line, ...] = attrs.field(repr=False)
+    master: bool
+    target_duration: float
+    sequence: int
+    discontinuity_sequence: int
+    ended: bool
+    segments: tuple[Segment, ...] = attrs.field(repr=False)
+    trailing: tuple[int, ...] = attrs.field(repr=False)
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all segments."""
+        return sum(segment.duration for segment in self.segments)
+
+
+def parse(body: bytes) -> Playlist:
+    """
+    Read a playlist.
+
+    :raises NotAPlaylist: also for one that is too large.
+    """
+    if len(body) > MAX_BYTES:
+        raise NotAPlaylist(f"a playlist of more than {MAX_BYTES} bytes")
+    bom, lines = split_lines(body.decode("utf-8", "surrogateescape"))
+    if len(lines) > MAX_LINES:
+        raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
+    names = {line.name for line in lines}
+    _check(lines, names)
+    master = bool(names & _MASTER) and "EXTINF" not in names
+    first, start = _number(lines, "EXT-X-MEDIA-SEQUENCE"), _number(lines, "EXT-X-DISCONTINUITY-SEQUENCE")
+    segments, trailing = ((), ()) if master else read_segments(lines, first, start)
+    return Playlist(
+        bom=bom,
+        lines=lines,
+        master=master,
+        target_duration=_target(lines, segments),
+        sequence=first,
+        discontinuity_sequence=start,
+        ended="EXT-X-ENDLIST" in names,
+        segments=segments,
+        trailing=trailing,
+    )
+
+
+def is_nested(line: Line) -> bool:
+    """Whether a URI that no EXT-X-STREAM-INF precedes names a playlist all the same: lists of channels do that."""
+    path = line.value.partition("?")[0].partition("#")[0].lower()
+    return path.endswith((".m3u8", ".m3u"))
+
+
+def blocks_reload(playlist: Playlist) -> bool:
+    """Whether the server holds a request for a playlist that is still to come (RFC 8216bis section 6.2.5.2)."""
+    controls = [line for line in playlist.lines if line.name == "EXT-X-SERVER-CONTROL"]
+    return any(attribute(line, "CAN-BLOCK-RELOAD") == "YES" for line in controls)
+
+
+def _check(lines: tuple[Line, ...], names: set[str]) -> None:
+    """Whether it begins as playlists do, and whether there is anything to play in it."""
+    first = next((line for line in lines if line.kind is not LineKind.BLANK), None)
+    if first is None:
+        raise NotAPlaylist("an empty body")
+    if first.name.startswith("EXTM3U"):
+        if not names & (_MASTER | _MEDIA) and all(line.kind is not LineKind.URI for line in lines):
+            raise NotAPlaylist("a playlist with nothing in it")
+    elif first.kind is LineKind.URI or not names & (_MASTER | _MEDIA):
+        raise NotAPlaylist(_what(first.text.lstrip()))
+    if any("\0" in line.text for line in lines):
+        raise NotAPlaylist("no text")
+
+
+def _what(text: str) -> str:
+    return next((name for sign, name in _OTHERS if text.startswith(sign)), "something that is no playlist")
+
+
+def _number(lines: tuple[Line, ...], name: str) -> int:
+    return next((whole_number(line.value) or 0 for line in lines if line.name == name), 0)
+
+
+def _target(lines: tuple[Line, ...], segments: tuple[Segment, ...]) -> float:
+    stated = _number(lines, "EXT-X-TARGETDURATION")
+    longest = max((segment.duration for segment in segments), default=0.0)
+    return float(stated) or longest or _USUAL_TARGET

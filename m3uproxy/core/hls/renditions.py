@@ -1,0 +1,116 @@
+"""What a multivariant playlist offers, and which offer of another source is the counterpart of one.
+
+A player goes on asking for the variant that it chose. When the stream moves to another source, what it gets is the
+variant there that is most like it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from .lines import Line, LineKind, attributes
+from .playlist import Playlist
+from .rewrite import absolute_url
+from .segments import whole_number
+from .variables import Variables
+
+_HEIGHT = re.compile(r"\d{1,6}x(\d{1,6})")
+_VARIANT = "EXT-X-STREAM-INF"
+_TAGS = frozenset({_VARIANT, "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
+
+
+@attrs.frozen
+class Rendition:
+    """
+    One playlist that is offered.
+
+    :ivar url: absolute.
+    :ivar tag: the tag that offers it.
+    :ivar type: of EXT-X-MEDIA (``AUDIO``, ``SUBTITLES``), else empty.
+    :ivar bandwidth: bit/s, 0 if not told.
+    :ivar height: lines of the picture, 0 if not told.
+    :ivar labels: language, name, group, where there are any.
+    :ivar place: its place among all that are offered.
+    """
+
+    url: str = attrs.field(repr=False)
+    tag: str
+    type: str
+    bandwidth: int
+    height: int
+    labels: tuple[str, str, str]
+    place: int
+
+
+def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
+    """
+    What is offered.
+
+    :param url: of the multivariant playlist, after redirects.
+    """
+    variables = Variables(url)
+    found: list[Rendition] = []
+    variant: Line | None = None
+    for line in playlist.lines:
+        if line.name == "EXT-X-DEFINE":
+            variables.define(line)
+        said = {each.name: each.value for each in attributes(line)} if line.name in _TAGS else {}
+        reference = said.get("URI", "")
+        if line.kind is LineKind.URI and variant is not None:
+            said = {each.name: each.value for each in attributes(variant)}
+            reference = line.value
+        absolute = absolute_url(url, variables.put_in(reference))
+        if absolute is not None:
+            found.append(_rendition(absolute, line.name or _VARIANT, said, len(found)))
+        if line.kind in (LineKind.TAG, LineKind.URI):
+            variant = line if line.name == _VARIANT else None
+    return tuple(found)
+
+
+def definitions(playlist: Playlist, url: str) -> Mapping[str, str]:
+    """The variables that a multivariant playlist defines, which its variants may import."""
+    variables = Variables(url)
+    for line in playlist.lines:
+        if line.name == "EXT-X-DEFINE":
+            variables.define(line)
+    return variables.values
+
+
+def _rendition(url: str, tag: str, said: Mapping[str, str], place: int) -> Rendition:
+    size = _HEIGHT.fullmatch(said.get("RESOLUTION", ""))
+    return Rendition(
+        url=url,
+        tag=tag,
+        type=said.get("TYPE", ""),
+        bandwidth=whole_number(said.get("BANDWIDTH", "")) or 0,
+        height=int(size[1]) if size else 0,
+        labels=(said.get("LANGUAGE", ""), said.get("NAME", ""), said.get("GROUP-ID", "")),
+        place=place,
+    )
+
+
+def counterpart(wanted: Rendition | None, offered: Sequence[Rendition]) -> Rendition | None:
+    """
+    What comes nearest: same height, then nearest bandwidth; for sound and subtitles the same language, then name.
+
+    :param wanted: None if nothing is known of it: then it is taken for the best variant.
+    :return: None if nothing of that kind is offered.
+    """
+    if wanted is None:
+        variants = [one for one in offered if one.tag == _VARIANT]
+        return max(variants, key=lambda one: one.bandwidth, default=None)
+    alike = [one for one in offered if (one.tag, one.type) == (wanted.tag, wanted.type)]
+    return min(alike, key=lambda one: _distance(wanted, one), default=None)
+
+
+def _distance(wanted: Rendition, one: Rendition) -> tuple[object, ...]:
+    labels = tuple(mine != theirs for mine, theirs in zip(wanted.labels, one.labels, strict=True))
+    return (
+        *labels,
+        wanted.height != one.height,
+        abs(wanted.bandwidth - one.bandwidth),
+        abs(wanted.place - one.place),
+    )

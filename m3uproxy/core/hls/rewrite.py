@@ -1,0 +1,116 @@
+"""A playlist with every URI replaced, and not a byte else.
+
+Replaced is what a player would ask the provider for: URIs that lead to http or https, wherever the specification or
+a known vendor puts one. ``skd:`` and ``data:`` URIs are none of our business. What the content of a JSON resource
+names (EXT-X-CONTENT-STEERING, X-ASSET-LIST) is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+
+from ..reference import resolve, split_reference
+from .lines import Line, LineKind, attributes
+from .playlist import Playlist, is_nested
+from .variables import Variables
+
+
+class Resource(Enum):
+    """What a URI leads to."""
+
+    PLAYLIST = "playlist"
+    SEGMENT = "segment"
+    KEY = "key"
+    MAP = "map"
+    DATA = "data"
+
+
+#: From what a URI leads to and its absolute URL to what a player is given in its place. No quotes, commas or blanks.
+Rename = Callable[[Resource, str], str]
+
+_ATTRIBUTES = {
+    "EXT-X-MEDIA": {"URI": Resource.PLAYLIST},
+    "EXT-X-I-FRAME-STREAM-INF": {"URI": Resource.PLAYLIST},
+    "EXT-X-IMAGE-STREAM-INF": {"URI": Resource.PLAYLIST},
+    "EXT-X-RENDITION-REPORT": {"URI": Resource.PLAYLIST},
+    "EXT-X-KEY": {"URI": Resource.KEY},
+    "EXT-X-SESSION-KEY": {"URI": Resource.KEY},
+    "EXT-X-MAP": {"URI": Resource.MAP},
+    "EXT-X-PART": {"URI": Resource.SEGMENT},
+    "EXT-X-PRELOAD-HINT": {"URI": Resource.SEGMENT},
+    "EXT-X-SESSION-DATA": {"URI": Resource.DATA},
+    "EXT-X-DATERANGE": {"X-ASSET-URI": Resource.PLAYLIST, "X-ASSET-LIST": Resource.DATA},
+    "EXT-X-CONTENT-STEERING": {"SERVER-URI": Resource.DATA},
+}
+#: Tags whose value is a URI: segments that are still being made.
+_BARE = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
+
+
+def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """
+    Replace the URIs.
+
+    :param url: of the playlist, after redirects: what its relative URIs go by.
+    :param imported: variables of the multivariant playlist.
+    :return: a text with its ending for each line of the playlist.
+    """
+    variables = Variables(url, imported)
+    pieces: list[str] = []
+    is_variant = False
+    for line in playlist.lines:
+        pieces.append(_replaced(line, _changes(line, is_variant, variables, url, rename)))
+        if line.kind in (LineKind.TAG, LineKind.URI):
+            is_variant = line.name == "EXT-X-STREAM-INF"
+    return tuple(pieces)
+
+
+def joined(bom: str, pieces: Sequence[str]) -> bytes:
+    """The playlist as it goes over the wire; what came as bad UTF-8 leaves as that."""
+    return (bom + "".join(pieces)).encode("utf-8", "surrogateescape")
+
+
+Change = tuple[int, int, str]
+
+
+def _changes(line: Line, is_variant: bool, variables: Variables, url: str, rename: Rename) -> Iterator[Change]:
+    """What is to be put where in the line's text, from left to right."""
+    if line.name == "EXT-X-DEFINE":
+        definition = variables.define(line)
+        if definition is not None:
+            yield line.start, line.end, definition
+        return
+    for kind, start, end in _owned(line, is_variant):
+        absolute = absolute_url(url, variables.put_in(line.text[start:end]))
+        if absolute is not None:
+            yield start, end, rename(kind, absolute)
+
+
+def _owned(line: Line, is_variant: bool) -> Iterator[tuple[Resource, int, int]]:
+    """Where the URIs of a line stand, and what they lead to."""
+    if line.kind is LineKind.URI:
+        yield Resource.PLAYLIST if is_variant or is_nested(line) else Resource.SEGMENT, line.start, line.end
+    elif line.name in _BARE:
+        yield Resource.SEGMENT, line.start, line.end
+    elif line.name in _ATTRIBUTES:
+        kinds = _ATTRIBUTES[line.name]
+        for each in attributes(line):
+            if each.name in kinds:
+                yield kinds[each.name], each.start, each.end
+
+
+def absolute_url(base: str, reference: str) -> str | None:
+    """What a reference leads to, without fragment; None if that is nothing that can be asked for over HTTP."""
+    if not reference:
+        return None
+    absolute = resolve(base, reference).partition("#")[0]
+    scheme, authority, _, _ = split_reference(absolute)
+    return absolute if scheme is not None and scheme.lower() in {"http", "https"} and authority else None
+
+
+def _replaced(line: Line, changes: Iterator[Change]) -> str:
+    whole, at = [], 0
+    for start, end, new in changes:
+        whole += [line.text[at:start], new]
+        at = end
+    return "".join(whole) + line.text[at:] + line.ending

@@ -1,0 +1,60 @@
+"""Variables of a playlist (EXT-X-DEFINE, RFC 8216bis sections 4.3 and 4.4.2.3).
+
+A URI with variables is resolved here, so none of them reaches a player in a URI. Elsewhere the player puts them in
+itself. One kind it cannot: a parameter of the playlist's own URL, which is another at the proxy. Such a definition
+is written anew with the value in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from .lines import Line, attributes
+
+_REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
+_UNWRITABLE = re.compile(r'["\r\n]')
+
+
+class Variables:
+    """Those that are defined so far, in one playlist."""
+
+    def __init__(self, url: str, imported: Mapping[str, str] | None = None) -> None:
+        """
+        None is defined yet.
+
+        :param url: of the playlist, after redirects.
+        :param imported: those of the multivariant playlist through which a player came here.
+        """
+        self._query = url.partition("#")[0].partition("?")[2]
+        self._imported = imported or {}
+        self.values: dict[str, str] = {}
+
+    def put_in(self, text: str) -> str:
+        """The text with each variable replaced; one that is not defined stays as it stands."""
+        if "{$" not in text:
+            return text
+        return _REFERENCE.sub(lambda match: self.values.get(match[1], match[0]), text)
+
+    def define(self, line: Line) -> str | None:
+        """
+        Take a definition.
+
+        :return: another one that means the same at any URL; None if this one does.
+        """
+        said = {each.name: each.value for each in attributes(line)}
+        if "NAME" in said:
+            self.values[said["NAME"]] = self.put_in(said.get("VALUE", ""))
+        elif "IMPORT" in said and said["IMPORT"] in self._imported:
+            self.values[said["IMPORT"]] = self._imported[said["IMPORT"]]
+        elif "QUERYPARAM" in said:
+            return self._take_from_query(said["QUERYPARAM"])
+        return None
+
+    def _take_from_query(self, name: str) -> str | None:
+        value = dict(parse_qsl(self._query, keep_blank_values=True)).get(name)
+        if value is None:
+            return None
+        self.values[name] = value
+        return None if _UNWRITABLE.search(value) else f'NAME="{name}",VALUE="{value}"'

@@ -1,0 +1,138 @@
+"""Playlists and segments of a stream, out of one of its sources."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred
+
+from ..core.hls.continuity import STALE
+from ..core.hls.playlist import MAX_BYTES
+from ..core.hls.renditions import definitions
+from ..core.hls.rewrite import absolute_url, joined
+from ..core.hls.segments import Segment
+from ..core.hls.tokens import Target, source_name
+from ..errors import bad_status
+from ..upstream.dial import SourceRequest
+from .asking import Wanted
+from .byte_range import ByteRange
+from .directives import AT_ONCE, Directives
+from .fetch import Fetcher
+from .guide import Guide, Place
+from .resource import Resource
+from .shown import Fetched, Shown, read
+
+#: Seconds for which a multivariant playlist is good when something is looked up in it.
+_LOOK_UP = 30.0
+#: Playlists that are remembered as they were read, of all sources of a stream.
+MOST_READ = 16
+
+
+class Loading:
+    """Fetches what belongs to one stream."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._variables: dict[str, Mapping[str, str]] = {}
+        self._read: OrderedDict[str, Fetched] = OrderedDict()
+        self.guide = Guide()
+
+    def resource(
+        self, request: SourceRequest, target: Target, byte_range: ByteRange | None, good_for: float
+    ) -> Deferred[Resource]:
+        """Something that a playlist named."""
+        return self._fetcher.fetch(Wanted(target.url, request, target.led_by_public), byte_range, good_for)
+
+    def ahead(self, request: SourceRequest, fetched: Fetched, segment: Segment, good_for: float) -> None:
+        """Have a segment of a playlist fetched before anybody asks for it."""
+        url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
+        byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
+        if url is not None:
+            self._fetcher.fetch_ahead(Wanted(url, request, fetched.public), byte_range, good_for)
+
+    async def playlist(
+        self, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown, sticky: bool
+    ) -> tuple[Fetched, Mapping[str, str]]:
+        """
+        A playlist of a source, and the variables that it may import.
+
+        :param target: a variant, None for the stream itself.
+        :param shown: what players have been shown of it.
+        :param sticky: whether the source begins from now on where its redirects lead.
+        :raises SourceError: if it does not come, or is none.
+        :raises NoSuchRendition: if the source lacks it.
+        """
+        place: Place | None
+        if target is not None and target.source == source_name(request.url):
+            place = Place(target.url, target.led_by_public)
+        else:
+            entry = await self._entry(request, target, directives, shown, sticky)
+            if target is None and self.guide.told_variants:
+                return entry if entry.playlist.master else _list_of_one(entry), {}
+            place = self.guide.variant(target, request, entry)
+            if place is None:
+                return entry, {}
+        fetched = await self._fetch(request, place, shown.good_for, directives, shown)
+        if b"IMPORT=" in fetched.body and request.url not in self._variables:
+            await self._entry(request, target, directives, shown, sticky)
+        return fetched, self._variables.get(request.url, {})
+
+    async def _entry(
+        self, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown, sticky: bool
+    ) -> Fetched:
+        """What a source begins with. Whether that is a list of variants is settled by the first."""
+        place = self.guide.entry(request)
+        if target is None and self.guide.told_variants is not True:
+            fetched = await self._fetch(request, place, shown.good_for, directives, shown)
+        else:
+            fetched = await self._fetch(request, place, shown.good_for if target is None else _LOOK_UP)
+        if self.guide.told_variants is None:
+            self.guide.told_variants = fetched.playlist.master
+        if fetched.playlist.master:
+            self.guide.learn(request, fetched)
+            self._variables[request.url] = definitions(fetched.playlist, fetched.url)
+            if len(self._variables) > MOST_READ:
+                del self._variables[next(iter(self._variables))]
+        if sticky and directives == AT_ONCE:
+            self.guide.pin(request, fetched)
+        return fetched
+
+    async def _fetch(
+        self,
+        request: SourceRequest,
+        place: Place,
+        good_for: float,
+        directives: Directives = AT_ONCE,
+        shown: Shown | None = None,
+    ) -> Fetched:
+        """A playlist as it is now, or as soon as there is what the directives ask for."""
+        url, held = place.url, 0.0
+        if shown is not None and shown.blocks_reload and directives != AT_ONCE:
+            url, held = directives.put_on(place.url, shown.offset), STALE * shown.target_duration
+        resource = await self._fetcher.fetch(Wanted(url, request, place.led_by_public), None, good_for, held)
+        if resource.status not in {200, 206}:
+            resource.close()
+            raise bad_status(resource.status)
+        return await self._whole(resource)
+
+    async def _whole(self, resource: Resource) -> Fetched:
+        """All of a playlist. What does not begin like one may have no end. What has not changed is not read again."""
+        url, public, beginning = resource.final_url, resource.public, resource.beginning
+        if beginning and not beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
+            resource.close()
+            read(beginning)
+        body = await resource.read_all(MAX_BYTES)
+        known = self._read.get(url)
+        if known is None or known.body != body or known.public != public:
+            known = self._read[url] = Fetched(read(body), body, url, public)
+            if len(self._read) > MOST_READ:
+                self._read.popitem(last=False)
+        self._read.move_to_end(url)
+        return known
+
+
+def _list_of_one(fetched: Fetched) -> Fetched:
+    """A multivariant playlist with a media playlist as its only variant."""
+    body = joined("", ["#EXTM3U\n", "#EXT-X-STREAM-INF:BANDWIDTH=1\n", f"{fetched.url}\n"])
+    return Fetched(read(body), body, fetched.url, fetched.public)

@@ -1,0 +1,137 @@
+"""One playlist of a stream as players see it, whatever source it comes from.
+
+It is rewritten once for all players. What differs between them is the name that each carries in its URLs; a byte that
+no playlist has marks the places where it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import attrs
+
+from ..core.hls.continuity import Continuity, Discontinuities
+from ..core.hls.lines import attribute
+from ..core.hls.playlist import NotAPlaylist, Playlist, blocks_reload, parse
+from ..core.hls.rewrite import Rename, joined, rewrite
+from ..errors import Reason, SourceError
+
+#: Stands in a rewritten playlist for the name of the player. What holds this byte is not taken for a playlist.
+CLIENT = "\0"
+
+#: Seconds for which a playlist that has no clock of its own is good: one of playlists, or one that has ended.
+_LASTING = 5.0
+#: And one of which nothing is known yet.
+_UNKNOWN = 1.0
+#: The least that is kept back from a provider, in seconds.
+_SOONEST = 0.25
+
+
+@attrs.frozen
+class Fetched:
+    """
+    A playlist from a provider.
+
+    :ivar playlist: what ``body`` says.
+    :ivar url: after redirects.
+    :ivar public: whether it came from outside.
+    """
+
+    playlist: Playlist = attrs.field(eq=False)
+    body: bytes = attrs.field(repr=False)
+    url: str = attrs.field(repr=False)
+    public: bool
+
+
+def read(body: bytes) -> Playlist:
+    """
+    Read what a provider sent.
+
+    :raises SourceError: ``NOT_VIDEO``, if it is no playlist.
+    """
+    try:
+        return parse(body)
+    except NotAPlaylist as why:
+        raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why} where a playlist was expected") from None
+
+
+class Shown:
+    """What players are answered under one URL."""
+
+    def __init__(self, discontinuities: Discontinuities) -> None:
+        """Nothing has been shown yet."""
+        self._continuity = Continuity(discontinuities)
+        self._last: tuple[object, ...] | None = None
+        self._is_media = False
+        self._answer = b""
+        self.target_duration = 0.0
+        self.blocks_reload = False
+        self._good_for = _UNKNOWN
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether anything was shown."""
+        return self._last is not None
+
+    @property
+    def good_for(self) -> float:
+        """Seconds for which a copy is young enough: half of what players wait before they ask again."""
+        return self._good_for
+
+    @property
+    def offset(self) -> int:
+        """What players' media sequence numbers are above the source's."""
+        return self._continuity.offset
+
+    def update(
+        self,
+        fetched: Fetched,
+        rename: Rename,
+        source: str,
+        change: int,
+        now: float,
+        imported: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        A source has this now.
+
+        :param source: names the source.
+        :param change: how many changes of source there were.
+        :param imported: variables of the multivariant playlist.
+        """
+        known = (fetched, source, change)
+        if known == self._last:
+            return
+        playlist, self._last = fetched.playlist, known
+        pieces = rewrite(playlist, fetched.url, rename, imported)
+        if not playlist.master:
+            pieces = self._continuity.follow(playlist, pieces, source, change, now)
+        self._is_media = not playlist.master
+        self._note(playlist)
+        self._answer = joined(playlist.bom, pieces)
+
+    def silence(self, now: float) -> float:
+        """Target durations since there was something new; 0 for what does not change."""
+        if not self._is_media or not self.target_duration:
+            return 0.0
+        return self._continuity.silence(now) / self.target_duration
+
+    def answer(self, client_id: str) -> bytes:
+        """The playlist for one player."""
+        return self._answer.replace(CLIENT.encode(), quote(client_id, safe="").encode("ascii"))
+
+    def _note(self, playlist: Playlist) -> None:
+        self.blocks_reload = blocks_reload(playlist)
+        self.target_duration = playlist.target_duration
+        parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
+        waits = next((_seconds(part) for part in parts), playlist.target_duration)
+        lasts = playlist.master or playlist.ended
+        self._good_for = _LASTING if lasts else max(_SOONEST, waits / 2)
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return min(60.0, max(0.0, float(text or "")))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,271 @@
+"""What players of one HLS stream are sent, from whichever of its sources delivers.
+
+A source that does not deliver is left in the middle of a player's request, which is answered from the next one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from ..core.hls.continuity import STALE, Discontinuities
+from ..core.hls.rewrite import Rename
+from ..core.hls.rewrite import Resource as Kind
+from ..core.hls.tokens import Target, Tokens, source_name
+from ..core.sources import Rules
+from ..errors import Reason, SourceError, bad_status
+from ..settings import Settings
+from ..upstream.dial import SourceRequest
+from .byte_range import ByteRange
+from .directives import Directives
+from .fetch import Fetcher
+from .loading import Loading
+from .resource import Resource
+from .runs import Run, Runs
+from .shown import CLIENT, Fetched, Shown
+
+#: Playlists of a stream that are remembered: variants, sounds, subtitles, of all its sources.
+MOST_PLAYLISTS = 128
+#: Different segments that may fail one after another until their source counts as failed.
+BAD_SEGMENTS = 2
+#: Target durations without anything new after which players are told that no source delivers.
+GIVEN_UP = 6
+#: Endings of paths that are kept; what has another one, or none, is taken for TS.
+ENDINGS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
+#: Seconds for which what is no playlist may be kept; keys may change under their URL.
+_GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.KEY: 5.0, Kind.DATA: 5.0, Kind.PLAYLIST: 1.0}
+
+
+@attrs.frozen
+class HlsContext:
+    """
+    What all HLS streams share.
+
+    :ivar wall: the time of day; ``clock`` is for everything else.
+    """
+
+    clock: Any
+    wall: Callable[[], datetime]
+    fetcher: Fetcher
+    tokens: Tokens
+    settings: Settings
+    rules: Rules
+
+
+def ending(url: str) -> str:
+    """The ending of the path that a segment gets: players go by it, ffmpeg refuses MP4 or text that is called TS."""
+    path = url.partition("?")[0].lower()
+    return next((one for one in ENDINGS if path.endswith(f".{one}")), ENDINGS[0])
+
+
+class Listener(Protocol):
+    """Is told what happens to the sources."""
+
+    def source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
+        """A source failed, and another was chosen, or the same again, or none is left."""
+
+    def source_answers(self) -> None:
+        """The source that was chosen answers."""
+
+
+class Supply:
+    """The sources of one stream, and what players have been shown of them."""
+
+    def __init__(
+        self, context: HlsContext, stream_id: str, requests: tuple[SourceRequest, ...], listener: Listener
+    ) -> None:
+        """Nothing is asked before a player asks."""
+        self._context = context
+        self._clock = context.clock
+        self._id = stream_id
+        self._requests = requests
+        self._listener = listener
+        self._runs = Runs(context.clock, [each.url for each in requests], context.rules, self._source_failed)
+        self._bad_segments: set[str] = set()
+        self._looked_at: Fetched | None = None
+        self._closed: SourceError | None = None
+        #: Whether a source begins, from its first answer on, where its redirects led.
+        self.sticky = False
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nobody watches: whoever comes finds a stream that has shown nothing yet."""
+        self._runs.rest()
+        self._shown: OrderedDict[object, Shown] = OrderedDict()
+        self._discontinuities = Discontinuities()
+        self._loading = Loading(self._context.fetcher)
+
+    def close(self, error: SourceError) -> None:
+        """Ask nobody any more. Players that wait are told why."""
+        self._closed = error
+        self.begin_anew()
+
+    @property
+    def index(self) -> int:
+        """Of the source in use, or of the one that was last."""
+        return min(self._runs.index, len(self._requests) - 1)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a source is."""
+        return self._runs.run is not None
+
+    @property
+    def current_url(self) -> str:
+        """The URL in use, or the one that will be asked next."""
+        return self._loading.guide.entry(self._requests[self.index]).url
+
+    def report(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return self._runs.report()
+
+    @property
+    def target_duration(self) -> float:
+        """Seconds, the longest of all playlists; 0 if nothing is known."""
+        return max((shown.target_duration for shown in self._shown.values()), default=0.0)
+
+    def renew(self, requests: tuple[SourceRequest, ...]) -> None:
+        """Other sources, perhaps."""
+        self._requests = requests
+        self._runs.replace([each.url for each in requests])
+
+    def choose(self, index: int) -> None:
+        """Move to a source."""
+        self._bad_segments.clear()
+        self._runs.chose(index)
+
+    def playlist(self, target: Target | None, directives: Directives) -> Deferred[Shown]:
+        """
+        A playlist, up to date.
+
+        :param target: a variant, None for the stream itself.
+        :return: a Deferred that may be cancelled. It fails with :class:`m3uproxy.errors.SourceError` when no source
+            delivers, and with :class:`m3uproxy.hls.guide.NoSuchRendition` when the one in use lacks it.
+        """
+        return Deferred.fromCoroutine(self._playlist(target, directives))
+
+    def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
+        """
+        A segment, key or whatever else a playlist named.
+
+        :return: a Deferred that fires with whatever status the provider answered, and fails with
+            :class:`m3uproxy.errors.SourceError`; it may be cancelled.
+        """
+        requests = self._requests
+        request = next((one for one in requests if source_name(one.url) == target.source), requests[0])
+        asked = self._loading.resource(request, target, byte_range, _GOOD_FOR[target.kind])
+        asked.addCallbacks(self._segment_came, self._segment_failed, (target,), {}, (target,))
+        return asked
+
+    # playlists
+
+    async def _playlist(self, target: Target | None, directives: Directives) -> Shown:
+        """What a source has, or for a while what the last one had: a player that is told an error may give up."""
+        shown = self._slot(target)
+        try:
+            await self._bring(target, directives, shown)
+        except SourceError:
+            if self._closed is not None or not shown.has_answer or shown.silence(self._clock.seconds()) > GIVEN_UP:
+                raise
+        return shown
+
+    async def _bring(self, target: Target | None, directives: Directives, shown: Shown) -> None:
+        """
+        Bring a playlist up to date, from whatever source.
+
+        :raises SourceError: if none delivers in time: soon, if there is something to answer all the same.
+        """
+        limit = self._context.settings.start_timeout * 0.95
+        deadline = self._clock.seconds() + (min(limit, shown.target_duration) if shown.has_answer else limit)
+        while self._closed is None:
+            run = await self._runs.take(deadline)
+            try:
+                await self._load(run, target, directives, shown)
+            except SourceError as error:
+                if self._closed is not None or self._loading.guide.unpin(self._requests[run.index]):
+                    continue
+                if (target is not None and len(self._requests) == 1) or not self._runs.fails(run, error):
+                    raise
+            else:
+                if run is self._runs.run:
+                    return
+        raise self._closed
+
+    async def _load(self, run: Run, target: Target | None, directives: Directives, shown: Shown) -> None:
+        """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""
+        request, sticky = self._requests[run.index], self.sticky
+        fetched, variables = await self._loading.playlist(request, target, directives, shown, sticky)
+        if run is not self._runs.run:
+            return
+        now = self._clock.seconds()
+        rename = self._rename(source_name(request.url), fetched.public)
+        shown.update(fetched, rename, request.url, run.change, now, variables)
+        self._look_ahead(request, fetched)
+        if self._runs.delivers(run):
+            self._listener.source_answers()
+        if shown.silence(now) > STALE and len(self._requests) > 1:
+            seconds = shown.silence(now) * shown.target_duration
+            raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
+
+    def _look_ahead(self, request: SourceRequest, fetched: Fetched) -> None:
+        """If so set, have the newest segment come already: everybody will ask for it."""
+        playlist = fetched.playlist
+        if not self._context.settings.hls_prefetch or fetched is self._looked_at or playlist.ended:
+            return
+        self._looked_at = fetched
+        if playlist.segments and "{$" not in playlist.segments[-1].uri:
+            self._loading.ahead(request, fetched, playlist.segments[-1], _GOOD_FOR[Kind.SEGMENT])
+
+    def _slot(self, target: Target | None) -> Shown:
+        key = None if target is None else (target.source, target.url)
+        shown = self._shown.setdefault(key, Shown(self._discontinuities))
+        self._shown.move_to_end(key)
+        if len(self._shown) > MOST_PLAYLISTS:
+            self._shown.popitem(last=False)
+        return shown
+
+    def _rename(self, source: bytes, public: bool) -> Rename:
+        """What players are given for a URL of a source: a path in the shape that clients know."""
+        front = f"{self._context.settings.root_path}/hls/{self._id}"
+
+        def rename(kind: Kind, url: str) -> str:
+            token = self._context.tokens.make(self._id, Target(url, source, kind, public))
+            if kind is Kind.PLAYLIST:
+                return f"{front}/playlist.m3u8?url={token}&client_id={CLIENT}&parent={self._id}"
+            return f"{front}/segment.{ending(url)}?url={token}&client_id={CLIENT}"
+
+        return rename
+
+    # segments
+
+    def _segment_came(self, resource: Resource, target: Target) -> Resource:
+        if resource.status >= 400:
+            self._segment_is_bad(target, bad_status(resource.status))
+        elif self._is_of_current(target):
+            self._bad_segments.clear()
+        return resource
+
+    def _segment_failed(self, failure: Any, target: Target) -> Any:
+        if failure.check(SourceError) and failure.value.reason not in (Reason.STOPPING, Reason.FULL):
+            self._segment_is_bad(target, failure.value)
+        return failure
+
+    def _segment_is_bad(self, target: Target, error: SourceError) -> None:
+        """One that is missing is an accident. The next one that is missing as well is the source's fault."""
+        if not self._is_of_current(target) or self._runs.run is None or len(self._requests) == 1:
+            return
+        self._bad_segments.add(target.url)
+        if len(self._bad_segments) >= BAD_SEGMENTS:
+            self._runs.fails(self._runs.run, attrs.evolve(error, detail=f"segments: {error.detail}"))
+
+    def _is_of_current(self, target: Target) -> bool:
+        return target.source == source_name(self._requests[self.index].url)
+
+    def _source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
+        self._bad_segments.clear()
+        self._listener.source_failed(error, left, chosen)

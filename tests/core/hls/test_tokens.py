@@ -1,0 +1,74 @@
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from m3uproxy.core.hls.rewrite import Resource
+from m3uproxy.core.hls.tokens import BadToken, Target, Tokens, source_name
+
+KEY = b"k" * 32
+URL = "http://tv.example/live/joe/s3cret/42.ts?sig=a%2Bb%3D"
+SOURCE = source_name("http://tv.example/live/joe/s3cret/index.m3u8")
+NAMES = st.text("0123456789abcdef", min_size=1, max_size=32)
+URLS = st.binary(max_size=200).map(lambda raw: "http://a/" + raw.decode("utf-8", "surrogateescape"))
+
+
+@given(NAMES, URLS, st.sampled_from(Resource), st.booleans())
+def test_what_goes_in_comes_out(stream_id: str, url: str, kind: Resource, public: bool) -> None:
+    tokens = Tokens(KEY)
+    target = Target(url, SOURCE, kind, public)
+    token = tokens.make(stream_id, target)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+    assert tokens.read(stream_id, token) == target
+
+
+def test_a_token_outlives_a_restart() -> None:
+    assert Tokens(KEY).make("1", Target(URL)) == Tokens(KEY).make("1", Target(URL))
+
+
+def test_nothing_of_the_url_can_be_read() -> None:
+    one, other = (Tokens(KEY).make("1", Target(URL + end)) for end in "12")
+    assert "s3cret" not in one
+    assert one[:20] != other[:20]
+
+
+@given(NAMES, NAMES)
+def test_one_streams_token_opens_no_other(stream_id: str, other: str) -> None:
+    assume(stream_id != other)
+    tokens = Tokens(KEY)
+    with pytest.raises(BadToken):
+        tokens.read(other, tokens.make(stream_id, Target(URL)))
+
+
+@given(st.data())
+def test_an_altered_token_is_refused(data: st.DataObject) -> None:
+    tokens = Tokens(KEY)
+    token = tokens.make("1", Target(URL))
+    at = data.draw(st.integers(0, len(token) - 1))
+    letter = data.draw(st.sampled_from("ABab019-_"))
+    altered = token[:at] + letter + token[at + 1 :]
+    # Of the last letter some bits say nothing.
+    assume(altered[:-1] != token[:-1])
+    with pytest.raises(BadToken):
+        tokens.read("1", altered)
+
+
+@pytest.mark.parametrize("token", ["", "A", "AAAA", "A" * 22, "A" * 23, "ä" * 40, "A" * 40 + "=", "A" * 20_000, URL])
+def test_a_forged_token_is_refused(token: str) -> None:
+    with pytest.raises(BadToken):
+        Tokens(KEY).read("1", token)
+
+
+def test_another_key_makes_other_tokens() -> None:
+    with pytest.raises(BadToken):
+        Tokens(b"x" * 32).read("1", Tokens(KEY).make("1", Target(URL)))
+
+
+def test_a_stream_id_can_be_anything_that_a_client_sends() -> None:
+    with pytest.raises(BadToken):
+        Tokens(KEY).read("\udcff/ä", Tokens(KEY).make("1", Target(URL)))
+
+
+def test_a_target_does_not_show_its_url() -> None:
+    assert "s3cret" not in repr(Target(URL))

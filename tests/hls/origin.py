@@ -1,0 +1,173 @@
+"""A provider of playlists and segments in memory, and a proxy's HLS side in front of it, on a clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from wire import Answer as WireAnswer
+from wire import Wire, call
+from zope.interface import implementer
+
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.fanout.registry import Registry
+from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.hls.asking import Answer
+from m3uproxy.hls.fetch import Fetcher
+from m3uproxy.interfaces import IOpenBody
+from m3uproxy.settings import Settings
+from m3uproxy.web.hls import HlsResource
+from m3uproxy.web.site import Root, Site
+from m3uproxy.web.stream import StreamResource
+from m3uproxy.web.tickets import Tickets
+
+
+@implementer(IOpenBody)
+class Body:
+    """All of it at once."""
+
+    content_type = ""
+
+    def __init__(self, data: bytes, final_url: str, endless: bool) -> None:
+        self.data = data
+        self.endless = endless
+        self.length = None if endless else len(data)
+        self.final_url = final_url
+        self.closed = False
+
+    def deliver(self, consumer) -> None:
+        if self.data:
+            consumer.body_received(self.data)
+        if not self.endless:
+            consumer.body_ended(SourceError(Reason.ENDED))
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def read(self, hand_on: bool) -> int:
+        return 0
+
+    def close(self) -> Deferred[None]:
+        self.closed = True
+        return succeed(None)
+
+
+@attrs.define
+class Page:
+    body: bytes = b""
+    status: int = 200
+    final_url: str = ""
+    public: bool = False
+    error: SourceError | None = None
+    headers: dict[str, str] = attrs.field(factory=dict)
+    #: Never answers.
+    silent: bool = False
+    #: The body does not end.
+    endless: bool = False
+
+
+class Origin:
+    """Answers what it was given, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Page] = {}
+        self.asked: list[str] = []
+        self.cancelled: list[str] = []
+        self.waiting: list[Deferred[Answer]] = []
+        self.wanted = []
+
+    def put(self, url: str, body: str | bytes = b"", **more) -> None:
+        self.pages[url] = Page(body.encode() if isinstance(body, str) else body, **more)
+
+    def ask(self, wanted, byte_range, limits):
+        self.asked.append(wanted.url)
+        self.wanted.append(wanted)
+        page = self.pages.get(wanted.url, Page(status=404))
+        if page.silent:
+            self.waiting.append(Deferred(lambda _: self.cancelled.append(wanted.url)))
+            return self.waiting[-1]
+        if page.error is not None:
+            answer: Deferred[Answer] = Deferred()
+            answer.errback(page.error)
+            return answer
+        return succeed(self.answer(page, wanted, byte_range))
+
+    def answer(self, page, wanted, byte_range=None) -> Answer:
+        final = page.final_url or wanted.url
+        status, body, headers = page.status, page.body, page.headers
+        if byte_range is not None and status == 200:
+            first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", byte_range).groups())
+            headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(body)}"}
+            status, body = 206, body[first : last + 1]
+        opened = Body(body, final, page.endless) if status in {200, 206} else None
+        return Answer(status, headers, final, page.public, opened)
+
+    def count(self, url: str) -> int:
+        return self.asked.count(url)
+
+
+class Side:
+    """A registry with players in front and an origin behind."""
+
+    def __init__(self, **settings) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.origin = Origin()
+        self.settings = Settings.model_construct(
+            **{**Settings(_env_file=None).model_dump(), "start_timeout": 10.0, "stream_retry_delay": 0.5, **settings}
+        )
+        self.fetcher = Fetcher(self.clock, self.origin, self.settings)
+        key = b"k" * 32
+        self.registry = Registry(self.clock, None, self.settings, key, self.wall, fetcher=self.fetcher)
+        tickets = None
+        if self.settings.player_url_lifetime:
+            tickets = Tickets(key, self.settings.player_url_lifetime, self.clock.seconds)
+        self.tickets = tickets
+        given = (self.registry, self.settings, tickets)
+        root = Root(self.settings.root_path, StreamResource(*given), None, None, HlsResource(*given))
+        self.site = Site(root, self.clock)
+        self.registry.start()
+
+    def wall(self) -> datetime:
+        return datetime(2026, 11, 22, tzinfo=timezone.utc) + timedelta(seconds=self.clock.seconds())
+
+    def stream(self, url: str = "http://a.example/live/index.m3u8", *failover: str, **more):
+        return self.registry.register(StreamSpec(url, "agent", failover_urls=failover, **more))
+
+    def get(self, path: str, method: str = "GET", **more) -> WireAnswer:
+        return call(self.site, method, path, **more)
+
+    def play(self, stream, query: str = "client_id=me", **more) -> WireAnswer:
+        return self.get(f"/hls/{stream.id}/playlist.m3u8?{query}", **more)
+
+    def open(self, path: str) -> Wire:
+        wire = Wire(self.site)
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+        return wire
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds * 4)):
+            self.clock.advance(0.25)
+
+    def stop(self) -> None:
+        self.registry.stop()
+        self.fetcher.stop()
+        self.site.close()
+
+
+def media(*names: str, first: int = 0, target: int = 6, more: str = "") -> str:
+    lines = ["#EXTM3U", f"#EXT-X-TARGETDURATION:{target}", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+    for name in names:
+        lines += [f"#EXTINF:{target}.0,", name]
+    return "\n".join([*lines, more]) + "\n"
+
+
+def uris(playlist: bytes) -> list[str]:
+    """What a player would ask for next."""
+    return [line for line in playlist.decode().splitlines() if line and not line.startswith("#")]
