@@ -139,6 +139,9 @@ class Session:
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
+        candidate = self._beside.candidate
+        if candidate is not None and self._requests[: candidate.index + 1] != requests[: candidate.index + 1]:
+            self._beside.close()
         self._requests = requests
         self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])

@@ -145,3 +145,41 @@ async def test_a_stream_that_lingers_gives_its_connection_up(rig):
     second = await rig.play(other, headers=("User-Agent: B",))
     await rig.until_bytes(second, 20_000)
     assert rig.open_upstreams() == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_with_a_second_connection_the_next_source_is_opened_before_the_last_is_closed(rig):
+    await rig.start(provider=({"name": "acme", "hosts": ("127.0.0.*",), "max_connections": 2},))
+    watch = Watch(rig.service._sockets)
+    stream = rig.register("/live/a.ts?burst=1", "/live/b.ts?burst=1")
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 50_000)
+    for step in range(4):
+        answer = await rig.ask(f"/streams/{stream.id}/failover", method="POST", headers=("Connection: close",))
+        await rig.until(lambda answer=answer: answer.closed)
+        assert json.loads(answer.body)["failover_index"] == (step + 1) % 2
+        left, chosen = ("a", "b") if step % 2 == 0 else ("b", "a")
+        await rig.until(lambda left=left: rig.provider.channel(left).tally.current == 0)
+        assert rig.provider.channel(chosen).tally.current == 1
+        received = len(player.body)
+        await rig.until_bytes(player, received + 50_000)
+    assert watch.peak == 2
+    assert stream.failover_attempts == 4
+    assert stream.error_count == 0
+    assert_whole_packets(player.body)
+    await player.leave()
+    await rig.until(lambda: rig.service._sockets.open == 0)
+    assert rig.registry.slots.report(())["providers"] == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_limit_is_exceeded_to_open_a_source_beforehand(rig):
+    watch = Watch(rig.service._sockets)
+    stream = rig.register("/live/a.ts?burst=1", "/live/b.ts?burst=1", provider="home", max_connections=1)
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 50_000)
+    stream.fail_over()
+    await rig.until(lambda: rig.provider.channel("b").tally.current == 1)
+    received = len(player.body)
+    await rig.until_bytes(player, received + 50_000)
+    assert watch.peak == 1

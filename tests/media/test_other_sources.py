@@ -46,6 +46,20 @@ async def test_a_backup_of_the_same_kind(rig, air, name, fault):
     assert_invisible(player.body, recipe, recipe.backup())
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_backup_that_is_opened_before_the_last_source_is_closed(rig, air):
+    """Asked for by the API, with room for two connections: nothing is torn, so no picture of a group is missing."""
+    first, second = await air(H264), await air(H264.backup(), FAR)
+    stream = rig.register(url(first), url(second), provider="two", max_connections=2)
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 300_000, 20)
+    stream.fail_over()
+    await rig.until(lambda: first.channel("x").tally.current == 0, 20)
+    await rig.until_bytes(player, len(player.body) + 300_000, 20)
+    assert (first.channel("x").tally.total, second.channel("x").tally.total) == (1, 1)
+    assert_invisible(player.body, H264, H264.backup(), sound_came=False)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"width": 320, "height": 192}, {"rate": 50}, {"video": "h264 baseline"}],
