@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # More than a small machine has cores: tests wait more than they work, and installing waits for the network.
-JOBS ?= 3
+JOBS ?= 4
 SOURCES := $(shell find m3uproxy twisted -type f -not -name '*.pyc' -not -name dropin.cache) setup.py pyproject.toml README.md
 # Where each Python is: on the PATH, or where pyenv keeps it (its own commands may be on the PATH and not work).
 PYTHONS = $(shell for version in 3.10 3.11 3.12 3.13; do \

@@ -50,7 +50,13 @@ def _times(data, format):
         for packet in container.demux():
             if packet.stream.type in times:
                 times[packet.stream.type] += [frame.pts for frame in packet.decode()]
-    return times
+    return {kind: _from_known(found) for kind, found in times.items()}
+
+
+def _from_known(times):
+    """Frames of a first unit have no time while libavformat does not know how long a frame is."""
+    known = next((place for place in range(len(times), 0, -1) if times[place - 1] is None), 0)
+    return times[known:]
 
 
 @attrs.frozen

@@ -10,6 +10,8 @@ from loopback_rig import PACKET, assert_whole_packets
 
 from m3uproxy.web.shapes import HealthObject
 
+pytestmark = pytest.mark.slow
+
 #: Short times, so that the tests are.
 QUICK = {
     "video_gone_seconds": 0.7,
