@@ -221,7 +221,7 @@ class Failover:
 
     @property
     def _may_ask(self) -> bool:
-        return self.has_resolver and not self._helpless and self.sources.may_move
+        return self.has_resolver and not self._helpless and self.sources.outage.may_move
 
     def _next(self, now: float) -> Effect:
         """The source whose turn it is, now or after a rest; or the end."""

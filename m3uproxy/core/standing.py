@@ -8,6 +8,9 @@ import attrs
 
 from .cause import Cause, Treatment
 
+#: Seconds of delivery after which a source's earlier failures are forgotten.
+CALM = 60.0
+
 
 @attrs.define
 class Standing:
@@ -34,10 +37,32 @@ class Standing:
         self.failed_at = now
         self.cause = cause
 
+    def left(self, now: float) -> None:
+        """It is no longer in use."""
+        since, self.since = self.since, None
+        if since is not None and now - since >= CALM:
+            self.strikes = 0
+
     def forgive(self) -> None:
         """Out of quarantine; what went before no longer counts."""
         self.until = self.failed_at = float("-inf")
         self.strikes = 0
+
+    def is_free(self, at: float) -> bool:
+        """Whether it is out of quarantine at that time."""
+        return self.until <= at
+
+    def quarantine(self, now: float) -> float:
+        """Seconds for which it stays behind others; 0 if it does not."""
+        return max(0.0, self.until - now)
+
+    def report(self, now: float) -> dict[str, object]:
+        """For statistics."""
+        return {
+            "failures": self.failures,
+            "last_cause": self.cause.value if self.cause else None,
+            "quarantine_seconds": round(self.quarantine(now), 1),
+        }
 
 
 def standings(keys: Sequence[Hashable], accounts: Sequence[Hashable | None]) -> list[Standing]:

@@ -86,12 +86,12 @@ class Session:
     @property
     def index(self) -> int:
         """The source in use, or to be used next, as people count."""
-        return self._failover.sources.position_of(self._aim)
+        return self._failover.sources.lineup.position(self._aim)
 
     @property
     def one_on(self) -> int | None:
-        """The source behind that in the list; see :meth:`m3uproxy.core.sources.Sources.one_on`."""
-        return self._failover.sources.one_on(self._aim)
+        """The source behind that in the list; see :meth:`m3uproxy.core.lineup.Lineup.one_on`."""
+        return self._failover.sources.lineup.one_on(self._aim)
 
     @property
     def _aim(self) -> int:

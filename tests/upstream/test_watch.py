@@ -221,7 +221,7 @@ def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
 
 def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
     rig = Rig(2).play(20)
-    rig.session.sources._standings[1].until = rig.clock.seconds() + 30
+    rig.session.sources.lineup.standing(1).until = rig.clock.seconds() + 30
     rig.source.video = False
     rig.run(20)
     assert len(rig.observer.doubted) == 1
