@@ -48,12 +48,19 @@ class Lineup:
         """How one has behaved."""
         return self._listed[index] if index >= 0 else self._guests.standing(index)
 
-    def siblings(self, index: int) -> list[int]:
-        """The others in the list that share its account, if that is known."""
-        account = self.standing(index).account
-        if account is None:
+    def share_quarantine(self, index: int) -> list[int]:
+        """
+        The others in the list that share its account, if that is known, stay in quarantine as long as it does.
+
+        :return: their indices.
+        """
+        shared = self.standing(index)
+        if shared.account is None:
             return []
-        return [other for other, one in enumerate(self._listed) if other != index and one.account == account]
+        others = [other for other, one in enumerate(self._listed) if other != index and one.account == shared.account]
+        for other in others:
+            self._listed[other].until = max(self._listed[other].until, shared.until)
+        return others
 
     def place(self, index: int) -> int:
         """Beyond the end of the list it begins anew; those that a resolver named stand before it."""

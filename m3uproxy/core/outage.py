@@ -6,7 +6,7 @@ one provider do not all come back in the same moment; then the next lap. Sources
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 
 from .guests import Guests
 from .rules import Rules
@@ -77,6 +77,17 @@ class Outage:
         self._laps += 1
         self._new_lap()
         return rest * self.jitter()
+
+    def rest_before(self, guest: str, tried: Collection[Hashable]) -> float:
+        """
+        Seconds to rest before a source that a resolver named: if it names the same again, that was a lap.
+
+        :param tried: what tells the sources that were tried from others.
+        """
+        again = self._guests.came(guest) or guest in tried
+        delay = self.end_lap() if again else 0.0
+        self._guests.note(guest)
+        return delay
 
     def rest_at_start(self, quarantine: float) -> float:
         """

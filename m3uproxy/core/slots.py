@@ -23,11 +23,12 @@ takeovers; if a slot is free nobody waits; nobody waits longer than the limit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import attrs
 
 from .accounts import Account
+from .claims import Claim, Claims
 from .viewer import Viewer
 
 #: Seconds after which a slot without a socket is taken back.
@@ -69,27 +70,6 @@ class Refused:
 Effect = Granted | Wait | Takeover | Refused
 
 
-@attrs.define(eq=False)
-class _Ask:
-    """
-    One that waits (until ``deadline``) or holds a slot.
-
-    ``heir`` gets the slot when this is over; ``without`` is since when there is no socket, ``lapsed`` for too long.
-    """
-
-    token: int
-    account: Account
-    stream: str
-    viewer: Viewer | None
-    deadline: float
-    waiting: bool = True
-    done: bool = False
-    sockets: int = 0
-    without: float = 0.0
-    lapsed: bool = False
-    heir: _Ask | None = None
-
-
 class Slots:
     """The slots of all accounts."""
 
@@ -102,8 +82,7 @@ class Slots:
         """
         self._patience = patience
         self._takeover = takeover
-        self._next = 1
-        self._asks: dict[int, _Ask] = {}
+        self._claims = Claims()
         self._audience: dict[str, list[Viewer]] = {}
         self._tally: Counter[str] = Counter()
 
@@ -120,7 +99,7 @@ class Slots:
             audience.remove(viewer)
         if not audience:
             self._audience.pop(stream, None)
-        return [effect for ask in list(self._queue()) for effect in self._try_takeover(ask)]
+        return [effect for claim in list(self._claims.queue()) for effect in self._try_takeover(claim)]
 
     # slots
 
@@ -130,14 +109,12 @@ class Slots:
 
         :param viewer: for whom; None if it is nobody in particular's wish, as when a source failed.
         """
-        ask = _Ask(self._next, account, stream, viewer, now + self._patience, without=now)
-        self._next += 1
-        self._asks[ask.token] = ask
-        if self._has_room(account) and next(self._queue(account.name)) is ask:
-            return self._grant(ask, now)
+        claim = self._claims.make(account, stream, viewer, now, now + self._patience)
+        if self._claims.has_room(account) and next(self._claims.queue(account.name)) is claim:
+            return self._grant(claim, now)
         self._tally["waited"] += 1
-        taken = self._try_takeover(ask)
-        return taken[0] if taken else Wait(ask.token, ask.deadline)
+        taken = self._try_takeover(claim)
+        return taken[0] if taken else Wait(claim.token, claim.deadline)
 
     def opened(self, token: int) -> bool:
         """
@@ -145,166 +122,125 @@ class Slots:
 
         :return: False if it may not (any more), and has to close it.
         """
-        ask = self._asks.get(token)
-        if ask is None or ask.waiting or ask.done:
+        claim = self._claims.get(token)
+        if claim is None or claim.waiting or claim.done:
             return False
-        ask.sockets += 1
-        ask.lapsed = False
+        claim.sockets += 1
+        claim.lapsed = False
         return True
 
     def closed(self, now: float, token: int) -> list[Effect]:
         """A socket of the holder's is gone."""
-        ask = self._asks.get(token)
-        if ask is None or not ask.sockets:
+        claim = self._claims.get(token)
+        if claim is None or not claim.sockets:
             return []
-        ask.sockets -= 1
-        ask.without = now
-        return self._settle(ask, now)
+        claim.sockets -= 1
+        claim.without = now
+        return self._settle(claim, now)
 
     def done(self, now: float, token: int) -> list[Effect]:
         """The holder will not dial any more, or does not want to wait any longer. Harmless twice."""
-        ask = self._asks.get(token)
-        if ask is None:
+        claim = self._claims.get(token)
+        if claim is None:
             return []
-        ask.done = True
-        return self._settle(ask, now)
+        claim.done = True
+        return self._settle(claim, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: refuse those whose deadline is over, take back what was forgotten."""
         effects: list[Effect] = []
-        for ask in list(self._asks.values()):
-            if self._is_idle(ask) and now >= ask.without + FORGOTTEN:
+        for claim in list(self._claims):
+            if claim.is_idle and now >= claim.without + FORGOTTEN:
                 self._tally["forgotten"] += 1
-                ask.lapsed = True
-            elif ask.waiting and now >= ask.deadline:
+                claim.lapsed = True
+            elif claim.waiting and now >= claim.deadline:
                 self._tally["refused"] += 1
-                self._forget(ask)
-                effects.append(Refused(ask.token, _reason(ask.account)))
+                self._claims.forget(claim)
+                effects.append(Refused(claim.token, _reason(claim.account)))
         return effects + self._serve(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do at the earliest; None if never."""
         times = [
-            ask.deadline if ask.waiting else ask.without + FORGOTTEN
-            for ask in self._asks.values()
-            if ask.waiting or self._is_idle(ask)
+            claim.deadline if claim.waiting else claim.without + FORGOTTEN
+            for claim in self._claims
+            if claim.waiting or claim.is_idle
         ]
         return min(times, default=None)
 
     def has_room(self, account: Account) -> bool:
         """Whether an ask would be granted at once: to be known before a second connection is opened beside one."""
-        return self._has_room(account) and next(self._queue(account.name), None) is None
+        return self._claims.has_room(account) and next(self._claims.queue(account.name), None) is None
 
     # for statistics
 
     def open_sockets(self, name: str) -> int:
         """Sockets open now to the account of that name."""
-        return sum(ask.sockets for ask in self._asks.values() if ask.account.name == name)
+        return self._claims.sockets(name)
 
     def report(self, configured: Collection[Account] = ()) -> dict[str, object]:
         """For statistics: each account in use or configured, and what happened so far."""
         accounts = {account.name: account for account in configured}
-        for ask in self._asks.values():
-            accounts[ask.account.name] = ask.account
-        rows = [self._row(accounts[name]) for name in sorted(accounts)]
+        for claim in self._claims:
+            accounts[claim.account.name] = claim.account
+        rows = [self._claims.row(accounts[name]) for name in sorted(accounts)]
         counts = ("granted", "waited", "taken_over", "refused", "forgotten")
         return {"providers": rows, **{count: self._tally[count] for count in counts}}
 
-    def _row(self, account: Account) -> dict[str, object]:
-        return {
-            "provider": account.name,
-            "max_connections": account.limit,
-            "open_connections": self.open_sockets(account.name),
-            "slots_taken": self._taken(account.name),
-            "waiting": sum(1 for _ in self._queue(account.name)),
-        }
-
     # inside
 
-    def _queue(self, name: str | None = None) -> Iterator[_Ask]:
-        """Those who wait, in order of arrival."""
-        return (ask for ask in self._asks.values() if ask.waiting and name in (None, ask.account.name))
-
-    def _taken(self, name: str) -> int:
-        """Slots that cannot be given out; a holder of two sockets at once has two."""
-        holders = (ask for ask in self._asks.values() if not ask.waiting and ask.account.name == name)
-        return sum(max(0 if ask.lapsed else 1, ask.sockets) for ask in holders)
-
-    def _is_idle(self, ask: _Ask) -> bool:
-        """Holds a slot and has no socket, which may be for a moment only."""
-        return not (ask.waiting or ask.sockets or ask.lapsed)
-
-    def _has_room(self, account: Account) -> bool:
-        return account.limit is None or self._taken(account.name) < account.limit
-
-    def _grant(self, ask: _Ask, now: float) -> Granted:
-        ask.waiting = False
-        ask.without = now
+    def _grant(self, claim: Claim, now: float) -> Granted:
+        claim.waiting = False
+        claim.without = now
         self._tally["granted"] += 1
-        self._disinherit(ask)
-        return Granted(ask.token)
+        self._claims.disinherit(claim)
+        return Granted(claim.token)
 
-    def _settle(self, ask: _Ask, now: float) -> list[Effect]:
-        """Is ``ask`` over? Then its slot goes to its heir, or to the queue."""
-        if not ask.done or ask.sockets:
+    def _settle(self, claim: Claim, now: float) -> list[Effect]:
+        """Is ``claim`` over? Then its slot goes to its heir, or to the queue."""
+        if not claim.done or claim.sockets:
             return self._serve(now)
-        self._forget(ask)
-        heir = ask.heir
-        if heir is not None and heir.waiting and self._has_room(heir.account):
+        self._claims.forget(claim)
+        heir = claim.heir
+        if heir is not None and heir.waiting and self._claims.has_room(heir.account):
             return [self._grant(heir, now), *self._serve(now)]
         return self._serve(now)
-
-    def _forget(self, ask: _Ask) -> None:
-        self._asks.pop(ask.token, None)
-        self._disinherit(ask)
-
-    def _disinherit(self, heir: _Ask) -> None:
-        for ask in self._asks.values():
-            if ask.heir is heir:
-                ask.heir = None
 
     def _serve(self, now: float) -> list[Effect]:
         """Grant what is free, in order; behind one who has to wait on, nobody of that account is served."""
         effects: list[Effect] = []
         blocked: set[str] = set()
-        for ask in list(self._queue()):
-            name = ask.account.name
-            if name in blocked or not self._has_room(ask.account):
+        for claim in list(self._claims.queue()):
+            name = claim.account.name
+            if name in blocked or not self._claims.has_room(claim.account):
                 blocked.add(name)
             else:
-                effects.append(self._grant(ask, now))
+                effects.append(self._grant(claim, now))
         return effects
 
-    def _try_takeover(self, ask: _Ask) -> list[Effect]:
-        """Find a stream that ``ask`` may end, unless it has one already."""
-        if not self._takeover or any(other.heir is ask for other in self._asks.values()):
+    def _try_takeover(self, claim: Claim) -> list[Effect]:
+        """Find a stream that ``claim`` may end, unless it has one already."""
+        if not self._takeover or self._claims.is_heir(claim):
             return []
-        victim = next((other for other in self._asks.values() if self._may_take(ask, other)), None)
+        victim = next((other for other in self._claims if self._may_take(claim, other)), None)
         if victim is None:
             return []
         if victim.waiting:
-            self._pass_over(victim, ask)
+            self._claims.pass_over(victim, claim)
         else:
-            victim.heir = ask
+            victim.heir = claim
         self._tally["taken_over"] += 1
-        return [Takeover(ask.token, victim.stream, ask.deadline)]
+        return [Takeover(claim.token, victim.stream, claim.deadline)]
 
-    def _may_take(self, ask: _Ask, other: _Ask) -> bool:
+    def _may_take(self, claim: Claim, other: Claim) -> bool:
         """Of those who wait only one that asked earlier, and has a viewer; of holders those without one, too."""
-        if other.heir or other.done or other.stream == ask.stream or other.account.name != ask.account.name:
+        if other.heir or other.done or other.stream == claim.stream or other.account.name != claim.account.name:
             return False
         audience = self._audience.get(other.stream, [])
-        if other.waiting and (not audience or other.token > ask.token):
+        if other.waiting and (not audience or other.token > claim.token):
             return False
-        viewer = ask.viewer
+        viewer = claim.viewer
         return all(viewer is not None and viewer.is_same(one) for one in audience)
-
-    def _pass_over(self, victim: _Ask, ask: _Ask) -> None:
-        """``ask`` inherits what ``victim`` waited to inherit."""
-        for other in self._asks.values():
-            if other.heir is victim:
-                other.heir = ask
-        self._forget(victim)
 
 
 def _reason(account: Account) -> str:

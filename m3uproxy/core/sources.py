@@ -55,6 +55,8 @@ class Sources:
     :ivar lineup: their order.
     :ivar outage: what the present outage may still spend.
     :ivar current: the source in use, or to be used next.
+    :ivar in_use: whether it is dialled or flowing.
+    :ivar redials: whether it is next, having run well.
     """
 
     def __init__(
@@ -71,24 +73,20 @@ class Sources:
         :param random: numbers from 0 up to 1.
         :param accounts: the provider account of each, None where unknown: at its limit for one, at its limit for all.
         """
-        self._guests = Guests()
-        self.lineup = Lineup(keys, accounts, self._guests)
-        self.outage = Outage(rules, random, self._guests)
-        self._invited: int | None = None
-        self._in_use = self._redial = self._started = False
+        guests = Guests()
+        self.lineup = Lineup(keys, accounts, guests)
+        self.outage = Outage(rules, random, guests)
         self.current = 0
+        self.in_use = self.redials = self._started = False
+        self._invited: int | None = None
 
     def __len__(self) -> int:
         return len(self.lineup)
 
     @property
     def rules(self) -> Rules:
-        """The limits; others may be set at any time."""
+        """The limits."""
         return self.outage.rules
-
-    @rules.setter
-    def rules(self, rules: Rules) -> None:
-        self.outage.rules = rules
 
     @property
     def untried(self) -> int:
@@ -105,19 +103,9 @@ class Sources:
         """The current source as people know it."""
         return self.lineup.position(self.current)
 
-    @property
-    def redials(self) -> bool:
-        """Whether the current source is next, having run well."""
-        return self._redial
-
     def guest(self, index: int) -> str:
         """The URL of a source that a resolver named; its index is negative."""
         return str(self._standing(index).key)
-
-    @property
-    def in_use(self) -> bool:
-        """Whether the current source is dialled or flowing."""
-        return self._in_use
 
     # events
 
@@ -125,12 +113,12 @@ class Sources:
         """Somebody wants the stream, which was not running: a fresh outage, from the best source on."""
         self.left(now)
         self.outage.begin()
-        self._redial = self._started = False
+        self.redials = self._started = False
         self._invited = None
 
     def left(self, now: float) -> None:
         """The source in use is left for no fault of its own: nobody wants the stream any more."""
-        self._in_use = False
+        self.in_use = False
         self._standing(self.current).left(now)
 
     def next(self, now: float) -> Choice | None:
@@ -141,14 +129,15 @@ class Sources:
 
         :return: None if the budget of the outage is spent.
         """
-        if self._in_use:
+        if self.in_use:
             return Choice(self.current)
         delay = 0.0
-        if self._redial:
+        if self.redials:
             index = self.current
         elif self._invited is not None:
             index = self._invited
-            delay = self._rest_before(index)
+            tried = [self._standing(each).key for each in self.outage.tried]
+            delay = self.outage.rest_before(self.guest(index), tried)
             if self.outage.spent:
                 return None
         else:
@@ -165,14 +154,14 @@ class Sources:
 
     def settled(self, index: int, since: float) -> None:
         """The source in use delivers well, and has done so from ``since`` on."""
-        if self._in_use and index == self.current:
+        if self.in_use and index == self.current:
             standing = self._standing(index)
             standing.since = since
             standing.until = float("-inf")
 
     def failed(self, index: int, cause: Cause, now: float) -> None:
         """The source in use failed, or is given up."""
-        if not self._in_use or index != self.current:
+        if not self.in_use or index != self.current:
             return
         standing = self._standing(index)
         ran_well = standing.since is not None
@@ -180,8 +169,8 @@ class Sources:
         standing.note(cause, now)
         if ran_well:
             self.outage.begin()
-            self._redial = self.rules.treatment(cause).redial
-            if self._redial:
+            self.redials = self.rules.treatment(cause).redial
+            if self.redials:
                 return
         else:
             self.outage.tried.add(index)
@@ -189,7 +178,7 @@ class Sources:
 
     def probed(self, index: int, cause: Cause | None, now: float) -> None:
         """A source that is not in use was looked at: it failed, or (None) it would deliver."""
-        if self._in_use and index == self.current:
+        if self.in_use and index == self.current:
             return
         standing = self._standing(index)
         if cause is None:
@@ -203,7 +192,7 @@ class Sources:
         self.left(now)
         self.current = self.lineup.place(index)
         self.outage.begin()
-        self._redial = self._started = True
+        self.redials = self._started = True
 
     def chose(self, index: int, now: float) -> None:
         """Somebody chose a source: it is next, home from now on, and nothing is held against it."""
@@ -213,7 +202,7 @@ class Sources:
         self.current = home
         self._invited = None
         self.outage.begin()
-        self._redial = self._started = True
+        self.redials = self._started = True
 
     def take_in(self, url: str) -> int:
         """A resolver named a source: its index, which is good until two others were named."""
@@ -243,7 +232,7 @@ class Sources:
         stays = self.current in moved
         self.current = moved.get(self.current, 0)
         if not stays:
-            self._in_use = self._redial = False
+            self.in_use = self.redials = False
             self.outage.begin()
         return stays
 
@@ -252,7 +241,7 @@ class Sources:
     def preferred(self, now: float) -> int | None:
         """The better source to move back to, if it is time for that (see ``Rules.failback``)."""
         calm, since = self.rules.failback, self._standing(self.current).since
-        if not calm or not self._in_use or since is None or now - since < calm:
+        if not calm or not self.in_use or since is None or now - since < calm:
             return None
         return self.lineup.better(self.current, now, calm)
 
@@ -282,25 +271,16 @@ class Sources:
         indices = [*range(len(self)), *([self.current] if self.current < 0 else [])]
         return [self._reported(index, now) for index in indices]
 
-    def _reported(self, index: int, now: float) -> dict[str, object]:
-        in_use = self._in_use and index == self.current
-        return {"index": self.lineup.position(index), "in_use": in_use, **self._standing(index).report(now)}
-
     # inside
 
     def _standing(self, index: int) -> Standing:
         return self.lineup.standing(index)
 
     def _quarantine(self, index: int, cause: Cause, now: float) -> None:
-        standing = self._standing(index)
-        standing.punish(self.rules.treatment(cause), now, self.outage.jitter())
-        if cause not in OF_ACCOUNT:
-            return
-        self.outage.was_busy()
-        for other in self.lineup.siblings(index):
-            sibling = self._standing(other)
-            sibling.until = max(sibling.until, standing.until)
-            self.outage.tried.add(other)
+        self._standing(index).punish(self.rules.treatment(cause), now, self.outage.jitter())
+        if cause in OF_ACCOUNT:
+            self.outage.was_busy()
+            self.outage.tried.update(self.lineup.share_quarantine(index))
 
     def _pick(self, at: float) -> int | None:
         """The source to try at that time; None if this lap has none left."""
@@ -312,12 +292,8 @@ class Sources:
             self.outage.moved()
         self.current = index
         self._invited = None
-        self._in_use, self._redial, self._started = True, False, True
+        self.in_use, self.redials, self._started = True, False, True
 
-    def _rest_before(self, guest: int) -> float:
-        """Seconds to rest before a source that a resolver named: if it names the same again, that was a lap."""
-        url = self.guest(guest)
-        again = self._guests.came(url) or any(self._standing(index).key == url for index in self.outage.tried)
-        delay = self.outage.end_lap() if again else 0.0
-        self._guests.note(url)
-        return delay
+    def _reported(self, index: int, now: float) -> dict[str, object]:
+        in_use = self.in_use and index == self.current
+        return {"index": self.lineup.position(index), "in_use": in_use, **self._standing(index).report(now)}

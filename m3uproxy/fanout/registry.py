@@ -163,7 +163,7 @@ class Registry:
             stream.renew(spec, source_requests(spec, self._settings.providers))
             if isinstance(stream, Stream):
                 rules = policy(self._settings, is_strict(self._settings, spec)).rules
-                stream.broadcaster.session.sources.rules = rules
+                stream.broadcaster.session.sources.outage.rules = rules
         stream.touch()
         return stream
 
