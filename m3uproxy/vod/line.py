@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.effects import Dial, Effect, GiveUp, Rest
@@ -26,6 +26,7 @@ from ..core.redact import redact
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody
 from ..log import make_logger
+from ..upstream.alarm import Alarm
 from ..upstream.dial import DialLimits, SourceRequest
 from ..upstream.slots import Admission
 from .feed import Feed
@@ -73,7 +74,7 @@ class Line:
         self._dialling: Deferred[None] | None = None
         self._feed: Feed | None = None
         self._gone: Deferred[None] = succeed(None)
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock)
         self._refused: set[int] = set()
         self._opened_at = 0.0
 
@@ -87,7 +88,7 @@ class Line:
         other = asker is not self._asker
         self._asker = asker
         if self._feed is not None and (not other or self._feed.suits(asker, asker.edition)):
-            self._cancel_timer()
+            self._alarm.cancel()
             self._feed.serve(asker)
         elif other or not self.open:
             self._restart()
@@ -101,7 +102,7 @@ class Line:
             return
         if linger and self._feed is not None:
             self._asker = None
-            self._timer = self._clock.callLater(LINGER, self._expire)
+            self._alarm.set(LINGER, self._expire)
             self._feed.serve(None)
         else:
             self.close()
@@ -187,7 +188,7 @@ class Line:
         if isinstance(effect, Dial):
             self._dial(effect)
         elif isinstance(effect, Rest):
-            self._timer = self._clock.callLater(effect.seconds, self._rested)
+            self._alarm.set(effect.seconds, self._rested)
         elif isinstance(effect, GiveUp):
             self._give_up(effect.error)
 
@@ -198,7 +199,7 @@ class Line:
             asker.failed(error)
 
     def _drop(self) -> None:
-        self._cancel_timer()
+        self._alarm.cancel()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
@@ -206,13 +207,7 @@ class Line:
         if feed is not None:
             self._gone = feed.close()
 
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-
     def _rested(self) -> None:
-        self._timer = None
         self._carry_out(self.failover.rested(self._clock.seconds()))
 
     def _label(self) -> str:
