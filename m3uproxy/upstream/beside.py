@@ -46,6 +46,11 @@ class Beside:
         self._owner = owner
         self.candidate: Candidate | None = None
 
+    @property
+    def chosen(self) -> int | None:
+        """The index of what is to replace it, if somebody chose that."""
+        return self.candidate.index if self.candidate is not None and self.candidate.chosen else None
+
     def open(
         self,
         index: int,

@@ -12,21 +12,21 @@ from collections.abc import Callable
 from random import random
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from ..core.cause import cause_of
 from ..core.effects import Ask, Dial, Effect, GiveUp, Idle, Rest
 from ..core.failover import Failover, Policy, State
-from ..core.redact import redact
 from ..core.resolver import Referral
 from ..core.sources import Sources
 from ..core.viewer import Viewer
-from ..errors import Reason, SourceError
+from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
-from ..log import make_logger
 from .advisor import Advisor
+from .alarm import Alarm
 from .beside import Beside
 from .candidate import Candidate
+from .chronicle import Chronicle
 from .dial import DialLimits, SourceRequest
 from .feed import Feed
 from .in_turn import InTurn
@@ -35,8 +35,6 @@ from .slots import Admission
 from .sole_feed import SoleFeed
 from .tick import Tick
 from .watch import Watch, WatchRules
-
-log = make_logger()
 
 
 class Session:
@@ -71,16 +69,14 @@ class Session:
         self._requests = requests
         self._failover = Failover(policy, Sources([request.url for request in requests], policy.rules, random))
         self._rules = rules
-        self._observer = observer
+        self._chronicle = Chronicle(observer, self._failover, self.request)
         self._admission = admission
         self._advisor = advisor
         self._failover.has_resolver = advisor.available
-        self._failure = (SourceError(Reason.INTERNAL), 0, 0.0)
-        self._index = 0
         self._sole = SoleFeed(clock, admission, lambda slot: Feed(clock, dialler, tick, sink, self, slot), self)
         self._beside = Beside(clock, dialler, tick, admission, policy, self)
         self.watch: Watch | None = None
-        self._timer: IDelayedCall | None = None
+        self._rest = Alarm(clock)
         self._effects = InTurn("changing sources", self._carry_out_now)
 
     @property
@@ -95,8 +91,8 @@ class Session:
 
     @property
     def _aim(self) -> int:
-        candidate = self._beside.candidate
-        return candidate.index if candidate is not None and candidate.chosen else self._failover.index
+        chosen = self._beside.chosen
+        return self._failover.index if chosen is None else chosen
 
     @property
     def error(self) -> SourceError | None:
@@ -130,12 +126,11 @@ class Session:
     def switch(self, index: int) -> None:
         """Move to another source, beside the one that flows if there is room for both, else at once."""
         index = index % len(self._requests) if index >= 0 else index
-        candidate = self._beside.candidate
-        if candidate is not None and candidate.chosen and index == self._failover.index:
+        if self._beside.chosen is not None and index == self._failover.index:
             self._beside.close()
         elif not self._open_beside(index, chosen=True):
             self._carry_out(self._failover.switched(self._clock.seconds(), index))
-        self._tell_index()
+        self._chronicle.aims_at(self._aim)
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
@@ -148,7 +143,7 @@ class Session:
         if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
         else:
-            self._index = self._failover.index
+            self._chronicle.renumbered(self._failover.index)
 
     # what the table decided
 
@@ -162,27 +157,22 @@ class Session:
         if not isinstance(effect, Dial):
             self._admission.leave()
         if isinstance(effect, Dial):
-            self._tell_index()
+            self._chronicle.aims_at(self._aim)
             limits = DialLimits(effect.connect, effect.first_byte, effect.total)
             self._sole.open(self.request(effect.index), limits)
         elif isinstance(effect, Rest):
-            self._timer = self._clock.callLater(effect.seconds, self._rested)
+            self._rest.set(effect.seconds, self._rested)
         elif isinstance(effect, Ask):
-            self._advisor.ask(self._failure[0], effect.seconds)
+            self._advisor.ask(self._chronicle.error, effect.seconds)
         elif isinstance(effect, GiveUp):
-            log.warn("giving up on {url}: {error}", url=self._label(), error=effect.error)
+            self._chronicle.gave_up(effect.error)
             self._sink.gave_up(effect.error)
         else:
             assert isinstance(effect, Idle)
 
-    def _tell_index(self) -> None:
-        if self._aim != self._index:
-            self._index = self._aim
-            self._observer.source_moved(self._index)
-
     def _drop(self) -> None:
         """End whatever is under way."""
-        self._cancel_timer()
+        self._rest.cancel()
         self._advisor.dismiss()
         watch, self.watch = self.watch, None
         if watch is not None:
@@ -190,20 +180,11 @@ class Session:
         self._beside.close()
         self._sole.drop()
 
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-
     def _rested(self) -> None:
-        self._timer = None
         self._carry_out(self._failover.rested(self._clock.seconds()))
 
     def _ran(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
-
-    def _label(self) -> str:
-        return redact(self.request().url)
 
     # a resolver
 
@@ -215,7 +196,7 @@ class Session:
     def referred(self, referral: Referral) -> None:
         """What came of asking. To be called only while it is waited for."""
         effect = self._failover.referred(self._clock.seconds(), referral)
-        self._tell_failure(effect, referral)
+        self._chronicle.follows(effect, referral)
         self._carry_out(effect)
 
     def request(self, index: int | None = None) -> SourceRequest:
@@ -238,25 +219,19 @@ class Session:
 
     def ended(self, error: SourceError) -> None:
         """The source is over, or given up: for a live stream that is always a failure."""
-        left, ran = self._failover.index, self._ran()
-        log.warn("source {index} {url} failed: {error}", index=left, url=self._label(), error=error)
+        ran = self._ran()
+        self._chronicle.failed(error, ran)
         candidate = self._beside.candidate
         if candidate is not None and candidate.proven:
-            self._observer.source_failed(error, left, candidate.index, ran, None)
+            self._chronicle.next_is(candidate.index)
             self._replace_by(candidate, error)
             return
         effect = self._failover.failed(self._clock.seconds(), error, ran)
-        if candidate is not None and candidate.chosen:
-            effect = self._failover.switched(self._clock.seconds(), candidate.index)
-        self._failure = error, left, ran
+        if self._beside.chosen is not None:
+            effect = self._failover.switched(self._clock.seconds(), self._beside.chosen)
         if not isinstance(effect, Ask):
-            self._tell_failure(effect)
+            self._chronicle.follows(effect)
         self._carry_out(effect)
-
-    def _tell_failure(self, effect: Effect, referral: Referral | None = None) -> None:
-        error, left, ran = self._failure
-        chosen = None if isinstance(effect, GiveUp) else self._failover.index
-        self._observer.source_failed(error, left, chosen, ran, referral)
 
     def _start_watch(self) -> None:
         self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
@@ -270,13 +245,12 @@ class Session:
         """
         if self._beside.candidate is not None:
             return
-        why = error or "a better source is well again"
-        log.warn("source {index} {url} is to be left: {why}", index=self._failover.index, url=self._label(), why=why)
+        self._chronicle.to_leave(error)
         if self._open_beside(index, error):
             return
         left, ran = self._failover.index, self._ran()
         effect = self._failover.left_for(self._clock.seconds(), index, error)
-        self._observer.source_left(left, self._failover.index, ran, error)
+        self._chronicle.left(left, self._failover.index, ran, error)
         self._carry_out(effect)
 
     def doubted(self, error: SourceError) -> None:
@@ -288,7 +262,7 @@ class Session:
 
     def keep(self, error: SourceError) -> None:
         """There is nowhere to go from a source with which something is wrong."""
-        self._observer.source_doubted(error, self._failover.index, self._ran())
+        self._chronicle.doubted(error, self._ran())
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
@@ -304,25 +278,24 @@ class Session:
     def took(self, candidate: Candidate) -> None:
         """It replaces what flows."""
         if not candidate.chosen:
-            self._observer.source_left(self._failover.index, candidate.index, self._ran(), candidate.why)
+            self._chronicle.left(self._failover.index, candidate.index, self._ran(), candidate.why)
         self._replace_by(candidate, candidate.why)
 
     def lost(self, candidate: Candidate, error: SourceError) -> None:
         """What flows goes on, unless somebody wants it replaced at any price."""
-        log.warn("source {index} was opened beside another and failed: {error}", index=candidate.index, error=error)
+        self._chronicle.lost(candidate.index, error)
         self._beside.close()
-        now = self._clock.seconds()
         if candidate.chosen:
-            self._carry_out(self._failover.switched(now, candidate.index))
+            self._carry_out(self._failover.switched(self._clock.seconds(), candidate.index))
         else:
-            self._failover.sources.probed(candidate.index, cause_of(error), now)
+            self._failover.sources.probed(candidate.index, cause_of(error), self._clock.seconds())
 
     def _replace_by(self, candidate: Candidate, error: SourceError | None) -> None:
         feed, slot, kept = candidate.release()
         self._drop()
         self._sole.replace_by(feed, slot)
         self._failover.took_over(self._clock.seconds(), candidate.index, error, candidate.chosen)
-        self._tell_index()
+        self._chronicle.aims_at(self._aim)
         feed.move(self._sink, self)
         self._sink.source_changed()
         if self._sole.has(feed):
