@@ -80,6 +80,12 @@ class Beside:
         slot = self._admission.second(request.account)
         return look_at(self._clock, self._dialler, request, self._limits, slot)
 
+    def sources_change(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
+        """Of other sources, what is to replace the one in use may be none, or have another index: then it is closed."""
+        candidate = self.candidate
+        if candidate is not None and before[: candidate.index + 1] != after[: candidate.index + 1]:
+            self.close()
+
     def close(self) -> None:
         """Nothing is to replace the source any more."""
         candidate, self.candidate = self.candidate, None

@@ -134,9 +134,7 @@ class Session:
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
-        candidate = self._beside.candidate
-        if candidate is not None and self._requests[: candidate.index + 1] != requests[: candidate.index + 1]:
-            self._beside.close()
+        self._beside.sources_change(self._requests, requests)
         self._requests = requests
         self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])
@@ -158,8 +156,7 @@ class Session:
             self._admission.leave()
         if isinstance(effect, Dial):
             self._chronicle.aims_at(self._aim)
-            limits = DialLimits(effect.connect, effect.first_byte, effect.total)
-            self._sole.open(self.request(effect.index), limits)
+            self._sole.open(self.request(effect.index), DialLimits(effect.connect, effect.first_byte, effect.total))
         elif isinstance(effect, Rest):
             self._rest.set(effect.seconds, self._rested)
         elif isinstance(effect, Ask):
