@@ -104,6 +104,13 @@ class IBodyConsumer(Interface):
         """The body is over; nothing follows. Called once, also after ``close()`` and also for a clean end."""
 
 
+class ISeamConsumer(IBodyConsumer):
+    """Takes a body that was put together of parts."""
+
+    def body_changed() -> None:
+        """What follows does not continue the last packet, and its clocks may be others."""
+
+
 class IStreamSink(Interface):
     """What a session feeds."""
 

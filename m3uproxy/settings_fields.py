@@ -193,6 +193,8 @@ class Settings(WatchSettings):
     use_sticky_session: bool = False
     #: HLS: fetch the newest segment of a live playlist before a player asks for it.
     hls_prefetch: bool = False
+    #: HLS as one transport stream: bit/s that the variant should not exceed; 0 for the best.
+    hls_join_bandwidth: Whole = _limited(0, 0, 1_000_000_000)
     #: HLS: connections to one host of a provider.
     hls_host_connections: Whole = _limited(8, 1, 1000)
     #: How long pieces are gathered before they are read or sent together.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
@@ -17,7 +19,7 @@ from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
 from ..hls.fetch import Fetcher
-from ..hls.stream import HlsStream
+from ..hls.join_dial import JoinDialler
 from ..hls.supply import HlsContext
 from ..interfaces import IDialler, IResolver, IStreamSink
 from ..log import make_logger
@@ -32,11 +34,13 @@ from ..vod.title import Title
 from .advice import Advice
 from .broadcaster import Broadcaster, Timing
 from .entry import Entry
+from .joined import HlsEntry, Joined, live_part
 from .rules import is_strict, watch_rules
 from .spec import StreamSpec, stream_id
 from .stream import Stream
 
 log = make_logger()
+Live = TypeVar("Live", bound=Stream)
 
 #: Seconds between two rounds of housekeeping.
 HOUSEKEEPING = 1.0
@@ -101,6 +105,7 @@ class Registry:
         """
         self._clock = clock
         self._dialler = dialler
+        self._live_dialler = JoinDialler(clock, fetcher, dialler, settings) if fetcher else dialler
         self._settings = settings
         self._key = key
         self._wall = wall
@@ -161,9 +166,10 @@ class Registry:
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec, self._settings.providers))
-            if isinstance(stream, Stream):
+            live = live_part(stream)
+            if live is not None:
                 rules = policy(self._settings, is_strict(self._settings, spec)).rules
-                stream.broadcaster.session.sources.outage.rules = rules
+                live.broadcaster.session.sources.outage.rules = rules
         stream.touch()
         return stream
 
@@ -199,19 +205,12 @@ class Registry:
             return self._new_title(name, spec)
         if kind is Kind.HLS and self._fetcher is not None:
             return self._new_hls(name, spec, self._fetcher)
-        evict = self._settings.lag_policy == "evict"
-        agents = self._settings.carry_on_agents
-        return Stream(
-            self._clock,
-            self._wall,
-            name,
-            spec,
-            self._open_broadcaster,
-            self._open_advice,
-            self.slots,
-            evict,
-            agents,
-        )
+        return self._new_live(Stream, name, spec)
+
+    def _new_live(self, make: Callable[..., Live], name: str, spec: StreamSpec) -> Live:
+        evict, agents = self._settings.lag_policy == "evict", self._settings.carry_on_agents
+        opens = (self._open_broadcaster, self._open_advice)
+        return make(self._clock, self._wall, name, spec, *opens, self.slots, evict, agents)
 
     def _open_advice(self, stream: Stream) -> Advice:
         providers = self._settings.providers
@@ -224,10 +223,14 @@ class Registry:
         upstream = Upstream(self._dialler, rules, self.slots)
         return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends)
 
-    def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsStream:
+    def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsEntry:
         rules = policy(self._settings).rules
         context = HlsContext(self._clock, self._wall, fetcher, self._tokens, self._settings, rules)
-        return HlsStream(context, name, spec, source_requests(spec, self._settings.providers))
+        requests = source_requests(spec, self._settings.providers)
+        return HlsEntry(context, name, spec, requests, self._new_joined)
+
+    def _new_joined(self, entry: HlsEntry) -> Joined:
+        return self._new_live(partial(Joined, entry), entry.id, entry.spec)
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
@@ -236,7 +239,7 @@ class Registry:
         def open_session(sink: IStreamSink) -> Session:
             return Session(
                 self._clock,
-                self._dialler,
+                self._live_dialler,
                 self._tick,
                 sink,
                 source_requests(stream.spec, settings.providers),
@@ -252,8 +255,8 @@ class Registry:
         return Broadcaster(self._clock, ring, timing, open_session, stream.source_joined, carry_on)
 
     def _vacate(self, stream_id: str) -> None:
-        stream = self._streams.get(stream_id)
-        if isinstance(stream, Stream):
+        stream = live_part(self._streams.get(stream_id))
+        if stream is not None:
             stream.give_way()
 
     def _keep_house(self) -> None:
@@ -261,7 +264,7 @@ class Registry:
         for stream in self.streams():
             stream.keep_house()
         self._forget_unplayed()
-        live = [stream for stream in self._streams.values() if isinstance(stream, Stream)]
+        live = [stream for stream in map(live_part, self._streams.values()) if stream is not None]
         for stream in live if self._settings.bridge_with_nulls else ():
             stream.broadcaster.bridge()
         share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)

@@ -117,12 +117,9 @@ class Loading:
         return await self._whole(resource)
 
     async def _whole(self, resource: Resource) -> Fetched:
-        """All of a playlist. What does not begin like one may have no end. What has not changed is not read again."""
-        url, public, beginning = resource.final_url, resource.public, resource.beginning
-        if beginning and not beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
-            resource.close()
-            read(beginning)
-        body = await resource.read_all(MAX_BYTES)
+        """All of a playlist. What has not changed is not read again."""
+        url, public = resource.final_url, resource.public
+        body = await whole_body(resource)
         known = self._read.get(url)
         if known is None or known.body != body or known.public != public:
             known = self._read[url] = Fetched(read(body), body, url, public)
@@ -130,6 +127,30 @@ class Loading:
                 self._read.popitem(last=False)
         self._read.move_to_end(url)
         return known
+
+
+async def whole_body(resource: Resource) -> bytes:
+    """
+    All of what should be a playlist.
+
+    :raises SourceError: if it does not come, or does not begin like one: that may have no end.
+    """
+    beginning = resource.beginning
+    if beginning and not beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
+        resource.close()
+        read(beginning)
+    return await resource.read_all(MAX_BYTES)
+
+
+async def whole_playlist(resource: Resource) -> Fetched:
+    """
+    A playlist.
+
+    :raises SourceError: if it does not come, or is none.
+    """
+    url, public = resource.final_url, resource.public
+    body = await whole_body(resource)
+    return Fetched(read(body), body, url, public)
 
 
 def _list_of_one(fetched: Fetched) -> Fetched:

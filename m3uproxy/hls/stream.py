@@ -5,13 +5,15 @@ Everything is fetched because a player asks for it; without players there is not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.hls.tokens import Target
 from ..errors import Reason, SourceError
-from ..fanout.entry import Entry
+from ..fanout.entry import Entry, Listed
 from ..fanout.spec import StreamSpec
 from ..fanout.stream import Player
 from ..log import make_logger
@@ -81,7 +83,7 @@ class HlsStream(Entry):
         """How each source has behaved, in order."""
         return self._supply.report()
 
-    def clients(self) -> list[HlsClient]:
+    def clients(self) -> Sequence[Listed]:
         """Who watches, oldest first."""
         return self.viewers.all()
 
@@ -123,12 +125,12 @@ class HlsStream(Entry):
 
     def give_way(self) -> None:
         """Its viewer plays something else by now."""
-        for client in self.clients():
+        for client in self.viewers.all():
             self._gone(client)
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
-        for client in self.clients():
+        for client in self.viewers.all():
             self.viewers.remove(client)
         self._supply.close(SourceError(reason))
         return succeed(None)

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from ..core.sniff import HEAD, complaint
 from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer, IOpenBody, IStreamSink
+from ..interfaces import IOpenBody, ISeamConsumer, IStreamSink
 from .tick import LITTLE, MUCH, STEPS, Tick
 
 
@@ -21,11 +21,14 @@ class Owner(Protocol):
     def heard(self) -> None:
         """Packets came; called often, so it should do next to nothing."""
 
+    def changed(self) -> None:
+        """The first packet behind a seam within the body has been recognised."""
+
     def ended(self, error: SourceError) -> None:
         """The body is over, or is no video. Nothing follows."""
 
 
-@implementer(IBodyConsumer)
+@implementer(ISeamConsumer)
 class BodyReader:
     """From an open body to the sink, in pieces as large as one reactor turn brings.
 
@@ -44,6 +47,7 @@ class BodyReader:
         self._reading = False
         self._opening = True
         self._ran = True
+        self._changed = False
         self._interval = 0
         self._streak = 0
         self._flushed = 0
@@ -77,6 +81,16 @@ class BodyReader:
         self.received += len(data)
         if not self._reading:
             self._tick.has_read(self)
+
+    def body_changed(self) -> None:
+        """Hand on what is left, then begin anew, as with another body."""
+        if self._over:
+            return
+        self._pass_on()
+        if not self._over:
+            self._sink.source_changed()
+            self._packets = 0
+            self._changed = self._proven
 
     def body_ended(self, error: SourceError) -> None:
         """Hand on what is left, then tell how the body ended."""
@@ -177,6 +191,9 @@ class BodyReader:
         packets = self._sink.flush()
         if packets > self._packets and not self._over:
             self._packets = packets
+            if self._changed:
+                self._changed = False
+                self._owner.changed()
             self._owner.heard()
         return packets
 

@@ -165,6 +165,9 @@ class Candidate:
             self._is_ready = True
             self._set_timer(0)
 
+    def changed(self) -> None:
+        """What is kept is joined again when it is passed on."""
+
     def ended(self, error: SourceError) -> None:
         """It is over, or no video."""
         self.close()

@@ -94,6 +94,10 @@ class Feed:
         """Packets came."""
         self._owner.heard()
 
+    def changed(self) -> None:
+        """Packets came from behind a seam."""
+        self._owner.changed()
+
     def ended(self, error: SourceError) -> None:
         """The body is over, or is no video, or never came."""
         if not self._closed:

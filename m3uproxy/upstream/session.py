@@ -214,6 +214,11 @@ class Session:
         if self.watch is not None:
             self.watch.heard(self._sole.received)
 
+    def changed(self) -> None:
+        """A seam within the body."""
+        if self.watch is not None:
+            self.watch.changed()
+
     def ended(self, error: SourceError) -> None:
         """The source is over, or given up: for a live stream that is always a failure."""
         ran = self._ran()

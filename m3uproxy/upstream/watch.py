@@ -144,6 +144,14 @@ class Watch:
             fault, self._fault = self._fault, None
             self._doubt(fault, self._explain(fault))
 
+    def changed(self) -> None:
+        """Behind a seam in the body its clocks are others: what was seen of it says nothing about what comes."""
+        now = self._clock.seconds()
+        self._pulse, self._suspicion = Pulse(now), Suspicion()
+        if self._health is not None and self._rules.limits is not None:
+            self._health = Health(self._rules.limits, now)
+            self._sink.watch(self._took)
+
     # silence
 
     def _media(self) -> float:

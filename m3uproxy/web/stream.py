@@ -14,7 +14,9 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from ..errors import SourceError
+from ..errors import Reason, SourceError
+from ..fanout.entry import Entry
+from ..fanout.joined import HlsEntry, Joined
 from ..fanout.outlet import outlet_for
 from ..fanout.pump import Pump
 from ..fanout.registry import Registry
@@ -36,6 +38,9 @@ _LIVE = (
     (b"Pragma", b"no-cache"),
     (b"Expires", b"0"),
 )
+
+#: What of HLS plays, but not as one transport stream.
+_ONLY_PLAYLISTS = (Reason.NOT_TRANSPORT_STREAM, Reason.NOT_LIVE)
 
 
 def live_headers(stream: Stream) -> tuple[tuple[bytes, bytes], ...]:
@@ -73,8 +78,16 @@ class LiveAnswer:
         request = self._request
         request.unregisterProducer()
         self._channel.close_behind(request)
-        request.write(answer_error(request, refusal(error)))
+        request.write(answer_error(request, self._why(error)))
         request.finish()
+
+    def _why(self, error: SourceError) -> HTTPError:
+        """A player of what cannot be joined is sent to where that is played."""
+        if isinstance(self._stream, Joined) and error.reason in _ONLY_PLAYLISTS:
+            _, mark, query = self._request.uri.partition(b"?")
+            location = f"../hls/{self._stream.id}/playlist.m3u8" + (mark + query).decode("latin-1")
+            return HTTPError(307, str(error), {"Location": location})
+        return refusal(error)
 
     def abort(self) -> None:
         """Not ``loseConnection``, which would wait for a player that takes nothing, and would look like an end."""
@@ -110,25 +123,25 @@ class LiveResource(MediaResource):
     """One live stream."""
 
     def _get(self, request: Request) -> int:
-        stream = self._live(request)
+        entry = self._entry(request)
+        stream = self._live(entry)
         player = player_of(request, self._settings)
-        self._check_room(stream, player)
+        self._check_room(entry, player)
         stream.attach(player, LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
         return NOT_DONE_YET
 
     def _head(self, request: Request) -> bytes:
         """What a GET would be answered, without asking the provider."""
-        stream = self._live(request)
+        stream = self._live(self._entry(request))
         stream.touch()
         for name, value in live_headers(stream):
             request.setHeader(name, value)
         return b""
 
-    def _live(self, request: Request) -> Stream:
-        """The stream; a player of another kind is sent to where that is played."""
-        entry = self._entry(request)
+    def _live(self, entry: Entry) -> Stream:
+        """What is live of it; of HLS what is joined."""
+        if isinstance(entry, HlsEntry):
+            return entry.open_joined()
         if isinstance(entry, Stream):
             return entry
-        _, mark, query = request.uri.partition(b"?")
-        location = f"../hls/{entry.id}/playlist.m3u8" + (mark + query).decode("latin-1")
-        raise HTTPError(307, "This is an HLS stream.", {"Location": location})
+        raise HTTPError(501, "This stream is not served here.")

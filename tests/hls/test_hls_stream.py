@@ -263,13 +263,6 @@ def test_a_player_that_leaves_while_it_waits(side) -> None:
     assert wire.take() == b""
 
 
-def test_players_of_other_kinds_of_stream(side) -> None:
-    here = side()
-    stream = here.stream(A)
-    moved = here.get(f"/m3u-proxy/stream/{stream.id}?client_id=me")
-    assert (moved.status, moved.headers["Location"]) == (307, f"../hls/{stream.id}/playlist.m3u8?client_id=me")
-
-
 def test_a_ticket_is_shown_once(side) -> None:
     here = side(player_url_lifetime=60)
     here.origin.put(A, media("s1.ts"))

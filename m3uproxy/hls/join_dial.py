@@ -1,0 +1,55 @@
+"""Dialling an HLS source as if it were a live transport stream."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from ..core.hls.joining import check_joinable
+from ..core.kind import Kind, kind_of
+from ..errors import Reason, SourceError
+from ..interfaces import IDialler, IOpenBody
+from ..settings import Settings
+from ..upstream.dial import DialLimits, SourceRequest
+from ..upstream.slots import Slot
+from .fetch import Fetcher
+from .joined import JoinedBody
+from .source import Source
+
+#: Seconds up to which a playlist that somebody else asked for will do.
+_FRESH = 1.0
+
+
+@implementer(IDialler)
+@attrs.frozen
+class JoinDialler:
+    """Joins the segments of sources that are HLS, and dials the others: a stream may have backups of either kind.
+
+    :ivar otherwise: dials those.
+    :ivar settings: ``hls_join_bandwidth`` counts.
+    """
+
+    clock: Any
+    fetcher: Fetcher
+    otherwise: IDialler
+    settings: Settings
+
+    def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
+        """See :meth:`m3uproxy.interfaces.IDialler.dial`. The slot is the session's: pooled sockets count for none."""
+        if kind_of(request.url) is not Kind.HLS:
+            return self.otherwise.dial(request, limits, slot)
+        dialling: Deferred[IOpenBody] = Deferred.fromCoroutine(self._open(request))
+        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=_too_late)
+
+    async def _open(self, request: SourceRequest) -> IOpenBody:
+        source = Source(self.fetcher, request, self.settings.hls_join_bandwidth)
+        playlist = await source.media(_FRESH)
+        check_joinable(playlist.playlist)
+        return JoinedBody(self.clock, source, playlist)
+
+
+def _too_late(result: object, timeout: float) -> NoReturn:
+    raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no playlist after {timeout:.1f} s")

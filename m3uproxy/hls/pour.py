@@ -1,0 +1,117 @@
+"""One segment, handed on at the pace at which it plays.
+
+A provider sends a segment in one go. Handed on so, a player that joins just before the next one would have to live
+on what it was given at first for the length of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ..errors import SourceError
+from .decryption import Decryption
+from .reader import GONE
+from .resource import Resource
+
+#: Seconds between two looks at whether there may be more.
+STEP = 0.1
+
+
+class Pour:
+    """Hands on one segment."""
+
+    def __init__(
+        self, clock: IReactorTime, seconds: float, room: Callable[[], bool], write: Callable[[bytes], None]
+    ) -> None:
+        """
+        Prepare.
+
+        :param seconds: for all of it; 0 for as fast as it comes, which also holds where its length is not told.
+        :param room: whether more may be written.
+        :param write: takes some bytes, never none.
+        """
+        self._clock = clock
+        self._seconds = seconds
+        self._room = room
+        self._put = write
+        self._waiting = bytearray()
+        self._given = 0
+        self._complete = False
+        self._began = clock.seconds()
+        self._timer: IDelayedCall | None = None
+        self._done: Deferred[None] = Deferred(self._cancelled)
+
+    def start(self, resource: Resource, decryption: Decryption | None) -> Deferred[None]:
+        """
+        Begin.
+
+        :return: a Deferred that fires when all was written, and fails with
+            :class:`m3uproxy.errors.SourceError`; it may be cancelled.
+        """
+        self._length = resource.length
+        self._decryption = decryption
+        self._reader = resource.deliver(self._take, self._ended)
+        self._timer = self._clock.callLater(STEP, self._look)
+        self._reader.start()
+        return self._done
+
+    def _due(self) -> int:
+        """Bytes that may be written now."""
+        if not self._room():
+            return 0
+        if not self._seconds or not self._length:
+            return len(self._waiting)
+        played = min(1.0, (self._clock.seconds() - self._began) / self._seconds)
+        return len(self._waiting) if played >= 1 else max(0, int(self._length * played) - self._given)
+
+    def _flow(self) -> None:
+        size = min(self._due(), len(self._waiting))
+        if size:
+            data = bytes(self._waiting[:size])
+            del self._waiting[:size]
+            self._given += size
+            self._put(data)
+
+    def _look(self) -> None:
+        self._timer = self._clock.callLater(STEP, self._look)
+        self._flow()
+        if self._waiting:
+            return
+        if self._complete:
+            self._end(None)
+        elif self._room():
+            self._reader.resumeProducing()
+
+    def _take(self, data: bytes) -> None:
+        self._waiting += data if self._decryption is None else self._decryption.update(data)
+        self._flow()
+        if self._waiting or not self._room():
+            self._reader.pauseProducing()
+
+    def _ended(self, error: SourceError | None) -> None:
+        try:
+            self._waiting += self._decryption.finish() if error is None and self._decryption is not None else b""
+        except SourceError as torn:
+            error = torn
+        self._flow()
+        self._complete = True
+        if error is not None or not self._waiting:
+            self._end(error)
+
+    def _cancelled(self, _: Deferred[None]) -> None:
+        if self._complete:
+            self._end(GONE)
+        else:
+            self._reader.stopProducing()
+
+    def _end(self, error: SourceError | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if error is None:
+            self._done.callback(None)
+        elif not self._done.called:
+            self._done.errback(error)
