@@ -180,6 +180,21 @@ def test_only_what_is_live_is_dialled(rig, more, reason) -> None:
         assert refused(rig.dial()).reason is reason
 
 
+def encrypted(rig, key: bytes) -> None:
+    rig.put(1, 3)
+    text = rig.origin.pages[A].body.decode().replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="/k"\n#EXTINF', 1)
+    rig.origin.put(A, text)
+    rig.origin.put("http://a.example/k", key)
+
+
+@pytest.mark.parametrize(("key", "reason"), [(b"short", Reason.NOT_VIDEO), (b"k" * 16, Reason.TRUNCATED)])
+def test_a_key_that_is_none_and_one_that_does_not_fit(rig, key, reason) -> None:
+    encrypted(rig, key)
+    rig.play()
+    rig.wait(9)
+    assert rig.consumer.error.reason is reason
+
+
 def test_a_provider_that_does_not_answer(rig) -> None:
     rig.origin.put(A, silent=True)
     dialled = rig.dial()

@@ -69,6 +69,9 @@ class Owner:
     def heard(self) -> None:
         self.log.append("heard")
 
+    def changed(self) -> None:
+        self.log.append("changed")
+
     def ended(self, error: SourceError) -> None:
         self.log.append(error.reason)
         self.when()
@@ -102,6 +105,24 @@ class Rig:
     def done(self) -> None:
         self.reader.close()
         assert self.clock.getDelayedCalls() == []
+
+
+def test_a_seam_within_a_body_is_like_another_body() -> None:
+    rig = Rig()
+    rig.bring(20_000)
+    rig.pass_time(1)
+    rig.body.bring(b"G" + b"x" * 50)  # torn
+    rig.reader.body_changed()
+    assert rig.sink.log[-1] == "changed"
+    assert "changed" not in rig.owner.log
+    rig.bring(20_000)
+    rig.pass_time(1)
+    assert rig.owner.log.count("changed") == 1
+    assert rig.owner.log.count("flowing") == 1
+    assert rig.owner.log.index("changed") < len(rig.owner.log) - 1
+    rig.done()
+    rig.reader.body_changed()
+    assert rig.sink.log.count("changed") == 2
 
 
 def test_interfaces() -> None:

@@ -276,6 +276,20 @@ def test_a_fault_is_of_its_body() -> None:
     rig.finish()
 
 
+def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
+    rig = Rig(1).play(20)
+    rig.body.consumer.body_changed()
+    rig.source = Source()
+    rig.run(4)
+    assert rig.session.watch is not None
+    condition = rig.session.watch.condition
+    assert condition is not None
+    assert 0 < condition.bytes_received < 10 * 90_000
+    assert rig.session.watch.ran == pytest.approx(24, abs=0.3)
+    assert rig.observer.failed == []
+    rig.finish()
+
+
 def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
     """A fast source brings several runs of packets between two signs of life."""
     rig = Rig(2).play(20)
