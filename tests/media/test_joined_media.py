@@ -13,6 +13,8 @@ pytestmark = pytest.mark.media
 
 #: Fewer than these seconds of the test clip's pictures, 25 in a second.
 SECONDS = 4
+#: What a seam may cost, 90 kHz: a fifth of a second of pictures.
+SEAM = 18_000
 
 
 async def record(rig, stream, seconds: float):
@@ -24,9 +26,9 @@ async def record(rig, stream, seconds: float):
     return player
 
 
-def times_step_evenly(times, most: int) -> bool:
-    ordered = sorted(times)
-    return all(0 < after - before <= most for before, after in pairwise(ordered))
+def steps(times) -> set[int]:
+    """Between one picture and the next, 90 kHz."""
+    return {after - before for before, after in pairwise(sorted(times))}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ async def test_it_decodes_without_a_message(rig, path):
     assert seen.complaints == []
     assert len(seen.pictures) > SECONDS * 20
     assert len(seen.sounds) > SECONDS * 30
-    assert times_step_evenly(seen.pictures, 2 * 3750)
+    assert 0 < min(steps(seen.pictures)) <= max(steps(seen.pictures)) <= 2 * 3750
 
 
 @pytest.mark.parametrize("fault", ["stale=1", "status=500&only=segment", "status=404&only=playlist"])
@@ -64,7 +66,7 @@ async def test_a_backup_that_is_hls_takes_over(rig, fault):
     assert not player.closed
     seen = decode(player.body[: len(player.body) // 188 * 188])
     assert seen.complaints == []
-    assert times_step_evenly(seen.pictures, 2 * 3750)
+    assert 0 < min(steps(seen.pictures)) <= max(steps(seen.pictures)) <= SEAM
     assert stream.failover_attempts == 1
 
 
@@ -77,5 +79,5 @@ async def test_one_missing_segment_is_a_seam_and_no_failover(rig):
     seen = decode(player.body[: len(player.body) // 188 * 188])
     assert stream.error_count == 0
     assert seen.complaints == []
-    assert times_step_evenly(seen.pictures, 2 * 3750)
+    assert 0 < min(steps(seen.pictures)) <= max(steps(seen.pictures)) <= 2 * 3750
     assert len(seen.pictures) > 80
