@@ -139,16 +139,25 @@ class Session:
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
-        candidate = self._beside.candidate
-        if candidate is not None and self._requests[: candidate.index + 1] != requests[: candidate.index + 1]:
-            self._beside.close()
+        self._keep_candidate([request.url for request in requests])
         self._requests = requests
         self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])
         if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
         else:
-            self._index = self._failover.index
+            self._index = self._aim
+
+    def _keep_candidate(self, urls: list[str]) -> None:
+        """What is opened beside the source in use has another index in other sources, or is of no use any more."""
+        candidate = self._beside.candidate
+        if candidate is None or candidate.index < 0:
+            return
+        url = self._requests[candidate.index].url
+        if url in urls:
+            candidate.index = urls.index(url)
+        else:
+            self._beside.close()
 
     # what the table decided
 
@@ -245,9 +254,11 @@ class Session:
             self._observer.source_failed(error, left, candidate.index, ran, None)
             self._replace_by(candidate, error)
             return
-        effect = self._failover.failed(self._clock.seconds(), error, ran)
         if candidate is not None and candidate.chosen:
+            self._failover.left_for(self._clock.seconds(), candidate.index, error)
             effect = self._failover.switched(self._clock.seconds(), candidate.index)
+        else:
+            effect = self._failover.failed(self._clock.seconds(), error, ran)
         self._failure = error, left, ran
         if not isinstance(effect, Ask):
             self._tell_failure(effect)
