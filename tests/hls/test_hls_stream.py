@@ -659,3 +659,35 @@ def test_a_deleted_stream_lets_go_of_its_players(side) -> None:
     assert here.registry.delete(stream.id)
     assert stream.clients() == []
     assert here.get(uri).status == 404
+
+
+@pytest.mark.parametrize("when", ["between two requests", "while one is under way"])
+def test_the_source_in_use_gets_another_place_in_the_list(side, when) -> None:
+    other = "http://c.example/z.m3u8"
+    here = side()
+    here.origin.put(A, status=404)
+    here.origin.put(B, media("b1.ts"))
+    stream = here.stream(A, other, B)
+    assert here.play(stream).status == 200
+    assert stream.source_index == 2
+    here.wait(6)
+    if when == "while one is under way":
+        here.origin.put(B, silent=True)
+        wire = here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+        here.stream(A, B)
+        (waiting,) = here.origin.waiting
+        here.origin.put(B, media("b1.ts", "b2.ts"))
+        waiting.callback(here.origin.answer(here.origin.pages[B], here.origin.wanted[-1]))
+        answer = wire.answer()
+    else:
+        here.origin.put(B, media("b1.ts", "b2.ts"))
+        here.stream(A, B)
+        answer = here.play(stream)
+    assert answer.status == 200
+    assert len(uris(answer.body)) == 2
+    assert (stream.source_index, stream.failover_attempts) == (1, 2)
+    here.wait(6)
+    here.origin.put(B, status=404)
+    here.origin.put(A, media("a1.ts"))
+    assert here.play(stream).status == 200
+    assert stream.source_index == 0
