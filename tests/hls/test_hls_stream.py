@@ -691,3 +691,13 @@ def test_the_source_in_use_gets_another_place_in_the_list(side, when) -> None:
     here.origin.put(A, media("a1.ts"))
     assert here.play(stream).status == 200
     assert stream.source_index == 0
+
+
+def test_a_playlist_out_of_all_measure_is_its_sources_fault(side, monkeypatch) -> None:
+    monkeypatch.setattr("m3uproxy.core.hls.rewrite.MAX_REWRITTEN", 1000)
+    here = side()
+    here.origin.put(A, media(*(f"a{n}.ts" for n in range(20))))
+    here.origin.put(B, media("b1.ts"))
+    stream = here.stream(A, B)
+    assert len(uris(here.play(stream).body)) == 1
+    assert stream.source_index == 1
