@@ -255,7 +255,7 @@ class Sources:
 
     def take_in(self, url: str) -> int:
         """A resolver named a source: its index, which is good until two others were named."""
-        index = self._guests.take_in(url, self.position + 1)
+        index = self._guests.take_in(url, self.position + 1, self.current)
         self._tried.discard(index)
         if self._home == index:
             self._home = 0
