@@ -146,7 +146,7 @@ class Slots:
         :return: False if it may not (any more), and has to close it.
         """
         ask = self._asks.get(token)
-        if ask is None or ask.waiting or ask.done:
+        if ask is None or ask.waiting or ask.done or (ask.lapsed and not self._has_room(ask.account)):
             return False
         ask.sockets += 1
         ask.lapsed = False
