@@ -701,3 +701,22 @@ def test_a_playlist_out_of_all_measure_is_its_sources_fault(side, monkeypatch) -
     stream = here.stream(A, B)
     assert len(uris(here.play(stream).body)) == 1
     assert stream.source_index == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("text/html", "video/mp2t"),
+        ("image/svg+xml", "video/mp2t"),
+        ("video/x;, text/html", "video/mp2t"),
+        ("", "video/mp2t"),
+        ("video/MP2T; charset=x", "video/MP2T; charset=x"),
+        ("application/octet-stream", "application/octet-stream"),
+    ],
+)
+def test_a_segment_is_no_page_of_ours(side, said, told) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts"))
+    here.origin.put(A.replace("index.m3u8", "a.ts"), b"<script>1</script>", headers={"Content-Type": said})
+    (url,) = uris(here.play(here.stream(A)).body)
+    assert here.get(url).headers["Content-Type"] == told
