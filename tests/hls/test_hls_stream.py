@@ -720,3 +720,11 @@ def test_a_segment_is_no_page_of_ours(side, said, told) -> None:
     here.origin.put(A.replace("index.m3u8", "a.ts"), b"<script>1</script>", headers={"Content-Type": said})
     (url,) = uris(here.play(here.stream(A)).body)
     assert here.get(url).headers["Content-Type"] == told
+
+
+@pytest.mark.parametrize(("name", "kept"), [("%F0%9F%98%80" * 21, True), ("%F0%9F%98%80" * 22, False)])
+def test_a_name_counts_as_long_as_it_gets_in_urls(side, name: str, kept: bool) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts"))
+    stream = here.stream(A)
+    assert (name.encode() in here.play(stream, f"client_id={name}").body) == kept
