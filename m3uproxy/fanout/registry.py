@@ -253,7 +253,7 @@ class Registry:
 
     def _vacate(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)
-        if isinstance(stream, Stream):
+        if stream is not None:
             stream.give_way()
 
     def _keep_house(self) -> None:

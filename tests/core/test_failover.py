@@ -531,6 +531,17 @@ def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
     assert effect.index == 0, "behind it comes the list"
 
 
+def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
+    """Each is opened beside it, and it is what goes on if that fails."""
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    indices = [machine.sources.take_in(f"http://{name}/") for name in "cde"]
+    assert machine.index not in indices
+    assert machine.sources.guest(machine.index) == A.url
+    assert machine.sources.guest(indices[-1]) == "http://e/"
+
+
 def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
     machine = failover(Policy(), 2, has_resolver=True)
     machine.switched(0, machine.sources.take_in("http://a/"))
