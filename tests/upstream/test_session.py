@@ -420,6 +420,16 @@ def test_a_film_is_not_played_over_and_over() -> None:
     rig.stop()
 
 
+def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
+    rig = Rig(1)
+    rig.session.start()
+    page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.NOT_VIDEO
+    page.vanish()
+    rig.stop()
+
+
 def test_a_late_reactor_is_not_a_silent_source() -> None:
     """A suspended machine, or a long turn: the bytes are in the kernel and come right behind the timer."""
     rig = Rig()
