@@ -9,8 +9,9 @@ import av
 import av.logging
 import pytest
 import pytest_twisted
-from clips import H264
-from on_air import FAR, url
+from clips import H264, HEVC
+from decoding import decode
+from on_air import FAR, url, without_torn_tail
 from twisted.internet.threads import deferToThread
 
 from m3uproxy.core.mpegts.joint import Joined
@@ -80,3 +81,37 @@ async def test_across_a_change_to_another_encode(rig, air, joins):
     assert min(steps(pictures)) > 0
     assert max(steps(pictures)) < TICKS / 2
     assert min(steps(sounds)) > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_of_codecs_is_a_discontinuity(rig, air):
+    """Nobody is sent away; each side decodes for itself."""
+    first, second = await air(H264), await air(HEVC, FAR)
+    stream = rig.register(url(first, "rate=4&burst=3"), url(second, "rate=4&burst=3"))
+
+    async def get(page: str) -> bytes:
+        player = await rig.ask(f"/hls/{stream.id}/{page}", version="1.0")
+        await player.ended
+        assert player.status == 200
+        return player.body
+
+    async def listed(condition) -> str:
+        for _ in range(300):
+            text = (await get("playlist.m3u8?client_id=me")).decode()
+            if condition(text):
+                return text
+            await rig.sleep(0.05)
+        raise AssertionError(text)
+
+    await listed(lambda text: text.count("#EXTINF") >= 2)
+    first.control("x", "close=0&status=404")
+    text = await listed(lambda text: text.partition("#EXT-X-DISCONTINUITY\n")[2].count("#EXTINF") >= 2)
+    assert text.count("#EXT-X-DISCONTINUITY\n") == 1
+    for side, picture in zip(text.split("#EXT-X-DISCONTINUITY\n"), (H264.picture, HEVC.picture), strict=True):
+        names = [line for line in side.splitlines() if line and not line.startswith("#")]
+        seconds = sum(float(line[8:-1]) for line in side.splitlines() if line.startswith("#EXTINF:"))
+        shown = decode(without_torn_tail(b"".join([await get(name) for name in names])))
+        assert [one for one in shown.complaints if "Continuity" not in one] == []
+        assert abs(len(shown.pictures) * picture / TICKS - seconds) < 0.2
+        assert min(steps(sorted(shown.pictures))) > 0
+    assert [client.client_id for client in stream.clients()] == ["me"]

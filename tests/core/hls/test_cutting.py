@@ -76,7 +76,7 @@ def test_segments_together_are_the_stream(sizes, torn, each, begin):
         air.send(Cut(air.mux.unit(VIDEO, pes(SLICE, dts=begin, pts=begin))))
     for size in sizes:
         air.group(size, each=each)
-    cutting, seen = cut(air.blocks)
+    _cutting, seen = cut(air.blocks)
     stream = b"".join(block.data for block in air.blocks[torn:])
     whole = media(seen)
     assert stream.startswith(whole)
@@ -167,7 +167,7 @@ def test_a_window_rolls_on(changes):
                 assert known.setdefault(number, run) == run
                 assert cutting.segment(number) is not None
                 number += 1
-        assert sum(map(float, re.findall(r"EXTINF:([\d.]+)", lines))) < LISTED + TARGET
+        assert sum(map(float, re.findall(r"EXTINF:([\d.]+)", lines))) <= LISTED + TARGET + 0.001
 
 
 def test_segments_are_kept_for_a_while_behind_their_listing():
