@@ -16,6 +16,7 @@ from ..core.kind import Kind, kind_of
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
+from ..hls.audience import Audience
 from ..hls.fetch import Fetcher
 from ..hls.stream import HlsStream
 from ..hls.supply import HlsContext
@@ -199,8 +200,7 @@ class Registry:
             return self._new_title(name, spec)
         if kind is Kind.HLS and self._fetcher is not None:
             return self._new_hls(name, spec, self._fetcher)
-        evict = self._settings.lag_policy == "evict"
-        agents = self._settings.carry_on_agents
+        settings = self._settings
         return Stream(
             self._clock,
             self._wall,
@@ -208,9 +208,10 @@ class Registry:
             spec,
             self._open_broadcaster,
             self._open_advice,
+            lambda stream: Audience(self._clock, self._wall, stream, self.slots, settings),
             self.slots,
-            evict,
-            agents,
+            settings.lag_policy == "evict",
+            settings.carry_on_agents,
         )
 
     def _open_advice(self, stream: Stream) -> Advice:
