@@ -323,7 +323,7 @@ def test_a_provider_that_closes_is_redialled_at_once() -> None:
 
 
 def test_one_packet_and_a_close_does_not_spin() -> None:
-    rig = Rig(policy=Policy(laps=5, rest=1, total=60))
+    rig = Rig(policy=Policy(laps=5, rest=1, total=0))
 
     def one_packet(dial: Dial) -> None:
         body = FakeBody()
