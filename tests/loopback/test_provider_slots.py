@@ -29,7 +29,6 @@ def channels(rig, count: int, **options) -> list:
     return [rig.register(f"/live/ann/pw/{n}.ts?burst=1&account_limit=1", **options) for n in range(count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("overlapping", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_two_hundred_zaps_over_fifty_streams_of_a_one_connection_account(rig, overlapping):
