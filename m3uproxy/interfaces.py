@@ -152,3 +152,15 @@ class IViewer(Interface):
 
     def evict(why: str) -> None:
         """Disconnect this viewer at once (``why`` goes to the log)."""
+
+
+class IAudience(Interface):
+    """All who play a stream as HLS: to the broadcaster they are one viewer, who takes every block at once."""
+
+    waiting: bool = Attribute("It has had no block that it could begin with.")
+
+    def take(block: Block) -> None:
+        """The next block."""
+
+    def end(error: SourceError) -> None:
+        """There will be no more blocks."""

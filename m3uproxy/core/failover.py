@@ -6,7 +6,7 @@ An *outage* begins when somebody wants the stream and nothing flows, and ends wh
 - a source that ran well and then closed is redialled at once (providers close at will, every ten seconds even);
 - one that brings nothing, or stops at once, or stalls, hands over to the next, without delay;
 - when all have been tried, the lap is over: rest, then begin the next lap;
-- laps and time are both limited. A fresh outage has fresh limits.
+- time is limited, and before a viewer has had a byte laps are as well. A fresh outage has fresh limits.
 
 A *resolver*, where there is one, is asked before each change of source, and what it names is next. If it names none,
 that is the end; if it does not answer, the outage goes on without it, as if there were none.
@@ -225,6 +225,7 @@ class Failover:
 
     def _next(self, now: float) -> Effect:
         """The source whose turn it is, now or after a rest; or the end."""
+        self.sources.outage.patient = self.sent and self.policy.total > 0
         choice = self.sources.next(now)
         if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_full):
             return self._give_up(now)

@@ -28,13 +28,14 @@ class Guests:
         self._came: set[str] = set()
         self._last = -2
 
-    def take_in(self, url: str, position: int) -> int:
+    def take_in(self, url: str, position: int, used: int = 0) -> int:
         """
         A new one, in the place of the last but one.
 
+        :param used: index of the source in use. If that is a guest, it stays: the last one was never in its place.
         :return: its index.
         """
-        self._last = -3 - self._last
+        self._last = -3 - (used if used < 0 else self._last)
         self._known[self._last] = _Guest(Standing(url, None), position)
         return self._last
 

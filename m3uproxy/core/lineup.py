@@ -76,9 +76,9 @@ class Lineup:
             return 0
         return (index + 1) % len(self) if len(self) > 1 else None
 
-    def take_in(self, url: str, position: int) -> int:
-        """A resolver named a source: its index. Whoever had that index before is forgotten."""
-        index = self._guests.take_in(url, position)
+    def take_in(self, url: str, position: int, used: int) -> int:
+        """A resolver named a source: its index. Whoever had that before is forgotten; the one in use is not."""
+        index = self._guests.take_in(url, position, used)
         if self.home == index:
             self.home = 0
         return index

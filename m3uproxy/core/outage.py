@@ -1,5 +1,8 @@
 """What one outage may still spend: laps over the sources, and changes from one to another.
 
+Who waits for a first picture is told soon that there is none: after some laps. Who was watching waits until the time of
+the outage is over, which is not counted here; laps go on, with rests that grow.
+
 Within an outage every source is tried once without delay; then there is a rest, with jitter, so that the streams of
 one provider do not all come back in the same moment; then the next lap. Sources that a resolver named share the lap.
 """
@@ -11,8 +14,13 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from .guests import Guests
 from .rules import Rules
 
-#: The longest rest between two laps, in seconds.
+#: The longest rest between two laps, in seconds; and of those beyond the number of laps, unless others are longer.
 LONGEST_REST = 30.0
+PATIENT_REST = 4.0
+#: By how much such a rest is longer than the one before.
+_PATIENT_GROWTH = 1.5
+#: What that begins with where there is no rest otherwise.
+_PATIENT_LEAST = 0.5
 
 
 class Outage:
@@ -20,6 +28,7 @@ class Outage:
     The budget of an outage. Which outage that is, and when it begins, :class:`.sources.Sources` knows.
 
     :ivar rules: the limits; they may change at any time.
+    :ivar patient: whether it is time that ends the outage, and not the number of laps.
     :ivar tried: the sources that this lap is done with, by index.
     """
 
@@ -35,6 +44,7 @@ class Outage:
         self._laps = self._moves = 0
         self._was_busy = False
         self.rules = rules
+        self.patient = False
         self.tried: set[int] = set()
 
     @property
@@ -45,7 +55,7 @@ class Outage:
     @property
     def spent(self) -> bool:
         """Whether there is no further lap."""
-        return self._laps >= self.rules.laps
+        return self._laps >= self.rules.laps and not self.patient
 
     @property
     def may_move(self) -> bool:
@@ -72,6 +82,9 @@ class Outage:
     def end_lap(self) -> float:
         """Seconds to rest before the next lap."""
         rest = min(LONGEST_REST, self.rules.rest * self.rules.growth**self._laps)
+        beyond = self._laps - self.rules.laps + 1
+        if beyond > 0:
+            rest = max(rest, min(PATIENT_REST, max(rest, _PATIENT_LEAST) * _PATIENT_GROWTH**beyond))
         if self._was_busy:
             rest = max(rest, self.rules.busy_rest)
         self._laps += 1

@@ -123,7 +123,7 @@ class Slots:
         :return: False if it may not (any more), and has to close it.
         """
         claim = self._claims.get(token)
-        if claim is None or claim.waiting or claim.done:
+        if claim is None or claim.waiting or claim.done or (claim.lapsed and not self._claims.has_room(claim.account)):
             return False
         claim.sockets += 1
         claim.lapsed = False

@@ -17,6 +17,7 @@ _SIGNS = (
     (re.compile(rb"#EXTM3U|\[playlist\]|https?://", re.IGNORECASE), "a playlist"),
     (re.compile(rb'\{\s*(?:["}]|$)|\[\s*(?:["\]{\d]|$)'), "JSON"),
 )
+_PAGES = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
@@ -39,3 +40,15 @@ def complaint(head: bytes, received: int, content_type: str) -> SourceError | No
             Reason.NOT_TRANSPORT_STREAM, f"no packet, no FLV tag, no frame of audio in the first {received} bytes"
         )
     return None
+
+
+def finite(length: int, content_type: str) -> SourceError:
+    """Why a body that says how long it is, where nothing else says that it is live, is no stream.
+
+    A page (no connection is free, an account has run out) may give way to video soon; a file will not.
+
+    :param content_type: as the provider claims.
+    """
+    if content_type.startswith(_PAGES):
+        return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}, {length} bytes")
+    return SourceError(Reason.NOT_LIVE, f"{length} bytes")

@@ -206,7 +206,7 @@ class Sources:
 
     def take_in(self, url: str) -> int:
         """A resolver named a source: its index, which is good until two others were named."""
-        index = self.lineup.take_in(url, self.position + 1)
+        index = self.lineup.take_in(url, self.position + 1, self.current)
         self.outage.tried.discard(index)
         return index
 

@@ -7,6 +7,7 @@ live edge. Viewers that are not there look after themselves (:mod:`m3uproxy.fano
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import attrs
@@ -24,7 +25,7 @@ from ..core.mpegts.splice import Report
 from ..core.ring import Block, Ring
 from ..core.viewer import Viewer
 from ..errors import SourceError
-from ..interfaces import IStreamSink
+from ..interfaces import IAudience, IStreamSink
 from ..log import make_logger
 from ..upstream.session import Session
 from .pump import Pump
@@ -78,6 +79,7 @@ class Broadcaster:
         self._viewers: dict[Pump, None] = {}
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
+        self._audience: IAudience | None = None
         self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
         self._lingering: IDelayedCall | None = None
         self._ended: SourceError | None = None
@@ -93,7 +95,7 @@ class Broadcaster:
     @property
     def waiting(self) -> bool:
         """A viewer has not had its first block."""
-        return bool(self._waiting)
+        return bool(self._waiting) or (self._audience is not None and self._audience.waiting)
 
     @property
     def format(self) -> Format | None:
@@ -122,7 +124,29 @@ class Broadcaster:
         """A player left. Behind the last one the source is closed, now or after lingering."""
         self._waiting.pop(pump, None)
         self._leaves_edge(pump)
-        if self._viewers.pop(pump, self) is self or self._viewers:
+        if self._viewers.pop(pump, self) is not self:
+            self._close_behind_the_last()
+
+    def seat(self, audience: IAudience, viewer: Viewer | None = None) -> None:
+        """An audience arrived, where there is none: it gets what there is, and each block from now on."""
+        if self._ended is not None:
+            audience.end(self._ended)
+            return
+        self._stop_lingering()
+        self._audience = audience
+        place = self.ring.join(self._clock.seconds(), math.inf, math.inf)
+        for number in range(self.ring.next if place is None else place, self.ring.next):
+            audience.take(self.ring[number])
+        self.session.start(viewer)
+
+    def dismiss(self) -> None:
+        """The audience left. Harmless if there is none."""
+        audience, self._audience = self._audience, None
+        if audience is not None:
+            self._close_behind_the_last()
+
+    def _close_behind_the_last(self) -> None:
+        if self._viewers or self._audience is not None:
             return
         if self._timing.linger and self.session.active:
             self._lingering = self._clock.callLater(self._timing.linger, self._close)
@@ -176,13 +200,14 @@ class Broadcaster:
     def source_changed(self) -> None:
         """Another body begins. As long as nobody has begun, what the last one left is no place to begin at."""
         self._take(self._intake.next_source(self._clock.seconds()))
-        if self._waiting and len(self._waiting) == len(self._viewers):
+        begun = self._audience is not None and not self._audience.waiting
+        if self.waiting and len(self._waiting) == len(self._viewers) and not begun:
             self.ring.clear()
 
     def bytes_received(self, data: bytes) -> None:
         """Bytes of the body. While a viewer waits for its first block nothing waits for more."""
         self._take(self._intake.feed(data, self._clock.seconds()))
-        if self._waiting:
+        if self.waiting:
             self.flush()
 
     def flush(self) -> int:
@@ -219,6 +244,8 @@ class Broadcaster:
                 return
             block = self.ring.append(cut, self._clock.seconds())
             self._send_to_edge(block)
+            if self._audience is not None:
+                self._audience.take(block)
             for pump in tuple(self._waiting):
                 pump.try_to_start()
 
@@ -252,6 +279,8 @@ class Broadcaster:
     def _end_viewers(self, error: SourceError) -> None:
         for pump in tuple(self._viewers):
             pump.end(error)
+        if self._audience is not None:
+            self._audience.end(error)
 
     def _close(self) -> Deferred[None]:
         self._stop_lingering()

@@ -18,6 +18,7 @@ from ..core.kind import Kind, kind_of
 from ..core.ring import Ring
 from ..core.slots import Slots
 from ..errors import LimitReached, Reason
+from ..hls.audience import Audience
 from ..hls.fetch import Fetcher
 from ..hls.join_dial import JoinDialler
 from ..hls.supply import HlsContext
@@ -208,9 +209,13 @@ class Registry:
         return self._new_live(Stream, name, spec)
 
     def _new_live(self, make: Callable[..., Live], name: str, spec: StreamSpec) -> Live:
-        evict, agents = self._settings.lag_policy == "evict", self._settings.carry_on_agents
-        opens = (self._open_broadcaster, self._open_advice)
+        settings = self._settings
+        opens = (self._open_broadcaster, self._open_advice, self._open_audience)
+        evict, agents = settings.lag_policy == "evict", settings.carry_on_agents
         return make(self._clock, self._wall, name, spec, *opens, self.slots, evict, agents)
+
+    def _open_audience(self, stream: Stream) -> Audience:
+        return Audience(self._clock, self._wall, stream, self.slots, self._settings)
 
     def _open_advice(self, stream: Stream) -> Advice:
         providers = self._settings.providers
@@ -255,7 +260,7 @@ class Registry:
         return Broadcaster(self._clock, ring, timing, open_session, stream.source_joined, carry_on)
 
     def _vacate(self, stream_id: str) -> None:
-        stream = live_part(self._streams.get(stream_id))
+        stream = self._streams.get(stream_id)
         if stream is not None:
             stream.give_way()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -15,80 +14,20 @@ from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.redact import redact
 from ..core.resolver import Referral
-from ..core.viewer import Viewer
 from ..errors import Reason, SourceError
+from ..hls.audience import Audience
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
 from ..upstream.slots import SlotDesk
 from .advice import Advice
 from .broadcaster import Broadcaster
-from .entry import Entry
+from .client import Client as Client
+from .client import Player as Player
+from .entry import Entry, Listed
 from .pump import Answer, Pump, State
 from .spec import StreamSpec
 
 log = make_logger()
-
-
-@attrs.frozen
-class Player:
-    """Who a player says it is."""
-
-    ip_address: str = "unknown"
-    user_agent: str = "unknown"
-    username: str | None = None
-    client_id: str | None = None
-
-    @property
-    def viewer(self) -> Viewer:
-        """What is compared with other players to see whether somebody zaps."""
-        return Viewer(self.ip_address, self.user_agent, self.username, self.client_id)
-
-    def computed_id(self, stream_id: str) -> str:
-        """The name of a player that brought none: the same for the same device, stream and user."""
-        parts = (self.ip_address, self.user_agent, stream_id, self.username or "")
-        digest = hashlib.md5("-".join(parts).encode(), usedforsecurity=False).hexdigest()
-        return f"client_{digest[:16]}"
-
-
-@attrs.define(eq=False)
-class Client:
-    """One player's connection, for listings."""
-
-    client_id: str
-    player: Player
-    created_at: datetime
-    _wall: Callable[[], datetime]
-    pump: Pump | None = None
-
-    @property
-    def user_agent(self) -> str:
-        """As sent by the player."""
-        return self.player.user_agent
-
-    @property
-    def ip_address(self) -> str:
-        """Address of the player."""
-        return self.player.ip_address
-
-    @property
-    def username(self) -> str | None:
-        """As given in header or query."""
-        return self.player.username
-
-    @property
-    def bytes_served(self) -> int:
-        """Bytes of media sent."""
-        return self.pump.bytes_sent if self.pump is not None else 0
-
-    @property
-    def segments_served(self) -> int:
-        """A live stream has none."""
-        return 0
-
-    @property
-    def last_access(self) -> datetime:
-        """Now: a client is listed only while it is connected."""
-        return self._wall()
 
 
 class Stream(Entry):
@@ -102,6 +41,7 @@ class Stream(Entry):
         spec: StreamSpec,
         open_broadcaster: Callable[[Stream], Broadcaster],
         open_advice: Callable[[Stream], Advice],
+        open_audience: Callable[[Stream], Audience],
         slots: SlotDesk,
         evict_laggards: bool,
         carry_on_agents: tuple[str, ...] = (),
@@ -119,6 +59,7 @@ class Stream(Entry):
         self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
         self.advice = open_advice(self)
         self.broadcaster = open_broadcaster(self)
+        self.audience = open_audience(self)
 
     @property
     def source_index(self) -> int:
@@ -133,7 +74,13 @@ class Stream(Entry):
     @property
     def bytes_served(self) -> int:
         """To all clients, past ones included."""
-        return self._past_bytes + sum(client.bytes_served for client in self._clients)
+        current = sum(client.bytes_served for client in self._clients)
+        return self._past_bytes + current + self.audience.bytes_served
+
+    @property
+    def segments_served(self) -> int:
+        """To those who play it as HLS."""
+        return self.audience.segments_served
 
     def health(self) -> dict[str, object] | None:
         """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
@@ -152,9 +99,9 @@ class Stream(Entry):
         """What players are told."""
         return content_type(self.current_url, self.broadcaster.format)
 
-    def clients(self) -> list[Client]:
-        """Who is connected, oldest first."""
-        return list(self._clients)
+    def clients(self) -> list[Listed]:
+        """Who is connected, oldest first; behind them those who play it as HLS."""
+        return [*self._clients, *self.audience.clients()]
 
     def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated.
@@ -162,7 +109,7 @@ class Stream(Entry):
         While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
         over and the sources start from the primary.
         """
-        watched = bool(self._clients)
+        watched = bool(self.clients())
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
         self.broadcaster.session.replace_sources(requests)
         if not watched:
@@ -196,7 +143,7 @@ class Stream(Entry):
         for pump in pumps:
             if pump is not None:
                 pump.evict("asked for by the API")
-        return len(pumps)
+        return len(pumps) + self.audience.disconnect(client_id)
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
         """Move to a source, or one on: to what the resolver names, or to the next of the list.
@@ -248,6 +195,7 @@ class Stream(Entry):
         none at all takes one format for another.
         """
         self.decisions.joined(report)
+        self.audience.joined(report)
         if report.joined is Joined.FORMAT_CHANGE:
             self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.joined is Joined.CODEC_CHANGE:
@@ -255,15 +203,16 @@ class Stream(Entry):
 
     def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:
         """Disconnect players that have begun, but for those with such a part in their User-Agent (lower case)."""
-        for client in self.clients():
+        for client in tuple(self._clients):
             agent = client.user_agent.lower()
             begun = client.pump is not None and client.pump.state is not State.WAITING
             if client.pump is not None and begun and not any(part in agent for part in but):
                 client.pump.end(error)
 
     def keep_house(self) -> None:
-        """Disconnect players that take nothing any more."""
+        """Disconnect players that take nothing any more, or ask for nothing."""
         self.broadcaster.abort_stalled()
+        self.audience.keep_house()
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""

@@ -7,6 +7,7 @@ It must be read, sent or closed, once: until then it takes memory. One without a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,13 +23,19 @@ from .reader import GONE, Reader
 
 #: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
 _OF_A_PART = frozenset({"Content-Range"})
+#: What a provider may call what it sends. A browser that opens a segment must not run it as a page of ours.
+_HARMLESS = re.compile(
+    r"(?:(?:audio|video)/[\w.+-]+|image/(?:avif|gif|jpeg|png|webp)|text/(?:plain|vtt)"
+    r"|application/(?:json|mp4|octet-stream|vnd\.apple\.mpegurl|x-mpegurl))(?:\s*;[^,]*)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class Resource:
     """A download, or a part of it.
 
     :ivar status: as the provider has it: 200, 206, or an error's, which has no body here.
-    :ivar headers: the provider's, those that a player needs, by their usual names (``Content-Type``, ``ETag``,
+    :ivar headers: the provider's, those that a player needs, by their usual names (``Content-Type`` of media, ``ETag``,
         ``Last-Modified``, ``Cache-Control``, ``Date``, ``Retry-After``), and ``Content-Range`` of what this is.
     :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
     """
@@ -41,6 +48,8 @@ class Resource:
         :param status: 416 for a part that the whole does not have.
         """
         headers = {name: value for name, value in download.headers.items() if name not in _OF_A_PART}
+        if not _HARMLESS.fullmatch(headers.get("Content-Type", "").strip()):
+            headers.pop("Content-Type", None)
         if part is not None:
             headers["Content-Range"] = part.header
         self.status = status

@@ -120,10 +120,17 @@ class Runs:
             self.run = None
 
     def replace(self, urls: Sequence[str]) -> None:
-        """Other sources. If that in use is not among them, the next request begins with the first."""
+        """Other sources. If that in use is not among them, the next request begins with the first.
+
+        If it is, it may have another index, and what was asked under the old one is asked again.
+        """
+        run = self.run
         if not self._sources.replace(urls):
             self._change += 1
             self.run = None
+        elif run is not None and run.index != self.index:
+            self.run = attrs.evolve(run, index=self.index)
+            self._settled = self.run if self._settled is run else self._settled
 
     def _choose(self, before: int | None = None) -> None:
         before = self._sources.current if before is None else before

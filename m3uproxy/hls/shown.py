@@ -99,12 +99,17 @@ class Shown:
         :param source: names the source.
         :param change: how many changes of source there were.
         :param imported: variables of the multivariant playlist.
+        :raises SourceError: ``NOT_VIDEO``, if it is out of all measure.
         """
         known = (fetched, source, change)
         if known == self._last:
             return
-        playlist, self._last = fetched.playlist, known
-        pieces = rewrite(playlist, fetched.url, rename, imported)
+        playlist = fetched.playlist
+        try:
+            pieces = rewrite(playlist, fetched.url, rename, imported)
+        except NotAPlaylist as why:
+            raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
+        self._last = known
         if not playlist.master:
             pieces = self._continuity.follow(playlist, pieces, source, change, now)
         self._is_media = not playlist.master

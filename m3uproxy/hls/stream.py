@@ -6,6 +6,7 @@ Everything is fetched because a player asks for it; without players there is not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -27,7 +28,8 @@ from .viewers import HlsClient, Viewers
 
 log = make_logger()
 
-#: Characters of a name that a player brings. It stands in every line of its playlists.
+#: Characters of a name that a player brings, as it stands in every line of its playlists: in URLs, where one character
+#: may be twelve.
 LONGEST_NAME = 256
 #: The least number of seconds for which a silent player still counts.
 LEAST_LIFETIME = 15.0
@@ -146,7 +148,7 @@ class HlsStream(Entry):
     def name_of(self, player: Player) -> str:
         """The name of a player, that it brought or that is made for it. Two that look the same are one."""
         brought = player.client_id or ""
-        return brought if 0 < len(brought) <= LONGEST_NAME else player.computed_id(self.id)
+        return brought if 0 < len(quote(brought, safe="")) <= LONGEST_NAME else player.computed_id(self.id)
 
     def knows(self, player: Player) -> bool:
         """Whether a player counts already."""

@@ -184,10 +184,11 @@ class Supply:
         deadline = self._clock.seconds() + (min(limit, shown.target_duration) if shown.has_answer else limit)
         while self._closed is None:
             run = await self._runs.take(deadline)
+            request = self._requests[run.index]
             try:
-                await self._load(run, target, directives, shown)
+                await self._load(run, request, target, directives, shown)
             except SourceError as error:
-                if self._closed is not None or self._loading.guide.unpin(self._requests[run.index]):
+                if self._closed is not None or self._loading.guide.unpin(request):
                     continue
                 if (target is not None and len(self._requests) == 1) or not self._runs.fails(run, error):
                     raise
@@ -196,10 +197,11 @@ class Supply:
                     return
         raise self._closed
 
-    async def _load(self, run: Run, target: Target | None, directives: Directives, shown: Shown) -> None:
+    async def _load(
+        self, run: Run, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown
+    ) -> None:
         """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""
-        request, sticky = self._requests[run.index], self.sticky
-        fetched, variables = await self._loading.playlist(request, target, directives, shown, sticky)
+        fetched, variables = await self._loading.playlist(request, target, directives, shown, self.sticky)
         if run is not self._runs.run:
             return
         now = self._clock.seconds()

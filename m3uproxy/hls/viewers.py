@@ -12,7 +12,7 @@ from datetime import datetime
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from ..fanout.stream import Player
+from ..fanout.client import Player
 
 #: Names are made up by clients: of more than this the one that has been silent longest is forgotten.
 MOST = 10_000

@@ -81,9 +81,14 @@ class Beside:
         return look_at(self._clock, self._dialler, request, self._limits, slot)
 
     def sources_change(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
-        """Of other sources, what is to replace the one in use may be none, or have another index: then it is closed."""
+        """What is to replace the one in use may have another index among other sources, or is none of them any more."""
         candidate = self.candidate
-        if candidate is not None and before[: candidate.index + 1] != after[: candidate.index + 1]:
+        if candidate is None or candidate.index < 0:
+            return
+        request = before[candidate.index]
+        if request in after:
+            candidate.index = after.index(request)
+        else:
             self.close()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from ..core.kind import has_extension
 from ..core.redact import redact
+from ..core.sniff import finite
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
@@ -112,9 +113,10 @@ class Feed:
         self._dialling = None
         self._body = body
         log.info("source {url} opened", url=redact(request.url))
-        # A film, not to be played over and over. Where the URL says live the length is one of the provider's lies.
+        # A page, or a film, not to be played over and over. Where the URL says live the length is one of the
+        # provider's lies.
         if body.length is not None and not has_extension(request.url):
-            raise SourceError(Reason.NOT_LIVE, f"{body.length} bytes")
+            raise finite(body.length, body.content_type)
         left = max(0.0, limits.total - (self._clock.seconds() - began))
         self._reader = BodyReader(body, self._sink, self._tick, self)
         self._timer = self._clock.callLater(min(limits.first_byte, left), self._unproven)

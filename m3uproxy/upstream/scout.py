@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from ..core.formats.recognise import Recogniser
 from ..core.kind import has_extension
-from ..core.sniff import HEAD, complaint
+from ..core.sniff import HEAD, complaint, finite
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IDialler
 from .dial import DialLimits, SourceRequest
@@ -46,7 +46,7 @@ async def _look_at(
     body = await dialler.dial(request, limits, slot)
     try:
         if body.length is not None and not has_extension(request.url):
-            raise SourceError(Reason.NOT_LIVE, f"{body.length} bytes")
+            raise finite(body.length, body.content_type)
         packet = _FirstPacket(body.content_type)
         body.deliver(packet)
         await packet.seen.addTimeout(limits.first_byte, clock, onTimeoutCancel=packet.too_late)

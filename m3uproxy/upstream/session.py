@@ -141,7 +141,7 @@ class Session:
         if not stays and self._failover.state in (State.DIALLING, State.RESTING):
             self.switch(0)
         else:
-            self._chronicle.renumbered(self._failover.index)
+            self._chronicle.renumbered(self._aim)
 
     # what the table decided
 
@@ -228,9 +228,11 @@ class Session:
             self._chronicle.next_is(candidate.index)
             self._replace_by(candidate, error)
             return
-        effect = self._failover.failed(self._clock.seconds(), error, ran)
         if self._beside.chosen is not None:
+            self._failover.left_for(self._clock.seconds(), self._beside.chosen, error)
             effect = self._failover.switched(self._clock.seconds(), self._beside.chosen)
+        else:
+            effect = self._failover.failed(self._clock.seconds(), error, ran)
         if not isinstance(effect, Ask):
             self._chronicle.follows(effect)
         self._carry_out(effect)

@@ -248,11 +248,12 @@ class Line:
             self._dialling = dialling
 
     async def _open(self, step: Dial) -> None:
-        slot = await self._admission.admit(self._film.requests[step.index].account)
+        source = self._film.requests[step.index]
+        slot = await self._admission.admit(source.account)
         asker = self._asker
         if asker is None:
             return
-        request, wanted = request_for(asker, self._film.requests[step.index])
+        request, wanted = request_for(asker, source)
         body = await self._dialler.dial(request, DialLimits(step.connect, step.first_byte, step.total), slot)
         self._dialling = None
         try:

@@ -120,7 +120,7 @@ class Title(Entry):
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if self._viewers else spec
         changed = [each.url for each in requests] != [each.url for each in self.requests]
         self.requests = requests
-        for viewer in self._viewers:
+        for viewer in list(self._viewers):
             viewer.line.replace_sources(requests)
         if changed:
             self._index = min(self._index, len(requests) - 1) if self._viewers else 0

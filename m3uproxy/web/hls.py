@@ -8,36 +8,30 @@ refused, so nothing can be fetched through here that no playlist of the stream n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.hls.rewrite import Resource as Kind
 from ..core.hls.tokens import BadToken, Target
 from ..core.kind import content_type
-from ..errors import SourceError
 from ..fanout.registry import Registry
+from ..fanout.stream import Stream
 from ..hls.byte_range import read_range
 from ..hls.directives import Directives
-from ..hls.guide import NoSuchRendition
 from ..hls.resource import Resource as Fetched
 from ..hls.stream import HlsStream
 from ..hls.viewers import HlsClient
-from ..log import make_logger
 from ..settings import Settings
-from .answer import Content, HTTPError, write_content
+from .answer import HTTPError
 from .cors import allow_media
-from .media import MediaResource, answer_error, header, player_of, refusal
+from .cut import CutPlaylistResource, CutSegmentResource
+from .hls_page import HlsPage, answer_later, check_query, refuse, write_playlist
+from .media import header, player_of
 from .query import query_value
 from .tickets import Tickets
 
-log = make_logger()
-
-PLAYLIST = "application/vnd.apple.mpegurl"
 #: Where neither the provider nor the URL says what it is.
 _SEGMENT = "video/mp2t"
 
@@ -56,28 +50,26 @@ class HlsResource(Resource):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """The leaf of one stream and page; an unknown id is told at rendering."""
-        page = PlaylistResource if request.postpath == [b"playlist.m3u8"] else SegmentResource
-        return page(*self._given, path.decode("ascii", "replace"))
+        name, of_playlist = path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"]
+        if isinstance(self._given[0].get(name), Stream):
+            return (CutPlaylistResource if of_playlist else CutSegmentResource)(*self._given, name)
+        return (PlaylistResource if of_playlist else SegmentResource)(*self._given, name)
 
 
-class _HlsPage(MediaResource):
-    """One page of a stream."""
+class _ProxiedPage(HlsPage):
+    """One page of a stream that is HLS at its source."""
 
-    def _head(self, request: Request) -> Any:
-        """What a GET would be answered: there is no other way to know."""
-        return self._get(request)
-
-    def _options(self, request: Request) -> bytes:
-        """As for a stream, of which the page is a part."""
-        request.postpath = []
-        return super()._options(request)
+    def _admitted(self, request: Request) -> HlsStream:
+        entry = self._registry.get(self._id)
+        self._admit(request, entry if isinstance(entry, HlsStream) else None)
+        return self._stream()
 
     def _stream(self) -> HlsStream:
         entry = self._registry.get(self._id)
         if entry is None:
             raise HTTPError(404, "Stream not found.")
         if not isinstance(entry, HlsStream):
-            raise HTTPError(501, "This stream is not HLS, and is not made into HLS yet: play /stream/{id}.")
+            raise HTTPError(501, "This is a film, which is not made into HLS: play /stream/{id}.")
         return entry
 
     def _target(self, request: Request) -> Target | None:
@@ -97,15 +89,6 @@ class _HlsPage(MediaResource):
         except BadToken:
             raise HTTPError(403, "This is not a URL of this stream.") from None
 
-    def _admit(self, request: Request) -> None:
-        """Who has no ticket learns nothing. Who plays already needs none: what we write into playlists has none."""
-        if self._tickets is None:
-            return
-        entry = self._registry.get(self._id)
-        plays = isinstance(entry, HlsStream) and entry.knows(player_of(request, self._settings))
-        if not plays or not query_value(request, b"url"):
-            self._tickets.check(request, self._id)
-
     def _client(self, request: Request, stream: HlsStream) -> HlsClient:
         player = player_of(request, self._settings)
         if not stream.knows(player):
@@ -116,39 +99,31 @@ class _HlsPage(MediaResource):
         return client
 
 
-class PlaylistResource(_HlsPage):
+class PlaylistResource(_ProxiedPage):
     """``playlist.m3u8``: the stream itself, or a variant that it named."""
 
     def _get(self, request: Request) -> int:
-        self._admit(request)
-        stream, target = self._stream(), self._target(request)
+        stream, target = self._admitted(request), self._target(request)
         if target is not None and target.kind is not Kind.PLAYLIST:
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
         asked = stream.playlist(target, _directives(request), client)
-        _answer(request, asked, lambda body: _write_playlist(request, body))
+        answer_later(request, asked, lambda body: write_playlist(request, body))
         return NOT_DONE_YET
 
 
-class SegmentResource(_HlsPage):
+class SegmentResource(_ProxiedPage):
     """``segment.ts``: whatever else a playlist named."""
 
     def _get(self, request: Request) -> int:
-        missing = [name for name in ("client_id", "url") if not query_value(request, name.encode())]
-        if missing:
-            raise HTTPError(422, [_missing(name) for name in missing])
-        self._admit(request)
-        stream, target = self._stream(), self._target(request)
+        check_query(request)
+        stream, target = self._admitted(request), self._target(request)
         if target is None or target.kind is Kind.PLAYLIST:
             raise HTTPError(403, "This is not a segment of this stream.")
         client = self._client(request, stream)
         asked = stream.resource(target, read_range(header(request, b"range")))
-        _answer(request, asked, lambda resource: _send(request, stream, client, target, resource))
+        answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
         return NOT_DONE_YET
-
-
-def _missing(name: str) -> dict[str, object]:
-    return {"type": "missing", "loc": ["query", name], "msg": "Field required", "input": None}
 
 
 def _directives(request: Request) -> Directives:
@@ -160,46 +135,11 @@ def _directives(request: Request) -> Directives:
     return Directives(sequence, part if sequence is not None else None)
 
 
-def _answer(request: Request, asked: Deferred[Any], write: Callable[[Any], None]) -> None:
-    """Answer when it is there, unless the player has gone by then."""
-    gone = request.notifyFinish()
-
-    def left(_: Failure) -> None:
-        asked.cancel()
-
-    def failed(failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return
-        if failure.check(NoSuchRendition):
-            _refuse(request, HTTPError(404, "The source in use has no such rendition."))
-        elif failure.check(SourceError):
-            _refuse(request, refusal(cast(SourceError, failure.value)))
-        else:
-            log.failure("cannot answer {path}", failure=failure, path=request.path)
-            _refuse(request, HTTPError(500, "Internal Server Error"))
-
-    gone.addErrback(left)
-    asked.addCallbacks(write, failed)
-    asked.addErrback(lambda failure: log.failure("cannot answer {path}", failure=failure, path=request.path))
-
-
-def _refuse(request: Request, error: HTTPError) -> None:
-    request.write(answer_error(request, error))
-    request.finish()
-
-
-def _write_playlist(request: Request, body: bytes) -> None:
-    allow_media(request)
-    data = write_content(request, Content(body, PLAYLIST, {"Cache-Control": "no-cache"}))
-    request.write(b"" if request.method == b"HEAD" else data)
-    request.finish()
-
-
 def _send(request: Request, stream: HlsStream, client: HlsClient, target: Target, resource: Fetched) -> None:
     """A segment, with the provider's own status."""
     if resource.status >= 400 and resource.status != 416:
         resource.close()
-        _refuse(request, HTTPError(resource.status, f"The provider answers {resource.status}."))
+        refuse(request, HTTPError(resource.status, f"The provider answers {resource.status}."))
         return
     allow_media(request)
     guess = content_type(target.url)

@@ -42,7 +42,7 @@ _UNDELIVERED = {
     503: "No source has a free connection, or a limit of the proxy is reached.",
     504: "No source delivers: it does not answer in time.",
 }
-_NOT_HLS = {501: "The stream is not HLS, and is not made into HLS yet."}
+_NOT_HLS = {501: "It is a film, which is not made into HLS."}
 _PATH = "/stream/{stream_id}"
 _PLAYLIST = "/hls/{stream_id}/playlist.m3u8"
 _SEGMENTS = ("/hls/{stream_id}/segment.ts", "/hls/{stream_id}/segment")
@@ -54,9 +54,10 @@ def _hls() -> Iterator[Operation]:
         yield Operation(
             method=method,
             path=_PLAYLIST,
-            summary=f"{what} an HLS stream",
+            summary=f"{what} an HLS stream, or a live stream as HLS",
             description="The provider's playlist, with our URLs in it, all else as it came. After a change of source "
-            "it goes on with the next number. Any web page may play it.",
+            "it goes on with the next number. Of a live MPEG-TS stream: the segments that it is cut into. Any web "
+            "page may play it.",
             tag="media",
             answer="application/vnd.apple.mpegurl",
             query=PlaylistQuery,

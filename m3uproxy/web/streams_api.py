@@ -163,7 +163,7 @@ class StreamsApi:
             self._stream(stream_id)
             raise HTTPError(500, "There is no other source for this stream.")
         return {
-            "message": "Moved to the next source.",
+            "message": f"Moved to source {stream.source_index}.",
             "new_url": stream.current_url,
             "failover_index": stream.source_index,
             "failover_attempts": stream.failover_attempts,

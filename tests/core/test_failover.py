@@ -204,6 +204,23 @@ def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on()
     assert isinstance(playing.failed(13, full), Rest)
 
 
+@pytest.mark.parametrize("rest", [0.0, 1.0])
+def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_too_often(rest: float) -> None:
+    machine = failover(Policy(laps=3, rest=rest, total=30), 1)
+    machine.wanted(0)
+    machine.flowed(0)
+    now, asked, effect = 10.0, 0, machine.failed(10, CLOSED, 10)
+    while not isinstance(effect, GiveUp):
+        if isinstance(effect, Rest):
+            now += effect.seconds
+            effect = machine.rested(now)
+        else:
+            asked += 1
+            effect = machine.failed(now, BROKEN)
+    assert 36 - 4 < now < 40
+    assert 8 <= asked <= 16
+
+
 def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
     machine = failover(Policy(), 3)
     assert machine.switched(0, 5) is None
@@ -309,6 +326,11 @@ policies = st.builds(
 waits = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 200)), max_size=60)
 
 
+def most_laps(policy: Policy) -> float:
+    """Time is the limit for who was watching, where there is one; then laps are half a second apart at least."""
+    return policy.laps + 1 + policy.total / 0.5
+
+
 @given(policies, st.integers(1, 60), waits)
 def test_nothing_sent_ends_within_the_start_limit(policy: Policy, sources: int, waits: list[float]) -> None:
     world = World(failover(policy, sources), now=1000.0)
@@ -331,7 +353,7 @@ def test_after_something_was_sent_an_outage_ends_within_the_total(
         assert ended - 5000.0 <= policy.total + 1e-6
     else:
         assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.rest)
-    assert len(world.dials) <= policy.laps * sources
+    assert len(world.dials) <= most_laps(policy) * sources
 
 
 @given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
@@ -341,7 +363,7 @@ def test_short_runs_do_not_stretch_an_outage(policy: Policy, sources: int, runs:
     ended = world.until_given_up(world.machine.wanted(0), iter(runs))
     limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.rest)
     assert ended <= max(limit, policy.start) + SETTLED + 1e-6
-    assert len(world.dials) <= policy.laps * sources
+    assert len(world.dials) <= most_laps(policy) * sources
     longest = max((sum(1 for at in world.dials if at == begin) for begin in world.dials), default=0)
     assert longest <= sources
 
@@ -529,6 +551,17 @@ def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
     effect = machine.referred(1, SILENT)
     assert isinstance(effect, Dial)
     assert effect.index == 0, "behind it comes the list"
+
+
+def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
+    """Each is opened beside it, and it is what goes on if that fails."""
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    indices = [machine.sources.take_in(f"http://{name}/") for name in "cde"]
+    assert machine.index not in indices
+    assert machine.sources.guest(machine.index) == A.url
+    assert machine.sources.guest(indices[-1]) == "http://e/"
 
 
 def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:

@@ -140,6 +140,20 @@ def test_what_was_forgotten_does_not_lock_the_account() -> None:
     assert not slots.has_room(ONE)
 
 
+def test_what_was_forgotten_and_is_somebody_elses_by_now_may_not_be_used() -> None:
+    slots = Slots()
+    token = holding(slots, "s1", ANN)
+    slots.closed(10, token)
+    slots.tick(10 + FORGOTTEN)
+    other = slots.ask(100, ONE, "s2", BOB)
+    assert isinstance(other, Granted)
+    assert not slots.opened(token)
+    assert slots.opened(other.token)
+    slots.closed(101, other.token)
+    slots.done(101, other.token)
+    assert slots.opened(token)
+
+
 def test_an_open_socket_is_never_forgotten() -> None:
     slots = Slots()
     holding(slots, "s1", ANN)

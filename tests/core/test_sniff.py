@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.sniff import HEAD, PATIENCE, complaint
+from m3uproxy.core.sniff import HEAD, PATIENCE, complaint, finite
 from m3uproxy.errors import Reason
 
 
@@ -59,3 +59,19 @@ def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes,
     """Radio may begin in the middle of a frame."""
     assert complaint(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
     assert complaint(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "reason"),
+    [
+        ("text/html", Reason.NOT_VIDEO),
+        ("application/json", Reason.NOT_VIDEO),
+        ("video/mp2t", Reason.NOT_LIVE),
+        ("application/octet-stream", Reason.NOT_LIVE),
+        ("", Reason.NOT_LIVE),
+    ],
+)
+def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> None:
+    error = finite(64, content_type)
+    assert error.reason is reason
+    assert content_type in str(error) or reason is Reason.NOT_LIVE

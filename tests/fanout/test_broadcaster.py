@@ -126,7 +126,7 @@ def test_lingering_is_for_a_source_that_is_open() -> None:
 
 
 def test_a_source_that_gives_up_while_lingering_leaves_nothing() -> None:
-    relay = Relay(linger=500, stream_retry_attempts=1)
+    relay = Relay(linger=500, stream_retry_attempts=1, stream_total_timeout=0)
     player = relay.player(relay.stream())
     body = relay.dialler.last.answer()
     relay.play(body, 2)
@@ -224,7 +224,7 @@ def test_no_tables_no_access_points_still_plays() -> None:
 
 
 def test_a_gave_up_source_ends_everybody_by_what_they_had() -> None:
-    relay = Relay(stream_retry_attempts=1)
+    relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     stream = relay.stream()
     viewer = relay.player(stream)
     body = relay.dialler.last.answer()

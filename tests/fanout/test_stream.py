@@ -101,7 +101,7 @@ def test_no_video_is_a_bad_gateway() -> None:
 
 
 def test_something_sent_and_given_up_is_an_abort() -> None:
-    relay = Relay(stream_retry_attempts=1)
+    relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     player = relay.player(relay.stream())
     body = relay.dialler.last.answer()
     relay.play(body, 2)

@@ -652,3 +652,72 @@ def test_a_deleted_stream_lets_go_of_its_players(side) -> None:
     assert here.registry.delete(stream.id)
     assert stream.clients() == []
     assert here.get(uri).status == 404
+
+
+@pytest.mark.parametrize("when", ["between two requests", "while one is under way"])
+def test_the_source_in_use_gets_another_place_in_the_list(side, when) -> None:
+    other = "http://c.example/z.m3u8"
+    here = side()
+    here.origin.put(A, status=404)
+    here.origin.put(B, media("b1.ts"))
+    stream = here.stream(A, other, B)
+    assert here.play(stream).status == 200
+    assert stream.source_index == 2
+    here.wait(6)
+    if when == "while one is under way":
+        here.origin.put(B, silent=True)
+        wire = here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+        here.stream(A, B)
+        (waiting,) = here.origin.waiting
+        here.origin.put(B, media("b1.ts", "b2.ts"))
+        waiting.callback(here.origin.answer(here.origin.pages[B], here.origin.wanted[-1]))
+        answer = wire.answer()
+    else:
+        here.origin.put(B, media("b1.ts", "b2.ts"))
+        here.stream(A, B)
+        answer = here.play(stream)
+    assert answer.status == 200
+    assert len(uris(answer.body)) == 2
+    assert (stream.source_index, stream.failover_attempts) == (1, 2)
+    here.wait(6)
+    here.origin.put(B, status=404)
+    here.origin.put(A, media("a1.ts"))
+    assert here.play(stream).status == 200
+    assert stream.source_index == 0
+
+
+def test_a_playlist_out_of_all_measure_is_its_sources_fault(side, monkeypatch) -> None:
+    monkeypatch.setattr("m3uproxy.core.hls.rewrite.MAX_REWRITTEN", 1000)
+    here = side()
+    here.origin.put(A, media(*(f"a{n}.ts" for n in range(20))))
+    here.origin.put(B, media("b1.ts"))
+    stream = here.stream(A, B)
+    assert len(uris(here.play(stream).body)) == 1
+    assert stream.source_index == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("text/html", "video/mp2t"),
+        ("image/svg+xml", "video/mp2t"),
+        ("video/x;, text/html", "video/mp2t"),
+        ("", "video/mp2t"),
+        ("video/MP2T; charset=x", "video/MP2T; charset=x"),
+        ("application/octet-stream", "application/octet-stream"),
+    ],
+)
+def test_a_segment_is_no_page_of_ours(side, said, told) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts"))
+    here.origin.put(A.replace("index.m3u8", "a.ts"), b"<script>1</script>", headers={"Content-Type": said})
+    (url,) = uris(here.play(here.stream(A)).body)
+    assert here.get(url).headers["Content-Type"] == told
+
+
+@pytest.mark.parametrize(("name", "kept"), [("%F0%9F%98%80" * 21, True), ("%F0%9F%98%80" * 22, False)])
+def test_a_name_counts_as_long_as_it_gets_in_urls(side, name: str, kept: bool) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts"))
+    stream = here.stream(A)
+    assert (name.encode() in here.play(stream, f"client_id={name}").body) == kept

@@ -10,8 +10,6 @@ from loopback_rig import PACKET, assert_whole_packets
 
 from m3uproxy.web.shapes import HealthObject
 
-pytestmark = pytest.mark.slow
-
 #: Short times, so that the tests are.
 QUICK = {
     "video_gone_seconds": 0.7,
@@ -120,7 +118,7 @@ async def test_a_trickle_does_not_keep_a_dead_source_alive(rig):
     await rig.start(start_timeout=60, first_byte_timeout=10)
     stream = rig.register("/live/a.ts?trickle=0.4", "/live/b.ts?burst=3")
     player = await rig.play(stream)
-    await rig.until(lambda: stream.source_index == 1, 30, "the backup is in use")
+    await rig.until(lambda: stream.source_index == 1, 60, "the backup is in use")
     await rig.until_bytes(player, 100_000, 5)
     assert "trickle" in timeline(stream)[0]["cause"]
 

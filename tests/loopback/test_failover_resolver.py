@@ -21,9 +21,6 @@ from twisted.web.server import NOT_DONE_YET, Site
 PRIMARY, BACKUP, NAMED = "/live/a.ts?burst=2", "/live/b.ts?burst=1", "/live/c.ts?burst=1"
 
 
-pytestmark = pytest.mark.slow
-
-
 class Resolver(Resource):
     """Answers questions as a test says, and remembers them."""
 

@@ -133,7 +133,6 @@ class Audience:
         return {stream["stream_id"]: stream["client_count"] for stream in listing["streams"]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("direct", "events"), [(True, 1000), (False, 200)])
 @pytest_twisted.ensureDeferred
 async def test_counts_are_true_over_random_events(rig, direct, events):

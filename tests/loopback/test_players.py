@@ -128,7 +128,6 @@ async def test_a_player_that_talks_too_much_is_no_leak(rig):
     await rig.until(lambda: not stream.clients() and rig.open_upstreams() == 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_a_player_that_stops_reading_disturbs_nobody_and_goes_on_at_an_access_point(rig, direct):

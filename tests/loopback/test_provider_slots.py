@@ -29,7 +29,6 @@ def channels(rig, count: int, **options) -> list:
     return [rig.register(f"/live/ann/pw/{n}.ts?burst=1&account_limit=1", **options) for n in range(count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("overlapping", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_two_hundred_zaps_over_fifty_streams_of_a_one_connection_account(rig, overlapping):
@@ -184,3 +183,20 @@ async def test_no_limit_is_exceeded_to_open_a_source_beforehand(rig):
     received = len(player.body)
     await rig.until_bytes(player, received + 50_000)
     assert watch.peak == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_from_a_film_to_a_channel_and_back(rig):
+    """The player opens the one before it leaves the other, and there is one connection for both."""
+    watch = Watch(rig.service._sockets)
+    (channel,) = channels(rig, 1)
+    film = rig.register("/movie/ann/pw/film.mp4?size=200M&account_limit=1", provider="home", max_connections=1)
+    for _ in range(2):
+        first = await rig.play(film, headers=("User-Agent: VLC",), window=65_536)
+        await rig.until_bytes(first, 20_000)
+        second = await rig.play(channel, headers=("User-Agent: VLC",))
+        await rig.until_bytes(second, 20_000)
+        assert second.status == 200
+        await rig.until(lambda first=first: first.closed)
+    assert watch.peak == 1
+    assert rig.registry.slots.report(())["refused"] == 0

@@ -11,8 +11,6 @@ from m3uproxy.core.formats.flv import Tags
 from m3uproxy.core.formats.frames import Frames
 from m3uproxy.errors import Reason
 
-pytestmark = pytest.mark.slow
-
 CONTENT_TYPES = {"aac": b"audio/aac", "mp3": b"audio/mpeg", "flv": b"video/x-flv"}
 FORMATS = list(CONTENT_TYPES)
 

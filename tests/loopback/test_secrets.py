@@ -11,8 +11,6 @@ from never_logged import API_TOKEN, PASSWORD, SECRETS, TOKEN, USER
 
 from m3uproxy.log import set_level
 
-pytestmark = pytest.mark.slow
-
 FAULTS = (
     "burst=1",
     "status=403",

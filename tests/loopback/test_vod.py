@@ -324,7 +324,6 @@ async def test_a_pause_pauses_the_provider(rig):
     assert tally(rig).requests == 1
 
 
-@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_what_follows_comes_over_the_same_connection(rig):
     stream = film(rig)
@@ -366,7 +365,6 @@ async def test_the_ends_are_asked_for_once(rig):
     assert tally(rig).requests == 2
 
 
-@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_two_devices_that_look_alike_both_play(rig):
     """Each at its own pace, over connections of their own; a single device never has two."""
@@ -385,7 +383,6 @@ async def test_two_devices_that_look_alike_both_play(rig):
     assert len(names) == 2
 
 
-@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_player_that_asks_for_the_index_meanwhile_has_one_connection(rig):
     """As browsers do: the first response is left unread, not closed."""

@@ -323,7 +323,7 @@ def test_a_provider_that_closes_is_redialled_at_once() -> None:
 
 
 def test_one_packet_and_a_close_does_not_spin() -> None:
-    rig = Rig(policy=Policy(laps=5, rest=1, total=60))
+    rig = Rig(policy=Policy(laps=5, rest=1, total=0))
 
     def one_packet(dial: Dial) -> None:
         body = FakeBody()
@@ -417,6 +417,16 @@ def test_a_film_is_not_played_over_and_over() -> None:
     assert rig.session.error.reason is Reason.NOT_LIVE
     body.vanish()
     assert rig.dialler.urls[-1] == "http://s1/"
+    rig.stop()
+
+
+def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
+    rig = Rig(1)
+    rig.session.start()
+    page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.NOT_VIDEO
+    page.vanish()
     rig.stop()
 
 
@@ -757,4 +767,44 @@ def test_a_resolver_that_comes_or_goes_with_a_registration() -> None:
     rig.dialler.last.fail()
     assert not rig.session.asking
     assert rig.session.active
+    rig.stop()
+
+
+def beside(count: int) -> tuple[SourceRequest, ...]:
+    """Sources of which two may be open at once: nobody counts, and each has a host of its own."""
+    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
+
+
+def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to_try() -> None:
+    """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
+    rig = Rig(2, Policy(laps=1, rest=1, start=19, total=30, connect=4, first_byte=6, moves=1))
+    rig.session.replace_sources(beside(2))
+    rig.session.start()
+    rig.dialler.last.fail()
+    body = rig.dialler.last.answer()
+    rig.flow(body, 0.3)
+    rig.session.switch(0)
+    body.end()
+    assert rig.session.active
+    assert (len(rig.dialler.dials), rig.session.index) == (4, 0)
+    rig.flow(rig.dialler.last.answer(), 0.3)
+    assert len(rig.sink.bodies[-1]) > 0
+    assert rig.sink.errors == []
+    rig.stop()
+
+
+@pytest.mark.parametrize(("urls", "index"), [("s0 s2", 1), ("s0 s1", 0), ("s2 s1 s0", 0)])
+def test_the_sources_change_while_another_is_opened_beside_the_one_in_use(urls: str, index: int) -> None:
+    rig = Rig(3)
+    rig.session.replace_sources(beside(3))
+    rig.playing(2)
+    rig.session.switch(2)
+    dial = rig.dialler.last
+    rig.session.replace_sources(tuple(SourceRequest(f"http://{name}/", "agent", (), True) for name in urls.split()))
+    if not dial.cancelled:
+        rig.flow(dial.answer(), 0.3)
+        rig.pass_time(0.1)
+    assert dial.cancelled == ("s2" not in urls)
+    assert rig.session.index == index
+    assert rig.session.sources.in_use
     rig.stop()

@@ -120,9 +120,27 @@ def test_a_player_of_hls_is_listed(web):
     wire.lose()
 
 
-@pytest.mark.parametrize("path", ["playlist.m3u8", "segment.ts?url=x&client_id=y", "segment?url=x&client_id=y"])
-def test_live_is_not_made_into_hls_yet(web, path):
-    assert web.call("GET", f"/hls/{web.register()}/{path}").status == 501
+PAGES = ["playlist.m3u8", "segment.ts?url=x&client_id=y", "segment?url=x&client_id=y"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_film_is_not_made_into_hls(web, path):
+    assert web.call("GET", f"/hls/{web.register('http://a/movie/1.mp4')}/{path}").status == 501
+
+
+def test_a_live_stream_is_made_into_hls(web):
+    stream = web.register()
+    assert [web.call("GET", f"/hls/{stream}/{path}").status for path in PAGES[1:]] == [404, 404]
+    assert web.call("GET", f"/hls/{stream}/segment.ts").status == 422
+    assert web.call("GET", "/clients").json["total_clients"] == 0
+    wire = web.connect()
+    wire.send(f"GET /hls/{stream}/playlist.m3u8?client_id=tv HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    [client] = web.call("GET", "/clients").json["clients"]
+    assert (client["client_id"], client["stream_id"], client["segments_served"]) == ("tv", stream, 0)
+    assert web.call("DELETE", f"/hls/{stream}/clients/tv").json["message"] == "Disconnected 1 player."
+    assert wire.answer().status == 502
+    assert web.call("GET", "/clients").json["total_clients"] == 0
+    wire.lose()
 
 
 @pytest.mark.parametrize(("sticky", "kept"), [(None, True), (False, False), (True, True)])

@@ -64,6 +64,8 @@ def parse(body: bytes) -> Playlist:
     """
     if len(body) > MAX_BYTES:
         raise NotAPlaylist(f"a playlist of more than {MAX_BYTES} bytes")
+    if max(body.count(b"\n"), body.count(b"\r")) > MAX_LINES:
+        raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
     bom, lines = split_lines(body.decode("utf-8", "surrogateescape"))
     if len(lines) > MAX_LINES:
         raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")

@@ -12,7 +12,7 @@ from enum import Enum
 
 from ..reference import resolve, split_reference
 from .lines import Line, LineKind, attributes
-from .playlist import Playlist, is_nested
+from .playlist import NotAPlaylist, Playlist, is_nested
 from .variables import Variables
 
 
@@ -25,6 +25,10 @@ class Resource(Enum):
     MAP = "map"
     DATA = "data"
 
+
+#: Characters of a playlist that is rewritten, many times what one can have that anybody plays: all of it is made in one
+#: go, and one short URI may stand for a long one, or one line have thousands.
+MAX_REWRITTEN = 33_554_432
 
 #: From what a URI leads to and its absolute URL to what a player is given in its place. No quotes, commas or blanks.
 Rename = Callable[[Resource, str], str]
@@ -54,12 +58,15 @@ def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str,
     :param url: of the playlist, after redirects: what its relative URIs go by.
     :param imported: variables of the multivariant playlist.
     :return: a text with its ending for each line of the playlist.
+    :raises NotAPlaylist: if that gets too long.
     """
     variables = Variables(url, imported)
     pieces: list[str] = []
+    size = 0
     is_variant = False
     for line in playlist.lines:
-        pieces.append(_replaced(line, _changes(line, is_variant, variables, url, rename)))
+        pieces.append(_replaced(line, _changes(line, is_variant, variables, url, rename), MAX_REWRITTEN - size))
+        size += len(pieces[-1])
         if line.kind in (LineKind.TAG, LineKind.URI):
             is_variant = line.name == "EXT-X-STREAM-INF"
     return tuple(pieces)
@@ -108,9 +115,12 @@ def absolute_url(base: str, reference: str) -> str | None:
     return absolute if scheme is not None and scheme.lower() in {"http", "https"} and authority else None
 
 
-def _replaced(line: Line, changes: Iterator[Change]) -> str:
+def _replaced(line: Line, changes: Iterator[Change], most: int) -> str:
     whole, at = [], 0
     for start, end, new in changes:
         whole += [line.text[at:start], new]
         at = end
+        most -= len(new)
+        if most < 0:
+            raise NotAPlaylist("a playlist that names too much")
     return "".join(whole) + line.text[at:] + line.ending

@@ -15,6 +15,9 @@ from .lines import Line, attributes
 
 _REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
 _UNWRITABLE = re.compile(r'["\r\n]')
+#: Characters up to which variables are put in. Definitions of definitions double with each line; nobody asks for a URL
+#: as long as this.
+LONGEST = 16_384
 
 
 class Variables:
@@ -32,10 +35,17 @@ class Variables:
         self.values: dict[str, str] = {}
 
     def put_in(self, text: str) -> str:
-        """The text with each variable replaced; one that is not defined stays as it stands."""
-        if "{$" not in text:
+        """The text with each variable replaced; one that is not defined stays as it stands, as does what gets long."""
+        if "{$" not in text or len(text) > LONGEST:
             return text
-        return _REFERENCE.sub(lambda match: self.values.get(match[1], match[0]), text)
+        pieces, size, at = [], 0, 0
+        for match in _REFERENCE.finditer(text):
+            pieces += [text[at : match.start()], self.values.get(match[1], match[0])]
+            size += len(pieces[-2]) + len(pieces[-1])
+            at = match.end()
+            if size > LONGEST:
+                return text
+        return "".join(pieces) + text[at:]
 
     def define(self, line: Line) -> str | None:
         """

@@ -222,8 +222,12 @@ class Joint:
 
     def _shift(self, mapping: Mapping, tables: Tables, waited: float, patience: bool, last_chance: bool) -> Plan | None:
         main = self._main(mapping)
-        end = None if main is None else self.sent.end_of(main.sent)
-        if main is None or end is None:
+        if main is None:
+            return None
+        # Pictures whose stamps cannot be read (all are scrambled) go on where the sound does.
+        ends = (self.sent.end_of(pair.sent) for pair in (main, *mapping.audio))
+        end = next((each for each in ends if each is not None), None)
+        if end is None:
             return None
         after = end.pts if patience and self._catches_up(main, end.pts, waited) else None
         number = self._access(main, after, patience, last_chance)

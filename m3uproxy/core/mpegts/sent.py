@@ -20,7 +20,7 @@ from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
 from m3uproxy.core.mpegts.stamps import WRAP, ahead, has_pcr, highest, read_pcr
 from m3uproxy.core.mpegts.tables import Tables, tables_of
 
-#: Units looked at for the highest PTS and for the usual step.
+#: Units with stamps looked at for the highest PTS and for the usual step.
 _RECENT = 48
 
 
@@ -77,22 +77,29 @@ class Sent:
                 return
 
     def end_of(self, stream: ElementaryStream) -> TrackEnd | None:
-        """Where a track stands; None if it has no stamps."""
-        count = self.stretch.count(stream.pid)
+        """Where a track stands; None if it has no stamps.
+
+        A unit that cannot be read (scrambled) was sent all the same: the track goes on behind it, by its usual step.
+        """
         stamps: list[tuple[int, int]] = []
-        last = 0
-        for number in range(max(count - _RECENT, 0), count):
+        last = unread = 0
+        for number in range(self.stretch.count(stream.pid) - 1, -1, -1):
             header = self.stretch.header(stream.pid, number)
-            if header is not None and header.pts is not None and header.dts is not None:
+            if header is None and not stamps:
+                unread += 1
+            elif header is not None and header.pts is not None and header.dts is not None:
+                last = last if stamps else number
                 stamps.append((header.pts, header.dts))
-                last = number
+            if len(stamps) == _RECENT:
+                break
         if not stamps:
             return None
+        stamps.reverse()
         pts, dts = highest([each[0] for each in stamps]), stamps[-1][1]
         step = _usual_step([each[0] for each in stamps])
-        if stream.codec is Codec.AUDIO:
-            return TrackEnd(dts, pts, step, self._end_of_sound(stream, stamps, last) % WRAP)
-        return TrackEnd(dts, pts, step, (pts + step) % WRAP)
+        due = self._end_of_sound(stream, stamps, last) if stream.codec is Codec.AUDIO else pts + step
+        lost = unread * step
+        return TrackEnd((dts + lost) % WRAP, (pts + lost) % WRAP, step, (due + lost) % WRAP)
 
     def _end_of_sound(self, stream: ElementaryStream, stamps: list[tuple[int, int]], number: int) -> int:
         """The last stamp and as long as the frames behind it last, or as the unit before it did."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.hls.playlist import parse
-from m3uproxy.core.hls.rewrite import Resource, absolute_url, joined, rewrite
+from m3uproxy.core.hls.playlist import NotAPlaylist, parse
+from m3uproxy.core.hls.rewrite import MAX_REWRITTEN, Resource, absolute_url, joined, rewrite
 
 URL = "http://tv.example:8080/live/joe/s3cret/index.m3u8?token=a%2Bb%3D&n=1"
 
@@ -150,6 +150,23 @@ def test_a_parameter_of_the_playlists_url_is_written_out() -> None:
 def test_a_parameter_that_cannot_be_written_out_stays(query: str) -> None:
     text = '#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="token"\n#EXT-X-TARGETDURATION:6\n'
     assert rewritten(text, "http://a.example/x.m3u8" + query) == text
+
+
+def test_definitions_that_double_with_each_line_get_no_longer_than_a_url() -> None:
+    lines = ["#EXTM3U", '#EXT-X-DEFINE:NAME="a0",VALUE="0123456789"']
+    lines += [f'#EXT-X-DEFINE:NAME="a{n + 1}",VALUE="{{$a{n}}}{{$a{n}}}"' for n in range(18)]
+    text = "\n".join([*lines, "#EXTINF:1,", "{$a18}", "#EXTINF:1,", "{$a9}", ""])
+    long, short = rewritten(text).split("#EXTINF:1,\n")[1:]
+    assert len(long) < 60_000
+    assert (b"0123456789" * 512).hex() in short
+
+
+def test_a_playlist_that_names_too_much_is_none() -> None:
+    """Each of many URIs in one line is short, and what players are given in its place is not."""
+    playlist = parse(b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-KEY:" + b"URI=a," * 1000)
+    assert len(rewrite(playlist, BASE, lambda kind, url: "x" * 1000)) == 3
+    with pytest.raises(NotAPlaylist, match="too much"):
+        rewrite(playlist, BASE, lambda kind, url: "x" * (MAX_REWRITTEN // 999))
 
 
 # Properties. What the generator makes is what a player of RFC 8216 must take; the player below shares no code with us.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 import pytest
 from broadcast import (
@@ -66,11 +68,11 @@ def receive(data: bytes, layout: Layout) -> Reception:
     return Reception(data, layout.video, layout.sound, layout.clock)
 
 
-def scrambled(data: bytes) -> bytes:
+def scrambled(data: bytes, pids: Collection[int] = (0x100, 0x101)) -> bytes:
     """The same with video and sound scrambled; the tables never are."""
     out = bytearray(data)
     for at in range(0, len(out), SIZE):
-        if (out[at + 1] & 0x1F) << 8 | out[at + 2] in (0x100, 0x101):
+        if (out[at + 1] & 0x1F) << 8 | out[at + 2] in pids:
             out[at + 3] |= 0x80
     return bytes(out)
 
@@ -289,6 +291,23 @@ class TestShift:
         line = Line().feed(one[: at_unit(one, Layout(), 20)]).next().feed(data[at_unit(data, AWAY, key) :])
         got = receive(line.end(), Layout())
         assert OTHER.pictures[key].data in [unit.data for unit in got.video]
+
+    @pytest.mark.parametrize("clear", [0, 10, 60])
+    def test_behind_pictures_that_were_scrambled(self, clear: int) -> None:
+        """Longer than it takes to notice; though their stamps cannot be read, they took their time."""
+        programme = make_programme(7, 120)
+        data = multiplex(programme, Layout())
+        begin = at_unit(data, Layout(), clear)
+        data = data[:begin] + scrambled(data[begin : at_unit(data, Layout(), 110)], {0x100})
+        got = receive(Line().feed(data).next().feed(multiplex(OTHER, AWAY)).end(), Layout())
+        new = {unit.data: unit for unit in OTHER.pictures}
+        ours = [unit for unit in got.video if unit.data in new]
+        assert got.pids == {0, 0x1000, 0x100, 0x101}
+        assert len(ours) == len(OTHER.pictures)
+        assert ours[0].pts is not None
+        due = max(unit.pts for unit in programme.pictures[:110])
+        assert abs(distance(ours[0].pts, due)) < 5 * PICTURE
+        assert all(step > 0 for step in steps([unit.pts for unit in got.frames()]))
 
     def test_sound_only(self) -> None:
         layout = Layout(video=0x77, clock=0x101)

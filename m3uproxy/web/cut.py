@@ -1,0 +1,99 @@
+"""``/hls/<id>/…`` of a live transport stream: the playlist and the segments that it is cut into."""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.server import NOT_DONE_YET, Request
+
+from ..core.hls.cutting import Segment
+from ..fanout.outlet import bound_send_buffer
+from ..fanout.stream import Stream
+from ..hls.audience import Audience
+from ..hls.viewers import HlsClient
+from .answer import HTTPError
+from .cors import allow_media
+from .hls_page import HlsPage, answer_later, check_query, write_playlist
+from .media import player_of
+from .query import query_value
+
+
+class _CutPage(HlsPage):
+    """One page of a stream that is cut here."""
+
+    def _stream(self, request: Request) -> Stream:
+        entry = self._registry.get(self._id)
+        self._admit(request, entry.audience if isinstance(entry, Stream) else None)
+        if not isinstance(entry, Stream):
+            raise HTTPError(404, "Stream not found.")
+        return entry
+
+    def _client(self, request: Request, stream: Stream) -> HlsClient:
+        player = player_of(request, self._settings)
+        if not stream.audience.knows(player):
+            self._check_room(stream, player)
+        client = stream.audience.client(player)
+        request.setHeader(b"X-Client-ID", client.client_id.encode())
+        request.setHeader(b"X-Stream-ID", stream.id.encode())
+        return client
+
+
+class CutPlaylistResource(_CutPage):
+    """``playlist.m3u8``. The first one opens the source, and is answered when there is a segment."""
+
+    def _get(self, request: Request) -> int:
+        stream = self._stream(request)
+        asked = stream.audience.playlist(self._client(request, stream))
+        answer_later(request, asked, lambda body: write_playlist(request, body))
+        return NOT_DONE_YET
+
+
+class CutSegmentResource(_CutPage):
+    """``segment.ts``."""
+
+    def _get(self, request: Request) -> Any:
+        check_query(request)
+        stream = self._stream(request)
+        number = query_value(request, b"url") or ""
+        fits = number.isascii() and number.isdigit() and len(number) < 19
+        segment = stream.audience.segment(int(number)) if fits else None
+        if segment is None:
+            raise HTTPError(404, "There is no such segment, or it is there no more.")
+        client = self._client(request, stream)
+        _write_head(request, segment)
+        if request.method == b"HEAD":
+            return b""
+        _send(request, stream.audience, client, segment, self._settings.send_buffer)
+        return NOT_DONE_YET
+
+
+def _write_head(request: Request, segment: Segment) -> None:
+    allow_media(request)
+    request.setHeader(b"Content-Type", b"video/mp2t")
+    request.setHeader(b"Content-Length", b"%d" % segment.size)
+    request.setHeader(b"Accept-Ranges", b"none")
+    request.setHeader(b"Cache-Control", b"no-cache")
+
+
+def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, send_buffer: int) -> None:
+    transport: Any = request.transport
+
+    def abort() -> None:
+        transport.abortConnection()
+
+    def ended(complete: bool) -> None:
+        """A connection that just ended would look like the end of the segment."""
+        if complete:
+            request.unregisterProducer()
+            request.finish()
+        else:
+            abort()
+
+    bound_send_buffer(transport, send_buffer)
+    parcel, sent = audience.send(segment, client, request.write, abort)
+    sent.addCallback(ended)
+    request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
+    request.registerProducer(parcel, True)
+    parcel.start()

@@ -1,0 +1,105 @@
+"""What all pages below ``/hls`` have in common, whoever makes the playlists."""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from ..errors import SourceError
+from ..fanout.client import Player
+from ..hls.guide import NoSuchRendition
+from ..log import make_logger
+from .answer import Content, HTTPError, write_content
+from .cors import allow_media
+from .media import MediaResource, answer_error, player_of, refusal
+from .query import query_value
+
+log = make_logger()
+
+PLAYLIST = "application/vnd.apple.mpegurl"
+
+
+class Counts(Protocol):
+    """What counts the players of a stream."""
+
+    def knows(self, player: Player) -> bool:
+        """Whether a player counts already."""
+
+
+class HlsPage(MediaResource):
+    """One page of a stream."""
+
+    def _head(self, request: Request) -> Any:
+        """What a GET would be answered: there is no other way to know."""
+        return self._get(request)
+
+    def _options(self, request: Request) -> bytes:
+        """As for a stream, of which the page is a part."""
+        request.postpath = []
+        return super()._options(request)
+
+    def _admit(self, request: Request, counts: Counts | None) -> None:
+        """Who has no ticket learns nothing. Who plays already needs none: what we write into playlists has none."""
+        if self._tickets is None:
+            return
+        plays = counts is not None and counts.knows(player_of(request, self._settings))
+        if not plays or not query_value(request, b"url"):
+            self._tickets.check(request, self._id)
+
+
+def check_query(request: Request) -> None:
+    """
+    What every segment's URL has.
+
+    :raises HTTPError: 422 if it has not.
+    """
+    missing = [name for name in ("client_id", "url") if not query_value(request, name.encode())]
+    if missing:
+        raise HTTPError(422, [_missing(name) for name in missing])
+
+
+def _missing(name: str) -> dict[str, object]:
+    return {"type": "missing", "loc": ["query", name], "msg": "Field required", "input": None}
+
+
+def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], None]) -> None:
+    """Answer when it is there, unless the player has gone by then."""
+    gone = request.notifyFinish()
+
+    def left(_: Failure) -> None:
+        asked.cancel()
+
+    def failed(failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(NoSuchRendition):
+            refuse(request, HTTPError(404, "The source in use has no such rendition."))
+        elif failure.check(SourceError):
+            refuse(request, refusal(cast(SourceError, failure.value)))
+        else:
+            log.failure("cannot answer {path}", failure=failure, path=request.path)
+            refuse(request, HTTPError(500, "Internal Server Error"))
+
+    gone.addErrback(left)
+    asked.addCallbacks(write, failed)
+    asked.addErrback(lambda failure: log.failure("cannot answer {path}", failure=failure, path=request.path))
+
+
+def refuse(request: Request, error: HTTPError) -> None:
+    """A status instead of what was asked for."""
+    request.write(answer_error(request, error))
+    request.finish()
+
+
+def write_playlist(request: Request, body: bytes) -> None:
+    """A playlist, which any page may read."""
+    allow_media(request)
+    data = write_content(request, Content(body, PLAYLIST, {"Cache-Control": "no-cache"}))
+    request.write(b"" if request.method == b"HEAD" else data)
+    request.finish()

@@ -1,0 +1,97 @@
+"""Whatever players, the API and providers do, in whatever order: no account sees one connection more than it allows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import pytest_twisted
+
+EVENTS = 200
+LIMITS = {"ann": 1, "bob": 2, "cid": 3}
+
+
+class Peaks:
+    """The most sockets that were ever open to each account, by the count of the slots."""
+
+    def __init__(self, desk) -> None:
+        self.most = dict.fromkeys(LIMITS, 0)
+        self._slots = desk.slots
+        self._opened = desk.slots.opened
+        desk.slots.opened = self.opened
+
+    def opened(self, token: int) -> bool:
+        may = self._opened(token)
+        for name in LIMITS:
+            self.most[name] = max(self.most[name], self._slots.open_sockets(name))
+        return may
+
+
+def sources(name: str, number: int) -> list[str]:
+    """Of a film or a channel, its backup ends by itself."""
+    limit = f"account_limit={LIMITS[name]}"
+    if number % 3 == 0:
+        return [f"/movie/{name}/pw/{name}{number}.mp4?size=50M&{limit}{more}" for more in ("", "&n=2")]
+    return [f"/live/{name}/pw/{number}{more}&{limit}" for more in (".ts?burst=1", "b.ts?burst=1&die_after=0.3")]
+
+
+class Chaos:
+    def __init__(self, rig, seed: int) -> None:
+        self.rig = rig
+        self.random = random.Random(seed)
+        self.players = []
+        self.streams = []
+        for name in LIMITS:
+            for number in range(6):
+                self._register(name, number)
+
+    def _register(self, name: str, number: int) -> None:
+        urls = sources(name, number)
+        if self.random.random() < 0.3 and len(self.streams) > 20:
+            urls = urls[:1]
+        stream = self.rig.register(*urls, provider=name, max_connections=LIMITS[name])
+        self.streams = [each for each in self.streams if each[2].id != stream.id] + [(name, number, stream)]
+
+    async def event(self) -> None:
+        rand = self.random
+        name, number, stream = rand.choice(self.streams)
+        what = rand.choices(["play", "leave", "fail over", "delete", "renew", "wait"], [9, 5, 2, 1, 1, 4])[0]
+        if what == "play":
+            agent = rand.choice(["A", "B", "C"])
+            begin = rand.choice([0, 1_000_000, 49_000_000])
+            headers = (f"User-Agent: {agent}", *([f"Range: bytes={begin}-"] if rand.random() < 0.5 else []))
+            window = rand.choice([None, 65_536])
+            self.players.append(await self.rig.ask(f"/stream/{stream.id}", headers=headers, window=window))
+        elif what == "leave" and self.players:
+            await self.players.pop(rand.randrange(len(self.players))).leave()
+        elif what == "fail over":
+            stream.fail_over(rand.choice([None, 0, 1]) if stream.may_fail_over else 0)
+        elif what == "delete":
+            self.rig.registry.delete(stream.id)
+            self._register(name, number)
+        elif what == "renew":
+            self._register(name, number)
+        else:
+            await self.rig.sleep(rand.choice([0, 0.01, 0.05, 0.2]))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_no_account_ever_sees_more_than_it_allows(rig, seed):
+    await rig.start(stream_timeout=0, slot_wait=0.4, start_timeout=2, linger=0.1)
+    peaks = Peaks(rig.registry.slots)
+    chaos = Chaos(rig, seed)
+    for _ in range(EVENTS):
+        await chaos.event()
+        for row in rig.registry.slots.report(())["providers"]:
+            assert row["slots_taken"] <= row["max_connections"], row
+    for player in chaos.players:
+        await player.leave()
+    for _, _, stream in chaos.streams:
+        rig.registry.delete(stream.id)
+    await rig.until(lambda: rig.service._sockets.open == 0, 5, "sockets are left")
+    assert rig.registry.slots.report(())["providers"] == []
+    assert all(peaks.most[name] <= limit for name, limit in LIMITS.items()), peaks.most
+    assert all(peaks.most.values()), "the test opens nothing"
+    seen = {name: rig.provider.station.account(name).peak for name in LIMITS}
+    assert all(seen[name] <= limit for name, limit in LIMITS.items()), seen
