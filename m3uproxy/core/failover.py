@@ -66,7 +66,8 @@ class Policy:
 
     ``start`` bounds an outage in which no viewer has had a byte yet (a real status can still be sent);
     ``total`` one in the middle of playback, 0 for no bound. ``quick`` is what a source may take until its first packet
-    in the middle of playback, as long as there is another one to try. The others are those of :class:`.sources.Rules`.
+    in the middle of playback, as long as there is another one to try. ``patient`` has laps go on there until then. The
+    others are those of :class:`.sources.Rules`.
     """
 
     laps: int = 3
@@ -80,6 +81,7 @@ class Policy:
     moves: int = 0
     stall_cool_down: float = 10.0
     failback: float = 0.0
+    patient: bool = True
 
     @property
     def rules(self) -> Rules:
@@ -225,7 +227,7 @@ class Failover:
 
     def _next(self, now: float) -> Effect:
         """The source whose turn it is, now or after a rest; or the end."""
-        self.sources.outage.patient = self.sent and self.policy.total > 0
+        self.sources.outage.patient = self.policy.patient and self.sent and self.policy.total > 0
         choice = self.sources.next(now)
         if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_full):
             return self._give_up(now)

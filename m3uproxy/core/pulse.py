@@ -7,8 +7,9 @@ on end in which a body *starves* are a stall. There is no setting, because nothi
 - while the stream's own clock (PCR) goes on at a tenth of real time or more, nothing is wrong, however little comes: a
   channel that shows a black picture at night needs 1 % of what it needs by day;
 - if the clock is slower, the body starves when less than a tenth comes of what usually came;
-- if no clock is seen, less than a hundredth; or less than :data:`LEAST`, which is less than the clock alone takes in a
-  stream that has one (a packet every 100 ms, ISO/IEC 13818-1, 2.7.2) and less than the slowest radio.
+- if no clock is seen, when less than a hundredth comes;
+- in both cases when less comes than :data:`LEAST`, which is less than the clock alone takes in a stream that has one (a
+  packet every 100 ms, ISO/IEC 13818-1, 2.7.2) and less than the slowest radio.
 
 A window ends with the first packets after its time, so that a source that delivers in bursts is not judged by its
 pauses.
@@ -20,7 +21,7 @@ from __future__ import annotations
 WINDOW = 5.0
 #: Windows on end in which a body starves that make it dead.
 WINDOWS = 2
-#: Bytes per second under which nothing can be played that has no clock.
+#: Bytes per second under which nothing can be played whose clock does not go on.
 LEAST = 1000.0
 #: Parts: of real time that the clock must go on, and of what usually comes with a slow clock and without one.
 _SLOW, _LITTLE, _NOTHING = 0.1, 0.1, 0.01
@@ -72,6 +73,4 @@ class Pulse:
         """Judge a window; ``pace`` is seconds of the stream's clock per second."""
         if pace >= _SLOW:
             return False
-        if pace > 0:
-            return self.rate < _LITTLE * self._usual
-        return self.rate < max(LEAST, _NOTHING * self._usual)
+        return self.rate < max(LEAST, (_LITTLE if pace > 0 else _NOTHING) * self._usual)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.resolver import Question, Referral
 from ..errors import SourceError
 from ..interfaces import IResolver
 from ..log import make_logger
+from ..upstream.alarm import Alarm
 from ..upstream.dial import SourceRequest
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Advice:
         self._stream = stream
         self._request = request
         self._asking: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock)
         self._doubt: SourceError | None = None
         self._waiting: list[Deferred[bool]] = []
 
@@ -60,7 +61,7 @@ class Advice:
 
     def ask(self, error: SourceError, seconds: float) -> None:
         """Ask, and tell the session within that time."""
-        self._timer = self._clock.callLater(seconds, self._too_late, seconds)
+        self._alarm.set(seconds, lambda: self._too_late(seconds))
         self._ask_unless_asked(error.status, str(error))
 
     def doubt(self, error: SourceError) -> None:
@@ -70,7 +71,7 @@ class Advice:
 
     def dismiss(self) -> None:
         """The session has gone on. A question that nobody else waits for is cancelled."""
-        self._stop_timer()
+        self._alarm.cancel()
         if not self._waiting:
             self._cancel()
 
@@ -93,7 +94,7 @@ class Advice:
 
     def end(self) -> None:
         """The stream is over."""
-        self._stop_timer()
+        self._alarm.cancel()
         self._cancel()
         self._tell_waiting(False)
 
@@ -150,7 +151,7 @@ class Advice:
 
     def _answered(self, referral: Referral) -> None:
         self._asking = None
-        self._stop_timer()
+        self._alarm.cancel()
         log.info("stream {stream}: {referral}", stream=self._stream.id, referral=referral)
         session = self._stream.broadcaster.session
         if session.asking:
@@ -163,7 +164,6 @@ class Advice:
         self._tell_waiting(moved)
 
     def _too_late(self, seconds: float) -> None:
-        self._timer = None
         self._stream.broadcaster.session.referred(Referral(problem=f"no answer within {seconds:.1f} s"))
 
     def _tell_waiting(self, moved: bool) -> None:
@@ -175,11 +175,6 @@ class Advice:
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.cancel()
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
 
 
 def _cancelled(failure: Failure) -> None:

@@ -33,15 +33,12 @@ class Player:
         return f"client_{digest[:16]}"
 
 
-@attrs.define(eq=False)
-class Client:
-    """One player's connection, for listings."""
+class OfPlayer:
+    """What listings show of a client is what its player says."""
 
-    client_id: str
+    __slots__ = ()
+
     player: Player
-    created_at: datetime
-    _wall: Callable[[], datetime]
-    pump: Pump | None = None
 
     @property
     def user_agent(self) -> str:
@@ -57,6 +54,17 @@ class Client:
     def username(self) -> str | None:
         """As given in header or query."""
         return self.player.username
+
+
+@attrs.define(eq=False)
+class Client(OfPlayer):
+    """One player's connection, for listings."""
+
+    client_id: str
+    player: Player
+    created_at: datetime
+    _wall: Callable[[], datetime]
+    pump: Pump | None = None
 
     @property
     def bytes_served(self) -> int:

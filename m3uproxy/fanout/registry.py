@@ -224,7 +224,8 @@ class Registry:
     def _new_title(self, name: str, spec: StreamSpec) -> Title:
         settings = self._settings
         limits = Limits(settings.vod_stall_timeout, settings.vod_pause_limit, settings.start_timeout)
-        requests, rules = source_requests(spec, settings.providers), policy(settings)
+        # Who plays a film asks again, for what is missing.
+        requests, rules = source_requests(spec, settings.providers), attrs.evolve(policy(settings), patient=False)
         upstream = Upstream(self._dialler, rules, self.slots)
         return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends)
 

@@ -12,14 +12,14 @@ from datetime import datetime
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from ..fanout.client import Player
+from ..fanout.client import OfPlayer, Player
 
 #: Names are made up by clients: of more than this the one that has been silent longest is forgotten.
 MOST = 10_000
 
 
 @attrs.define(eq=False)
-class HlsClient:
+class HlsClient(OfPlayer):
     """One player, for listings."""
 
     client_id: str
@@ -31,21 +31,6 @@ class HlsClient:
     segments_served: int = 0
     #: What ends the answers that it is being sent.
     answers: dict[Callable[[], None], None] = attrs.field(factory=dict, repr=False)
-
-    @property
-    def user_agent(self) -> str:
-        """As sent by the player."""
-        return self.player.user_agent
-
-    @property
-    def ip_address(self) -> str:
-        """Address of the player."""
-        return self.player.ip_address
-
-    @property
-    def username(self) -> str | None:
-        """As given in header or query."""
-        return self.player.username
 
     def hang_up(self) -> None:
         """End its answers now."""

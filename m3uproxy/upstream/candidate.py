@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from ..core.formats.any_intake import AnyIntake
@@ -17,6 +17,7 @@ from ..core.intake import Look
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
+from .alarm import Alarm
 from .dial import DialLimits, SourceRequest
 from .feed import Feed
 from .slots import Slot
@@ -107,7 +108,7 @@ class Candidate:
         self._owner = owner
         self._kept = Antechamber()
         self._feed: Feed | None = None
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock)
         self._is_ready = False
         self.index = index
         self.why = why
@@ -125,7 +126,7 @@ class Candidate:
 
     def close(self) -> None:
         """Drop it. Safe at any time, and harmless when it is released."""
-        self._set_timer(None)
+        self._alarm.cancel()
         feed, self._feed = self._feed, None
         if feed is not None:
             feed.close().addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
@@ -136,34 +137,26 @@ class Candidate:
     def release(self) -> tuple[Feed, Slot | None, bytes]:
         """Give up what there is: the feed, its slot, and what it has brought so far."""
         assert self._feed is not None
-        self._set_timer(None)
+        self._alarm.cancel()
         feed, slot = self._feed, self._slot
         self._feed = self._slot = None
         return feed, slot, self._kept.take()
 
-    def _set_timer(self, seconds: float | None) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        if seconds is not None:
-            self._timer = self._clock.callLater(seconds, self._take_over)
-
     def _take_over(self) -> None:
-        self._timer = None
         self._owner.took(self)
 
     # the feed's owner
 
     def flowing(self) -> None:
         """It delivers."""
-        self._set_timer(PATIENCE)
+        self._alarm.set(PATIENCE, self._take_over)
         self.heard()
 
     def heard(self) -> None:
         """More came. The reader is told to go elsewhere in a turn of its own."""
         if self.proven and self._kept.ready and not self._is_ready:
             self._is_ready = True
-            self._set_timer(0)
+            self._alarm.set(0, self._take_over)
 
     def changed(self) -> None:
         """What is kept is joined again when it is passed on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.kind import has_extension
@@ -12,6 +12,7 @@ from ..core.sniff import finite
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
+from .alarm import Alarm
 from .body import BodyReader, Owner
 from .dial import DialLimits, SourceRequest
 from .slots import Slot
@@ -44,7 +45,7 @@ class Feed:
         self._dialling: Deferred[None] | None = None
         self._body: IOpenBody | None = None
         self._reader: BodyReader | None = None
-        self._timer: IDelayedCall | None = None
+        self._alarm = Alarm(clock)
         self._closed = False
         self.proven = False
 
@@ -75,7 +76,7 @@ class Feed:
         :return: fires when the socket of an open body is gone.
         """
         self._closed = True
-        self._cancel_timer()
+        self._alarm.cancel()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
@@ -87,7 +88,7 @@ class Feed:
 
     def flowing(self) -> None:
         """The first packet came."""
-        self._cancel_timer()
+        self._alarm.cancel()
         self.proven = True
         self._owner.flowing()
 
@@ -102,7 +103,7 @@ class Feed:
     def ended(self, error: SourceError) -> None:
         """The body is over, or is no video, or never came."""
         if not self._closed:
-            self._cancel_timer()
+            self._alarm.cancel()
             self._owner.ended(error)
 
     # inside
@@ -119,7 +120,7 @@ class Feed:
             raise finite(body.length, body.content_type)
         left = max(0.0, limits.total - (self._clock.seconds() - began))
         self._reader = BodyReader(body, self._sink, self._tick, self)
-        self._timer = self._clock.callLater(min(limits.first_byte, left), self._unproven)
+        self._alarm.set(min(limits.first_byte, left), self._unproven)
         self._reader.start()
 
     def _dial_failed(self, failure: Failure, request: SourceRequest) -> None:
@@ -136,8 +137,3 @@ class Feed:
         """The head came, but no packet."""
         detail = f"no packet in {self.received} bytes" if self.received else "the head came, but no body"
         self.ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
-
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()

@@ -28,8 +28,9 @@ class Body:
         return None
 
 
-def test_a_trickle_from_the_start() -> None:
-    after = Body().run(60, 376, 0, step=0.5)
+@pytest.mark.parametrize("pace", [0.0, 0.02], ids=["no clock", "some of the clock"])
+def test_a_trickle_from_the_start(pace: float) -> None:
+    after = Body().run(60, 376, pace, step=0.5)
     assert after == pytest.approx(WINDOWS * WINDOW, abs=1)
 
 

@@ -164,7 +164,7 @@ async def test_cut_in_mid_packet_costs_packets_not_alignment(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_something_sent_and_everything_dead_is_an_abort(rig):
-    await rig.start(stream_retry_attempts=1)
+    await rig.start(stream_total_timeout=3)
     player = await rig.play(rig.register("/live/x.ts?burst=2"))
     await rig.until_bytes(player, 30_000)
     rig.provider.control("x", "close=0")

@@ -339,7 +339,7 @@ async def test_what_follows_comes_over_the_same_connection(rig):
     assert (client["user_agent"], client["bytes_served"]) == ("films/1", 2 * M)
     await player.leave()
     await rig.until(lambda: not stream.clients(), 8)
-    assert rig.provider.station.sockets.current == 0
+    await rig.until(lambda: rig.provider.station.sockets.current == 0)
 
 
 @pytest_twisted.ensureDeferred

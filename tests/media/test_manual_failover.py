@@ -78,8 +78,10 @@ async def test_a_hundred_steps(rig, air, monkeypatch, speed):
         answer = await fail_over(rig, stream)
         assert (answer["failover_index"], answer["failover_attempts"]) == (index, number)
         await rig.until(lambda: player.shows(only[index], since), 20)  # noqa: B023
-        asked[index] += 1
-        assert [provider.channel("x").tally.requests for provider in providers] == asked
+        now = [provider.channel("x").tally.requests for provider in providers]
+        # A machine that cannot keep up with 44 times the speed is hung up on, and dials the same again.
+        assert now[index] > asked[index]
+        assert now[:index] + now[index + 1 :] == asked[:index] + asked[index + 1 :]
     assert not player.closed
     body = b"".join(player.pieces)
     assert_whole_packets(body)
