@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -10,13 +10,12 @@ from zope.interface import implementer
 
 from ..core.hls.joining import check_joinable
 from ..core.kind import Kind, kind_of
-from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody
 from ..settings import Settings
 from ..upstream.dial import DialLimits, SourceRequest
 from ..upstream.slots import Slot
 from .fetch import Fetcher
-from .joined import JoinedBody
+from .joined import JoinedBody, too_late
 from .source import Source
 
 #: Seconds up to which a playlist that somebody else asked for will do.
@@ -42,14 +41,10 @@ class JoinDialler:
         if kind_of(request.url) is not Kind.HLS:
             return self.otherwise.dial(request, limits, slot)
         dialling: Deferred[IOpenBody] = Deferred.fromCoroutine(self._open(request))
-        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=_too_late)
+        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=too_late)
 
     async def _open(self, request: SourceRequest) -> IOpenBody:
         source = Source(self.fetcher, request, self.settings.hls_join_bandwidth)
         playlist = await source.media(_FRESH)
         check_joinable(playlist.playlist)
         return JoinedBody(self.clock, source, playlist)
-
-
-def _too_late(result: object, timeout: float) -> NoReturn:
-    raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no playlist after {timeout:.1f} s")

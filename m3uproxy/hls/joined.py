@@ -6,8 +6,9 @@ from, which is where players of the playlist get theirs: each segment is fetched
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
@@ -36,8 +37,18 @@ BAD_SEGMENTS = 2
 HASTE = 1.25
 #: Segments by which we may be behind, in target durations.
 _BEHIND = 2.5
+#: Seconds by which a segment may be late and is still handed on as if it had come in time: what asking takes, or else
+#: players would lose that much with each segment.
+LATE = 1.0
 #: Seconds between two looks at a playlist, at least and at most.
 _SOONEST, _LATEST = 0.25, 6.0
+#: Seconds that a playlist is waited for while there is a segment to take.
+PROMPT = 1.0
+
+
+def too_late(result: object, timeout: float) -> NoReturn:
+    """What becomes of waiting for a playlist, when its time is over."""
+    raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no playlist after {timeout:.1f} s")
 
 
 @implementer(IOpenBody)
@@ -65,6 +76,8 @@ class JoinedBody:
         self._paused = self._closed = False
         self._awaited: Deferred[Any] | None = None
         self._bad = self._count = 0
+        self._due = math.inf
+        self._rate = 0.0
         self._newest = (-1, clock.seconds())
 
     # IOpenBody
@@ -120,10 +133,14 @@ class JoinedBody:
 
     async def _renew(self) -> None:
         """The playlist as it is now. One that does not come is missed when there is nothing left to take."""
+        known = self._playlist.playlist
+        renewal = Deferred.fromCoroutine(self._source.media(known.target_duration / 2))
+        if self._follower.next(known) is not None:
+            renewal.addTimeout(PROMPT, self._clock, onTimeoutCancel=too_late)
         try:
-            playlist = await self._wait(self._source.media(self._playlist.playlist.target_duration / 2))
+            playlist = await self._wait(renewal)
         except SourceError:
-            if self._closed or self._follower.next(self._playlist.playlist) is None:
+            if self._closed or self._follower.next(known) is None:
                 raise
             return
         if playlist is not self._playlist and not playlist.playlist.ended:
@@ -159,12 +176,13 @@ class JoinedBody:
             self._bad = 0
 
     def _seconds_for(self, segment: Segment) -> float:
-        """The first segment goes at once, a later one takes as long as it plays, or less if we are behind."""
-        if not self._count:
-            return 0.0
+        """As long as it plays, or less if we are behind; the first goes at once if there are more."""
         playlist = self._playlist.playlist
-        behind = self._follower.ahead(playlist) > _BEHIND * playlist.target_duration
-        return segment.duration / HASTE if behind else segment.duration
+        ahead = self._follower.ahead(playlist)
+        if ahead and not self._count:
+            return 0.0
+        seconds = segment.duration or playlist.target_duration
+        return seconds / HASTE if ahead > _BEHIND * playlist.target_duration else seconds
 
     async def _pour(self, segment: Segment, seconds: float) -> None:
         resource, decryption = await self._wait(self._source.segment(self._playlist, segment))
@@ -172,12 +190,16 @@ class JoinedBody:
             self._change()
         self._follower.took(segment)
         self._count += 1
-        pour = Pour(self._clock, seconds, self._has_room, self._put)
+        now = self._clock.seconds()
+        began = min(now, max(self._due, now - LATE))
+        self._due = began + seconds
+        pour = Pour(self._clock, began, seconds, round(self._rate * segment.duration), self._has_room, self._put)
         try:
             await self._wait(pour.start(resource, decryption))
         except SourceError:
             self._follower.tore()
             raise
+        self._rate = pour.given / segment.duration if segment.duration else 0.0
 
     async def _wait(self, what: Deferred[T] | Awaitable[T]) -> T:
         """Wait for one thing, which :meth:`close` ends."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..errors import SourceError
+from ..errors import Reason, SourceError
 from .decryption import Decryption
 from .reader import GONE
 from .resource import Resource
@@ -24,23 +24,33 @@ class Pour:
     """Hands on one segment."""
 
     def __init__(
-        self, clock: IReactorTime, seconds: float, room: Callable[[], bool], write: Callable[[bytes], None]
+        self,
+        clock: IReactorTime,
+        began: float,
+        seconds: float,
+        usual: int,
+        room: Callable[[], bool],
+        write: Callable[[bytes], None],
     ) -> None:
         """
         Prepare.
 
-        :param seconds: for all of it; 0 for as fast as it comes, which also holds where its length is not told.
+        :param began: when the first of it is due, seconds of the clock.
+        :param seconds: for all of it; 0 for as fast as it comes.
+        :param usual: bytes that it has if its length is not told; 0 if nobody knows: then it goes as it comes.
         :param room: whether more may be written.
         :param write: takes some bytes, never none.
+        :ivar given: bytes that were written.
         """
+        self.given = 0
         self._clock = clock
         self._seconds = seconds
+        self._length = usual
         self._room = room
         self._put = write
         self._waiting = bytearray()
-        self._given = 0
         self._complete = False
-        self._began = clock.seconds()
+        self._began = began
         self._timer: IDelayedCall | None = None
         self._done: Deferred[None] = Deferred(self._cancelled)
 
@@ -48,31 +58,36 @@ class Pour:
         """
         Begin.
 
-        :return: a Deferred that fires when all was written, and fails with
+        :return: a Deferred that fires when all was written and the time is over, and fails with
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        self._length = resource.length
+        self._length = resource.length or self._length
         self._decryption = decryption
         self._reader = resource.deliver(self._take, self._ended)
         self._timer = self._clock.callLater(STEP, self._look)
         self._reader.start()
         return self._done
 
+    def _played(self) -> float:
+        """The part of the time that is over; 1 for all of it."""
+        return min(1.0, (self._clock.seconds() - self._began) / self._seconds) if self._seconds else 1.0
+
     def _due(self) -> int:
         """Bytes that may be written now."""
+        played = self._played()
         if not self._room():
             return 0
-        if not self._seconds or not self._length:
+        if played >= 1 or not self._length:
             return len(self._waiting)
-        played = min(1.0, (self._clock.seconds() - self._began) / self._seconds)
-        return len(self._waiting) if played >= 1 else max(0, int(self._length * played) - self._given)
+        length = self.given + len(self._waiting) if self._complete else self._length
+        return max(0, int(length * played) - self.given)
 
     def _flow(self) -> None:
         size = min(self._due(), len(self._waiting))
         if size:
             data = bytes(self._waiting[:size])
             del self._waiting[:size]
-            self._given += size
+            self.given += size
             self._put(data)
 
     def _look(self) -> None:
@@ -81,7 +96,7 @@ class Pour:
         if self._waiting:
             return
         if self._complete:
-            self._end(None)
+            self._end_in_time()
         elif self._room():
             self._reader.resumeProducing()
 
@@ -98,8 +113,17 @@ class Pour:
             error = torn
         self._flow()
         self._complete = True
-        if error is not None or not self._waiting:
+        if error is not None:
             self._end(error)
+        else:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """The next one begins when this one was played, however fast it came."""
+        if not self.given and not self._waiting:
+            self._end(SourceError(Reason.TRUNCATED, "a segment of no bytes"))
+        elif not self._waiting and self._played() >= 1:
+            self._end(None)
 
     def _cancelled(self, _: Deferred[None]) -> None:
         if self._complete:

@@ -115,6 +115,62 @@ def test_the_first_segment_goes_at_once_and_others_as_they_play(rig) -> None:
     assert rig.consumer.error.reason is Reason.ENDED
 
 
+def test_a_segment_whose_length_is_not_told_is_paced_by_the_last_one(rig) -> None:
+    rig.put(1, 3)
+    rig.origin.put(rig.url(2), b"002" * 100, endless=True)
+    body = rig.play()
+    rig.wait(2)
+    assert 300 + 100 < len(rig.consumer.parts[0]) < 300 + 200
+    rig.wait(2.2)
+    assert len(rig.consumer.parts[0]) == 600
+    body.close()
+
+
+def test_the_only_segment_there_is_lasts_until_the_next_one_comes(rig) -> None:
+    rig.put(1, 1)
+    body = rig.play()
+    rig.wait(2)
+    assert 100 < len(rig.consumer.parts[0]) < 200
+    rig.put(2, 1)
+    rig.wait(4)
+    assert rig.consumer.parts[0].startswith(b"001" * 100 + b"002" * 20)
+    body.close()
+
+
+def test_what_it_takes_to_ask_is_not_lost(rig) -> None:
+    """Players get as much in a minute as they play in a minute, though each segment comes a little late."""
+    rig.put(1, 3, target=1)
+    body = rig.play()
+    for first in range(2, 62):
+        rig.wait(1)
+        rig.put(first, 3, target=1)
+    assert 60 * 300 <= len(rig.consumer.parts[0]) <= 62 * 300
+    body.close()
+
+
+def test_a_playlist_that_hangs_is_not_waited_for_while_there_are_segments(rig) -> None:
+    rig.put(1, 5)
+    body = rig.play()
+    rig.origin.put(A, silent=True)
+    rig.wait(8.5)
+    assert rig.consumer.parts == [b"003" * 100 + b"004" * 100 + b"005" * 100]
+    assert rig.origin.cancelled
+    body.close()
+
+
+def test_segments_of_no_bytes(rig) -> None:
+    rig.put(1, 5)
+    rig.origin.put(rig.url(4))
+    rig.play()
+    rig.wait(5)
+    assert rig.consumer.parts[-1] == b"005" * 100
+    rig.origin.put(rig.url(6))
+    rig.origin.put(rig.url(7))
+    rig.put(3, 5)
+    rig.wait(9)
+    assert rig.consumer.error.reason is Reason.TRUNCATED
+
+
 def test_a_paused_body_is_read(rig) -> None:
     rig.put(1, 3)
     body = rig.play()
@@ -153,21 +209,32 @@ def test_one_bad_segment_is_left_out_and_two_are_the_end(rig) -> None:
     assert (rig.consumer.error.reason, rig.consumer.error.status) == (Reason.BAD_STATUS, 500)
 
 
-def test_keys(rig) -> None:
-    key = b"k" * 16
-    clear = b"0123456789" * 30
-    padded = clear + bytes([4]) * 4
-    cipher = Cipher(algorithms.AES(key), modes.CBC((1).to_bytes(16, "big"))).encryptor()
-    rig.put(1, 2)
-    text = rig.origin.pages[A].body.decode().replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="/k"\n#EXTINF', 1)
-    rig.origin.put(A, text)
-    rig.origin.put(rig.url(1), cipher.update(padded))
-    rig.origin.put(rig.url(2), b"x" * 100)
-    rig.origin.put("http://a.example/k", key)
+def encrypted(clear: bytes, key: bytes, vector: int) -> bytes:
+    padded = clear + bytes([16 - len(clear) % 16]) * (16 - len(clear) % 16)
+    cipher = Cipher(algorithms.AES(key), modes.CBC(vector.to_bytes(16, "big"))).encryptor()
+    return cipher.update(padded) + cipher.finalize()
+
+
+def test_keys_that_rotate_with_and_without_a_vector(rig) -> None:
+    stated, counted = '#EXT-X-KEY:METHOD=AES-128,URI="../k1",IV=0x0A', '#EXT-X-KEY:METHOD=AES-128,URI="k2"'
+    clear = {n: b"%03d" % n * 111 for n in range(8, 12)}
+
+    def put(first: int, *lines: str) -> None:
+        rig.origin.put(A, media(first=first, target=4) + "\n".join(lines))
+
+    put(8, stated, "#EXTINF:4,", "s8.ts", counted, "#EXTINF:4,", "s9.ts", "#EXTINF:4,", "s10.ts")
+    first, second = b"1" * 16, b"2" * 16
+    rig.origin.put("http://a.example/k1", first)
+    rig.origin.put("http://a.example/live/k2", second)
+    for n, key, vector in ((8, first, 10), (9, second, 9), (10, second, 10)):
+        rig.origin.put(rig.url(n), encrypted(clear[n], key, vector))
+    rig.origin.put(rig.url(11), clear[11])
     body = rig.play()
-    rig.wait(4.3)
-    assert rig.consumer.parts[0].startswith(clear)
-    assert rig.origin.count("http://a.example/k") == 1
+    rig.wait(4)
+    put(10, counted, "#EXTINF:4,", "s10.ts", "#EXT-X-KEY:METHOD=NONE", "#EXTINF:4,", "s11.ts")
+    rig.wait(9)
+    assert rig.consumer.parts == [b"".join(clear.values())]
+    assert rig.origin.count("http://a.example/live/k2") == 1
     body.close()
 
 
@@ -180,7 +247,7 @@ def test_only_what_is_live_is_dialled(rig, more, reason) -> None:
         assert refused(rig.dial()).reason is reason
 
 
-def encrypted(rig, key: bytes) -> None:
+def ask_for_key(rig, key: bytes) -> None:
     rig.put(1, 3)
     text = rig.origin.pages[A].body.decode().replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="/k"\n#EXTINF', 1)
     rig.origin.put(A, text)
@@ -189,7 +256,7 @@ def encrypted(rig, key: bytes) -> None:
 
 @pytest.mark.parametrize(("key", "reason"), [(b"short", Reason.NOT_VIDEO), (b"k" * 16, Reason.TRUNCATED)])
 def test_a_key_that_is_none_and_one_that_does_not_fit(rig, key, reason) -> None:
-    encrypted(rig, key)
+    ask_for_key(rig, key)
     rig.play()
     rig.wait(9)
     assert rig.consumer.error.reason is reason
