@@ -28,7 +28,7 @@ from m3uproxy.provider.timeline import Timeline
 SECONDS = 20
 #: Bytes a second.
 RATE = 1_000_000
-BLOCK = 0.06
+BLOCK = 0.08
 RUNS = 9
 
 

@@ -64,6 +64,9 @@ class IOpenBody(Interface):
         :return: bytes read from the socket.
         """
 
+    def room() -> int:
+        """How many bytes the source can send while nobody reads. A body that is read on the tick gets more room."""
+
     def close() -> Deferred[None]:
         """Drop the connection now. Safe to call twice.
 

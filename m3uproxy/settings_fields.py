@@ -198,7 +198,7 @@ class Settings(WatchSettings):
     #: HLS: connections to one host of a provider.
     hls_host_connections: Whole = _limited(8, 1, 1000)
     #: How long pieces are gathered before they are read or sent together.
-    tick: Seconds = _seconds(0.06, 0.005, 1)
+    tick: Seconds = _seconds(0.08, 0.005, 1)
     #: Write to the sockets of plain viewers without the reactor's buffer in between.
     direct_write: bool = _one_of(True, "true or false")
 

@@ -37,7 +37,7 @@ from m3uproxy.upstream.slots import Slot
 class FakeBody:
     """A body that brings what a test tells it to."""
 
-    READ = 65_536
+    READ = 262_144
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class FakeBody:
         self.held = b""
         self.gathered = b""
         self.length: int | None = None
+        self.window = 65_536
         #: A body of stated length ends within the read that completes it.
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
@@ -98,6 +99,9 @@ class FakeBody:
         if not self.held and self.ends_with_read is not None and not self.ended:
             self.end(self.ends_with_read)
         return len(data)
+
+    def room(self) -> int:
+        return self.window
 
     def close(self) -> Deferred[None]:
         self.closed = True

@@ -5,11 +5,13 @@ The number of writes is the cost of a relay, so they are few and large.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import attrs
 
 from .mpegts.index import AccessPoint
+from .mpegts.splice import Report
 
 #: Bytes waiting that make a block. It may exceed that by what the reads of one interval brought.
 BLOCK_LIMIT = 65_536
@@ -41,3 +43,35 @@ def cut(packets: bytes, points: Sequence[AccessPoint], psi: bytes) -> list[Cut]:
     for point, end in zip(points, ends, strict=True):
         cuts.append(Cut(packets[point.offset : end], point.psi, True))
     return cuts
+
+
+class Gatherer(ABC):
+    """Lets the bytes of a body wait until they are worth a block; what it makes of them is for who derives from it."""
+
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes, now: float) -> list[Cut]:
+        """Take bytes of the body; blocks if enough is waiting.
+
+        :param now: monotonic seconds.
+        """
+        self._pieces.append(data)
+        self._size += len(data)
+        return self.flush(now) if self._size >= BLOCK_LIMIT else []
+
+    @abstractmethod
+    def flush(self, now: float) -> list[Cut]:
+        """Make blocks of all whole units that are waiting."""
+
+    def reports(self) -> list[Report]:
+        """How bodies were joined to what was sent, since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _gathered(self) -> list[bytes]:
+        """What was waiting."""
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        return pieces

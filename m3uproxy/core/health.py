@@ -30,7 +30,8 @@ from enum import Enum
 
 import attrs
 
-from .mpegts.content import PCR_RATE, PCR_WRAP, Examiner, Sample
+from .mpegts.content import MOST, PCR_RATE, PCR_WRAP, Examiner, Sample
+from .mpegts.packets import PACKET_SIZE
 from .mpegts.psi import ProgramMap
 from .suspicion import Reading
 from .window import Window, exceeds
@@ -43,6 +44,8 @@ REPEAT = 30.0
 _MISSED = 1.0
 #: How often a PTS must have been seen to be called frozen.
 _SIGHTINGS = 4
+#: Bytes of a run that a look takes in.
+_LOOKED_AT = MOST * PACKET_SIZE
 #: A step of the stream's clock beyond this many seconds more than twice the time that passed is a jump.
 _JUMP = 10.0
 
@@ -155,6 +158,7 @@ class Health:
             self._unseen = packets or self._unseen
             return None
         self._look(now, packets, program)
+        self._unseen = packets[_LOOKED_AT:][-_LOOKED_AT:]
         self._due = now if self._misses_video() else now + SAMPLE
         return self._tell(now)
 
@@ -212,8 +216,8 @@ class Health:
         self._note_video(sample)
         if self._video_at is None and not self._sound:
             self._sound = self._examiner.hears(packets)
-        if sample.pcr is not None:
-            self._note_clock(sample.pcr, self._total.bytes - len(packets) + sample.pcr_offset, now)
+        for pcr, at in sample.clocks:
+            self._note_clock(pcr, self._total.bytes - len(packets) + at, now)
         if now - self._window.began >= self._limits.window:
             self._end_window(now)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .coalesce import BLOCK_LIMIT, Cut, cut
+from .coalesce import Cut, Gatherer, cut
 from .mpegts.align import Aligner
 from .mpegts.index import Index
 from .mpegts.joint import Joined
@@ -23,7 +23,7 @@ Look = Callable[[float, bytes, ProgramMap | None], object]
 _ANEW = (Joined.PLAIN, Joined.CODEC_CHANGE)
 
 
-class Intake:
+class Intake(Gatherer):
     """Takes whatever bodies bring and gives blocks of whole packets: a :class:`m3uproxy.core.formats.part.Part`.
 
     :ivar packets: whole packets recognised in the present body.
@@ -40,32 +40,21 @@ class Intake:
         :param tail: gives the last seconds of what was sent.
         :param carry_on: whether a source of other codecs is announced to the players, or passes as it is.
         """
+        super().__init__()
         self._splicer = Splicer(tail, self._joined, carry_on=carry_on)
         self._index = Index()
-        self._reports: list[Report] = []
         self._begin()
 
     def _begin(self) -> None:
         self._aligner = Aligner()
-        self._pieces: list[bytes] = []
-        self._size = 0
         self.packets = 0
         self.look: Look | None = None
-
-    def feed(self, data: bytes, now: float) -> list[Cut]:
-        """Take bytes of the body; return blocks if enough is waiting.
-
-        :param now: monotonic seconds.
-        """
-        self._pieces.append(data)
-        self._size += len(data)
-        return self.flush(now) if self._size >= BLOCK_LIMIT else []
 
     def flush(self, now: float) -> list[Cut]:
         """Make blocks of all that is waiting, but for a last unit that is not whole yet."""
         if not self._size:
             return []
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        pieces = self._gathered()
         packets = self._aligner.feed(*pieces)
         del pieces
         self.packets += len(packets) // PACKET_SIZE
@@ -82,11 +71,6 @@ class Intake:
         cuts = self.flush(now) + self._cut(self._splicer.next_source(now))
         self._begin()
         return cuts
-
-    def reports(self) -> list[Report]:
-        """How sources were joined to what was sent, since the last call."""
-        reports, self._reports = self._reports, []
-        return reports
 
     def _program(self) -> ProgramMap | None:
         """The present body's own; what is sent has the same, unless it is changed to what the players know."""

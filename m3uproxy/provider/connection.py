@@ -19,9 +19,10 @@ from m3uproxy.provider.film import Film
 from m3uproxy.provider.hls.answers import hls_answer
 from m3uproxy.provider.hls.options import HlsPath, hls_path
 from m3uproxy.provider.hls.transfer import Transfer
-from m3uproxy.provider.playout import Playout, Wire
+from m3uproxy.provider.playout import Playout
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 from m3uproxy.provider.station import Channel, Station, Tally
+from m3uproxy.provider.timed_producer import Wire
 
 
 class Connection(Protocol):

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from m3uproxy.provider.answers import Answer
 from m3uproxy.provider.faults import Faults
-from m3uproxy.provider.playout import Wire
+from m3uproxy.provider.timed_producer import Wire
 
 
 class Delivery:

@@ -13,11 +13,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partialmethod
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
-from zope.interface import implementer
 
 from m3uproxy.provider.ailments import Ailment, ailments, suffer
 from m3uproxy.provider.clip import PACKET
@@ -25,38 +23,17 @@ from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import BAD_CHUNK, make_framing
 from m3uproxy.provider.radio import Broadcast
 from m3uproxy.provider.station import Channel, Station, Tally
+from m3uproxy.provider.timed_producer import TICK, TimedProducer, Wire
 from m3uproxy.provider.turns import Turn, Turns
 from m3uproxy.provider.variants import changes_for, live_edge
 
-#: Seconds between two looks at the clock.
-TICK = 0.02
 #: The most that one tick sends, bytes: of a backlog, and when there is no pace.
 BACKLOG_SLICE = 1000 * PACKET
 UNPACED_SLICE = 350 * PACKET
 _NO_SYNC = bytes(value for value in range(256) if value != 0x47)
 
 
-class Wire(Protocol):
-    """What is asked of a transport."""
-
-    def write(self, data: bytes) -> None:
-        """Send."""
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As in ``IConsumer``."""
-
-    def unregisterProducer(self) -> None:
-        """As in ``IConsumer``."""
-
-    def loseConnection(self) -> None:
-        """Close when all is sent."""
-
-    def abortConnection(self) -> None:
-        """Reset."""
-
-
-@implementer(IPushProducer)
-class Playout:
+class Playout(TimedProducer):
     """Sends the broadcast to one viewer until a fault, the viewer or the station ends it.
 
     :param wire: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
@@ -74,10 +51,9 @@ class Playout:
         tallies: list[Tally],
         broadcast: Broadcast | None = None,
     ) -> None:
+        super().__init__(station.clock, wire)
         self._station = station
         self._channel = channel
-        self._clock = station.clock
-        self._wire = wire
         self._faults = faults
         self._tallies = tallies
         self._framing = make_framing(faults)
@@ -92,16 +68,14 @@ class Playout:
         self._changes = changes_for(station, channel, faults, self._edge) if self._replays else []
         self._backlog = b""
         self._sent = self._skip = 0
-        self._live = self._paused = self._stalled = False
+        self._stalled = False
         self._garbage: random.Random | None = None
         self._ailing: list[Ailment] = []
         self._next_drop = self._start
-        self._later: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; the head has been written."""
-        self._live = True
-        self._wire.registerProducer(self, True)
+        self._begin()
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
         self._emit(self._broadcast.prologue())
         self._tick()
@@ -114,37 +88,11 @@ class Playout:
         self._next_drop = self._station.uptime()
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
 
-    def drop(self) -> None:
-        """Reset the connection now."""
-        self.stop()
-        self._wire.abortConnection()
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._cancel_tick()
-        if self._live:
-            self._live = False
-            self._wire.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """Send nothing until :meth:`resumeProducing`; what is due waits in the timeline."""
-        self._paused = True
-
     def resumeProducing(self) -> None:
-        """Send again, first what was missed."""
-        self._paused = False
+        """Send again, first what was missed: what was due waited in the timeline."""
+        super().resumeProducing()
         if self._rate == 0 and self._live:
-            self._cancel_tick()
-            self._later = self._clock.callLater(0, self._tick)
-
-    def stopProducing(self) -> None:
-        """The connection is gone."""
-        self.stop()
-
-    def _cancel_tick(self) -> None:
-        later, self._later = self._later, None
-        if later is not None and later.active():
-            later.cancel()
+            self._after(0, self._tick)
 
     def _tick(self) -> None:
         self._later = None
@@ -160,7 +108,7 @@ class Playout:
             self._send(self._goal(now))
         if self._live:
             at_once = self._rate == 0 and not (self._paused or self._stalled) and self._faults.trickle is None
-            self._later = self._clock.callLater(0 if at_once else TICK, self._tick)
+            self._after(0 if at_once else TICK, self._tick)
 
     def _due(self, now: float) -> int:
         return self._broadcast.due_at(self._edge + (now - self._start) * self._rate)

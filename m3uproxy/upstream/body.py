@@ -155,14 +155,15 @@ class BodyReader:
         return self._pause()
 
     def _adapt(self, size: int) -> None:
-        """Halve the interval after a large read, double it after a small one.
+        """Halve the interval after a read of half the room or more, double it after one of less than a quarter.
 
         Below the shortest there is reading without rest. That is not for a burst at the start, which would keep the
         whole process busy for a viewer that zaps on: it takes as many large reads as make up the longest interval.
         """
-        if size < MUCH:
+        much = max(MUCH, self._body.room() // 2) if size >= LITTLE else MUCH
+        if size < much:
             self._streak = 0
-            if size < LITTLE:
+            if size < much // 2:
                 self._interval = min(STEPS, self._interval * 2)
             return
         self._streak += 1

@@ -44,6 +44,7 @@ from ..core.hop import Location
 from ..core.outbound import DEFAULT, Policy
 from ..errors import Reason, SourceError
 from .lookup import NamingReactor
+from .receive_window import NARROW
 from .slots import Slot
 from .sockets import Socket, SocketCount
 from .wire import Wire
@@ -193,6 +194,10 @@ class ProviderConnection:
     def read(self, hand_on: bool) -> int:
         """Read once from the socket, now; how many bytes."""
         return self._socket.read_now(hand_on) if self._socket is not None else 0
+
+    def room(self) -> int:
+        """Bytes that the kernel takes in while nobody reads."""
+        return self._socket.room() if self._socket is not None else NARROW
 
     def abort(self) -> None:
         """Close the socket, if there is one."""

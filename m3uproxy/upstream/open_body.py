@@ -73,6 +73,10 @@ class OpenBody(Protocol):
         """Read once, now; not before anybody takes the body."""
         return self._connection.read(hand_on) if self._consumer is not None else 0
 
+    def room(self) -> int:
+        """See :meth:`m3uproxy.interfaces.IOpenBody.room`."""
+        return self._connection.room()
+
     def close(self) -> Deferred[None]:
         """Drop the connection; nothing is handed on from this call on."""
         if self._error is None:

@@ -15,6 +15,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .receive_window import NARROW, room, widen
+
 if TYPE_CHECKING:
     from .endpoints import ProviderConnection
 
@@ -72,6 +74,7 @@ class Socket(ProtocolWrapper):
         self._waiting: list[Deferred[None]] = []
         self._closing = False
         self._read_error: BaseException | None = None
+        self._is_wide = False
         self._gathered: list[bytes] = []
         self.closed: BaseException | None = None
 
@@ -139,6 +142,16 @@ class Socket(ProtocolWrapper):
         if hand_on:
             self._hand_on()
         return size
+
+    def room(self) -> int:
+        """Bytes that the kernel takes in while we do not read. From the first call on it takes in more."""
+        if self.closed is not None or self._closing:
+            return NARROW
+        connection = self.transport.getHandle()
+        if not self._is_wide:
+            self._is_wide = True
+            widen(connection)
+        return room(connection)
 
     def _receive(self) -> int:
         try:

@@ -22,7 +22,7 @@ from ..log import make_logger
 
 log = make_logger()
 
-#: Bytes in one read from which on a source is read more often: half of the window of a paused receiver.
+#: Bytes in one read from which on a source is read more often: half of the least that a paused receiver takes in.
 MUCH = 32_768
 #: Bytes under which it is read less often: twice as many would still not be much.
 LITTLE = 16_384

@@ -268,6 +268,13 @@ def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: flo
     assert isinstance(machine.failed(limit, BROKEN), GiveUp)
 
 
+def test_no_dial_without_time_for_an_answer_hides_why_the_others_failed() -> None:
+    machine = failover(Policy(start=1.0), sources=3)
+    machine.wanted(0)
+    assert isinstance(machine.failed(0.5, BROKEN), Dial)
+    assert machine.failed(0.85, BROKEN) == GiveUp(BROKEN)
+
+
 def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
     machine = failover(Policy(start=20, rest=5), 1)
     machine.wanted(0)

@@ -116,15 +116,15 @@ DEAD = {"hang=head": 504, "stall=0": 504, "refuse=1": 502, "status=404": 502, "h
 @pytest.mark.parametrize("fault", DEAD)
 @pytest_twisted.ensureDeferred
 async def test_all_sources_dead_before_the_first_byte(rig, lateness, fault):
-    """One answer for all of them, within the limit; 20 s by default."""
-    await rig.start(start_timeout=1, stream_retry_attempts=9)
+    """One answer for all of them, within the limit; 20 s by default. Of three seconds each gets one at least."""
+    await rig.start(start_timeout=3, stream_retry_attempts=9)
     began = time.monotonic()
     player = await rig.play(rig.register(*(f"/live/{name}.ts?{fault}" for name in "abc")))
     await rig.until(lambda: b"}" in player.body, 20)
     ended = time.monotonic()
     assert player.status == DEAD[fault]
     assert json.loads(player.body)["detail"]
-    assert ended - began < 1.2 + lateness.between(began, ended)
+    assert ended - began < 3.2 + lateness.between(began, ended)
     assert all(rig.provider.channel(name).tally.requests for name in "abc")
 
 

@@ -13,8 +13,8 @@ from zope.interface.verify import verifyObject
 from m3uproxy.provider.clip import PACKET, load_clip
 from m3uproxy.provider.connection import Connection
 from m3uproxy.provider.control import set_faults
-from m3uproxy.provider.playout import TICK
 from m3uproxy.provider.station import Station
+from m3uproxy.provider.timed_producer import TICK
 from m3uproxy.provider.timeline import Timeline
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4711)

@@ -185,10 +185,12 @@ def test_what_is_read_is_flushed_within_a_tick_and_a_half() -> None:
     rig.done()
 
 
+@pytest.mark.parametrize("window", [65_536, 100_000, 262_144])
 @pytest.mark.parametrize("megabits", [2, 8, 20, 50, 200])
-def test_no_source_is_throttled(megabits: int) -> None:
-    """A paused receiver's window is under 64 KiB: no more may gather between two reads."""
+def test_no_source_is_throttled(megabits: int, window: int) -> None:
+    """No more may gather between two reads than the window holds."""
     rig = Rig()
+    rig.body.window = window
     packet = rig.programme.picture(key=True, size=100)
     piece = packet * max(1, int(megabits * 125_000 * 0.001 / len(packet)))
     most = 0
@@ -197,8 +199,22 @@ def test_no_source_is_throttled(megabits: int) -> None:
         rig.pass_time(0.001)
         if turn > 200:  # it may take a moment to find out how fast a source is
             most = max(most, len(rig.body.held))
-    assert most <= 65_536
+    assert most <= window
     rig.reader.close()
+
+
+def test_a_wider_window_saves_reads() -> None:
+    reads = {}
+    for window in (65_536, 262_144):
+        rig = Rig()
+        rig.body.window = window
+        piece = rig.programme.picture(key=True, size=100)
+        for _ in range(2_000):
+            rig.body.bring(piece * (1_000 // len(piece)))
+            rig.pass_time(0.001)
+        reads[window] = rig.body.reads
+        rig.done()
+    assert reads[65_536] > 1.8 * reads[262_144]
 
 
 def fast(rig: Rig) -> None:

@@ -6,8 +6,7 @@ decoders, at the time of the block: a tag like any other, so that one that skips
 
 from __future__ import annotations
 
-from ..coalesce import BLOCK_LIMIT, Cut
-from ..mpegts.splice import Report
+from ..coalesce import Cut, Gatherer
 from .flv import AUDIO, Tag, Tags, Use
 from .flv_joint import FlvJoint
 
@@ -15,19 +14,17 @@ from .flv_joint import FlvJoint
 _SOUND_ONLY, _BOTH = 4, 5
 
 
-class FlvIntake:
+class FlvIntake(Gatherer):
     """See :class:`m3uproxy.core.formats.part.Part`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._joint = FlvJoint()
-        self._reports: list[Report] = []
         self._flags = 0
         self._begin()
 
     def _begin(self) -> None:
         self._tags = Tags()
-        self._pieces: list[bytes] = []
-        self._size = 0
 
     @property
     def packets(self) -> int:
@@ -39,17 +36,11 @@ class FlvIntake:
         """The header of a file, and the length of the tag before the first one: there is none."""
         return b"FLV\x01" + bytes([self._flags]) + b"\0\0\0\x09\0\0\0\0"
 
-    def feed(self, data: bytes, now: float) -> list[Cut]:
-        """Take bytes; tags if enough is waiting."""
-        self._pieces.append(data)
-        self._size += len(data)
-        return self.flush(now) if self._size >= BLOCK_LIMIT else []
-
     def flush(self, now: float) -> list[Cut]:
         """All whole tags."""
         if not self._size:
             return []
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        pieces = self._gathered()
         tags = self._tags.feed(b"".join(pieces))
         self._flags = self._tags.flags or self._flags
         return self._cut(tags, now)
@@ -60,11 +51,6 @@ class FlvIntake:
         self._joint.next_source()
         self._begin()
         return cuts
-
-    def reports(self) -> list[Report]:
-        """How bodies were joined to what was sent, since the last call."""
-        reports, self._reports = self._reports, []
-        return reports
 
     def _cut(self, tags: list[Tag], now: float) -> list[Cut]:
         runs: list[tuple[bytes, bool, list[bytes]]] = []

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..coalesce import BLOCK_LIMIT, Cut
+from ..coalesce import Cut, Gatherer
 from ..mpegts.joint import Joined
 from ..mpegts.splice import Report
 from .frames import Frames
 from .replay import Replay
 
 
-class RadioIntake:
+class RadioIntake(Gatherer):
     """See :class:`m3uproxy.core.formats.part.Part`."""
 
     preamble = b""
@@ -27,15 +27,13 @@ class RadioIntake:
 
         :param tail: gives the last seconds of what was sent.
         """
+        super().__init__()
         self._tail = tail
         self._layer: int | None = None
-        self._reports: list[Report] = []
         self._begin()
 
     def _begin(self) -> None:
         self._frames = Frames()
-        self._pieces: list[bytes] = []
-        self._size = 0
         self._replay: Replay | None = None
         self._new = True
 
@@ -44,15 +42,9 @@ class RadioIntake:
         """Frames recognised in the present body."""
         return self._frames.count
 
-    def feed(self, data: bytes, now: float) -> list[Cut]:
-        """Take bytes; frames if enough is waiting."""
-        self._pieces.append(data)
-        self._size += len(data)
-        return self.flush(now) if self._size >= BLOCK_LIMIT else []
-
     def flush(self, now: float) -> list[Cut]:
         """All whole frames but the last, which is let go when the next one is seen."""
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        pieces = self._gathered()
         return self._join(self._frames.feed(b"".join(pieces)), now) if pieces or self._replay else []
 
     def next_source(self, now: float) -> list[Cut]:
@@ -62,11 +54,6 @@ class RadioIntake:
             cuts += self._released(self._replay.give_up(), now)
         self._begin()
         return cuts
-
-    def reports(self) -> list[Report]:
-        """How bodies were joined to what was sent, since the last call."""
-        reports, self._reports = self._reports, []
-        return reports
 
     def _join(self, frames: bytes, now: float) -> list[Cut]:
         if self._new and frames:

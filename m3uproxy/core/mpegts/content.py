@@ -47,7 +47,8 @@ class Sample:
     :ivar scrambled: of the video packets, scrambled.
     :ivar breaks: of the video packets, not continuing the counter of the one before (2.4.3.3).
     :ivar pts: of the first picture that starts in the run (90 kHz), None without one or if it cannot be read.
-    :ivar pcr: the first clock reference (27 MHz), and ``pcr_offset``, where its packet begins in the run.
+    :ivar clocks: the first clock reference (27 MHz) and the last, each with where its packet begins in the run; the
+        same twice if there is one, nothing if there is none.
     """
 
     packets: int
@@ -56,8 +57,7 @@ class Sample:
     scrambled: int = 0
     breaks: int = 0
     pts: int | None = None
-    pcr: int | None = None
-    pcr_offset: int = 0
+    clocks: tuple[tuple[int, int], ...] = ()
 
 
 class Examiner:
@@ -90,7 +90,7 @@ class Examiner:
             video = _of_pid(self._video_pid, high, low)
         if self._clock_pid is not None:
             clock = video if self._clock_pid == self._video_pid else _of_pid(self._clock_pid, high, low)
-        return Sample(count, errors, *_look_at_video(run, video, high, control), *_first_pcr(run, clock, control))
+        return Sample(count, errors, *_look_at_video(run, video, high, control), _clocks(run, clock, control))
 
     def hears(self, run: bytes) -> bool:
         """Whether the first sound of the program is there: of programs that are announced, not all need be sent."""
@@ -166,18 +166,22 @@ def _first_pts(run: bytes, at: int) -> int | None:
     return (head[9] >> 1 & 7) << 30 | head[10] << 22 | (head[11] >> 1) << 15 | head[12] << 7 | head[13] >> 1
 
 
-def _first_pcr(run: bytes, of_clock: int, control: bytes) -> tuple[int | None, int]:
-    """``pcr`` and ``pcr_offset`` of a sample."""
+def _clocks(run: bytes, of_clock: int, control: bytes) -> tuple[tuple[int, int], ...]:
+    """``clocks`` of a sample."""
     count = len(control)
     candidates = of_clock & _number(control.translate(_ADAPTED))
     if not candidates:
-        return None, 0
+        return ()
     end = count * PACKET_SIZE
     candidates &= _number(run[4:end:PACKET_SIZE].translate(_HOLDS_PCR))
     candidates &= _number(run[5:end:PACKET_SIZE].translate(_PCR_FLAG))
-    place = candidates.to_bytes(count, "big").find(1)
-    if place < 0:
-        return None, 0
-    at = place * PACKET_SIZE + 6
-    value = int.from_bytes(run[at : at + 6], "big")
-    return (value >> 15) * 300 + (value & 0x1FF), at - 6
+    if not candidates:
+        return ()
+    marks = candidates.to_bytes(count, "big")
+    return _clock(run, marks.find(1) * PACKET_SIZE), _clock(run, marks.rfind(1) * PACKET_SIZE)
+
+
+def _clock(run: bytes, at: int) -> tuple[int, int]:
+    """The clock reference in the packet at ``at`` (2.4.3.5), and ``at``."""
+    value = int.from_bytes(run[at + 6 : at + 12], "big")
+    return (value >> 15) * 300 + (value & 0x1FF), at

@@ -10,22 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
-from zope.interface import implementer
 
 from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import make_framing
-from m3uproxy.provider.playout import TICK, Wire
 from m3uproxy.provider.station import Station, Tally
+from m3uproxy.provider.timed_producer import TICK, TimedProducer, Wire
 from m3uproxy.provider.turns import Turn, Turns
 
 #: Bytes that are written at a time.
 SLICE = 65_536
 
 
-@implementer(IPushProducer)
-class Transfer:
+class Transfer(TimedProducer):
     """
     Sends one body.
 
@@ -36,8 +33,8 @@ class Transfer:
     def __init__(
         self, station: Station, wire: Wire, faults: Faults, tallies: list[Tally], body: bytes, done: Callable[[], None]
     ) -> None:
+        super().__init__(station.clock, wire)
         self._station = station
-        self._wire = wire
         self._faults = faults
         self._tallies = tallies
         self._body = body
@@ -45,15 +42,13 @@ class Transfer:
         self._framing = make_framing(attrs.evolve(faults, gzip=False))
         self._turns = Turns()
         self._sent = 0
-        self._live = self._paused = self._stalled = False
+        self._stalled = False
         self._next_drop = 0.0
-        self._later: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; the head has been written."""
-        self._live = True
         self._turns.replace(self._faults, self._station.uptime(), 0)
-        self._wire.registerProducer(self, True)
+        self._begin()
         self._go_on()
 
     def adjust(self, given: dict[str, Any]) -> None:
@@ -61,32 +56,11 @@ class Transfer:
         self._faults, self._stalled = make_faults(given), False
         self._turns.replace(self._faults, self._station.uptime(), self._sent)
 
-    def stop(self) -> None:
-        """Send no more."""
-        self._cancel()
-        if self._live:
-            self._live = False
-            self._wire.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """Send nothing until :meth:`resumeProducing`."""
-        self._paused = True
-
     def resumeProducing(self) -> None:
-        """Send on."""
-        self._paused = False
+        """Send on, at once."""
+        super().resumeProducing()
         if self._live:
-            self._cancel()
-            self._later = self._station.clock.callLater(0, self._go_on)
-
-    def stopProducing(self) -> None:
-        """The connection is gone."""
-        self.stop()
-
-    def _cancel(self) -> None:
-        later, self._later = self._later, None
-        if later is not None and later.active():
-            later.cancel()
+            self._after(0, self._go_on)
 
     def _go_on(self) -> None:
         """What has to happen by now, then what can be sent; look again while there is more of either."""
@@ -98,7 +72,7 @@ class Transfer:
             self._send(self._size(now))
         if self._live:
             idle = self._paused or self._stalled or self._faults.trickle is not None
-            self._later = self._station.clock.callLater(TICK if idle else 0, self._go_on)
+            self._after(TICK if idle else 0, self._go_on)
 
     def _size(self, now: float) -> int:
         if self._faults.trickle is None:
@@ -147,5 +121,4 @@ class Transfer:
             self._stalled = True
             self._turns.add("drop", self._station.uptime() + TICK / 2)
         elif turn.name == "drop":
-            self.stop()
-            self._wire.abortConnection()
+            self.drop()

@@ -27,8 +27,8 @@ def program(*, video: bool = True, clock: int = VIDEO) -> ProgramMap:
 def slowly(run: bytes, video: int | None, clock: int | None) -> Sample:
     """The same, packet by packet."""
     seen: dict[str, Any] = dict.fromkeys(("packets", "errors", "video", "scrambled", "breaks"), 0)
-    pts = pcr = None
-    offset = 0
+    pts = None
+    clocks: list[tuple[int, int]] = []
     last: int | None = None
     for at in range(0, min(len(run), MOST * SIZE), SIZE):
         packet = run[at : at + SIZE]
@@ -36,9 +36,9 @@ def slowly(run: bytes, video: int | None, clock: int | None) -> Sample:
         adapted, carries = packet[3] & 0x20, packet[3] & 0x10
         seen["packets"] += 1
         seen["errors"] += packet[1] >> 7
-        if pid == clock and pcr is None and adapted and 7 <= packet[4] <= 183 and packet[5] & 0x10:
+        if pid == clock and adapted and 7 <= packet[4] <= 183 and packet[5] & 0x10:
             field = int.from_bytes(packet[6:12], "big")
-            pcr, offset = (field >> 15) * 300 + (field & 511), at
+            clocks.append(((field >> 15) * 300 + (field & 511), at))
         if pid != video:
             continue
         seen["video"] += 1
@@ -54,7 +54,7 @@ def slowly(run: bytes, video: int | None, clock: int | None) -> Sample:
             seen["started"] = True
             pts = pts_of(packet)
     seen.pop("started", None)
-    return Sample(**seen, pts=pts, pcr=pcr, pcr_offset=offset)
+    return Sample(**seen, pts=pts, clocks=(clocks[0], clocks[-1]) if clocks else ())
 
 
 def pts_of(packet: bytes) -> int | None:
@@ -123,14 +123,14 @@ def test_packets_without_payload_do_not_count_on() -> None:
     full = [ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(3)]
     clock = ts.packet(VIDEO, b"", counter=0, flags=0x10, field=ts.pcr_field(7))
     sample = Examiner(program()).examine(full[0] + clock + full[1] + clock + full[2])
-    assert (sample.breaks, sample.video, sample.pcr, sample.pcr_offset) == (0, 5, 7, SIZE)
+    assert (sample.breaks, sample.video, sample.clocks) == (0, 5, ((7, SIZE), (7, 3 * SIZE)))
 
 
 def test_a_clock_needs_a_field_that_can_hold_it() -> None:
     run = ts.packet(VIDEO, b"\x10" * 183)
     assert run[3] & 0x20
     assert run[4] == 0
-    assert Examiner(program()).examine(run).pcr is None
+    assert Examiner(program()).examine(run).clocks == ()
 
 
 def test_an_announced_break_is_none() -> None:
@@ -163,7 +163,7 @@ def test_real_streams_are_healthy(clips: Any, name: str) -> None:
     assert examiner.video_expected == (name != "audio")
     samples = [examiner.examine(data[at : at + 300 * SIZE]) for at in range(0, len(data), 300 * SIZE)]
     assert sum(sample.breaks + sample.errors + sample.scrambled for sample in samples) == 0
-    clock = [sample.pcr for sample in samples if sample.pcr is not None]
+    clock = [pcr for sample in samples for pcr, _ in sample.clocks]
     assert clock == sorted(clock)
     assert len(clock) >= 2
     pictures = {sample.pts for sample in samples if sample.pts is not None}
