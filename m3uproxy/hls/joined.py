@@ -106,6 +106,10 @@ class JoinedBody:
         """Hand on what came since."""
         return self._hand_on()
 
+    def room(self) -> int:
+        """What is kept for a consumer that does not read."""
+        return ROOM
+
     def close(self) -> Deferred[None]:
         """Fetch no more; what is under way for others goes on."""
         if not self._closed:

@@ -7,11 +7,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from origin import Origin, media
 from twisted.internet.task import Clock
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.fetch import Fetcher
 from m3uproxy.hls.join_dial import JoinDialler
-from m3uproxy.interfaces import ISeamConsumer
+from m3uproxy.interfaces import IOpenBody, ISeamConsumer
 from m3uproxy.settings import Settings
 from m3uproxy.upstream.dial import DialLimits, SourceRequest
 
@@ -174,6 +175,7 @@ def test_segments_of_no_bytes(rig) -> None:
 def test_a_paused_body_is_read(rig) -> None:
     rig.put(1, 3)
     body = rig.play()
+    verifyObject(IOpenBody, body)
     body.pause()
     rig.wait(3)
     assert rig.consumer.parts == [b"001" * 100]
