@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.hls.continuity import STALE
-from ..core.hls.joining import Follower, check_joinable
+from ..core.hls.joining import BURST, KEPT, Follower, check_joinable
 from ..core.hls.segments import Segment
 from ..core.redact import redact
 from ..errors import Reason, SourceError
@@ -75,7 +75,8 @@ class JoinedBody:
         self._size = 0
         self._paused = self._closed = False
         self._awaited: Deferred[Any] | None = None
-        self._bad = self._count = 0
+        self._bad = 0
+        self._played = 0.0
         self._due = math.inf
         self._rate = 0.0
         self._newest = (-1, clock.seconds())
@@ -180,30 +181,33 @@ class JoinedBody:
             self._bad = 0
 
     def _seconds_for(self, segment: Segment) -> float:
-        """As long as it plays, or less if we are behind; the first goes at once if there are more."""
-        playlist = self._playlist.playlist
-        ahead = self._follower.ahead(playlist)
-        if ahead and not self._count:
+        """As long as it plays, or less if we are far behind; the first go at once, if enough is kept back."""
+        behind = self._follower.behind(self._playlist.playlist)
+        if len(behind) >= (KEPT if self._played else 1) and self._played < BURST:
             return 0.0
-        seconds = segment.duration or playlist.target_duration
-        return seconds / HASTE if ahead > _BEHIND * playlist.target_duration else seconds
+        far = sum(map(self._lasts, behind)) > _BEHIND * self._playlist.playlist.target_duration
+        return self._lasts(segment) / HASTE if far else self._lasts(segment)
+
+    def _lasts(self, segment: Segment) -> float:
+        """Seconds."""
+        return segment.duration or self._playlist.playlist.target_duration
 
     async def _pour(self, segment: Segment, seconds: float) -> None:
         resource, decryption = await self._wait(self._source.segment(self._playlist, segment))
         if not self._follower.continues(segment):
             self._change()
         self._follower.took(segment)
-        self._count += 1
+        self._played += self._lasts(segment)
         now = self._clock.seconds()
         began = min(now, max(self._due, now - LATE))
         self._due = began + seconds
-        pour = Pour(self._clock, began, seconds, round(self._rate * segment.duration), self._has_room, self._put)
+        pour = Pour(self._clock, began, seconds, round(self._rate * self._lasts(segment)), self._has_room, self._put)
         try:
             await self._wait(pour.start(resource, decryption))
         except SourceError:
             self._follower.tore()
             raise
-        self._rate = pour.given / segment.duration if segment.duration else 0.0
+        self._rate = pour.given / self._lasts(segment)
 
     async def _wait(self, what: Deferred[T] | Awaitable[T]) -> T:
         """Wait for one thing, which :meth:`close` ends."""

@@ -116,6 +116,23 @@ def test_the_first_segment_goes_at_once_and_others_as_they_play(rig) -> None:
     assert rig.consumer.error.reason is Reason.ENDED
 
 
+def test_short_segments_go_at_once_until_there_is_enough_to_bridge_a_gap_but_two(rig) -> None:
+    rig.put(1, 9, target=1)
+    body = rig.play()
+    at_once = b"005" * 100 + b"006" * 100 + b"007" * 100
+    assert rig.consumer.parts == [at_once]
+    rig.wait(0.5)
+    assert len(at_once) + 100 < len(rig.consumer.parts[0]) < len(at_once) + 200
+    body.close()
+
+
+def test_of_a_short_window_two_are_kept_back(rig) -> None:
+    rig.put(1, 3, target=1)
+    body = rig.play()
+    assert rig.consumer.parts == [b"001" * 100]
+    body.close()
+
+
 def test_a_segment_whose_length_is_not_told_is_paced_by_the_last_one(rig) -> None:
     rig.put(1, 3)
     rig.origin.put(rig.url(2), b"002" * 100, endless=True)

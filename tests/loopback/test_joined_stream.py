@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
@@ -42,14 +44,17 @@ async def test_two_players_are_one_entry_and_one_fetch(rig):
     assert len(rig.provider.station.requests) == before
 
 
-@pytest.mark.parametrize("kind", ["&fmp4=1", "&renditions=1", "&vod=3"])
+@pytest.mark.parametrize(
+    ("kind", "why"), [("&fmp4=1", "MP4"), ("&renditions=1", "playlists of their own"), ("&vod=3", "has ended")]
+)
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_joined_is_played_by_its_playlist(rig, kind):
+async def test_what_cannot_be_joined_is_played_by_its_playlist(rig, kind, why):
     stream = rig.register(f"/hls/one/master.m3u8?target=1{kind}")
     player = await rig.ask(f"/stream/{stream.id}?client_id=me")
     await player.ended
     assert player.status == 307
     assert f"Location: ../hls/{stream.id}/playlist.m3u8?client_id=me".encode() in player.head
+    assert why in json.loads(player.body)["detail"]
 
 
 @pytest_twisted.ensureDeferred

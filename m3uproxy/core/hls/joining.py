@@ -7,7 +7,7 @@ cannot be is told, with :attr:`m3uproxy.errors.Reason.NOT_TRANSPORT_STREAM`; its
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -18,8 +18,12 @@ from .renditions import Rendition, counterpart, renditions
 from .segments import IDENTITY, Segment
 from .variables import Variables
 
-#: Segments from the end at which to begin (RFC 8216 section 6.3.3): what is listed behind bridges a late one.
+#: Segments from the end at which to begin, at least (RFC 8216 section 6.3.3).
 START = 3
+#: How many of these are kept back: what is listed behind bridges a late one, or one that is missing.
+KEPT = START - 1
+#: Seconds of media that go at once in the beginning; if segments are shorter, several do.
+BURST = 3.0
 _VECTOR = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
 
 
@@ -135,6 +139,14 @@ def variables_of(playlist: Playlist, url: str, imported: Mapping[str, str]) -> V
     return variables
 
 
+def _beginning(segments: Sequence[Segment]) -> Segment:
+    """Where to begin: at the end, as far as what goes at once and what is kept back are there."""
+    first = max(0, len(segments) - START)
+    while first and sum(segment.duration for segment in segments[first:-KEPT]) < BURST:
+        first -= 1
+    return segments[first]
+
+
 class Follower:
     """Goes from segment to segment of a live playlist."""
 
@@ -154,7 +166,7 @@ class Follower:
         if not segments:
             return None
         if self._next is None or segments[-1].sequence + max(len(segments), START) < self._next - 1:
-            self._next = segments[-START:][0].sequence
+            self._next = _beginning(segments).sequence
             self.tore()
         while (index := max(self._next, playlist.sequence) - playlist.sequence) < len(segments):
             self._next = segments[index].sequence
@@ -163,10 +175,10 @@ class Follower:
             self._next += 1
         return None
 
-    def ahead(self, playlist: Playlist) -> float:
-        """Seconds of media that are listed behind the segment that is to be taken."""
+    def behind(self, playlist: Playlist) -> Sequence[Segment]:
+        """What is listed behind the segment that is to be taken."""
         first = self._next if self._next is not None else 0
-        return sum(segment.duration for segment in playlist.segments if segment.sequence > first)
+        return [segment for segment in playlist.segments if segment.sequence > first]
 
     def tried(self, segment: Segment) -> None:
         """It was taken, or cannot be had: the next one is next."""

@@ -122,4 +122,15 @@ def test_what_is_ahead() -> None:
     follower = Follower()
     playlist = numbered(0, 5)
     assert follower.next(playlist).sequence == 2
-    assert follower.ahead(playlist) == 8.0
+    assert [segment.sequence for segment in follower.behind(playlist)] == [3, 4]
+
+
+def test_short_segments_begin_earlier() -> None:
+    """Three seconds of them, and two that are kept back."""
+
+    def first(count: int, seconds: float) -> int:
+        lines = [line for n in range(count) for line in (f"#EXTINF:{seconds},", f"s{n}.ts")]
+        return Follower().next(parse("\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:9", *lines]).encode())).sequence
+
+    assert [first(9, seconds) for seconds in (6, 3, 2.9, 1.5, 1, 0)] == [6, 6, 5, 5, 4, 0]
+    assert [first(count, 1) for count in (1, 2, 3, 4, 5, 6)] == [0, 0, 0, 0, 0, 1]
