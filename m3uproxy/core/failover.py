@@ -231,7 +231,7 @@ class Failover:
         """The source whose turn it is, now or after a rest; or the end."""
         self.sources.outage.patient = self.policy.patient and self.sent and self.policy.total > 0
         choice = self.sources.next(now)
-        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_full):
+        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_settled):
             return self._give_up(now)
         if choice.delay:
             self.state = State.RESTING
@@ -239,9 +239,10 @@ class Failover:
         return self._dial(now)
 
     @property
-    def _is_full(self) -> bool:
-        """We have no connection left to any provider: who waited for one is told so, while that can be told."""
-        return not self.sent and self.error is not None and self.error.reason is Reason.NO_SLOT
+    def _is_settled(self) -> bool:
+        """Another lap would bring nothing else, and who waits can still be told: no connection is left, or a film."""
+        error = None if self.sent else self.error
+        return error is not None and (error.reason is Reason.NO_SLOT or error.media_type is not None)
 
     def _dial(self, now: float) -> Effect:
         """Dial the source in turn, within its share of what is left."""

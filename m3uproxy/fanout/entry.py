@@ -148,6 +148,12 @@ class Entry(ABC):
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
 
+    def succeed(self, other: Entry) -> None:
+        """It takes the place of another, which turned out to be of another kind: its history goes on."""
+        self.created_at, self._born = other.created_at, other._born
+        self.failover_attempts, self.last_failover = other.failover_attempts, other.last_failover
+        self.error_count, self.decisions = other.error_count, other.decisions
+
     def touch(self) -> None:
         """Somebody asked for this stream."""
         self.last_access = self._wall()
