@@ -1,7 +1,7 @@
 """Films: files of any size that nobody has to store, and whose every byte can be checked.
 
-``/movie/…``, ``/series/…``, ``/timeshift/…`` and ``/file/…`` are files, whatever their name. Their content is pseudo-random and
-stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
+``/movie/…``, ``/series/…``, ``/timeshift/…`` and ``/file/…`` are files, whatever their name. Their content is
+pseudo-random and stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
 """
 
 from __future__ import annotations

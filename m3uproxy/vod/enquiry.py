@@ -13,11 +13,12 @@ from twisted.internet.defer import Deferred, succeed
 
 from ..core.edition import Edition
 from ..core.ranges import ByteRange
-from ..errors import SourceError
+from ..errors import Reason, SourceError
 from .line import Line
 
-#: Answers to HEAD that say nothing of what GET would be answered.
+#: Answers to HEAD that say nothing of what GET would be answered, and no answers.
 _NO_HEAD = frozenset({400, 403, 404, 405, 500, 501})
+_NO_ANSWER = frozenset({Reason.BAD_HEAD, Reason.RESET, Reason.FIRST_BYTE_TIMEOUT})
 
 
 class Enquiry:
@@ -79,7 +80,7 @@ class Enquiry:
 
     def try_otherwise(self, error: SourceError) -> bool:
         """Whether it is worth asking with GET."""
-        if self.wanted is not None or error.status not in _NO_HEAD:
+        if self.wanted is not None or not (error.status in _NO_HEAD or error.reason in _NO_ANSWER):
             return False
         self.wanted = ByteRange(0, 0)
         return True

@@ -292,7 +292,7 @@ class Line:
             self._goodbye.to(body.close())
             return
         feed = Feed(self._clock, came, asker.edition, self._limit, self)
-        if not came.edition.ranged or feed.suits(asker, asker.edition):
+        if asker.begun or not came.edition.ranged or feed.suits(asker, asker.edition):
             self._feed = feed
             feed.start(asker)
         else:  # what was asked for is not what is needed, now that the file is known

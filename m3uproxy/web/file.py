@@ -36,7 +36,7 @@ def file_headers(title: Title, edition: Edition) -> tuple[tuple[bytes, bytes], .
     """What is said of a file, whatever part of it is sent."""
     told = [
         ("Content-Type", title.content_type),
-        ("Accept-Ranges", "bytes" if edition.ranged else "none"),
+        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[edition.ranged]),
         ("Cache-Control", "no-cache"),
         ("ETag", edition.etag),
         ("Last-Modified", edition.last_modified),

@@ -187,6 +187,26 @@ def test_a_connection_that_nobody_uses_is_closed_soon(cinema):
     assert house.title.clients() == []
 
 
+def test_who_sends_no_parts_is_asked_for_all_of_it(cinema):
+    """Also for what follows what is kept; and if it sends parts after all, it is read up to the place."""
+    house = cinema()
+    first = house.ask()
+    house.answer(status=200).bring(film(0, M))
+    house.drain(first)
+    first.transfer.stopProducing()
+    for kept, status in ((M, 200), (2 * M, 206)):
+        again = house.ask(ByteRange(30 * M))
+        house.drain(again)
+        assert again.body == film(0, kept)
+        assert header(house.dialler.last, "Range") == "bytes=0-"
+        house.answer(status=status).bring(film(0, kept + M))
+        house.drain(again)
+        assert again.body == film(0, kept + M)
+        assert again.began[1] is None, "the whole"
+        again.transfer.stopProducing()
+    assert len(house.dialler.dials) == 3
+
+
 def test_who_hangs_up_in_the_middle_leaves_nothing(cinema):
     house = cinema()
     response = house.ask()
@@ -328,6 +348,21 @@ def test_head_is_asked_once_for_all_who_ask(cinema):
     assert [answer.result.length for answer in answers] == [77, 77]
     assert body.closed
     assert house.title.describe().result.length == 77
+
+
+@pytest.mark.parametrize("how", ["no length", "nothing", "silence"])
+def test_head_that_brings_nothing_is_asked_with_get(cinema, how):
+    house = cinema()
+    asked = house.title.describe()
+    if how == "no length":
+        house.dialler.last.answer(FakeBody(headers={"Content-Length": "0"}))
+    else:
+        house.dialler.last.fail(Reason.RESET if how == "nothing" else Reason.FIRST_BYTE_TIMEOUT)
+    house.clock.advance(1.1)
+    assert header(house.dialler.last, "Range") == "bytes=0-0"
+    house.answer()
+    assert asked.result.length == SIZE
+    assert len(house.dialler.dials) == 2
 
 
 def test_head_that_nobody_waits_for(cinema):
