@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.kind import Kind, kind_of
 from ..errors import Reason
 from ..upstream.dial import SourceRequest
 from .decisions import Decisions
@@ -80,6 +81,11 @@ class Entry(ABC):
     def age(self) -> float:
         """Seconds since it was first registered."""
         return self._clock.seconds() - self._born
+
+    @property
+    def kind(self) -> Kind:
+        """Of which it is, by its URL."""
+        return kind_of(self.spec.url)
 
     @property
     @abstractmethod

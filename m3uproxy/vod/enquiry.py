@@ -90,8 +90,9 @@ class Enquiry:
         return 0
 
     def found(self, edition: Edition, url: str) -> None:
-        """See :meth:`.roles.Asker.found`."""
-        self._learn(edition, url)
+        """Known for longer only if there are parts: HEAD may say nothing of them, and there are."""
+        if edition.ranged:
+            self._learn(edition, url)
         self.told(edition)
 
     def complete(self) -> None:

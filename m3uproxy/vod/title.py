@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.edition import Edition
 from ..core.failover import Failover
-from ..core.kind import content_type
+from ..core.kind import Kind, content_type
 from ..core.ranges import ByteRange
 from ..core.redact import redact
 from ..core.sources import Sources
@@ -70,9 +70,12 @@ class Title(Entry):
         self._known: Known | None = None
         self._index = 0
         self._past_bytes = 0
-        self.enquiry = Enquiry(self.open_line, self._learn_ranged)
+        self.enquiry = Enquiry(self.open_line, self._learn)
         self._media_type = media_type
         self.requests = requests
+
+    #: Whatever its URL says.
+    kind = Kind.VOD
 
     @property
     def content_type(self) -> str:
@@ -277,11 +280,6 @@ class Title(Entry):
     def _forget(self) -> None:
         self._known = None
         self._ends.forget(self.id)
-
-    def _learn_ranged(self, edition: Edition, url: str) -> None:
-        """An answer to HEAD that says nothing of ranges does not mean that there are none."""
-        if edition.ranged:
-            self._learn(edition, url)
 
     def _join(self, player: Player) -> Viewer:
         self._upstream.slots.joined(self.id, player.viewer)
