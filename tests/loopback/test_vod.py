@@ -421,6 +421,23 @@ async def test_what_follows_comes_over_the_same_connection(rig):
 
 
 @pytest_twisted.ensureDeferred
+async def test_who_keeps_its_connection_counts_between_two_ranges(rig):
+    """Also when its provider's connection is long closed, and nobody else keeps the film from being forgotten."""
+    await rig.start(stream_timeout=1)
+    stream = film(rig)
+    player = await player_of(rig, stream)
+    for first in (50 * M, 90 * M):
+        _, _, body = await player.ask(f"{first}-{first + 99_999}")
+        assert body == content("film", 0, first, first + 100_000)
+        await rig.until(lambda: rig.provider.station.sockets.current == 0, 8)
+        await rig.sleep(2.2)
+        assert rig.registry.get(stream.id) is stream
+        assert [client.bytes_served for client in stream.clients()] == [stream.bytes_served]
+    await player.leave()
+    await rig.until(lambda: rig.registry.get(stream.id) is None)
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_hangs_up_is_gone_at_once(rig):
     stream = film(rig)
     player = await player_of(rig, stream)
