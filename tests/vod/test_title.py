@@ -57,6 +57,7 @@ def test_a_pause_of_an_hour(cinema):
     assert (len(house.title.clients()), len(body.held), len(house.dialler.dials)) == (1, held, 1)
     house.drain(response)
     assert response.body == film(0, 4 * M)
+    house.clock.advance(0.1)  # it may rest while more gathers
     assert not body.paused
 
 
