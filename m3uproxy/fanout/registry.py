@@ -175,7 +175,8 @@ class Registry:
             entry = self._streams[stream.id] = self._new_title(stream.id, stream.spec, error.media_type)
             entry.succeed(stream)
             self._past_bytes += stream.bytes_served
-            stream.turn_out(error)
+            ended = stream.turn_out(error)
+            ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         return entry if isinstance(entry, Title) else None
 
     def check_room(self, stream: Entry, address: str) -> None:

@@ -43,6 +43,9 @@ AWAY = 10.0
 class Title(Entry):
     """A file that players see, each at its own place. Each has a line of its own; they share the file's ends."""
 
+    #: Whatever its URL says.
+    kind = Kind.VOD
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -73,9 +76,6 @@ class Title(Entry):
         self.enquiry = Enquiry(self.open_line, self._learn)
         self._media_type = media_type
         self.requests = requests
-
-    #: Whatever its URL says.
-    kind = Kind.VOD
 
     @property
     def content_type(self) -> str:
