@@ -308,9 +308,10 @@ async def test_head(rig, query):
 
 
 @pytest.mark.parametrize("methods", [("HEAD", "GET"), ("GET", "HEAD"), ("HEAD", "HEAD", "GET", "GET")])
+@pytest.mark.parametrize("limited", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_who_asks_and_who_plays_need_one_connection(rig, methods):
-    stream = film(rig, query="delay=0.1")
+async def test_who_asks_and_who_plays_need_one_connection(rig, methods, limited):
+    stream = film(rig, query="delay=0.1", **(ONE if limited else {}))
     players = [await player_of(rig, stream) for _ in methods]
     asked = []
     for method, player in zip(methods, players, strict=True):
@@ -320,6 +321,7 @@ async def test_who_asks_and_who_plays_need_one_connection(rig, methods):
         expected = (206, "5", content("film", 0, 5, 10)) if method == "GET" else (200, "200000000", b"")
         assert (status, headers["content-length"], body) == expected
     assert rig.provider.station.sockets.peak == 1
+    assert stream.error_count == 0
 
 
 @pytest_twisted.ensureDeferred
