@@ -48,7 +48,7 @@ from .sources import Rules, Sources
 SETTLED = 1.0
 #: The longest one source may take to answer when an outage has no limit in time.
 _PATIENCE = 20.0
-#: Seconds in which hardly any source answers: a dial cut short would hide why the others failed.
+#: Seconds in which hardly any source answers: a dial cut short would hide from the first viewer why the others failed.
 _HOPELESS = 0.2
 
 
@@ -247,7 +247,7 @@ class Failover:
     def _dial(self, now: float) -> Effect:
         """Dial the source in turn, within its share of what is left."""
         left = self._deadline() - now
-        if left <= (_HOPELESS if self.error is not None else 0.0):
+        if left <= (_HOPELESS if self.error is not None and not self.sent else 0.0):
             return self._give_up(now)
         share = left / max(1, self.sources.untried + self._may_ask)
         if self.sent and (len(self.sources) > 1 or self._may_ask) and self.sources.first_lap:
