@@ -64,13 +64,15 @@ class SourceError(Exception):
     """A source did not deliver, or stopped delivering.
 
     ``detail`` is for people and must already be free of secrets; ``status`` is the provider's own HTTP status
-    where there was one; ``length`` are the bytes of the file where a 416 tells them.
+    where there was one; ``length`` are the bytes of the file where a 416 tells them; ``media_type`` is what a film is
+    that was taken for a live stream.
     """
 
     reason: Reason
     detail: str = ""
     status: int | None = None
     length: int | None = None
+    media_type: str | None = None
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value

@@ -39,6 +39,7 @@ class IOpenBody(Interface):
     status: int = Attribute("Of the final response: 200 or 206.")
     content_type: str = Attribute("Content-Type of the final response, lower case, no parameters; '' if none.")
     length: int | None = Attribute("Content-Length, None if the body has no announced end.")
+    encoded: bool = Attribute("Whether it comes compressed: then lengths and ranges are of what nobody sees.")
     final_url: str = Attribute("Where the redirects led. For logs only after redaction; never redialled.")
 
     def header(name: str) -> str:

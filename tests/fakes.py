@@ -63,6 +63,7 @@ class FakeBody:
         self.gathered = b""
         self.length: int | None = None
         self.window = 65_536
+        self.encoded = False
         #: A body of stated length ends within the read that completes it.
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []

@@ -21,13 +21,13 @@ class Edition:
 
     :ivar length: bytes; None if it does not say.
     :ivar etag: as sent, '' if there is none; the same for ``last_modified``.
-    :ivar ranged: whether parts of it can be had.
+    :ivar ranged: whether parts of it can be had; None if it does not say.
     """
 
     length: int | None = None
     etag: str = ""
     last_modified: str = ""
-    ranged: bool = False
+    ranged: bool | None = False
 
     @property
     def validator(self) -> str:

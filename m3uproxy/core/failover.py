@@ -48,7 +48,7 @@ from .sources import Rules, Sources
 SETTLED = 1.0
 #: The longest one source may take to answer when an outage has no limit in time.
 _PATIENCE = 20.0
-#: Seconds in which hardly any source answers: a dial cut short would hide why the others failed.
+#: Seconds in which hardly any source answers: a dial cut short would hide from the first viewer why the others failed.
 _HOPELESS = 0.2
 
 
@@ -231,7 +231,7 @@ class Failover:
         """The source whose turn it is, now or after a rest; or the end."""
         self.sources.outage.patient = self.policy.patient and self.sent and self.policy.total > 0
         choice = self.sources.next(now)
-        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_full):
+        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_settled):
             return self._give_up(now)
         if choice.delay:
             self.state = State.RESTING
@@ -239,14 +239,15 @@ class Failover:
         return self._dial(now)
 
     @property
-    def _is_full(self) -> bool:
-        """We have no connection left to any provider: who waited for one is told so, while that can be told."""
-        return not self.sent and self.error is not None and self.error.reason is Reason.NO_SLOT
+    def _is_settled(self) -> bool:
+        """Another lap would bring nothing else, and who waits can still be told: no connection is left, or a film."""
+        error = None if self.sent else self.error
+        return error is not None and (error.reason is Reason.NO_SLOT or error.media_type is not None)
 
     def _dial(self, now: float) -> Effect:
         """Dial the source in turn, within its share of what is left."""
         left = self._deadline() - now
-        if left <= (_HOPELESS if self.error is not None else 0.0):
+        if left <= (_HOPELESS if self.error is not None and not self.sent else 0.0):
             return self._give_up(now)
         share = left / max(1, self.sources.untried + self._may_ask)
         if self.sent and (len(self.sources) > 1 or self._may_ask) and self.sources.first_lap:

@@ -47,6 +47,10 @@ class Guests:
         """How many sources came before it."""
         return self._known[index].position
 
+    def indices(self) -> tuple[int, ...]:
+        """Of those that are known."""
+        return tuple(self._known)
+
     def came(self, url: str) -> bool:
         """Whether it was here in this lap, or so many were that it is over."""
         return url in self._came or len(self._came) >= MOST

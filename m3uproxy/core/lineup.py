@@ -62,6 +62,15 @@ class Lineup:
             self._listed[other].until = max(self._listed[other].until, shared.until)
         return others
 
+    def key(self, index: int) -> Hashable:
+        """What tells one from the others, whatever its index will be; see :meth:`index_of`."""
+        return self.standing(index).key
+
+    def index_of(self, key: Hashable) -> int | None:
+        """Where the source of that key stands by now; None if it is gone."""
+        indices = (*range(len(self)), *self._guests.indices())
+        return next((index for index in indices if self.key(index) == key), None)
+
     def place(self, index: int) -> int:
         """Beyond the end of the list it begins anew; those that a resolver named stand before it."""
         return index % len(self) if index >= 0 else index

@@ -14,7 +14,9 @@ import attrs
 #: More digits than any file has bytes, and fewer than it takes to make a conversion to a number slow.
 _NUMBER = r"\d{1,18}"
 _SPEC = re.compile(rf"({_NUMBER})-({_NUMBER})?|-({_NUMBER})", re.ASCII)
-_CONTENT_RANGE = re.compile(rf"\s*bytes\s+(?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)\s*", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = re.compile(
+    rf"\s*bytes[\s=:]+(?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)\s*", re.ASCII | re.IGNORECASE
+)
 #: Ranges of one request that are looked at; a request with more of them is up to no good (section 17.15).
 MOST = 16
 
@@ -127,7 +129,7 @@ class ContentRange:
 
 
 def parse_content_range(value: str) -> ContentRange | None:
-    """Read ``Content-Range`` (section 14.4); None if it makes no sense."""
+    """Read ``Content-Range`` (section 14.4), also of who writes it as ``Range``; None if it makes no sense."""
     match = _CONTENT_RANGE.fullmatch(value)
     if match is None:
         return None

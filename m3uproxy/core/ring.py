@@ -152,3 +152,16 @@ class Ring:
             self.first += 1
         while self._points and self._points[0] < self.first:
             self._points.popleft()
+
+
+def share_memory(rings: list[Ring], limit: int) -> None:
+    """Bring the buffers under ``limit`` bytes together: the largest shrink, to a common size.
+
+    None shrinks below one group of pictures, so the limit may be exceeded by what that takes.
+    """
+    rings = sorted(rings, key=lambda ring: ring.size)
+    left = limit
+    for position, ring in enumerate(rings):
+        share = max(0, left // (len(rings) - position))
+        ring.shrink(share)
+        left -= ring.size

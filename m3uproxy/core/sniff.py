@@ -42,6 +42,21 @@ def complaint(head: bytes, received: int, content_type: str) -> SourceError | No
     return None
 
 
+def container(head: bytes) -> str | None:
+    """The media type of a film by its first bytes, 400 are enough; None if it is none that is known.
+
+    ISO/IEC 14496-12 clause 4.3 (the type of the first box), RFC 8794 section 11.2 (EBML, the type of document close
+    behind), RIFF, ISO/IEC 13818-1 clause 2.4.3.2 (a sync byte every 188).
+    """
+    if head[4:8] == b"ftyp":
+        return "video/mp4"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "video/x-msvideo"
+    return "video/mp2t" if len(head) > 376 and head[:377:188] == b"GGG" else None
+
+
 def finite(length: int, content_type: str) -> SourceError:
     """Why a body that says how long it is, where nothing else says that it is live, is no stream.
 

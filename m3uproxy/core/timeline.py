@@ -24,6 +24,22 @@ Value = float | int | str | bool
 
 
 @attrs.frozen
+class Place:
+    """
+    A source as people know it.
+
+    :ivar index: in the list, 0 for the primary; of one that a resolver named, how many were before it. Two sources of
+        one host may look the same once their URLs are redacted.
+    """
+
+    index: int
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.index} {self.url}"
+
+
+@attrs.frozen
 class Outcome:
     """
     What a change of source cost.
@@ -45,15 +61,15 @@ class Decision:
 
     :ivar number: counts a stream's decisions from 1; gaps at the front say what has been let go.
     :ivar time: of day, UTC.
-    :ivar source: the URL that was left, redacted; None at a start.
-    :ivar target: the URL that was chosen, redacted; None for none.
+    :ivar source: what was left, redacted; None at a start.
+    :ivar target: what was chosen, redacted; None for none.
     :ivar measured: what the decision rests on, by name, with the unit in it (``silent_ms``).
     """
 
     number: int
     time: datetime
-    source: str | None
-    target: str | None
+    source: Place | None
+    target: Place | None
     cause: str
     measured: Mapping[str, Value]
     outcome: Outcome = Outcome()
@@ -63,8 +79,10 @@ class Decision:
         return {
             "number": self.number,
             "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "from": self.source,
-            "to": self.target,
+            "from": self.source.url if self.source else None,
+            "from_index": self.source.index if self.source else None,
+            "to": self.target.url if self.target else None,
+            "to_index": self.target.index if self.target else None,
             "cause": self.cause,
             "measured": dict(self.measured),
             **attrs.asdict(self.outcome),
@@ -90,13 +108,18 @@ class Timeline:
         return len(self._decisions)
 
     def decided(
-        self, time: datetime, source: str | None, target: str | None, cause: str, measured: Mapping[str, Value] = {}
+        self,
+        time: datetime,
+        source: Place | None,
+        target: Place | None,
+        cause: str,
+        measured: Mapping[str, Value] = {},
     ) -> Decision:
         """
         Note a decision.
 
         :param time: aware; kept as UTC.
-        :param source: URL that is left, as it is; redacted here, as is ``target``.
+        :param source: what is left, its URL as it is; redacted here, as is ``target``.
         :param measured: numbers that are none (infinite, not a number) are left out: JSON has no word for them.
         :param cause: free of secrets (the text of a :class:`m3uproxy.errors.SourceError` is).
         :raises ValueError: if ``time`` is naive: what is read later must not depend on the machine's time zone.
@@ -106,8 +129,8 @@ class Timeline:
         decision = Decision(
             self._next,
             time.astimezone(timezone.utc),
-            redact(source) if source is not None else None,
-            redact(target) if target is not None else None,
+            _redacted(source),
+            _redacted(target),
             " ".join(cause.split())[:_LONGEST],
             {name: _rounded(value) for name, value in measured.items() if not _is_none(value)},
         )
@@ -127,6 +150,10 @@ class Timeline:
     def entries(self) -> list[dict[str, object]]:
         """For JSON, oldest first."""
         return [decision.as_dict() for decision in self._decisions]
+
+
+def _redacted(place: Place | None) -> Place | None:
+    return attrs.evolve(place, url=redact(place.url)) if place is not None else None
 
 
 def _shown(value: Value) -> str:

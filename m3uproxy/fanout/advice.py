@@ -114,6 +114,8 @@ class Advice:
         error, self._doubt = self._doubt, None
         session = self._stream.broadcaster.session
         assert error is not None, "somebody wanted to know"
+        if session.moving:
+            return True  # who is taken in now might be given the index of the guest that is on its way
         if referral.url is not None:
             session.leave_for(session.sources.take_in(referral.url), error)
             return True
@@ -130,8 +132,8 @@ class Advice:
 
     def _choose(self, index: int, why: str = "") -> bool:
         stream, session = self._stream, self._stream.broadcaster.session
-        if session.active:
-            stream.decisions.decided(stream.current_url, stream.url(index), f"asked for by the API{why}", {})
+        source, target = stream.place(session.sources.current), stream.place(index)
+        stream.decisions.chosen(source, target, f"asked for by the API{why}", session.active)
         session.switch(index)
         return True
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
-from ..core.timeline import Decision, Outcome, Timeline, Value
+from ..core.timeline import Decision, Outcome, Place, Timeline, Value
 from ..log import make_logger
 
 log = make_logger()
@@ -27,10 +27,10 @@ class Decisions:
     _last: Decision | None = None
     _since: float = 0.0
 
-    def decided(self, source: str, target: str | None, cause: str, measured: Mapping[str, Value]) -> None:
+    def decided(self, source: Place, target: Place | None, cause: str, measured: Mapping[str, Value]) -> None:
         """A source is left.
 
-        :param target: the URL that follows, maybe after a rest; None for none.
+        :param target: what follows, maybe after a rest; None for none.
         """
         self._last = self._timeline.decided(self._wall(), source, target, cause, measured)
         self._since = self._clock.seconds()
@@ -38,7 +38,18 @@ class Decisions:
             self._tell(self._last)
             self._last = None
 
-    def noted(self, source: str, cause: str, measured: Mapping[str, Value]) -> None:
+    def chosen(self, source: Place, target: Place, cause: str, in_use: bool) -> None:
+        """Somebody chose a source.
+
+        :param in_use: whether one is; else nothing is bridged, and the next player begins with the one chosen.
+        """
+        if in_use:
+            self.decided(source, target, cause, {})
+        else:
+            self._last = None
+            self._tell(self._timeline.decided(self._wall(), source, target, cause))
+
+    def noted(self, source: Place, cause: str, measured: Mapping[str, Value]) -> None:
         """Something is wrong with a source, and it stays, for there is no other."""
         self._tell(self._timeline.decided(self._wall(), source, source, cause, measured))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.kind import Kind, kind_of
 from ..errors import Reason
 from ..upstream.dial import SourceRequest
 from .decisions import Decisions
@@ -82,6 +83,11 @@ class Entry(ABC):
         return self._clock.seconds() - self._born
 
     @property
+    def kind(self) -> Kind:
+        """Of which it is, by its URL."""
+        return kind_of(self.spec.url)
+
+    @property
     @abstractmethod
     def source_index(self) -> int:
         """0 for the primary."""
@@ -147,6 +153,12 @@ class Entry(ABC):
     @abstractmethod
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
+
+    def succeed(self, other: Entry) -> None:
+        """It takes the place of another, which turned out to be of another kind: its history goes on."""
+        self.created_at, self._born = other.created_at, other._born
+        self.failover_attempts, self.last_failover = other.failover_attempts, other.last_failover
+        self.error_count, self.decisions = other.error_count, other.decisions
 
     def touch(self) -> None:
         """Somebody asked for this stream."""

@@ -15,9 +15,9 @@ from ..core.accounts import Provider, account_of
 from ..core.failover import Policy
 from ..core.hls.tokens import Tokens
 from ..core.kind import Kind, kind_of
-from ..core.ring import Ring
+from ..core.ring import Ring, share_memory
 from ..core.slots import Slots
-from ..errors import LimitReached, Reason
+from ..errors import LimitReached, Reason, SourceError
 from ..hls.audience import Audience
 from ..hls.fetch import Fetcher
 from ..hls.join_dial import JoinDialler
@@ -174,6 +174,17 @@ class Registry:
         stream.touch()
         return stream
 
+    def as_film(self, stream: Stream, error: SourceError) -> Title | None:
+        """What was taken for a live stream is a film (``error`` says) until it is forgotten. None if it is deleted."""
+        entry = self._streams.get(stream.id)
+        if entry is stream:
+            entry = self._streams[stream.id] = self._new_title(stream.id, stream.spec, error.media_type)
+            entry.succeed(stream)
+            self._past_bytes += stream.bytes_served
+            ended = stream.turn_out(error)
+            ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        return entry if isinstance(entry, Title) else None
+
     def check_room(self, stream: Entry, address: str) -> None:
         """Ask before a player is attached.
 
@@ -221,13 +232,13 @@ class Registry:
         providers = self._settings.providers
         return Advice(self._clock, self._resolver, stream, lambda spec, url: source_request(spec, url, providers))
 
-    def _new_title(self, name: str, spec: StreamSpec) -> Title:
+    def _new_title(self, name: str, spec: StreamSpec, media_type: str | None = None) -> Title:
         settings = self._settings
         limits = Limits(settings.vod_stall_timeout, settings.vod_pause_limit, settings.start_timeout)
         # Who plays a film asks again, for what is missing.
         requests, rules = source_requests(spec, settings.providers), attrs.evolve(policy(settings), patient=False)
         upstream = Upstream(self._dialler, rules, self.slots)
-        return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends)
+        return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends, media_type)
 
     def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsEntry:
         rules = policy(self._settings).rules
@@ -290,16 +301,3 @@ def _check_limit(name: str, count: int, limit: int) -> None:
     """0 is no limit."""
     if limit and count >= limit:
         raise LimitReached(f"There are {count} already, and no more are allowed ({name}).")
-
-
-def share_memory(rings: list[Ring], limit: int) -> None:
-    """Bring the buffers under ``limit`` bytes together: the largest shrink, to a common size.
-
-    None shrinks below one group of pictures, so the limit may be exceeded by what that takes.
-    """
-    rings = sorted(rings, key=lambda ring: ring.size)
-    left = limit
-    for position, ring in enumerate(rings):
-        share = max(0, left // (len(rings) - position))
-        ring.shrink(share)
-        left -= ring.size

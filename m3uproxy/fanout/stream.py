@@ -14,6 +14,7 @@ from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
 from ..core.redact import redact
 from ..core.resolver import Referral
+from ..core.timeline import Place
 from ..errors import Reason, SourceError
 from ..hls.audience import Audience
 from ..log import make_logger
@@ -161,6 +162,10 @@ class Stream(Entry):
         """Of a source, which may have been taken from the list in the meantime."""
         return self.broadcaster.session.request(index).url if index < len(self.spec.sources) else self.spec.url
 
+    def place(self, index: int) -> Place:
+        """The same, for people."""
+        return Place(self.broadcaster.session.sources.lineup.position(index), self.url(index))
+
     def source_moved(self, index: int) -> None:
         """The session went to another source."""
         self.failover_attempts += 1
@@ -172,21 +177,22 @@ class Stream(Entry):
     ) -> None:
         """A source failed, and another, or the same again, was chosen or none is left."""
         self.error_count += 1
-        target = self.url(chosen) if chosen is not None else None
+        target = self.place(chosen) if chosen is not None else None
         cause = str(error) if referral is None else f"{error}; {referral}"
-        self.decisions.decided(self.url(left), target, cause, {"ran_s": ran})
+        self.decisions.decided(self.place(left), target, cause, {"ran_s": ran})
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
         """A source that delivered was left for a better one."""
         if error is not None:
             self.source_failed(error, left, chosen, ran, None)
         else:
-            self.decisions.decided(self.url(left), self.url(chosen), "a better source is well again", {"ran_s": ran})
+            why = "a better source is well again"
+            self.decisions.decided(self.place(left), self.place(chosen), why, {"ran_s": ran})
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
         """Something is wrong with what a source brings, and there is no other to go to."""
         self.error_count += 1
-        self.decisions.noted(self.url(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
+        self.decisions.noted(self.place(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
 
     def source_joined(self, report: Report) -> None:
         """The source chosen goes on from what was sent, or does not fit it.
@@ -216,8 +222,12 @@ class Stream(Entry):
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
+        return self.turn_out(SourceError(reason))
+
+    def turn_out(self, error: SourceError) -> Deferred[None]:
+        """The same, for another reason."""
         self.advice.end()
-        return self.broadcaster.end(SourceError(reason))
+        return self.broadcaster.end(error)
 
     def give_way(self) -> None:
         """Its viewer plays something else by now, which needs the connection to the provider."""

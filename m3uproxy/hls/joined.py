@@ -58,6 +58,7 @@ class JoinedBody:
     status = 200
     content_type = "video/mp2t"
     length: int | None = None
+    encoded = False
 
     def __init__(self, clock: Any, source: Source, playlist: Fetched) -> None:
         """

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.hls.tokens import Target
+from ..core.timeline import Place
 from ..errors import Reason, SourceError
 from ..fanout.entry import Entry, Listed
 from ..fanout.spec import StreamSpec
@@ -116,10 +117,9 @@ class HlsStream(Entry):
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
         """Move to a source, or one on; behind the last comes the first."""
-        left, sources = self.source_index, self.spec.sources
-        index = (left + 1) % len(sources) if index is None else index
-        if self._supply.in_use:
-            self.decisions.decided(sources[left], sources[index], "asked for by the API", {})
+        left = self.source_index
+        index = (left + 1) % len(self.spec.sources) if index is None else index
+        self.decisions.chosen(self._place(left), self._place(index), "asked for by the API", self._supply.in_use)
         self._supply.choose(index)
         if index != left:
             self._moved()
@@ -205,14 +205,17 @@ class HlsStream(Entry):
     def source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
         """See :class:`m3uproxy.hls.supply.Listener`."""
         self.error_count += 1
-        sources = self.spec.sources
-        self.decisions.decided(sources[left], None if chosen is None else sources[chosen], str(error), {})
+        target = None if chosen is None else self._place(chosen)
+        self.decisions.decided(self._place(left), target, str(error), {})
         if chosen is not None and chosen != left:
             self._moved()
 
     def source_answers(self) -> None:
         """See :class:`m3uproxy.hls.supply.Listener`."""
         self.decisions.resumed()
+
+    def _place(self, index: int) -> Place:
+        return Place(index, self.spec.sources[index])
 
     def _moved(self) -> None:
         self.failover_attempts += 1

@@ -52,7 +52,7 @@ def _control(station: Station, request: Request) -> Answer:
 def _index(station: Station, request: Request) -> Answer:
     lines = ["Channels: /live/NAME.ts, /live/USER/PASS/ID, /live/USER/PASS/ID.ts", "Own pages: /stats /control /reset"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in ROWS.items()]
-    lines += ["", "Films: /movie/…, /series/…, /timeshift/…"]
+    lines += ["", "Films: /movie/…, /series/…, /timeshift/…, /file/…"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in FILM_ROWS.items()]
     lines += ["HLS: /hls/NAME/master.m3u8, and what its playlists name"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in OPTIONS.items()]

@@ -1,7 +1,7 @@
 """Films: files of any size that nobody has to store, and whose every byte can be checked.
 
-``/movie/…``, ``/series/…`` and ``/timeshift/…`` are files, whatever their name. Their content is pseudo-random and
-stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
+``/movie/…``, ``/series/…``, ``/timeshift/…`` and ``/file/…`` are files, whatever their name. Their content is
+pseudo-random and stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 def file_name(path: str) -> str | None:
     """The name of the file that a path is, None if it is none: its last segment without the extension."""
     parts = path.split("/")
-    if len(parts) < 3 or parts[0] or parts[1] not in ("movie", "series", "timeshift") or not parts[-1]:
+    if len(parts) < 3 or parts[0] or parts[1] not in ("movie", "series", "timeshift", "file") or not parts[-1]:
         return None
     return parts[-1].rpartition(".")[0] or parts[-1]
 

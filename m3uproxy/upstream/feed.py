@@ -8,13 +8,13 @@ from twisted.python.failure import Failure
 
 from ..core.kind import has_extension
 from ..core.redact import redact
-from ..core.sniff import finite
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IOpenBody, IStreamSink
 from ..log import make_logger
 from .alarm import Alarm
 from .body import BodyReader, Owner
 from .dial import DialLimits, SourceRequest
+from .finite import verdict
 from .slots import Slot
 from .tick import Tick
 
@@ -111,13 +111,13 @@ class Feed:
     async def _open(self, request: SourceRequest, limits: DialLimits) -> None:
         began = self._clock.seconds()
         body = await self._dialler.dial(request, limits, self._slot)
-        self._dialling = None
         self._body = body
         log.info("source {url} opened", url=redact(request.url))
         # A page, or a film, not to be played over and over. Where the URL says live the length is one of the
         # provider's lies.
         if body.length is not None and not has_extension(request.url):
-            raise finite(body.length, body.content_type)
+            raise await verdict(body, body.length, self._clock, limits.first_byte)
+        self._dialling = None
         left = max(0.0, limits.total - (self._clock.seconds() - began))
         self._reader = BodyReader(body, self._sink, self._tick, self)
         self._alarm.set(min(limits.first_byte, left), self._unproven)

@@ -36,6 +36,7 @@ class OpenBody(Protocol):
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
         self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
+        self.encoded = gzipped
         self._inflate = Inflate() if gzipped else None
         self._titles = titles(response.headers.getRawHeaders(b"icy-metaint", []))
         self._response = response

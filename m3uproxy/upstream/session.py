@@ -90,6 +90,11 @@ class Session:
         return self._failover.sources.lineup.one_on(self._aim)
 
     @property
+    def moving(self) -> bool:
+        """Whether another source is on its way in beside the one that flows."""
+        return self._beside.candidate is not None
+
+    @property
     def _aim(self) -> int:
         chosen = self._beside.chosen
         return self._failover.index if chosen is None else chosen
@@ -158,7 +163,7 @@ class Session:
             self._chronicle.aims_at(self._aim)
             self._sole.open(self.request(effect.index), DialLimits(effect.connect, effect.first_byte, effect.total))
         elif isinstance(effect, Rest):
-            self._rest.set(effect.seconds, self._rested)
+            self._rest.set(effect.seconds, lambda: self._carry_out(self._failover.rested(self._clock.seconds())))
         elif isinstance(effect, Ask):
             self._advisor.ask(self._chronicle.error, effect.seconds)
         elif isinstance(effect, GiveUp):
@@ -176,9 +181,6 @@ class Session:
             watch.close()
         self._beside.close()
         self._sole.drop()
-
-    def _rested(self) -> None:
-        self._carry_out(self._failover.rested(self._clock.seconds()))
 
     def _ran(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
@@ -207,7 +209,7 @@ class Session:
         """The source delivers."""
         self._admission.viewer = None
         self._carry_out(self._failover.flowed(self._clock.seconds()))
-        self._start_watch()
+        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
 
     def heard(self) -> None:
         """Packets came."""
@@ -237,9 +239,6 @@ class Session:
             self._chronicle.follows(effect)
         self._carry_out(effect)
 
-    def _start_watch(self) -> None:
-        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
-
     # the watch's owner
 
     def leave_for(self, index: int, error: SourceError | None) -> None:
@@ -247,7 +246,7 @@ class Session:
 
         :param error: what is wrong with what it brings; None if it is only not the best.
         """
-        if self._beside.candidate is not None:
+        if self.moving:
             return
         self._chronicle.to_leave(error)
         if self._open_beside(index, error):
@@ -303,5 +302,5 @@ class Session:
         feed.move(self._sink, self)
         self._sink.source_changed()
         if self._sole.has(feed):
-            self._start_watch()
+            self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
             self._sink.bytes_received(kept)

@@ -1,14 +1,13 @@
 """The one connection of a stream: leave to open it is waited for, and the end of the one before.
 
-A provider that allows one connection must not see two of ours. So a dial begins when there is a slot for it, and when
-the socket of the feed before it is gone, or has not gone for :data:`GOODBYE` seconds.
+A dial begins when there is a slot for it, and when the socket of the feed before it is gone (:mod:`.goodbye`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -17,12 +16,10 @@ from ..log import make_logger
 from .body import Owner
 from .dial import DialLimits, SourceRequest
 from .feed import Feed
+from .goodbye import Goodbye
 from .slots import Admission, Slot
 
 log = make_logger()
-
-#: Seconds for which a dial waits for the socket of the feed before it.
-GOODBYE = 1.0
 
 
 class SoleFeed:
@@ -45,12 +42,11 @@ class SoleFeed:
         :param make: makes a feed that is not open, for ``owner``, on a slot.
         :param owner: is told as well if there is no leave to open one.
         """
-        self._clock = clock
         self._make = make
         self._owner = owner
         self._asking: Deferred[None] | None = None
         self._feed: Feed | None = None
-        self._gone: Deferred[None] = succeed(None)
+        self._goodbye = Goodbye(clock)
         self.admission = admission
 
     @property
@@ -76,7 +72,7 @@ class SoleFeed:
             asking.cancel()
         feed, self._feed = self._feed, None
         if feed is not None:
-            self._gone = feed.close()
+            self._goodbye.to(feed.close())
 
     def replace_by(self, feed: Feed, slot: Slot | None) -> None:
         """Close what there is: another, which is open already, takes its place."""
@@ -86,19 +82,11 @@ class SoleFeed:
 
     def when_gone(self) -> Deferred[None]:
         """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
-        waiting: Deferred[None] = Deferred()
-
-        def tell(result: None) -> None:
-            if not waiting.called:
-                waiting.callback(None)
-
-        self._gone.addCallback(tell)
-        return waiting
+        return self._goodbye.said()
 
     async def _open(self, request: SourceRequest, limits: DialLimits) -> None:
         slot = await self.admission.admit(request.account)
-        if not self._gone.called:
-            await self.when_gone().addTimeout(GOODBYE, self._clock, onTimeoutCancel=lambda *_: None)
+        await self._goodbye.before_dialling()
         self._asking = None
         self._feed = self._make(slot)
         self._feed.open(request, limits)

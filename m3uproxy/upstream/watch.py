@@ -14,6 +14,7 @@ What is found while packets are taken is acted on when they are on their way: wh
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 import attrs
@@ -233,18 +234,27 @@ class Watch:
         looking = self._owner.look_at(index)
         if looking is not None:
             self._looking = looking
-            looking.addCallbacks(self._looks_well, self._looks_bad, callbackArgs=(index,), errbackArgs=(index,))
+            key = self._failover.sources.lineup.key(index)
+            looking.addCallbacks(self._looks_well, self._looks_bad, callbackArgs=(key,), errbackArgs=(key,))
             looking.addErrback(lambda failure: log.failure("looking at a backup failed", failure=failure))
 
-    def _looks_well(self, result: None, index: int) -> None:
+    def _looks_well(self, result: None, key: Hashable) -> None:
         self._looking = None
         if not self._closed:
-            self._failover.sources.probed(index, None, self._clock.seconds())
+            self._looked(key, None)
 
-    def _looks_bad(self, failure: Failure, index: int) -> None:
+    def _looks_bad(self, failure: Failure, key: Hashable) -> None:
         self._looking = None
         failure.trap(SourceError, CancelledError)
         error = failure.value
         if isinstance(error, SourceError) and not self._closed:
+            self._looked(key, error)
+
+    def _looked(self, key: Hashable, error: SourceError | None) -> None:
+        """The list may be another one by now than when the backup was asked."""
+        index = self._failover.sources.lineup.index_of(key)
+        if index is None:
+            return
+        if error is not None:
             log.info("backup {index} would not deliver: {error}", index=index, error=error)
-            self._failover.sources.probed(index, cause_of(error), self._clock.seconds())
+        self._failover.sources.probed(index, cause_of(error) if error else None, self._clock.seconds())

@@ -73,7 +73,6 @@ class Feed:
         self._judged = opened.first > 0
         self._closed = self._running = self._reading = self._resumed = False
         self._waiting_since: float | None = None
-        self._heard = 0.0
         self._interval = GATHER
         self._gathered = False
         self._free_until = 0.0
@@ -83,10 +82,17 @@ class Feed:
         self.stop = opened.stop
         self.position = opened.first
         self.passed = 0
+        self._began = self._heard = 0.0
+
+    @property
+    def ran(self) -> float:
+        """Seconds until the last byte came."""
+        return self._heard - self._began
 
     def start(self, reader: Reader) -> None:
         """Begin to read."""
         self._reader = reader
+        self._began = self._heard = self._clock.seconds()
         self._body.deliver(self)
         self._resumed = True
         self.go_on()

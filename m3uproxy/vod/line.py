@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from ..core.edition import Edition
 from ..core.effects import Dial, Effect, GiveUp, Rest
 from ..core.failover import SETTLED, Failover, State
 from ..core.ranges import ByteRange
@@ -28,6 +29,7 @@ from ..interfaces import IDialler, IOpenBody
 from ..log import make_logger
 from ..upstream.alarm import Alarm
 from ..upstream.dial import DialLimits, SourceRequest
+from ..upstream.goodbye import Goodbye
 from ..upstream.slots import Admission
 from .feed import Feed
 from .opening import check_same, described, opened, request_for
@@ -73,15 +75,19 @@ class Line:
         self._asker: Asker | None = None
         self._dialling: Deferred[None] | None = None
         self._feed: Feed | None = None
-        self._gone: Deferred[None] = succeed(None)
+        self._goodbye = Goodbye(clock)
         self._alarm = Alarm(clock)
         self._refused: set[int] = set()
-        self._opened_at = 0.0
 
     @property
     def open(self) -> bool:
         """Whether there is a connection, or will be."""
         return self.failover.state is not State.IDLE
+
+    @property
+    def edition(self) -> Edition | None:
+        """The file that it is connected to; None if it is not, or that is not known yet."""
+        return self._feed.edition if self._feed is not None and self.failover.state is State.FLOWING else None
 
     def serve(self, asker: Asker) -> None:
         """``asker`` wants bytes. Whoever was served before is not any more."""
@@ -116,9 +122,7 @@ class Line:
         self.failover.unwanted(self._clock.seconds())
         self._drop()
         self._admission.leave()
-        waiting: Deferred[None] = Deferred()
-        self._gone.addBoth(lambda _: waiting.callback(None))
-        return waiting
+        return self._goodbye.said()
 
     def switch(self, index: int) -> None:
         """Move to another source, at once if one is in use."""
@@ -141,8 +145,7 @@ class Line:
         if feed is self._feed and self.failover.state is State.DIALLING:
             self._refused.clear()
             self._admission.viewer = None
-            self._opened_at = self._clock.seconds()
-            self.failover.flowed(self._opened_at)
+            self.failover.flowed(self._clock.seconds())
             if self._asker is not None and self._asker.edition is not None:
                 self._film.confirmed(self._asker.edition, self._asker.url, self.failover.index)
         self._film.passed(feed.edition, offset, data)
@@ -156,7 +159,7 @@ class Line:
         elif error.reason is Reason.ENDED and feed.stop is None and feed.passed:
             self._complete()
         else:
-            self._failed(error, feed.passed)
+            self._failed(error, feed.ran, feed.passed)
 
     # inside
 
@@ -205,7 +208,7 @@ class Line:
             dialling.cancel()
         feed, self._feed = self._feed, None
         if feed is not None:
-            self._gone = feed.close()
+            self._goodbye.to(feed.close())
 
     def _rested(self) -> None:
         self._carry_out(self.failover.rested(self._clock.seconds()))
@@ -213,10 +216,9 @@ class Line:
     def _label(self) -> str:
         return redact(self._film.requests[self.failover.index].url)
 
-    def _failed(self, error: SourceError, passed: int = 0) -> None:
+    def _failed(self, error: SourceError, ran: float = 0.0, passed: int = 0) -> None:
         log.warn("{url} failed: {error}", url=self._label(), error=error)
         left, now = self.failover.index, self._clock.seconds()
-        ran = max(SETTLED, now - self._opened_at) if passed >= ENOUGH else 0.0
         asker = self._asker
         if asker is not None and asker.try_otherwise(error):
             self._restart()
@@ -227,7 +229,7 @@ class Line:
             self._drop()
             effect = GiveUp(error)
         else:
-            effect = self.failover.failed(now, error, ran)
+            effect = self.failover.failed(now, error, max(SETTLED, ran) if passed >= ENOUGH else 0.0)
         chosen = None if isinstance(effect, GiveUp) else self.failover.index
         self._film.source_failed(error, left, chosen, ran)
         self._carry_out(effect)
@@ -250,6 +252,7 @@ class Line:
     async def _open(self, step: Dial) -> None:
         source = self._film.requests[step.index]
         slot = await self._admission.admit(source.account)
+        await self._goodbye.before_dialling()
         asker = self._asker
         if asker is None:
             return
@@ -259,7 +262,7 @@ class Line:
         try:
             self._take(body, wanted, asker, request.url)
         except Exception:
-            self._gone = body.close()
+            self._goodbye.to(body.close())
             raise
 
     def _dial_failed(self, failure: Failure) -> None:
@@ -276,7 +279,7 @@ class Line:
         log.info("{url} opened", url=self._label())
         if wanted is None:
             edition = described(body)
-            self._gone = body.close()
+            self._goodbye.to(body.close())
             self.failover.unwanted(self._clock.seconds())
             asker.found(edition, url)
             return
@@ -286,12 +289,12 @@ class Line:
         else:
             check_same(came, asker, url)
         if asker is not self._asker:
-            self._gone = body.close()
+            self._goodbye.to(body.close())
             return
         feed = Feed(self._clock, came, asker.edition, self._limit, self)
-        if not came.edition.ranged or feed.suits(asker, asker.edition):
+        if asker.begun or not came.edition.ranged or feed.suits(asker, asker.edition):
             self._feed = feed
             feed.start(asker)
         else:  # what was asked for is not what is needed, now that the file is known
-            self._gone = body.close()
+            self._goodbye.to(body.close())
             self._restart()

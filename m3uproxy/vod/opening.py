@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from ..core.edition import Edition
-from ..core.ranges import ByteRange, ContentRange, parse_content_range
+from ..core.ranges import WHOLE, ByteRange, ContentRange, parse_content_range
 from ..errors import Reason, SourceError
 from ..interfaces import IOpenBody
 from ..upstream.dial import SourceRequest
@@ -13,6 +15,8 @@ from .roles import Asker
 
 #: Ours, whatever the stream's own headers say.
 _OURS = frozenset({"range", "if-range"})
+_LENGTH = re.compile(r"0*[1-9]\d{0,17}", re.ASCII)
+_RANGED = {"bytes": True, "none": False}
 
 
 @attrs.frozen
@@ -54,18 +58,22 @@ def about(request: SourceRequest) -> SourceRequest:
 
 def request_for(asker: Asker, request: SourceRequest) -> tuple[SourceRequest, ByteRange | None]:
     """
-    What to ask a source for, from where on: what the asker was given last is to come again.
+    What to ask a source for, from where on: what the asker was given last is to come again. One that is known to send
+    no parts is not tempted to.
 
     :return: also the part that is asked for; None for a HEAD.
     """
-    if asker.position is not None:
+    known = asker.edition
+    if asker.position is not None and known is not None and known.ranged is False and asker.url == request.url:
+        wanted = WHOLE
+    elif asker.position is not None:
         wanted = ByteRange(max(0, asker.position - len(asker.proof)))
     elif asker.wanted is not None:
         wanted = asker.wanted
     else:
         return about(request), None
-    same = asker.begun and asker.edition is not None and asker.url == request.url
-    return part_of(request, wanted, asker.edition.validator if same and asker.edition is not None else ""), wanted
+    same = asker.begun and asker.url == request.url
+    return part_of(request, wanted, known.validator if same and known is not None else ""), wanted
 
 
 def check_same(came: Opened, asker: Asker, url: str) -> None:
@@ -84,12 +92,13 @@ def check_same(came: Opened, asker: Asker, url: str) -> None:
 def described(body: IOpenBody) -> Edition:
     """What the answer to a HEAD says.
 
-    :raises SourceError: if it says nothing of the length, which was what was asked for.
+    :raises SourceError: if it says nothing of the length, which was what was asked for: scripts that compute their
+        answers have none for HEAD, or 0, and a length of what is compressed is not that of the file.
     """
     length = body.header("Content-Length")
-    if not length.isdecimal():
+    if not _LENGTH.fullmatch(length) or body.encoded:
         raise SourceError(Reason.BAD_HEAD, "no length in the answer to HEAD")
-    return _edition(body, int(length), body.header("Accept-Ranges").lower() == "bytes")
+    return _edition(body, int(length), _RANGED.get(body.header("Accept-Ranges").lower()))
 
 
 def opened(body: IOpenBody, wanted: ByteRange) -> Opened:
@@ -98,17 +107,36 @@ def opened(body: IOpenBody, wanted: ByteRange) -> Opened:
 
     :raises SourceError: if it is not what was asked for, or nothing.
     """
-    if body.status == 206:
+    if body.status == 206 and not _is_whole(body, wanted):
         return _part(body, wanted)
     if body.length == 0:
         raise SourceError(Reason.ENDED, "the file is empty")
-    return Opened(body, 0, body.length, _edition(body, body.length, ranged=False))
+    # The whole may be answered as such by who can send parts.
+    ranged = wanted == WHOLE and body.status == 200 and body.header("Accept-Ranges").lower() == "bytes"
+    return Opened(body, 0, body.length, _edition(body, body.length, ranged and body.length is not None))
+
+
+def _is_whole(body: IOpenBody, wanted: ByteRange) -> bool:
+    """
+    Whether a 206 is as good as a 200, from a server that gets ranges wrong.
+
+    It sends all, whatever part was asked for; or all was asked for, and it does not say which part it sends; or the
+    ranges are of what is compressed.
+    """
+    told = parse_content_range(body.header("Content-Range"))
+    if told is None or told.span is None:
+        silent = not body.header("Content-Range") and not body.content_type.startswith("multipart/")
+        return silent and wanted == WHOLE
+    whole = told.span.first == 0 and told.span.stop == told.length
+    return whole and (bool(wanted.first) or body.encoded)
 
 
 def _part(body: IOpenBody, wanted: ByteRange) -> Opened:
     told = parse_content_range(body.header("Content-Range"))
     if told is None or told.span is None:
         raise SourceError(Reason.BAD_HEAD, "a part, and no word on which")
+    if body.encoded:
+        raise SourceError(Reason.BAD_HEAD, "a part of what is compressed")
     span, length = told.span, _whole(told, wanted)
     if wanted.first is not None and span.first != wanted.first:
         raise SourceError(Reason.BAD_HEAD, f"another part than asked for: {span.first} instead of {wanted.first}")
@@ -124,5 +152,5 @@ def _whole(told: ContentRange, wanted: ByteRange) -> int | None:
     return told.length
 
 
-def _edition(body: IOpenBody, length: int | None, ranged: bool) -> Edition:
+def _edition(body: IOpenBody, length: int | None, ranged: bool | None) -> Edition:
     return Edition(length, body.header("ETag"), body.header("Last-Modified"), ranged)

@@ -13,9 +13,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.edition import Edition
 from ..core.failover import Failover
+from ..core.kind import Kind, content_type
 from ..core.ranges import ByteRange
 from ..core.redact import redact
 from ..core.sources import Sources
+from ..core.timeline import Place
 from ..errors import Reason, SourceError
 from ..fanout.entry import Entry
 from ..fanout.spec import StreamSpec
@@ -41,6 +43,9 @@ AWAY = 10.0
 class Title(Entry):
     """A file that players see, each at its own place. Each has a line of its own; they share the file's ends."""
 
+    #: Whatever its URL says.
+    kind = Kind.VOD
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -51,11 +56,13 @@ class Title(Entry):
         upstream: Upstream,
         limits: Limits,
         ends: Ends,
+        media_type: str | None = None,
     ) -> None:
         """
         Make a title that nobody plays yet.
 
         :param requests: one for each source, in order.
+        :param media_type: what it is, if the URL does not say that.
         """
         super().__init__(clock, wall, stream_id, spec)
         self._upstream = upstream
@@ -66,8 +73,14 @@ class Title(Entry):
         self._known: Known | None = None
         self._index = 0
         self._past_bytes = 0
-        self._enquiry: tuple[Enquiry, Line] | None = None
+        self.enquiry = Enquiry(self.open_line, self._learn)
+        self._media_type = media_type
         self.requests = requests
+
+    @property
+    def content_type(self) -> str:
+        """What players are told."""
+        return self._media_type or content_type(self.current_url)
 
     @property
     def source_index(self) -> int:
@@ -104,16 +117,13 @@ class Title(Entry):
     def describe(self) -> Deferred[Edition]:
         """What the file is, from what is known or from a provider."""
         self.touch()
-        known = self.known
-        if known is not None:
-            return succeed(known.edition)
-        if self._enquiry is None:
-            enquiry = Enquiry(self._learn_ranged, self._forget_enquiry)
-            self._enquiry = enquiry, self.open_line(self._forget_enquiry)
-            answer = enquiry.answer()
-            self._enquiry[1].serve(enquiry)
-            return answer
-        return self._enquiry[0].answer()
+        lines = (viewer.line.edition for viewer in self._viewers)
+        told = self.known.edition if self.known is not None else next(filter(None, lines), None)
+        if told is not None:
+            return succeed(told)
+        answer = self.enquiry.answer()
+        self.ask_if_idle()
+        return answer
 
     def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: what is under way goes on, and dials the new sources when it breaks."""
@@ -137,11 +147,10 @@ class Title(Entry):
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
         """Move to a source, or one on, for who plays and who comes: if it is the same file there."""
-        left = self.current_url
+        left = self._place(self._index)
         self._moved((self._index + 1) % len(self.requests) if index is None else index)
-        if self._viewers:
-            self.decisions.decided(left, self.current_url, "asked for by the API", {})
-        else:
+        self.decisions.chosen(left, self._place(self._index), "asked for by the API", bool(self._viewers))
+        if not self._viewers:
             self._forget()
         for viewer in list(self._viewers):
             viewer.line.switch(self._index)
@@ -172,11 +181,9 @@ class Title(Entry):
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
         error = SourceError(reason)
-        closing = [viewer.end(error) for viewer in list(self._viewers)]
-        if self._enquiry is not None:
-            enquiry, line = self._enquiry
-            closing.append(line.close())
-            enquiry.failed(error)
+        closing = [self.enquiry.give_way()]
+        self.enquiry.failed(error)
+        closing += [viewer.end(error) for viewer in list(self._viewers)]
         self._forget()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
@@ -217,6 +224,11 @@ class Title(Entry):
             size=viewer.bytes_served,
         )
 
+    def ask_if_idle(self) -> None:
+        """Whoever wants to know what the file is learns it from a player's line, if one is open."""
+        if not any(viewer.line.open for viewer in self._viewers):
+            self.enquiry.ask()
+
     def cached(self, edition: Edition, offset: int) -> memoryview | None:
         """Bytes from there on that passed before."""
         known = self._known
@@ -239,14 +251,18 @@ class Title(Entry):
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
         """A source failed one of the lines."""
         self.error_count += 1
-        target = self.requests[chosen].url if chosen is not None and chosen < len(self.requests) else None
-        source = self.requests[left].url if left < len(self.requests) else self.spec.url
-        self.decisions.decided(source, target, str(error), {"ran_s": ran})
+        target = self._place(chosen) if chosen is not None else None
+        self.decisions.decided(self._place(left), target, str(error), {"ran_s": ran})
 
     # inside
 
     def _fresh_sources(self) -> Sources:
         return Sources([request.url for request in self.requests], self._upstream.policy.rules, random)
+
+    def _place(self, index: int) -> Place:
+        """A line may have begun with other sources than there are now."""
+        index = index if index < len(self.requests) else 0
+        return Place(index, self.requests[index].url)
 
     def _moved(self, index: int) -> None:
         self._index = index
@@ -259,20 +275,11 @@ class Title(Entry):
         if self._known is not None and edition != self._known.edition:
             self._ends.forget(self.id)
         self._known = Known(edition, url, self._clock.seconds())
+        self.enquiry.told(edition)
 
     def _forget(self) -> None:
         self._known = None
         self._ends.forget(self.id)
-
-    def _learn_ranged(self, edition: Edition, url: str) -> None:
-        """An answer to HEAD that says nothing of ranges does not mean that there are none."""
-        if edition.ranged:
-            self._learn(edition, url)
-
-    def _forget_enquiry(self) -> None:
-        enquiry, self._enquiry = self._enquiry, None
-        if enquiry is not None:
-            enquiry[1].close()
 
     def _join(self, player: Player) -> Viewer:
         self._upstream.slots.joined(self.id, player.viewer)

@@ -91,6 +91,7 @@ class Viewer(Client):
         self._waiting.pop(transfer, None)
         if other is not None and other is not transfer and other.wants:
             self._wait(other)
+        self.title.enquiry.give_way()
         self.line.serve(transfer)
 
     def done(self, transfer: Transfer, complete: bool) -> None:
@@ -108,6 +109,7 @@ class Viewer(Client):
             self._holder = None
             self.line.let_go(transfer, linger=complete and not self._gone)
             self._pass_on()
+        self.title.ask_if_idle()
         self._look_round()
 
     def end(self, error: SourceError) -> Deferred[None]:

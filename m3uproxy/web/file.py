@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.edition import Edition
-from ..core.kind import content_type
 from ..core.ranges import Span, parse_range, unsatisfied
 from ..errors import Reason, SourceError
 from ..fanout.outlet import outlet_for
+from ..fanout.stream import Player
 from ..log import make_logger
 from ..settings import Settings
 from ..vod.title import Title
@@ -32,11 +32,11 @@ from .media import MediaResource, answer_error, header, player_of, refusal
 log = make_logger()
 
 
-def file_headers(url: str, edition: Edition) -> tuple[tuple[bytes, bytes], ...]:
+def file_headers(title: Title, edition: Edition) -> tuple[tuple[bytes, bytes], ...]:
     """What is said of a file, whatever part of it is sent."""
     told = [
-        ("Content-Type", content_type(url)),
-        ("Accept-Ranges", "bytes" if edition.ranged else "none"),
+        ("Content-Type", title.content_type),
+        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[edition.ranged]),
         ("Cache-Control", "no-cache"),
         ("ETag", edition.etag),
         ("Last-Modified", edition.last_modified),
@@ -70,7 +70,7 @@ class FileAnswer:
     def head(self, edition: Edition, span: Span | None) -> None:
         """206 for a part, 200 for the whole."""
         request = self._request
-        for name, value in file_headers(self._title.current_url, edition):
+        for name, value in file_headers(self._title, edition):
             request.setHeader(name, value)
         if span is not None and edition.length is not None:
             request.setResponseCode(206)
@@ -116,6 +116,12 @@ class FileAnswer:
         self._transport.abortConnection()
 
 
+def play(request: Request, title: Title, player: Player, settings: Settings) -> None:
+    """Answer with what a player wants of a file."""
+    ranges = parse_range(header(request, b"range") or "")
+    title.attach(player, FileAnswer(request, title, settings), ranges, header(request, b"if-range"))
+
+
 class FileResource(MediaResource):
     """One file."""
 
@@ -124,9 +130,7 @@ class FileResource(MediaResource):
         player = player_of(request, self._settings)
         if title.is_new(player, request.channel):
             self._check_room(title, player)
-        ranges = parse_range(header(request, b"range") or "")
-        if_range = header(request, b"if-range")
-        title.attach(player, FileAnswer(request, title, self._settings), ranges, if_range)
+        play(request, title, player, self._settings)
         return NOT_DONE_YET
 
     def _head(self, request: Request) -> int:
@@ -139,7 +143,7 @@ class FileResource(MediaResource):
         return NOT_DONE_YET
 
     def _described(self, edition: Edition, request: Request, title: Title) -> None:
-        for name, value in file_headers(title.current_url, edition):
+        for name, value in file_headers(title, edition):
             request.setHeader(name, value)
         if edition.length is not None:
             request.setHeader(b"Content-Length", b"%d" % edition.length)

@@ -6,7 +6,6 @@ import re
 from datetime import datetime
 from typing import cast
 
-from ..core.kind import kind_of
 from ..fanout.entry import Entry, Listed
 from ..fanout.registry import Registry
 from ..fanout.spec import StreamSpec
@@ -35,12 +34,12 @@ def is_transcoded(spec: StreamSpec) -> bool:
     return spec.metadata.get("transcoding", "").lower() not in _FALSE
 
 
-def stream_type(spec: StreamSpec, transcoded: str = "Transcoding") -> str:
+def stream_type(stream: Entry, transcoded: str = "Transcoding") -> str:
     """The kind of a stream for people.
 
     :param transcoded: what a transcoded one is called: clients know two words, for listings and for failovers.
     """
-    return transcoded if is_transcoded(spec) else kind_of(spec.url).value
+    return transcoded if is_transcoded(stream.spec) else stream.kind.value
 
 
 def stream_object(stream: Entry) -> StreamObject:
@@ -62,7 +61,7 @@ def stream_object(stream: Entry) -> StreamObject:
         "current_failover_index": stream.source_index,
         "failover_attempts": stream.failover_attempts,
         "last_failover_time": iso(stream.last_failover) if stream.last_failover else None,
-        "stream_type": stream_type(spec),
+        "stream_type": stream_type(stream),
         "created_at": iso(stream.created_at),
         "last_access": iso(stream.last_access),
         "metadata": dict(spec.metadata),
@@ -81,7 +80,7 @@ def match(stream: Entry) -> Match:
         "last_access": iso(stream.last_access),
         "is_active": True,
         "url": stream.current_url,
-        "stream_type": stream_type(stream.spec),
+        "stream_type": stream_type(stream),
     }
 
 

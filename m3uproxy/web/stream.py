@@ -9,6 +9,8 @@ delimited by closing the connection: chunked transfer coding would cost a copy a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.web.resource import Resource
@@ -20,13 +22,13 @@ from ..fanout.joined import HlsEntry, Joined
 from ..fanout.outlet import outlet_for
 from ..fanout.pump import Pump
 from ..fanout.registry import Registry
-from ..fanout.stream import Stream
+from ..fanout.stream import Player, Stream
 from ..log import make_logger
 from ..settings import Settings
 from ..vod.title import Title
 from .answer import HTTPError
 from .cors import MEDIA
-from .file import FileResource
+from .file import FileResource, play
 from .media import MediaResource, answer_error, player_of, refusal
 from .tickets import Tickets
 
@@ -51,9 +53,17 @@ def live_headers(stream: Stream) -> tuple[tuple[bytes, bytes], ...]:
 class LiveAnswer:
     """The response to one player of a live stream."""
 
-    def __init__(self, request: Request, stream: Stream, settings: Settings) -> None:
+    def __init__(
+        self, request: Request, stream: Stream, settings: Settings, play_film: Callable[[SourceError], bool]
+    ) -> None:
+        """
+        Say nothing yet.
+
+        :param play_film: called with why there is no live stream; whether there is a film, and it is played instead.
+        """
         self._request = request
         self._stream = stream
+        self._play_film = play_film
         self._channel: Any = request.channel
         self._transport: Any = self._channel.transport
         self.outlet = outlet_for(self._transport, settings.direct_write, settings.send_buffer)
@@ -77,6 +87,8 @@ class LiveAnswer:
         """A real status, and a body that says why. The connection ends with it: who was deleted is disconnected."""
         request = self._request
         request.unregisterProducer()
+        if error.media_type is not None and self._play_film(error):
+            return
         self._channel.close_behind(request)
         request.write(answer_error(request, self._why(error)))
         request.finish()
@@ -127,8 +139,16 @@ class LiveResource(MediaResource):
         stream = self._live(entry)
         player = player_of(request, self._settings)
         self._check_room(entry, player)
-        stream.attach(player, LiveAnswer(request, stream, self._settings), self._settings.start_timeout)
+        answer = LiveAnswer(request, stream, self._settings, partial(self._play_film, request, stream, player))
+        stream.attach(player, answer, self._settings.start_timeout)
         return NOT_DONE_YET
+
+    def _play_film(self, request: Request, stream: Stream, player: Player, error: SourceError) -> bool:
+        """A URL without an extension may be a film's."""
+        title = self._registry.as_film(stream, error)
+        if title is not None:
+            play(request, title, player, self._settings)
+        return title is not None
 
     def _head(self, request: Request) -> bytes:
         """What a GET would be answered, without asking the provider."""

@@ -168,7 +168,7 @@ class StreamsApi:
             "failover_index": stream.source_index,
             "failover_attempts": stream.failover_attempts,
             "active_clients": len(stream.clients()),
-            "stream_type": stream_type(stream.spec, "Transcoded"),
+            "stream_type": stream_type(stream, "Transcoded"),
         }
 
     def timeline(self, stream_id: str) -> StreamTimeline:

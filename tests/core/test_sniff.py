@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.sniff import HEAD, PATIENCE, complaint, finite
+from m3uproxy.core.sniff import HEAD, PATIENCE, complaint, container, finite
 from m3uproxy.errors import Reason
 
 
@@ -75,3 +75,22 @@ def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> N
     error = finite(64, content_type)
     assert error.reason is reason
     assert content_type in str(error) or reason is Reason.NOT_LIVE
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "video/mp4"),
+        (b"\x1a\x45\xdf\xa3\xa3\x42\x86\x81\1\x42\x82\x88matroska", "video/x-matroska"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\x82\x84webm", "video/webm"),
+        (b"RIFF\0\0\0\1AVI LIST", "video/x-msvideo"),
+        (b"RIFF\0\0\0\1WAVEfmt ", None),
+        ((b"G" + bytes(187)) * 3, "video/mp2t"),
+        (b"G" + bytes(400), None),
+        ((b"G" + bytes(187)) * 2, None),
+        (b"<html>", None),
+        (b"", None),
+    ],
+)
+def test_films_by_their_first_bytes(head: bytes, media_type: str | None) -> None:
+    assert container(head) == media_type

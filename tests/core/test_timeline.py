@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.timeline import KEPT, Outcome, Timeline
+from m3uproxy.core.timeline import KEPT, Outcome, Place, Timeline
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 5000, timezone.utc)
-SECRET = "http://host:80/live/ann/password/1.ts?token=abc"
-OTHER = "http://other/live/ann/password/2.ts"
+SECRET = Place(0, "http://host:80/live/ann/password/1.ts?token=abc")
+OTHER = Place(1, "http://other/live/ann/password/2.ts")
 
 
 def test_an_entry() -> None:
@@ -24,7 +24,9 @@ def test_an_entry() -> None:
             "number": 1,
             "time": "2026-03-01T12:00:00.005Z",
             "from": "http://host:80/live/***/***/1.ts?token=***",
+            "from_index": 0,
             "to": "http://other/live/***/***/2.ts",
+            "to_index": 1,
             "cause": "stalled: no packet for 3.0 s",
             "measured": {"silent_ms": 3012.346, "bytes": 7},
             "lost_bytes": None,
@@ -37,7 +39,7 @@ def test_an_entry() -> None:
 def test_a_line() -> None:
     timeline = Timeline()
     decision = timeline.decided(NOON, SECRET, OTHER, "stalled", {"silent_ms": 3012.34567})
-    text = "source http://host:80/live/***/***/1.ts?token=*** -> http://other/live/***/***/2.ts: stalled"
+    text = "source 0 http://host:80/live/***/***/1.ts?token=*** -> 1 http://other/live/***/***/2.ts: stalled"
     assert decision.line() == f"{text} (silent_ms 3012.35)"
     done = timeline.completed(1, Outcome(lost_bytes=376, bridged_ms=120.0))
     assert done is not None
@@ -74,7 +76,7 @@ def test_time_zones() -> None:
 @given(st.text(max_size=400), st.text(max_size=50), st.dictionaries(st.text(max_size=5), st.floats() | st.integers()))
 def test_one_line_and_json_whatever_comes(cause: str, url: str, measured: dict[str, float]) -> None:
     timeline = Timeline()
-    decision = timeline.decided(NOON, url, None, cause, measured)
+    decision = timeline.decided(NOON, Place(0, url), None, cause, measured)
     assert json.loads(json.dumps(timeline.entries(), allow_nan=False))
     assert len(decision.cause) <= 200
     assert len(decision.cause.splitlines()) <= 1

@@ -20,7 +20,7 @@ def test_a_new_value_is_taken(start):
     (daemon.folder / ".env").write_text("API_TOKEN=nachher\nLOG_LEVEL=debug\nTICK=0.1\n")
     daemon.signal(signal.SIGHUP)
     daemon.said("settings reloaded, 2 changed")
-    daemon.said("takes a restart: TICK: '0.06' -> '0.1'")
+    daemon.said("takes a restart: TICK: '0.08' -> '0.1'")
     assert said_of(daemon, "now ") == ["now LOG_LEVEL: 'info' -> 'debug'", "now API_TOKEN: '***' -> '***'"]
     with pytest.raises(HTTPError, match="403"):
         daemon.ask("/health", headers={"X-API-Token": "vorher"})

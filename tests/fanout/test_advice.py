@@ -61,6 +61,7 @@ def test_a_failure_is_told_and_what_is_named_is_played() -> None:
     assert player.media
     (entry,) = stream.decisions.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
+    assert (entry["from_index"], entry["to_index"]) == (0, 1)
     assert entry["cause"] == "bad status; the resolver named it"
 
 
@@ -255,8 +256,14 @@ def test_chosen_while_nobody_watches_it_is_where_the_next_run_starts() -> None:
     relay.resolver.last.names(NAMED)
     assert moved(done) is True
     assert relay.dialler.dials == []
+    (entry,) = stream.decisions.entries()
+    assert (entry["from"], entry["from_index"], entry["to"], entry["to_index"]) == (PRIMARY, 0, NAMED, 1)
+    assert entry["measured"] == {}
     relay.player(stream)
     assert relay.dialler.last.request.url == NAMED
+    relay.pass_time(3)
+    relay.play(relay.dialler.last.answer(), 2)
+    assert stream.decisions.entries()[0]["bridged_ms"] is None, "nobody waited"
 
 
 def test_a_second_call_waits_for_the_same_answer_and_makes_no_second_step() -> None:
@@ -404,6 +411,27 @@ def test_a_doubt_ends_with_its_source() -> None:
     assert relay.resolver.last.cancelled
     assert relay.dialler.last.request.url == PRIMARY, "redialled"
     assert stream.decisions.entries()[-1]["cause"] == "ended"
+
+
+def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() -> None:
+    """Two guests are known at a time: the one that flows and the one that is opened beside it."""
+    relay = Relay()
+    stream = relay.stream(PRIMARY, failover_resolver_url=URL)
+    body = playing(relay, stream)
+    stream.broadcaster.session.doubted(FROZEN)
+    relay.resolver.last.names(NAMED)
+    assert (relay.dialler.last.request.url, body.closed) == (NAMED, False)
+    for url in (OTHER, BACKUP):
+        stream.broadcaster.session.doubted(FROZEN)
+        relay.resolver.last.names(url)
+    session = stream.broadcaster.session
+    assert len(relay.dialler.dials) == 2
+    candidate = relay.dialler.last.answer()
+    relay.play(candidate, 2)
+    assert body.closed
+    assert (stream.current_url, session.request().url) == (NAMED, NAMED)
+    (entry,) = stream.decisions.entries()
+    assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
 
 
 def test_a_doubt_and_the_api_have_one_answer() -> None:

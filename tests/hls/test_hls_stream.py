@@ -525,12 +525,22 @@ def test_moving_by_hand(side) -> None:
     here.play(stream)
     stream.fail_over()
     assert (stream.source_index, stream.failover_attempts) == (0, 2)
+    entries = stream.decisions.entries()
+    assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
     here.wait(6)
     # What A showed before is not shown again.
     assert b"#EXT-X-MEDIA-SEQUENCE:4\n" in here.play(stream).body
     here.origin.put(A, media("a1.ts", "a2.ts", first=3))
     here.wait(6)
     assert b"#EXT-X-MEDIA-SEQUENCE:5\n" in here.play(stream).body
+
+
+def test_moving_by_hand_while_nobody_watches(side) -> None:
+    here = side()
+    stream = here.stream(A, B)
+    stream.fail_over()
+    (entry,) = stream.decisions.entries()
+    assert (entry["from_index"], entry["to_index"], entry["measured"]) == (0, 1, {})
 
 
 def test_sticky(side) -> None:

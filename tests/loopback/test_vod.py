@@ -143,6 +143,35 @@ async def test_a_seek_storm(rig):
     assert len(stream.clients()) == 1
 
 
+@pytest.mark.parametrize("limited", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_two_hundred_quick_seeks(rig, limited):
+    """
+    Each gives up the one before, wherever that stands; the provider allows one connection.
+
+    What is given up while it connects may wait in the provider's queue, closed, and asks for nothing.
+    """
+    options = ONE if limited else {}
+    stream = rig.register("/movie/ann/pw/film.mp4?size=200M&delay=0.005&limit=1", **options)
+    dice, before = random.Random(5), None
+    for _ in range(200):
+        first = dice.randrange(200 * M)
+        player = await player_of(rig, stream)
+        player.ask(f"{first}-").addErrback(lambda _: None)
+        await rig.sleep(dice.choice([0, 0, 0.001, 0.004, 0.01, 0.03]))
+        if before is not None:
+            before.transport.abortConnection()
+        before = player
+    await rig.until(lambda: len(player._buffer) > 100_000)
+    got = bytes(player._buffer)
+    assert got == content("film", 0, first, first + len(got))
+    assert tally(rig).peak == 1
+    assert tally(rig).requests > 50
+    assert stream.error_count == 0
+    assert len(stream.clients()) == 1
+    await player.leave()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_reset_every_ten_megabytes(rig):
     stream = film(rig, query="reset=10M")
@@ -278,6 +307,36 @@ async def test_head(rig, query):
     assert (await player.ask("0-9"))[0] == (200 if "ranges" in query else 206)
 
 
+@pytest.mark.parametrize("methods", [("HEAD", "GET"), ("GET", "HEAD"), ("HEAD", "HEAD", "GET", "GET")])
+@pytest.mark.parametrize("limited", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_who_asks_and_who_plays_need_one_connection(rig, methods, limited):
+    stream = film(rig, query="delay=0.1", **(ONE if limited else {}))
+    players = [await player_of(rig, stream) for _ in methods]
+    asked = []
+    for method, player in zip(methods, players, strict=True):
+        asked.append(player.ask("5-9" if method == "GET" else None, method=method))
+        await rig.sleep(0.03)
+    for method, (status, headers, body) in zip(methods, await gatherResults(asked), strict=True):
+        expected = (206, "5", content("film", 0, 5, 10)) if method == "GET" else (200, "200000000", b"")
+        assert (status, headers["content-length"], body) == expected
+    assert rig.provider.station.sockets.peak == 1
+    assert stream.error_count == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_while_it_is_played(rig):
+    """Also long after what was found out at its beginning counts no more."""
+    stream = film(rig, query="rate=5M")
+    player, other = await player_of(rig, stream), await player_of(rig, stream, "other")
+    player.ask("0-").addErrback(lambda _: None)
+    await rig.until(lambda: len(player._buffer) > M)
+    stream._known = None
+    for each in (await player_of(rig, stream), other):
+        assert (await each.ask(method="HEAD"))[1]["content-length"] == "200000000"
+    assert tally(rig).requests == rig.provider.station.sockets.peak == 1
+
+
 @pytest_twisted.ensureDeferred
 async def test_head_of_what_is_not_there(rig):
     stream = rig.register("/movie/u/p/film.avi?status=404")
@@ -325,6 +384,27 @@ async def test_a_pause_pauses_the_provider(rig):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_pause_of_a_minute(rig):
+    """On the real clock, with all timers as they are as started."""
+    await rig.start(stream_timeout=5)
+    stream = rig.register("/movie/u/p/film.mp4?size=60M")
+    player = await player_of(rig, stream)
+    asked = player.ask()
+    await rig.until(lambda: len(player._buffer) > M)
+    player.transport.pauseProducing()
+    await rig.sleep(1)
+    sent = tally(rig).octets
+    await rig.sleep(59)
+    assert tally(rig).octets == sent < 40 * M
+    assert rig.open_upstreams() == 1
+    assert len(stream.clients()) == 1
+    player.transport.resumeProducing()
+    status, _, body = await asked
+    assert (status, body) == (200, content("film", 0, 0, 60 * M))
+    assert tally(rig).requests == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_what_follows_comes_over_the_same_connection(rig):
     stream = film(rig)
     player = await player_of(rig, stream)
@@ -340,6 +420,23 @@ async def test_what_follows_comes_over_the_same_connection(rig):
     await player.leave()
     await rig.until(lambda: not stream.clients(), 8)
     await rig.until(lambda: rig.provider.station.sockets.current == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_keeps_its_connection_counts_between_two_ranges(rig):
+    """Also when its provider's connection is long closed, and nobody else keeps the film from being forgotten."""
+    await rig.start(stream_timeout=1)
+    stream = film(rig)
+    player = await player_of(rig, stream)
+    for first in (50 * M, 90 * M):
+        _, _, body = await player.ask(f"{first}-{first + 99_999}")
+        assert body == content("film", 0, first, first + 100_000)
+        await rig.until(lambda: rig.provider.station.sockets.current == 0, 8)
+        await rig.sleep(2.2)
+        assert rig.registry.get(stream.id) is stream
+        assert [client.bytes_served for client in stream.clients()] == [stream.bytes_served]
+    await player.leave()
+    await rig.until(lambda: rig.registry.get(stream.id) is None)
 
 
 @pytest_twisted.ensureDeferred

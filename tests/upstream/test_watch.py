@@ -462,6 +462,26 @@ def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
     rig.finish()
 
 
+@pytest.mark.parametrize("well", [False, True])
+@pytest.mark.parametrize(("after", "place"), [([0, 2, 1], 2), ([1, 0, 2], 0), ([0, 2], None)])
+def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: list[int], place: int | None) -> None:
+    """The list may change while it is asked."""
+    rig = Rig(3, probe=True, may_probe=True).play(61)
+    probe, now = rig.dialler.last, rig.clock.seconds()
+    sources = rig.session.sources
+    assert probe.request.url == "http://s1/"
+    rig.session.replace_sources(tuple(SourceRequest(f"http://s{n}/", "agent", (), True, None) for n in after))
+    if well:
+        for index in range(len(after)):
+            sources.lineup.standing(index).until = now + 100
+        probe.answer().bring(Source().tables())
+    else:
+        probe.fail(Reason.NOT_VIDEO)
+    changed = [index for index in range(len(after)) if (sources.quarantine(index, now) == 0) is well]
+    assert changed == ([] if place is None else [place])
+    rig.finish()
+
+
 @pytest.mark.parametrize("phase", ["dialling", "waiting for a packet"])
 def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
     rig = Rig(2, probe=True, may_probe=True).play(61)

@@ -86,6 +86,16 @@ class Response:
         return bytes(self.socket.received)
 
 
+class Body(FakeBody):
+    """Its socket is gone as soon as it is closed, unless it ``lingers``."""
+
+    lingers = False
+
+    def close(self):
+        self.gone = self.gone or not self.lingers
+        return super().close()
+
+
 class Cinema:
     """A title and everybody around it."""
 
@@ -121,7 +131,7 @@ class Cinema:
         self.title.attach(player, response, ranges, if_range)
         return response
 
-    def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> FakeBody:
+    def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> Body:
         """The provider answers the last dial as it should."""
         dial = self.dialler.last
         wanted = dict(dial.request.headers)["Range"].removeprefix("bytes=").partition("-")[0]
@@ -129,9 +139,13 @@ class Cinema:
         headers = {"ETag": etag}
         if status == 206:
             headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
-        body = FakeBody(final_url=dial.request.url, status=status, headers=headers)
+        body = Body(final_url=dial.request.url, status=status, headers=headers)
         body.first = first
         return dial.answer(body, size - first)
+
+    def answer_head(self) -> Body:
+        """The same for HEAD."""
+        return self.dialler.last.answer(Body(headers={"Content-Length": str(SIZE), "Accept-Ranges": "bytes"}))
 
     def turn(self, times: int = 10) -> None:
         for _ in range(times):

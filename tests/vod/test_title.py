@@ -57,6 +57,7 @@ def test_a_pause_of_an_hour(cinema):
     assert (len(house.title.clients()), len(body.held), len(house.dialler.dials)) == (1, held, 1)
     house.drain(response)
     assert response.body == film(0, 4 * M)
+    house.clock.advance(0.1)  # it may rest while more gathers
     assert not body.paused
 
 
@@ -187,6 +188,26 @@ def test_a_connection_that_nobody_uses_is_closed_soon(cinema):
     assert house.title.clients() == []
 
 
+def test_who_sends_no_parts_is_asked_for_all_of_it(cinema):
+    """Also for what follows what is kept; and if it sends parts after all, it is read up to the place."""
+    house = cinema()
+    first = house.ask()
+    house.answer(status=200).bring(film(0, M))
+    house.drain(first)
+    first.transfer.stopProducing()
+    for kept, status in ((M, 200), (2 * M, 206)):
+        again = house.ask(ByteRange(30 * M))
+        house.drain(again)
+        assert again.body == film(0, kept)
+        assert header(house.dialler.last, "Range") == "bytes=0-"
+        house.answer(status=status).bring(film(0, kept + M))
+        house.drain(again)
+        assert again.body == film(0, kept + M)
+        assert again.began[1] is None, "the whole"
+        again.transfer.stopProducing()
+    assert len(house.dialler.dials) == 3
+
+
 def test_who_hangs_up_in_the_middle_leaves_nothing(cinema):
     house = cinema()
     response = house.ask()
@@ -306,6 +327,7 @@ def test_deleting_answers_who_waits_and_disconnects_who_plays(cinema):
     body = house.answer()
     body.bring(film(0, M))
     waiting = house.ask(ByteRange(30 * M), player=Player("192.0.2.2"))
+    body.lingers = True
     ended = house.title.end(Reason.DELETED)
     assert playing.aborted
     assert waiting.refused.reason is Reason.DELETED
@@ -329,6 +351,21 @@ def test_head_is_asked_once_for_all_who_ask(cinema):
     assert house.title.describe().result.length == 77
 
 
+@pytest.mark.parametrize("how", ["no length", "nothing", "silence"])
+def test_head_that_brings_nothing_is_asked_with_get(cinema, how):
+    house = cinema()
+    asked = house.title.describe()
+    if how == "no length":
+        house.dialler.last.answer(FakeBody(headers={"Content-Length": "0"}))
+    else:
+        house.dialler.last.fail(Reason.RESET if how == "nothing" else Reason.FIRST_BYTE_TIMEOUT)
+    house.clock.advance(1.1)
+    assert header(house.dialler.last, "Range") == "bytes=0-0"
+    house.answer()
+    assert asked.result.length == SIZE
+    assert len(house.dialler.dials) == 2
+
+
 def test_head_that_nobody_waits_for(cinema):
     house = cinema()
     asking = house.title.describe()
@@ -338,7 +375,117 @@ def test_head_that_nobody_waits_for(cinema):
     assert [dial.request.method for dial in house.dialler.dials] == ["HEAD", "GET"]
     assert header(house.dialler.last, "Range") == "bytes=0-0"
     house.answer()
-    assert house.title._enquiry is None
+    assert house.title.describe().result.length == SIZE
+
+
+def test_head_waits_for_the_line_of_who_plays(cinema):
+    """Also while that is dialled, and long after it was opened."""
+    house = cinema(silence=1000.0)
+    response = house.ask()
+    asked = house.title.describe()
+    assert len(house.dialler.dials) == 1
+    body = house.answer()
+    assert not asked.called, "it may be a page"
+    body.bring(film(0, M))
+    assert (asked.result.length, asked.result.etag) == (SIZE, ETAG)
+    for place in range(1, 5):
+        house.clock.pump([1.0] * 99)
+        body.bring(film(place * M, (place + 1) * M))
+        house.drain(response)
+    assert house.title.known is None
+    assert house.title.describe().result.length == SIZE
+    assert len(house.dialler.dials) == 1
+
+
+def test_who_plays_takes_the_place_of_who_asks(cinema):
+    house = cinema()
+    asked = house.title.describe()
+    house.ask()
+    first, second = house.dialler.dials
+    assert (first.request.method, first.cancelled, second.request.method) == ("HEAD", True, "GET")
+    assert not asked.called
+    house.answer().bring(film(0, M))
+    assert asked.result.length == SIZE
+
+
+@pytest.mark.parametrize("how", ["left", "refused", "deleted"])
+def test_head_asks_itself_when_who_played_could_not_tell(cinema, how):
+    house = cinema()
+    response = house.ask()
+    asked = house.title.describe()
+    failed = []
+    asked.addErrback(failed.append)
+    if how == "left":
+        response.transfer.stopProducing()
+    elif how == "refused":
+        house.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 403", 403))
+    else:
+        house.title.end(Reason.DELETED)
+        assert failed[0].value.reason is Reason.DELETED
+        assert len(house.dialler.dials) == 1
+        return
+    assert [dial.request.method for dial in house.dialler.dials] == ["GET", "HEAD"]
+    house.answer_head()
+    assert asked.result.length == SIZE
+    assert failed == []
+
+
+def test_a_dial_waits_until_the_socket_before_it_is_gone(cinema):
+    house = cinema()
+    link = Link()
+    response = house.ask(ByteRange(3 * M), link=link)
+    body = house.answer()
+    body.lingers = True
+    body.bring(film(3 * M, 4 * M))
+    response.transfer.stopProducing()
+    again = house.ask(ByteRange(30 * M), link=link)
+    assert body.closed
+    assert len(house.dialler.dials) == 1
+    body.vanish()
+    assert len(house.dialler.dials) == 2
+    body = house.answer()
+    body.lingers = True
+    body.bring(film(30 * M, 31 * M))
+    again.transfer.stopProducing()
+    house.ask(ByteRange(40 * M), link=link)
+    house.clock.advance(0.9)
+    assert len(house.dialler.dials) == 2
+    house.clock.advance(0.2)
+    assert len(house.dialler.dials) == 3, "not for ever"
+    house.answer().bring(film(40 * M, 41 * M))
+
+
+@pytest.mark.parametrize("seconds", [0, 50])
+def test_the_timeline_says_how_long_a_source_ran(cinema, seconds):
+    house = cinema(2)
+    response = house.ask()
+    body = house.answer()
+    body.bring(film(0, M))
+    house.drain(response)
+    for place in range(M, M + 1000 * seconds, 1000):
+        house.clock.advance(1)
+        body.bring(film(place, place + 1000))
+        house.drain(response)
+    house.clock.advance(3)
+    body.end(SourceError(Reason.RESET))
+    house.dialler.last.deferred.errback(SourceError(Reason.REFUSED))
+    entries = house.title.decisions.entries()
+    assert [entry["measured"]["ran_s"] for entry in entries] == [seconds, 0]
+    assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_source_chosen_by_hand_is_in_the_timeline(cinema, watched):
+    house = cinema(3)
+    if watched:
+        house.ask()
+        house.answer().bring(film(0, M))
+    house.title.fail_over()
+    house.title.fail_over(0)
+    entries = house.title.decisions.entries()
+    assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
+    assert [entry["to"] for entry in entries] == [f"http://{number}.example/film.mp4" for number in (1, 0)]
+    assert all(entry["measured"] == {} for entry in entries)
 
 
 def two_devices(house):
