@@ -92,7 +92,14 @@ class HlsEntry(HlsStream):
         """The transport stream, for a player."""
         if self.joined is None:
             self.joined = self._make(self)
+            self._begin_where_playlists_are(self.joined)
         return self.joined
+
+    def _begin_where_playlists_are(self, joined: Joined) -> None:
+        """The next player of the transport stream gets the source that was chosen; that is one move, not two."""
+        counted = self.failover_attempts, self.last_failover
+        joined.broadcaster.session.switch(super().source_index)
+        self.failover_attempts, self.last_failover = counted
 
     @property
     def _shown(self) -> Joined | None:
@@ -148,7 +155,10 @@ class HlsEntry(HlsStream):
         if self._shown is not None:
             return self._shown.fail_over(index)
         moved = super().fail_over(index)
-        if self.joined is None or not self.joined.clients():
+        if self.joined is None:
+            return moved
+        if not self.joined.clients():
+            self._begin_where_playlists_are(self.joined)
             return moved
         both = gatherResults([moved, self.joined.fail_over(self.source_index)], consumeErrors=True)
         return both.addCallback(any)

@@ -543,6 +543,17 @@ def test_moving_by_hand_while_nobody_watches(side) -> None:
     assert (entry["from_index"], entry["to_index"], entry["measured"]) == (0, 1, {})
 
 
+def test_moving_by_hand_is_for_the_transport_stream_too(side) -> None:
+    here = side()
+    stream = here.stream(A, B)
+    stream.fail_over()
+    joined = stream.open_joined()
+    assert (joined.source_index, stream.failover_attempts) == (1, 1)
+    stream.fail_over()
+    assert (joined.source_index, stream.failover_attempts) == (0, 2)
+    assert len(stream.decisions.entries()) == 2
+
+
 def test_sticky(side) -> None:
     here = side()
     there = "http://edge.example/p/index.m3u8"
