@@ -119,6 +119,18 @@ async def test_a_backup_of_the_other_kind_takes_over(rig, sources, fault, seam):
     assert max(found, default=0) <= seam
 
 
+@pytest.mark.parametrize("fault", ["stall=30k&only=segment", "close=30k&only=segment", "html=video&only=segment"])
+@pytest_twisted.ensureDeferred
+async def test_what_is_torn_in_a_segment_is_joined_to(rig, fault):
+    stream = rig.register(HLS.format("one"), HLS.format("two"))
+    player = await begin(rig, stream)
+    rig.provider.control("one", fault)
+    await rig.until(lambda: stream.source_index == 1, 20)
+    await rig.until_bytes(player, len(player.body) + 200_000, 20)
+    assert not player.closed
+    assert max(holes(player.body, SECONDS, LATER), default=0) <= TORN
+
+
 @pytest_twisted.ensureDeferred
 async def test_one_missing_segment_is_a_seam_and_no_failover(rig):
     stream = rig.register(HLS.format("one") + "&window=5")
