@@ -34,6 +34,7 @@ from .advice import Advice
 from .broadcaster import Broadcaster, Timing
 from .entry import Entry
 from .rules import is_strict, watch_rules
+from .sourced import Sourced
 from .spec import StreamSpec, stream_id
 from .stream import Stream
 
@@ -225,7 +226,7 @@ class Registry:
             settings.carry_on_agents,
         )
 
-    def _open_advice(self, stream: Stream) -> Advice:
+    def _open_advice(self, stream: Sourced) -> Advice:
         providers = self._settings.providers
         return Advice(self._clock, self._resolver, stream, lambda spec, url: source_request(spec, url, providers))
 
