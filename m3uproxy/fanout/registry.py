@@ -239,9 +239,10 @@ class Registry:
         return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends, media_type)
 
     def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsStream:
-        rules = policy(self._settings).rules
-        context = HlsContext(self._clock, self._wall, fetcher, self._tokens, self._settings, rules)
-        return HlsStream(context, name, spec, source_requests(spec, self._settings.providers))
+        settings = self._settings
+        upstream = (fetcher, self._tokens, settings, policy(settings), self.slots, self._open_advice)
+        context = HlsContext(self._clock, self._wall, *upstream)
+        return HlsStream(context, name, spec, source_requests(spec, settings.providers))
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings

@@ -21,13 +21,25 @@ from ..log import make_logger
 log = make_logger()
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Slot:
     """Leave to hold connections to an account. Who has it must say when it is :meth:`done`."""
 
     desk: SlotDesk
     account: Account
     token: int
+    stream: str
+    _given_back: bool = False
+    _goodbyes: list[Callable[[bool], None]] = attrs.field(factory=list, repr=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether anything may be opened on it."""
+        return not self._given_back
+
+    def before_done(self, call: Callable[[bool], None]) -> None:
+        """Have ``call`` called when it is given back, with whether what is open is to be closed at once."""
+        self._goodbyes.append(call)
 
     def opened(self) -> bool:
         """A socket was opened on it. False if it has to be closed at once."""
@@ -37,18 +49,27 @@ class Slot:
         """A socket that was opened on it is gone."""
         self.desk.closed(self.token)
 
-    def done(self) -> None:
+    def done(self, at_once: bool = False) -> None:
         """It is not needed any more; harmless twice. Others get it when its last socket is gone."""
+        self._given_back = True
+        while self._goodbyes:
+            self._goodbyes.pop()(at_once)
         self.desk.done(self.token)
 
 
 class Admission:
     """The slot of one stream, kept from dial to dial as long as they go to the same account."""
 
-    def __init__(self, desk: SlotDesk, stream: str) -> None:
-        """``stream`` is its id, by which others may be told to give way to it."""
+    def __init__(self, desk: SlotDesk, stream: str, now_and_then: bool = False) -> None:
+        """
+        Nothing is asked for.
+
+        :param stream: its id, by which others may be told to give way to it.
+        :param now_and_then: see :meth:`m3uproxy.core.slots.Slots.ask`.
+        """
         self._desk = desk
         self._stream = stream
+        self._now_and_then = now_and_then
         self._slot: Slot | None = None
         #: For whom the stream was started; None once nobody in particular waits for it.
         self.viewer: Viewer | None = None
@@ -62,8 +83,18 @@ class Admission:
         if self._slot is not None and self._slot.account != account:
             self.leave()
         if self._slot is None and account is not None:
-            self._slot = await self._desk.ask(account, self._stream, self.viewer)
+            self._slot = await self._desk.ask(account, self._stream, self.viewer, self._now_and_then)
         return self._slot
+
+    def held(self, account: Account | None) -> Slot | None:
+        """
+        Leave that there is already; None if nobody counts.
+
+        :raises SourceError: if there is none, or for another account.
+        """
+        if account is not None and (self._slot is None or self._slot.account != account):
+            raise SourceError(Reason.NO_SLOT, f"the stream has no connection to provider {account.name!r} now")
+        return None if account is None else self._slot
 
     def has_room(self, account: Account) -> bool:
         """Whether there is a slot beside the one in use."""
@@ -84,11 +115,11 @@ class Admission:
         self.leave()
         self._slot = slot
 
-    def leave(self) -> None:
+    def leave(self, at_once: bool = False) -> None:
         """There will be no dial for now."""
         slot, self._slot = self._slot, None
         if slot is not None:
-            slot.done()
+            slot.done(at_once)
 
 
 class SlotDesk:
@@ -102,20 +133,22 @@ class SlotDesk:
         """
         self._clock = clock
         self._vacate = vacate
-        self._asking: dict[int, tuple[Account, Deferred[Slot]]] = {}
+        self._asking: dict[int, tuple[Account, str, Deferred[Slot]]] = {}
         self._timer: IDelayedCall | None = None
         self.slots = slots
 
-    def ask(self, account: Account, stream: str, viewer: Viewer | None = None) -> Deferred[Slot]:
+    def ask(
+        self, account: Account, stream: str, viewer: Viewer | None = None, now_and_then: bool = False
+    ) -> Deferred[Slot]:
         """
         Ask for a slot; see :meth:`m3uproxy.core.slots.Slots.ask`.
 
         :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
             waiting.
         """
-        effect = self.slots.ask(self._clock.seconds(), account, stream, viewer)
+        effect = self.slots.ask(self._clock.seconds(), account, stream, viewer, now_and_then)
         asking: Deferred[Slot] = Deferred(lambda _: self.done(effect.token))
-        self._asking[effect.token] = account, asking
+        self._asking[effect.token] = account, stream, asking
         self._carry_out([effect])
         return asking
 
@@ -166,13 +199,13 @@ class SlotDesk:
     def _granted(self, token: int) -> None:
         asked = self._asking.pop(token, None)
         if asked is not None:
-            account, asking = asked
-            asking.callback(Slot(self, account, token))
+            account, stream, asking = asked
+            asking.callback(Slot(self, account, token, stream))
 
     def _refused(self, effect: Refused) -> None:
         asked = self._asking.pop(effect.token, None)
         if asked is not None:
-            asked[1].errback(SourceError(Reason.NO_SLOT, effect.why))
+            asked[2].errback(SourceError(Reason.NO_SLOT, effect.why))
 
     def _tick_in_time(self) -> None:
         """Have the timer fire at the next deadline, or before: then it is set anew."""
