@@ -103,6 +103,19 @@ class Runs(Course):
             self._over = None
         super().start(viewer)
 
+    def resume(self) -> None:
+        """
+        A player asks on for what it was told before: begin anew, if there is room, and let nobody wait for that.
+
+        Who has left for another stream may still ask for something, and must not be in the way of coming back.
+
+        :raises SourceError: if there is no slot.
+        """
+        account = self.request().account
+        if not self.active and account is not None and not self._admission.has_room(account):
+            raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no connection for this stream now")
+        self.start()
+
     def stop(self, error: SourceError) -> None:
         """Nobody wants the stream any more, or nobody is to have it. Who waits is told why."""
         self._over = error
@@ -176,7 +189,7 @@ class Runs(Course):
         if request.account is None:
             return request
         if not self.active or self._opening is not None:
-            self.start()
+            self.resume()
             await self.take(deadline)
         try:
             return attrs.evolve(request, slot=self._admission.held(request.account))

@@ -38,6 +38,7 @@ LEAST_LIFETIME = 15.0
 #: Target durations for which it does.
 LIFETIME = 3
 
+
 class HlsStream(Sourced):
     """A stream of playlists and segments."""
 
@@ -176,9 +177,7 @@ class HlsStream(Sourced):
             return result
 
         client.answers[waits] = None
-        # Only who opens the stream may take over the slot of what he was watching; who polls a variant has opened it.
-        viewer = client.player.viewer if target is None else None
-        asked = self._supply.playlist(target, directives, viewer).addBoth(answered)
+        asked = self._supply.playlist(target, directives, client.player.viewer).addBoth(answered)
         return asked.addCallback(lambda shown: shown.answer(client.client_id))
 
     def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:

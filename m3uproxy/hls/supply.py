@@ -167,8 +167,12 @@ class Supply:
         """
         limit = self._context.settings.start_timeout * 0.95
         deadline = self._clock.seconds() + (min(limit, shown.target_duration) if shown.has_answer else limit)
-        if self._closed is None:
+        if self._closed is not None:
+            raise self._closed
+        if target is None:
             self._runs.start(viewer)
+        else:
+            self._runs.resume()
         while self._closed is None:
             run = await self._runs.take(deadline)
             try:

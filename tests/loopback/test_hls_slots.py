@@ -33,7 +33,9 @@ async def told(rig, path: str, *headers: str) -> dict:
     return json.loads(answer.body)
 
 
-@pytest.mark.parametrize("more", ["", "&redirect=other", "&redirect=other&only=segment", "&gzip=1", "&status=500&only=segment"])
+@pytest.mark.parametrize(
+    "more", ["", "&redirect=other", "&redirect=other&only=segment", "&gzip=1", "&status=500&only=segment"]
+)
 @pytest_twisted.ensureDeferred
 async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
     stream = counted(rig, MASTER + more)

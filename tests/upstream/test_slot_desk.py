@@ -200,3 +200,52 @@ def test_patience_is_kept_to(patience: float) -> None:
     asking = desk.ask(ONE, "b")
     desk.clock.advance(patience)
     assert isinstance(refusal(asking), SourceError)
+
+
+def test_who_asks_now_and_then_keeps_the_slot_while_it_has_no_socket() -> None:
+    desk = Desk()
+    admission = Admission(desk, "s", now_and_then=True)
+    found: list[Slot | None] = []
+    Deferred.fromCoroutine(admission.admit(ONE)).addCallback(found.append)
+    desk.clock.advance(600)
+    assert not desk.has_room(ONE)
+    (slot,) = found
+    assert slot is not None
+    assert slot.opened()
+    slot.closed()
+    desk.clock.advance(600)
+    assert not desk.has_room(ONE)
+    admission.leave()
+    assert desk.has_room(ONE)
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_what_is_open_on_a_slot_is_told_before_others_get_it() -> None:
+    desk = Desk()
+    slot = desk.got(ONE, "a")
+    waiting = desk.ask(ONE, "b")
+    told: list[tuple[bool, bool, bool]] = []
+    slot.before_done(lambda at_once: told.append((at_once, slot.held, waiting.called)))
+    assert slot.held
+    slot.done(at_once=True)
+    assert told == [(True, False, False)]
+    slot.done()
+    assert len(told) == 1
+    result(waiting).done()
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_leave_that_there_is_already() -> None:
+    desk = Desk()
+    admission = Admission(desk, "s")
+    assert admission.held(None) is None
+    with pytest.raises(SourceError, match="no connection to provider 'acme' now"):
+        admission.held(ONE)
+    Deferred.fromCoroutine(admission.admit(ONE))
+    assert isinstance(admission.held(ONE), Slot)
+    with pytest.raises(SourceError, match="'beta'"):
+        admission.held(TWO)
+    admission.leave()
+    with pytest.raises(SourceError, match="'acme'"):
+        admission.held(ONE)
+    assert desk.clock.getDelayedCalls() == []
