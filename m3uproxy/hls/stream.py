@@ -130,6 +130,7 @@ class HlsStream(Sourced):
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
+        self.advice.end()
         for client in self.clients():
             self.viewers.remove(client)
         self._supply.close(SourceError(reason))

@@ -217,6 +217,19 @@ def test_a_failure_is_told_and_what_is_named_is_played(side) -> None:
     assert entry["bridged_ms"] is not None
 
 
+def test_a_stream_keeps_its_slot_while_its_resolver_is_asked(side) -> None:
+    here = side()
+    stream = resolved(here, A, provider="home", max_connections=1)
+    here.play(stream)
+    here.wait(4)
+    here.origin.put(A, status=404)
+    here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+    assert stream.session.asking
+    assert row(here)["slots_taken"] == 1
+    here.resolver.last.names_none()
+    assert row(here) == {}
+
+
 def test_segments_that_fail_are_told(side) -> None:
     here = side()
     stream = resolved(here, A)
@@ -262,6 +275,17 @@ def test_the_resolver_is_asked_when_the_api_moves_the_stream(side) -> None:
     here.wait(6)
     assert here.play(stream).status == 200
     assert here.origin.asked == [A, B]
+
+
+def test_who_waits_for_the_resolver_of_a_stream_that_is_deleted(side) -> None:
+    here = side()
+    stream = resolved(here, A)
+    here.play(stream)
+    moved: list[bool] = []
+    stream.fail_over().addCallback(moved.append)
+    here.registry.delete(stream.id)
+    assert moved == [False]
+    assert here.resolver.last.cancelled
 
 
 def test_nobody_is_asked_when_nobody_watches_any_more(side) -> None:
@@ -347,7 +371,7 @@ def test_a_backup_of_an_account_that_is_full_is_not_looked_at(side) -> None:
     def watch(seconds: int) -> None:
         for n in range(seconds // 4):
             grow(here, A, n + 10 * seconds)
-            here.play(stream, "client_id=one")
+            assert here.play(stream, "client_id=one").status == 200
             here.wait(4)
 
     here.play(other, "client_id=two")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import pytest_twisted
-from test_hls import entry, get, together, uris
+from test_hls import entry, get, number, together, uris
 from test_provider_slots import Watch
 
 LOW, HIGH = "/hls/one/low/index.m3u8?target=1&window=4", "/hls/two/high/index.m3u8?target=1&window=4"
@@ -167,6 +168,21 @@ async def test_an_account_without_a_limit_is_counted(rig):
     stream.disconnect("me")
     await rig.until(lambda: rig.provider.station.sockets.current == 0)
     assert row(rig) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
+    stream = counted(rig, "/hls/one/high/index.m3u8?target=2&parts=1")
+    first = (await get(rig, entry(stream))).body
+    wanted = number(first) + len(uris(first)) + 1
+    hint = re.findall(r'#EXT-X-PRELOAD-HINT:.*URI="([^"]*)"', first.decode())[-1]
+    paths = [hint, f"{entry(stream)}&_HLS_msn={wanted}&_HLS_part=0", uris(first)[-1]]
+
+    async def one(path: str) -> None:
+        assert (await get(rig, path)).status == 200
+
+    await together([one(path) for path in paths])
+    assert rig.provider.station.sockets.peak == 1
 
 
 @pytest_twisted.ensureDeferred
