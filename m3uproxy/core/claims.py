@@ -16,7 +16,6 @@ class Claim:
     One that waits (until ``deadline``) or holds a slot.
 
     ``heir`` gets the slot when this is over; ``without`` is since when there is no socket, ``lapsed`` for too long.
-    ``now_and_then``: sockets come and go, and the slot stays.
     """
 
     token: int
@@ -30,12 +29,11 @@ class Claim:
     without: float = 0.0
     lapsed: bool = False
     heir: Claim | None = None
-    now_and_then: bool = False
 
     @property
     def is_idle(self) -> bool:
         """Holds a slot and has no socket, which may be for a moment only."""
-        return not (self.waiting or self.sockets or self.lapsed or self.now_and_then)
+        return not (self.waiting or self.sockets or self.lapsed or self.account.now_and_then)
 
 
 class Claims:

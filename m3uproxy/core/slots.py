@@ -6,8 +6,8 @@ account, and says when it is done with it. All calls that can change who is next
 **Sockets are what is counted.** A slot is taken from the moment it is granted (there is a dial under way) until its
 holder is done with it *and* its last socket is closed. Between two hops of a redirect, and while a source is redialled,
 the holder keeps it. A holder that has had no socket for :data:`FORGOTTEN` seconds and never said that it is done no
-longer counts: a counter that stays up while nothing plays would lock the account. But one that asks *now and then*, as
-for HLS, of which a provider counts who watches, has it for as long as somebody does.
+longer counts: a counter that stays up while nothing plays would lock the account. But where an account is asked *now
+and then* a holder has its slot for as long as somebody watches.
 
 **The queue.** Who finds no slot waits, for some seconds, in order of arrival for each account: a connection that is
 being closed is gone soon.
@@ -104,17 +104,13 @@ class Slots:
 
     # slots
 
-    def ask(
-        self, now: float, account: Account, stream: str, viewer: Viewer | None = None, now_and_then: bool = False
-    ) -> Effect:
+    def ask(self, now: float, account: Account, stream: str, viewer: Viewer | None = None) -> Effect:
         """
         A stream wants to dial.
 
         :param viewer: for whom; None if it is nobody in particular's wish, as when a source failed.
-        :param now_and_then: whether it keeps the slot also when it has long had no socket.
         """
         claim = self._claims.make(account, stream, viewer, now, now + self._patience)
-        claim.now_and_then = now_and_then
         if self._claims.has_room(account) and next(self._claims.queue(account.name)) is claim:
             return self._grant(claim, now)
         self._tally["waited"] += 1

@@ -40,6 +40,12 @@ log = make_logger()
 MOST_KNOWN = 20
 
 
+def _now_and_then(request: SourceRequest) -> SourceRequest:
+    """Whatever its URL ends in: here it is HLS."""
+    account = request.account
+    return request if account is None else attrs.evolve(request, account=attrs.evolve(account, now_and_then=True))
+
+
 @attrs.frozen(eq=False)
 class Run:
     """
@@ -177,7 +183,7 @@ class Runs(Course):
     def source(self, name: bytes) -> SourceRequest:
         """How a source is asked for a segment; if it is not known any more, as the primary is."""
         known = {source_name(each.url): each for each in self._requests}
-        return known.get(name) or self._known.get(name) or self._requests[0]
+        return _now_and_then(known.get(name) or self._known.get(name) or self._requests[0])
 
     async def admitted(self, request: SourceRequest, deadline: float) -> SourceRequest:
         """
@@ -200,18 +206,18 @@ class Runs(Course):
             return last
 
     def look_at(self, index: int) -> Deferred[None] | None:
-        """Look whether another source has a playlist: with our slot if it is of our account, else if there is room."""
+        """Look whether another source has a playlist, if there is room. In its own account a stream has that always."""
         request, run = self.request(index), self.run
-        if run is None:
-            return None
-        if run.request.slot is not None and run.request.slot.account == request.account:
-            return self._look(attrs.evolve(request, slot=run.request.slot))
-        if not has_room(self._admission, request, run.request):
+        if run is None or not has_room(self._admission, request, run.request):
             return None
         slot = self._admission.second(request.account)
         return self._look(attrs.evolve(request, slot=slot)).addBoth(done_with, slot)
 
     # the course
+
+    def request(self, index: int | None = None) -> SourceRequest:
+        """How a source is asked for the stream: that in use or next, if no other."""
+        return _now_and_then(super().request(index))
 
     def _open(self, request: SourceRequest, step: Dial) -> None:
         opening = Deferred.fromCoroutine(self._begin(request))

@@ -58,7 +58,7 @@ class HlsStream(Sourced):
             context.policy,
             lambda: watch_rules(context.settings, self.spec),
             self,
-            Admission(context.slots, stream_id, now_and_then=True),
+            Admission(context.slots, stream_id),
             self.advice,
             lambda request: self._supply.look(request),
         )
