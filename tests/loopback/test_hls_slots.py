@@ -7,8 +7,8 @@ import re
 
 import pytest
 import pytest_twisted
+from loopback_rig import Established
 from test_hls import entry, get, number, together, uris
-from test_provider_slots import Watch
 
 LOW, HIGH = "/hls/one/low/index.m3u8?target=1&window=4", "/hls/two/high/index.m3u8?target=1&window=4"
 MASTER = "/hls/one/master.m3u8?target=1&window=4&renditions=1"
@@ -39,6 +39,7 @@ async def told(rig, path: str, *headers: str) -> dict:
 )
 @pytest_twisted.ensureDeferred
 async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
+    established = Established(rig.provider)
     stream = counted(rig, MASTER + more)
 
     async def play(n: int) -> None:
@@ -51,7 +52,7 @@ async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
         assert (await get(rig, uri)).status == (500 if "status" in more else 200)
 
     await together([play(n) for n in range(4)])
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
     assert len([name for name in rig.provider.station.resources if "/seg" in name]) >= 4
     assert (row(rig)["slots_taken"], row(rig)["open_connections"]) in {(1, 0), (1, 1)}
     for n in range(4):
@@ -62,6 +63,7 @@ async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
 
 @pytest_twisted.ensureDeferred
 async def test_a_stream_has_its_slot_between_two_requests_and_others_are_told_why_there_is_none(rig):
+    established = Established(rig.provider)
     await rig.start(slot_wait=0.3)
     mine, other, channel = counted(rig, LOW), counted(rig, HIGH), counted(rig, "/live/x.ts?burst=1")
     assert (await get(rig, path(mine), "User-Agent: A")).status == 200
@@ -76,14 +78,15 @@ async def test_a_stream_has_its_slot_between_two_requests_and_others_are_told_wh
     slots = (await told(rig, "/stats"))["provider_slots"]
     assert slots["providers"][0]["slots_taken"] == 1
     assert slots["refused"] == 2
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
     assert rig.registry.delete(mine.id)
     assert (await get(rig, path(other), "User-Agent: B")).status == 200
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_who_zaps_from_playlist_to_playlist_takes_his_slot_along(rig):
+    established = Established(rig.provider)
     streams = [counted(rig, f"/hls/z{n}/high/index.m3u8?target=1&window=4") for n in range(10)]
     for zap in range(40):
         stream = streams[zap % 10]
@@ -94,7 +97,7 @@ async def test_who_zaps_from_playlist_to_playlist_takes_his_slot_along(rig):
             if zap % 3 == 1:
                 await asked.ended
                 assert asked.status == 200
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
     report = rig.registry.slots.report(())
     assert (report["refused"], report["taken_over"]) == (0, 39)
     assert sum(len(each.clients()) for each in streams) == 1
@@ -102,8 +105,8 @@ async def test_who_zaps_from_playlist_to_playlist_takes_his_slot_along(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_from_a_playlist_to_a_channel_to_a_film_and_back(rig):
+    established = Established(rig.provider)
     agent = "User-Agent: VLC"
-    watch = Watch(rig.service._sockets)
     streams = [
         counted(rig, HIGH),
         counted(rig, "/live/ann/pw/1.ts?burst=1"),
@@ -117,7 +120,7 @@ async def test_from_a_playlist_to_a_channel_to_a_film_and_back(rig):
             player = await rig.play(stream, headers=(agent,), window=65_536)
             await rig.until_bytes(player, 20_000)
             assert player.status == 200, (lap, kind)
-    assert watch.peak == 1
+    assert established.peak == 1
     assert rig.registry.slots.report(())["refused"] == 0
 
 
@@ -172,6 +175,7 @@ async def test_an_account_without_a_limit_is_counted(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
+    established = Established(rig.provider)
     stream = counted(rig, "/hls/one/high/index.m3u8?target=2&parts=1")
     first = (await get(rig, entry(stream))).body
     wanted = number(first) + len(uris(first)) + 1
@@ -182,7 +186,7 @@ async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
         assert (await get(rig, path)).status == 200
 
     await together([one(path) for path in paths])
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -197,6 +201,7 @@ async def test_a_paused_player_goes_on_with_a_segment(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_a_player_that_leaves_in_the_middle_of_a_segment_leaves_no_socket(rig):
+    established = Established(rig.provider)
     stream = counted(rig, HIGH)
     other = counted(rig, "/live/x.ts?burst=1")
     named = uris((await get(rig, path(stream), "User-Agent: A")).body)
@@ -207,4 +212,4 @@ async def test_a_player_that_leaves_in_the_middle_of_a_segment_leaves_no_socket(
     await rig.until_bytes(live, 20_000)
     assert live.status == 200
     assert player.closed
-    assert rig.provider.station.sockets.peak == 1
+    assert established.peak == 1
