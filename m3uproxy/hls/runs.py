@@ -182,8 +182,8 @@ class Runs(Course):
 
     def source(self, name: bytes) -> SourceRequest:
         """How a source is asked for a segment; if it is not known any more, as the primary is."""
-        known = {source_name(each.url): each for each in self._requests}
-        return _now_and_then(known.get(name) or self._known.get(name) or self._requests[0])
+        listed = next((each for each in self._requests if source_name(each.url) == name), None)
+        return _now_and_then(listed or self._known.get(name) or self._requests[0])
 
     async def admitted(self, request: SourceRequest, deadline: float) -> SourceRequest:
         """
