@@ -62,7 +62,7 @@ class HlsStream(Sourced):
             self.advice,
             lambda request: self._supply.look(request),
         )
-        self._supply = Supply(context, stream_id, self._runs, self.decisions.resumed)
+        self._supply = Supply(context, stream_id, self._runs, lambda: self.decisions.resumed())
         self._supply.sticky = spec.use_sticky_session
         self._bytes = self._segments = 0
         self.viewers = Viewers(context.clock, context.wall, context.slots, stream_id)

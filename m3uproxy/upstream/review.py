@@ -57,7 +57,9 @@ class Review:
 
     def _probe(self) -> None:
         index = self._failover.sources.to_probe(self._clock.seconds())
-        looking = self._owner.look_at(index) if index is not None else None
+        if index is None:
+            return
+        looking = self._owner.look_at(index)
         if looking is not None:
             self._looking = looking
             key = self._failover.sources.lineup.key(index)
