@@ -162,6 +162,29 @@ async def test_a_move_to_another_account_gives_the_slot_of_the_last_one_back(rig
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_segment_on_its_way_survives_a_move_and_its_socket_counts_until_then(rig):
+    backup = rig.provider.url(HIGH).replace("127.0.0.1", "localhost")
+    accounts = tuple({"name": name, "hosts": (name,), "max_connections": 1} for name in ("127.0.0.1", "localhost"))
+    await rig.start(provider=accounts, live_chunk_timeout_seconds=20)
+    stream = rig.register(LOW, backup)
+    named = uris((await get(rig, entry(stream))).body)
+    whole = (await get(rig, named[0])).body
+    rig.provider.control("one", "stall=5000&only=segment")
+    slow = await rig.ask(named[1], version="1.0")
+    await rig.until_bytes(slow, 1000)
+    stream.fail_over()
+    assert (await get(rig, entry(stream))).status == 200
+    assert stream.source_index == 1
+    assert not slow.closed
+    assert row(rig, "127.0.0.1")["open_connections"] == 1
+    rig.provider.control("one", "")
+    await rig.until(lambda: slow.closed, 20)
+    assert len(slow.body) > len(whole) / 2
+    assert len(slow.body) % 188 == 0
+    await rig.until(lambda: row(rig, "127.0.0.1") == {})
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_account_without_a_limit_is_counted(rig):
     stream = counted(rig, HIGH, max_connections=None)
     named = uris((await get(rig, entry(stream))).body)
