@@ -85,6 +85,35 @@ class Player(Protocol):
         return self.ended
 
 
+class Established:
+    """
+    The most connections that a provider had at the same time, as the kernel knows it at each new one.
+
+    The provider itself learns in some later turn that one has ended, and may count it for too long.
+    """
+
+    def __init__(self, provider: Provider) -> None:
+        self.peak = 0
+        self._connections = provider._open
+        build = provider.build
+
+        def built(address):
+            connection = build(address)
+            made = connection.connectionMade
+            connection.connectionMade = lambda: (self._look(), made())
+            return connection
+
+        provider.build = built
+
+    def _look(self) -> None:
+        self.peak = max(self.peak, sum(map(_is_established, self._connections)))
+
+
+def _is_established(connection) -> bool:
+    handle = connection.transport.getHandle()
+    return handle.fileno() >= 0 and handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
+
+
 class Rig:
     """A provider, a proxy, players."""
 

@@ -33,7 +33,7 @@ class Claim:
     @property
     def is_idle(self) -> bool:
         """Holds a slot and has no socket, which may be for a moment only."""
-        return not (self.waiting or self.sockets or self.lapsed)
+        return not (self.waiting or self.sockets or self.lapsed or self.account.now_and_then)
 
 
 class Claims:

@@ -6,7 +6,8 @@ account, and says when it is done with it. All calls that can change who is next
 **Sockets are what is counted.** A slot is taken from the moment it is granted (there is a dial under way) until its
 holder is done with it *and* its last socket is closed. Between two hops of a redirect, and while a source is redialled,
 the holder keeps it. A holder that has had no socket for :data:`FORGOTTEN` seconds and never said that it is done no
-longer counts: a counter that stays up while nothing plays would lock the account.
+longer counts: a counter that stays up while nothing plays would lock the account. But where an account is asked *now
+and then* a holder has its slot for as long as somebody watches.
 
 **The queue.** Who finds no slot waits, for some seconds, in order of arrival for each account: a connection that is
 being closed is gone soon.

@@ -21,8 +21,8 @@ from ..upstream.alarm import Alarm
 from ..upstream.dial import SourceRequest
 
 if TYPE_CHECKING:
+    from .sourced import Sourced
     from .spec import StreamSpec
-    from .stream import Stream
 
 log = make_logger()
 
@@ -34,7 +34,7 @@ class Advice:
         self,
         clock: IReactorTime,
         resolver: IResolver | None,
-        stream: Stream,
+        stream: Sourced,
         request: Callable[[StreamSpec, str], SourceRequest],
     ) -> None:
         """
@@ -82,7 +82,7 @@ class Advice:
     # for the API
 
     def fail_over(self, index: int | None) -> Deferred[bool]:
-        """See :meth:`.stream.Stream.fail_over`. Cancelling it stops nothing."""
+        """See :meth:`.sourced.Sourced.fail_over`. Cancelling it stops nothing."""
         if index is not None:
             return succeed(self._choose(index))
         if not self.available:
@@ -106,13 +106,13 @@ class Advice:
             return self._one_on(f"; {referral}")
         if referral.url is None:
             return False
-        index = self._stream.broadcaster.session.sources.take_in(referral.url)
+        index = self._stream.session.sources.take_in(referral.url)
         return self._choose(index, f"; {referral}")
 
     def _leave(self, referral: Referral) -> bool:
         """The source that flows is not what it should be, and this is what the resolver says to it."""
         error, self._doubt = self._doubt, None
-        session = self._stream.broadcaster.session
+        session = self._stream.session
         assert error is not None, "somebody wanted to know"
         if session.moving:
             return True  # who is taken in now might be given the index of the guest that is on its way
@@ -127,11 +127,11 @@ class Advice:
         return True
 
     def _one_on(self, why: str = "") -> bool:
-        index = self._stream.broadcaster.session.one_on
+        index = self._stream.session.one_on
         return index is not None and self._choose(index, why)
 
     def _choose(self, index: int, why: str = "") -> bool:
-        stream, session = self._stream, self._stream.broadcaster.session
+        stream, session = self._stream, self._stream.session
         source, target = stream.place(session.sources.current), stream.place(index)
         stream.decisions.chosen(source, target, f"asked for by the API{why}", session.active)
         session.switch(index)
@@ -143,7 +143,7 @@ class Advice:
             return
         assert self._resolver is not None
         assert url is not None
-        session = self._stream.broadcaster.session
+        session = self._stream.session
         question = Question(session.request().url, self._stream.spec.metadata, session.index, status, reason)
         log.info("stream {stream} asks its resolver, {reason}", stream=self._stream.id, reason=reason)
         asking = self._resolver.ask(url, question).addCallbacks(self._answered, _cancelled)
@@ -155,7 +155,7 @@ class Advice:
         self._asking = None
         self._alarm.cancel()
         log.info("stream {stream}: {referral}", stream=self._stream.id, referral=referral)
-        session = self._stream.broadcaster.session
+        session = self._stream.session
         if session.asking:
             session.referred(referral)
             moved = session.active
@@ -166,7 +166,7 @@ class Advice:
         self._tell_waiting(moved)
 
     def _too_late(self, seconds: float) -> None:
-        self._stream.broadcaster.session.referred(Referral(problem=f"no answer within {seconds:.1f} s"))
+        self._stream.session.referred(Referral(problem=f"no answer within {seconds:.1f} s"))
 
     def _tell_waiting(self, moved: bool) -> None:
         waiting, self._waiting = self._waiting, []

@@ -101,6 +101,10 @@ class HlsEntry(HlsStream):
         joined.broadcaster.session.switch(super().source_index)
         self.failover_attempts, self.last_failover = counted
 
+    def _take_along(self, done: bool, joined: Joined) -> bool:
+        self._begin_where_playlists_are(joined)
+        return done
+
     @property
     def _shown(self) -> Joined | None:
         """The transport stream, if it is what there is to show: it is watched, and the playlists are not."""
@@ -155,12 +159,13 @@ class HlsEntry(HlsStream):
         if self._shown is not None:
             return self._shown.fail_over(index)
         moved = super().fail_over(index)
-        if self.joined is None:
+        joined = self.joined
+        if joined is None:
             return moved
-        if not self.joined.clients():
-            self._begin_where_playlists_are(self.joined)
+        if not joined.clients():
+            moved.addCallback(self._take_along, joined)
             return moved
-        both = gatherResults([moved, self.joined.fail_over(self.source_index)], consumeErrors=True)
+        both = gatherResults([moved, joined.fail_over(self.source_index)], consumeErrors=True)
         return both.addCallback(any)
 
     def give_way(self) -> None:

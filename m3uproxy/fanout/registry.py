@@ -37,6 +37,7 @@ from .broadcaster import Broadcaster, Timing
 from .entry import Entry
 from .joined import HlsEntry, Joined, live_part
 from .rules import is_strict, watch_rules
+from .sourced import Sourced
 from .spec import StreamSpec, stream_id
 from .stream import Stream
 
@@ -228,7 +229,7 @@ class Registry:
     def _open_audience(self, stream: Stream) -> Audience:
         return Audience(self._clock, self._wall, stream, self.slots, self._settings)
 
-    def _open_advice(self, stream: Stream) -> Advice:
+    def _open_advice(self, stream: Sourced) -> Advice:
         providers = self._settings.providers
         return Advice(self._clock, self._resolver, stream, lambda spec, url: source_request(spec, url, providers))
 
@@ -241,10 +242,10 @@ class Registry:
         return Title(self._clock, self._wall, name, spec, requests, upstream, limits, self._ends, media_type)
 
     def _new_hls(self, name: str, spec: StreamSpec, fetcher: Fetcher) -> HlsEntry:
-        rules = policy(self._settings).rules
-        context = HlsContext(self._clock, self._wall, fetcher, self._tokens, self._settings, rules)
-        requests = source_requests(spec, self._settings.providers)
-        return HlsEntry(context, name, spec, requests, self._new_joined)
+        settings = self._settings
+        upstream = (fetcher, self._tokens, settings, policy(settings), self.slots, self._open_advice)
+        context = HlsContext(self._clock, self._wall, *upstream)
+        return HlsEntry(context, name, spec, source_requests(spec, settings.providers), self._new_joined)
 
     def _new_joined(self, entry: HlsEntry) -> Joined:
         return self._new_live(partial(Joined, entry), entry.id, entry.spec)

@@ -12,26 +12,25 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.kind import content_type
 from ..core.mpegts.joint import Joined
 from ..core.mpegts.splice import Report
-from ..core.redact import redact
-from ..core.resolver import Referral
-from ..core.timeline import Place
 from ..errors import Reason, SourceError
 from ..hls.audience import Audience
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
+from ..upstream.session import Session
 from ..upstream.slots import SlotDesk
 from .advice import Advice
 from .broadcaster import Broadcaster
 from .client import Client as Client
 from .client import Player as Player
-from .entry import Entry, Listed
+from .entry import Listed
 from .pump import Answer, Pump, State
+from .sourced import Sourced
 from .spec import StreamSpec
 
 log = make_logger()
 
 
-class Stream(Entry):
+class Stream(Sourced):
     """A live stream."""
 
     def __init__(
@@ -41,7 +40,7 @@ class Stream(Entry):
         stream_id: str,
         spec: StreamSpec,
         open_broadcaster: Callable[[Stream], Broadcaster],
-        open_advice: Callable[[Stream], Advice],
+        open_advice: Callable[[Sourced], Advice],
         open_audience: Callable[[Stream], Audience],
         slots: SlotDesk,
         evict_laggards: bool,
@@ -52,25 +51,19 @@ class Stream(Entry):
 
         :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
         """
-        super().__init__(clock, wall, stream_id, spec)
+        super().__init__(clock, wall, stream_id, spec, open_advice)
         self._evict_laggards = evict_laggards
         self._slots = slots
         self._clients: dict[Client, None] = {}
         self._past_bytes = 0
         self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
-        self.advice = open_advice(self)
         self.broadcaster = open_broadcaster(self)
         self.audience = open_audience(self)
 
     @property
-    def source_index(self) -> int:
-        """0 for the primary; where a resolver named the source, how many were before it."""
-        return self.broadcaster.session.index
-
-    @property
-    def current_url(self) -> str:
-        """The URL in use, or the one that will be dialled next."""
-        return self.broadcaster.session.request().url
+    def session(self) -> Session:
+        """Which source it is on, and the connection to that."""
+        return self.broadcaster.session
 
     @property
     def bytes_served(self) -> int:
@@ -90,10 +83,6 @@ class Stream(Entry):
         if watch is None or condition is None:
             return None
         return {**attrs.asdict(condition), "signs": list(watch.signs)}
-
-    def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
-        return self.broadcaster.session.sources.report(self._clock.seconds())
 
     @property
     def content_type(self) -> str:
@@ -145,54 +134,6 @@ class Stream(Entry):
             if pump is not None:
                 pump.evict("asked for by the API")
         return len(pumps) + self.audience.disconnect(client_id)
-
-    def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move to a source, or one on: to what the resolver names, or to the next of the list.
-
-        :return: fires when that is done, with whether there was another source.
-        """
-        return self.advice.fail_over(index)
-
-    @property
-    def may_fail_over(self) -> bool:
-        """Whether there may be another source to move to."""
-        return self.advice.available or super().may_fail_over
-
-    def url(self, index: int) -> str:
-        """Of a source, which may have been taken from the list in the meantime."""
-        return self.broadcaster.session.request(index).url if index < len(self.spec.sources) else self.spec.url
-
-    def place(self, index: int) -> Place:
-        """The same, for people."""
-        return Place(self.broadcaster.session.sources.lineup.position(index), self.url(index))
-
-    def source_moved(self, index: int) -> None:
-        """The session went to another source."""
-        self.failover_attempts += 1
-        self.last_failover = self._wall()
-        log.info("stream {stream} moves to {url}", stream=self.id, url=redact(self.url(index)))
-
-    def source_failed(
-        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: Referral | None
-    ) -> None:
-        """A source failed, and another, or the same again, was chosen or none is left."""
-        self.error_count += 1
-        target = self.place(chosen) if chosen is not None else None
-        cause = str(error) if referral is None else f"{error}; {referral}"
-        self.decisions.decided(self.place(left), target, cause, {"ran_s": ran})
-
-    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
-        """A source that delivered was left for a better one."""
-        if error is not None:
-            self.source_failed(error, left, chosen, ran, None)
-        else:
-            why = "a better source is well again"
-            self.decisions.decided(self.place(left), self.place(chosen), why, {"ran_s": ran})
-
-    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        """Something is wrong with what a source brings, and there is no other to go to."""
-        self.error_count += 1
-        self.decisions.noted(self.place(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
 
     def source_joined(self, report: Report) -> None:
         """The source chosen goes on from what was sent, or does not fit it.

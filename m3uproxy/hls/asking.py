@@ -26,7 +26,8 @@ from ..interfaces import IOpenBody
 from ..upstream.agent import cookie_url
 from ..upstream.attempt import Attempt
 from ..upstream.dial import DialLimits, SourceRequest
-from ..upstream.lines import Call, Line, LineAgent, Lines
+from ..upstream.line import Call, Line, LineAgent
+from ..upstream.lines import Lines
 from ..upstream.open_body import OpenBody
 
 #: Bytes up to which the body of a redirect or an error is read rather than cut off with its connection.
@@ -156,7 +157,9 @@ class _Asking(Attempt[Answer]):
         return await self._ask_over(await self._take(hop, fresh=True), hop)
 
     async def _take(self, hop: Hop, fresh: bool) -> Line:
-        self._line = await self._lines.take(Call(hop.location, self._wanted.source.verify_tls, self._public, fresh))
+        source = self._wanted.source
+        self._line = await self._lines.take(Call(hop.location, source.verify_tls, self._public, fresh, source.slot))
+        self._line.when_given_up = lambda: self._give_up(SourceError(Reason.NO_SLOT, "the stream has ended"))
         self._connection = self._line.connection
         return self._line
 

@@ -64,10 +64,9 @@ class Audience:
         self._clock = clock
         self._wall = wall
         self._stream = stream
-        self._slots = slots
         self._patience = settings.start_timeout
         self._stall = settings.viewer_stall_timeout
-        self._viewers = Viewers(clock, wall)
+        self._viewers = Viewers(clock, wall, slots, stream.id)
         self._cutting = Cutting(settings.ring_bytes)
         self._asked: dict[Deferred[None], IDelayedCall] = {}
         self._seated = self._begun = False
@@ -148,7 +147,6 @@ class Audience:
         self._stream.touch()
         if not known:
             log.info("client {client!r:.80} plays stream {stream} as HLS", client=name, stream=self._stream.id)
-            self._slots.joined(self._stream.id, player.viewer)
         return client
 
     def playlist(self, client: HlsClient) -> Deferred[bytes]:
@@ -241,7 +239,6 @@ class Audience:
 
     def _gone(self, client: HlsClient) -> None:
         self._viewers.remove(client)
-        self._slots.left(self._stream.id, client.player.viewer)
         self._stream.touch()
         log.info(
             "client {client!r:.80} left stream {stream} after {size} bytes",

@@ -37,10 +37,10 @@ class JoinDialler:
     settings: Settings
 
     def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
-        """See :meth:`m3uproxy.interfaces.IDialler.dial`. The slot is the session's: pooled sockets count for none."""
+        """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are asked for on the slot."""
         if kind_of(request.url) is not Kind.HLS:
             return self.otherwise.dial(request, limits, slot)
-        dialling: Deferred[IOpenBody] = Deferred.fromCoroutine(self._open(request))
+        dialling: Deferred[IOpenBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))
         return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=too_late)
 
     async def _open(self, request: SourceRequest) -> IOpenBody:

@@ -78,6 +78,14 @@ class Loading:
             await self._entry(request, target, directives, shown, sticky)
         return fetched, self._variables.get(request.url, {})
 
+    async def look(self, request: SourceRequest) -> None:
+        """
+        See whether a source has a playlist now.
+
+        :raises SourceError: if it does not come, or is none.
+        """
+        await self._fetch(request, self.guide.entry(request), 0.0)
+
     async def _entry(
         self, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown, sticky: bool
     ) -> Fetched:

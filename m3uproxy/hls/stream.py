@@ -13,16 +13,19 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.hls.tokens import Target
-from ..core.timeline import Place
 from ..errors import Reason, SourceError
-from ..fanout.entry import Entry, Listed
+from ..fanout.entry import Listed
+from ..fanout.rules import watch_rules
+from ..fanout.sourced import Sourced
 from ..fanout.spec import StreamSpec
 from ..fanout.stream import Player
 from ..log import make_logger
 from ..upstream.dial import SourceRequest
+from ..upstream.slots import Admission
 from .byte_range import ByteRange
 from .directives import Directives
 from .resource import Resource
+from .runs import Runs
 from .shown import Shown
 from .supply import HlsContext, Supply
 from .viewers import HlsClient, Viewers
@@ -38,7 +41,7 @@ LEAST_LIFETIME = 15.0
 LIFETIME = 3
 
 
-class HlsStream(Entry):
+class HlsStream(Sourced):
     """A stream of playlists and segments."""
 
     def __init__(
@@ -49,19 +52,29 @@ class HlsStream(Entry):
 
         :param requests: what to ask, for each source.
         """
-        super().__init__(context.clock, context.wall, stream_id, spec)
+        super().__init__(context.clock, context.wall, stream_id, spec, context.open_advice)
         self._context = context
-        self._supply = Supply(context, stream_id, requests, self)
+        self._runs = Runs(
+            context.clock,
+            requests,
+            context.policy,
+            lambda: watch_rules(context.settings, self.spec),
+            self,
+            Admission(context.slots, stream_id),
+            self.advice,
+            lambda request: self._supply.look(request),
+        )
+        self._supply = Supply(context, stream_id, self._runs, lambda: self.decisions.resumed())
         self._supply.sticky = spec.use_sticky_session
         self._bytes = self._segments = 0
-        self.viewers = Viewers(context.clock, context.wall)
+        self.viewers = Viewers(context.clock, context.wall, context.slots, stream_id)
 
     # what listings show
 
     @property
-    def source_index(self) -> int:
-        """0 for the primary."""
-        return self._supply.index
+    def session(self) -> Runs:
+        """Which source it is on."""
+        return self._runs
 
     @property
     def current_url(self) -> str:
@@ -82,10 +95,6 @@ class HlsStream(Entry):
         """Nobody looks into segments."""
         return None
 
-    def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
-        return self._supply.report()
-
     def clients(self) -> Sequence[Listed]:
         """Who watches, oldest first."""
         return self.viewers.all()
@@ -97,10 +106,10 @@ class HlsStream(Entry):
         watched = bool(len(self.viewers))
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
         self._supply.sticky = spec.use_sticky_session
-        self._supply.renew(requests)
+        self._runs.replace_sources(requests)
         if not watched:
-            self._supply.begin_anew()
-            self._supply.choose(0)
+            self._supply.begin_anew(SourceError(Reason.ENDED, "nobody watches any more"))
+            self._runs.switch(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
     def disconnect(self, client_id: str) -> int:
@@ -115,23 +124,15 @@ class HlsStream(Entry):
         self._gone(client)
         return 1
 
-    def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move to a source, or one on; behind the last comes the first."""
-        left = self.source_index
-        index = (left + 1) % len(self.spec.sources) if index is None else index
-        self.decisions.chosen(self._place(left), self._place(index), "asked for by the API", self._supply.in_use)
-        self._supply.choose(index)
-        if index != left:
-            self._moved()
-        return succeed(True)
-
     def give_way(self) -> None:
         """Its viewer plays something else by now."""
         for client in self.viewers.all():
             self._gone(client)
+        self._supply.begin_anew(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
+        self.advice.end()
         for client in self.viewers.all():
             self.viewers.remove(client)
         self._supply.close(SourceError(reason))
@@ -179,7 +180,7 @@ class HlsStream(Entry):
             return result
 
         client.answers[waits] = None
-        asked = self._supply.playlist(target, directives).addBoth(answered)
+        asked = self._supply.playlist(target, directives, client.player.viewer).addBoth(answered)
         return asked.addCallback(lambda shown: shown.answer(client.client_id))
 
     def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
@@ -202,25 +203,6 @@ class HlsStream(Entry):
 
     # inside
 
-    def source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
-        """See :class:`m3uproxy.hls.supply.Listener`."""
-        self.error_count += 1
-        target = None if chosen is None else self._place(chosen)
-        self.decisions.decided(self._place(left), target, str(error), {})
-        if chosen is not None and chosen != left:
-            self._moved()
-
-    def source_answers(self) -> None:
-        """See :class:`m3uproxy.hls.supply.Listener`."""
-        self.decisions.resumed()
-
-    def _place(self, index: int) -> Place:
-        return Place(index, self.spec.sources[index])
-
-    def _moved(self) -> None:
-        self.failover_attempts += 1
-        self.last_failover = self._wall()
-
     def _gone(self, client: HlsClient) -> None:
         self.viewers.remove(client)
         self.touch()
@@ -231,4 +213,4 @@ class HlsStream(Entry):
             size=client.bytes_served,
         )
         if not len(self.viewers):
-            self._supply.begin_anew()
+            self._supply.begin_anew(SourceError(Reason.ENDED, "nobody watches any more"))

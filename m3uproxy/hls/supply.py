@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from ..core.failover import Policy
 from ..core.hls.continuity import STALE, Discontinuities
 from ..core.hls.rewrite import Rename
 from ..core.hls.rewrite import Resource as Kind
 from ..core.hls.tokens import Target, Tokens, source_name
-from ..core.sources import Rules
+from ..core.viewer import Viewer
 from ..errors import Reason, SourceError, bad_status
 from ..settings import Settings
 from ..upstream.dial import SourceRequest
+from ..upstream.slots import SlotDesk
 from .byte_range import ByteRange
 from .directives import Directives
 from .fetch import Fetcher
@@ -28,6 +30,10 @@ from .loading import Loading
 from .resource import Resource
 from .runs import Run, Runs
 from .shown import CLIENT, Fetched, Shown
+
+if TYPE_CHECKING:
+    from ..fanout.advice import Advice
+    from ..fanout.sourced import Sourced
 
 #: Playlists of a stream that are remembered: variants, sounds, subtitles, of all its sources.
 MOST_PLAYLISTS = 128
@@ -37,6 +43,8 @@ BAD_SEGMENTS = 2
 GIVEN_UP = 6
 #: Endings of paths that are kept; what has another one, or none, is taken for TS.
 ENDINGS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
+#: Failures of a segment that are not the source's.
+_OURS = (Reason.STOPPING, Reason.FULL, Reason.NO_SLOT)
 #: Seconds for which what is no playlist may be kept; keys may change under their URL.
 _GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.KEY: 5.0, Kind.DATA: 5.0, Kind.PLAYLIST: 1.0}
 
@@ -54,7 +62,9 @@ class HlsContext:
     fetcher: Fetcher
     tokens: Tokens
     settings: Settings
-    rules: Rules
+    policy: Policy
+    slots: SlotDesk
+    open_advice: Callable[[Sourced], Advice]
 
 
 def ending(url: str) -> str:
@@ -63,39 +73,35 @@ def ending(url: str) -> str:
     return next((one for one in ENDINGS if path.endswith(f".{one}")), ENDINGS[0])
 
 
-class Listener(Protocol):
-    """Is told what happens to the sources."""
-
-    def source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
-        """A source failed, and another was chosen, or the same again, or none is left."""
-
-    def source_answers(self) -> None:
-        """The source that was chosen answers."""
-
-
 class Supply:
     """The sources of one stream, and what players have been shown of them."""
 
-    def __init__(
-        self, context: HlsContext, stream_id: str, requests: tuple[SourceRequest, ...], listener: Listener
-    ) -> None:
-        """Nothing is asked before a player asks."""
+    def __init__(self, context: HlsContext, stream_id: str, runs: Runs, answers: Callable[[], None]) -> None:
+        """
+        Nothing is asked before a player asks.
+
+        :param runs: says which source is asked.
+        :param answers: called when the source that was chosen does.
+        """
         self._context = context
         self._clock = context.clock
         self._id = stream_id
-        self._requests = requests
-        self._listener = listener
-        self._runs = Runs(context.clock, [each.url for each in requests], context.rules, self._source_failed)
+        self._runs = runs
+        self._answers = answers
         self._bad_segments: set[str] = set()
         self._looked_at: Fetched | None = None
         self._closed: SourceError | None = None
         #: Whether a source begins, from its first answer on, where its redirects led.
         self.sticky = False
-        self.begin_anew()
+        self.begin_anew(SourceError(Reason.ENDED))
 
-    def begin_anew(self) -> None:
-        """Nobody watches: whoever comes finds a stream that has shown nothing yet."""
-        self._runs.rest()
+    def begin_anew(self, error: SourceError) -> None:
+        """
+        Nobody watches: whoever comes finds a stream that has shown nothing yet.
+
+        :param error: what those are told who wait all the same.
+        """
+        self._runs.stop(error)
         self._shown: OrderedDict[object, Shown] = OrderedDict()
         self._discontinuities = Discontinuities()
         self._loading = Loading(self._context.fetcher)
@@ -103,51 +109,28 @@ class Supply:
     def close(self, error: SourceError) -> None:
         """Ask nobody any more. Players that wait are told why."""
         self._closed = error
-        self.begin_anew()
-
-    @property
-    def index(self) -> int:
-        """Of the source in use, or of the one that was last."""
-        return min(self._runs.index, len(self._requests) - 1)
-
-    @property
-    def in_use(self) -> bool:
-        """Whether a source is."""
-        return self._runs.run is not None
+        self.begin_anew(error)
 
     @property
     def current_url(self) -> str:
         """The URL in use, or the one that will be asked next."""
-        return self._loading.guide.entry(self._requests[self.index]).url
-
-    def report(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
-        return self._runs.report()
+        return self._loading.guide.entry(self._runs.request()).url
 
     @property
     def target_duration(self) -> float:
         """Seconds, the longest of all playlists; 0 if nothing is known."""
         return max((shown.target_duration for shown in self._shown.values()), default=0.0)
 
-    def renew(self, requests: tuple[SourceRequest, ...]) -> None:
-        """Other sources, perhaps."""
-        self._requests = requests
-        self._runs.replace([each.url for each in requests])
-
-    def choose(self, index: int) -> None:
-        """Move to a source."""
-        self._bad_segments.clear()
-        self._runs.chose(index)
-
-    def playlist(self, target: Target | None, directives: Directives) -> Deferred[Shown]:
+    def playlist(self, target: Target | None, directives: Directives, viewer: Viewer | None = None) -> Deferred[Shown]:
         """
         A playlist, up to date.
 
         :param target: a variant, None for the stream itself.
+        :param viewer: for whom the stream begins, if it does.
         :return: a Deferred that may be cancelled. It fails with :class:`m3uproxy.errors.SourceError` when no source
             delivers, and with :class:`m3uproxy.hls.guide.NoSuchRendition` when the one in use lacks it.
         """
-        return Deferred.fromCoroutine(self._playlist(target, directives))
+        return Deferred.fromCoroutine(self._playlist(target, directives, viewer))
 
     def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
         """
@@ -156,25 +139,27 @@ class Supply:
         :return: a Deferred that fires with whatever status the provider answered, and fails with
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        requests = self._requests
-        request = next((one for one in requests if source_name(one.url) == target.source), requests[0])
-        asked = self._loading.resource(request, target, byte_range, _GOOD_FOR[target.kind])
+        asked = Deferred.fromCoroutine(self._resource(target, byte_range))
         asked.addCallbacks(self._segment_came, self._segment_failed, (target,), {}, (target,))
         return asked
 
+    def look(self, request: SourceRequest) -> Deferred[None]:
+        """See whether a source has a playlist; fails with :class:`m3uproxy.errors.SourceError` if it has none."""
+        return Deferred.fromCoroutine(self._loading.look(request))
+
     # playlists
 
-    async def _playlist(self, target: Target | None, directives: Directives) -> Shown:
+    async def _playlist(self, target: Target | None, directives: Directives, viewer: Viewer | None) -> Shown:
         """What a source has, or for a while what the last one had: a player that is told an error may give up."""
         shown = self._slot(target)
         try:
-            await self._bring(target, directives, shown)
+            await self._bring(target, directives, shown, viewer)
         except SourceError:
             if self._closed is not None or not shown.has_answer or shown.silence(self._clock.seconds()) > GIVEN_UP:
                 raise
         return shown
 
-    async def _bring(self, target: Target | None, directives: Directives, shown: Shown) -> None:
+    async def _bring(self, target: Target | None, directives: Directives, shown: Shown, viewer: Viewer | None) -> None:
         """
         Bring a playlist up to date, from whatever source.
 
@@ -182,25 +167,29 @@ class Supply:
         """
         limit = self._context.settings.start_timeout * 0.95
         deadline = self._clock.seconds() + (min(limit, shown.target_duration) if shown.has_answer else limit)
+        if self._closed is not None:
+            raise self._closed
+        if target is None:
+            self._runs.start(viewer)
+        else:
+            self._runs.resume()
         while self._closed is None:
             run = await self._runs.take(deadline)
-            request = self._requests[run.index]
             try:
-                await self._load(run, request, target, directives, shown)
+                await self._load(run, target, directives, shown)
             except SourceError as error:
-                if self._closed is not None or self._loading.guide.unpin(request):
+                if self._closed is not None or self._loading.guide.unpin(run.request):
                     continue
-                if (target is not None and len(self._requests) == 1) or not self._runs.fails(run, error):
+                if (target is not None and self._runs.alone) or not self._fails(run, error):
                     raise
             else:
                 if run is self._runs.run:
                     return
         raise self._closed
 
-    async def _load(
-        self, run: Run, request: SourceRequest, target: Target | None, directives: Directives, shown: Shown
-    ) -> None:
+    async def _load(self, run: Run, target: Target | None, directives: Directives, shown: Shown) -> None:
         """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""
+        request = run.request
         fetched, variables = await self._loading.playlist(request, target, directives, shown, self.sticky)
         if run is not self._runs.run:
             return
@@ -209,8 +198,9 @@ class Supply:
         shown.update(fetched, rename, request.url, run.change, now, variables)
         self._look_ahead(request, fetched)
         if self._runs.delivers(run):
-            self._listener.source_answers()
-        if shown.silence(now) > STALE and len(self._requests) > 1:
+            self._bad_segments.clear()
+            self._answers()
+        if shown.silence(now) > STALE and not self._runs.alone:
             seconds = shown.silence(now) * shown.target_duration
             raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
 
@@ -243,7 +233,16 @@ class Supply:
 
         return rename
 
+    def _fails(self, run: Run, error: SourceError) -> bool:
+        self._bad_segments.clear()
+        return self._runs.fails(run, error)
+
     # segments
+
+    async def _resource(self, target: Target, byte_range: ByteRange | None) -> Resource:
+        deadline = self._clock.seconds() + self._context.settings.start_timeout * 0.95
+        request = await self._runs.admitted(self._runs.source(target.source), deadline)
+        return await self._loading.resource(request, target, byte_range, _GOOD_FOR[target.kind])
 
     def _segment_came(self, resource: Resource, target: Target) -> Resource:
         if resource.status >= 400:
@@ -253,21 +252,19 @@ class Supply:
         return resource
 
     def _segment_failed(self, failure: Any, target: Target) -> Any:
-        if failure.check(SourceError) and failure.value.reason not in (Reason.STOPPING, Reason.FULL):
+        if failure.check(SourceError) and failure.value.reason not in _OURS:
             self._segment_is_bad(target, failure.value)
         return failure
 
     def _segment_is_bad(self, target: Target, error: SourceError) -> None:
         """One that is missing is an accident. The next one that is missing as well is the source's fault."""
-        if not self._is_of_current(target) or self._runs.run is None or len(self._requests) == 1:
+        run = self._runs.run
+        if run is None or self._runs.alone or not self._is_of_current(target):
             return
         self._bad_segments.add(target.url)
         if len(self._bad_segments) >= BAD_SEGMENTS:
-            self._runs.fails(self._runs.run, attrs.evolve(error, detail=f"segments: {error.detail}"))
+            self._fails(run, attrs.evolve(error, detail=f"segments: {error.detail}"))
 
     def _is_of_current(self, target: Target) -> bool:
-        return target.source == source_name(self._requests[self.index].url)
-
-    def _source_failed(self, error: SourceError, left: int, chosen: int | None) -> None:
-        self._bad_segments.clear()
-        self._listener.source_failed(error, left, chosen)
+        run = self._runs.run
+        return run is not None and target.source == source_name(run.request.url)

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from ..fanout.client import OfPlayer, Player
+from ..upstream.slots import SlotDesk
 
 #: Names are made up by clients: of more than this the one that has been silent longest is forgotten.
 MOST = 10_000
@@ -39,11 +40,18 @@ class HlsClient(OfPlayer):
 
 
 class Viewers:
-    """The players of one stream, by name."""
+    """The players of one stream, by name. Who watches what is told to where slots are asked for."""
 
-    def __init__(self, clock: IReactorTime, wall: Callable[[], datetime]) -> None:
+    def __init__(self, clock: IReactorTime, wall: Callable[[], datetime], slots: SlotDesk, stream: str) -> None:
+        """
+        Nobody watches.
+
+        :param stream: its id.
+        """
         self._clock = clock
         self._wall = wall
+        self._slots = slots
+        self._stream = stream
         self._clients: dict[str, HlsClient] = {}
 
     def __len__(self) -> int:
@@ -65,6 +73,7 @@ class Viewers:
                 self.remove(min(self._clients.values(), key=lambda one: one.seen))
             client = HlsClient(client_id, player, self._wall(), self._wall(), 0.0)
             self._clients[client_id] = client
+            self._slots.joined(self._stream, player.viewer)
         client.seen, client.last_access = self._clock.seconds(), self._wall()
         return client
 
@@ -77,4 +86,5 @@ class Viewers:
         """It counts no more."""
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
+            self._slots.left(self._stream, client.player.viewer)
         client.hang_up()

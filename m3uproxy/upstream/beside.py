@@ -66,7 +66,7 @@ class Beside:
         :return: False if there is no room for it.
         """
         self.close()
-        if not self._has_room(request, used):
+        if not has_room(self._admission, request, used):
             return False
         slot = self._admission.second(request.account)
         self.candidate = Candidate(self._clock, index, slot, self._owner, why, chosen)
@@ -75,7 +75,7 @@ class Beside:
 
     def look_at(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:
         """Look whether a source would deliver (:func:`.scout.look_at`); None if there is no room for that."""
-        if self.candidate is not None or not self._has_room(request, used):
+        if self.candidate is not None or not has_room(self._admission, request, used):
             return None
         slot = self._admission.second(request.account)
         return look_at(self._clock, self._dialler, request, self._limits, slot)
@@ -97,7 +97,9 @@ class Beside:
         if candidate is not None:
             candidate.close()
 
-    def _has_room(self, request: SourceRequest, used: SourceRequest) -> bool:
-        if request.account is not None:
-            return self._admission.has_room(request.account)
-        return urlsplit(request.url).hostname != urlsplit(used.url).hostname
+
+def has_room(admission: Admission, request: SourceRequest, used: SourceRequest) -> bool:
+    """Whether a source may be opened beside the one in use."""
+    if request.account is not None:
+        return admission.has_room(request.account)
+    return urlsplit(request.url).hostname != urlsplit(used.url).hostname

@@ -27,12 +27,17 @@ from .slots import Slot
 from .sockets import SocketCount
 
 
+def _of_stream(slot: Slot | None) -> str | None:
+    return None if slot is None else slot.stream
+
+
 @attrs.frozen
 class SourceRequest:
     """
     What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case.
 
     :ivar account: whose connections are limited; None if they are not.
+    :ivar slot: leave to ask over lines, where that is counted. What one stream has asked for is none of another's.
     :ivar method: GET, or HEAD for a body that is empty.
     """
 
@@ -42,6 +47,7 @@ class SourceRequest:
     verify_tls: bool
     account: Account | None = None
     method: str = "GET"
+    slot: Slot | None = attrs.field(default=None, eq=_of_stream, repr=False)
 
 
 @attrs.frozen

@@ -5,6 +5,10 @@ connection for each would cost the provider's panel more than the answer. So her
 complete rests for a while, and the next request to the same host takes it. How many there are to a host, resting ones
 included, is limited; who comes when all are taken waits for its turn.
 
+Where a provider's account is counted, lines are not shared by host but belong to a stream's slot. If the account has a
+limit, a slot has one line, to whichever host: requests go over it in turn, and a line to another host is opened when
+the socket of the last one is gone. With the slot its lines go.
+
 It is the same connection as a dial's (:class:`m3uproxy.upstream.endpoints.ProviderConnection`: counted, closed at
 once, addresses judged). A resting one is judged again for whoever takes it: one that was opened for a private address
 serves nobody whom a public host led there.
@@ -15,130 +19,39 @@ Each line has a pool for itself, which keeps its one connection between two resp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
-from zope.interface import implementer
 
-from ..core.hop import Location
 from ..core.outbound import DEFAULT, Policy
 from ..errors import Reason, SourceError
-from .agent import SourceAgent
-from .endpoints import ProviderConnection
+from .line import Call, Line
+from .slots import Slot
 from .sockets import SocketCount
 
 #: Requests that may wait for a line to one host.
 MOST_WAITING = 1000
 
 
-@attrs.frozen
-class Call:
-    """What a line is wanted for.
+@attrs.define(eq=False)
+class _Pool:
+    """
+    All lines to one host, or of one slot: those taken or resting, the resting ones of them, and who waits.
 
-    :ivar led_by_public: see :meth:`m3uproxy.core.outbound.Policy.refusal`.
-    :ivar fresh: whether it must be a new one.
+    :ivar most: how many lines there may be.
+    :ivar closed: whether no line rests any more.
     """
 
-    location: Location
-    verify_tls: bool
-    led_by_public: bool = False
-    fresh: bool = False
-
-
-@attrs.define(eq=False)
-class _Host:
-    """All lines to one host: those taken or resting, the resting ones of them, and who waits."""
-
+    most: int
+    closed: bool = False
     lines: set[Line] = attrs.field(factory=set)
     resting: list[Line] = attrs.field(factory=list)
     waiting: list[tuple[Call, Deferred[Line]]] = attrs.field(factory=list)
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
-@implementer(IAgentEndpointFactory)
-class Line:
-    """One connection.
-
-    :ivar connection: what is below it.
-    :ivar used: whether it has carried a response before.
-    :ivar agent: asks over it.
-    :ivar when_connected: called when TCP is connected; set by whoever takes a new line.
-    """
-
-    def __init__(self, lines: Lines, call: Call, gone: Callable[[Line], None], free: Callable[[Line], None]) -> None:
-        self.used = False
-        self.when_connected: Callable[[], None] = _nothing
-        self.connection = ProviderConnection(
-            lines.reactor,
-            lines.sockets,
-            call.location,
-            call.verify_tls,
-            self._connected,
-            lines.outbound,
-            call.led_by_public,
-        )
-        self._tell_gone = gone
-        self._tell_free = free
-        self._taken = True
-        self._endpoint: IStreamClientEndpoint | None = None
-        self._pool = HTTPConnectionPool(lines.reactor, persistent=True)
-        self._pool.retryAutomatically = False
-        self._pool.maxPersistentPerHost = 1
-        self._pool.cachedConnectionTimeout = lines.rest  # type: ignore[assignment]
-        self.agent: IAgent = Agent.usingEndpointFactory(lines.reactor, self, self._pool)
-
-    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
-        """The connection's, made once: for https that reads all certificates that the machine trusts."""
-        if self._endpoint is None:
-            self._endpoint = self.connection.endpointForURI(uri)
-        return self._endpoint
-
-    def take(self, call: Call) -> None:
-        """Have it carry the next request."""
-        self._taken = True
-        self.connection.location = call.location
-
-    def release(self, complete: bool) -> None:
-        """
-        Give it back. Safe to call twice.
-
-        :param complete: whether its last response was read to its end; if not, the connection is closed.
-        """
-        if not self._taken:
-            return
-        self._taken = False
-        if complete and self.connection.usable:
-            self.used = True
-            self._tell_free(self)
-            return
-        self.connection.abort()
-        if not self.connection.connected:
-            self._gone()
-
-    def close(self) -> Deferred[None]:
-        """Close the connection now; fires when it is gone."""
-        return self.connection.close()
-
-    def _connected(self) -> None:
-        self.connection.gone().addCallback(lambda _: self._gone())
-        self.when_connected()
-
-    def _gone(self) -> None:
-        closed = self._pool.closeCachedConnections()  # no timer of the pool's is left
-        assert closed.called
-        self._tell_gone(self)
-
-
 class Lines:
-    """All lines of the process, by host."""
+    """All lines of the process, by host or by slot."""
 
     def __init__(
         self, reactor: Any, sockets: SocketCount, outbound: Policy = DEFAULT, per_host: int = 8, rest: float = 15.0
@@ -146,7 +59,7 @@ class Lines:
         """
         Begin with none.
 
-        :param per_host: how many there may be to one host (scheme, name and port).
+        :param per_host: how many there may be to one host (scheme, name and port), or of one slot without a limit.
         :param rest: seconds for which one is kept between two responses.
         """
         self.reactor = reactor
@@ -154,7 +67,7 @@ class Lines:
         self.outbound = outbound
         self.per_host = per_host
         self.rest = rest
-        self._hosts: dict[tuple[str, bool], _Host] = {}
+        self._pools: dict[tuple[str, bool] | Slot, _Pool] = {}
         self._stopped = False
 
     def take(self, call: Call) -> Deferred[Line]:
@@ -162,83 +75,113 @@ class Lines:
         A line for one response; give it back with :meth:`Line.release`.
 
         :return: a Deferred that may be cancelled while it waits. It fails with :class:`m3uproxy.errors.SourceError`:
-            ``NO_SLOT`` if too many wait, ``STOPPING``.
+            ``NO_SLOT`` if too many wait, or if the slot is given back; ``STOPPING``.
         """
         if self._stopped:
             return fail(SourceError(Reason.STOPPING))
-        host = self._hosts.setdefault((call.location.origin, call.verify_tls), _Host())
-        line = self._now(host, call)
+        if call.slot is not None and not call.slot.held:
+            return fail(_given_back())
+        pool = self._pool(call)
+        line = self._now(pool, call)
         if line is not None:
             return succeed(line)
-        if len(host.waiting) >= MOST_WAITING:
+        if len(pool.waiting) >= MOST_WAITING:
             return fail(SourceError(Reason.NO_SLOT, f"{MOST_WAITING} requests wait for the provider's host"))
-        waiting: Deferred[Line] = Deferred(lambda _: host.waiting.remove((call, waiting)))
-        host.waiting.append((call, waiting))
+        waiting: Deferred[Line] = Deferred(lambda _: pool.waiting.remove((call, waiting)))
+        pool.waiting.append((call, waiting))
         return waiting
 
     def count(self) -> int:
         """How many there are, resting ones included."""
-        return sum(len(host.lines) for host in self._hosts.values())
+        return sum(len(pool.lines) for pool in self._pools.values())
 
     def stop(self) -> Deferred[None]:
         """Close all, for good; fires when they are gone."""
         self._stopped = True
-        hosts = list(self._hosts.values())
-        for host in hosts:
-            waiting, host.waiting = host.waiting, []
-            for _, deferred in waiting:
-                deferred.errback(SourceError(Reason.STOPPING))
-        closing: Deferred[Any] = gatherResults([line.close() for host in hosts for line in list(host.lines)])
+        pools = list(self._pools.values())
+        for pool in pools:
+            _refuse(pool, SourceError(Reason.STOPPING))
+        closing: Deferred[Any] = gatherResults([line.close() for pool in pools for line in list(pool.lines)])
         return closing.addCallback(lambda _: None)
 
-    def _now(self, host: _Host, call: Call) -> Line | None:
+    def _pool(self, call: Call) -> _Pool:
+        """Where the line is to come from."""
+        slot = call.slot
+        if slot is None:
+            return self._pools.setdefault(call.host, _Pool(self.per_host))
+        pool = self._pools.get(slot)
+        if pool is None:
+            pool = self._pools[slot] = _Pool(self.per_host if slot.account.limit is None else 1)
+            slot.before_done(lambda at_once: self._give_up(slot, at_once))
+        return pool
+
+    def _give_up(self, slot: Slot, at_once: bool) -> None:
+        """A slot is given back: what is being sent over its lines may come to its end, or not even that."""
+        pool = self._pools[slot]
+        pool.closed = True
+        _refuse(pool, _given_back())
+        for line in list(pool.lines):
+            if at_once or line in pool.resting or not line.connection.connected:
+                line.give_up()
+        self._forget_empty()
+
+    def _now(self, pool: _Pool, call: Call) -> Line | None:
         """A resting line that may serve, else a new one, else none."""
-        for line in [] if call.fresh else reversed(host.resting):
-            if line.connection.usable and line.connection.may_serve(call.led_by_public):
-                host.resting.remove(line)
+        for line in [] if call.fresh else reversed(pool.resting):
+            if line.suits(call):
+                pool.resting.remove(line)
                 line.take(call)
                 return line
-        if len(host.lines) >= self.per_host:
-            self._make_room(host)
+        if len(pool.lines) >= pool.most:
+            self._make_room(pool)
             return None
-        line = Line(self, call, lambda line: self._gone(host, line), lambda line: self._free(host, line))
-        host.lines.add(line)
+        line = Line(self, call, lambda line: self._gone(pool, line), lambda line: self._free(pool, line))
+        pool.lines.add(line)
         return line
 
-    def _make_room(self, host: _Host) -> None:
+    def _make_room(self, pool: _Pool) -> None:
         """Resting lines that serve nobody stand in the way of new ones; the longest at rest goes."""
-        if host.resting:
-            host.resting.pop(0).connection.abort()
+        if pool.resting:
+            pool.resting.pop(0).connection.abort()
 
-    def _free(self, host: _Host, line: Line) -> None:
-        host.resting.append(line)
-        self._serve(host)
+    def _free(self, pool: _Pool, line: Line) -> None:
+        if pool.closed:
+            line.connection.abort()
+            return
+        pool.resting.append(line)
+        self._serve(pool)
 
-    def _gone(self, host: _Host, line: Line) -> None:
-        host.lines.discard(line)
-        if line in host.resting:
-            host.resting.remove(line)
-        self._serve(host)
-        if not (host.lines or host.waiting):
-            self._hosts = {key: each for key, each in self._hosts.items() if each is not host}
+    def _gone(self, pool: _Pool, line: Line) -> None:
+        pool.lines.discard(line)
+        if line in pool.resting:
+            pool.resting.remove(line)
+        self._serve(pool)
+        self._forget_empty()
 
-    def _serve(self, host: _Host) -> None:
+    def _forget_empty(self) -> None:
+        """Those of slots stay until these are given back, of which they are told once."""
+        self._pools = {
+            key: pool
+            for key, pool in self._pools.items()
+            if pool.lines or pool.waiting or (isinstance(key, Slot) and not pool.closed)
+        }
+
+    def _serve(self, pool: _Pool) -> None:
         """Give to those who wait what there is, first come, first served."""
-        while host.waiting and not self._stopped:
-            call, waiting = host.waiting[0]
-            line = self._now(host, call)
+        while pool.waiting and not self._stopped:
+            call, waiting = pool.waiting[0]
+            line = self._now(pool, call)
             if line is None:
                 return
-            del host.waiting[0]
+            del pool.waiting[0]
             waiting.callback(line)
 
 
-@attrs.define
-class LineAgent(SourceAgent):
-    """Asks over a line."""
+def _refuse(pool: _Pool, error: SourceError) -> None:
+    waiting, pool.waiting = pool.waiting, []
+    for _, deferred in waiting:
+        deferred.errback(error)
 
-    line: Line | None = None
 
-    def _agent(self) -> IAgent:
-        assert self.line is not None
-        return self.line.agent
+def _given_back() -> SourceError:
+    return SourceError(Reason.NO_SLOT, "the stream has given up its connection to the provider")

@@ -31,10 +31,11 @@ def look_at(
         none did; cancelling it closes the connection.
     """
     looking = Deferred.fromCoroutine(_look_at(clock, dialler, request, limits, slot))
-    return looking.addBoth(_done_with, slot)
+    return looking.addBoth(done_with, slot)
 
 
-def _done_with(result: T, slot: Slot | None) -> T:
+def done_with(result: T, slot: Slot | None) -> T:
+    """Give a slot back, whatever came of it."""
     if slot is not None:
         slot.done()
     return result

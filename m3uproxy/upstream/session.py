@@ -1,9 +1,8 @@
-"""Keeps one body flowing: carries out what :mod:`m3uproxy.core.failover` decides.
+"""Keeps one body flowing: the course of a live stream.
 
 At any moment a session has at most one of: a feed (:mod:`.feed`), or a wait for leave to open one
-(:mod:`.sole_feed`); a rest; a question to the resolver. An effect of the table first drops what there is (``_drop``).
-Only where there is room for two a source that flows may have another beside it (:mod:`.beside`), which takes over
-without a gap.
+(:mod:`.sole_feed`); a rest; a question to the resolver. Only where there is room for two a source that flows may have
+another beside it (:mod:`.beside`), which takes over without a gap.
 """
 
 from __future__ import annotations
@@ -15,21 +14,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.cause import cause_of
-from ..core.effects import Ask, Dial, Effect, GiveUp, Idle, Rest
-from ..core.failover import Failover, Policy, State
-from ..core.resolver import Referral
-from ..core.sources import Sources
-from ..core.viewer import Viewer
+from ..core.effects import Ask, Dial, GiveUp, Idle, Rest
+from ..core.failover import Policy, State
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from .advisor import Advisor
-from .alarm import Alarm
 from .beside import Beside
 from .candidate import Candidate
-from .chronicle import Chronicle
+from .course import Course
 from .dial import DialLimits, SourceRequest
 from .feed import Feed
-from .in_turn import InTurn
 from .observer import Observer
 from .slots import Admission
 from .sole_feed import SoleFeed
@@ -37,7 +31,7 @@ from .tick import Tick
 from .watch import Watch, WatchRules
 
 
-class Session:
+class Session(Course):
     """The source side of one stream."""
 
     def __init__(
@@ -55,39 +49,32 @@ class Session:
         random: Callable[[], float] = random,
     ) -> None:
         """
-        Make an idle session.
+        Make an idle session. For what is not stated see :class:`.course.Course`.
 
-        :param requests: one for each source, in order; 0 is the primary.
         :param rules: what is watched of a body; asked for each.
-        :param observer: told of failures and moves.
-        :param admission: asked before each dial.
-        :param advisor: asked where to go, as long as it is available.
         :ivar watch: watches the body that flows; None if none does.
         """
-        self._clock = clock
+        super().__init__(clock, requests, policy, observer, admission, advisor, random)
         self._sink = sink
-        self._requests = requests
-        self._failover = Failover(policy, Sources([request.url for request in requests], policy.rules, random))
         self._rules = rules
-        self._chronicle = Chronicle(observer, self._failover, self.request)
-        self._admission = admission
-        self._advisor = advisor
-        self._failover.has_resolver = advisor.available
         self._sole = SoleFeed(clock, admission, lambda slot: Feed(clock, dialler, tick, sink, self, slot), self)
         self._beside = Beside(clock, dialler, tick, admission, policy, self)
         self.watch: Watch | None = None
-        self._rest = Alarm(clock)
-        self._effects = InTurn("changing sources", self._carry_out_now)
 
-    @property
-    def index(self) -> int:
-        """The source in use, or to be used next, as people count."""
-        return self._failover.sources.lineup.position(self._aim)
+    def stop(self) -> Deferred[None]:
+        """Nobody wants it: close the provider's connection now.
 
-    @property
-    def one_on(self) -> int | None:
-        """The source behind that in the list; see :meth:`m3uproxy.core.lineup.Lineup.one_on`."""
-        return self._failover.sources.lineup.one_on(self._aim)
+        :return: a Deferred that fires when its socket is gone.
+        """
+        self._carry_out(self._failover.unwanted(self._clock.seconds()))
+        return self._sole.when_gone()
+
+    def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
+        """Take other sources; see :meth:`.course.Course.replace_sources`."""
+        self._beside.sources_change(self._requests, requests)
+        super().replace_sources(requests)
+
+    # the course
 
     @property
     def moving(self) -> bool:
@@ -99,109 +86,32 @@ class Session:
         chosen = self._beside.chosen
         return self._failover.index if chosen is None else chosen
 
-    @property
-    def error(self) -> SourceError | None:
-        """The last failure of the present run, if any."""
-        return self._failover.error
-
-    @property
-    def sources(self) -> Sources:
-        """How each source has behaved."""
-        return self._failover.sources
-
-    @property
-    def active(self) -> bool:
-        """True while a source is open, dialled or waited for."""
-        return self._failover.state is not State.IDLE
-
-    def start(self, viewer: Viewer | None = None) -> None:
-        """Somebody wants the stream; ``viewer``, if it is one. Harmless when it runs."""
-        if not self.active:
-            self._admission.viewer = viewer
-        self._carry_out(self._failover.wanted(self._clock.seconds()))
-
-    def stop(self) -> Deferred[None]:
-        """Nobody wants it: close the provider's connection now.
-
-        :return: a Deferred that fires when its socket is gone.
-        """
-        self._carry_out(self._failover.unwanted(self._clock.seconds()))
-        return self._sole.when_gone()
-
-    def switch(self, index: int) -> None:
-        """Move to another source, beside the one that flows if there is room for both, else at once."""
-        index = index % len(self._requests) if index >= 0 else index
+    def _choose(self, index: int) -> None:
+        """Beside the source that flows if there is room for both, else at once."""
         if self._beside.chosen is not None and index == self._failover.index:
             self._beside.close()
         elif not self._open_beside(index, chosen=True):
-            self._carry_out(self._failover.switched(self._clock.seconds(), index))
-        self._chronicle.aims_at(self._aim)
+            super()._choose(index)
 
-    def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
-        """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
-        self._beside.sources_change(self._requests, requests)
-        self._requests = requests
-        self._failover.has_resolver = self._advisor.available
-        stays = self._failover.sources.replace([request.url for request in requests])
-        if not stays and self._failover.state in (State.DIALLING, State.RESTING):
-            self.switch(0)
-        else:
-            self._chronicle.renumbered(self._aim)
-
-    # what the table decided
-
-    def _carry_out(self, effect: Effect) -> None:
-        """Carry out one effect after the other: what one causes at once must not pile up on the stack."""
-        if effect is not None:
-            self._effects.put(effect)
-
-    def _carry_out_now(self, effect: Effect) -> None:
-        self._drop()
-        if not isinstance(effect, Dial):
-            self._admission.leave()
-        if isinstance(effect, Dial):
-            self._chronicle.aims_at(self._aim)
-            self._sole.open(self.request(effect.index), DialLimits(effect.connect, effect.first_byte, effect.total))
-        elif isinstance(effect, Rest):
-            self._rest.set(effect.seconds, lambda: self._carry_out(self._failover.rested(self._clock.seconds())))
-        elif isinstance(effect, Ask):
-            self._advisor.ask(self._chronicle.error, effect.seconds)
-        elif isinstance(effect, GiveUp):
-            self._chronicle.gave_up(effect.error)
-            self._sink.gave_up(effect.error)
-        else:
-            assert isinstance(effect, Idle)
+    def _open(self, request: SourceRequest, step: Dial) -> None:
+        self._sole.open(request, DialLimits(step.connect, step.first_byte, step.total))
 
     def _drop(self) -> None:
-        """End whatever is under way."""
-        self._rest.cancel()
-        self._advisor.dismiss()
+        super()._drop()
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.close()
         self._beside.close()
         self._sole.drop()
 
+    def _leave(self, effect: Rest | Ask | GiveUp | Idle) -> None:
+        self._admission.leave()
+
+    def _gave_up(self, error: SourceError) -> None:
+        self._sink.gave_up(error)
+
     def _ran(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is State.FLOWING else 0.0
-
-    # a resolver
-
-    @property
-    def asking(self) -> bool:
-        """Whether nothing happens until there is an answer, or the advisor says that there is none."""
-        return self._failover.state is State.ASKING
-
-    def referred(self, referral: Referral) -> None:
-        """What came of asking. To be called only while it is waited for."""
-        effect = self._failover.referred(self._clock.seconds(), referral)
-        self._chronicle.follows(effect, referral)
-        self._carry_out(effect)
-
-    def request(self, index: int | None = None) -> SourceRequest:
-        """How a source is asked for the stream: that in use or next, if no other."""
-        index = self._failover.index if index is None else index
-        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.guest(index))
 
     # the feed's owner
 
@@ -209,7 +119,7 @@ class Session:
         """The source delivers."""
         self._admission.viewer = None
         self._carry_out(self._failover.flowed(self._clock.seconds()))
-        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
+        self._start_watch()
 
     def heard(self) -> None:
         """Packets came."""
@@ -222,22 +132,21 @@ class Session:
             self.watch.changed()
 
     def ended(self, error: SourceError) -> None:
-        """The source is over, or given up: for a live stream that is always a failure."""
-        ran = self._ran()
-        self._chronicle.failed(error, ran)
+        """The source is over, or given up: what was opened beside it takes its place, if it can."""
         candidate = self._beside.candidate
-        if candidate is not None and candidate.proven:
+        if candidate is None or not (candidate.proven or candidate.chosen):
+            super().ended(error)
+            return
+        self._chronicle.failed(error, self._ran())
+        if candidate.proven:
             self._chronicle.next_is(candidate.index)
             self._replace_by(candidate, error)
-            return
-        if self._beside.chosen is not None:
-            self._failover.left_for(self._clock.seconds(), self._beside.chosen, error)
-            effect = self._failover.switched(self._clock.seconds(), self._beside.chosen)
         else:
-            effect = self._failover.failed(self._clock.seconds(), error, ran)
-        if not isinstance(effect, Ask):
-            self._chronicle.follows(effect)
-        self._carry_out(effect)
+            self._failover.left_for(self._clock.seconds(), candidate.index, error)
+            self._follow(self._failover.switched(self._clock.seconds(), candidate.index))
+
+    def _start_watch(self) -> None:
+        self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
 
     # the watch's owner
 
@@ -248,13 +157,10 @@ class Session:
         """
         if self.moving:
             return
-        self._chronicle.to_leave(error)
         if self._open_beside(index, error):
-            return
-        left, ran = self._failover.index, self._ran()
-        effect = self._failover.left_for(self._clock.seconds(), index, error)
-        self._chronicle.left(left, self._failover.index, ran, error)
-        self._carry_out(effect)
+            self._chronicle.to_leave(error)
+        else:
+            super().leave_for(index, error)
 
     def doubted(self, error: SourceError) -> None:
         """Something is wrong with what the source brings: it stays, unless the resolver or the list has another."""
@@ -262,10 +168,6 @@ class Session:
             self._advisor.doubt(error)
         else:
             self.keep(error)
-
-    def keep(self, error: SourceError) -> None:
-        """There is nowhere to go from a source with which something is wrong."""
-        self._chronicle.doubted(error, self._ran())
 
     def look_at(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
@@ -302,5 +204,5 @@ class Session:
         feed.move(self._sink, self)
         self._sink.source_changed()
         if self._sole.has(feed):
-            self.watch = Watch(self._clock, self._sink, self._failover, self._rules(), self)
+            self._start_watch()
             self._sink.bytes_received(kept)

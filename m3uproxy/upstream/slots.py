@@ -2,6 +2,8 @@
 
 A session asks before it dials, hands the slot to the dial, whose sockets are counted on it, and is done with it when
 it will not dial again. The answer may come later, when another stream's socket is gone.
+
+Of an account that is asked *now and then* (HLS) a stream has one slot, however many of its parts ask.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.accounts import Account
@@ -21,13 +23,30 @@ from ..log import make_logger
 log = make_logger()
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Slot:
-    """Leave to hold connections to an account. Who has it must say when it is :meth:`done`."""
+    """Leave to hold connections to an account. Whoever is given it must say, once, when it is :meth:`done`."""
 
     desk: SlotDesk
     account: Account
     token: int
+    stream: str
+    _holders: int = 1
+    _goodbyes: list[Callable[[bool], None]] = attrs.field(factory=list, repr=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether anything may be opened on it."""
+        return self._holders > 0
+
+    def share(self) -> Slot:
+        """The same for one more."""
+        self._holders += 1
+        return self
+
+    def before_done(self, call: Callable[[bool], None]) -> None:
+        """Have ``call`` called when it is given back, with whether what is open is to be closed at once."""
+        self._goodbyes.append(call)
 
     def opened(self) -> bool:
         """A socket was opened on it. False if it has to be closed at once."""
@@ -37,8 +56,17 @@ class Slot:
         """A socket that was opened on it is gone."""
         self.desk.closed(self.token)
 
-    def done(self) -> None:
-        """It is not needed any more; harmless twice. Others get it when its last socket is gone."""
+    def done(self, at_once: bool = False) -> None:
+        """
+        It is not needed any more. Others get it when its last socket is gone.
+
+        :param at_once: whether what is open on it must be closed.
+        """
+        self._holders -= 1
+        if self.held:
+            return
+        while self._goodbyes:
+            self._goodbyes.pop()(at_once)
         self.desk.done(self.token)
 
 
@@ -65,9 +93,19 @@ class Admission:
             self._slot = await self._desk.ask(account, self._stream, self.viewer)
         return self._slot
 
+    def held(self, account: Account | None) -> Slot | None:
+        """
+        Leave that there is already; None if nobody counts.
+
+        :raises SourceError: if there is none, or for another account.
+        """
+        if account is not None and (self._slot is None or self._slot.account != account):
+            raise SourceError(Reason.NO_SLOT, f"the stream has no connection to provider {account.name!r} now")
+        return None if account is None else self._slot
+
     def has_room(self, account: Account) -> bool:
-        """Whether there is a slot beside the one in use."""
-        return self._desk.has_room(account)
+        """Whether there is a slot beside the one in use, or that one does for both."""
+        return self._desk.has_room(account, self._stream)
 
     def second(self, account: Account | None) -> Slot | None:
         """A slot beside the one in use, which there must be. Its holder has to say when it is done with it."""
@@ -84,11 +122,25 @@ class Admission:
         self.leave()
         self._slot = slot
 
-    def leave(self) -> None:
+    def leave(self, at_once: bool = False) -> None:
         """There will be no dial for now."""
         slot, self._slot = self._slot, None
         if slot is not None:
-            slot.done()
+            slot.done(at_once)
+
+
+@attrs.frozen(eq=False)
+class _Ask:
+    """Somebody who waits."""
+
+    stream: str
+    account: Account
+    answer: Deferred[Slot]
+
+    @property
+    def tenant(self) -> tuple[str, Account]:
+        """By whom a slot that is asked now and then is shared."""
+        return self.stream, self.account
 
 
 class SlotDesk:
@@ -102,7 +154,8 @@ class SlotDesk:
         """
         self._clock = clock
         self._vacate = vacate
-        self._asking: dict[int, tuple[Account, Deferred[Slot]]] = {}
+        self._asking: dict[int, _Ask] = {}
+        self._shared: dict[tuple[str, Account], Slot] = {}
         self._timer: IDelayedCall | None = None
         self.slots = slots
 
@@ -113,9 +166,12 @@ class SlotDesk:
         :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
             waiting.
         """
+        shared = self._shared.get((stream, account))
+        if shared is not None:
+            return succeed(shared.share())
         effect = self.slots.ask(self._clock.seconds(), account, stream, viewer)
         asking: Deferred[Slot] = Deferred(lambda _: self.done(effect.token))
-        self._asking[effect.token] = account, asking
+        self._asking[effect.token] = _Ask(stream, account, asking)
         self._carry_out([effect])
         return asking
 
@@ -134,11 +190,12 @@ class SlotDesk:
     def done(self, token: int) -> None:
         """See :meth:`Slot.done`; also for one that waits."""
         self._asking.pop(token, None)
+        self._shared = {key: slot for key, slot in self._shared.items() if slot.token != token}
         self._carry_out(self.slots.done(self._clock.seconds(), token))
 
-    def has_room(self, account: Account) -> bool:
-        """Whether who asks now is granted at once."""
-        return self.slots.has_room(account)
+    def has_room(self, account: Account, stream: str) -> bool:
+        """Whether that stream is granted a slot at once."""
+        return (stream, account) in self._shared or self.slots.has_room(account)
 
     def report(self, configured: Collection[Account]) -> dict[str, object]:
         """For statistics; see :meth:`m3uproxy.core.slots.Slots.report`."""
@@ -165,14 +222,29 @@ class SlotDesk:
 
     def _granted(self, token: int) -> None:
         asked = self._asking.pop(token, None)
-        if asked is not None:
-            account, asking = asked
-            asking.callback(Slot(self, account, token))
+        if asked is None:
+            return
+        slot = Slot(self, asked.account, token, asked.stream)
+        answers = [asked.answer]
+        if asked.account.now_and_then:
+            self._shared[asked.tenant] = slot
+            answers += self._with_the_same(asked.tenant)
+        for _ in answers[1:]:
+            slot.share()
+        for answer in answers:
+            answer.callback(slot)
+
+    def _with_the_same(self, tenant: tuple[str, Account]) -> list[Deferred[Slot]]:
+        """Other parts of the stream need not wait for slots of their own any more."""
+        others = {token: ask.answer for token, ask in self._asking.items() if ask.tenant == tenant}
+        for token in others:
+            self.done(token)
+        return list(others.values())
 
     def _refused(self, effect: Refused) -> None:
         asked = self._asking.pop(effect.token, None)
         if asked is not None:
-            asked[1].errback(SourceError(Reason.NO_SLOT, effect.why))
+            asked.answer.errback(SourceError(Reason.NO_SLOT, effect.why))
 
     def _tick_in_time(self) -> None:
         """Have the timer fire at the next deadline, or before: then it is set anew."""

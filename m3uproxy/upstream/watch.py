@@ -14,15 +14,11 @@ What is found while packets are taken is acted on when they are on their way: wh
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Protocol
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 
-from ..core.cause import cause_of
 from ..core.failover import Failover
 from ..core.health import Condition, Fault, Health, Limits
 from ..core.mpegts.psi import ProgramMap
@@ -32,6 +28,8 @@ from ..core.suspicion import Suspicion
 from ..errors import Reason, SourceError
 from ..interfaces import IStreamSink
 from ..log import make_logger
+from . import review
+from .review import Review
 
 log = make_logger()
 
@@ -61,20 +59,14 @@ class WatchRules:
     probe: bool = False
 
 
-class Owner(Protocol):
+class Owner(review.Owner, Protocol):
     """Who has the body. Each of these but ``look_at`` and ``doubted`` closes it."""
 
     def ended(self, error: SourceError) -> None:
         """The body must be given up."""
 
-    def leave_for(self, index: int, error: SourceError | None) -> None:
-        """Another source is better. ``error`` is what is wrong with this one; None if nothing is."""
-
     def doubted(self, error: SourceError) -> None:
         """Something is wrong with what the body brings, and it is not known here where to go."""
-
-    def look_at(self, index: int) -> Deferred[None] | None:
-        """Look whether a source that is not in use would deliver (:func:`.scout.look_at`); None if that may not be."""
 
 
 class Watch:
@@ -99,7 +91,7 @@ class Watch:
         self._suspicion = Suspicion()
         self._silence_timer: IDelayedCall | None = None
         self._review_timer: IDelayedCall | None = None
-        self._looking: Deferred[None] | None = None
+        self._reviewing = Review(clock, failover, owner)
         self._closed = False
         self.signs: tuple[str, ...] = ()
         if self._health is not None:
@@ -128,9 +120,7 @@ class Watch:
         for timer in (self._silence_timer, self._review_timer):
             if timer is not None and timer.active():
                 timer.cancel()
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
+        self._reviewing.close()
 
     def heard(self, received: int) -> None:
         """Packets came; called often.
@@ -212,11 +202,7 @@ class Watch:
         self._judge()
         if self._closed:
             return
-        better = self._failover.preferred(self._clock.seconds())
-        if better is not None:
-            self._owner.leave_for(better, None)
-        elif self._rules.probe:
-            self._probe()
+        self._reviewing.hold(self._rules.probe)
 
     def _judge(self) -> None:
         if self._health is None:
@@ -225,36 +211,3 @@ class Watch:
         self.signs = verdict.signs
         if verdict.suspect and self._rules.leave_suspect:
             self._doubt(Reason.SUSPECT, SourceError(Reason.SUSPECT, "; ".join(verdict.signs)))
-
-    def _probe(self) -> None:
-        """Look at the next backup, if no look is under way. Found out in good time, it is not tried in an outage."""
-        index = self._failover.sources.to_probe(self._clock.seconds())
-        if index is None or self._looking is not None:
-            return
-        looking = self._owner.look_at(index)
-        if looking is not None:
-            self._looking = looking
-            key = self._failover.sources.lineup.key(index)
-            looking.addCallbacks(self._looks_well, self._looks_bad, callbackArgs=(key,), errbackArgs=(key,))
-            looking.addErrback(lambda failure: log.failure("looking at a backup failed", failure=failure))
-
-    def _looks_well(self, result: None, key: Hashable) -> None:
-        self._looking = None
-        if not self._closed:
-            self._looked(key, None)
-
-    def _looks_bad(self, failure: Failure, key: Hashable) -> None:
-        self._looking = None
-        failure.trap(SourceError, CancelledError)
-        error = failure.value
-        if isinstance(error, SourceError) and not self._closed:
-            self._looked(key, error)
-
-    def _looked(self, key: Hashable, error: SourceError | None) -> None:
-        """The list may be another one by now than when the backup was asked."""
-        index = self._failover.sources.lineup.index_of(key)
-        if index is None:
-            return
-        if error is not None:
-            log.info("backup {index} would not deliver: {error}", index=index, error=error)
-        self._failover.sources.probed(index, cause_of(error) if error else None, self._clock.seconds())

@@ -77,3 +77,9 @@ def test_a_user_name_is_not_shown() -> None:
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_never_raises(url: str, pattern: str) -> None:
     account_of(url, [Provider("p", (pattern,)), Provider("q", account=pattern)])
+
+
+def test_playlists_are_asked_for_now_and_then() -> None:
+    account = account_of("http://p/live/a.m3u8?x", (), "home", 1)
+    assert account == Account("home", 1, now_and_then=True)
+    assert account_of("http://p/live/a.ts", (), "home", 1) == Account("home", 1)

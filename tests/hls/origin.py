@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import attrs
+from fakes import FakeResolver
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from wire import Answer as WireAnswer
@@ -127,7 +128,8 @@ class Side:
         )
         self.fetcher = Fetcher(self.clock, self.origin, self.settings)
         key = b"k" * 32
-        self.registry = Registry(self.clock, None, self.settings, key, self.wall, fetcher=self.fetcher)
+        self.resolver = FakeResolver()
+        self.registry = Registry(self.clock, None, self.settings, key, self.wall, self.resolver, self.fetcher)
         tickets = None
         if self.settings.player_url_lifetime:
             tickets = Tickets(key, self.settings.player_url_lifetime, self.clock.seconds)

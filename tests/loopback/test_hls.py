@@ -17,7 +17,7 @@ PACKET = 188
 async def get(rig, path: str, *headers: str):
     """One answer, whole. HTTP/1.0, so that its body has no frame."""
     player = await rig.ask(path, version="1.0", headers=headers)
-    await player.ended
+    await rig.until(lambda: player.closed, 20)
     return player
 
 

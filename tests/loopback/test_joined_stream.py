@@ -44,6 +44,23 @@ async def test_two_players_are_one_entry_and_one_fetch(rig):
     assert len(rig.provider.station.requests) == before
 
 
+@pytest_twisted.ensureDeferred
+async def test_both_ways_share_the_only_connection_of_an_account(rig):
+    stream = rig.register(PATH, provider="home", max_connections=1)
+    player = await rig.play(stream)
+    await rig.until_bytes(player, 50_000, 15)
+    playlist = await rig.ask(entry(stream), version="1.0")
+    await playlist.ended
+    assert playlist.status == 200
+    await rig.until_bytes(player, len(player.body) + 150_000, 15)
+    assert not player.closed
+    assert len(rig.provider._open) == 1
+    names = [name for name in rig.provider.station.resources if ".ts" in name]
+    assert {rig.provider.station.resource(name).requests for name in names} == {1}
+    assert stream.error_count == 0
+    await player.leave()
+
+
 @pytest.mark.parametrize(
     ("kind", "why"), [("&fmp4=1", "MP4"), ("&renditions=1", "playlists of their own"), ("&vod=3", "has ended")]
 )

@@ -6,6 +6,9 @@ import random
 
 import pytest
 import pytest_twisted
+from loopback_rig import Established
+
+from m3uproxy.hls.stream import HlsStream
 
 EVENTS = 200
 LIMITS = {"ann": 1, "bob": 2, "cid": 3}
@@ -28,8 +31,11 @@ class Peaks:
 
 
 def sources(name: str, number: int) -> list[str]:
-    """Of a film or a channel, its backup ends by itself."""
+    """Of a film, a playlist or a channel; of the last two the backup ends or fails by itself."""
     limit = f"account_limit={LIMITS[name]}"
+    if number % 3 == 1:
+        path = f"/hls/{name}{number}/master.m3u8?target=1&window=4"
+        return [f"{path}&redirect=other&only=segment", f"{path}&renditions=1&status=500&times=2"]
     if number % 3 == 0:
         return [f"/movie/{name}/pw/{name}{number}.mp4?size=50M&{limit}{more}" for more in ("", "&n=2")]
     return [f"/live/{name}/pw/{number}{more}&{limit}" for more in (".ts?burst=1", "b.ts?burst=1&die_after=0.3")]
@@ -56,7 +62,11 @@ class Chaos:
         rand = self.random
         name, number, stream = rand.choice(self.streams)
         what = rand.choices(["play", "leave", "fail over", "delete", "renew", "wait"], [9, 5, 2, 1, 1, 4])[0]
-        if what == "play":
+        if what == "play" and isinstance(stream, HlsStream):
+            await self._play(stream, rand.choice(["A", "B", "C"]))
+        elif what == "leave" and isinstance(stream, HlsStream) and rand.random() < 0.5:
+            stream.disconnect(rand.choice(["A", "B", "C"]))
+        elif what == "play":
             agent = rand.choice(["A", "B", "C"])
             begin = rand.choice([0, 1_000_000, 49_000_000])
             headers = (f"User-Agent: {agent}", *([f"Range: bytes={begin}-"] if rand.random() < 0.5 else []))
@@ -74,12 +84,27 @@ class Chaos:
         else:
             await self.rig.sleep(rand.choice([0, 0.01, 0.05, 0.2]))
 
+    async def _play(self, stream, agent: str) -> None:
+        """Ask for the playlist, and for some of what it named, and for some of what that named, as far as they come."""
+        paths = [f"/hls/{stream.id}/playlist.m3u8?client_id={agent}"]
+        for _ in range(3):
+            asked = [await self.rig.ask(path, version="1.0", headers=(f"User-Agent: {agent}",)) for path in paths]
+            self.players += asked
+            patience = self.random.choice([0, 5, 40])
+            while patience and not all(player.closed for player in asked):
+                await self.rig.sleep(0.01)
+                patience -= 1
+            named = [line for player in asked for line in player.body.decode("latin-1").splitlines()]
+            named = [line for line in named if "/hls/" in line and line.startswith("/")]
+            paths = self.random.sample(named, min(2, len(named)))
+
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest_twisted.ensureDeferred
 async def test_no_account_ever_sees_more_than_it_allows(rig, seed):
     await rig.start(stream_timeout=0, slot_wait=0.4, start_timeout=2, linger=0.1)
     peaks = Peaks(rig.registry.slots)
+    established = Established(rig.provider)
     chaos = Chaos(rig, seed)
     for _ in range(EVENTS):
         await chaos.event()
@@ -91,6 +116,9 @@ async def test_no_account_ever_sees_more_than_it_allows(rig, seed):
         rig.registry.delete(stream.id)
     await rig.until(lambda: rig.service._sockets.open == 0, 5, "sockets are left")
     assert rig.registry.slots.report(())["providers"] == []
+    names = [name for name in rig.provider.station.resources if "/seg" in name]
+    assert names, "no segment was played"
+    assert established.peak <= sum(LIMITS.values())
     assert all(peaks.most[name] <= limit for name, limit in LIMITS.items()), peaks.most
     assert all(peaks.most.values()), "the test opens nothing"
     seen = {name: rig.provider.station.account(name).peak for name in LIMITS}

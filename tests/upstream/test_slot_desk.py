@@ -14,6 +14,7 @@ from m3uproxy.upstream.slots import Admission, Slot, SlotDesk
 
 ONE = Account("acme", 1)
 TWO = Account("beta", 2)
+NOW_AND_THEN = Account("acme", 1, now_and_then=True)
 ANN = Viewer("192.0.2.1", "VLC", client_id="ann")
 BOB = Viewer("192.0.2.2", "VLC", client_id="bob")
 
@@ -177,7 +178,7 @@ class TestAdmission:
         other = self.admitted(admission, TWO)
         assert other is not None
         assert other.account == TWO
-        assert desk.has_room(ONE)
+        assert desk.has_room(ONE, "s")
         admission.leave()
         admission.leave()
         assert desk.clock.getDelayedCalls() == []
@@ -186,9 +187,9 @@ class TestAdmission:
         desk = Desk()
         admission = Admission(desk, "s")
         self.admitted(admission, TWO)
-        assert desk.has_room(TWO)
+        assert desk.has_room(TWO, "s")
         self.admitted(admission, ONE)
-        assert not desk.has_room(ONE)
+        assert not desk.has_room(ONE, "s")
         admission.leave()
 
 
@@ -200,3 +201,90 @@ def test_patience_is_kept_to(patience: float) -> None:
     asking = desk.ask(ONE, "b")
     desk.clock.advance(patience)
     assert isinstance(refusal(asking), SourceError)
+
+
+def test_who_asks_now_and_then_keeps_the_slot_while_it_has_no_socket() -> None:
+    desk = Desk()
+    admission = Admission(desk, "s")
+    found: list[Slot | None] = []
+    Deferred.fromCoroutine(admission.admit(NOW_AND_THEN)).addCallback(found.append)
+    desk.clock.advance(600)
+    assert not desk.has_room(ONE, "t")
+    (slot,) = found
+    assert slot is not None
+    assert slot.opened()
+    slot.closed()
+    desk.clock.advance(600)
+    assert not desk.has_room(ONE, "s")
+    admission.leave()
+    assert desk.has_room(ONE, "s")
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_what_is_open_on_a_slot_is_told_before_others_get_it() -> None:
+    desk = Desk()
+    slot = desk.got(ONE, "a")
+    waiting = desk.ask(ONE, "b")
+    told: list[tuple[bool, bool, bool]] = []
+    slot.before_done(lambda at_once: told.append((at_once, slot.held, waiting.called)))
+    assert slot.held
+    slot.done(at_once=True)
+    assert told == [(True, False, False)]
+    slot.done()
+    assert len(told) == 1
+    result(waiting).done()
+    assert desk.clock.getDelayedCalls() == []
+
+
+def shared(desk: Desk, stream: str) -> Deferred[Slot]:
+    return desk.ask(NOW_AND_THEN, stream)
+
+
+def test_the_parts_of_a_stream_that_asks_now_and_then_have_one_slot_together() -> None:
+    desk = Desk()
+    first = result(shared(desk, "s"))
+    assert desk.has_room(NOW_AND_THEN, "s")
+    assert not desk.has_room(ONE, "s")
+    assert not desk.has_room(NOW_AND_THEN, "other")
+    assert result(shared(desk, "s")) is first
+    assert not shared(desk, "other").called
+    first.done(at_once=True)
+    assert first.held
+    first.done()
+    assert not first.held
+    assert not desk.has_room(NOW_AND_THEN, "s")
+    desk.clock.advance(3)
+    assert desk.slots.report()["granted"] == 2
+
+
+def test_parts_that_wait_are_granted_together() -> None:
+    desk = Desk()
+    other = desk.got(ONE, "other")
+    asked = [shared(desk, "s") for _ in range(3)]
+    asked[1].cancel()
+    assert isinstance(refusal(asked[1]), CancelledError)
+    other.done()
+    first, third = result(asked[0]), result(asked[2])
+    assert first is third
+    assert desk.slots.report()["providers"][0]["waiting"] == 0
+    first.done()
+    assert first.held
+    third.done()
+    assert desk.has_room(ONE, "s")
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_leave_that_there_is_already() -> None:
+    desk = Desk()
+    admission = Admission(desk, "s")
+    assert admission.held(None) is None
+    with pytest.raises(SourceError, match="no connection to provider 'acme' now"):
+        admission.held(ONE)
+    Deferred.fromCoroutine(admission.admit(ONE))
+    assert isinstance(admission.held(ONE), Slot)
+    with pytest.raises(SourceError, match="'beta'"):
+        admission.held(TWO)
+    admission.leave()
+    with pytest.raises(SourceError, match="'acme'"):
+        admission.held(ONE)
+    assert desk.clock.getDelayedCalls() == []
