@@ -168,10 +168,8 @@ class Registry:
             log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
         else:
             stream.renew(spec, source_requests(spec, self._settings.providers))
-            live = live_part(stream)
-            if live is not None:
-                rules = policy(self._settings, is_strict(self._settings, spec)).rules
-                live.broadcaster.session.sources.outage.rules = rules
+            if (live := live_part(stream)) is not None:
+                live.session.sources.outage.rules = policy(self._settings, is_strict(self._settings, spec)).rules
         stream.touch()
         return stream
 
@@ -245,10 +243,8 @@ class Registry:
         settings = self._settings
         upstream = (fetcher, self._tokens, settings, policy(settings), self.slots, self._open_advice)
         context = HlsContext(self._clock, self._wall, *upstream)
-        return HlsEntry(context, name, spec, source_requests(spec, settings.providers), self._new_joined)
-
-    def _new_joined(self, entry: HlsEntry) -> Joined:
-        return self._new_live(partial(Joined, entry), entry.id, entry.spec)
+        requests = source_requests(spec, settings.providers)
+        return HlsEntry(context, name, spec, requests, lambda of: self._new_live(partial(Joined, of), name, of.spec))
 
     def _open_broadcaster(self, stream: Stream) -> Broadcaster:
         settings = self._settings
