@@ -12,7 +12,7 @@ TICKS = 90_000
 
 
 def watch(address: str, seconds: float, tell=lambda shown: None):
-    """Play that much, by time stamps, jumps left out: of several variants and renditions the best.
+    """Play that much, by time stamps, jumps left out: of several variants and renditions the first.
 
     :param tell: called with how many seconds were shown so far.
     :return: times of pictures and of sounds in order of decoding, and what the libraries complained of.
@@ -31,11 +31,11 @@ def _play(address: str, seconds: float, tell) -> dict[str, list[int]]:
     times: dict[str, list[int]] = {"video": [], "audio": []}
     deadline = time.monotonic() + 60
     with av.open(address, format="hls", timeout=20) as container:
-        best = [stream for kind in times if (stream := container.streams.best(kind))]
-        for stream in best:
+        first = [*container.streams.video[:1], *container.streams.audio[:1]]
+        for stream in first:
             stream.codec_context.options = {"err_detect": "explode"}
             stream.codec_context.thread_count = 1
-        for packet in container.demux(best):
+        for packet in container.demux(first):
             for frame in packet.decode():
                 times[packet.stream.type].append(frame.pts)
             shown = sum(step for step in steps(times["video"]) if 0 < step < TICKS) / TICKS

@@ -92,7 +92,7 @@ HLS = (
     hls("a window of 4 s that rolls", "high/index.m3u8?target=1&window=4"),
     hls("signed URLs with %2B and %3D", "master.m3u8?sign=1&uris=other&pass=a%2Bb%3D%3D"),
     hls("a film", "master.m3u8?vod=12"),
-    Case("live TS as HLS", path=PLAYLIST, players=FOR_HLS, still=3.0),
+    Case("live TS as HLS", path=PLAYLIST, players=FOR_HLS, still=4.5),
 )
 
 HLS_CHANGES = (
@@ -103,7 +103,7 @@ HLS_CHANGES = (
     change("encrypted, segments refused", "status=404&only=segment", "master.m3u8?keys=1"),
     change("MP4, segments refused", "status=404&only=segment", "master.m3u8?fmp4=1"),
     change("renditions, segments refused", "status=404&only=segment", "master.m3u8?renditions=1"),
-    seam("live TS as HLS, closes", H264, H264.backup(), path=PLAYLIST, players=FOR_HLS, still=3.0),
+    seam("live TS as HLS, closes", H264, H264.backup(), path=PLAYLIST, players=FOR_HLS, still=4.5),
     seam("live TS as HLS, other codecs", H264, MPEG2.backup(), path=PLAYLIST, players=FOR_HLS, stays=()),
 )
 
