@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 from twisted.internet.protocol import ProcessProtocol
 
-#: Seconds; by more than that no player goes on at once.
-LEAP = 60.0
+#: Seconds; by more than that no player goes on at once. VLC shows the clock of the new source behind a discontinuity.
+LEAP = 10.0
 
 
 def _clock(text: str) -> float:
@@ -162,9 +162,9 @@ class Playing(ProcessProtocol):
         return longest
 
     def gained(self) -> float:
-        """Seconds by which what is shown went on; a jump to another clock is none."""
+        """Seconds by which what is shown went on, bit by bit; a jump to another clock is none."""
         shown = [value for _, value in self.times]
-        return sum(later - sooner for sooner, later in pairwise(shown) if abs(later - sooner) < LEAP)
+        return sum(later - sooner for sooner, later in pairwise(shown) if 0 < later - sooner < LEAP)
 
     def complaints(self) -> list[str]:
         """Lines of the log."""
