@@ -20,7 +20,7 @@ run: $(VENV)/installed
 test: $(VENV)/tox
 	PATH="$(PYTHONS)$$PATH" $(VENV)/bin/tox run-parallel --parallel $(JOBS) --parallel-no-spinner $(ARGS)
 
-# Real players at real seams; ARGS=--install installs those that are missing (Debian, as root).
+# Real players; those that are missing are installed (as root on Debian; the libraries for web pages with npm).
 test-players: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[test]'
 	rm -rf build m3uproxy.egg-info

@@ -73,6 +73,15 @@ def ending(url: str) -> str:
     return next((one for one in ENDINGS if path.endswith(f".{one}")), ENDINGS[0])
 
 
+def _row(target: Target) -> tuple[Kind, str]:
+    """
+    What follows each other: of one kind, and side by side, as far as one can see.
+
+    That a key can be had, or the sound, says nothing of the pictures.
+    """
+    return target.kind, target.url.partition("?")[0].rpartition("/")[0]
+
+
 class Supply:
     """The sources of one stream, and what players have been shown of them."""
 
@@ -88,7 +97,7 @@ class Supply:
         self._id = stream_id
         self._runs = runs
         self._answers = answers
-        self._bad_segments: set[str] = set()
+        self._bad_segments: set[tuple[Target, int]] = set()
         self._looked_at: Fetched | None = None
         self._closed: SourceError | None = None
         #: Whether a source begins, from its first answer on, where its redirects led.
@@ -140,7 +149,8 @@ class Supply:
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
         asked = Deferred.fromCoroutine(self._resource(target, byte_range))
-        asked.addCallbacks(self._segment_came, self._segment_failed, (target,), {}, (target,))
+        wanted = (target, (byte_range and byte_range.first) or 0)
+        asked.addCallbacks(self._segment_came, self._segment_failed, wanted, {}, wanted)
         return asked
 
     def look(self, request: SourceRequest) -> Deferred[None]:
@@ -244,24 +254,29 @@ class Supply:
         request = await self._runs.admitted(self._runs.source(target.source), deadline)
         return await self._loading.resource(request, target, byte_range, _GOOD_FOR[target.kind])
 
-    def _segment_came(self, resource: Resource, target: Target) -> Resource:
+    def _segment_came(self, resource: Resource, target: Target, first: int) -> Resource:
         if resource.status >= 400:
-            self._segment_is_bad(target, bad_status(resource.status))
+            self._segment_is_bad(target, first, bad_status(resource.status))
         elif self._is_of_current(target):
-            self._bad_segments.clear()
+            good = _row(target)
+            self._bad_segments = {bad for bad in self._bad_segments if _row(bad[0]) != good}
         return resource
 
-    def _segment_failed(self, failure: Any, target: Target) -> Any:
+    def _segment_failed(self, failure: Any, target: Target, first: int) -> Any:
         if failure.check(SourceError) and failure.value.reason not in _OURS:
-            self._segment_is_bad(target, failure.value)
+            self._segment_is_bad(target, first, failure.value)
         return failure
 
-    def _segment_is_bad(self, target: Target, error: SourceError) -> None:
-        """One that is missing is an accident. The next one that is missing as well is the source's fault."""
+    def _segment_is_bad(self, target: Target, first: int, error: SourceError) -> None:
+        """
+        One that is missing is an accident. The next one that is missing as well is the source's fault.
+
+        :param first: the byte of a file with which it begins.
+        """
         run = self._runs.run
         if run is None or self._runs.alone or not self._is_of_current(target):
             return
-        self._bad_segments.add(target.url)
+        self._bad_segments.add((target, first))
         if len(self._bad_segments) >= BAD_SEGMENTS:
             self._fails(run, attrs.evolve(error, detail=f"segments: {error.detail}"))
 

@@ -451,6 +451,44 @@ def test_segments_that_fail_one_after_another_move_the_stream(side) -> None:
     assert stream.failover_attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ('#EXT-X-KEY:METHOD=AES-128,URI="key.bin"\n', "http://a.example/live/key.bin"),
+        ('#EXT-X-MAP:URI="init.mp4"\n', "http://a.example/live/init.mp4"),
+        ("#EXTINF:6.0,\n../sound/a0.aac\n", "http://a.example/sound/a0.aac"),
+    ],
+)
+def test_that_something_else_can_be_had_does_not_help(side, first, other) -> None:
+    """Players fetch keys, maps and other renditions between the segments that fail."""
+    here = side()
+    here.origin.put(A, media("a1.ts", "a2.ts").replace("#EXTINF", f"{first}#EXTINF", 1))
+    here.origin.put(B, media("b1.ts"))
+    here.origin.put(other, b"x" * 16)
+    stream = here.stream(A, B)
+    text = here.play(stream).body
+    helps = next(uri for uri in re.findall(r"/m3u-proxy/[^\"\s]+", text.decode()) if here.get(uri).status == 200)
+    for uri in uris(text)[-2:]:
+        assert stream.source_index == 0
+        assert here.get(uri).status == 404
+        here.wait(6)
+        assert here.get(helps).status == 200
+    assert stream.source_index == 1
+
+
+def test_segments_in_one_file_are_several(side) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts", "a.ts"))
+    here.origin.put(B, media("b1.ts"))
+    stream = here.stream(A, B)
+    one, _ = uris(here.play(stream).body)
+    assert here.get(one).status == 404
+    for place, moved in (("0-187", 0), ("0-", 0), ("188-375", 1)):
+        assert here.get(one, headers={"Range": f"bytes={place}"}).status == 404
+        assert stream.source_index == moved
+        here.wait(2)
+
+
 def test_a_variant_is_answered_from_its_counterpart(side) -> None:
     here = side()
     here.origin.put(A, MASTER.format("a/"))

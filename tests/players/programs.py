@@ -7,24 +7,14 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import attrs
 from twisted.internet.protocol import ProcessProtocol
 
-#: Debian's packages for each program.
-PACKAGES = {
-    "ffmpeg": ["ffmpeg"],
-    "mpv": ["mpv"],
-    "cvlc": ["vlc-bin", "vlc-plugin-base"],
-    "gst-launch-1.0": [
-        "gstreamer1.0-tools",
-        "gstreamer1.0-plugins-base",
-        "gstreamer1.0-plugins-good",
-        "gstreamer1.0-plugins-bad",
-        "gstreamer1.0-plugins-ugly",
-        "gstreamer1.0-libav",
-    ],
-}
+#: Seconds; by more than that no player goes on at once. VLC shows the clock of the new source behind a discontinuity.
+LEAP = 10.0
 
 
 def _clock(text: str) -> float:
@@ -40,48 +30,50 @@ class Player:
     """
     One of them.
 
-    :ivar command: makes its arguments from a URL.
+    :ivar command: makes its arguments from a URL and an empty folder of its own.
     :ivar tells: finds the time that it shows in what it writes.
     :ivar complains: finds what it complains of.
     :ivar grain: seconds by which what it tells may lag.
     :ivar asks: is written to it four times a second.
+    :ivar faults: what is wrong with what it wrote, besides the time.
     """
 
     name: str
     program: str
-    command: Callable[[str], list[str]]
+    command: Callable[[str, Path], list[str]]
     tells: re.Pattern[str]
     complains: re.Pattern[str]
     grain: float = 0.5
     asks: bytes = b""
     unprivileged: bool = False
+    faults: Callable[[str], list[str]] = lambda text: []
 
     @property
     def installed(self) -> bool:
         return shutil.which(self.program) is not None
 
-    def arguments(self, url: str) -> list[str]:
+    def arguments(self, url: str, folder: Path) -> list[str]:
         """What is run; as ``nobody`` if it refuses to run as root."""
         prefix = (
             ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
             if self.unprivileged and os.geteuid() == 0
             else []
         )
-        return [*prefix, *self.command(url)]
+        return [*prefix, *self.command(url, folder)]
 
 
 PLAYERS = (
     Player(
         "ffmpeg",
         "ffmpeg",
-        lambda url: f"ffmpeg -hide_banner -nostdin -v warning -progress pipe:1 -re -i {url} -f null -".split(),
+        lambda url, _: f"ffmpeg -hide_banner -nostdin -v warning -progress pipe:1 -re -i {url} -f null -".split(),
         re.compile(r"^out_time=([\d:.]+)", re.M),
         re.compile(r"^\[(?!null).*", re.M),
     ),
     Player(
         "mpv",
         "mpv",
-        lambda url: [
+        lambda url, _: [
             *"mpv --no-config --vo=null --ao=null --msg-level=all=warn,statusline=status".split(),
             "--term-status-msg=@${=time-pos}@",
             url,
@@ -92,7 +84,7 @@ PLAYERS = (
     Player(
         "VLC",
         "cvlc",
-        lambda url: f"cvlc -vv -I rc --rc-fake-tty --vout=vdummy --aout=adummy {url}".split(),
+        lambda url, _: f"cvlc -vv -I rc --rc-fake-tty --vout=vdummy --aout=adummy {url}".split(),
         re.compile(r"^(?:> )*(\d+)\s*$", re.M),
         re.compile(
             r"^.*(?:too late|discontinuity|TS duplicate|buffer deadlock|waiting for SPS|error while|rebuffer).*", re.M
@@ -104,7 +96,7 @@ PLAYERS = (
     Player(
         "GStreamer",
         "gst-launch-1.0",
-        lambda url: [
+        lambda url, _: [
             *f"gst-launch-1.0 -v playbin uri={url}".split(),
             "video-sink=fakesink sync=true silent=false",
             "audio-sink=fakesink sync=true silent=false",
@@ -133,7 +125,10 @@ class Playing(ProcessProtocol):
         self.text += more
         *lines, self._rest = (self._rest + more).split("\n")
         for found in self.player.tells.finditer("\n".join([*lines, ""])):
-            self.times.append((time.monotonic(), _clock(found[1])))
+            shown = _clock(found[1])
+            # Before it shows anything some say 0.
+            if shown or self.times:
+                self.times.append((time.monotonic(), shown))
 
     errReceived = outReceived
 
@@ -146,6 +141,11 @@ class Playing(ProcessProtocol):
         if self.ended is None:
             self.killed = time.monotonic()
             self.transport.signalProcess("KILL")
+
+    @property
+    def began(self) -> bool:
+        """Whether it shows something, or never will."""
+        return bool(self.times) or self.ended is not None
 
     def ask(self) -> None:
         """Let it tell its time."""
@@ -162,8 +162,9 @@ class Playing(ProcessProtocol):
         return longest
 
     def gained(self) -> float:
-        """Seconds by which what is shown went on."""
-        return self.times[-1][1] - self.times[0][1] if self.times else 0.0
+        """Seconds by which what is shown went on, bit by bit; a jump to another clock is none."""
+        shown = [value for _, value in self.times]
+        return sum(later - sooner for sooner, later in pairwise(shown) if 0 < later - sooner < LEAP)
 
     def complaints(self) -> list[str]:
         """Lines of the log."""

@@ -1,157 +1,149 @@
-"""``make test-players``: real players, seen through the proxy, at each kind of seam. Not a part of ``make test``.
+"""``make test-players``: real players, seen through the proxy. Not a part of ``make test``.
 
-What each did is printed as a table; the exit status is 1 if one that is to play on did not, 2 if none is installed.
-Run it with ``PYTHONPATH=tests``. ``--install`` installs what is missing (Debian, as root).
+What each did is printed as tables; the exit status is 1 if one that is to play on did not, 2 if none is installed.
+What is missing is installed, as far as that is possible. Run it with ``PYTHONPATH=tests``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
+import re
 import sys
 import tempfile
 from pathlib import Path
 
-import attrs
-from clips import H264, HEVC, MPEG2, SOUND, TICKS, Recipe, clip_of
+from browsers import browsers, told
+from cases import TABLES, Case
+from clips import TICKS, clip_of
 from loopback_rig import Rig
 from on_air import FAR
-from programs import PACKAGES, PLAYERS, Playing
+from packages import install
+from pages import Pages
+from programs import PLAYERS, Player, Playing
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall, react
 
 from m3uproxy.provider.site import Provider
 
-BEFORE, AFTER = 6.0, 9.0
+#: Seconds before the seam and behind it; a browser may take so long to begin on a busy machine.
+BEFORE, AFTER, BEGINNING = 6.0, 9.0, 30.0
 #: So that no clock wraps at the beginning.
 BEGIN = 3600 * TICKS
 
 
-@attrs.frozen
-class Seam:
-    """A change from one source to another.
-
-    :ivar stays: names of the players that must play on.
-    :ivar still: seconds for which the picture may stand still.
-    """
-
-    name: str
-    old: Recipe
-    new: Recipe
-    fault: str = "close=0"
-    agents: tuple[str, ...] = ()
-    stays: tuple[str, ...] = tuple(player.name for player in PLAYERS)
-    still: float = 0.5
-
-
-SEAMS = (
-    Seam("closes, H.264 + AAC", H264, H264.backup()),
-    Seam("resets, HEVC + AC-3", HEVC, HEVC.backup(), "reset=0"),
-    Seam("closes, MPEG-2 + MP2", MPEG2, MPEG2.backup()),
-    Seam("stalls, H.264 + AAC", H264, H264.backup(), "stall=0", still=1.5),
-    Seam("closes, sound only", SOUND, SOUND.backup()),
-    Seam("other size", H264, H264.backup(width=320, height=192)),
-    Seam("other picture rate", H264, H264.backup(rate=50)),
-    Seam("open groups without IDR", H264, H264.backup(video="h264 open"), still=1.0),
-    Seam("other codecs, default", H264, HEVC.backup(), stays=()),
-    Seam("other codecs, CARRY_ON_AGENTS", H264, HEVC.backup(), agents=("VLC", "GStreamer"), stays=("VLC", "GStreamer")),
-)
-
-
-async def watch(reactor, seam: Seam, folder: Path) -> list[Playing]:
-    """All players, one stream, one seam."""
+async def watch(reactor, case: Case, players: list[Player], folder: Path) -> list[Playing]:
+    """All players, one stream."""
     rig = Rig(reactor, folder)
-    await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=seam.agents)
-    first, second = (
-        Provider(reactor, origin=BEGIN, clip=clip_of(seam.old)),
-        Provider(reactor, origin=FAR, clip=clip_of(seam.new)),
-    )
+    await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=case.agents)
+    clips = [clip_of(recipe) for recipe in case.clips] if case.clips else [None, None]
+    first, second = (Provider(reactor, origin=at, clip=clip) for at, clip in zip((BEGIN, FAR), clips, strict=True))
     await first.listen()
     await second.listen()
-    burst = "?burst=0" if "open" in seam.name else "?burst=2"
-    stream = rig.register(first.url("/live/x.ts?burst=3"), second.url(f"/live/x.ts{burst}"))
-    url = f"http://127.0.0.1:{rig.port}/stream/{stream.id}"
-    running = [start(reactor, player, url, folder) for player in PLAYERS if player.installed]
+    backups = [second.url(case.backup)] if case.backup else []
+    stream = rig.register(first.url(case.primary), *backups)
+    url = f"http://127.0.0.1:{rig.port}{case.path.format(stream.id)}"
+    running = [start(reactor, player, url, folder) for player in players]
     asking = LoopingCall(lambda: [each.ask() for each in running])
     asking.start(0.25)
+    await until_all_began(rig, running)
     await rig.sleep(BEFORE)
-    first.control("x", f"{seam.fault}&status=404")
+    if case.fault:
+        first.control("x", case.fault)
     await rig.sleep(AFTER)
     asking.stop()
     for each in running:
         each.kill()
-    await rig.until(lambda: all(each.ended for each in running), 5)
+    await rig.until(lambda: all(each.ended for each in running), 20)
     await rig.stop()
     await first.stop()
     await second.stop()
     return running
 
 
-def start(reactor, player, url: str, folder: Path) -> Playing:
+async def until_all_began(rig: Rig, running: list[Playing]) -> None:
+    """Or until it has taken too long."""
+    try:
+        await rig.until(lambda: all(each.began for each in running), BEGINNING)
+    except AssertionError:
+        pass
+
+
+def start(reactor, player: Player, url: str, folder: Path) -> Playing:
     playing = Playing(player)
-    arguments = player.arguments(url)
+    arguments = player.arguments(url, folder)
     reactor.spawnProcess(
         playing,
         arguments[0],
         arguments,
-        {**os.environ, "HOME": str(folder), "GST_DEBUG": "2", "GST_DEBUG_NO_COLOR": "1"},
+        {**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "GST_DEBUG": "2", "GST_DEBUG_NO_COLOR": "1"},
     )
     return playing
 
 
-def verdict(seam: Seam, playing: Playing) -> tuple[str, bool]:
+def verdict(case: Case, playing: Playing) -> tuple[str, bool]:
     """What it did, in words, and whether that is right."""
     gained, still = playing.gained(), playing.still(playing.killed or playing.ended)
-    on = playing.killed is not None and gained > BEFORE and still < seam.still + playing.player.grain
+    on = playing.killed is not None and gained > 10 and still < case.still + playing.player.grain
+    faults, page = playing.player.faults(playing.text), told(playing.text)
+    if page and not re.search(case.wants, playing.text):
+        faults.append(f"did not tell {case.wants}")
+    if page and page.pictures < case.pictures:
+        faults.append(f"{page.pictures} pictures only")
     did = "plays on" if on else "ends" if playing.killed is None else "stands still"
     words = f"{did}; {gained:.1f} s shown, longest still {still:.2f} s, {len(playing.complaints())} complaints"
-    return words, on or playing.player.name not in seam.stays
+    if page:
+        words += f", {page.dropped} of {page.pictures} pictures dropped"
+    return "; ".join([words, *faults]), (on and not faults) or playing.player.name not in case.must_stay
+
+
+async def try_one(reactor, case: Case, players: list[Player], chosen: argparse.Namespace) -> int:
+    """Print its row; how many players did wrong."""
+    with tempfile.TemporaryDirectory(prefix="m3uproxy-players-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        running = await watch(reactor, case, [each for each in players if each.name in case.players], folder)
+    words = {each.player.name: verdict(case, each) for each in running}
+    cells = [words.get(each.name, ("", True)) for each in players]
+    print(f"| {case.name} | {' | '.join(('' if right else 'WRONG: ') + text for text, right in cells)} |", flush=True)
+    for each in running:
+        for line in list(dict.fromkeys(each.complaints()))[: chosen.lines]:
+            print(f"    {each.player.name}: {line[:160]}", file=sys.stderr, flush=True)
+        if chosen.logs:
+            Path(chosen.logs, f"{case.name}-{each.player.name}.log".replace(" ", "_")).write_text(each.text)
+    return sum(not right for _, right in cells)
 
 
 async def run(reactor, chosen: argparse.Namespace) -> None:
-    wrong = 0
-    print(f"| seam | {' | '.join(each.name for each in PLAYERS if each.installed)} |", flush=True)
-    for seam in SEAMS:
-        if chosen.only and chosen.only not in seam.name:
-            continue
-        with tempfile.TemporaryDirectory(prefix="m3uproxy-players-") as name:
-            folder = Path(name)
-            folder.chmod(0o777)
-            running = await watch(reactor, seam, folder)
-        words = [verdict(seam, each) for each in running]
-        wrong += sum(not right for _, right in words)
-        print(
-            f"| {seam.name} | {' | '.join(('' if right else 'WRONG: ') + text for text, right in words)} |", flush=True
-        )
-        for each in running:
-            for line in list(dict.fromkeys(each.complaints()))[: chosen.lines]:
-                print(f"    {each.player.name}: {line[:160]}", file=sys.stderr, flush=True)
-            if chosen.logs:
-                Path(chosen.logs, f"{seam.name}-{each.player.name}.log".replace(" ", "_")).write_text(each.text)
-    raise SystemExit(1 if wrong else 0)
-
-
-def prepare(install: bool) -> None:
-    """Say what is missing, or install it."""
-    missing = [package for player in PLAYERS if not player.installed for package in PACKAGES[player.program]]
-    if missing and install:
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", *missing], check=True)
-    elif missing:
-        print("missing, see --install:", *missing, file=sys.stderr)
-    if not any(player.installed for player in PLAYERS):
+    """All tables."""
+    pages, wrong = Pages(reactor), 0
+    wanted = [each for each in (*PLAYERS, *browsers(pages)) if each.name in (chosen.players or each.name).split(",")]
+    installed = [each for each in wanted if each.installed]
+    if not installed:
         raise SystemExit(2)
+    for title, cases in TABLES.items():
+        tried = [case for case in cases if chosen.only in f"{title}: {case.name}"]
+        players = [each for each in installed if any(each.name in case.players for case in tried)]
+        picked = [case for case in tried if any(each.name in case.players for each in players)]
+        if picked:
+            print(f"\n| {title} | {' | '.join(each.name for each in players)} |", flush=True)
+        for case in picked:
+            wrong += await try_one(reactor, case, players, chosen)
+    await pages.stop()
+    raise SystemExit(1 if wrong else 0)
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="tests/players/run.py", description=__doc__)
-    parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
-    parser.add_argument("--only", default="", help="seams with this in their name")
+    parser.add_argument("--no-install", action="store_true", help="leave out what is missing")
+    parser.add_argument("--only", default="", help="cases with this in their name, or in the name of their table")
+    parser.add_argument("--players", default="", help="these players only, with commas between (all)")
     parser.add_argument("--lines", type=int, default=3, help="complaints of each player to print (3)")
     parser.add_argument("--logs", default="", help="a folder for the logs of the players")
     chosen = parser.parse_args()
-    prepare(chosen.install)
+    if not chosen.no_install:
+        install()
     react(lambda reactor: ensureDeferred(run(reactor, chosen)))
 
 

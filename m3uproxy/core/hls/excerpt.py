@@ -110,7 +110,18 @@ class _Excerpt:
         if self._view.offset and any(map(self._lacks_vector, segment.keys)):
             yield from self._with_vectors(segment, restated)
         else:
-            yield from (self._piece(index, segment) for index in (*sorted(restated), *segment.lines))
+            yield from (self._piece(index, segment) for index in (*sorted(restated), *self._own(segment)))
+
+    def _own(self, segment: Segment) -> Sequence[int]:
+        """
+        Its lines; without its date, as long as the list begins with the change of source.
+
+        A new source begins with what the old one has shown, so its dates lead back. hls.js, which knows no segment of
+        such a list, goes by them and begins in its middle: what is before it becomes a hole, at which playback stops.
+        """
+        if not self._is_spliced(self._shown[0]):
+            return segment.lines
+        return [index for index in segment.lines if self._playlist.lines[index].name != "EXT-X-PROGRAM-DATE-TIME"]
 
     def _with_vectors(self, segment: Segment, restated: set[int]) -> Iterator[str]:
         """The same where a key goes by the number of the segment: with the vector that this amounts to."""
@@ -118,7 +129,7 @@ class _Excerpt:
         before = restated.difference(segment.keys) if changes else restated.union(segment.keys)
         for index in sorted(before):
             yield self._key(index, segment) if index in segment.keys else self._pieces[index]
-        for index in segment.lines:
+        for index in self._own(segment):
             if index not in changes or index not in segment.keys:
                 yield self._piece(index, segment)
             if changes and index == changes[-1]:

@@ -232,6 +232,29 @@ def test_what_is_in_force_is_stated_again() -> None:
     )
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_dates_do_not_lead_back(encrypted: bool) -> None:
+    """As long as the list begins with the change: what is behind it was shown before, and players go by dates."""
+    continuity, _ = rig()
+    other = Source("b", encrypted=encrypted, window=4).make(9)
+
+    def dated() -> str:
+        return re.sub("#EXTINF(.*\\n(b.*))", r"#EXT-X-PROGRAM-DATE-TIME:date of \2\n#EXTINF\1", other.text())
+
+    assert ask(continuity, dated(), "b") == dated()
+    ask(continuity, Source("a").make(5).text(), "a", 1)
+    other.make(9)
+    for _ in range(2):
+        text = ask(continuity, dated(), "b", 2)
+        assert len(as_a_player(text)) >= 3
+        assert "DATE-TIME" not in text
+        other.make(1)
+    for _ in range(2):
+        text = ask(continuity, dated(), "b", 2)
+        assert len(re.findall("DATE-TIME:date of b", text)) == len(as_a_player(text)) == 4
+        other.make(1)
+
+
 def test_a_film_is_shown_whole_from_any_source() -> None:
     continuity, _ = rig()
     one, other = Source("a", window=99).make(50), Source("b", window=99).make(50)

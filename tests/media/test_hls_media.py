@@ -1,0 +1,93 @@
+"""ffmpeg plays HLS of each kind that there is, over a live window that rolls, and goes on when the source changes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import pytest_twisted
+from on_air import FAR
+from playing import TICKS, address, kinds, steps, watch
+from twisted.internet.threads import deferToThread
+
+from m3uproxy.provider.site import Provider
+
+pytestmark = pytest.mark.media
+
+#: What ffmpeg says of segments that it cannot have, and of sound or pictures that end there.
+MISSING = re.compile("404|Unable to open|Failed to open|failed too many times|keepalive request|Packet corrupt")
+#: What it says of a live window of MP4 whoever serves it: with each refresh it reads the initialization section again.
+AGAIN = re.compile("duplicated MOOV")
+#: Kinds of HLS, and what each is asked for besides playlists.
+KINDS = {
+    "high/index.m3u8?target=1&window=3": {"seg"},
+    "master.m3u8?target=1&renditions=1": {"seg"},
+    "master.m3u8?target=1&fmp4=1": {"seg", "init"},
+    "master.m3u8?target=1&keys=1": {"seg", "key"},
+    "high/index.m3u8?target=1&ranges=3": {"file"},
+    "master.m3u8?target=1&sign=1&uris=other&pass=a%2Bb%3D%3D": {"seg"},
+}
+
+
+@pytest.mark.parametrize("query", KINDS)
+@pytest_twisted.ensureDeferred
+async def test_a_live_window(rig, query):
+    """More than the window that was there at the beginning: pictures and sounds follow each other, nobody complains."""
+    stream = rig.register(f"/hls/one/{query}")
+    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5)
+    assert [text for text in complaints if not AGAIN.search(text)] == []
+    assert len({*steps(pictures)}) == len({*steps(sounds)}) == 1
+    paths = [each["path"] for each in rig.provider.station.requests]
+    assert all(query.partition("?")[2] in path for path in paths)
+    assert {kind for path in paths for kind in ("seg", "init", "key", "file") if f"/{kind}" in path} == KINDS[query]
+
+
+@pytest_twisted.ensureDeferred
+async def test_renditions_and_subtitles(rig):
+    """libavformat asks for no segments of subtitles, so they are read as a web player reads them."""
+    stream = rig.register("/hls/one/master.m3u8?vod=2&target=1&renditions=1")
+    found = await deferToThread(kinds, address(rig, stream))
+    assert [found.count(kind) for kind in ("video", "audio")] == [2, 2]
+
+    async def get(path: str) -> str:
+        player = await rig.ask(path, version="1.0")
+        await player.ended
+        assert player.status == 200
+        return player.body.decode()
+
+    master = await get(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+    playlist = await get(re.search('TYPE=SUBTITLES.*URI="([^"]*)"', master)[1])
+    names = [line for line in playlist.splitlines() if not line.startswith("#")]
+    said = [await get(name) for name in names]
+    assert all(".vtt?" in name for name in names)
+    assert all(text.startswith("WEBVTT\nX-TIMESTAMP-MAP=") for text in said)
+    assert [text.split()[-1] for text in said] == ["0", "1"]
+
+
+@pytest.mark.parametrize("kind", ["", "&keys=1", "&fmp4=1", "&ranges=3"])
+@pytest_twisted.ensureDeferred
+async def test_across_a_change_of_source(rig, kind):
+    """
+    Another clock, behind a discontinuity.
+
+    Pictures are whole on both sides, and only between them something is missing: the segments that failed.
+    """
+    second = Provider(rig.reactor, origin=FAR)
+    await second.listen()
+    backup = second.url(f"/hls/two/high/index.m3u8?target=1{kind}")
+    stream = rig.register(f"/hls/one/high/index.m3u8?target=1{kind}", backup)
+    failed = []
+
+    def tell(shown: float) -> None:
+        if shown > 2 and not failed:
+            failed.append(True)
+            what = "file" if "ranges" in kind else "segment"
+            rig.reactor.callFromThread(rig.provider.control, "one", f"status=404&only={what}")
+
+    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5, tell)
+    await second.stop()
+    assert stream.source_index == 1
+    assert [text for text in complaints if not MISSING.search(text) and not AGAIN.search(text)] == []
+    assert len(pictures) > 5 * 24
+    assert len(sounds) > 5 * 40
+    assert sum(not 0 < step < TICKS / 5 for step in steps(pictures)) <= 1

@@ -1,0 +1,56 @@
+"""What the players need: Debian's packages, and two libraries for web pages from npm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+#: Debian's packages for each program.
+PACKAGES = {
+    "ffmpeg": ["ffmpeg"],
+    "mpv": ["mpv"],
+    "cvlc": ["vlc-bin", "vlc-plugin-base"],
+    "gst-launch-1.0": [
+        "gstreamer1.0-tools",
+        "gstreamer1.0-plugins-base",
+        "gstreamer1.0-plugins-good",
+        "gstreamer1.0-plugins-bad",
+        "gstreamer1.0-plugins-ugly",
+        "gstreamer1.0-libav",
+    ],
+    "chromium": ["chromium"],
+    "npm": ["npm"],
+}
+#: Libraries for web pages, with the versions that ``docs/players.md`` tells of, and the file that a page loads.
+LIBRARIES = {"hls.js": ("1.7.4", "dist/hls.js"), "mpegts.js": ("1.8.2", "dist/mpegts.js")}
+#: Where they are kept; git ignores it, and ``make clean`` removes it.
+CACHE = Path(__file__).parents[2] / ".run" / "players"
+
+
+def library(name: str) -> Path:
+    """The file of a library that a page loads."""
+    return CACHE / "node_modules" / name / LIBRARIES[name][1]
+
+
+def _has_library(name: str) -> bool:
+    description = CACHE / "node_modules" / name / "package.json"
+    return description.exists() and json.loads(description.read_text())["version"] == LIBRARIES[name][0]
+
+
+def install() -> None:
+    """Install what is missing, as far as this machine and this user allow; else say what is missing."""
+    missing = [package for program, packages in PACKAGES.items() if not shutil.which(program) for package in packages]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-q"], check=False)
+        subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], check=True)
+    elif missing:
+        print("missing (root on Debian gets them by itself):", *missing, file=sys.stderr)
+    wanted = [f"{name}@{version}" for name, (version, _) in LIBRARIES.items() if not _has_library(name)]
+    if wanted and shutil.which("npm"):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+        subprocess.run(["npm", "install", "--prefix", str(CACHE), *quiet, *wanted], check=True)
