@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 
 from ..core.hls.continuity import STALE
-from ..core.hls.playlist import MAX_BYTES
+from ..core.hls.measure import MAX_BYTES
 from ..core.hls.renditions import definitions
 from ..core.hls.rewrite import absolute_url, joined
 from ..core.hls.segments import Segment

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import attrs
 
 from ..core.hls.continuity import Continuity, Discontinuities
-from ..core.hls.lines import attribute
-from ..core.hls.playlist import NotAPlaylist, Playlist, blocks_reload, parse
+from ..core.hls.lines import NotAPlaylist, attribute
+from ..core.hls.playlist import Playlist, blocks_reload, parse
 from ..core.hls.rewrite import Rename, joined, rewrite
 from ..errors import Reason, SourceError
 

@@ -46,7 +46,8 @@ ENDINGS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3"
 #: Failures of a segment that are not the source's.
 _OURS = (Reason.STOPPING, Reason.FULL, Reason.NO_SLOT)
 #: Seconds for which what is no playlist may be kept; keys may change under their URL.
-_GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.KEY: 5.0, Kind.DATA: 5.0, Kind.PLAYLIST: 1.0}
+_GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.PLAYLIST: 1.0}
+_GOOD_FOR.update(dict.fromkeys((Kind.KEY, Kind.DATA, Kind.STEERING, Kind.ASSETS), 5.0))
 
 
 @attrs.frozen
@@ -194,7 +195,7 @@ class Supply:
         if run is not self._runs.run:
             return
         now = self._clock.seconds()
-        rename = self._rename(source_name(request.url), fetched.public)
+        rename = self.rename(source_name(request.url), fetched.public)
         shown.update(fetched, rename, request.url, run.change, now, variables)
         self._look_ahead(request, fetched)
         if self._runs.delivers(run):
@@ -221,7 +222,7 @@ class Supply:
             self._shown.popitem(last=False)
         return shown
 
-    def _rename(self, source: bytes, public: bool) -> Rename:
+    def rename(self, source: bytes, public: bool) -> Rename:
         """What players are given for a URL of a source: a path in the shape that clients know."""
         front = f"{self._context.settings.root_path}/hls/{self._id}"
 

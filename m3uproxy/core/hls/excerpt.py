@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from .lines import attribute
+from .lines import attributes
 from .playlist import Playlist
 from .segments import IDENTITY, Segment
 
@@ -69,6 +69,7 @@ class _Excerpt:
         self._view = view
         self._shown = shown
         self._ending = playlist.lines[0].ending or "\n"
+        self._vectorless: dict[int, bool] = {}
         self._owner = {index: segment for segment in playlist.segments for index in segment.lines}
 
     def lines(self) -> Iterator[str]:
@@ -147,6 +148,9 @@ class _Excerpt:
         return segment.sequence == self._view.splice
 
     def _lacks_vector(self, index: int) -> bool:
-        line = self._playlist.lines[index]
-        has_number = attribute(line, "IV") is None and attribute(line, "METHOD") in _BY_NUMBER
-        return has_number and (attribute(line, "KEYFORMAT") or IDENTITY) == IDENTITY
+        """Looked up once for a key, not for each segment that goes by it."""
+        if index not in self._vectorless:
+            said = {each.name: each.value for each in attributes(self._playlist.lines[index])}
+            by_number = "IV" not in said and said.get("METHOD") in _BY_NUMBER
+            self._vectorless[index] = by_number and (said.get("KEYFORMAT") or IDENTITY) == IDENTITY
+        return self._vectorless[index]

@@ -95,4 +95,6 @@ class Tokens:
             raise BadToken from None
         source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]
         kind, public = divmod(content[0], 2)
+        if kind >= len(_KINDS):  # of a release to come
+            raise BadToken
         return Target(url.decode("utf-8", "surrogateescape"), source, _KINDS[kind], bool(public))
