@@ -42,7 +42,8 @@ class Loading:
         self, request: SourceRequest, target: Target, byte_range: ByteRange | None, good_for: float
     ) -> Deferred[Resource]:
         """Something that a playlist named."""
-        return self._fetcher.fetch(Wanted(target.url, request, target.led_by_public), byte_range, good_for)
+        wanted = Wanted(target.url, request, target.led_by_public)
+        return self._fetcher.fetch(wanted, byte_range, good_for, refusable=True)
 
     def ahead(self, request: SourceRequest, fetched: Fetched, segment: Segment, good_for: float) -> None:
         """Have a segment of a playlist fetched before anybody asks for it."""
@@ -116,7 +117,8 @@ class Loading:
     ) -> Fetched:
         """A playlist as it is now, or as soon as there is what the directives ask for."""
         url, held = place.url, 0.0
-        if shown is not None and shown.blocks_reload and directives != AT_ONCE:
+        directives = AT_ONCE if shown is None else shown.still_to_come(directives)
+        if shown is not None and directives != AT_ONCE:
             url, held = directives.put_on(place.url, shown.offset), STALE * shown.target_duration
         resource = await self._fetcher.fetch(Wanted(url, request, place.led_by_public), None, good_for, held)
         if resource.status not in {200, 206}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -16,6 +16,8 @@ class Parcel:
     :ivar ended: fires once with whether all was handed on, and never fails.
     """
 
+    _pieces: Iterator[bytes]
+
     def __init__(
         self, clock: IReactorTime, pieces: Iterable[bytes], stall: float, write: Callable[[bytes], None]
     ) -> None:
@@ -26,7 +28,8 @@ class Parcel:
         :param write: takes a piece; it may pause, resume or stop this.
         """
         self._clock = clock
-        self._pieces = [piece for piece in reversed(tuple(pieces)) if piece]
+        self._pieces = (piece for piece in pieces if piece)
+        self._next = next(self._pieces, None)
         self._stall = stall
         self._write = write
         self._paused = self._writing = False
@@ -57,10 +60,11 @@ class Parcel:
         if self._writing:
             return
         self._writing = True
-        while self._pieces and not self._paused:
-            self._write(self._pieces.pop())
+        while self._next is not None and not self._paused:
+            piece, self._next = self._next, next(self._pieces, None)
+            self._write(piece)
         self._writing = False
-        if not self._pieces:
+        if self._next is None:
             self._end(True)
 
     def _give_up(self) -> None:
@@ -68,7 +72,7 @@ class Parcel:
         self._end(False)
 
     def _end(self, complete: bool) -> None:
-        self._pieces.clear()
+        self._pieces, self._next = iter(()), None
         self._stop_watch()
         if not self.ended.called:
             self.ended.callback(complete)

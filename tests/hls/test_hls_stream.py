@@ -6,26 +6,12 @@ import re
 
 import pytest
 from origin import Page, Side, media, uris
+from twisted.internet.address import IPv4Address
 
 from m3uproxy.errors import Reason, SourceError
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/x/y.m3u8?k=%2B"
 PATH = r"/m3u-proxy/hls/{}/{}\?url=[A-Za-z0-9_-]+&client_id=me"
-
-
-@pytest.fixture
-def side():
-    made = []
-
-    def make(**settings) -> Side:
-        made.append(Side(**settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        assert [call for call in one.clock.getDelayedCalls() if "timeout" not in str(call.func).lower()] == []
-        assert one.fetcher.size == 0
 
 
 def test_a_playlist_and_its_segments(side) -> None:
@@ -281,6 +267,27 @@ def test_a_ticket_is_shown_once(side) -> None:
     assert here.get(uri).status == 200
     assert here.get(uri.replace("client_id=me", "client_id=other")).status == 403
     assert here.get(uri.replace(stream.id, "0" * 32)).status == 403
+
+
+def test_a_ticket_that_expires_in_mid_play_throws_nobody_out(side) -> None:
+    here = side(player_url_lifetime=60)
+    stream = here.stream(A)
+    path = here.tickets.sign(f"/hls/{stream.id}/playlist.m3u8") + "&client_id=me"
+    for n in range(20):
+        here.origin.put(A, media("a.ts", "b.ts", first=n))
+        assert here.get(path).status == 200
+        here.wait(6)
+    # Expired it is good for nobody else: for no other player, no other stream, not from elsewhere, not altered.
+    assert here.get(path.replace("client_id=me", "client_id=you")).status == 403
+    assert here.get(path, peer=IPv4Address("TCP", "192.0.2.11", 1)).status == 403
+    assert here.get(path.replace("signature=", "signature=0")).status == 403
+    assert here.get(path.replace("expires=", "expires=9")).status == 403
+    assert here.get(f"/hls/{stream.id}/playlist.m3u8?client_id=me").status == 403
+    assert here.get(path).status == 200
+    # Nor for a player that was away for so long that it counts no more.
+    here.wait(20)
+    assert here.get(path).status == 403
+    assert len(stream.clients()) == 0
 
 
 # players
