@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MOST_PLAYLISTS = 128
 #: Different segments that may fail one after another until their source counts as failed.
 BAD_SEGMENTS = 2
+#: What ends a live stream too, which is then dialled again first. Of segments, the next one was that second try.
+_BREAKS = (Reason.TRUNCATED, Reason.RESET)
 #: Target durations without anything new after which players are told that no source delivers.
 GIVEN_UP = 6
 #: Endings of paths that are kept; what has another one, or none, is taken for TS.
@@ -248,9 +250,16 @@ class Supply:
     def _segment_came(self, resource: Resource, target: Target) -> Resource:
         if resource.status >= 400:
             self._segment_is_bad(target, bad_status(resource.status))
-        elif self._is_of_current(target):
-            self._bad_segments.clear()
+        else:
+            resource.when_over(lambda error: self._segment_over(error, target))
         return resource
+
+    def _segment_over(self, error: SourceError | None, target: Target) -> None:
+        """It may still break off when players have its beginning. If it ends because nobody wants it, nobody is bad."""
+        if error is not None and error.reason not in (*_OURS, Reason.ENDED):
+            self._segment_is_bad(target, error)
+        elif error is None and self._is_of_current(target):
+            self._bad_segments.clear()
 
     def _segment_failed(self, failure: Any, target: Target) -> Any:
         if failure.check(SourceError) and failure.value.reason not in _OURS:
@@ -264,7 +273,8 @@ class Supply:
             return
         self._bad_segments.add(target.url)
         if len(self._bad_segments) >= BAD_SEGMENTS:
-            self._fails(run, attrs.evolve(error, detail=f"segments: {error.detail}"))
+            reason = Reason.STALLED if error.reason in _BREAKS else error.reason
+            self._fails(run, attrs.evolve(error, reason=reason, detail=f"segments: {error.detail}"))
 
     def _is_of_current(self, target: Target) -> bool:
         run = self._runs.run

@@ -465,6 +465,34 @@ def test_segments_that_fail_one_after_another_move_the_stream(side) -> None:
     assert stream.failover_attempts == 1
 
 
+def test_segments_that_break_off_move_the_stream_like_those_that_never_come(side) -> None:
+    here = side(live_chunk_timeout_seconds=3.0)
+    here.origin.put(A, media("a1.ts", "a2.ts", "a3.ts", "a4.ts"))
+    here.origin.put(B, media("b1.ts"))
+    for n in (1, 3, 4):
+        here.origin.put(f"http://a.example/live/a{n}.ts", b"G" * 500, endless=True)
+    here.origin.put("http://a.example/live/a2.ts", b"G" * 188)
+    stream = here.stream(A, B)
+    names = uris(here.play(stream).body)
+
+    def stalls(name: str) -> None:
+        wire = here.open(name)
+        here.wait(3.5)
+        assert b"G" * 500 in wire.take()
+        assert wire.aborted
+
+    stalls(names[0])
+    # One that nobody wants any more was not let down by anybody.
+    for name in names[2:]:
+        here.open(name).lose()
+    assert here.get(names[1]).status == 200
+    stalls(names[2])
+    assert stream.source_index == 0
+    stalls(names[3])
+    assert stream.source_index == 1
+    assert "segments: " in stream.decisions.entries()[-1]["cause"]
+
+
 def test_a_variant_is_answered_from_its_counterpart(side) -> None:
     here = side()
     here.origin.put(A, MASTER.format("a/"))
