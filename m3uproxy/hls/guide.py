@@ -19,7 +19,7 @@ from .shown import Fetched
 #: Variants that are remembered of a stream, of all its sources.
 MOST = 1000
 #: Sources of which is remembered what they offer.
-MOST_SOURCES = 16
+MOST_SOURCES = 4
 
 
 class NoSuchRendition(Exception):

@@ -25,8 +25,9 @@ from .shown import Fetched, Shown, read
 
 #: Seconds for which a multivariant playlist is good when something is looked up in it.
 _LOOK_UP = 30.0
-#: Playlists that are remembered as they were read, of all sources of a stream.
+#: Playlists that are remembered as they were read, of all sources of a stream, and bytes of them all.
 MOST_READ = 16
+MOST_READ_BYTES = 2 * MAX_BYTES
 
 
 class Loading:
@@ -136,9 +137,9 @@ class Loading:
         known = self._read.get(url)
         if known is None or known.body != body or known.public != public:
             known = self._read[url] = Fetched(read(body), body, url, public)
-            if len(self._read) > MOST_READ:
-                self._read.popitem(last=False)
         self._read.move_to_end(url)
+        while len(self._read) > MOST_READ or sum(len(each.body) for each in self._read.values()) > MOST_READ_BYTES:
+            self._read.popitem(last=False)
         return known
 
 

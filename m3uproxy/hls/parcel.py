@@ -14,6 +14,7 @@ class Parcel:
     """Hands on piece after piece. Who takes nothing for too long is given up: what it holds is memory.
 
     :ivar ended: fires once with whether all was handed on, and never fails.
+    :ivar gone: whether the player is.
     """
 
     _pieces: Iterator[bytes]
@@ -32,7 +33,7 @@ class Parcel:
         self._next = next(self._pieces, None)
         self._stall = stall
         self._write = write
-        self._paused = self._writing = False
+        self._paused = self._writing = self.gone = False
         self._watch: IDelayedCall | None = None
         self.ended: Deferred[bool] = Deferred()
 
@@ -54,6 +55,7 @@ class Parcel:
 
     def stopProducing(self) -> None:
         """It is gone. Harmless twice."""
+        self.gone = True
         self._end(False)
 
     def _go_on(self) -> None:

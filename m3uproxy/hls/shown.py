@@ -142,7 +142,8 @@ class Shown:
         :param imported: variables of the multivariant playlist.
         :raises SourceError: ``NOT_VIDEO``, if it is out of all measure.
         """
-        known = (fetched, source, change)
+        # Not the thing itself, which is many times as large and may be forgotten by now.
+        known = (hash(fetched.body), fetched.url, fetched.public, source, change)
         if known == self._last:
             return
         playlist = fetched.playlist

@@ -119,14 +119,15 @@ def send_parcel(request: Request, parcel: Parcel, abort: Callable[[], None]) -> 
     """
     A body at the player's pace, whose head is set.
 
-    :param abort: drops the connection: if it just ended, that would look like the end of the body.
+    :param abort: drops the connection of a player that takes nothing. If it just ended, that would look like the end of
+        the body.
     """
 
     def ended(complete: bool) -> None:
         if complete:
             request.unregisterProducer()
             request.finish()
-        else:
+        elif not parcel.gone:
             abort()
 
     parcel.ended.addCallback(ended)

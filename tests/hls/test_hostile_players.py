@@ -7,12 +7,27 @@ import re
 import pytest
 from origin import media, uris
 from twisted.logger import formatEvent, globalLogPublisher
+from wire import Wire
 
 from m3uproxy.hls import fetch, kept
 from m3uproxy.hls.stream import MOST_ANSWERS
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"
 SEGMENT = "http://a.example/live/a.ts"
+
+
+class Full(Wire):
+    """A connection of one who takes nothing: what is written first fills it."""
+
+    def __init__(self, site) -> None:
+        super().__init__(site)
+        write = self.transport.write
+
+        def written(data: bytes) -> None:
+            write(data)
+            self.channel.pauseProducing()
+
+        self.transport.write = written
 
 
 def test_a_flood_of_ranges_is_kept_within_bounds(side) -> None:
@@ -181,3 +196,62 @@ def test_who_comes_and_goes_is_in_the_log(side) -> None:
     assert told[0] == f"client 'me' joins stream {stream.id}"
     assert re.fullmatch(rf"client 'me' left stream {stream.id} after 0 bytes", told[1])
     assert len(told) == 2
+
+
+LARGE = [f"segment-{n}.ts?{'x' * 100}" for n in range(1000)]
+
+
+def test_a_large_playlist_is_whole_and_not_compressed(side) -> None:
+    here = side()
+    here.origin.put(A, media(*LARGE))
+    stream = here.stream(A)
+    plain, name = here.play(stream), "%22" * 30
+    packed = here.play(stream, f"client_id={name}", headers={"Accept-Encoding": "gzip"})
+    for answer, each in ((plain, "me"), (packed, name)):
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+        assert answer.headers["Content-Encoding"] is None
+        assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+        assert [uri.endswith(f"&client_id={each}") for uri in uris(answer.body)] == [True] * 1000
+    head = here.play(stream, method="HEAD")
+    assert (head.headers["Content-Length"], head.body) == (plain.headers["Content-Length"], b"")
+    here.origin.put(B, media(*LARGE[:20]))
+    small = here.play(here.stream(B), headers={"Accept-Encoding": "gzip"})
+    assert small.headers["Content-Encoding"] == "gzip"
+
+
+def test_who_asks_for_a_large_playlist_and_does_not_read_holds_little_and_not_for_long(side) -> None:
+    here = side(viewer_stall_timeout=30.0)
+    here.origin.put(A, media(*LARGE))
+    stream = here.stream(A)
+    size = len(here.play(stream).body)
+    wire = Full(here.site)
+    wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=full HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+    assert 0 < len(wire.transport.value()) < size / 2
+    here.wait(25)
+    assert {client.client_id for client in stream.clients()} == {"full"}
+    assert not wire.aborted
+    here.wait(6)
+    assert wire.aborted
+    wire.lose()
+    here.wait(20)
+    assert stream.clients() == []
+
+
+@pytest.mark.parametrize("how", ["delete", "disconnect", "leave"])
+def test_who_is_being_sent_a_large_playlist(side, how) -> None:
+    here = side()
+    here.origin.put(A, media(*LARGE))
+    stream = here.stream(A)
+    wire = Full(here.site)
+    wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=me HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+    if how == "delete":
+        here.registry.delete(stream.id)
+    elif how == "disconnect":
+        assert stream.disconnect("me") == 1
+    else:
+        wire.lose()
+    assert wire.aborted is (how != "leave")
+    if how != "leave":
+        wire.lose()
+    here.wait(20)
+    assert stream.clients() == []

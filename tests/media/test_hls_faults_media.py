@@ -5,12 +5,9 @@ from __future__ import annotations
 import av
 import pytest
 import pytest_twisted
-from loopback_rig import rig
 from twisted.internet.threads import deferToThread
 
 pytestmark = pytest.mark.media
-
-__all__ = ["rig"]
 
 RATE = 24
 
