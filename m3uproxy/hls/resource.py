@@ -159,7 +159,7 @@ class Resource:
                 error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
             if error is None:
                 result.callback(b"".join(pieces))
-            elif not result.called:
+            elif error is not GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
                 result.errback(error)
 
         reader = self.deliver(write, ended)

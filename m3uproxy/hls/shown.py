@@ -29,6 +29,8 @@ _PIECE = 32_768
 _LASTING = 5.0
 #: And one of which nothing is known yet.
 _UNKNOWN = 1.0
+#: The longest that a target duration counts for, in seconds: clocks go by it.
+LONGEST_TARGET = 120.0
 #: Seconds of a part, below which nobody waits for parts.
 _LEAST_PART = 0.01
 #: The least that is kept back from a provider, in seconds.
@@ -170,11 +172,11 @@ class Shown:
 
     def _note(self, playlist: Playlist) -> None:
         self._blocks_reload = blocks_reload(playlist)
-        self.target_duration = playlist.target_duration
+        self.target_duration = min(playlist.target_duration, LONGEST_TARGET)
         parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
         part = next((_seconds(part) for part in parts), 0.0)
-        self._parts = math.ceil(playlist.target_duration / part) + 1 if part >= _LEAST_PART else 0
-        waits = part or playlist.target_duration
+        self._parts = math.ceil(self.target_duration / part) + 1 if part >= _LEAST_PART else 0
+        waits = part or self.target_duration
         lasts = playlist.master or playlist.ended
         self._good_for = _LASTING if lasts else max(_SOONEST, waits / 2)
 

@@ -86,7 +86,7 @@ def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], 
         asked.cancel()
 
     def failed(failure: Failure) -> None:
-        if failure.check(CancelledError):
+        if failure.check(CancelledError) or request.channel is None:
             return
         if failure.check(NoSuchRendition):
             refuse(request, HTTPError(404, "The source in use has no such rendition."))

@@ -255,3 +255,16 @@ def test_who_is_being_sent_a_large_playlist(side, how) -> None:
         wire.lose()
     here.wait(20)
     assert stream.clients() == []
+
+
+def test_who_leaves_while_a_playlist_arrives_is_no_failure_of_the_source(side) -> None:
+    here = side()
+    here.origin.put(A, media("a.ts"), endless=True)
+    stream = here.stream(A, B)
+    wire = here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+    assert wire.take() == b""
+    wire.lose()
+    here.wait(1)
+    assert here.origin.asked == [A]
+    assert (stream.source_index, stream.error_count, stream.failover_attempts) == (0, 0, 0)
+    assert stream.decisions.entries() == []
