@@ -151,11 +151,11 @@ class Shown:
         playlist = fetched.playlist
         try:
             pieces = rewrite(playlist, fetched.url, rename, imported)
+            if not playlist.master:
+                pieces = self._continuity.follow(playlist, pieces, source, change, now)
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
         self._last = known
-        if not playlist.master:
-            pieces = self._continuity.follow(playlist, pieces, source, change, now)
         self._is_media = not playlist.master
         self._note(playlist)
         self._answer = joined(playlist.bom, pieces)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from .lines import attributes
+from .lines import NotAPlaylist, attributes
 from .playlist import Playlist
+from .rewrite import MAX_REWRITTEN, TOO_MUCH
 from .segments import IDENTITY, Segment
 
 #: Written anew, at the top.
@@ -51,13 +52,21 @@ def excerpt(playlist: Playlist, pieces: Sequence[str], view: View) -> tuple[str,
     The lines that players are sent.
 
     :param pieces: the playlist's lines, rewritten.
+    :raises NotAPlaylist: if that gets too long: a long key may be told anew for each of many segments.
     """
     shown = [segment for segment in playlist.segments if segment.sequence >= view.first]
     same_target = playlist.target_duration >= view.target_duration
     same_numbers = not view.offset and not view.shift and view.splice is None
     if not shown or (same_numbers and same_target and len(shown) == len(playlist.segments)):
         return tuple(pieces)
-    return tuple(_Excerpt(playlist, pieces, view, shown).lines())
+    lines: list[str] = []
+    size = 0
+    for line in _Excerpt(playlist, pieces, view, shown).lines():
+        lines.append(line)
+        size += len(line)
+        if size > MAX_REWRITTEN:
+            raise NotAPlaylist(TOO_MUCH)
+    return tuple(lines)
 
 
 class _Excerpt:

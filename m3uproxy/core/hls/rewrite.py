@@ -31,7 +31,7 @@ class Resource(Enum):
 #: Characters of a playlist that is rewritten, many times what one can have that anybody plays: all of it is made in one
 #: go, and one short URI may stand for a long one, or one line have thousands.
 MAX_REWRITTEN = 4_194_304
-_TOO_MUCH = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
+TOO_MUCH = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
 
 _SCHEMES = frozenset({"http", "https"})
 
@@ -80,7 +80,7 @@ def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str,
             pieces.append(line.whole)
         size += len(pieces[-1])
         if size > MAX_REWRITTEN:
-            raise NotAPlaylist(_TOO_MUCH)
+            raise NotAPlaylist(TOO_MUCH)
         if line.kind in (LineKind.TAG, LineKind.URI):
             is_variant = line.name == "EXT-X-STREAM-INF"
     return tuple(pieces)
@@ -143,5 +143,5 @@ def _replaced(line: Line, changes: Iterator[Change], most: int) -> str:
         at = end
         most -= len(new)
         if most < 0:
-            raise NotAPlaylist(_TOO_MUCH)
+            raise NotAPlaylist(TOO_MUCH)
     return "".join(whole) + line.text[at:] + line.ending

@@ -144,5 +144,21 @@ def test_variables_that_are_long_in_each_uri() -> None:
     assert time.process_time() - began < SECONDS
 
 
+def test_long_keys_in_force_for_thousands_of_segments() -> None:
+    """They are told anew behind a change of source, each with the number of its segment."""
+    keys = f'#EXT-X-KEY:METHOD=AES-128,KEYFORMAT="x",URI="k"{",A=" * 240}\n'
+    keys += f'#EXT-X-KEY:METHOD=AES-128,URI="k"{",A=" * 240}\n'
+    text = HEAD + keys + "#EXTINF:6,\na.ts\n" * 2000 + "#EXT-X-ENDLIST\n"
+    assert work(text.encode(), anew=True) < SECONDS
+
+
+def test_a_key_that_would_make_megabytes_of_a_playlist() -> None:
+    key = f'#EXT-X-KEY:METHOD=AES-128,URI="k",X="{"x" * 60_000}"\n'
+    text = HEAD + key + "#EXTINF:6,\na.ts\n" * 3000 + "#EXT-X-ENDLIST\n"
+    assert work(text.encode()) < SECONDS
+    with pytest.raises(NotAPlaylist, match="longer than"):
+        work(text.encode(), anew=True)
+
+
 def test_what_is_read_is_weighed() -> None:
     assert _ATTRIBUTES.keys() <= READ
