@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _REFERENCE = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
@@ -34,7 +35,7 @@ def resolve(base: str, reference: str) -> str:
     scheme, authority, path, query = split_reference(reference)
     if scheme is not None:
         return reference
-    base_scheme, base_authority, base_path, base_query = split_reference(base)
+    base_scheme, base_authority, base_path, base_query = _split_base(base)
     if authority is not None:
         return f"{base_scheme}:{reference}"
     origin = f"{base_scheme}://{base_authority}"
@@ -43,6 +44,12 @@ def resolve(base: str, reference: str) -> str:
     if not path.startswith("/"):
         path = (base_path[: base_path.rfind("/") + 1] or "/") + path
     return origin + _without_dot_segments(path) + query
+
+
+@lru_cache(maxsize=64)
+def _split_base(base: str) -> tuple[str | None, str | None, str, str]:
+    """A playlist has one base and many references."""
+    return split_reference(base)
 
 
 def _without_dot_segments(path: str) -> str:

@@ -136,16 +136,16 @@ class Audience:
         brought = player.client_id or ""
         return brought if 0 < len(brought) <= _LONGEST_NAME else player.computed_id(self._stream.id)
 
-    def knows(self, player: Player) -> bool:
-        """Whether a player counts already."""
-        return self._viewers.get(self.name_of(player)) is not None
+    def known(self, player: Player) -> HlsClient | None:
+        """Who a player is, if it counts already."""
+        return self._viewers.get(self.name_of(player))
 
     def client(self, player: Player) -> HlsClient:
         """Who asks; it counts from now on."""
-        name, known = self.name_of(player), self.knows(player)
+        name, known = self.name_of(player), self.known(player)
         client = self._viewers.seen(name, player)
         self._stream.touch()
-        if not known:
+        if known is None:
             log.info("client {client!r:.80} plays stream {stream} as HLS", client=name, stream=self._stream.id)
         return client
 

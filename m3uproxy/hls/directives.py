@@ -2,11 +2,19 @@
 
 They go to a provider that says it understands them, so that it holds the request. What a player may leave out of a
 playlist that it has already (``_HLS_skip``) does not: a server may send the whole one, and we need it whole.
+
+Each thing to wait for is a URL of its own, and a request that the provider holds. So only what can be waited for is
+passed on: a player that asks for any number makes no more than a few requests of it.
 """
 
 from __future__ import annotations
 
 import attrs
+
+#: Segments behind the last that may be waited for; a server refuses more (section 6.2.5.2).
+AHEAD = 2
+#: Parts of a segment that may be.
+MOST_PARTS = 100
 
 
 @attrs.frozen
@@ -32,6 +40,21 @@ class Directives:
         mark = "&" if "?" in url else "?"
         part = f"&_HLS_part={self.part}" if self.part is not None else ""
         return f"{url}{mark}_HLS_msn={max(0, self.sequence - offset)}{part}"
+
+    def still_to_come(self, last: int, parts: int) -> Directives:
+        """
+        What of it is worth waiting for; :data:`AT_ONCE` if it is there already, or too far.
+
+        :param last: the number of the last segment that is there, as players count.
+        :param parts: the most that a segment has; 0 if there are no parts. A part behind the last is the first of the
+            next segment (section 6.2.5.2).
+        """
+        sequence, part = self.sequence, self.part if parts else None
+        if sequence is None:
+            return AT_ONCE
+        if part is not None and part >= min(parts, MOST_PARTS):
+            sequence, part = sequence + 1, 0
+        return Directives(sequence, part) if last < sequence <= last + AHEAD else AT_ONCE
 
 
 #: The playlist as it is now.

@@ -48,10 +48,21 @@ class Purse(Protocol):
         """They are free again."""
 
 
+class Taker(Protocol):
+    """One who reads."""
+
+    began_at: float
+    paused_at: float | None
+
+    def give_up(self, error: SourceError) -> None:
+        """Have it read no more."""
+
+
 @implementer(IBodyConsumer)
 class Download(Shared):
     """One answer on its way.
 
+    :ivar takers: who reads it.
     :ivar range: what it is of the whole, None if it is the whole, or an error.
     :ivar length: bytes that it will have, None if that is not known.
     """
@@ -72,6 +83,7 @@ class Download(Shared):
         self.range: ContentRange | None = None
         self.length: int | None = None
         self.body = GrowingBody()
+        self.takers: set[Taker] = set()
         self._purse = purse
         self._silence = silence
         self._most = most
@@ -113,6 +125,27 @@ class Download(Shared):
     def stop(self) -> None:
         """The proxy stops."""
         self._fail(SourceError(Reason.STOPPING))
+
+    def give_up_slow(self, paused_since: float, began_before: float) -> bool:
+        """
+        Have nobody read it any more, if all who do take their time.
+
+        :param paused_since: seconds of the clock; who takes nothing since takes its time,
+        :param began_before: and so does who has been reading since.
+        :return: whether nobody holds it.
+        """
+        if self._waiting or len(self.takers) != self._holds:
+            return False
+        slow = [
+            taker
+            for taker in self.takers
+            if taker.began_at <= began_before or (taker.paused_at is not None and taker.paused_at <= paused_since)
+        ]
+        if len(slow) < len(self.takers):
+            return False
+        for taker in slow:
+            taker.give_up(SourceError(Reason.FULL, "memory is short, and this player takes its time"))
+        return not self.is_held
 
     # the answer
 

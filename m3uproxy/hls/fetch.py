@@ -9,20 +9,20 @@ miss the same segment ask once.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter
 from functools import partial
 
-import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..settings import Settings
-from ..upstream.dial import DialLimits
+from ..upstream.dial import DialLimits, SourceRequest
 from .asking import IAsker, Wanted
 from .byte_range import ByteRange, ContentRange
 from .download import Download
+from .kept import Entry, Kept, Key
 from .resource import Resource
 
 log = make_logger()
@@ -35,17 +35,9 @@ KEEP_ERROR = 1.0
 NEAR = 1_048_576
 #: What is fetched ahead at a time.
 MOST_AHEAD = 4
+#: What is under way from one source, beyond which no more is begun for those who may be refused.
+MOST_UNDER_WAY = 256
 _HOUR = 3600.0
-
-Key = tuple[Wanted, ByteRange | None]
-
-
-@attrs.define
-class _Entry:
-    """What is kept, or under way."""
-
-    download: Download
-    used_at: float
 
 
 class Fetcher:
@@ -56,8 +48,8 @@ class Fetcher:
         self._clock = clock
         self._asker = asker
         self._settings = settings
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
-        self._size = 0
+        self._kept = Kept()
+        self._under_way: Counter[SourceRequest] = Counter()
         self._ahead = 0
         self._sweeping: IDelayedCall | None = None
         self._stopped = False
@@ -65,10 +57,20 @@ class Fetcher:
     @property
     def size(self) -> int:
         """Bytes that are kept, arriving or being read."""
-        return self._size
+        return self._kept.size
+
+    @property
+    def count(self) -> int:
+        """What is kept or under way, in answers of providers."""
+        return len(self._kept)
 
     def fetch(
-        self, wanted: Wanted, byte_range: ByteRange | None = None, max_age: float = 0.0, patience: float = 0.0
+        self,
+        wanted: Wanted,
+        byte_range: ByteRange | None = None,
+        max_age: float = 0.0,
+        patience: float = 0.0,
+        refusable: bool = False,
     ) -> Deferred[Resource]:
         """
         Ask for something.
@@ -77,14 +79,23 @@ class Fetcher:
         :param max_age: seconds since the provider answered, up to which what is kept will do.
         :param patience: seconds that the provider may take longer than usual, for a request that it is to hold until
             there is something new.
+        :param refusable: whether it is something that players may ask for in any number: parts, segments. They must
+            not keep a source so busy that its playlists wait.
         :return: a Deferred that fires when the first bytes are there, with whatever status the provider answered. It
-            may be cancelled, which disturbs nobody else. It fails with :class:`m3uproxy.errors.SourceError`.
+            may be cancelled, which disturbs nobody else. It fails with :class:`m3uproxy.errors.SourceError`; with
+            ``FULL`` that is our fault and not the source's.
         """
         if self._stopped:
             return fail(SourceError(Reason.STOPPING))
         download = self._cut_from(wanted, byte_range, max_age) if byte_range is not None else None
         if download is None:
-            download = self._find((wanted, byte_range), max_age) or self._begin(wanted, byte_range, patience)
+            download = self._find((wanted, byte_range), max_age)
+        if download is None:
+            if refusable and self._under_way[wanted.source] >= MOST_UNDER_WAY:
+                return fail(SourceError(Reason.FULL, "players ask for too much of this stream at a time"))
+            if not self._kept.has_room(wanted.source):
+                return fail(SourceError(Reason.FULL, "players hold too much of this stream at a time"))
+            download = self._begin(wanted, byte_range, patience)
         waiting: Deferred[Resource] = download.wait().addCallback(self._resource, wanted, byte_range)
         return waiting
 
@@ -100,10 +111,9 @@ class Fetcher:
     def stop(self) -> None:
         """Give up what is under way, forget all, for good."""
         self._stopped = True
-        for entry in list(self._entries.values()):
+        for key, entry in self._kept:
             entry.download.stop()
-        for key in list(self._entries):
-            self._forget(key)
+            self._kept.forget(key)
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -112,33 +122,23 @@ class Fetcher:
 
     def take(self, size: int) -> bool:
         """See :class:`m3uproxy.hls.download.Purse`."""
-        limit = self._settings.hls_cache_bytes
-        for key, entry in list(self._entries.items()):
-            if self._size + size <= limit:
-                break
-            if entry.download.over and not entry.download.is_held:
-                self._forget(key)
-        if self._size + size > limit:
-            return False
-        self._size += size
-        return True
+        return self._kept.take(size, self._settings.hls_cache_bytes, self._clock.seconds())
 
     def give_back(self, size: int) -> None:
         """See :class:`m3uproxy.hls.download.Purse`."""
-        self._size -= size
+        self._kept.size -= size
 
     # what is kept
 
     def _find(self, key: Key, max_age: float) -> Download | None:
         """What is under way or young enough."""
-        entry = self._entries.get(key)
+        entry = self._kept.get(key)
         if entry is None:
             return None
         if entry.download.over and not self._is_young(entry.download, max_age):
-            self._forget(key)
+            self._kept.forget(key)
             return None
-        entry.used_at = self._clock.seconds()
-        self._entries.move_to_end(key)
+        self._kept.use(key, self._clock.seconds())
         return entry.download
 
     def _is_young(self, download: Download, max_age: float) -> bool:
@@ -160,7 +160,8 @@ class Fetcher:
         silence = settings.live_chunk_timeout_seconds or _HOUR
         ended = partial(self._ended, key)
         download = Download(self._clock, self, silence, settings.hls_resource_bytes, ended)
-        self._entries[key] = _Entry(download, self._clock.seconds())
+        self._kept.put(key, Entry(download, self._clock.seconds()))
+        self._under_way[wanted.source] += 1
         if self._sweeping is None:
             self._sweeping = self._clock.callLater(KEEP, self._sweep)
         limits = DialLimits(
@@ -174,26 +175,25 @@ class Fetcher:
 
     def _ended(self, key: Key, download: Download) -> None:
         """Failures are not kept."""
+        source = key[0].source
+        self._under_way[source] -= 1
+        if not self._under_way[source]:
+            del self._under_way[source]
         if download.error is not None:
             for each in (key, (key[0], None)):
-                entry = self._entries.get(each)
+                entry = self._kept.get(each)
                 if entry is not None and entry.download is download:
-                    del self._entries[each]
+                    self._kept.pop(each)
             download.forget()
-
-    def _forget(self, key: Key) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            entry.download.forget()
 
     def _sweep(self) -> None:
         """What nobody has asked for in a while goes, and nothing runs when nothing is kept."""
         self._sweeping = None
         now = self._clock.seconds()
-        for key, entry in list(self._entries.items()):
-            if entry.download.over and not entry.download.is_held and entry.used_at + KEEP <= now:
-                self._forget(key)
-        if self._entries:
+        for key, entry in self._kept:
+            if entry.is_idle and entry.used_at + KEEP <= now:
+                self._kept.forget(key)
+        if len(self._kept):
             self._sweeping = self._clock.callLater(KEEP / 4, self._sweep)
 
     # what is given
@@ -213,9 +213,11 @@ class Fetcher:
 
     def _is_whole(self, download: Download, wanted: Wanted, byte_range: ByteRange) -> None:
         """The provider was asked for a part and sends all: the next part is cut from it."""
-        entry = self._entries.get((wanted, byte_range))
-        if entry is not None and entry.download is download and (wanted, None) not in self._entries:
-            self._entries[wanted, None] = self._entries.pop((wanted, byte_range))
+        part, whole = (wanted, byte_range), (wanted, None)
+        entry = self._kept.get(part)
+        if entry is not None and entry.download is download and self._kept.get(whole) is None:
+            self._kept.pop(part)
+            self._kept.put(whole, entry)
 
     def _was_ahead(self, _: object) -> None:
         self._ahead -= 1

@@ -18,6 +18,8 @@ from .shown import Fetched
 
 #: Variants that are remembered of a stream, of all its sources.
 MOST = 1000
+#: Sources of which is remembered what they offer.
+MOST_SOURCES = 4
 
 
 class NoSuchRendition(Exception):
@@ -37,6 +39,7 @@ class Guide:
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, str], Rendition] = OrderedDict()
+        self._offered: dict[str, tuple[Fetched, tuple[Rendition, ...]]] = {}
         self._pinned: dict[str, Place] = {}
         #: Whether the stream was told to players as a list of variants; None before the first answer.
         self.told_variants: bool | None = None
@@ -62,7 +65,11 @@ class Guide:
 
     def learn(self, request: SourceRequest, fetched: Fetched) -> tuple[Rendition, ...]:
         """Remember what a source offers."""
-        offered = renditions(fetched.playlist, fetched.url)
+        known = self._offered.get(request.url)
+        offered = known[1] if known is not None and known[0] is fetched else renditions(fetched.playlist, fetched.url)
+        self._offered[request.url] = (fetched, offered)
+        if len(self._offered) > MOST_SOURCES:
+            del self._offered[next(iter(self._offered))]
         name = source_name(request.url)
         for one in offered:
             self._known[name, one.url] = one

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 
 from ..core.hls.continuity import STALE
-from ..core.hls.playlist import MAX_BYTES
+from ..core.hls.measure import MAX_BYTES
 from ..core.hls.renditions import definitions
 from ..core.hls.rewrite import absolute_url, joined
 from ..core.hls.segments import Segment
@@ -25,8 +25,9 @@ from .shown import Fetched, Shown, read
 
 #: Seconds for which a multivariant playlist is good when something is looked up in it.
 _LOOK_UP = 30.0
-#: Playlists that are remembered as they were read, of all sources of a stream.
+#: Playlists that are remembered as they were read, of all sources of a stream, and bytes of them all.
 MOST_READ = 16
+MOST_READ_BYTES = 2 * MAX_BYTES
 
 
 class Loading:
@@ -42,7 +43,8 @@ class Loading:
         self, request: SourceRequest, target: Target, byte_range: ByteRange | None, good_for: float
     ) -> Deferred[Resource]:
         """Something that a playlist named."""
-        return self._fetcher.fetch(Wanted(target.url, request, target.led_by_public), byte_range, good_for)
+        wanted = Wanted(target.url, request, target.led_by_public)
+        return self._fetcher.fetch(wanted, byte_range, good_for, refusable=True)
 
     def ahead(self, request: SourceRequest, fetched: Fetched, segment: Segment, good_for: float) -> None:
         """Have a segment of a playlist fetched before anybody asks for it."""
@@ -116,7 +118,8 @@ class Loading:
     ) -> Fetched:
         """A playlist as it is now, or as soon as there is what the directives ask for."""
         url, held = place.url, 0.0
-        if shown is not None and shown.blocks_reload and directives != AT_ONCE:
+        directives = AT_ONCE if shown is None else shown.still_to_come(directives)
+        if shown is not None and directives != AT_ONCE:
             url, held = directives.put_on(place.url, shown.offset), STALE * shown.target_duration
         resource = await self._fetcher.fetch(Wanted(url, request, place.led_by_public), None, good_for, held)
         if resource.status not in {200, 206}:
@@ -131,9 +134,9 @@ class Loading:
         known = self._read.get(url)
         if known is None or known.body != body or known.public != public:
             known = self._read[url] = Fetched(read(body), body, url, public)
-            if len(self._read) > MOST_READ:
-                self._read.popitem(last=False)
         self._read.move_to_end(url)
+        while len(self._read) > MOST_READ or sum(len(each.body) for each in self._read.values()) > MOST_READ_BYTES:
+            self._read.popitem(last=False)
         return known
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -14,7 +14,10 @@ class Parcel:
     """Hands on piece after piece. Who takes nothing for too long is given up: what it holds is memory.
 
     :ivar ended: fires once with whether all was handed on, and never fails.
+    :ivar gone: whether the player is.
     """
+
+    _pieces: Iterator[bytes]
 
     def __init__(
         self, clock: IReactorTime, pieces: Iterable[bytes], stall: float, write: Callable[[bytes], None]
@@ -26,10 +29,11 @@ class Parcel:
         :param write: takes a piece; it may pause, resume or stop this.
         """
         self._clock = clock
-        self._pieces = [piece for piece in reversed(tuple(pieces)) if piece]
+        self._pieces = (piece for piece in pieces if piece)
+        self._next = next(self._pieces, None)
         self._stall = stall
         self._write = write
-        self._paused = self._writing = False
+        self._paused = self._writing = self.gone = False
         self._watch: IDelayedCall | None = None
         self.ended: Deferred[bool] = Deferred()
 
@@ -51,16 +55,18 @@ class Parcel:
 
     def stopProducing(self) -> None:
         """It is gone. Harmless twice."""
+        self.gone = True
         self._end(False)
 
     def _go_on(self) -> None:
         if self._writing:
             return
         self._writing = True
-        while self._pieces and not self._paused:
-            self._write(self._pieces.pop())
+        while self._next is not None and not self._paused:
+            piece, self._next = self._next, next(self._pieces, None)
+            self._write(piece)
         self._writing = False
-        if not self._pieces:
+        if self._next is None:
             self._end(True)
 
     def _give_up(self) -> None:
@@ -68,7 +74,7 @@ class Parcel:
         self._end(False)
 
     def _end(self, complete: bool) -> None:
-        self._pieces.clear()
+        self._pieces, self._next = iter(()), None
         self._stop_watch()
         if not self.ended.called:
             self.ended.callback(complete)

@@ -44,7 +44,8 @@ class Reader:
         self._stall = stall
         self._write = write
         self._ended = ended
-        self._paused_at: float | None = None
+        self.began_at = download.clock.seconds()
+        self.paused_at: float | None = None
         self._writing = False
         self._over = False
         self._watch: IDelayedCall | None = None
@@ -52,22 +53,27 @@ class Reader:
     def start(self) -> None:
         """Begin."""
         self._watch = self._download.clock.callLater(self._stall, self._look)
+        self._download.takers.add(self)
         self._download.follow(self._go_on)
         self._go_on()
 
     def pauseProducing(self) -> None:
         """Hand on no more."""
-        if self._paused_at is None:
-            self._paused_at = self._download.clock.seconds()
+        if self.paused_at is None:
+            self.paused_at = self._download.clock.seconds()
 
     def resumeProducing(self) -> None:
         """Hand on what there is."""
-        self._paused_at = None
+        self.paused_at = None
         self._go_on()
 
     def stopProducing(self) -> None:
         """Whoever reads is gone. Safe to call twice."""
         self._end(GONE)
+
+    def give_up(self, error: SourceError) -> None:
+        """Read no more, and tell why."""
+        self._end(error)
 
     def _go_on(self) -> None:
         """``write`` may pause or stop us, and resume us, while we are in it."""
@@ -75,7 +81,7 @@ class Reader:
             return
         self._writing = True
         try:
-            while self._paused_at is None and not self._over and self._step():
+            while self.paused_at is None and not self._over and self._step():
                 pass
         finally:
             self._writing = False
@@ -99,7 +105,7 @@ class Reader:
     def _look(self) -> None:
         """Has it been paused for too long?"""
         clock = self._download.clock
-        paused = 0.0 if self._paused_at is None else clock.seconds() - self._paused_at
+        paused = 0.0 if self.paused_at is None else clock.seconds() - self.paused_at
         self._watch = None
         if paused >= self._stall:
             self._end(SourceError(Reason.STALLED, f"took nothing for {self._stall:g} s"))
@@ -110,6 +116,7 @@ class Reader:
         if self._over:
             return
         self._over = True
+        self._download.takers.discard(self)
         self._download.leave(self._go_on)
         if self._watch is not None:
             self._watch.cancel()

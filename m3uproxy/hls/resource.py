@@ -100,6 +100,18 @@ class Resource:
             self._released = True
             self._download.release()
 
+    def when_over(self, tell: Callable[[SourceError | None], None]) -> None:
+        """Have ``tell`` called when the provider has sent all of it, or failed to; at once if that is so already."""
+        download = self._download
+
+        def grown() -> None:
+            if download.over:
+                download.leave(grown)
+                tell(download.error)
+
+        download.follow(grown)
+        grown()
+
     def arrive(self) -> Deferred[None]:
         """Have it fetched to its end, and kept; fires when it is, or fails."""
         if self._released:
@@ -147,7 +159,7 @@ class Resource:
                 error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
             if error is None:
                 result.callback(b"".join(pieces))
-            elif not result.called:
+            elif error is not GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
                 result.errback(error)
 
         reader = self.deliver(write, ended)

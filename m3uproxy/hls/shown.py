@@ -6,24 +6,33 @@ no playlist has marks the places where it goes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
 import attrs
 
 from ..core.hls.continuity import Continuity, Discontinuities
-from ..core.hls.lines import attribute
-from ..core.hls.playlist import NotAPlaylist, Playlist, blocks_reload, parse
+from ..core.hls.lines import NotAPlaylist, attribute
+from ..core.hls.playlist import Playlist, blocks_reload, parse
 from ..core.hls.rewrite import Rename, joined, rewrite
 from ..errors import Reason, SourceError
+from .directives import AT_ONCE, Directives
 
 #: Stands in a rewritten playlist for the name of the player. What holds this byte is not taken for a playlist.
 CLIENT = "\0"
+_MARK = CLIENT.encode()
+#: Bytes of a playlist that are made for a player at a time.
+_PIECE = 32_768
 
 #: Seconds for which a playlist that has no clock of its own is good: one of playlists, or one that has ended.
 _LASTING = 5.0
 #: And one of which nothing is known yet.
 _UNKNOWN = 1.0
+#: The longest that a target duration counts for, in seconds: clocks go by it.
+LONGEST_TARGET = 120.0
+#: Seconds of a part, below which nobody waits for parts.
+_LEAST_PART = 0.01
 #: The least that is kept back from a provider, in seconds.
 _SOONEST = 0.25
 
@@ -42,6 +51,32 @@ class Fetched:
     body: bytes = attrs.field(repr=False)
     url: str = attrs.field(repr=False)
     public: bool
+
+
+class Copy:
+    """A playlist with one player's name in it: made as it is taken, since it may be large, and each player has another.
+
+    :ivar size: bytes.
+    """
+
+    def __init__(self, text: bytes, name: bytes) -> None:
+        """
+        Make one.
+
+        :param text: with :data:`CLIENT` where the name goes.
+        """
+        self._text = text
+        self._name = name
+        self.size = len(text) + text.count(_MARK) * (len(name) - len(_MARK))
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it."""
+        for at in range(0, len(self._text), _PIECE):
+            yield self._text[at : at + _PIECE].replace(_MARK, self._name)
+
+    def whole(self) -> bytes:
+        """The same at once."""
+        return self._text.replace(_MARK, self._name)
 
 
 def read(body: bytes) -> Playlist:
@@ -66,7 +101,8 @@ class Shown:
         self._is_media = False
         self._answer = b""
         self.target_duration = 0.0
-        self.blocks_reload = False
+        self._blocks_reload = False
+        self._parts = 0
         self._good_for = _UNKNOWN
 
     @property
@@ -83,6 +119,13 @@ class Shown:
     def offset(self) -> int:
         """What players' media sequence numbers are above the source's."""
         return self._continuity.offset
+
+    def still_to_come(self, directives: Directives) -> Directives:
+        """What a player waits for, if the provider says that it can be waited for."""
+        last = self._continuity.last
+        if not self._blocks_reload or last is None:
+            return AT_ONCE
+        return directives.still_to_come(last, self._parts)
 
     def update(
         self,
@@ -101,17 +144,18 @@ class Shown:
         :param imported: variables of the multivariant playlist.
         :raises SourceError: ``NOT_VIDEO``, if it is out of all measure.
         """
-        known = (fetched, source, change)
+        # Not the thing itself, which is many times as large and may be forgotten by now.
+        known = (hash(fetched.body), fetched.url, fetched.public, source, change)
         if known == self._last:
             return
         playlist = fetched.playlist
         try:
             pieces = rewrite(playlist, fetched.url, rename, imported)
+            if not playlist.master:
+                pieces = self._continuity.follow(playlist, pieces, source, change, now)
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
         self._last = known
-        if not playlist.master:
-            pieces = self._continuity.follow(playlist, pieces, source, change, now)
         self._is_media = not playlist.master
         self._note(playlist)
         self._answer = joined(playlist.bom, pieces)
@@ -122,15 +166,17 @@ class Shown:
             return 0.0
         return self._continuity.silence(now) / self.target_duration
 
-    def answer(self, client_id: str) -> bytes:
+    def answer(self, client_id: str) -> Copy:
         """The playlist for one player."""
-        return self._answer.replace(CLIENT.encode(), quote(client_id, safe="").encode("ascii"))
+        return Copy(self._answer, quote(client_id, safe="").encode("ascii"))
 
     def _note(self, playlist: Playlist) -> None:
-        self.blocks_reload = blocks_reload(playlist)
-        self.target_duration = playlist.target_duration
+        self._blocks_reload = blocks_reload(playlist)
+        self.target_duration = min(playlist.target_duration, LONGEST_TARGET)
         parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
-        waits = next((_seconds(part) for part in parts), playlist.target_duration)
+        part = next((_seconds(part) for part in parts), 0.0)
+        self._parts = math.ceil(self.target_duration / part) + 1 if part >= _LEAST_PART else 0
+        waits = part or self.target_duration
         lasts = playlist.master or playlist.ended
         self._good_for = _LASTING if lasts else max(_SOONEST, waits / 2)
 

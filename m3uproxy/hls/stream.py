@@ -5,15 +5,16 @@ Everything is fetched because a player asks for it; without players there is not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from ..core.hls.rewrite import Resource as Kind
 from ..core.hls.tokens import Target
-from ..errors import Reason, SourceError
+from ..errors import LimitReached, Reason, SourceError
 from ..fanout.entry import Listed
 from ..fanout.rules import watch_rules
 from ..fanout.sourced import Sourced
@@ -24,9 +25,11 @@ from ..upstream.dial import SourceRequest
 from ..upstream.slots import Admission
 from .byte_range import ByteRange
 from .directives import Directives
+from .manifest import read_manifest
+from .parcel import Parcel
 from .resource import Resource
 from .runs import Runs
-from .shown import Shown
+from .shown import CLIENT, Copy, Shown
 from .supply import HlsContext, Supply
 from .viewers import HlsClient, Viewers
 
@@ -39,6 +42,8 @@ LONGEST_NAME = 256
 LEAST_LIFETIME = 15.0
 #: Target durations for which it does.
 LIFETIME = 3
+#: Answers that a player may be waiting for or taking at a time. One has a handful, but several may look like one.
+MOST_ANSWERS = 128
 
 
 class HlsStream(Sourced):
@@ -67,6 +72,7 @@ class HlsStream(Sourced):
         self._supply = Supply(context, stream_id, self._runs, lambda: self.decisions.resumed())
         self._supply.sticky = spec.use_sticky_session
         self._bytes = self._segments = 0
+        self._over: SourceError | None = None
         self.viewers = Viewers(context.clock, context.wall, context.slots, stream_id)
 
     # what listings show
@@ -132,10 +138,11 @@ class HlsStream(Sourced):
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
+        self._over = SourceError(reason)
         self.advice.end()
         for client in self.viewers.all():
             self.viewers.remove(client)
-        self._supply.close(SourceError(reason))
+        self._supply.close(self._over)
         return succeed(None)
 
     def keep_house(self) -> None:
@@ -151,14 +158,23 @@ class HlsStream(Sourced):
         brought = player.client_id or ""
         return brought if 0 < len(quote(brought, safe="")) <= LONGEST_NAME else player.computed_id(self.id)
 
-    def knows(self, player: Player) -> bool:
-        """Whether a player counts already."""
-        return self.viewers.get(self.name_of(player)) is not None
+    def known(self, player: Player) -> HlsClient | None:
+        """Who a player is, if it counts already."""
+        return self.viewers.get(self.name_of(player))
 
     def client(self, player: Player) -> HlsClient:
-        """Who asks; it counts from now on."""
+        """
+        Who asks; it counts from now on.
+
+        :raises LimitReached: if it waits for too much already.
+        """
         self.touch()
-        return self.viewers.seen(self.name_of(player), player)
+        known, client = self.known(player), self.viewers.seen(self.name_of(player), player)
+        if known is None:
+            log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
+        if len(client.answers) >= MOST_ANSWERS:
+            raise LimitReached(f"This player waits for {MOST_ANSWERS} answers already, and for no more.")
+        return client
 
     def target(self, token: str) -> Target:
         """
@@ -168,7 +184,7 @@ class HlsStream(Sourced):
         """
         return self._context.tokens.read(self.id, token)
 
-    def playlist(self, target: Target | None, directives: Directives, client: HlsClient) -> Deferred[bytes]:
+    def playlist(self, target: Target | None, directives: Directives, client: HlsClient) -> Deferred[Copy]:
         """A playlist for a player, who is there while it waits; see :meth:`m3uproxy.hls.supply.Supply.playlist`."""
 
         def waits() -> None:
@@ -183,9 +199,52 @@ class HlsStream(Sourced):
         asked = self._supply.playlist(target, directives, client.player.viewer).addBoth(answered)
         return asked.addCallback(lambda shown: shown.answer(client.client_id))
 
-    def resource(self, target: Target, byte_range: ByteRange | None) -> Deferred[Resource]:
-        """What a playlist named; see :meth:`m3uproxy.hls.supply.Supply.resource`."""
-        return self._supply.resource(target, byte_range)
+    def send(self, copy: Copy, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]) -> Parcel:
+        """
+        Hand a playlist on to a player; start what is returned, and pause and resume it.
+
+        :param abort: ends that, if the player has to go.
+        """
+
+        def ended(complete: bool) -> bool:
+            client.answers.pop(abort, None)
+            self.ends(client)
+            return complete
+
+        client.answers[abort] = None
+        parcel = Parcel(self._clock, copy.pieces(), self._context.settings.viewer_stall_timeout, write)
+        parcel.ended.addCallback(ended)
+        return parcel
+
+    def resource(self, target: Target, byte_range: ByteRange | None, client: HlsClient) -> Deferred[Resource]:
+        """What a playlist named, for a player; see :meth:`m3uproxy.hls.supply.Supply.resource`."""
+        asked = self._supply.resource(target, byte_range)
+        why: list[SourceError] = []
+
+        def leave() -> None:
+            why.append(self._over or SourceError(Reason.ENDED, "the player was disconnected"))
+            asked.cancel()
+
+        def answered(result: Resource | Failure) -> Resource | Failure:
+            client.answers.pop(leave, None)
+            self.ends(client)
+            return Failure(why[0]) if why else result
+
+        client.answers[leave] = None
+        return asked.addBoth(answered)
+
+    def manifest(self, resource: Resource, target: Target, client: HlsClient) -> Deferred[bytes]:
+        """
+        JSON that a playlist named, with a player's own URIs in it.
+
+        :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; it may be cancelled.
+        """
+        rename, name = self._supply.rename(target.source, resource.public), quote(client.client_id, safe="")
+
+        def named(kind: Kind, url: str) -> str:
+            return rename(kind, url).replace(CLIENT, name)
+
+        return Deferred.fromCoroutine(read_manifest(resource, target.kind, named))
 
     def begins(self, client: HlsClient) -> None:
         """A player is sent a segment."""

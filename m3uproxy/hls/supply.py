@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MOST_PLAYLISTS = 128
 #: Different segments that may fail one after another until their source counts as failed.
 BAD_SEGMENTS = 2
+#: What ends a live stream too, which is then dialled again first. Of segments, the next one was that second try.
+_BREAKS = (Reason.TRUNCATED, Reason.RESET)
 #: Target durations without anything new after which players are told that no source delivers.
 GIVEN_UP = 6
 #: Endings of paths that are kept; what has another one, or none, is taken for TS.
@@ -46,7 +48,8 @@ ENDINGS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3"
 #: Failures of a segment that are not the source's.
 _OURS = (Reason.STOPPING, Reason.FULL, Reason.NO_SLOT)
 #: Seconds for which what is no playlist may be kept; keys may change under their URL.
-_GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.KEY: 5.0, Kind.DATA: 5.0, Kind.PLAYLIST: 1.0}
+_GOOD_FOR = {Kind.SEGMENT: 60.0, Kind.MAP: 60.0, Kind.PLAYLIST: 1.0}
+_GOOD_FOR.update(dict.fromkeys((Kind.KEY, Kind.DATA, Kind.STEERING, Kind.ASSETS), 5.0))
 
 
 @attrs.frozen
@@ -204,7 +207,7 @@ class Supply:
         if run is not self._runs.run:
             return
         now = self._clock.seconds()
-        rename = self._rename(source_name(request.url), fetched.public)
+        rename = self.rename(source_name(request.url), fetched.public)
         shown.update(fetched, rename, request.url, run.change, now, variables)
         self._look_ahead(request, fetched)
         if self._runs.delivers(run):
@@ -231,7 +234,7 @@ class Supply:
             self._shown.popitem(last=False)
         return shown
 
-    def _rename(self, source: bytes, public: bool) -> Rename:
+    def rename(self, source: bytes, public: bool) -> Rename:
         """What players are given for a URL of a source: a path in the shape that clients know."""
         front = f"{self._context.settings.root_path}/hls/{self._id}"
 
@@ -257,10 +260,17 @@ class Supply:
     def _segment_came(self, resource: Resource, target: Target, first: int) -> Resource:
         if resource.status >= 400:
             self._segment_is_bad(target, first, bad_status(resource.status))
-        elif self._is_of_current(target):
+        else:
+            resource.when_over(lambda error: self._segment_over(error, target, first))
+        return resource
+
+    def _segment_over(self, error: SourceError | None, target: Target, first: int) -> None:
+        """It may still break off when players have its beginning. If it ends because nobody wants it, nobody is bad."""
+        if error is not None and error.reason not in (*_OURS, Reason.ENDED):
+            self._segment_is_bad(target, first, error)
+        elif error is None and self._is_of_current(target):
             good = _row(target)
             self._bad_segments = {bad for bad in self._bad_segments if _row(bad[0]) != good}
-        return resource
 
     def _segment_failed(self, failure: Any, target: Target, first: int) -> Any:
         if failure.check(SourceError) and failure.value.reason not in _OURS:
@@ -278,7 +288,8 @@ class Supply:
             return
         self._bad_segments.add((target, first))
         if len(self._bad_segments) >= BAD_SEGMENTS:
-            self._fails(run, attrs.evolve(error, detail=f"segments: {error.detail}"))
+            reason = Reason.STALLED if error.reason in _BREAKS else error.reason
+            self._fails(run, attrs.evolve(error, reason=reason, detail=f"segments: {error.detail}"))
 
     def _is_of_current(self, target: Target) -> bool:
         run = self._runs.run

@@ -15,7 +15,7 @@ from ..hls.audience import Audience
 from ..hls.viewers import HlsClient
 from .answer import HTTPError
 from .cors import allow_media
-from .hls_page import HlsPage, answer_later, check_query, write_playlist
+from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
 from .media import player_of
 from .query import query_value
 
@@ -32,7 +32,7 @@ class _CutPage(HlsPage):
 
     def _client(self, request: Request, stream: Stream) -> HlsClient:
         player = player_of(request, self._settings)
-        if not stream.audience.knows(player):
+        if stream.audience.known(player) is None:
             self._check_room(stream, player)
         client = stream.audience.client(player)
         request.setHeader(b"X-Client-ID", client.client_id.encode())
@@ -83,17 +83,6 @@ def _send(request: Request, audience: Audience, client: HlsClient, segment: Segm
     def abort() -> None:
         transport.abortConnection()
 
-    def ended(complete: bool) -> None:
-        """A connection that just ended would look like the end of the segment."""
-        if complete:
-            request.unregisterProducer()
-            request.finish()
-        else:
-            abort()
-
     bound_send_buffer(transport, send_buffer)
-    parcel, sent = audience.send(segment, client, request.write, abort)
-    sent.addCallback(ended)
-    request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
-    request.registerProducer(parcel, True)
-    parcel.start()
+    parcel, _ = audience.send(segment, client, request.write, abort)
+    send_parcel(request, parcel, abort)

@@ -13,27 +13,34 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from ..core.hls.manifests import REWRITTEN
 from ..core.hls.rewrite import Resource as Kind
 from ..core.hls.tokens import BadToken, Target
 from ..core.kind import content_type
+from ..errors import LimitReached
 from ..fanout.registry import Registry
 from ..fanout.stream import Stream
 from ..hls.byte_range import read_range
 from ..hls.directives import Directives
 from ..hls.resource import Resource as Fetched
+from ..hls.shown import Copy
 from ..hls.stream import HlsStream
 from ..hls.viewers import HlsClient
 from ..settings import Settings
-from .answer import HTTPError
+from .answer import HTTPError, no_room
 from .cors import allow_media
 from .cut import CutPlaylistResource, CutSegmentResource
-from .hls_page import HlsPage, answer_later, check_query, refuse, write_playlist
+from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist
 from .media import header, player_of
 from .query import query_value
 from .tickets import Tickets
 
 #: Where neither the provider nor the URL says what it is.
 _SEGMENT = "video/mp2t"
+_JSON = "application/json"
+#: Bytes up to which a playlist is sent in one piece, and compressed. More is sent as it is taken: compressing it would
+#: take longer than the player saves, and the connection of one that does not read would hold all of it.
+_SMALL = 65_536
 
 
 class HlsResource(Resource):
@@ -91,9 +98,12 @@ class _ProxiedPage(HlsPage):
 
     def _client(self, request: Request, stream: HlsStream) -> HlsClient:
         player = player_of(request, self._settings)
-        if not stream.knows(player):
+        if stream.known(player) is None:
             self._check_room(stream, player)
-        client = stream.client(player)
+        try:
+            client = stream.client(player)
+        except LimitReached as reached:
+            raise no_room(reached) from None
         request.setHeader(b"X-Client-ID", client.client_id.encode())
         request.setHeader(b"X-Stream-ID", stream.id.encode())
         return client
@@ -108,7 +118,7 @@ class PlaylistResource(_ProxiedPage):
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
         asked = stream.playlist(target, _directives(request), client)
-        answer_later(request, asked, lambda body: write_playlist(request, body))
+        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy))
         return NOT_DONE_YET
 
 
@@ -121,8 +131,12 @@ class SegmentResource(_ProxiedPage):
         if target is None or target.kind is Kind.PLAYLIST:
             raise HTTPError(403, "This is not a segment of this stream.")
         client = self._client(request, stream)
-        asked = stream.resource(target, read_range(header(request, b"range")))
-        answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
+        if target.kind in REWRITTEN:
+            asked = stream.resource(target, None, client)
+            answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
+        else:
+            asked = stream.resource(target, read_range(header(request, b"range")), client)
+            answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
         return NOT_DONE_YET
 
 
@@ -135,11 +149,47 @@ def _directives(request: Request) -> Directives:
     return Directives(sequence, part if sequence is not None else None)
 
 
+def _send_playlist(request: Request, stream: HlsStream, client: HlsClient, copy: Copy) -> None:
+    """A playlist for a player."""
+    if copy.size <= _SMALL:
+        write_playlist(request, copy.whole())
+        return
+    allow_media(request)
+    request.setHeader(b"Content-Type", PLAYLIST.encode())
+    request.setHeader(b"Content-Length", b"%d" % copy.size)
+    request.setHeader(b"Cache-Control", b"no-cache")
+    if request.method == b"HEAD":
+        request.finish()
+        return
+    transport: Any = request.transport
+
+    def abort() -> None:
+        transport.abortConnection()
+
+    send_parcel(request, stream.send(copy, client, request.write, abort), abort)
+
+
+def _is_refused(request: Request, resource: Fetched) -> bool:
+    """Whether the provider has an error, which is the player's, too, and when to ask again."""
+    if resource.status < 400 or resource.status == 416:
+        return False
+    resource.close()
+    later = resource.headers.get("Retry-After")
+    error = HTTPError(resource.status, f"The provider answers {resource.status}.")
+    refuse(request, error if later is None else HTTPError(error.status, error.detail, {"Retry-After": later}))
+    return True
+
+
+def _send_manifest(request: Request, stream: HlsStream, client: HlsClient, target: Target, resource: Fetched) -> None:
+    """JSON, with the provider's own status if that is an error."""
+    if _is_refused(request, resource):
+        return
+    answer_later(request, stream.manifest(resource, target, client), lambda body: write_playlist(request, body, _JSON))
+
+
 def _send(request: Request, stream: HlsStream, client: HlsClient, target: Target, resource: Fetched) -> None:
     """A segment, with the provider's own status."""
-    if resource.status >= 400 and resource.status != 416:
-        resource.close()
-        refuse(request, HTTPError(resource.status, f"The provider answers {resource.status}."))
+    if _is_refused(request, resource):
         return
     allow_media(request)
     guess = content_type(target.url)

@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ..errors import SourceError
-from ..fanout.client import Player
+from ..fanout.client import OfPlayer, Player
 from ..hls.guide import NoSuchRendition
+from ..hls.parcel import Parcel
 from ..log import make_logger
 from .answer import Content, HTTPError, write_content
 from .cors import allow_media
@@ -28,8 +29,8 @@ PLAYLIST = "application/vnd.apple.mpegurl"
 class Counts(Protocol):
     """What counts the players of a stream."""
 
-    def knows(self, player: Player) -> bool:
-        """Whether a player counts already."""
+    def known(self, player: Player) -> OfPlayer | None:
+        """Who a player is, if it counts already."""
 
 
 class HlsPage(MediaResource):
@@ -45,12 +46,21 @@ class HlsPage(MediaResource):
         return super()._options(request)
 
     def _admit(self, request: Request, counts: Counts | None) -> None:
-        """Who has no ticket learns nothing. Who plays already needs none: what we write into playlists has none."""
+        """
+        Who has no ticket learns nothing.
+
+        Who plays already needs none: what we write into playlists has none. Players of a stream without variants ask
+        again and again for the URL that they began with, though. Its ticket may expire while they play, which is to
+        end nobody; so for who plays, from where it plays, an expired one will do. An expired link that was passed on
+        will not: it is used from elsewhere.
+        """
         if self._tickets is None:
             return
-        plays = counts is not None and counts.knows(player_of(request, self._settings))
-        if not plays or not query_value(request, b"url"):
-            self._tickets.check(request, self._id)
+        player = player_of(request, self._settings)
+        known = counts.known(player) if counts is not None else None
+        if known is None or not query_value(request, b"url"):
+            is_back = known is not None and known.ip_address == player.ip_address
+            self._tickets.check(request, self._id, may_be_expired=is_back)
 
 
 def check_query(request: Request) -> None:
@@ -76,7 +86,7 @@ def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], 
         asked.cancel()
 
     def failed(failure: Failure) -> None:
-        if failure.check(CancelledError):
+        if failure.check(CancelledError) or request.channel is None:
             return
         if failure.check(NoSuchRendition):
             refuse(request, HTTPError(404, "The source in use has no such rendition."))
@@ -97,9 +107,30 @@ def refuse(request: Request, error: HTTPError) -> None:
     request.finish()
 
 
-def write_playlist(request: Request, body: bytes) -> None:
-    """A playlist, which any page may read."""
+def write_playlist(request: Request, body: bytes, media_type: str = PLAYLIST) -> None:
+    """A playlist, or what else is small text, which any page may read."""
     allow_media(request)
-    data = write_content(request, Content(body, PLAYLIST, {"Cache-Control": "no-cache"}))
+    data = write_content(request, Content(body, media_type, {"Cache-Control": "no-cache"}))
     request.write(b"" if request.method == b"HEAD" else data)
     request.finish()
+
+
+def send_parcel(request: Request, parcel: Parcel, abort: Callable[[], None]) -> None:
+    """
+    A body at the player's pace, whose head is set.
+
+    :param abort: drops the connection of a player that takes nothing. If it just ended, that would look like the end of
+        the body.
+    """
+
+    def ended(complete: bool) -> None:
+        if complete:
+            request.unregisterProducer()
+            request.finish()
+        elif not parcel.gone:
+            abort()
+
+    parcel.ended.addCallback(ended)
+    request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
+    request.registerProducer(parcel, True)
+    parcel.start()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.hop import MOST_HOPS, Hop, first_hop, next_hop
+from m3uproxy.core.hop import MOST_HOPS, Hop, first_hop, led_hop, next_hop
 from m3uproxy.errors import Reason, SourceError
 
 
@@ -240,6 +240,38 @@ class TestHeaders:
         third = next_hop(next_hop(hop, b"http://v:q%40@b/y"), b"/z")
         assert dict(third.headers)["Authorization"] == "Basic " + base64.b64encode(b"v:q@").decode()
         assert "Authorization" not in dict(next_hop(third, b"http://c/z").headers)
+
+    #: A stream's own, and whether another host than the stream's is sent it.
+    OWN = (
+        ("User-Agent", "TV/1", True),
+        ("REFERER", "http://page.example/", True),
+        ("Origin", "http://page.example", True),
+        ("Accept-Language", "de", True),
+        ("Authorization", "Bearer t", False),
+        ("Cookie", "s=1", False),
+        ("Proxy-Authorization", "p", False),
+        ("X-Token", "t", False),
+        ("X-Forwarded-For", "192.0.2.1", False),
+    )
+
+    @pytest.mark.parametrize(("name", "value", "everywhere"), OWN)
+    @pytest.mark.parametrize("url", ["http://cdn.example/seg.ts", "http://panel.example:81/seg.ts"])
+    @pytest.mark.parametrize("led", [True, False], ids=["named by a playlist", "redirected"])
+    def test_what_says_who_asks_goes_everywhere_and_what_may_be_a_secret_does_not(
+        self, led: bool, url: str, name: str, value: str, everywhere: bool
+    ) -> None:
+        """CDNs look at Referer and User-Agent. Live streams and HLS do the same, whoever leads to the host."""
+        entry, own = "http://panel.example/index.m3u8", tuple((name, value) for name, value, _ in self.OWN)
+        hop = led_hop(url, entry, "VLC/3", own) if led else next_hop(first_hop(entry, "VLC/3", own), url.encode())
+        sent = {name: value for name, value in hop.headers if name != "Accept"}
+        assert sent.get(name) == (value if everywhere or "panel" in url else None)
+        assert sent.keys() <= {name for name, _, _ in self.OWN}
+
+    def test_of_a_playlist_nothing_is_said_that_the_stream_does_not_say(self) -> None:
+        hop = led_hop("http://cdn.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        assert dict(hop.headers) == {"User-Agent": "VLC/3", "Accept": "*/*"}
+        back = led_hop("http://panel.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        assert dict(back.headers)["Authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
 
     def test_a_repr_shows_no_secrets(self) -> None:
         hop = next_hop(start("http://u:s3cret@a/s3cret", X_Token="s3cret"), b"/s3cret2")

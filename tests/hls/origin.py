@@ -151,9 +151,9 @@ class Side:
     def play(self, stream, query: str = "client_id=me", **more) -> WireAnswer:
         return self.get(f"/hls/{stream.id}/playlist.m3u8?{query}", **more)
 
-    def open(self, path: str) -> Wire:
+    def open(self, path: str, *headers: str) -> Wire:
         wire = Wire(self.site)
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+        wire.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: proxy", *headers, "", ""]).encode())
         return wire
 
     def wait(self, seconds: float) -> None:

@@ -12,12 +12,21 @@ from m3uproxy.hls.byte_range import ByteRange, ContentRange, read_content_range,
 from m3uproxy.hls.download import LITTLE, TICK
 from m3uproxy.hls.fetch import KEEP, KEEP_ERROR, NEAR
 from m3uproxy.hls.growing import GrowingBody
+from m3uproxy.hls.kept import AT_MOST, PAUSE
 from m3uproxy.hls.reader import GONE
 
 __all__ = ["desk"]
 
 SEGMENT = bytes(range(256)) * 1000
 FOREVER = float("inf")
+
+
+def in_pieces(asked, size):
+    """All of a body, as it comes over a wire."""
+    asked.answer(length=size)
+    for _ in range(size >> 14):
+        asked.body.bring(b"x" * (1 << 14))
+    asked.body.end()
 
 
 class TestSingleFlight:
@@ -181,6 +190,58 @@ class TestKept:
         one_more = desk.fetch("c")
         desk.last.whole(b"y" * 1000)
         assert one_more.all() == b"y" * 1000
+        desk.close()
+
+    def test_who_takes_its_time_makes_way_when_there_is_no_memory_left(self):
+        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
+        slow, quick = desk.fetch("a"), desk.fetch("b")
+        for asked in desk.asked:
+            in_pieces(asked, 2 << 20)
+        paused, reading = slow.read(room=1000), quick.read(room=1000)
+        desk.clock.advance(PAUSE - 1)
+        reading.resume(room=1000)
+        refused = desk.fetch("c")
+        desk.last.answer(b"x" * 100, 1000)
+        assert refused.error.reason is Reason.FULL
+        desk.clock.advance(1)
+        newest = desk.fetch("c")
+        desk.last.whole(b"y" * 1000)
+        assert newest.all() == b"y" * 1000
+        assert [end.reason for end in paused.ends] == [Reason.FULL]
+        assert reading.ends == []
+        assert desk.fetcher.size == (2 << 20) + 1000
+        reading.resume()
+        assert reading.ends == [None]
+        desk.close()
+
+    def test_so_does_who_reads_drop_by_drop(self):
+        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
+        fetched = desk.fetch("a")
+        in_pieces(desk.last, 4 << 20)
+        drop = fetched.read(room=1)
+        for _ in range(int(AT_MOST / 4)):
+            desk.clock.advance(4)
+            drop.resume(room=1)
+        assert 0 < len(drop.data) < 4 << 20
+        newest = desk.fetch("b")
+        desk.last.whole(b"y" * 1000)
+        assert newest.all() == b"y" * 1000
+        assert [end.reason for end in drop.ends] == [Reason.FULL]
+        desk.close()
+
+    def test_nobody_makes_way_while_somebody_else_reads_the_same(self):
+        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
+        both = [desk.fetch("a"), desk.fetch("a")]
+        in_pieces(desk.last, 4 << 20)
+        slow, quick = (each.read(room=1000) for each in both)
+        desk.clock.advance(PAUSE)
+        quick.resume(room=1000)
+        refused = desk.fetch("b")
+        desk.last.answer(b"x" * 100, 1000)
+        assert refused.error.reason is Reason.FULL
+        assert slow.ends == quick.ends == []
+        slow.reader.stopProducing()
+        quick.reader.stopProducing()
         desk.close()
 
 

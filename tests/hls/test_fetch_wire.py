@@ -245,6 +245,14 @@ class TestAnswers:
         assert len(provider.connections) == 1
 
     @pytest_twisted.ensureDeferred
+    async def test_a_gzip_bomb(self, fetching):
+        bomb = gzip.compress(b"#EXTM3U\n" + bytes(30_000_000))
+        provider = await fetching.provider(answer(bomb, "Content-Encoding: gzip"))
+        error = await fails(fetching.get(provider.url("/a.m3u8")))
+        assert error.reason is Reason.NOT_VIDEO
+        assert fetching.fetcher.size == fetching.fetcher.count == 0
+
+    @pytest_twisted.ensureDeferred
     async def test_gzip_that_nobody_asked_for(self, fetching):
         packed = gzip.compress(DATA * 100)
         provider = await fetching.provider(answer(packed, "Content-Encoding: gzip"))

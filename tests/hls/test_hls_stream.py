@@ -6,26 +6,12 @@ import re
 
 import pytest
 from origin import Page, Side, media, uris
+from twisted.internet.address import IPv4Address
 
 from m3uproxy.errors import Reason, SourceError
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/x/y.m3u8?k=%2B"
 PATH = r"/m3u-proxy/hls/{}/{}\?url=[A-Za-z0-9_-]+&client_id=me"
-
-
-@pytest.fixture
-def side():
-    made = []
-
-    def make(**settings) -> Side:
-        made.append(Side(**settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        assert [call for call in one.clock.getDelayedCalls() if "timeout" not in str(call.func).lower()] == []
-        assert one.fetcher.size == 0
 
 
 def test_a_playlist_and_its_segments(side) -> None:
@@ -276,6 +262,27 @@ def test_a_ticket_is_shown_once(side) -> None:
     assert here.get(uri.replace(stream.id, "0" * 32)).status == 403
 
 
+def test_a_ticket_that_expires_in_mid_play_throws_nobody_out(side) -> None:
+    here = side(player_url_lifetime=60)
+    stream = here.stream(A)
+    path = here.tickets.sign(f"/hls/{stream.id}/playlist.m3u8") + "&client_id=me"
+    for n in range(20):
+        here.origin.put(A, media("a.ts", "b.ts", first=n))
+        assert here.get(path).status == 200
+        here.wait(6)
+    # Expired it is good for nobody else: for no other player, no other stream, not from elsewhere, not altered.
+    assert here.get(path.replace("client_id=me", "client_id=you")).status == 403
+    assert here.get(path, peer=IPv4Address("TCP", "192.0.2.11", 1)).status == 403
+    assert here.get(path.replace("signature=", "signature=0")).status == 403
+    assert here.get(path.replace("expires=", "expires=9")).status == 403
+    assert here.get(f"/hls/{stream.id}/playlist.m3u8?client_id=me").status == 403
+    assert here.get(path).status == 200
+    # Nor for a player that was away for so long that it counts no more.
+    here.wait(20)
+    assert here.get(path).status == 403
+    assert len(stream.clients()) == 0
+
+
 # players
 
 
@@ -487,6 +494,34 @@ def test_segments_in_one_file_are_several(side) -> None:
         assert here.get(one, headers={"Range": f"bytes={place}"}).status == 404
         assert stream.source_index == moved
         here.wait(2)
+
+
+def test_segments_that_break_off_move_the_stream_like_those_that_never_come(side) -> None:
+    here = side(live_chunk_timeout_seconds=3.0)
+    here.origin.put(A, media("a1.ts", "a2.ts", "a3.ts", "a4.ts"))
+    here.origin.put(B, media("b1.ts"))
+    for n in (1, 3, 4):
+        here.origin.put(f"http://a.example/live/a{n}.ts", b"G" * 500, endless=True)
+    here.origin.put("http://a.example/live/a2.ts", b"G" * 188)
+    stream = here.stream(A, B)
+    names = uris(here.play(stream).body)
+
+    def stalls(name: str) -> None:
+        wire = here.open(name)
+        here.wait(3.5)
+        assert b"G" * 500 in wire.take()
+        assert wire.aborted
+
+    stalls(names[0])
+    # One that nobody wants any more was not let down by anybody.
+    for name in names[2:]:
+        here.open(name).lose()
+    assert here.get(names[1]).status == 200
+    stalls(names[2])
+    assert stream.source_index == 0
+    stalls(names[3])
+    assert stream.source_index == 1
+    assert "segments: " in stream.decisions.entries()[-1]["cause"]
 
 
 def test_a_variant_is_answered_from_its_counterpart(side) -> None:

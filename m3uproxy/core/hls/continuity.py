@@ -101,6 +101,11 @@ class Continuity:
         """What players' media sequence numbers are above the source's."""
         return self._view.offset
 
+    @property
+    def last(self) -> int | None:
+        """The number of the last segment that was shown, as players count; None before the first."""
+        return None if self._shown_last is None else self._shown_last[0]
+
     def follow(
         self, playlist: Playlist, pieces: Sequence[str], source: Hashable, change: int, now: float
     ) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from .lines import attribute
+from .lines import NotAPlaylist, attributes
 from .playlist import Playlist
+from .rewrite import MAX_REWRITTEN, TOO_MUCH
 from .segments import IDENTITY, Segment
 
 #: Written anew, at the top.
@@ -51,13 +52,21 @@ def excerpt(playlist: Playlist, pieces: Sequence[str], view: View) -> tuple[str,
     The lines that players are sent.
 
     :param pieces: the playlist's lines, rewritten.
+    :raises NotAPlaylist: if that gets too long: a long key may be told anew for each of many segments.
     """
     shown = [segment for segment in playlist.segments if segment.sequence >= view.first]
     same_target = playlist.target_duration >= view.target_duration
     same_numbers = not view.offset and not view.shift and view.splice is None
     if not shown or (same_numbers and same_target and len(shown) == len(playlist.segments)):
         return tuple(pieces)
-    return tuple(_Excerpt(playlist, pieces, view, shown).lines())
+    lines: list[str] = []
+    size = 0
+    for line in _Excerpt(playlist, pieces, view, shown).lines():
+        lines.append(line)
+        size += len(line)
+        if size > MAX_REWRITTEN:
+            raise NotAPlaylist(TOO_MUCH)
+    return tuple(lines)
 
 
 class _Excerpt:
@@ -69,6 +78,7 @@ class _Excerpt:
         self._view = view
         self._shown = shown
         self._ending = playlist.lines[0].ending or "\n"
+        self._vectorless: dict[int, bool] = {}
         self._owner = {index: segment for segment in playlist.segments for index in segment.lines}
 
     def lines(self) -> Iterator[str]:
@@ -158,6 +168,9 @@ class _Excerpt:
         return segment.sequence == self._view.splice
 
     def _lacks_vector(self, index: int) -> bool:
-        line = self._playlist.lines[index]
-        has_number = attribute(line, "IV") is None and attribute(line, "METHOD") in _BY_NUMBER
-        return has_number and (attribute(line, "KEYFORMAT") or IDENTITY) == IDENTITY
+        """Looked up once for a key, not for each segment that goes by it."""
+        if index not in self._vectorless:
+            said = {each.name: each.value for each in attributes(self._playlist.lines[index])}
+            by_number = "IV" not in said and said.get("METHOD") in _BY_NUMBER
+            self._vectorless[index] = by_number and (said.get("KEYFORMAT") or IDENTITY) == IDENTITY
+        return self._vectorless[index]

@@ -13,15 +13,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
-
-import attrs
+from typing import NamedTuple
 
 _BOM = "\ufeff"
-_LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|\Z)")
+#: Never empty, so that it does not match behind the last.
+_LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r)|([^\r\n]+)")
 _TAG = re.compile(r"#(EXT[A-Z0-9-]*):?")
 _BLANKS = " \t\v\f"
 #: RFC 8216 section 4.2. Blanks round commas, values without quotes and a quote that never ends are seen in the wild.
 _ATTRIBUTE = re.compile(r'[\s,]*([A-Za-z0-9_-]+)[ \t]*=[ \t]*(?:"([^"]*)(?:"|\Z)|([^,]*))')
+
+
+class NotAPlaylist(ValueError):
+    """A body is something else, or more than anybody plays. The text says what, for people."""
 
 
 class LineKind(Enum):
@@ -33,10 +37,9 @@ class LineKind(Enum):
     BLANK = "blank"
 
 
-@attrs.frozen
-class Line:
+class Line(NamedTuple):
     """
-    One line.
+    One line. A tuple, because there may be ten thousands.
 
     :ivar text: all of it but the ending.
     :ivar ending: how it ends; ``""`` only for the last.
@@ -63,8 +66,7 @@ class Line:
         return self.text + self.ending
 
 
-@attrs.frozen
-class Attribute:
+class Attribute(NamedTuple):
     """
     One attribute of a tag.
 
@@ -84,21 +86,15 @@ class Attribute:
 def split_lines(text: str) -> tuple[str, tuple[Line, ...]]:
     """The byte order mark, if there is one, and the lines. Together they are all of the text."""
     bom = _BOM if text.startswith(_BOM) else ""
-    lines: list[Line] = []
-    at = len(bom)
-    while at < len(text):
-        match = _LINE.match(text, at)
-        assert match is not None  # the expression matches everywhere
-        lines.append(_line(match[1], match[2]))
-        at = match.end()
-    return bom, tuple(lines)
+    found = _LINE.findall(text, len(bom))
+    return bom, tuple([_line(line or last, ending) for line, ending, last in found])
 
 
 def _line(text: str, ending: str) -> Line:
     end = len(text.rstrip(_BLANKS))
-    start = len(text) - len(text.lstrip(_BLANKS))
-    if start >= end:
+    if not end:
         return Line(LineKind.BLANK, text, ending)
+    start = len(text) - len(text.lstrip(_BLANKS))
     if text[start] != "#":
         return Line(LineKind.URI, text, ending, "", start, end)
     tag = _TAG.match(text, start)
@@ -111,10 +107,12 @@ def attributes(line: Line) -> Iterator[Attribute]:
     """The attributes of a tag, as far as there are any that can be read."""
     at = line.start
     while match := _ATTRIBUTE.match(line.text, at, line.end):
-        group = 2 if match[2] is not None else 3
-        value = match[group] if group == 2 else match[group].rstrip(_BLANKS)
-        start = match.start(group)
-        yield Attribute(match[1], value, start, start + len(value), group == 2)
+        name, value, bare = match.groups()
+        quoted = value is not None
+        if not quoted:
+            value = bare.rstrip(_BLANKS)
+        start = match.start(2 if quoted else 3)
+        yield Attribute(name, value, start, start + len(value), quoted)
         at = match.end()
 
 

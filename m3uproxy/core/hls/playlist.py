@@ -6,25 +6,20 @@ that the source counts as failed. A number that is none counts as absent.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
+
 import attrs
 
-from .lines import Line, LineKind, attribute, split_lines
+from .lines import Line, LineKind, NotAPlaylist, attribute, split_lines
+from .measure import check_bytes, check_lines
 from .segments import Segment, read_segments, whole_number
-
-#: Bytes. A day of four second segments with long signed URLs fits.
-MAX_BYTES = 4_194_304
-#: Lines. It bounds the time that reading takes.
-MAX_LINES = 100_000
 
 _MASTER = frozenset({"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"})
 _MEDIA = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
 _OTHERS = (("<", "HTML or XML"), ("{", "JSON"), ("[", "JSON"), ("G", "no text"), ("\0", "no text"))
 #: Seconds, where a playlist says nothing that helps.
 _USUAL_TARGET = 10.0
-
-
-class NotAPlaylist(ValueError):
-    """A body is something else. The text says what, for people."""
 
 
 @attrs.frozen
@@ -62,16 +57,14 @@ def parse(body: bytes) -> Playlist:
 
     :raises NotAPlaylist: also for one that is too large.
     """
-    if len(body) > MAX_BYTES:
-        raise NotAPlaylist(f"a playlist of more than {MAX_BYTES} bytes")
-    if max(body.count(b"\n"), body.count(b"\r")) > MAX_LINES:
-        raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
+    check_bytes(body)
     bom, lines = split_lines(body.decode("utf-8", "surrogateescape"))
-    if len(lines) > MAX_LINES:
-        raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
-    names = {line.name for line in lines}
-    _check(lines, names)
-    master = bool(names & _MASTER) and "EXTINF" not in names
+    names = Counter([line.name for line in lines])
+    _check(lines, names.keys())
+    if b"\0" in body:
+        raise NotAPlaylist("no text")
+    check_lines(body, lines, names)
+    master = not names.keys().isdisjoint(_MASTER) and "EXTINF" not in names
     first, start = _number(lines, "EXT-X-MEDIA-SEQUENCE"), _number(lines, "EXT-X-DISCONTINUITY-SEQUENCE")
     segments, trailing = ((), ()) if master else read_segments(lines, first, start)
     return Playlist(
@@ -89,17 +82,19 @@ def parse(body: bytes) -> Playlist:
 
 def is_nested(line: Line) -> bool:
     """Whether a URI that no EXT-X-STREAM-INF precedes names a playlist all the same: lists of channels do that."""
+    if ".m3u" not in line.text.lower():
+        return False
     path = line.value.partition("?")[0].partition("#")[0].lower()
     return path.endswith((".m3u8", ".m3u"))
 
 
 def blocks_reload(playlist: Playlist) -> bool:
     """Whether the server holds a request for a playlist that is still to come (RFC 8216bis section 6.2.5.2)."""
-    controls = [line for line in playlist.lines if line.name == "EXT-X-SERVER-CONTROL"]
-    return any(attribute(line, "CAN-BLOCK-RELOAD") == "YES" for line in controls)
+    control = next((line for line in playlist.lines if line.name == "EXT-X-SERVER-CONTROL"), None)
+    return control is not None and attribute(control, "CAN-BLOCK-RELOAD") == "YES"
 
 
-def _check(lines: tuple[Line, ...], names: set[str]) -> None:
+def _check(lines: tuple[Line, ...], names: Set[str]) -> None:
     """Whether it begins as playlists do, and whether there is anything to play in it."""
     first = next((line for line in lines if line.kind is not LineKind.BLANK), None)
     if first is None:
@@ -109,8 +104,6 @@ def _check(lines: tuple[Line, ...], names: set[str]) -> None:
             raise NotAPlaylist("a playlist with nothing in it")
     elif first.kind is LineKind.URI or not names & (_MASTER | _MEDIA):
         raise NotAPlaylist(_what(first.text.lstrip()))
-    if any("\0" in line.text for line in lines):
-        raise NotAPlaylist("no text")
 
 
 def _what(text: str) -> str:

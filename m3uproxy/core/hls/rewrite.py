@@ -1,8 +1,8 @@
 """A playlist with every URI replaced, and not a byte else.
 
 Replaced is what a player would ask the provider for: URIs that lead to http or https, wherever the specification or
-a known vendor puts one. ``skd:`` and ``data:`` URIs are none of our business. What the content of a JSON resource
-names (EXT-X-CONTENT-STEERING, X-ASSET-LIST) is not looked at.
+a known vendor puts one. ``skd:`` and ``data:`` URIs are none of our business. What JSON resources name in turn is for
+:mod:`.manifests`.
 """
 
 from __future__ import annotations
@@ -11,24 +11,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from ..reference import resolve, split_reference
-from .lines import Line, LineKind, attributes
-from .playlist import NotAPlaylist, Playlist, is_nested
+from .lines import Line, LineKind, NotAPlaylist, attributes
+from .playlist import Playlist, is_nested
 from .variables import Variables
 
 
 class Resource(Enum):
-    """What a URI leads to."""
+    """What a URI leads to. New ones go to the end: tokens know them by their place."""
 
     PLAYLIST = "playlist"
     SEGMENT = "segment"
     KEY = "key"
     MAP = "map"
     DATA = "data"
+    STEERING = "steering"
+    ASSETS = "assets"
 
 
 #: Characters of a playlist that is rewritten, many times what one can have that anybody plays: all of it is made in one
 #: go, and one short URI may stand for a long one, or one line have thousands.
-MAX_REWRITTEN = 33_554_432
+MAX_REWRITTEN = 4_194_304
+TOO_MUCH = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
+
+_SCHEMES = frozenset({"http", "https"})
 
 #: From what a URI leads to and its absolute URL to what a player is given in its place. No quotes, commas or blanks.
 Rename = Callable[[Resource, str], str]
@@ -44,11 +49,12 @@ _ATTRIBUTES = {
     "EXT-X-PART": {"URI": Resource.SEGMENT},
     "EXT-X-PRELOAD-HINT": {"URI": Resource.SEGMENT},
     "EXT-X-SESSION-DATA": {"URI": Resource.DATA},
-    "EXT-X-DATERANGE": {"X-ASSET-URI": Resource.PLAYLIST, "X-ASSET-LIST": Resource.DATA},
-    "EXT-X-CONTENT-STEERING": {"SERVER-URI": Resource.DATA},
+    "EXT-X-DATERANGE": {"X-ASSET-URI": Resource.PLAYLIST, "X-ASSET-LIST": Resource.ASSETS},
+    "EXT-X-CONTENT-STEERING": {"SERVER-URI": Resource.STEERING},
 }
 #: Tags whose value is a URI: segments that are still being made.
 _BARE = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
+_OWNED = frozenset({*_ATTRIBUTES, *_BARE, "EXT-X-DEFINE"})
 
 
 def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str, str] | None = None) -> tuple[str, ...]:
@@ -65,8 +71,16 @@ def rewrite(playlist: Playlist, url: str, rename: Rename, imported: Mapping[str,
     size = 0
     is_variant = False
     for line in playlist.lines:
-        pieces.append(_replaced(line, _changes(line, is_variant, variables, url, rename), MAX_REWRITTEN - size))
+        if line.kind is LineKind.URI:
+            kind = Resource.PLAYLIST if is_variant or is_nested(line) else Resource.SEGMENT
+            pieces.append(_renamed(line, kind, variables, url, rename))
+        elif line.name in _OWNED:
+            pieces.append(_replaced(line, _changes(line, variables, url, rename), MAX_REWRITTEN - size))
+        else:
+            pieces.append(line.whole)
         size += len(pieces[-1])
+        if size > MAX_REWRITTEN:
+            raise NotAPlaylist(TOO_MUCH)
         if line.kind in (LineKind.TAG, LineKind.URI):
             is_variant = line.name == "EXT-X-STREAM-INF"
     return tuple(pieces)
@@ -80,24 +94,30 @@ def joined(bom: str, pieces: Sequence[str]) -> bytes:
 Change = tuple[int, int, str]
 
 
-def _changes(line: Line, is_variant: bool, variables: Variables, url: str, rename: Rename) -> Iterator[Change]:
+def _renamed(line: Line, kind: Resource, variables: Variables, url: str, rename: Rename) -> str:
+    """A line that is a URI."""
+    absolute = absolute_url(url, variables.put_in(line.value))
+    if absolute is None:
+        return line.whole
+    return f"{line.text[: line.start]}{rename(kind, absolute)}{line.text[line.end :]}{line.ending}"
+
+
+def _changes(line: Line, variables: Variables, url: str, rename: Rename) -> Iterator[Change]:
     """What is to be put where in the line's text, from left to right."""
     if line.name == "EXT-X-DEFINE":
         definition = variables.define(line)
         if definition is not None:
             yield line.start, line.end, definition
         return
-    for kind, start, end in _owned(line, is_variant):
+    for kind, start, end in _owned(line):
         absolute = absolute_url(url, variables.put_in(line.text[start:end]))
         if absolute is not None:
             yield start, end, rename(kind, absolute)
 
 
-def _owned(line: Line, is_variant: bool) -> Iterator[tuple[Resource, int, int]]:
-    """Where the URIs of a line stand, and what they lead to."""
-    if line.kind is LineKind.URI:
-        yield Resource.PLAYLIST if is_variant or is_nested(line) else Resource.SEGMENT, line.start, line.end
-    elif line.name in _BARE:
+def _owned(line: Line) -> Iterator[tuple[Resource, int, int]]:
+    """Where the URIs of a tag stand, and what they lead to."""
+    if line.name in _BARE:
         yield Resource.SEGMENT, line.start, line.end
     elif line.name in _ATTRIBUTES:
         kinds = _ATTRIBUTES[line.name]
@@ -110,9 +130,10 @@ def absolute_url(base: str, reference: str) -> str | None:
     """What a reference leads to, without fragment; None if that is nothing that can be asked for over HTTP."""
     if not reference:
         return None
-    absolute = resolve(base, reference).partition("#")[0]
-    scheme, authority, _, _ = split_reference(absolute)
-    return absolute if scheme is not None and scheme.lower() in {"http", "https"} and authority else None
+    reference = reference.partition("#")[0] or reference
+    scheme, authority, _, _ = split_reference(reference)
+    leads = authority != "" if scheme is None else bool(authority) and scheme.lower() in _SCHEMES
+    return resolve(base, reference).partition("#")[0] if leads else None
 
 
 def _replaced(line: Line, changes: Iterator[Change], most: int) -> str:
@@ -122,5 +143,5 @@ def _replaced(line: Line, changes: Iterator[Change], most: int) -> str:
         at = end
         most -= len(new)
         if most < 0:
-            raise NotAPlaylist("a playlist that names too much")
+            raise NotAPlaylist(TOO_MUCH)
     return "".join(whole) + line.text[at:] + line.ending

@@ -9,11 +9,11 @@ segments go.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from .lines import Line, LineKind, attribute
+from .lines import Line, LineKind, NotAPlaylist, attributes
 
 #: Tags that are not of a segment, wherever they stand.
 _OF_PLAYLIST = frozenset(
@@ -31,6 +31,8 @@ _WHOLE = re.compile(r"\s*(\d{1,20})\s*")
 _RANGE = re.compile(r"\s*(\d{1,20})\s*(?:@\s*(\d{1,20}))?\s*")
 #: What a KEY tag is for where it does not say (RFC 8216bis section 4.4.4.4).
 IDENTITY = "identity"
+#: Formats of keys in force at a time, one for each DRM. Each segment lists them.
+MAX_KEYS = 16
 
 
 @attrs.frozen
@@ -101,6 +103,7 @@ class _Reader:
         self._sequence = sequence
         self._discontinuities = discontinuities
         self._keys: dict[str, int] = {}
+        self._in_force: tuple[int, ...] = ()
         self._map: int | None = None
         self._next_byte: tuple[str, int] | None = None
         self._tags: dict[str, Line] = {}
@@ -126,10 +129,16 @@ class _Reader:
         elif line.name == "EXT-X-MAP":
             self._map = index
         elif line.name == "EXT-X-KEY":
-            if attribute(line, "METHOD") == "NONE":
-                self._keys.clear()
-            else:
-                self._keys[attribute(line, "KEYFORMAT") or IDENTITY] = index
+            self._key(index, {each.name: each.value for each in attributes(line)})
+
+    def _key(self, index: int, said: Mapping[str, str]) -> None:
+        if said.get("METHOD") == "NONE":
+            self._keys.clear()
+        else:
+            self._keys[said.get("KEYFORMAT") or IDENTITY] = index
+        if len(self._keys) > MAX_KEYS:
+            raise NotAPlaylist(f"a playlist with keys in more than {MAX_KEYS} formats")
+        self._in_force = tuple(sorted(self._keys.values()))
 
     def _end(self, index: int, line: Line) -> None:
         tags, self._tags = self._tags, {}
@@ -145,7 +154,7 @@ class _Reader:
                 lines=own,
                 discontinuity="EXT-X-DISCONTINUITY" in tags,
                 byte_range=self._byte_range(tags.get("EXT-X-BYTERANGE"), line.value),
-                keys=tuple(sorted(self._keys.values())),
+                keys=self._in_force,
                 map=self._map,
                 gap="EXT-X-GAP" in tags,
                 date=date.value if date is not None else None,

@@ -61,6 +61,10 @@ def source_name(url: str) -> bytes:
     return hashlib.sha256(url.encode("utf-8", "surrogateescape")).digest()[:_SOURCE_BYTES]
 
 
+def _letters(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+
+
 class Tokens:
     """Makes tokens, and reads them."""
 
@@ -77,8 +81,7 @@ class Tokens:
         """A token, in the characters that a query takes as they are."""
         head = bytes([2 * _KINDS.index(target.kind) + target.led_by_public])
         content = head + target.source + target.url.encode("utf-8", "surrogateescape")
-        sealed = self._cipher.encrypt(content, [stream_id.encode()])
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+        return _letters(self._cipher.encrypt(content, [stream_id.encode()]))
 
     def read(self, stream_id: str, token: str) -> Target:
         """
@@ -89,10 +92,14 @@ class Tokens:
         if len(token) > _LONGEST or len(token) % 4 == 1 or not _TOKEN.fullmatch(token):
             raise BadToken
         sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        if _letters(sealed) != token:  # of its last letter some bits say nothing
+            raise BadToken
         try:
             content = self._cipher.decrypt(sealed, [stream_id.encode("utf-8", "surrogateescape")])
         except (InvalidTag, ValueError):
             raise BadToken from None
         source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]
         kind, public = divmod(content[0], 2)
+        if kind >= len(_KINDS):  # of a release to come
+            raise BadToken
         return Target(url.decode("utf-8", "surrogateescape"), source, _KINDS[kind], bool(public))

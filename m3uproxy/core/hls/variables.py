@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 from .lines import Line, attributes
 
 _REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
-_UNWRITABLE = re.compile(r'["\r\n]')
+#: The last marks the places where names of players go (:mod:`m3uproxy.hls.shown`).
+_UNWRITABLE = re.compile(r'["\r\n\0]')
 #: Characters up to which variables are put in. Definitions of definitions double with each line; nobody asks for a URL
 #: as long as this.
 LONGEST = 16_384
@@ -30,7 +31,8 @@ class Variables:
         :param url: of the playlist, after redirects.
         :param imported: those of the multivariant playlist through which a player came here.
         """
-        self._query = url.partition("#")[0].partition("?")[2]
+        self._url = url
+        self._query: dict[str, str] | None = None
         self._imported = imported or {}
         self.values: dict[str, str] = {}
 
@@ -63,7 +65,10 @@ class Variables:
         return None
 
     def _take_from_query(self, name: str) -> str | None:
-        value = dict(parse_qsl(self._query, keep_blank_values=True)).get(name)
+        if self._query is None:
+            query = self._url.partition("#")[0].partition("?")[2]
+            self._query = dict(parse_qsl(query, keep_blank_values=True))
+        value = self._query.get(name)
         if value is None:
             return None
         self.values[name] = value

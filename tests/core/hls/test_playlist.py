@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.hls.playlist import MAX_BYTES, MAX_LINES, NotAPlaylist, Playlist, blocks_reload, parse
+from m3uproxy.core.hls.lines import NotAPlaylist
+from m3uproxy.core.hls.measure import MAX_BYTES, MAX_LINES
+from m3uproxy.core.hls.playlist import Playlist, blocks_reload, parse
 from m3uproxy.core.hls.segments import ByteRange
 
 MEDIA = """#EXTM3U

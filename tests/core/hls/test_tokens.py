@@ -1,4 +1,5 @@
 import re
+import string
 
 import pytest
 from hypothesis import assume, given
@@ -44,14 +45,28 @@ def test_one_streams_token_opens_no_other(stream_id: str, other: str) -> None:
 @given(st.data())
 def test_an_altered_token_is_refused(data: st.DataObject) -> None:
     tokens = Tokens(KEY)
-    token = tokens.make("1", Target(URL))
+    token = tokens.make("1", Target(URL + data.draw(st.sampled_from(["", "1", "12"]))))
     at = data.draw(st.integers(0, len(token) - 1))
-    letter = data.draw(st.sampled_from("ABab019-_"))
-    altered = token[:at] + letter + token[at + 1 :]
-    # Of the last letter some bits say nothing.
-    assume(altered[:-1] != token[:-1])
+    letters = data.draw(st.text("ABCDabcd0123-_", max_size=3))
+    altered = token[:at] + letters + token[at + data.draw(st.integers(0, 2)) :]
+    assume(altered != token)
     with pytest.raises(BadToken):
         tokens.read("1", altered)
+
+
+@pytest.mark.parametrize("more", ["", "1", "12"])
+def test_all_of_the_last_letter_counts(more: str) -> None:
+    tokens = Tokens(KEY)
+    token = tokens.make("1", Target(URL + more))
+    for letter in set(string.ascii_letters + string.digits + "-_") - {token[-1]}:
+        with pytest.raises(BadToken):
+            tokens.read("1", token[:-1] + letter)
+
+
+@given(st.text() | st.text("ABCabc012-_=", max_size=200))
+def test_no_text_is_a_token(text: str) -> None:
+    with pytest.raises(BadToken):
+        Tokens(KEY).read("1", text)
 
 
 @pytest.mark.parametrize("token", ["", "A", "AAAA", "A" * 22, "A" * 23, "ä" * 40, "A" * 40 + "=", "A" * 20_000, URL])

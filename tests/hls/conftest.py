@@ -1,0 +1,22 @@
+"""What tests of HLS have in common."""
+
+from __future__ import annotations
+
+import pytest
+from origin import Side
+
+
+@pytest.fixture
+def side():
+    """Makes HLS sides of a proxy; after the test no delayed call and no memory that is still taken."""
+    made = []
+
+    def make(**settings) -> Side:
+        made.append(Side(**settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        assert [call for call in one.clock.getDelayedCalls() if "timeout" not in str(call.func).lower()] == []
+        assert one.fetcher.size == one.fetcher.count == 0
