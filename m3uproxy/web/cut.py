@@ -9,10 +9,11 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.hls.cutting import Segment
-from ..fanout.outlet import bound_send_buffer
+from ..fanout.spout import Spout
 from ..fanout.stream import Stream
 from ..hls.audience import Audience
 from ..hls.viewers import HlsClient
+from ..settings import Settings
 from .answer import HTTPError
 from .cors import allow_media
 from .hls_page import HlsPage, answer_later, check_query, write_playlist
@@ -65,7 +66,7 @@ class CutSegmentResource(_CutPage):
         _write_head(request, segment)
         if request.method == b"HEAD":
             return b""
-        _send(request, stream.audience, client, segment, self._settings.send_buffer)
+        _send(request, stream.audience, client, segment, self._settings)
         return NOT_DONE_YET
 
 
@@ -77,23 +78,15 @@ def _write_head(request: Request, segment: Segment) -> None:
     request.setHeader(b"Cache-Control", b"no-cache")
 
 
-def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, send_buffer: int) -> None:
-    transport: Any = request.transport
-
-    def abort() -> None:
-        transport.abortConnection()
-
+def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, settings: Settings) -> None:
     def ended(complete: bool) -> None:
-        """A connection that just ended would look like the end of the segment."""
         if complete:
-            request.unregisterProducer()
-            request.finish()
+            spout.finish()
         else:
-            abort()
+            spout.abort()
 
-    bound_send_buffer(transport, send_buffer)
-    parcel, sent = audience.send(segment, client, request.write, abort)
+    parcel, sent = audience.send(segment, client, lambda data: spout.write(data), lambda: spout.abort())
+    spout = Spout(request, parcel, settings.direct_write, settings.send_buffer)
     sent.addCallback(ended)
     request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
-    request.registerProducer(parcel, True)
     parcel.start()
