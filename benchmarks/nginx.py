@@ -65,7 +65,7 @@ def program() -> str:
     """
     path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        raise BenchError("no nginx, which this is compared with: on Debian, apt-get install nginx")
+        raise BenchError("no nginx for hls and vod (Debian: apt-get install nginx); others can be named without them")
     return path
 
 
