@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "c"
 BUILD = HERE / "build"
 PROGRAMS = ("floor", "source", "players")
+START_SECONDS = 30.0
 
 
 class BenchError(Exception):
@@ -125,6 +127,27 @@ def announced_port(process: subprocess.Popen[str]) -> int:
         process.wait(5)
         raise BenchError("the program did not say its port")
     return int(words[1])
+
+
+def free_port() -> int:
+    """A port for a program that cannot have the kernel pick one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a program listens.
+
+    :raises BenchError: when it does not.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise BenchError(f"nothing listens on port {port}")
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> Any:

@@ -11,10 +11,13 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for when this file is run by its path
 
+from benchmarks import files, scenarios
+from benchmarks.nginx import nginx, origin, program
 from benchmarks.rig import BenchError, build, require_machine, source
-from benchmarks.scenarios import SCENARIOS, Outcome, Scenario
+from benchmarks.scenarios import Outcome, Scenario
 from benchmarks.servers import StartServer, floor, m3uproxy, textbook, twistd
 
+SCENARIOS = {**scenarios.SCENARIOS, **files.SCENARIOS}
 HEAD = ("scenario", "unit", "against", "its cost", "m3uproxy", "ratio", "limit", "figures of m3uproxy", "verdict")
 
 
@@ -89,7 +92,9 @@ def _spread(runs: Sequence[Outcome]) -> str:
 def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple[int, int]) -> Outcome:
     """One run on fresh processes; whatever happens, they are gone afterwards."""
     server_cpu, other_cpu = cpus
-    with source(other_cpu, scenario.tick_ms or tick_ms) as provider, start(server_cpu, provider) as server:
+    from_files = scenario.against == "nginx"
+    plays_from = origin(other_cpu) if from_files else source(other_cpu, scenario.tick_ms or tick_ms)
+    with plays_from as provider, start(server_cpu, provider) as server:
         outcome = scenario.play(provider, server, other_cpu)
     cost = "" if outcome.cost is None else f"{outcome.cost:.3f} {scenario.unit}  "
     figures = ", ".join(f"{name} {value:.3g}" for name, value in outcome.figures.items())
@@ -100,7 +105,7 @@ def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple
 def compare(scenario: Scenario, options: argparse.Namespace, cpus: tuple[int, int]) -> Comparison:
     """The other and m3uproxy in turn, so that a change of the machine's speed meets both."""
     result = Comparison(scenario)
-    other = textbook if scenario.against == "textbook" else floor(options.flush)
+    other = {"floor": floor(options.flush), "textbook": textbook, "nginx": nginx}[scenario.against]
     for _ in range(options.runs):
         result.others.append(run_once(scenario, other, options.tick, cpus))
         if not options.floor_only:
@@ -127,7 +132,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="runs of each server per scenario (5)")
     parser.add_argument("--tick", type=float, default=10, help="the source writes every so many ms (10)")
     parser.add_argument("--flush", type=float, default=40, help="the floor sends every so many ms, 0: at once (40)")
-    parser.add_argument("--floor-only", action="store_true", help="measure the floor alone")
+    parser.add_argument("--floor-only", action="store_true", help="measure what m3uproxy is compared with alone")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a limit is missed or a fault seen")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.scenario if name not in SCENARIOS]:
@@ -135,6 +140,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.runs < 1 or options.tick <= 0 or options.flush < 0:
         parser.error("--runs must be at least 1, --tick positive, --flush not negative")
     return options
+
+
+def check(chosen: Sequence[Scenario], floor_only: bool) -> None:
+    """
+    See that all is there before the first run.
+
+    :raises BenchError: if it is not.
+    """
+    if any(scenario.against == "nginx" for scenario in chosen):
+        program()
+    if any(scenario.against != "nginx" for scenario in chosen):
+        build()
+    if not floor_only:
+        twistd()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,10 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run still ends its children
     try:
         cpus = require_machine()
-        build()
-        if not options.floor_only:
-            twistd()
-        comparisons = [compare(SCENARIOS[name], options, cpus) for name in options.scenario or SCENARIOS]
+        chosen = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
+        check(chosen, options.floor_only)
+        comparisons = [compare(scenario, options, cpus) for scenario in chosen]
     except BenchError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2

@@ -11,8 +11,9 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from benchmarks.players import Group, GroupReport, Players, players
+from benchmarks.players import Group, GroupReport, players
 from benchmarks.rig import Source, cpu_seconds, resident_bytes
 from benchmarks.servers import Server
 
@@ -41,8 +42,8 @@ class Outcome:
 class Scenario:
     """One row of the table.
 
-    :ivar play: runs it; takes source, server, and the CPU for players.
-    :ivar against: what m3uproxy is compared with, ``floor`` or ``textbook``.
+    :ivar play: runs it; takes source (for nginx an origin), server, and the CPU for players.
+    :ivar against: what m3uproxy is compared with, ``floor``, ``textbook`` or ``nginx``.
     :ivar max_ratio: the most that m3uproxy may cost, in multiples of that.
     :ivar limits: the most that a figure of m3uproxy may be (median); ``"cost"`` limits the cost itself.
     :ivar tick_ms: how often the source writes, when that is the point of the scenario.
@@ -51,11 +52,18 @@ class Scenario:
     name: str
     what: str
     unit: str
-    play: Callable[[Source, Server, int], Outcome]
+    play: Callable[[Any, Server, int], Outcome]
     max_ratio: float | None = None
     against: str = "floor"
     limits: Mapping[str, float] = field(default_factory=dict)
     tick_ms: float | None = None
+
+
+class Receivers(Protocol):
+    """What is watched."""
+
+    def bytes_received(self) -> int:
+        """Bytes of bodies that all have received so far."""
 
 
 def _groups_of(server: Server, source: Source, channel: int, rate: int = 8_000_000) -> Callable[..., Group]:
@@ -67,7 +75,7 @@ def _groups_of(server: Server, source: Source, channel: int, rate: int = 8_000_0
     return group
 
 
-def _watch(server: Server, running: Players, outcome: Outcome, warm: float, seconds: float) -> None:
+def watch(server: Server, running: Receivers, outcome: Outcome, warm: float, seconds: float) -> None:
     """Let players play for ``warm`` seconds, then measure: CPU seconds per delivered GB, memory, throughput."""
     time.sleep(warm)
     began, cpu, received = time.monotonic(), cpu_seconds(server.pid), running.bytes_received()
@@ -98,7 +106,7 @@ def _play(
     """
     outcome = Outcome()
     with players(cpu, server.port, groups) as running:
-        _watch(server, running, outcome, warm, seconds)
+        watch(server, running, outcome, warm, seconds)
         upstreams, channels = source.stats(), len({group.channel for group in groups})
         reports = running.leave()
     for report in reports:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,11 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
-from benchmarks.rig import BUILD, BenchError, Source, announced_port, ask, child, resident_bytes
+from benchmarks.rig import BUILD, BenchError, announced_port, ask, child, free_port, resident_bytes, wait_for_port
 
-START_SECONDS = 30.0
+
+class Provider(Protocol):
+    """What servers play from: the C source, or an origin of files."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Server:
     :ivar register: takes the URL of a channel and returns the path at which this server plays it.
     :ivar joins_at_key: it promises that a viewer starts at PAT and random access point.
     :ivar idle_bytes: its memory (RSS) before any stream.
+    :ivar asks_once: it promises to ask for what a playlist names once, however many players ask.
     """
 
     name: str
@@ -34,33 +41,35 @@ class Server:
     register: Callable[[str], str]
     joins_at_key: bool
     idle_bytes: int
+    asks_once: bool = False
 
 
-StartServer = Callable[[int, Source], AbstractContextManager[Server]]
+StartServer = Callable[[int, Provider], AbstractContextManager[Server]]
 
 
 def floor(flush_ms: float) -> StartServer:
     """The C relay, flushed every ``flush_ms`` milliseconds (0: as data comes)."""
 
     @contextmanager
-    def start(cpu: int, source: Source) -> Iterator[Server]:
+    def start(cpu: int, source: Provider) -> Iterator[Server]:
         with child([str(BUILD / "floor"), str(source.port), f"{flush_ms:g}"], cpu) as process:
             port = announced_port(process)
-            yield Server("floor", process.pid, port, _path_and_query, False, resident_bytes(process.pid))
+            yield Server("floor", process.pid, port, path_and_query, False, resident_bytes(process.pid))
 
     return start
 
 
 @contextmanager
-def textbook(cpu: int, source: Source) -> Iterator[Server]:
+def textbook(cpu: int, source: Provider) -> Iterator[Server]:
     """A relay in plain Twisted (:mod:`benchmarks.textbook`)."""
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "benchmarks.textbook", str(source.port)]
     with child(command, cpu, cwd=root) as process:
-        yield Server("textbook", process.pid, announced_port(process), _path_and_query, False, 0)
+        yield Server("textbook", process.pid, announced_port(process), path_and_query, False, 0)
 
 
-def _path_and_query(url: str) -> str:
+def path_and_query(url: str) -> str:
+    """Of a URL, for servers that are told nothing of what they play."""
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}"
 
@@ -74,35 +83,19 @@ def twistd() -> str:
 
 
 @contextmanager
-def m3uproxy(cpu: int, source: Source) -> Iterator[Server]:
+def m3uproxy(cpu: int, source: Provider) -> Iterator[Server]:
     """``twistd m3uproxy`` with its defaults, in an empty folder."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="m3uproxy-bench-") as folder:
         settings = {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "error", "ROOT_PATH": "", "STATE_DIR": folder}
         command = [twistd(), "-n", "--pidfile=", "m3uproxy"]
         with child(
             command, cpu, env={**os.environ, **settings}, cwd=Path(folder), stdout=subprocess.DEVNULL
         ) as process:
-            _wait_for(port, process)
+            wait_for_port(port, process)
             time.sleep(0.3)  # what a daemon still does just after it listens is not a stream's cost
 
             def register(url: str) -> str:
-                return f"/stream/{ask(port, 'POST', '/streams', {'url': url})['stream_id']}"
+                return str(ask(port, "POST", "/streams", {"url": url})["stream_endpoint"])
 
-            yield Server("m3uproxy", process.pid, port, register, True, resident_bytes(process.pid))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise BenchError(f"nothing listens on port {port}")
+            yield Server("m3uproxy", process.pid, port, register, True, resident_bytes(process.pid), asks_once=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Request
 
 from ..errors import Reason, SourceError
-from ..fanout.outlet import bound_send_buffer
+from ..fanout.spout import Spout
 from ..settings import Settings
 from .byte_range import ContentRange
 from .download import Download
@@ -178,55 +177,35 @@ class Resource:
         :return: a Deferred that never fails: None when all was sent, :data:`m3uproxy.hls.reader.GONE` when the player
             left, else why not all was sent.
         """
-        bound_send_buffer(request.transport, self._settings.send_buffer)
         request.setResponseCode(self.status)
         for name, value in self.headers.items():
             request.setHeader(name, value)
         if self.length is not None:
             request.setHeader(b"Content-Length", b"%d" % self.length)
-        return _Sending(request, sent).start(self)
-
-
-class _Sending:
-    """From a resource to a player."""
-
-    def __init__(self, request: Request, sent: Callable[[int], None] | None) -> None:
-        self._request: Request | None = request
-        self._sent = sent
-        self._result: Deferred[SourceError | None] = Deferred()
-
-    def start(self, resource: Resource) -> Deferred[SourceError | None]:
-        request = self._request
-        assert request is not None
         if request.method == b"HEAD":
-            resource.close()
+            self.close()
             request.finish()
-            self._result.callback(None)
-            return self._result
-        reader = resource.deliver(self._write, self._ended)
-        request.notifyFinish().addErrback(self._gone, reader)
-        request.registerProducer(reader, True)
-        reader.start()
-        return self._result
+            return succeed(None)
+        return self._pour(request, sent)
 
-    def _write(self, data: bytes) -> None:
-        if self._request is not None:
-            self._request.write(data)
-            if self._sent is not None:
-                self._sent(len(data))
+    def _pour(self, request: Request, sent: Callable[[int], None] | None) -> Deferred[SourceError | None]:
+        result: Deferred[SourceError | None] = Deferred()
 
-    def _gone(self, _: object, reader: Reader) -> None:
-        """The request must not be touched any more."""
-        self._request = None
-        reader.stopProducing()
+        def write(data: bytes) -> None:
+            spout.write(data)
+            if sent is not None:
+                sent(len(data))
 
-    def _ended(self, error: SourceError | None) -> None:
-        request, self._request = self._request, None
-        if request is not None and error is not GONE:
-            request.unregisterProducer()
+        def ended(error: SourceError | None) -> None:
             if error is None:
-                request.finish()
-            else:
-                transport: Any = request.transport
-                transport.abortConnection()
-        self._result.callback(error)
+                spout.finish()
+            elif error is not GONE:
+                request.unregisterProducer()
+                spout.abort()
+            result.callback(error)
+
+        reader = self.deliver(write, ended)
+        spout = Spout(request, reader, self._settings.direct_write, self._settings.send_buffer)
+        request.notifyFinish().addErrback(lambda _: reader.stopProducing())
+        reader.start()
+        return result

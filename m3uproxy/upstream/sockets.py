@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: allocated for each read, and cut to what came, would leave holes in the heap.
 _BUFFER = bytearray(262_144)
 _VIEW = memoryview(_BUFFER)
+#: The part of it that is used for who reads as fast as it can. A copy of that is smaller than what the C library has
+#: the kernel map, from 128 KiB on: pages that come and go with each read cost as much as half of it.
+_PIECE = _VIEW[:122_880]
 
 
 class SocketCount:
@@ -144,7 +147,7 @@ class Socket(ProtocolWrapper):
         return size
 
     def room(self) -> int:
-        """Bytes that the kernel takes in while we do not read. From the first call on it takes in more."""
+        """Bytes that the kernel takes in while we do not read. From the first call on that is more, also for us."""
         if self.closed is not None or self._closing:
             return NARROW
         connection = self.transport.getHandle()
@@ -155,7 +158,7 @@ class Socket(ProtocolWrapper):
 
     def _receive(self) -> int:
         try:
-            size: int = self.transport.getHandle().recv_into(_BUFFER)
+            size: int = self.transport.getHandle().recv_into(_VIEW if self._is_wide else _PIECE)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..core.hls.cutting import Segment
-from ..fanout.outlet import bound_send_buffer
 from ..fanout.stream import Stream
 from ..hls.audience import Audience
 from ..hls.viewers import HlsClient
+from ..settings import Settings
 from .answer import HTTPError
 from .cors import allow_media
 from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
@@ -65,7 +65,7 @@ class CutSegmentResource(_CutPage):
         _write_head(request, segment)
         if request.method == b"HEAD":
             return b""
-        _send(request, stream.audience, client, segment, self._settings.send_buffer)
+        _send(request, stream.audience, client, segment, self._settings)
         return NOT_DONE_YET
 
 
@@ -77,12 +77,5 @@ def _write_head(request: Request, segment: Segment) -> None:
     request.setHeader(b"Cache-Control", b"no-cache")
 
 
-def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, send_buffer: int) -> None:
-    transport: Any = request.transport
-
-    def abort() -> None:
-        transport.abortConnection()
-
-    bound_send_buffer(transport, send_buffer)
-    parcel, _ = audience.send(segment, client, request.write, abort)
-    send_parcel(request, parcel, abort)
+def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, settings: Settings) -> None:
+    send_parcel(request, settings, lambda write, abort: audience.send(segment, client, write, abort)[0])

@@ -118,7 +118,7 @@ class PlaylistResource(_ProxiedPage):
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
         asked = stream.playlist(target, _directives(request), client)
-        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy))
+        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
         return NOT_DONE_YET
 
 
@@ -149,7 +149,7 @@ def _directives(request: Request) -> Directives:
     return Directives(sequence, part if sequence is not None else None)
 
 
-def _send_playlist(request: Request, stream: HlsStream, client: HlsClient, copy: Copy) -> None:
+def _send_playlist(request: Request, stream: HlsStream, client: HlsClient, copy: Copy, settings: Settings) -> None:
     """A playlist for a player."""
     if copy.size <= _SMALL:
         write_playlist(request, copy.whole())
@@ -161,12 +161,7 @@ def _send_playlist(request: Request, stream: HlsStream, client: HlsClient, copy:
     if request.method == b"HEAD":
         request.finish()
         return
-    transport: Any = request.transport
-
-    def abort() -> None:
-        transport.abortConnection()
-
-    send_parcel(request, stream.send(copy, client, request.write, abort), abort)
+    send_parcel(request, settings, lambda write, abort: stream.send(copy, client, write, abort))
 
 
 def _is_refused(request: Request, resource: Fetched) -> bool:

@@ -13,9 +13,11 @@ from twisted.web.server import Request
 
 from ..errors import SourceError
 from ..fanout.client import OfPlayer, Player
+from ..fanout.spout import Spout
 from ..hls.guide import NoSuchRendition
 from ..hls.parcel import Parcel
 from ..log import make_logger
+from ..settings import Settings
 from .answer import Content, HTTPError, write_content
 from .cors import allow_media
 from .media import MediaResource, answer_error, player_of, refusal
@@ -115,22 +117,26 @@ def write_playlist(request: Request, body: bytes, media_type: str = PLAYLIST) ->
     request.finish()
 
 
-def send_parcel(request: Request, parcel: Parcel, abort: Callable[[], None]) -> None:
+def send_parcel(
+    request: Request,
+    settings: Settings,
+    make: Callable[[Callable[[bytes], None], Callable[[], None]], Parcel],
+) -> None:
     """
     A body at the player's pace, whose head is set.
 
-    :param abort: drops the connection of a player that takes nothing. If it just ended, that would look like the end of
-        the body.
+    :param make: makes a parcel of what takes a piece and of what drops the connection of a player that takes nothing:
+        if that just ended, it would look like the end of the body.
     """
 
     def ended(complete: bool) -> None:
         if complete:
-            request.unregisterProducer()
-            request.finish()
+            spout.finish()
         elif not parcel.gone:
-            abort()
+            spout.abort()
 
+    parcel = make(lambda data: spout.write(data), lambda: spout.abort())
+    spout = Spout(request, parcel, settings.direct_write, settings.send_buffer)
     parcel.ended.addCallback(ended)
     request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
-    request.registerProducer(parcel, True)
     parcel.start()

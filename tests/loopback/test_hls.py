@@ -99,6 +99,34 @@ async def test_many_players_are_one(rig):
     assert len(stream.clients()) == 12
 
 
+@pytest_twisted.ensureDeferred
+async def test_fifty_who_poll_a_live_window_are_one(rig):
+    stream = rig.register("/hls/one/high/index.m3u8?target=1&window=4")
+    began = rig.reactor.seconds()
+
+    async def play(n: int) -> None:
+        seen: dict[str, bytes] = {}
+        await rig.sleep(n / 50)
+        while rig.reactor.seconds() - began < 6:
+            for uri in uris((await get(rig, entry(stream).replace("me", f"c{n}"))).body):
+                if uri not in seen:
+                    seen[uri] = (await get(rig, uri)).body
+                    assert seen[uri][:1] == b"G"
+            await rig.sleep(0.9)
+        assert len(seen) >= 6
+        bodies.update(seen.values())
+
+    bodies: set[bytes] = set()
+    await together([play(n) for n in range(50)])
+    took = rig.reactor.seconds() - began
+    counts = {name: tally.requests for name, tally in rig.provider.station.resources.items()}
+    playlists = counts.pop("/hls/one/high/index.m3u8")
+    assert len(bodies) == len(counts), "all are sent the same"
+    assert set(counts.values()) == {1}, "each segment is asked for once"
+    assert playlists <= took / 0.5 + 1, "a playlist is asked for once in half a target duration"
+    assert len(stream.clients()) == 50
+
+
 async def decrypted(rig, text: str, name: str) -> bytes:
     """A segment as a player decrypts it: the vector is stated, or is the number that players see."""
     lines = text.splitlines()

@@ -162,3 +162,11 @@ def test_a_key_that_would_make_megabytes_of_a_playlist() -> None:
 
 def test_what_is_read_is_weighed() -> None:
     assert _ATTRIBUTES.keys() <= READ
+
+
+def test_what_is_over_may_be_larger_for_it_is_not_read_again() -> None:
+    """Six hours in pieces of two seconds."""
+    segments = "#EXTINF:2,\na.ts\n" * 10_800
+    with pytest.raises(NotAPlaylist):
+        parse((HEAD + segments).encode())
+    assert len(list(parse((HEAD + segments + "#EXT-X-ENDLIST\n").encode()).lines)) == 21_603
