@@ -205,7 +205,7 @@ class TestRenew:
         changed, waiting = renew(settings, load({"port": "1", "tick": "0.1"}))
         assert (settings.port, settings.tick) == (8085, 0.08)
         assert changed == []
-        assert waiting == ["PORT: '8085' -> '1'", "TICK: '0.06' -> '0.1'"]
+        assert waiting == ["PORT: '8085' -> '1'", "TICK: '0.08' -> '0.1'"]
 
     def test_no_secret_is_told(self):
         settings = load({"api_token": "vorher"})
