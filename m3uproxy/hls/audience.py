@@ -70,6 +70,8 @@ class Audience:
         self._cutting = Cutting(settings.ring_bytes)
         self._asked: dict[Deferred[None], IDelayedCall] = {}
         self._seated = self._begun = False
+        # The time of day at the beginning of the clock, asked once: a segment's date stays what it was.
+        self._epoch = wall()
         self.bytes_served = self.segments_served = 0
 
     # what listings show, and what the API does
@@ -166,6 +168,7 @@ class Audience:
         asked = self._segment_to_begin_with().addBoth(answered).addCallback(lambda _: self._text(client))
         if not self._seated:
             self._seated = True
+            self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
             self._stream.broadcaster.seat(self, client.player.viewer)
         return asked
 
@@ -206,9 +209,9 @@ class Audience:
 
     def _text(self, client: HlsClient) -> bytes:
         name = quote(client.client_id, safe="")
-        age = self._wall() - timedelta(seconds=self._clock.seconds())
         text = self._cutting.playlist(
-            lambda number: f"segment.ts?url={number}&client_id={name}", lambda moment: age + timedelta(seconds=moment)
+            lambda number: f"segment.ts?url={number}&client_id={name}",
+            lambda moment: self._epoch + timedelta(seconds=moment),
         )
         return text.encode("ascii")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 from fakes import Relay
 from twisted.internet.defer import Deferred
@@ -65,6 +67,20 @@ def test_the_first_opens_the_source_and_all_wait_for_the_first_segment() -> None
     relay.clock.advance(0)
     assert body.closed
     assert stream.clients() == []
+    assert relay.clock.getDelayedCalls() == []
+
+
+def test_the_date_of_a_segment_stays_when_the_time_of_day_is_put_right() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    joe = Asked(stream.audience, JOE)
+    relay.play(relay.dialler.last.answer(), 3)
+    stream.audience._wall = lambda: datetime(2001, 1, 1, tzinfo=timezone.utc)
+    ann = Asked(stream.audience, ANN)
+    dates = [[line for line in asked.body.split(b"\n") if b"DATE-TIME" in line][0] for asked in (joe, ann)]
+    assert dates[0] == dates[1]
+    relay.registry.delete(stream.id)
+    relay.clock.advance(0)
     assert relay.clock.getDelayedCalls() == []
 
 
