@@ -77,7 +77,7 @@ def test_the_date_of_a_segment_stays_when_the_time_of_day_is_put_right() -> None
     relay.play(relay.dialler.last.answer(), 3)
     stream.audience._wall = lambda: datetime(2001, 1, 1, tzinfo=timezone.utc)
     ann = Asked(stream.audience, ANN)
-    dates = [[line for line in asked.body.split(b"\n") if b"DATE-TIME" in line][0] for asked in (joe, ann)]
+    dates = [next(line for line in asked.body.split(b"\n") if b"DATE-TIME" in line) for asked in (joe, ann)]
     assert dates[0] == dates[1]
     relay.registry.delete(stream.id)
     relay.clock.advance(0)
