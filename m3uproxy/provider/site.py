@@ -90,7 +90,7 @@ class Provider:
         :return: the number of bodies under way that felt it.
         :raises BadFault: in words.
         """
-        return set_faults(self.station, channel, parse_qsl(faults, keep_blank_values=True, strict_parsing=True))
+        return set_faults(self.station, channel, parse_qsl(faults, keep_blank_values=True, strict_parsing=bool(faults)))
 
     def close_port(self) -> Deferred[None]:
         """Stop listening, so that connections are refused; what is open stays. :meth:`listen` opens it again."""
