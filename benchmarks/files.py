@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.downloads import segment
 from benchmarks.nginx import Origin
-from benchmarks.rig import BenchError, child
+from benchmarks.rig import child, line_of
 from benchmarks.scenarios import MB, Outcome, Scenario, watch
 from benchmarks.servers import Server
 
@@ -36,14 +36,7 @@ class Downloads:
 
     def report(self) -> dict[str, Any]:
         """What they have so far: ``received`` bytes, ``got`` segments or ranges, ``faults``."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError("the players ended early")
-        result: dict[str, Any] = json.loads(line)
+        result: dict[str, Any] = json.loads(line_of(self._process))
         return result
 
     def bytes_received(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.rig import BUILD, BenchError, child
+from benchmarks.rig import BUILD, child, line_of
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,7 @@ class Players:
 
     def bytes_received(self) -> int:
         """Bytes of bodies that all players have received so far."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError("the players ended early")
-        return int(line)
+        return int(line_of(self._process))
 
     def leave(self) -> list[GroupReport]:
         """Disconnect all players; what each group received."""

@@ -129,6 +129,21 @@ def announced_port(process: subprocess.Popen[str]) -> int:
     return int(words[1])
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """What players say when they are asked, on their standard input, how far they are.
+
+    :raises BenchError: if they are there no more.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise BenchError("the players ended early")
+    return line
+
+
 def free_port() -> int:
     """A port for a program that cannot have the kernel pick one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

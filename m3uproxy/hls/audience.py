@@ -178,11 +178,10 @@ class Audience:
 
     def send(
         self, segment: Segment, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
-    ) -> tuple[Parcel, Deferred[bool]]:
+    ) -> Parcel:
         """Hand a segment on to a player; start what is returned, and pause and resume it.
 
         :param abort: ends that, if the player has to go.
-        :return: with a Deferred of whether all was handed on.
         """
 
         def written(data: bytes) -> None:
@@ -198,7 +197,8 @@ class Audience:
         client.segments_served += 1
         self.segments_served += 1
         parcel = Parcel(self._clock, segment.pieces, self._stall, written)
-        return parcel, parcel.ended.addCallback(ended)
+        parcel.ended.addCallback(ended)
+        return parcel
 
     def ends(self, client: HlsClient, answer: Callable[[], None]) -> None:
         """It has its answer, or will not have it: its silence begins."""

@@ -78,4 +78,4 @@ def _write_head(request: Request, segment: Segment) -> None:
 
 
 def _send(request: Request, audience: Audience, client: HlsClient, segment: Segment, settings: Settings) -> None:
-    send_parcel(request, settings, lambda write, abort: audience.send(segment, client, write, abort)[0])
+    send_parcel(request, settings, lambda write, abort: audience.send(segment, client, write, abort))

@@ -129,14 +129,14 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     client, taken = stream.audience.client(ANN), []
-    parcel, sent = stream.audience.send(stream.audience.segment(0), client, taken.append, lambda: None)
+    parcel = stream.audience.send(stream.audience.segment(0), client, taken.append, lambda: None)
     parcel.pauseProducing()
     client.seen -= 2 * LIFETIME
     stream.keep_house()
     assert client in stream.clients()
     parcel.resumeProducing()
     results = []
-    sent.addCallback(results.append)
+    parcel.ended.addCallback(results.append)
     assert results == [True]
     assert b"".join(taken) == b"".join(stream.audience.segment(0).pieces)
     assert client.bytes_served == stream.audience.segment(0).size
@@ -185,7 +185,7 @@ def test_all_are_sent_away(leave) -> None:
     relay.play(body, 4)
     aborted = []
     client = stream.audience.client(JOE)
-    parcel, _ = stream.audience.send(
+    parcel = stream.audience.send(
         stream.audience.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
     )
     parcel.start()
