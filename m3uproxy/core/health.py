@@ -158,7 +158,7 @@ class Health:
             self._unseen = packets or self._unseen
             return None
         self._look(now, packets, program)
-        self._unseen = packets[_LOOKED_AT:][-_LOOKED_AT:]
+        self._unseen = packets[max(_LOOKED_AT, size - _LOOKED_AT) :]
         self._due = now if self._misses_video() else now + SAMPLE
         return self._tell(now)
 
