@@ -21,7 +21,7 @@ setup(
     package_data={
         "m3uproxy": ["py.typed"],
         "m3uproxy.provider": ["*.ts", "*.aac", "*.mp3", "*.flv"],
-        "m3uproxy.web": ["static/*", "templates/*"],
+        "m3uproxy.web.api": ["static/*", "templates/*"],
     },
     install_requires=[
         "attrs>=23.1",

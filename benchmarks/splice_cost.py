@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 import attrs
 
-from m3uproxy.core.health import Health, Limits
-from m3uproxy.core.mpegts.hold import Hold
-from m3uproxy.core.mpegts.index import Index
+from m3uproxy.core.health.content import ContentHealth, HealthLimits
+from m3uproxy.core.health.trickle import TrickleDetector
+from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.mpegts.psi import ProgramMap
-from m3uproxy.core.mpegts.rewrite import Rewriter
-from m3uproxy.core.mpegts.sent import Sent
-from m3uproxy.core.mpegts.splice import Report, Splicer
-from m3uproxy.core.mpegts.tables import Tables
-from m3uproxy.core.pulse import Pulse
+from m3uproxy.core.mpegts.psi_tables import PsiTables
+from m3uproxy.core.splice.packet_rewriter import PacketRewriter
+from m3uproxy.core.splice.pes_hold import PesHold
+from m3uproxy.core.splice.splice_out import SpliceOut
+from m3uproxy.core.splice.splicer import Splicer, SpliceReport
 from m3uproxy.provider.clip import PACKET, TICKS, load_clip
 from m3uproxy.provider.timeline import Timeline
 
@@ -57,8 +57,8 @@ def _is_start(data: bytes, at: int, pid: int) -> bool:
     return bool(data[at + 1] & 0x40) and (data[at + 1] & 0x1F) << 8 | data[at + 2] == pid
 
 
-def _tables(data: bytes) -> Tables:
-    tables = Sent(data).tables
+def _tables(data: bytes) -> PsiTables:
+    tables = SpliceOut(data).tables
     assert tables is not None, "the clip has tables"
     return tables
 
@@ -80,19 +80,19 @@ def per_second(work: Callable[[], object]) -> float:
 
 
 def hold_all(pieces: list[bytes]) -> None:
-    hold = Hold()
+    hold = PesHold()
     for number, piece in enumerate(pieces):
         hold.push(piece, number * BLOCK)
 
 
 def scan_all(pieces: list[bytes]) -> None:
-    index = Index()
+    index = AccessIndex()
     for piece in pieces:
         index.scan(piece)
 
 
 def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
-    health, pulse, received = Health(Limits(continuity=0.01, bitrate=62_500), 0.0), Pulse(0.0), 0
+    health, pulse, received = ContentHealth(HealthLimits(continuity=0.01, bitrate=62_500), 0.0), TrickleDetector(0.0), 0
     for number, piece in enumerate(pieces, 1):
         now, received = number * BLOCK, received + len(piece)
         if health.took(now, piece, program) is not None:
@@ -101,17 +101,17 @@ def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
             pulse.beat(now, received, health.media)
 
 
-def rewriter(tables: Tables, moved: bool) -> Rewriter:
+def rewriter(tables: PsiTables, moved: bool) -> PacketRewriter:
     """As for a source on other PIDs; ``moved``: which also has its clock elsewhere."""
     pids = {stream.pid: stream.pid + 0x111 for stream in tables.program.streams}
     known = pids[tables.program.pcr_pid] if not moved else 0x1234
     told = attrs.evolve(tables, program=attrs.evolve(tables.program, pcr_pid=known))
-    made = Rewriter(told, tables, pids, {})
+    made = PacketRewriter(told, tables, pids, {})
     made.set_offsets(123_456, None)
     return made
 
 
-def rewrite_all(tables: Tables, moved: bool, pieces: list[bytes]) -> None:
+def rewrite_all(tables: PsiTables, moved: bool, pieces: list[bytes]) -> None:
     made = rewriter(tables, moved)
     for piece in pieces:
         made.rewrite(piece)
@@ -119,7 +119,7 @@ def rewrite_all(tables: Tables, moved: bool, pieces: list[bytes]) -> None:
 
 def join(sent: bytes, new: list[bytes]) -> tuple[str, float, float]:
     """How a source was joined; ms for its first block, and the most for one of the others."""
-    reports: list[Report] = []
+    reports: list[SpliceReport] = []
     splicer = Splicer(lambda: sent, reports.append)
     splicer.next_source(0.0)
     taken = []
@@ -133,7 +133,7 @@ def join(sent: bytes, new: list[bytes]) -> tuple[str, float, float]:
 def main() -> None:
     data = broadcast(0, SECONDS)
     pieces = blocks(data)
-    hold = Hold()
+    hold = PesHold()
     sent = b"".join(hold.push(piece, n * BLOCK) for n, piece in enumerate(pieces))
     sent = sent[-RATE * 10 // PACKET * PACKET :]
     tables = _tables(sent)

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 import attrs
 
-from .settings import Settings, SettingsError, load
+from .settings.loader import Settings, SettingsError, load
 
 #: Seconds that each program gets to start, and to stop.
 PATIENCE = 15.0

@@ -13,18 +13,18 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from .core.intake import Look
-    from .core.resolver import Question, Referral
+    from .core.failover.resolver import ResolverAnswer, ResolverQuestion
+    from .core.ingest.ts_parser import PacketObserver
     from .core.ring import Block
     from .errors import SourceError
-    from .upstream.dial import DialLimits, SourceRequest
+    from .upstream.dialler import DialTimeouts, SourceRequest
     from .upstream.slots import Slot
 
 
 class IDialler(Interface):
     """Opens the bodies of sources."""
 
-    def dial(request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
+    def dial(request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
         """Ask a provider for a stream, following its redirects.
 
         :param slot: what its sockets count for, if they do.
@@ -33,7 +33,7 @@ class IDialler(Interface):
         """
 
 
-class IOpenBody(Interface):
+class IResponseBody(Interface):
     """A response with status 200 (or 206) whose body nobody has taken yet. It must be delivered or closed."""
 
     status: int = Attribute("Of the final response: 200 or 206.")
@@ -75,7 +75,7 @@ class IOpenBody(Interface):
         """
 
 
-class IProbe(Interface):
+class IUrlChecker(Interface):
     """Asks whether a URL answers."""
 
     def status(url: str, timeout: float) -> Deferred[int]:
@@ -89,7 +89,7 @@ class IProbe(Interface):
 class IResolver(Interface):
     """Asks an application which source of a stream is next."""
 
-    def ask(url: str, question: Question) -> Deferred[Referral]:
+    def ask(url: str, question: ResolverQuestion) -> Deferred[ResolverAnswer]:
         """POST once, following no redirect.
 
         :param url: the resolver's.
@@ -108,7 +108,7 @@ class IBodyConsumer(Interface):
         """The body is over; nothing follows. Called once, also after ``close()`` and also for a clean end."""
 
 
-class ISeamConsumer(IBodyConsumer):
+class IDiscontinuityConsumer(IBodyConsumer):
     """Takes a body that was put together of parts."""
 
     def body_changed() -> None:
@@ -132,8 +132,8 @@ class IStreamSink(Interface):
         :return: the number of whole transport stream packets recognised so far in this body.
         """
 
-    def watch(look: Look | None) -> None:
-        """Show the packets of the body to ``look``, as they came (:attr:`m3uproxy.core.intake.Intake.look`).
+    def watch(look: PacketObserver | None) -> None:
+        """Show the packets of the body to ``look``, as they came (:attr:`m3uproxy.core.ingest.ts_parser.Intake.look`).
 
         It is shown them until the next call, or until another body begins.
         """
@@ -158,7 +158,7 @@ class IViewer(Interface):
         """Disconnect this viewer at once (``why`` goes to the log)."""
 
 
-class IAudience(Interface):
+class IBlockConsumer(Interface):
     """All who play a stream as HLS: to the broadcaster they are one viewer, who takes every block at once."""
 
     waiting: bool = Attribute("It has had no block that it could begin with.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import txaio
 
-from .settings import LogLevel
+from .settings.loader import LogLevel
 
 txaio.use_twisted()
 

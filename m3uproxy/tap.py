@@ -17,16 +17,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python import usage
 
-from .listening import ListenError, OpenPort, close_ports, open_ports
+from .daemon.listening import ListenError, OpenPort, close_ports, open_ports
+from .daemon.privileges import Identity, hand_over_log, later_identity
+from .daemon.process import obey_signals, prepare_reactor, raise_descriptor_limit, settle_memory
+from .daemon.reload import Reload, warn_if_open
+from .daemon.state import StateError, stream_key
 from .log import make_logger, set_level
-from .privileges import Identity, hand_over_log, later_identity
-from .process import obey_signals, prepare_reactor, raise_descriptor_limit, settle_memory
-from .reloading import Reload, warn_if_open
-from .settings import Settings, SettingsError, Sources
-from .settings_fields import ONLY_IN_FILE
-from .settings_known import remarks
-from .settings_text import allowed, is_secret, shown
-from .state import StateError, stream_key
+from .settings.display import allowed, is_secret, shown
+from .settings.ignored import remarks
+from .settings.loader import Settings, SettingsError, SettingsLoader
+from .settings.model import ONLY_IN_FILE
 
 log = make_logger()
 
@@ -92,37 +92,37 @@ class ProxyService(Service):
         :param identity: who the daemon will be once it has its ports, if it is root now.
         :raises StateError: if the state folder cannot be used.
         """
-        from .core.outbound import Policy
-        from .fanout.registry import Registry
-        from .hls.asking import Asker
-        from .hls.fetch import Fetcher
-        from .upstream.dial import Dialler
-        from .upstream.lines import Lines
-        from .upstream.probe import Probe
-        from .upstream.resolver import Resolver
-        from .upstream.sockets import SocketCount
-        from .web.api import Api
-        from .web.gate import Gate
-        from .web.hls import HlsResource
+        from .core.http.outbound_policy import OutboundPolicy
+        from .hls.fetcher import Fetcher
+        from .hls.http_client import HlsHttpClient
+        from .registry import Registry
+        from .streams.http_resolver import HttpResolver
+        from .upstream.connection_pool import ConnectionPool
+        from .upstream.dialler import Dialler
+        from .upstream.tcp_socket import SocketCounter
+        from .upstream.url_check import UrlChecker
+        from .web.access.gate import Gate
+        from .web.api.app import Api
+        from .web.media.hls_resource import HlsResource
+        from .web.media.live_resource import StreamResource
+        from .web.media.signed_urls import SignedUrls
         from .web.site import Root, Site
-        from .web.stream import StreamResource
-        from .web.tickets import Tickets
 
         self._reactor = reactor
         self._settings = settings
-        self._sockets = SocketCount()
+        self._sockets = SocketCounter()
         key = stream_key(settings.state_dir, identity)
-        outbound = Policy(settings.private_upstreams)
-        tickets = Tickets(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
+        outbound = OutboundPolicy(settings.private_upstreams)
+        tickets = SignedUrls(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
         gate = Gate(settings, reactor)
-        resolver = Resolver(reactor, self._sockets, outbound, settings.default_user_agent)
-        self._lines = Lines(reactor, self._sockets, outbound, settings.hls_host_connections)
-        self._fetcher = Fetcher(reactor, Asker(self._lines), settings)
+        resolver = HttpResolver(reactor, self._sockets, outbound, settings.default_user_agent)
+        self._lines = ConnectionPool(reactor, self._sockets, outbound, settings.hls_host_connections)
+        self._fetcher = Fetcher(reactor, HlsHttpClient(self._lines), settings)
         dialler = Dialler(reactor, self._sockets, outbound)
         self._registry = Registry(reactor, dialler, settings, key, resolver=resolver, fetcher=self._fetcher)
         media = StreamResource(self._registry, settings, tickets)
         hls = HlsResource(self._registry, settings, tickets)
-        probe = Probe(reactor, self._sockets, outbound, settings.default_user_agent)
+        probe = UrlChecker(reactor, self._sockets, outbound, settings.default_user_agent)
         api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()
         self._site = Site(Root(settings.root_path, media, api, gate, hls), reactor, settings.request_timeout)
         self._identity = identity
@@ -174,7 +174,7 @@ class ProxyService(Service):
         self.hurry()
 
     async def _stop_in_order(self) -> None:
-        from .web.answer import HTTPError
+        from .web.responses import HTTPError
         from .web.site import Refusal
 
         # Connections that are open may still ask for something.
@@ -204,7 +204,7 @@ def makeService(options: Options) -> ProxyService:
 
     twistd: Mapping[str, Any] = options.parent or {}
     identity = later_identity(twistd)
-    sources = Sources(options.given())
+    sources = SettingsLoader(options.given())
     try:
         loaded = sources.read()
         settings = loaded.settings

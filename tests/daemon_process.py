@@ -16,8 +16,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import m3uproxy
-from m3uproxy.settings import Settings
-from m3uproxy.settings_known import NO_EFFECT
+from m3uproxy.settings.ignored import NO_EFFECT
+from m3uproxy.settings.loader import Settings
 
 TWISTD = Path(sys.executable).with_name("twistd")
 PATIENCE = 15.0

@@ -1,6 +1,6 @@
 """Stand-ins for what lies on either side of the fan-out: a provider that is told what to do, and a slow player.
 
-They refuse what the real things refuse. ``tests/fanout/test_outlet.py`` runs the same scenarios against
+They refuse what the real things refuse. ``tests/downstream/test_socket_writer.py`` runs the same scenarios against
 :class:`SlowConsumer` and against real transports, and both must agree.
 """
 
@@ -17,23 +17,23 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from m3uproxy.core.accounts import Account
-from m3uproxy.core.resolver import Question, Referral
+from m3uproxy.core.failover.resolver import ResolverAnswer, ResolverQuestion
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.downstream.socket_writer import DirectWriter
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.fanout.outlet import DirectOutlet
-from m3uproxy.fanout.pump import State
-from m3uproxy.fanout.registry import Registry
-from m3uproxy.fanout.spec import StreamSpec
-from m3uproxy.fanout.stream import Player, Stream
-from m3uproxy.interfaces import IBodyConsumer, IDialler, IOpenBody, IResolver
-from m3uproxy.settings import Settings
-from m3uproxy.upstream.dial import DialLimits, SourceRequest
+from m3uproxy.interfaces import IBodyConsumer, IDialler, IResolver, IResponseBody
+from m3uproxy.live.pump import PumpState
+from m3uproxy.live.stream import LiveStream, PlayerInfo
+from m3uproxy.registry import Registry
+from m3uproxy.settings.loader import Settings
+from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
 from m3uproxy.upstream.slots import Slot
 
 # the provider's side
 
 
-@implementer(IOpenBody)
+@implementer(IResponseBody)
 class FakeBody:
     """A body that brings what a test tells it to."""
 
@@ -156,10 +156,10 @@ class Dial:
     """One call of :meth:`FakeDialler.dial`."""
 
     request: SourceRequest
-    limits: DialLimits
+    limits: DialTimeouts
     at: float
     slot: Slot | None = None
-    deferred: Deferred[IOpenBody] = attrs.field(factory=Deferred)
+    deferred: Deferred[IResponseBody] = attrs.field(factory=Deferred)
     cancelled: bool = False
     body: FakeBody | None = None
 
@@ -188,21 +188,21 @@ class Asked:
     """One call of :meth:`FakeResolver.ask`."""
 
     url: str
-    question: Question
-    deferred: Deferred[Referral]
+    question: ResolverQuestion
+    deferred: Deferred[ResolverAnswer]
     cancelled: bool = False
 
     def names(self, url: str) -> None:
         """It answers."""
-        self.deferred.callback(Referral(url))
+        self.deferred.callback(ResolverAnswer(url))
 
     def names_none(self) -> None:
         """It knows no other source."""
-        self.deferred.callback(Referral())
+        self.deferred.callback(ResolverAnswer())
 
     def breaks(self) -> None:
         """It does not answer."""
-        self.deferred.callback(Referral(problem="HTTP 500"))
+        self.deferred.callback(ResolverAnswer(problem="HTTP 500"))
 
 
 @implementer(IResolver)
@@ -212,7 +212,7 @@ class FakeResolver:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
 
-    def ask(self, url: str, question: Question) -> Deferred[Referral]:
+    def ask(self, url: str, question: ResolverQuestion) -> Deferred[ResolverAnswer]:
         call = Asked(url, question, Deferred(lambda _: setattr(call, "cancelled", True)))
         self.asked.append(call)
         return call.deferred
@@ -254,10 +254,10 @@ class FakeDialler:
         self.script = script
         self.dials: list[Dial] = []
 
-    def dial(self, request: SourceRequest, limits: DialLimits, slot: Slot | None = None) -> Deferred[IOpenBody]:
+    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
         call = Dial(request, limits, self._clock.seconds(), slot)
 
-        def cancel(_: Deferred[IOpenBody]) -> None:
+        def cancel(_: Deferred[IResponseBody]) -> None:
             call.cancelled = True
 
         call.deferred = Deferred(cancel)
@@ -512,7 +512,7 @@ class FakePlayer:
     def __init__(self, clock: IReactorTime, kernel: int = 100_000, speed: float | None = None) -> None:
         """``speed`` is in bytes per second; None reads all there is."""
         self.transport = SlowConsumer(clock, kernel)
-        self.outlet = DirectOutlet(self.transport)
+        self.outlet = DirectWriter(self.transport)
         self.speed = speed
         self.heads = 0
         self.refused: SourceError | None = None
@@ -539,9 +539,9 @@ class FakePlayer:
 
     # what a test tells it
 
-    def join(self, stream: Any, patience: float = 20.0, player: Player | None = None) -> FakePlayer:
+    def join(self, stream: Any, patience: float = 20.0, player: PlayerInfo | None = None) -> FakePlayer:
         """As the web resource does it."""
-        self.pump = stream.attach(player or Player(), self, patience)
+        self.pump = stream.attach(player or PlayerInfo(), self, patience)
         return self
 
     def read(self, seconds: float = 0.0) -> None:
@@ -582,10 +582,10 @@ class Relay:
         #: All but the last picture: its end shows only with the next one's beginning.
         self.whole = b""
 
-    def stream(self, url: str = "http://provider/live/1.ts", *failover: str, **more: Any) -> Stream:
+    def stream(self, url: str = "http://provider/live/1.ts", *failover: str, **more: Any) -> LiveStream:
         return self.registry.register(StreamSpec(url, "agent", failover_urls=failover, **more))
 
-    def player(self, stream: Stream, kernel: int = 100_000, speed: float | None = None, **more: Any) -> FakePlayer:
+    def player(self, stream: LiveStream, kernel: int = 100_000, speed: float | None = None, **more: Any) -> FakePlayer:
         player = FakePlayer(self.clock, kernel, speed)
         self.players.append(player)
         return player.join(stream, self.settings.start_timeout, **more)
@@ -614,7 +614,7 @@ class Relay:
             self.clock.advance(0)
             for player in self.players:
                 player.transport.read()
-            draining = [player for player in self.players if player.pump and player.pump.state is State.DRAINING]
+            draining = [player for player in self.players if player.pump and player.pump.state is PumpState.DRAINING]
             if turn >= 60 and not draining:
                 return
 

@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from m3uproxy.core.outbound import DEFAULT
+from m3uproxy.core.http.outbound_policy import DEFAULT
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.hls.asking import Answer, Asker, Wanted
-from m3uproxy.hls.fetch import Fetcher
-from m3uproxy.settings import load
-from m3uproxy.upstream.dial import SourceRequest
-from m3uproxy.upstream.lines import Lines
+from m3uproxy.hls.fetcher import Fetcher
+from m3uproxy.hls.http_client import HlsHttpClient, ProviderResponse, ResourceRequest
+from m3uproxy.settings.loader import load
+from m3uproxy.upstream.connection_pool import ConnectionPool
+from m3uproxy.upstream.dialler import SourceRequest
 
 SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chunk_timeout_seconds": 1.0}
 
@@ -31,12 +31,12 @@ class Rig(Bench):
         self.set_up(outbound, per_host, rest, **settings)
 
     def set_up(self, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
-        self.lines = Lines(self.reactor, self.sockets, outbound, per_host, rest)
-        self.asker = Asker(self.lines)
+        self.lines = ConnectionPool(self.reactor, self.sockets, outbound, per_host, rest)
+        self.asker = HlsHttpClient(self.lines)
         self.fetcher = Fetcher(self.reactor, self.asker, load({**SETTINGS, **settings}))
 
     def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
-        return Wanted(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
+        return ResourceRequest(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
 
     def observe(self, event):
         """Whatever a provider does, nothing of ours fails."""
@@ -100,7 +100,7 @@ class Asked:
             self.body = FakeBody()
             self.body.length = length
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.deferred.callback(Answer(status, named, "http://final.example/x", True, self.body))
+        self.deferred.callback(ProviderResponse(status, named, "http://final.example/x", True, self.body))
         if data and not self.body.closed:
             self.body.bring(data)
         if end is not None:
@@ -133,7 +133,7 @@ class Desk:
         return self.asked[-1]
 
     def fetch(self, name="seg.ts", *args, **how):
-        return Fetched(self.fetcher.fetch(Wanted(f"http://p.example/{name}", self.source), *args, **how))
+        return Fetched(self.fetcher.fetch(ResourceRequest(f"http://p.example/{name}", self.source), *args, **how))
 
     def close(self):
         self.fetcher.stop()

@@ -12,11 +12,11 @@ from zope.interface import implementer
 
 from m3uproxy.errors import SourceError
 from m3uproxy.interfaces import IBodyConsumer
-from m3uproxy.upstream.dial import Dialler, DialLimits, SourceRequest
-from m3uproxy.upstream.sockets import SocketCount
+from m3uproxy.upstream.dialler import Dialler, DialTimeouts, SourceRequest
+from m3uproxy.upstream.tcp_socket import SocketCounter
 
 CLOSE, RESET = object(), object()
-LIMITS = DialLimits(connect=3, first_byte=3, total=10)
+LIMITS = DialTimeouts(connect=3, first_byte=3, total=10)
 
 
 def head(status: str = "200 OK", *lines: str) -> bytes:
@@ -121,7 +121,7 @@ class Provider:
                 connection.transport.abortConnection()
 
 
-class PeakCount(SocketCount):
+class PeakCount(SocketCounter):
     """Remembers how many were open at once."""
 
     peak = 0

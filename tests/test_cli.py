@@ -11,14 +11,14 @@ from daemon_process import plain_environment
 
 from m3uproxy import __version__
 from m3uproxy.cli.main import main
-from m3uproxy.settings import Settings
+from m3uproxy.settings.loader import Settings
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Runs the command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("m3uproxy.settings.DEFAULT_FILE", tmp_path / "nowhere.toml")
+    monkeypatch.setattr("m3uproxy.settings.loader.DEFAULT_FILE", tmp_path / "nowhere.toml")
     absent = {name: None for name in os.environ if name not in plain_environment()}
 
     def invoke(*arguments: str, **environment: str):

@@ -9,7 +9,7 @@ from certificates import new_certificate
 from twisted.internet.protocol import Factory
 from twisted.internet.selectreactor import SelectReactor
 
-from m3uproxy.listening import BACKLOG, ListenError, close_ports, open_ports
+from m3uproxy.daemon.listening import BACKLOG, ListenError, close_ports, open_ports
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from m3uproxy.state import KEY_BYTES, StateError, stream_key
+from m3uproxy.daemon.state import KEY_BYTES, StateError, stream_key
 
 
 def test_the_key_is_made_once_and_is_private(tmp_path):
@@ -31,7 +31,7 @@ def test_a_key_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
         target.write_bytes(b"x" * KEY_BYTES)
         real(source, target)
 
-    monkeypatch.setattr("m3uproxy.state.os.link", link)
+    monkeypatch.setattr("m3uproxy.daemon.state.os.link", link)
     assert stream_key(tmp_path) == b"x" * KEY_BYTES
     assert os.listdir(tmp_path) == ["stream-id.key"]
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3uproxy.settings import Settings
-from m3uproxy.settings_fields import FOR_NEW_STREAMS, NEED_RESTART
-from m3uproxy.settings_known import NO_EFFECT
-from m3uproxy.settings_text import shown
+from m3uproxy.settings.display import shown
+from m3uproxy.settings.ignored import NO_EFFECT
+from m3uproxy.settings.loader import Settings
+from m3uproxy.settings.model import FOR_NEW_STREAMS, NEED_RESTART
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`")
@@ -55,7 +55,7 @@ def faults_in(document: Path) -> Iterator[str]:
 
 def routes() -> set[tuple[str, str]]:
     """Method and path of every route, with parameters in braces."""
-    from m3uproxy.web.api import Api
+    from m3uproxy.web.api.app import Api
 
     # Nothing is asked of what the API is made of before a request comes.
     nothing: object = object()

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from .._version import __version__
-from ..settings import Loaded, Settings, SettingsError, Sources
-from ..settings_known import NO_EFFECT
-from ..settings_text import as_json, shown
+from ..settings.display import as_json, shown
+from ..settings.ignored import NO_EFFECT
+from ..settings.loader import LoadedSettings, Settings, SettingsError, SettingsLoader
 
 _CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file to read, as for twistd m3uproxy --config."
@@ -46,14 +46,14 @@ def settings(config: Path | None, as_json_text: bool) -> None:
 
 def _print_settings(config: Path | None, as_json_text: bool) -> None:
     try:
-        loaded = Sources({} if config is None else {"config_file": config}).read()
+        loaded = SettingsLoader({} if config is None else {"config_file": config}).read()
     except SettingsError as error:
         click.echo(f"m3uproxy: {error}", err=True)
         raise SystemExit(1) from None
     click.echo(json.dumps(_tree(loaded), indent=2) if as_json_text else _table(loaded))
 
 
-def _tree(loaded: Loaded) -> dict[str, Any]:
+def _tree(loaded: LoadedSettings) -> dict[str, Any]:
     return {
         "settings": {
             name: {
@@ -68,7 +68,7 @@ def _tree(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _table(loaded: Loaded) -> str:
+def _table(loaded: LoadedSettings) -> str:
     rows = [
         (name.upper(), shown(name, getattr(loaded.settings, name)), loaded.origins.get(name, "default"))
         for name in Settings.model_fields

@@ -13,7 +13,7 @@ from itertools import islice
 import attrs
 
 from .bitrate import Bitrate
-from .coalesce import Cut
+from .ingest.coalesce import Chunk
 
 
 @attrs.define(eq=False)
@@ -71,7 +71,7 @@ class Ring:
         """The block of that number, which must be one that the ring still holds."""
         return self._blocks[number - self.first]
 
-    def append(self, cut: Cut, now: float) -> Block:
+    def append(self, cut: Chunk, now: float) -> Block:
         """Add a block at the live edge and let go of what is out of bounds at the other end."""
         block = self._add(cut, now)
         self._bitrate.add(len(cut.data), now)
@@ -83,7 +83,7 @@ class Ring:
 
     def append_filler(self, data: bytes, now: float) -> Block:
         """Add packets that stand for nothing: they say nothing of the bitrate, by which the ring is measured."""
-        return self._add(Cut(data), now)
+        return self._add(Chunk(data), now)
 
     def silent(self, now: float) -> float:
         """Seconds since the last block; 0 if there is none."""
@@ -120,7 +120,7 @@ class Ring:
             return self._any_before(now - back)
         return None
 
-    def _add(self, cut: Cut, now: float) -> Block:
+    def _add(self, cut: Chunk, now: float) -> Block:
         block = Block(cut.data, cut.psi, cut.access, now, self.position)
         if cut.access:
             self._points.append(self.next)

@@ -18,13 +18,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.http.byte_range import SingleContentRange, read_content_range
 from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer, IOpenBody
+from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
-from .asking import Answer
-from .byte_range import ContentRange, read_content_range
-from .growing import BLOCK, GrowingBody
-from .shared import Shared
+from .growing import BLOCK, GrowingBuffer
+from .http_client import ProviderResponse
+from .shared import SharedDownload
 
 log = make_logger()
 
@@ -38,7 +38,7 @@ LITTLE = 262_144
 _PAGES = (b"<!doctype html", b"<html")
 
 
-class Purse(Protocol):
+class MemoryBudget(Protocol):
     """Where memory comes from."""
 
     def take(self, size: int) -> bool:
@@ -48,7 +48,7 @@ class Purse(Protocol):
         """They are free again."""
 
 
-class Taker(Protocol):
+class DownloadTaker(Protocol):
     """One who reads."""
 
     began_at: float
@@ -59,7 +59,7 @@ class Taker(Protocol):
 
 
 @implementer(IBodyConsumer)
-class Download(Shared):
+class Download(SharedDownload):
     """One answer on its way.
 
     :ivar takers: who reads it.
@@ -68,7 +68,7 @@ class Download(Shared):
     """
 
     def __init__(
-        self, clock: IReactorTime, purse: Purse, silence: float, most: int, ended: Callable[[Download], None]
+        self, clock: IReactorTime, purse: MemoryBudget, silence: float, most: int, ended: Callable[[Download], None]
     ) -> None:
         """
         Begin without an answer.
@@ -79,24 +79,24 @@ class Download(Shared):
         """
         super().__init__()
         self.clock = clock
-        self.answer: Answer | None = None
-        self.range: ContentRange | None = None
+        self.answer: ProviderResponse | None = None
+        self.range: SingleContentRange | None = None
         self.length: int | None = None
-        self.body = GrowingBody()
-        self.takers: set[Taker] = set()
+        self.body = GrowingBuffer()
+        self.takers: set[DownloadTaker] = set()
         self._purse = purse
         self._silence = silence
         self._most = most
         self._ended = ended
-        self._asking: Deferred[Answer] | None = None
-        self._open_body: IOpenBody | None = None
+        self._asking: Deferred[ProviderResponse] | None = None
+        self._open_body: IResponseBody | None = None
         self._kept = True
         self._heard = 0.0
         self._listening: IDelayedCall | None = None
         self._telling: IDelayedCall | None = None
         self._told = 0
 
-    def begin(self, asking: Deferred[Answer], byte_range: bool) -> None:
+    def begin(self, asking: Deferred[ProviderResponse], byte_range: bool) -> None:
         """
         Wait for the answer.
 
@@ -149,7 +149,7 @@ class Download(Shared):
 
     # the answer
 
-    def _answered(self, answer: Answer, byte_range: bool) -> None:
+    def _answered(self, answer: ProviderResponse, byte_range: bool) -> None:
         self._asking = None
         self._open_body = answer.body
         self.answer = answer
@@ -166,7 +166,7 @@ class Download(Shared):
         self._listening = self.clock.callLater(self._silence, self._listen)
         answer.body.deliver(self)
 
-    def _misfit(self, answer: Answer, byte_range: bool) -> SourceError | None:
+    def _misfit(self, answer: ProviderResponse, byte_range: bool) -> SourceError | None:
         """Why the answer is none to what was asked; that it is a range is noted."""
         if self.length is not None and self.length > self._most:
             return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._most} are allowed")
@@ -293,7 +293,7 @@ class Download(Shared):
             self._fail(SourceError(Reason.ENDED, "nobody wants it any more"))
         if self.over and not self._kept and self.body.size:
             self._purse.give_back(self.body.size)
-            self.body = GrowingBody()
+            self.body = GrowingBuffer()
 
     def _is_nearly_there(self) -> bool:
         return self.is_open and self.length is not None and self.length - self.body.size <= LITTLE

@@ -8,7 +8,7 @@ from bisect import bisect_right
 BLOCK = 65_536
 
 
-class GrowingBody:
+class GrowingBuffer:
     """Blocks in a row. Readers have positions of their own, counted in bytes from the beginning.
 
     :ivar size: bytes so far.

@@ -1,15 +1,14 @@
-"""Steering manifests and asset lists on their way to a player: see :mod:`m3uproxy.core.hls.manifests`."""
+"""Steering manifests and asset lists on their way to a player: see :mod:`m3uproxy.core.hls.json_manifests`."""
 
 from __future__ import annotations
 
-from ..core.hls.manifests import MAX_BYTES, BadManifest, rewrite_manifest
-from ..core.hls.rewrite import Rename
-from ..core.hls.rewrite import Resource as Kind
+from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
+from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..errors import Reason, SourceError
-from .resource import Resource
+from .fetched_resource import FetchedResource
 
 
-async def read_manifest(resource: Resource, kind: Kind, rename: Rename) -> bytes:
+async def read_manifest(resource: FetchedResource, kind: ResourceKind, rename: RewriteUri) -> bytes:
     """
     All of one, as a player gets it.
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from ..errors import SourceError
 
 
-class Shared(ABC):
+class SharedDownload(ABC):
     """Something that opens, grows and is over at some time.
 
     Who waits for it or has been given it *holds* it.

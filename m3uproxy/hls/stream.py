@@ -12,26 +12,26 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from ..core.hls.rewrite import Resource as Kind
-from ..core.hls.tokens import Target
+from ..core.hls.delivery_directives import DeliveryDirectives
+from ..core.hls.uri_rewriter import ResourceKind
+from ..core.hls.url_tokens import TokenTarget
+from ..core.http.byte_range import SingleRange
+from ..downstream.memory_producer import MemoryProducer
 from ..errors import LimitReached, Reason, SourceError
-from ..fanout.entry import Listed
-from ..fanout.rules import watch_rules
-from ..fanout.sourced import Sourced
-from ..fanout.spec import StreamSpec
-from ..fanout.stream import Player
 from ..log import make_logger
-from ..upstream.dial import SourceRequest
-from ..upstream.slots import Admission
-from .byte_range import ByteRange
-from .directives import Directives
+from ..streams.base import ClientInfo
+from ..streams.failover_stream import FailoverStream
+from ..streams.monitor_rules import watch_rules
+from ..streams.player import PlayerInfo
+from ..streams.spec import StreamSpec
+from ..upstream.dialler import SourceRequest
+from ..upstream.slots import StreamSlot
+from .clients import HlsClient, HlsClients
+from .fetched_resource import FetchedResource
 from .manifest import read_manifest
-from .parcel import Parcel
-from .resource import Resource
-from .runs import Runs
-from .shown import CLIENT, Copy, Shown
-from .supply import HlsContext, Supply
-from .viewers import HlsClient, Viewers
+from .proxy import HlsContext, HlsProxy
+from .served_playlist import CLIENT, PlaylistCopy, ServedPlaylist
+from .session import HlsSession
 
 log = make_logger()
 
@@ -46,7 +46,7 @@ LIFETIME = 3
 MOST_ANSWERS = 128
 
 
-class HlsStream(Sourced):
+class HlsStream(FailoverStream):
     """A stream of playlists and segments."""
 
     def __init__(
@@ -59,26 +59,26 @@ class HlsStream(Sourced):
         """
         super().__init__(context.clock, context.wall, stream_id, spec, context.open_advice)
         self._context = context
-        self._runs = Runs(
+        self._runs = HlsSession(
             context.clock,
             requests,
             context.policy,
             lambda: watch_rules(context.settings, self.spec),
             self,
-            Admission(context.slots, stream_id),
+            StreamSlot(context.slots, stream_id),
             self.advice,
             lambda request: self._supply.look(request),
         )
-        self._supply = Supply(context, stream_id, self._runs, lambda: self.decisions.resumed())
+        self._supply = HlsProxy(context, stream_id, self._runs, lambda: self.decisions.resumed())
         self._supply.sticky = spec.use_sticky_session
         self._bytes = self._segments = 0
         self._over: SourceError | None = None
-        self.viewers = Viewers(context.clock, context.wall, context.slots, stream_id)
+        self.viewers = HlsClients(context.clock, context.wall, context.slots, stream_id)
 
     # what listings show
 
     @property
-    def session(self) -> Runs:
+    def session(self) -> HlsSession:
         """Which source it is on."""
         return self._runs
 
@@ -101,7 +101,7 @@ class HlsStream(Sourced):
         """Nobody looks into segments."""
         return None
 
-    def clients(self) -> Sequence[Listed]:
+    def clients(self) -> Sequence[ClientInfo]:
         """Who watches, oldest first."""
         return self.viewers.all()
 
@@ -153,16 +153,16 @@ class HlsStream(Sourced):
 
     # what players ask for
 
-    def name_of(self, player: Player) -> str:
+    def name_of(self, player: PlayerInfo) -> str:
         """The name of a player, that it brought or that is made for it. Two that look the same are one."""
         brought = player.client_id or ""
         return brought if 0 < len(quote(brought, safe="")) <= LONGEST_NAME else player.computed_id(self.id)
 
-    def known(self, player: Player) -> HlsClient | None:
+    def known(self, player: PlayerInfo) -> HlsClient | None:
         """Who a player is, if it counts already."""
         return self.viewers.get(self.name_of(player))
 
-    def client(self, player: Player) -> HlsClient:
+    def client(self, player: PlayerInfo) -> HlsClient:
         """
         Who asks; it counts from now on.
 
@@ -176,7 +176,7 @@ class HlsStream(Sourced):
             raise LimitReached(f"This player waits for {MOST_ANSWERS} answers already, and for no more.")
         return client
 
-    def target(self, token: str) -> Target:
+    def target(self, token: str) -> TokenTarget:
         """
         What a token of this stream stands for.
 
@@ -184,13 +184,15 @@ class HlsStream(Sourced):
         """
         return self._context.tokens.read(self.id, token)
 
-    def playlist(self, target: Target | None, directives: Directives, client: HlsClient) -> Deferred[Copy]:
-        """A playlist for a player, who is there while it waits; see :meth:`m3uproxy.hls.supply.Supply.playlist`."""
+    def playlist(
+        self, target: TokenTarget | None, directives: DeliveryDirectives, client: HlsClient
+    ) -> Deferred[PlaylistCopy]:
+        """A playlist for a player, who is there while it waits; see :meth:`m3uproxy.hls.proxy.HlsProxy.playlist`."""
 
         def waits() -> None:
             """Nothing to end: it is answered in any case."""
 
-        def answered(result: Shown | Failure) -> Shown | Failure:
+        def answered(result: ServedPlaylist | Failure) -> ServedPlaylist | Failure:
             client.answers.pop(waits, None)
             self.ends(client)
             return result
@@ -199,7 +201,9 @@ class HlsStream(Sourced):
         asked = self._supply.playlist(target, directives, client.player.viewer).addBoth(answered)
         return asked.addCallback(lambda shown: shown.answer(client.client_id))
 
-    def send(self, copy: Copy, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]) -> Parcel:
+    def send(
+        self, copy: PlaylistCopy, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
+    ) -> MemoryProducer:
         """
         Hand a playlist on to a player; start what is returned, and pause and resume it.
 
@@ -212,12 +216,14 @@ class HlsStream(Sourced):
             return complete
 
         client.answers[abort] = None
-        parcel = Parcel(self._clock, copy.pieces(), self._context.settings.viewer_stall_timeout, write)
+        parcel = MemoryProducer(self._clock, copy.pieces(), self._context.settings.viewer_stall_timeout, write)
         parcel.ended.addCallback(ended)
         return parcel
 
-    def resource(self, target: Target, byte_range: ByteRange | None, client: HlsClient) -> Deferred[Resource]:
-        """What a playlist named, for a player; see :meth:`m3uproxy.hls.supply.Supply.resource`."""
+    def resource(
+        self, target: TokenTarget, byte_range: SingleRange | None, client: HlsClient
+    ) -> Deferred[FetchedResource]:
+        """What a playlist named, for a player; see :meth:`m3uproxy.hls.proxy.HlsProxy.resource`."""
         asked = self._supply.resource(target, byte_range)
         why: list[SourceError] = []
 
@@ -225,7 +231,7 @@ class HlsStream(Sourced):
             why.append(self._over or SourceError(Reason.ENDED, "the player was disconnected"))
             asked.cancel()
 
-        def answered(result: Resource | Failure) -> Resource | Failure:
+        def answered(result: FetchedResource | Failure) -> FetchedResource | Failure:
             client.answers.pop(leave, None)
             self.ends(client)
             return Failure(why[0]) if why else result
@@ -233,7 +239,7 @@ class HlsStream(Sourced):
         client.answers[leave] = None
         return asked.addBoth(answered)
 
-    def manifest(self, resource: Resource, target: Target, client: HlsClient) -> Deferred[bytes]:
+    def manifest(self, resource: FetchedResource, target: TokenTarget, client: HlsClient) -> Deferred[bytes]:
         """
         JSON that a playlist named, with a player's own URIs in it.
 
@@ -241,7 +247,7 @@ class HlsStream(Sourced):
         """
         rename, name = self._supply.rename(target.source, resource.public), quote(client.client_id, safe="")
 
-        def named(kind: Kind, url: str) -> str:
+        def named(kind: ResourceKind, url: str) -> str:
             return rename(kind, url).replace(CLIENT, name)
 
         return Deferred.fromCoroutine(read_manifest(resource, target.kind, named))

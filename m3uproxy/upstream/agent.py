@@ -16,8 +16,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from ..core.hop import Hop, Location
-from .endpoints import ProviderConnection
+from ..core.http.redirects import Location, RequestHop
+from .connection import ProviderConnection
 
 _HOST_NAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9/._~-]")
@@ -65,7 +65,7 @@ class SourceAgent:
     """
 
     reactor: Any
-    hop: Hop | None = None
+    hop: RequestHop | None = None
     connection: ProviderConnection | None = None
     gzipped: bool = False
     more: Sequence[tuple[bytes, bytes]] = ()
@@ -102,7 +102,7 @@ class SourceAgent:
         return response
 
 
-def _headers(hop: Hop, jar: Sequence[bytes]) -> Headers:
+def _headers(hop: RequestHop, jar: Sequence[bytes]) -> Headers:
     """The hop's headers, with its cookies and those that the provider has set since in one line."""
     headers = Headers()
     cookies = []

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from ..core.sniff import container, finite
+from ..core.http.body_sniffing import container, finite
 from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer, IOpenBody
+from ..interfaces import IBodyConsumer, IResponseBody
 
 #: Bytes that a film has at least: half a minute of it.
 SHORTEST_FILM = 32 << 20
@@ -20,7 +20,7 @@ SHORTEST_FILM = 32 << 20
 _ENOUGH = 400
 
 
-async def verdict(body: IOpenBody, length: int, clock: IReactorTime, seconds: float) -> SourceError:
+async def classify_finite_body(body: IResponseBody, length: int, clock: IReactorTime, seconds: float) -> SourceError:
     """
     Why it is not to be played as a live stream; the body is read from and closed.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 _UNIT = 16
 
 
-class Titles:
+class IcyTitleFilter:
     """The blocks of text in one body."""
 
     def __init__(self, interval: int) -> None:
@@ -43,10 +43,10 @@ class Titles:
         return b"".join(sound)
 
 
-def titles(headers: Sequence[bytes]) -> Titles | None:
+def icy_title_filter(headers: Sequence[bytes]) -> IcyTitleFilter | None:
     """The blocks that are announced; None if there are none.
 
     :param headers: values of ``icy-metaint``.
     """
     interval = int(headers[0]) if headers and headers[0].isdigit() and len(headers[0]) < 10 else 0
-    return Titles(interval) if interval else None
+    return IcyTitleFilter(interval) if interval else None

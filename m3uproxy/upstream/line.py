@@ -12,20 +12,20 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from ..core.hop import Location
+from ..core.http.redirects import Location
 from .agent import SourceAgent
-from .endpoints import ProviderConnection
+from .connection import ProviderConnection
 from .slots import Slot
 
 if TYPE_CHECKING:
-    from .lines import Lines
+    from .connection_pool import ConnectionPool
 
 
 @attrs.frozen
-class Call:
+class ConnectionRequest:
     """What a line is wanted for.
 
-    :ivar led_by_public: see :meth:`m3uproxy.core.outbound.Policy.refusal`.
+    :ivar led_by_public: see :meth:`m3uproxy.core.http.outbound_policy.Policy.refusal`.
     :ivar fresh: whether it must be a new one.
     :ivar slot: leave to open it; None if nobody counts.
     """
@@ -47,7 +47,7 @@ def _nothing() -> None:
 
 
 @implementer(IAgentEndpointFactory)
-class Line:
+class PooledConnection:
     """One connection.
 
     :ivar connection: what is below it.
@@ -58,7 +58,13 @@ class Line:
     :ivar when_given_up: called when it is closed under whoever has taken it, who sets this.
     """
 
-    def __init__(self, lines: Lines, call: Call, gone: Callable[[Line], None], free: Callable[[Line], None]) -> None:
+    def __init__(
+        self,
+        lines: ConnectionPool,
+        call: ConnectionRequest,
+        gone: Callable[[PooledConnection], None],
+        free: Callable[[PooledConnection], None],
+    ) -> None:
         self.used = False
         self.host = call.host
         self.when_connected: Callable[[], None] = _nothing
@@ -89,11 +95,11 @@ class Line:
             self._endpoint = self.connection.endpointForURI(uri)
         return self._endpoint
 
-    def suits(self, call: Call) -> bool:
+    def suits(self, call: ConnectionRequest) -> bool:
         """Whether it may carry a request."""
         return self.host == call.host and self.connection.usable and self.connection.may_serve(call.led_by_public)
 
-    def take(self, call: Call) -> None:
+    def take(self, call: ConnectionRequest) -> None:
         """Have it carry the next request."""
         self._taken = True
         self.connection.location = call.location
@@ -136,10 +142,10 @@ class Line:
 
 
 @attrs.define
-class LineAgent(SourceAgent):
+class PooledAgent(SourceAgent):
     """Asks over a line."""
 
-    line: Line | None = None
+    line: PooledConnection | None = None
 
     def _agent(self) -> IAgent:
         assert self.line is not None

@@ -1,4 +1,4 @@
-"""Asks for provider slots, waits for them, and gives them back: the side of :mod:`m3uproxy.core.slots` with a clock.
+"""Provider slots: asking, waiting and giving back. The clocked side of :mod:`m3uproxy.core.slots.slot_table`.
 
 A session asks before it dials, hands the slot to the dial, whose sockets are counted on it, and is done with it when
 it will not dial again. The answer may come later, when another stream's socket is gone.
@@ -14,9 +14,9 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..core.accounts import Account
-from ..core.slots import Effect, Granted, Refused, Slots, Takeover
-from ..core.viewer import Viewer
+from ..core.slots.accounts import Account
+from ..core.slots.slot_table import Effect, Granted, Refused, SlotTable, Takeover
+from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
 from ..log import make_logger
 
@@ -27,7 +27,7 @@ log = make_logger()
 class Slot:
     """Leave to hold connections to an account. Whoever is given it must say, once, when it is :meth:`done`."""
 
-    desk: SlotDesk
+    desk: SlotAllocator
     account: Account
     token: int
     stream: str
@@ -70,16 +70,16 @@ class Slot:
         self.desk.done(self.token)
 
 
-class Admission:
+class StreamSlot:
     """The slot of one stream, kept from dial to dial as long as they go to the same account."""
 
-    def __init__(self, desk: SlotDesk, stream: str) -> None:
+    def __init__(self, desk: SlotAllocator, stream: str) -> None:
         """``stream`` is its id, by which others may be told to give way to it."""
         self._desk = desk
         self._stream = stream
         self._slot: Slot | None = None
         #: For whom the stream was started; None once nobody in particular waits for it.
-        self.viewer: Viewer | None = None
+        self.viewer: ViewerIdentity | None = None
 
     async def admit(self, account: Account | None) -> Slot | None:
         """
@@ -143,10 +143,10 @@ class _Ask:
         return self.stream, self.account
 
 
-class SlotDesk:
+class SlotAllocator:
     """Where slots are asked for."""
 
-    def __init__(self, clock: IReactorTime, slots: Slots, vacate: Callable[[str], None]) -> None:
+    def __init__(self, clock: IReactorTime, slots: SlotTable, vacate: Callable[[str], None]) -> None:
         """
         Nobody has asked yet.
 
@@ -159,9 +159,9 @@ class SlotDesk:
         self._timer: IDelayedCall | None = None
         self.slots = slots
 
-    def ask(self, account: Account, stream: str, viewer: Viewer | None = None) -> Deferred[Slot]:
+    def ask(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Deferred[Slot]:
         """
-        Ask for a slot; see :meth:`m3uproxy.core.slots.Slots.ask`.
+        Ask for a slot; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.ask`.
 
         :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
             waiting.
@@ -175,11 +175,11 @@ class SlotDesk:
         self._carry_out([effect])
         return asking
 
-    def joined(self, stream: str, viewer: Viewer) -> None:
+    def joined(self, stream: str, viewer: ViewerIdentity) -> None:
         """A player watches a stream. To be told before the stream asks."""
         self.slots.joined(stream, viewer)
 
-    def left(self, stream: str, viewer: Viewer) -> None:
+    def left(self, stream: str, viewer: ViewerIdentity) -> None:
         """A player is gone."""
         self._carry_out(self.slots.left(self._clock.seconds(), stream, viewer))
 
@@ -198,7 +198,7 @@ class SlotDesk:
         return (stream, account) in self._shared or self.slots.has_room(account)
 
     def report(self, configured: Collection[Account]) -> dict[str, object]:
-        """For statistics; see :meth:`m3uproxy.core.slots.Slots.report`."""
+        """For statistics; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.report`."""
         return self.slots.report(configured)
 
     def stop(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import attrs
 
-from ..core.edition import Edition
-from ..core.failover import Policy
+from ..core.failover.machine import FailoverPolicy
+from ..core.http.representation import Representation
 from ..interfaces import IDialler
-from ..upstream.slots import SlotDesk
+from ..upstream.slots import SlotAllocator
 
 
 @attrs.frozen
-class Limits:
+class VodLimits:
     """
     Seconds.
 
@@ -26,18 +26,18 @@ class Limits:
 
 
 @attrs.frozen
-class Upstream:
+class VodUpstream:
     """How providers are reached: by what, by which rules, and by whose leave."""
 
     dialler: IDialler
-    policy: Policy
-    slots: SlotDesk
+    policy: FailoverPolicy
+    slots: SlotAllocator
 
 
 @attrs.frozen
-class Known:
+class KnownFile:
     """What a file is, by which source, and since when (seconds)."""
 
-    edition: Edition
+    edition: Representation
     url: str = attrs.field(repr=False)
     at: float

@@ -22,11 +22,11 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from ..log import make_logger
-from . import cors
-from .answer import HTTPError, write_error
-from .base import parse_authority
-from .channel import Channel
-from .gate import Gate
+from .access import cors
+from .access.gate import Gate
+from .access.own_url import parse_authority
+from .http_channel import HttpChannel
+from .responses import HTTPError, write_error
 
 log = make_logger()
 
@@ -55,7 +55,7 @@ class Refusal(Resource):
         return write_error(request, self._error)
 
 
-class Moved(Resource):
+class Redirect(Resource):
     """Answers 307, by a relative reference: right also behind a proxy that strips a prefix from the path."""
 
     isLeaf = True
@@ -121,7 +121,7 @@ class Root(Resource):
         if preflight is not None:
             return preflight
         if not rest:
-            return Moved(self._prefix[-1] + b"/")
+            return Redirect(self._prefix[-1] + b"/")
         if not all(map(_is_text, rest)):
             return Refusal(HTTPError(404, "Not Found"))
         if len(rest) > 1 and rest[-1] == b"" and rest[-2] != b"":
@@ -141,7 +141,7 @@ def _is_media(rest: list[bytes]) -> bool:
 
 
 def _without_slash(request: server.Request) -> IResource:
-    return Moved(b"../" + request.uri.partition(b"?")[0].split(b"/")[-2])
+    return Redirect(b"../" + request.uri.partition(b"?")[0].split(b"/")[-2])
 
 
 def _is_text(segment: bytes) -> bool:
@@ -159,7 +159,7 @@ class Request(server.Request):
     content: Any
 
     def gotLength(self, length: int | None) -> None:
-        """Twisted would write bodies over 100 kB to a file; :class:`Channel` bounds them all."""
+        """Twisted would write bodies over 100 kB to a file; :class:`HttpChannel` bounds them all."""
         self.content = BytesIO()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -217,7 +217,7 @@ class Request(server.Request):
 class Site(server.Site):
     """The factory of connections. It writes no access log: that would hold tokens and would lack viewers."""
 
-    protocol = Channel  # type: ignore[assignment]
+    protocol = HttpChannel  # type: ignore[assignment]
     displayTracebacks = False
     noisy = False
 
@@ -230,7 +230,7 @@ class Site(server.Site):
             connection may idle between requests.
         """
         super().__init__(root, requestFactory=Request, reactor=reactor, timeout=request_timeout)
-        self._connections: set[Channel] = set()
+        self._connections: set[HttpChannel] = set()
         self._all_closed: Deferred[None] | None = None
 
     def acceptableProtocols(self) -> list[bytes]:
@@ -243,11 +243,11 @@ class Site(server.Site):
     def stopFactory(self) -> None:
         """There is nothing to close."""
 
-    def opened(self, connection: Channel) -> None:
+    def opened(self, connection: HttpChannel) -> None:
         """A client has connected."""
         self._connections.add(connection)
 
-    def closed(self, connection: Channel) -> None:
+    def closed(self, connection: HttpChannel) -> None:
         """A client's connection is gone."""
         self._connections.discard(connection)
         if self._all_closed is not None and not self._connections:

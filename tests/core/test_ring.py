@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from m3uproxy.core.coalesce import Cut
+from m3uproxy.core.ingest.coalesce import Chunk
 from m3uproxy.core.ring import Ring
 
 KB = 1000
@@ -19,7 +19,7 @@ def filled(spec: Iterable[tuple[float, int, bool]], seconds: float = 10, limit: 
     """A ring with blocks of (time, bytes, access)."""
     ring = Ring(seconds, limit)
     for time, size, access in spec:
-        ring.append(Cut(b"G" * size, b"psi", access), time)
+        ring.append(Chunk(b"G" * size, b"psi", access), time)
     return ring
 
 
@@ -30,7 +30,7 @@ def test_numbers_and_positions() -> None:
     assert ring[2].access
     ring.clear()
     assert (ring.first, ring.next, ring.size, ring.position) == (3, 3, 0, 60)
-    block = ring.append(Cut(b"x"), 3)
+    block = ring.append(Chunk(b"x"), 3)
     assert (ring.first, ring.next, block.position) == (3, 4, 60)
 
 
@@ -79,25 +79,25 @@ def test_join_at_the_oldest_point_when_none_is_old_enough() -> None:
 def test_no_point_yet_waits_then_takes_any_block_with_tables() -> None:
     ring = Ring(10, 10**6)
     assert ring.join(100.0, 3, 2) is None
-    ring.append(Cut(b"G", b"", False), 0)
-    ring.append(Cut(b"G", b"psi", False), 1)
+    ring.append(Chunk(b"G", b"", False), 0)
+    ring.append(Chunk(b"G", b"psi", False), 1)
     assert ring.join(1.9, 3, 2) is None
     assert ring.join(2.0, 3, 2) == 1
-    ring.append(Cut(b"G", b"psi", False), 2)
+    ring.append(Chunk(b"G", b"psi", False), 2)
     assert ring.join(5.0, 3, 2) == 2
 
 
 def test_no_tables_either_joins_at_the_oldest() -> None:
     ring = filled([])
-    ring.append(Cut(b"G", b"", False), 0)
-    ring.append(Cut(b"G", b"", False), 1)
+    ring.append(Chunk(b"G", b"", False), 0)
+    ring.append(Chunk(b"G", b"", False), 1)
     assert ring.join(3.0, 3, 2) == 0
 
 
 def test_an_outage_forgets_nothing() -> None:
     ring = filled([(n / 10, KB, n % 10 == 0) for n in range(100)], seconds=5)
     before = ring.size
-    ring.append(Cut(b"G" * KB, b"psi", False), 600.0)
+    ring.append(Chunk(b"G" * KB, b"psi", False), 600.0)
     assert ring.size > before * 0.8
 
 
@@ -117,7 +117,7 @@ class RingModel(RuleBasedStateMachine):
         self.now += gap
         data = b"%d" % len(self.all) * size
         data = data[:size]
-        block = self.ring.append(Cut(data, b"psi", access), self.now)
+        block = self.ring.append(Chunk(data, b"psi", access), self.now)
         self.all.append((data, access, self.now))
         assert block.data is data
         assert block.position == sum(len(data) for data, _, _ in self.all[:-1])
@@ -171,6 +171,6 @@ def test_time_bound_or_group(blocks: list[tuple[float, int, bool]]) -> None:
     ring, now = Ring(2.0, 10**9), 0.0
     for gap, size, access in blocks:
         now += gap
-        ring.append(Cut(b"G" * size, b"psi", access), now)
+        ring.append(Chunk(b"G" * size, b"psi", access), now)
     if ring.bitrate:
         assert ring.size <= max(ring.bitrate * 2.0, ring.floor, blocks[-1][1]) + 1

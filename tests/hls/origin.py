@@ -14,19 +14,19 @@ from wire import Wire, call
 from zope.interface import implementer
 
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.fanout.registry import Registry
-from m3uproxy.fanout.spec import StreamSpec
-from m3uproxy.hls.asking import Answer
-from m3uproxy.hls.fetch import Fetcher
-from m3uproxy.interfaces import IOpenBody
-from m3uproxy.settings import Settings
-from m3uproxy.web.hls import HlsResource
+from m3uproxy.hls.fetcher import Fetcher
+from m3uproxy.hls.http_client import ProviderResponse
+from m3uproxy.interfaces import IResponseBody
+from m3uproxy.registry import Registry
+from m3uproxy.settings.loader import Settings
+from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.web.media.hls_resource import HlsResource
+from m3uproxy.web.media.live_resource import StreamResource
+from m3uproxy.web.media.signed_urls import SignedUrls
 from m3uproxy.web.site import Root, Site
-from m3uproxy.web.stream import StreamResource
-from m3uproxy.web.tickets import Tickets
 
 
-@implementer(IOpenBody)
+@implementer(IResponseBody)
 class Body:
     """All of it at once."""
 
@@ -83,7 +83,7 @@ class Origin:
         self.pages: dict[str, Page] = {}
         self.asked: list[str] = []
         self.cancelled: list[str] = []
-        self.waiting: list[Deferred[Answer]] = []
+        self.waiting: list[Deferred[ProviderResponse]] = []
         self.wanted = []
 
     def put(self, url: str, body: str | bytes = b"", **more) -> None:
@@ -97,12 +97,12 @@ class Origin:
             self.waiting.append(Deferred(lambda _: self.cancelled.append(wanted.url)))
             return self.waiting[-1]
         if page.error is not None:
-            answer: Deferred[Answer] = Deferred()
+            answer: Deferred[ProviderResponse] = Deferred()
             answer.errback(page.error)
             return answer
         return succeed(self.answer(page, wanted, byte_range))
 
-    def answer(self, page, wanted, byte_range=None) -> Answer:
+    def answer(self, page, wanted, byte_range=None) -> ProviderResponse:
         final = page.final_url or wanted.url
         status, body, headers = page.status, page.body, page.headers
         if byte_range is not None and status == 200:
@@ -110,7 +110,7 @@ class Origin:
             headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(body)}"}
             status, body = 206, body[first : last + 1]
         opened = Body(body, final, page.endless) if status in {200, 206} else None
-        return Answer(status, headers, final, page.public, opened)
+        return ProviderResponse(status, headers, final, page.public, opened)
 
     def count(self, url: str) -> int:
         return self.asked.count(url)
@@ -132,7 +132,7 @@ class Side:
         self.registry = Registry(self.clock, None, self.settings, key, self.wall, self.resolver, self.fetcher)
         tickets = None
         if self.settings.player_url_lifetime:
-            tickets = Tickets(key, self.settings.player_url_lifetime, self.clock.seconds)
+            tickets = SignedUrls(key, self.settings.player_url_lifetime, self.clock.seconds)
         self.tickets = tickets
         given = (self.registry, self.settings, tickets)
         root = Root(self.settings.root_path, StreamResource(*given), None, None, HlsResource(*given))

@@ -781,7 +781,7 @@ def test_the_source_in_use_gets_another_place_in_the_list(side, when) -> None:
 
 
 def test_a_playlist_out_of_all_measure_is_its_sources_fault(side, monkeypatch) -> None:
-    monkeypatch.setattr("m3uproxy.core.hls.rewrite.MAX_REWRITTEN", 1000)
+    monkeypatch.setattr("m3uproxy.core.hls.uri_rewriter.MAX_REWRITTEN", 1000)
     here = side()
     here.origin.put(A, media(*(f"a{n}.ts" for n in range(20))))
     here.origin.put(B, media("b1.ts"))

@@ -9,7 +9,8 @@ from origin import media, uris
 from twisted.logger import formatEvent, globalLogPublisher
 from wire import Wire
 
-from m3uproxy.hls import fetch, kept
+from m3uproxy.hls import cache as kept
+from m3uproxy.hls import fetcher as fetch
 from m3uproxy.hls.stream import MOST_ANSWERS
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"

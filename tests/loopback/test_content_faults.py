@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from loopback_rig import PACKET, assert_whole_packets
 
-from m3uproxy.web.shapes import HealthObject
+from m3uproxy.web.api.response_types import HealthObject
 
 #: Short times, so that the tests are.
 QUICK = {

@@ -8,8 +8,8 @@ import pytest
 import pytest_twisted
 from test_vod import ONE, player_of
 
-from m3uproxy.vod.title import Title
-from m3uproxy.web.listing import stream_object
+from m3uproxy.vod.stream import VodStream
+from m3uproxy.web.api.serialize import stream_object
 
 M = 1_000_000
 MP4, EBML, TS = b"\0\0\0\x20ftypisom", b"\x1a\x45\xdf\xa3", (b"G" + bytes(187)) * 3
@@ -32,7 +32,7 @@ async def test_it_is_played_as_one(rig, head, media_type):
     assert (status, body) == (206, data[33 * M : 33 * M + 1000])
     assert (await player.ask(method="HEAD"))[1]["content-length"] == str(40 * M)
     title = rig.registry.get(stream.id)
-    assert isinstance(title, Title)
+    assert isinstance(title, VodStream)
     assert stream_object(title)["stream_type"] == "VOD"
     assert len(title.clients()) == 1
     assert title.created_at == stream.created_at

@@ -12,18 +12,18 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from m3uproxy.core.http.byte_range import read_range
 from m3uproxy.errors import SourceError
-from m3uproxy.hls.asking import Asker, Wanted
-from m3uproxy.hls.byte_range import read_range
-from m3uproxy.hls.fetch import Fetcher
-from m3uproxy.hls.resource import GONE
+from m3uproxy.hls.fetched_resource import GONE
+from m3uproxy.hls.fetcher import Fetcher
+from m3uproxy.hls.http_client import HlsHttpClient, ResourceRequest
 from m3uproxy.provider.hls.cutter import Cutter
 from m3uproxy.provider.site import Provider
-from m3uproxy.settings import load
-from m3uproxy.upstream.dial import SourceRequest
-from m3uproxy.upstream.lines import Lines
-from m3uproxy.upstream.sockets import SocketCount
-from m3uproxy.web.answer import HTTPError, write_error
+from m3uproxy.settings.loader import load
+from m3uproxy.upstream.connection_pool import ConnectionPool
+from m3uproxy.upstream.dialler import SourceRequest
+from m3uproxy.upstream.tcp_socket import SocketCounter
+from m3uproxy.web.responses import HTTPError, write_error
 from m3uproxy.web.site import Site
 
 FOREVER = float("inf")
@@ -42,7 +42,7 @@ class PassOn(Resource):
 
     def render(self, request):
         source = SourceRequest(self.rig.provider.url("/hls/a/master.m3u8"), "test/1", (), True)
-        wanted = Wanted(self.rig.provider.url(request.uri.decode()), source)
+        wanted = ResourceRequest(self.rig.provider.url(request.uri.decode()), source)
         part = read_range(request.getHeader("Range"))
         age = 0.5 if b".m3u8" in request.uri else FOREVER
         fetched = self.rig.fetcher.fetch(wanted, part, max_age=age)
@@ -68,14 +68,14 @@ class Rig:
     def __init__(self, reactor) -> None:
         self.reactor = reactor
         self.provider = Provider(reactor)
-        self.sockets = SocketCount()
+        self.sockets = SocketCounter()
         self.players: list[Player] = []
         self.leaf = PassOn(self)
 
     async def start(self, **settings) -> None:
         self.settings = load({**SETTINGS, **settings})
-        self.lines = Lines(self.reactor, self.sockets)
-        self.fetcher = Fetcher(self.reactor, Asker(self.lines), self.settings)
+        self.lines = ConnectionPool(self.reactor, self.sockets)
+        self.fetcher = Fetcher(self.reactor, HlsHttpClient(self.lines), self.settings)
         self.site = Site(self.leaf, self.reactor)
         self.port = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         await self.provider.listen()

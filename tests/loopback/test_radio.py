@@ -7,8 +7,8 @@ import json
 import pytest
 import pytest_twisted
 
-from m3uproxy.core.formats.flv import Tags
-from m3uproxy.core.formats.frames import Frames
+from m3uproxy.core.ingest.audio_sync import AudioSync
+from m3uproxy.core.ingest.flv_tags import FlvReader
 from m3uproxy.errors import Reason
 
 CONTENT_TYPES = {"aac": b"audio/aac", "mp3": b"audio/mpeg", "flv": b"video/x-flv"}
@@ -18,7 +18,7 @@ FORMATS = list(CONTENT_TYPES)
 def assert_whole_units(body: bytes, ending: str) -> int:
     """From the first byte on one unit behind the other; how many. The last one may be torn: the player hung up."""
     if ending == "flv":
-        tags = Tags()
+        tags = FlvReader()
         found = tags.feed(body)
         assert body.startswith(b"FLV\x01")
         size = 13 + sum(len(tag.data) for tag in found)
@@ -27,7 +27,7 @@ def assert_whole_units(body: bytes, ending: str) -> int:
         assert times == sorted(times)
         longest = 10_000
     else:
-        frames = Frames()
+        frames = AudioSync()
         size, longest = len(frames.feed(body)), 400
         assert body[:2] in (b"\xff\xf1", b"\xff\xfb", b"\xff\xfa")
     assert len(body) - size < longest

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
 from m3uproxy.provider.files import content
-from m3uproxy.web.listing import client_object, stream_object
+from m3uproxy.web.api.serialize import client_object, stream_object
 
 M = 1_000_000
 

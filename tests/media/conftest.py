@@ -10,14 +10,14 @@ __all__ = ["air", "joins", "rig"]
 @pytest.fixture
 def joins(monkeypatch):
     """How sources were joined, as the stream is told."""
-    from m3uproxy.fanout.decisions import Decisions
+    from m3uproxy.streams.decision_log import DecisionLog
 
     reports = []
-    told = Decisions.joined
+    told = DecisionLog.joined
 
     def joined(self, report):
         reports.append(report)
         told(self, report)
 
-    monkeypatch.setattr(Decisions, "joined", joined)
+    monkeypatch.setattr(DecisionLog, "joined", joined)
     return reports

@@ -13,7 +13,7 @@ from loopback_rig import PACKET, Player, assert_whole_packets
 from on_air import FAR, KEY, keys, packets_of, steps, url, without_torn_tail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
-from m3uproxy.core.mpegts import joint
+from m3uproxy.core.splice import plan as joint
 
 pytestmark = pytest.mark.media
 

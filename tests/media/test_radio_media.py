@@ -8,9 +8,9 @@ import pytest
 import pytest_twisted
 from decoding import Decoded, decode
 
-from m3uproxy.core.formats.flv import Tags
-from m3uproxy.core.formats.frames import Frames
-from m3uproxy.core.mpegts.joint import Joined
+from m3uproxy.core.ingest.audio_sync import AudioSync
+from m3uproxy.core.ingest.flv_tags import FlvReader
+from m3uproxy.core.splice.plan import SpliceKind
 from m3uproxy.provider.radio import load_radio
 
 pytestmark = pytest.mark.media
@@ -23,8 +23,8 @@ PICTURE, SOUND = 100, 22
 def whole_units(body: bytes, ending: str) -> bytes:
     """The player hung up somewhere: leave out the last unit, which may not be whole."""
     if ending == "flv":
-        return body[:13] + b"".join(tag.data for tag in Tags().feed(body))
-    return Frames().feed(body)
+        return body[:13] + b"".join(tag.data for tag in FlvReader().feed(body))
+    return AudioSync().feed(body)
 
 
 def assert_plays(body: bytes, ending: str, sounds: int) -> Decoded:
@@ -62,7 +62,7 @@ async def test_first_and_late_joiner_over_reconnects(rig, joins, ending):
         if ending == "flv":
             assert max(later - sooner for sooner, later in pairwise(decoded.pictures)) <= 3 * PICTURE
             assert max(later - sooner for sooner, later in pairwise(decoded.sounds)) <= 3 * PICTURE + SOUND
-    assert {report.joined for report in joins[1:]} == {Joined.SHIFTED if ending == "flv" else Joined.OVERLAP}
+    assert {report.joined for report in joins[1:]} == {SpliceKind.SHIFTED if ending == "flv" else SpliceKind.OVERLAP}
 
 
 @pytest.mark.parametrize("ending", FORMATS)

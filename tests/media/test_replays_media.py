@@ -13,7 +13,7 @@ from loopback_rig import PACKET, assert_whole_packets
 from test_decodes import PICTURE, without_torn_tail
 from test_seams import SOUND
 
-from m3uproxy.core.mpegts.joint import Joined
+from m3uproxy.core.splice.plan import SpliceKind
 from m3uproxy.provider.faults import parse_faults
 
 pytestmark = pytest.mark.media
@@ -76,7 +76,7 @@ async def test_closes_every_ten_seconds_and_replays_three(rig, joins, kind):
     make(rig.provider.channel("x"), KINDS[kind])
     await play_over(rig, player, 4)
     assert_same(player.body, rig.provider.station.timeline, 600)
-    assert {report.joined for report in joins[1:]} == {Joined.OVERLAP}
+    assert {report.joined for report in joins[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ async def test_two_minutes_of_it_each_time_in_another_way(rig, joins):
         await rig.until(lambda wanted=connections: channel.tally.total >= wanted or player.closed, 20)
     await play_over(rig, player, MANY)
     assert_same(player.body, rig.provider.station.timeline, (MANY - 1) * 245)
-    assert {report.joined for report in joins[1:]} == {Joined.OVERLAP}
+    assert {report.joined for report in joins[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest_twisted.ensureDeferred

@@ -7,18 +7,18 @@ from datetime import datetime, timezone
 from fakes import FakeBody, FakeDialler, SlowConsumer
 from twisted.internet.task import Clock
 
-from m3uproxy.core.failover import Policy
-from m3uproxy.core.slots import Slots
+from m3uproxy.core.failover.machine import FailoverPolicy
+from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.downstream.socket_writer import DirectWriter
 from m3uproxy.errors import SourceError
-from m3uproxy.fanout.outlet import DirectOutlet
-from m3uproxy.fanout.registry import source_requests
-from m3uproxy.fanout.spec import StreamSpec
-from m3uproxy.fanout.stream import Player
+from m3uproxy.live.stream import PlayerInfo
 from m3uproxy.provider.files import content
-from m3uproxy.upstream.slots import SlotDesk
-from m3uproxy.vod.ends import Ends
-from m3uproxy.vod.terms import Limits, Upstream
-from m3uproxy.vod.title import Title
+from m3uproxy.registry import source_requests
+from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.upstream.slots import SlotAllocator
+from m3uproxy.vod.edge_cache import EdgeCache
+from m3uproxy.vod.stream import VodStream
+from m3uproxy.vod.terms import VodLimits, VodUpstream
 
 SIZE = 50_000_000
 ETAG = '"film"'
@@ -46,7 +46,7 @@ class Link:
 class Response:
     """What the web side does for a transfer, and the player at its other end."""
 
-    def __init__(self, clock: Clock, link: Link, kernel: int, outlet=DirectOutlet) -> None:
+    def __init__(self, clock: Clock, link: Link, kernel: int, outlet=DirectWriter) -> None:
         self.link = link
         self.socket = SlowConsumer(clock, kernel)
         self.outlet = outlet(self.socket)
@@ -99,30 +99,30 @@ class Body(FakeBody):
 class Cinema:
     """A title and everybody around it."""
 
-    SAME = Player(ip_address="192.0.2.1", user_agent="films/1")
+    SAME = PlayerInfo(ip_address="192.0.2.1", user_agent="films/1")
 
     def __init__(self, sources: int = 1, **limits: float) -> None:
         self.clock = Clock()
         self.dialler = FakeDialler(self.clock)
         urls = [f"http://{number}.example/film.mp4" for number in range(sources)]
         spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
-        self.ends = Ends(1 << 24)
-        self.desk = SlotDesk(self.clock, Slots(), lambda _: self.title.give_way())
-        self.title = Title(
+        self.ends = EdgeCache(1 << 24)
+        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.title.give_way())
+        self.title = VodStream(
             self.clock,
             lambda: datetime.now(timezone.utc),
             "id",
             spec,
             source_requests(spec),
-            Upstream(self.dialler, Policy(laps=2, rest=0.5), self.desk),
-            Limits(**{"silence": 10.0, "pause": 14_400.0, "patience": 20.0, **limits}),
+            VodUpstream(self.dialler, FailoverPolicy(laps=2, rest=0.5), self.desk),
+            VodLimits(**{"silence": 10.0, "pause": 14_400.0, "patience": 20.0, **limits}),
             self.ends,
         )
         self.links: list[Link] = []
         self.responses: list[Response] = []
 
     def ask(
-        self, *ranges, link: Link | None = None, player: Player = SAME, kernel=200_000, if_range=None, **more
+        self, *ranges, link: Link | None = None, player: PlayerInfo = SAME, kernel=200_000, if_range=None, **more
     ) -> Response:
         link = link or Link()
         self.links.append(link)

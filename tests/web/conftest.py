@@ -11,16 +11,16 @@ from twisted.internet.task import Clock
 from wire import Answer, Wire, call
 from zope.interface import implementer
 
-from m3uproxy.fanout.registry import Registry
-from m3uproxy.hls.fetch import Fetcher
-from m3uproxy.interfaces import IDialler, IProbe
-from m3uproxy.settings import Settings
-from m3uproxy.web.api import Api
-from m3uproxy.web.gate import Gate
-from m3uproxy.web.hls import HlsResource
+from m3uproxy.hls.fetcher import Fetcher
+from m3uproxy.interfaces import IDialler, IUrlChecker
+from m3uproxy.registry import Registry
+from m3uproxy.settings.loader import Settings
+from m3uproxy.web.access.gate import Gate
+from m3uproxy.web.api.app import Api
+from m3uproxy.web.media.hls_resource import HlsResource
+from m3uproxy.web.media.live_resource import StreamResource
+from m3uproxy.web.media.signed_urls import SignedUrls
 from m3uproxy.web.site import Root, Site
-from m3uproxy.web.stream import StreamResource
-from m3uproxy.web.tickets import Tickets
 
 #: A client in the house: without a token the API is for it.
 AT_HOME = IPv4Address("TCP", "192.168.1.10", 40000)
@@ -45,7 +45,7 @@ class SilentOrigin:
         return Deferred()
 
 
-@implementer(IProbe)
+@implementer(IUrlChecker)
 class ScriptedProbe:
     """Answers when a test tells it to."""
 
@@ -117,7 +117,7 @@ def build():
         registry = Registry(clock, provider, chosen, key, resolver=resolver, fetcher=fetcher)
         tickets = None
         if chosen.player_url_lifetime:
-            tickets = Tickets(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
+            tickets = SignedUrls(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
         gate = Gate(chosen, clock)
         api = Api(registry, chosen, clock, gate, probe, tickets)
         given = (registry, chosen, tickets)

@@ -8,7 +8,7 @@ import pytest
 from gate_rig import guarded
 
 from m3uproxy.errors import LimitReached
-from m3uproxy.fanout.spec import StreamSpec
+from m3uproxy.streams.spec import StreamSpec
 
 
 def waits(wire) -> bool:

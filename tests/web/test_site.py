@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from wire import Wire, call
 
-from m3uproxy.web.channel import MAX_BODY, MAX_HEAD
+from m3uproxy.web.http_channel import MAX_BODY, MAX_HEAD
 from m3uproxy.web.site import REQUEST_TIMEOUT, Root, Site
 
 

@@ -11,9 +11,9 @@ from collections.abc import Set
 
 import attrs
 
-from .lines import Line, LineKind, NotAPlaylist, attribute, split_lines
-from .measure import check_bytes, check_lines
-from .segments import Segment, read_segments, whole_number
+from .media_segments import MediaSegment, read_segments, whole_number
+from .playlist_limits import check_bytes, check_lines
+from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attribute, split_lines
 
 _MASTER = frozenset({"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"})
 _MEDIA = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
@@ -36,13 +36,13 @@ class Playlist:
     """
 
     bom: str
-    lines: tuple[Line, ...] = attrs.field(repr=False)
+    lines: tuple[PlaylistLine, ...] = attrs.field(repr=False)
     master: bool
     target_duration: float
     sequence: int
     discontinuity_sequence: int
     ended: bool
-    segments: tuple[Segment, ...] = attrs.field(repr=False)
+    segments: tuple[MediaSegment, ...] = attrs.field(repr=False)
     trailing: tuple[int, ...] = attrs.field(repr=False)
 
     @property
@@ -80,7 +80,7 @@ def parse(body: bytes) -> Playlist:
     )
 
 
-def is_nested(line: Line) -> bool:
+def is_nested(line: PlaylistLine) -> bool:
     """Whether a URI that no EXT-X-STREAM-INF precedes names a playlist all the same: lists of channels do that."""
     if ".m3u" not in line.text.lower():
         return False
@@ -94,7 +94,7 @@ def blocks_reload(playlist: Playlist) -> bool:
     return control is not None and attribute(control, "CAN-BLOCK-RELOAD") == "YES"
 
 
-def _check(lines: tuple[Line, ...], names: Set[str]) -> None:
+def _check(lines: tuple[PlaylistLine, ...], names: Set[str]) -> None:
     """Whether it begins as playlists do, and whether there is anything to play in it."""
     first = next((line for line in lines if line.kind is not LineKind.BLANK), None)
     if first is None:
@@ -110,11 +110,11 @@ def _what(text: str) -> str:
     return next((name for sign, name in _OTHERS if text.startswith(sign)), "something that is no playlist")
 
 
-def _number(lines: tuple[Line, ...], name: str) -> int:
+def _number(lines: tuple[PlaylistLine, ...], name: str) -> int:
     return next((whole_number(line.value) or 0 for line in lines if line.name == name), 0)
 
 
-def _target(lines: tuple[Line, ...], segments: tuple[Segment, ...]) -> float:
+def _target(lines: tuple[PlaylistLine, ...], segments: tuple[MediaSegment, ...]) -> float:
     stated = _number(lines, "EXT-X-TARGETDURATION")
     longest = max((segment.duration for segment in segments), default=0.0)
     return float(stated) or longest or _USUAL_TARGET

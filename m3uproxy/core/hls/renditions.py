@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from .lines import Line, LineKind, attributes
+from .media_segments import whole_number
 from .playlist import Playlist
-from .rewrite import absolute_url
-from .segments import whole_number
+from .playlist_lines import LineKind, PlaylistLine, attributes
+from .uri_rewriter import absolute_url
 from .variables import Variables
 
 _HEIGHT = re.compile(r"\d{1,6}x(\d{1,6})")
@@ -53,7 +53,7 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     """
     variables = Variables(url)
     found: list[Rendition] = []
-    variant: Line | None = None
+    variant: PlaylistLine | None = None
     for line in playlist.lines:
         if line.name == "EXT-X-DEFINE":
             variables.define(line)

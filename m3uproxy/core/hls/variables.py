@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from .lines import Line, attributes
+from .playlist_lines import PlaylistLine, attributes
 
 _REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
-#: The last marks the places where names of players go (:mod:`m3uproxy.hls.shown`).
+#: The last marks the places where names of players go (:mod:`m3uproxy.hls.served_playlist`).
 _UNWRITABLE = re.compile(r'["\r\n\0]')
 #: Characters up to which variables are put in. Definitions of definitions double with each line; nobody asks for a URL
 #: as long as this.
@@ -49,7 +49,7 @@ class Variables:
                 return text
         return "".join(pieces) + text[at:]
 
-    def define(self, line: Line) -> str | None:
+    def define(self, line: PlaylistLine) -> str | None:
         """
         Take a definition.
 

@@ -14,7 +14,7 @@ import attrs
 
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
 from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.stamps import read_stamp
+from m3uproxy.core.mpegts.timestamps import read_stamp
 
 START_CODE = b"\x00\x00\x01"
 
@@ -78,7 +78,7 @@ def packets_of(data: bytes | bytearray, pid: int, begin: int, end: int) -> list[
     return list(compress(range(begin, end, PACKET_SIZE), both.to_bytes(len(marks), "little")))
 
 
-class Stretch:
+class PesIndex:
     """Packets in a row, and where units start in them.
 
     What comes on a PID before its first start is the rest of a unit that began before; it is nobody's.

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.hls.lines import NotAPlaylist
-from m3uproxy.core.hls.measure import MAX_BYTES, MAX_LINES
+from m3uproxy.core.hls.media_segments import SegmentByteRange
 from m3uproxy.core.hls.playlist import Playlist, blocks_reload, parse
-from m3uproxy.core.hls.segments import ByteRange
+from m3uproxy.core.hls.playlist_limits import MAX_BYTES, MAX_LINES
+from m3uproxy.core.hls.playlist_lines import NotAPlaylist
 
 MEDIA = """#EXTM3U
 #EXT-X-VERSION:6
@@ -73,9 +73,9 @@ def test_what_is_in_force() -> None:
     assert four.keys == ()
     assert {segment.map for segment in playlist.segments} == {one.map}
     assert [segment.byte_range for segment in playlist.segments] == [
-        ByteRange(1000, 100),
-        ByteRange(500, 1100),
-        ByteRange(7, 0),
+        SegmentByteRange(1000, 100),
+        SegmentByteRange(500, 1100),
+        SegmentByteRange(7, 0),
         None,
     ]
 

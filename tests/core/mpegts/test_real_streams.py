@@ -9,9 +9,9 @@ from typing import Any
 import av
 import pytest
 
-from m3uproxy.core.mpegts.access import Kind
+from m3uproxy.core.mpegts.access_index import AccessIndex, AccessPoint
 from m3uproxy.core.mpegts.align import Aligner
-from m3uproxy.core.mpegts.index import AccessPoint, Index
+from m3uproxy.core.mpegts.random_access import AccessKind
 
 SIZE = 188
 NAMES = ["h264", "h264 open", "hevc", "mpeg2", "audio"]
@@ -20,7 +20,7 @@ NAMES = ["h264", "h264 open", "hevc", "mpeg2", "audio"]
 def scan_in_chunks(data: bytes, seed: int) -> list[AccessPoint]:
     """Through aligner and index in chunks of odd sizes, with offsets counted from the stream's start."""
     sizes = random.Random(seed)
-    aligner, index = Aligner(), Index()
+    aligner, index = Aligner(), AccessIndex()
     points: list[AccessPoint] = []
     at = done = 0
     while at < len(data):
@@ -55,10 +55,10 @@ def test_access_points_are_the_key_frames(clips: dict[str, Any], name: str, flag
 def test_kinds(clips: dict[str, Any]) -> None:
     """The first picture of an encoder may be pushed out of its packet by the encoder's signature: unknown."""
     kinds = {name: [p.kind for p in scan_in_chunks(clips[name].data, 1)][1:] for name in NAMES}
-    assert set(kinds["h264"]) == {Kind.IDR}
-    assert set(kinds["h264 open"]) == {Kind.OTHER}
-    assert Kind.OTHER not in kinds["hevc"]
-    assert set(kinds["mpeg2"]) == {Kind.OTHER}
+    assert set(kinds["h264"]) == {AccessKind.IDR}
+    assert set(kinds["h264 open"]) == {AccessKind.OTHER}
+    assert AccessKind.OTHER not in kinds["hevc"]
+    assert set(kinds["mpeg2"]) == {AccessKind.OTHER}
 
 
 @pytest.mark.parametrize("name", NAMES)

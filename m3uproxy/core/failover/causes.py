@@ -1,0 +1,111 @@
+"""Kinds of failure of a source, and what follows from each for the source itself.
+
+:class:`m3uproxy.errors.Reason` says in many words what happened, for people; here the words are sorted by what is to
+be done about it. What is done is up to :mod:`m3uproxy.core.failover.sources`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from ...errors import Reason, SourceError
+
+
+class FailureCause(Enum):
+    """Kinds of failure that differ in what is to be done."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused by the provider"
+    BUSY = "too many connections"
+    BROKEN = "provider error"
+    NOT_VIDEO = "not video"
+    UNUSABLE = "unusable"
+    ENDED = "ended"
+    STALLED = "stalled"
+    LOW_BITRATE = "low bitrate"
+    CONTENT = "content fault"
+    SUSPECT = "suspect"
+    NO_SLOT = "no free connection"
+    OURS = "internal error"
+
+
+@attrs.frozen
+class CausePolicy:
+    """
+    What follows from a cause.
+
+    :ivar cool_down: seconds of quarantine after the first failure; twice as many after each further one.
+    :ivar longest: where that growth ends.
+    :ivar redial: whether a source that ran well before is tried again before any other.
+    """
+
+    cool_down: float
+    longest: float
+    redial: bool = False
+
+
+#: A provider needs seconds to notice that a connection of ours is gone; a wrong password stays wrong for longer.
+TREATMENTS = {
+    FailureCause.UNREACHABLE: CausePolicy(2, 60),
+    FailureCause.REFUSED: CausePolicy(30, 600),
+    FailureCause.BUSY: CausePolicy(5, 60),
+    FailureCause.BROKEN: CausePolicy(5, 120),
+    FailureCause.NOT_VIDEO: CausePolicy(30, 600),
+    FailureCause.UNUSABLE: CausePolicy(60, 600),
+    FailureCause.ENDED: CausePolicy(2, 60, redial=True),
+    FailureCause.STALLED: CausePolicy(10, 300),
+    FailureCause.LOW_BITRATE: CausePolicy(30, 600),
+    FailureCause.CONTENT: CausePolicy(30, 600),
+    FailureCause.SUSPECT: CausePolicy(60, 600),
+    FailureCause.NO_SLOT: CausePolicy(3, 3),
+    FailureCause.OURS: CausePolicy(1, 30, redial=True),
+}
+
+#: Causes that concern an account, so that its other sources need not be asked either.
+OF_ACCOUNT = frozenset({FailureCause.BUSY, FailureCause.NO_SLOT})
+
+#: Causes that are found in what a source delivers. A source is left for them only for a better one.
+OF_WHAT_CAME = frozenset({FailureCause.LOW_BITRATE, FailureCause.CONTENT, FailureCause.SUSPECT})
+
+_CAUSES = {
+    Reason.DNS: FailureCause.UNREACHABLE,
+    Reason.REFUSED: FailureCause.UNREACHABLE,
+    Reason.UNREACHABLE: FailureCause.UNREACHABLE,
+    Reason.CONNECT_TIMEOUT: FailureCause.UNREACHABLE,
+    Reason.FIRST_BYTE_TIMEOUT: FailureCause.UNREACHABLE,
+    Reason.TLS: FailureCause.BROKEN,
+    Reason.BAD_HEAD: FailureCause.BROKEN,
+    Reason.BAD_STATUS: FailureCause.BROKEN,
+    Reason.BUSY: FailureCause.BUSY,
+    Reason.NO_SLOT: FailureCause.NO_SLOT,
+    Reason.LOW_BITRATE: FailureCause.LOW_BITRATE,
+    Reason.CONTENT: FailureCause.CONTENT,
+    Reason.SUSPECT: FailureCause.SUSPECT,
+    Reason.CODECS: FailureCause.CONTENT,
+    Reason.FORMAT: FailureCause.CONTENT,
+    Reason.OTHER_FILE: FailureCause.CONTENT,
+    Reason.REDIRECT_LOOP: FailureCause.UNUSABLE,
+    Reason.BAD_REDIRECT: FailureCause.UNUSABLE,
+    Reason.NOT_VIDEO: FailureCause.NOT_VIDEO,
+    Reason.NOT_LIVE: FailureCause.UNUSABLE,
+    Reason.NOT_TRANSPORT_STREAM: FailureCause.UNUSABLE,
+    Reason.ENDED: FailureCause.ENDED,
+    Reason.TRUNCATED: FailureCause.ENDED,
+    Reason.TOO_LARGE: FailureCause.UNUSABLE,
+    Reason.FULL: FailureCause.OURS,
+    Reason.RESET: FailureCause.ENDED,
+    Reason.STALLED: FailureCause.STALLED,
+    Reason.FORBIDDEN: FailureCause.UNUSABLE,
+    Reason.INTERNAL: FailureCause.OURS,
+    Reason.DELETED: FailureCause.OURS,
+    Reason.STOPPING: FailureCause.OURS,
+}
+
+
+def cause_of(error: SourceError) -> FailureCause:
+    """The kind of a failure: of a provider's HTTP status, 4xx says that asking again is of little use."""
+    if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
+        return FailureCause.REFUSED
+    return _CAUSES[error.reason]

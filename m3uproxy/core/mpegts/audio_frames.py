@@ -1,0 +1,147 @@
+"""Frames of audio: where they begin and how long they last, so that sound can be cut between two of them.
+
+ADTS (ISO/IEC 13818-7, 6.2), MPEG-1 and MPEG-2 audio (ISO/IEC 11172-3, 2.4.2.3 and 13818-3), AC-3 and enhanced
+AC-3 (ETSI TS 102 366, 4.3 and annex E 1.3). Of other codings no frame is found, and they are cut between units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+_Header = Callable[[bytes, int], tuple[int, float] | None]
+
+
+@attrs.frozen
+class AudioFrames:
+    """Frames that begin in a run of bytes; the last one may not be complete there.
+
+    :ivar offsets: where they begin, in order.
+    :ivar duration: of each, in ticks of 90 kHz; need not be whole.
+    """
+
+    offsets: tuple[int, ...]
+    duration: float
+
+
+def find_frames(data: bytes, codec: str) -> AudioFrames | None:
+    """Find the frames that begin in ``data``, the contents of a unit.
+
+    What comes before the first one belongs to a frame that began in the unit before.
+
+    :param codec: as :func:`m3uproxy.core.splice.track_mapping.codec_name` tells it.
+    :return: None if the coding is not known here, or the frames do not follow each other without a gap.
+    """
+    read = _HEADERS.get(codec)
+    if read is None:
+        return None
+    for first in range(max(len(data) - 6, 0)):
+        header = read(data, first)
+        if header is None:
+            continue
+        after = first + header[0]
+        if after > len(data) - 7 or read(data, after) is not None:
+            return _walk(data, first, read)
+    return None
+
+
+def frame_size(data: bytes, at: int, codec: str) -> int | None:
+    """Bytes of the frame whose header stands at ``at``, of which seven bytes are there; None if it is no header."""
+    header = _HEADERS[codec](data, at)
+    return None if header is None else header[0]
+
+
+def _walk(data: bytes, first: int, read: _Header) -> AudioFrames | None:
+    offsets: list[int] = []
+    duration = 0.0
+    at = first
+    while at < len(data):
+        if len(data) - at < 7:
+            offsets.append(at)
+            break
+        header = read(data, at)
+        if header is None:
+            return None
+        size, lasts = header
+        if lasts:  # A substream that belongs to the frame before it lasts no time of its own.
+            offsets.append(at)
+            duration = lasts
+        at += size
+    return AudioFrames(tuple(offsets), duration) if offsets and duration else None
+
+
+_ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+
+def _adts(data: bytes, at: int) -> tuple[int, float] | None:
+    if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
+        return None
+    rate = data[at + 2] >> 2 & 0x0F
+    size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+    if rate >= len(_ADTS_RATES) or size < 7:
+        return None
+    return size, 1024 * ((data[at + 6] & 3) + 1) * 90_000 / _ADTS_RATES[rate]
+
+
+_MPEG_RATES = (44100, 48000, 32000)
+_MPEG1_KBITS = {
+    1: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+}
+_MPEG2_KBITS = {
+    1: (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG2_KBITS[3] = _MPEG2_KBITS[2]
+
+
+def _mpeg(data: bytes, at: int) -> tuple[int, float] | None:
+    if data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
+        return None
+    version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
+    kbits, rate = data[at + 2] >> 4, data[at + 2] >> 2 & 3
+    if version == 1 or layer == 4 or kbits in (0, 15) or rate == 3:
+        return None
+    is_one = version == 3
+    hertz = _MPEG_RATES[rate] >> (0 if is_one else 1 if version == 2 else 2)
+    bits = (_MPEG1_KBITS if is_one else _MPEG2_KBITS)[layer][kbits] * 1000
+    padding = data[at + 2] >> 1 & 1
+    samples = 384 if layer == 1 else 576 if layer == 3 and not is_one else 1152
+    size = (12 * bits // hertz + padding) * 4 if layer == 1 else samples // 8 * bits // hertz + padding
+    return size, samples * 90_000 / hertz
+
+
+_AC3_RATES = (48000, 44100, 32000)
+_AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_BLOCKS = (1, 2, 3, 6)
+
+
+def _ac3(data: bytes, at: int) -> tuple[int, float] | None:
+    if data[at] != 0x0B or data[at + 1] != 0x77:
+        return None
+    rate, code, bsid = data[at + 4] >> 6, data[at + 4] & 0x3F, data[at + 5] >> 3
+    if bsid > 10:
+        return _eac3(data, at)
+    if rate == 3 or code >> 1 >= len(_AC3_KBITS):
+        return None
+    hertz = _AC3_RATES[rate]
+    words = _AC3_KBITS[code >> 1] * 96_000 // hertz + (code & 1 if hertz == 44100 else 0)
+    return words * 2, 1536 * 90_000 / hertz
+
+
+def _eac3(data: bytes, at: int) -> tuple[int, float] | None:
+    kind, substream = data[at + 2] >> 6, data[at + 2] >> 3 & 7
+    size = ((data[at + 2] & 7) << 8 | data[at + 3]) * 2 + 2
+    rate, blocks = data[at + 4] >> 6, data[at + 4] >> 4 & 3
+    if rate == 3:
+        hertz, samples = (_AC3_RATES[blocks] // 2, 1536) if blocks < 3 else (0, 0)
+    else:
+        hertz, samples = _AC3_RATES[rate], 256 * _BLOCKS[blocks]
+    if kind == 3 or not hertz:
+        return None
+    return size, 0.0 if kind == 1 or substream else samples * 90_000 / hertz
+
+
+_HEADERS: dict[str, _Header] = {"AAC": _adts, "MPEG audio": _mpeg, "AC-3": _ac3, "E-AC-3": _ac3}

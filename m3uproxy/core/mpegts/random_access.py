@@ -1,0 +1,112 @@
+"""Random access points: where a decoder that has seen nothing before can begin.
+
+Only the packet in which a PES packet starts is looked at. The multiplexer's own flag counts most. Where it
+is not set, the first bytes of the elementary stream tell: parameter sets (H.264, HEVC) and sequence headers
+(MPEG-2) stand in front of the picture to start at. They can also push that picture's own slices out of the
+packet, which is why its kind may stay unknown.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, random_access_indicator, scrambled
+from m3uproxy.core.mpegts.pes import START_CODE
+from m3uproxy.core.mpegts.psi import Codec
+
+_PES_HEADER = 9
+_SEQUENCE_HEADER = b"\x00\x00\x01\xb3"
+
+# What a NAL unit means here; 0 is nothing.
+_IDR_SLICE, _INTRA_SLICE, _SLICE, _PARAMETERS = 1, 2, 3, 4
+
+
+class AccessKind(Enum):
+    """What kind of picture a random access point starts with, as far as its first packet shows.
+
+    A decoder that is already running goes on cleanly at an ``IDR``, but not always at an ``OTHER`` (recovery
+    point, CRA, MPEG-2 I picture): pictures may follow that refer to what it never got.
+    """
+
+    IDR = "IDR"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+def random_access_kind(packets: bytes, at: int, codec: Codec) -> AccessKind | None:
+    """Judge the packet at ``at``, in which a PES packet starts.
+
+    :return: None if it is not a random access point. Of a scrambled packet only the flag is believed. Every
+        start of audio counts.
+    """
+    if codec is Codec.AUDIO:
+        return AccessKind.UNKNOWN
+    flagged = random_access_indicator(packets, at)
+    seen = None if scrambled(packets, at) else _look_into(packets, at, codec, flagged)
+    return AccessKind.UNKNOWN if seen is None and flagged else seen
+
+
+def _look_into(packets: bytes, at: int, codec: Codec, flagged: bool) -> AccessKind | None:
+    begin = _elementary_stream_offset(packets, at)
+    end = at + PACKET_SIZE
+    if codec is Codec.MPEG_VIDEO:
+        return AccessKind.OTHER if packets.find(_SEQUENCE_HEADER, begin, end) >= 0 else None
+    units = NAL_UNITS.get(codec)
+    return None if units is None else first_picture(packets, begin, end, units, flagged)
+
+
+def _elementary_stream_offset(packets: bytes, at: int) -> int:
+    """First byte after the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end if there is none."""
+    begin = payload_offset(packets, at)
+    end = at + PACKET_SIZE
+    if begin + _PES_HEADER > end or not packets.startswith(START_CODE, begin):
+        return end
+    return min(begin + _PES_HEADER + packets[begin + 8], end)
+
+
+def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool) -> AccessKind | None:
+    """Go through NAL units up to the first slice.
+
+    :param units: what each first byte of one stands for, from :data:`NAL_UNITS`.
+    :param flagged: whether the multiplexer calls this a random access point.
+    """
+    expected = flagged
+    found = packets.find(START_CODE, at, end - 1)
+    while found >= 0:
+        unit = units[packets[found + 3]]
+        if unit == _IDR_SLICE:
+            return AccessKind.IDR
+        if unit == _INTRA_SLICE:
+            return AccessKind.OTHER
+        if unit == _SLICE:
+            return AccessKind.OTHER if expected else None
+        expected = expected or unit == _PARAMETERS
+        found = packets.find(START_CODE, found + 3, end - 1)
+    return AccessKind.UNKNOWN if expected else None
+
+
+def _h264_unit(nal_type: int) -> int:
+    """ITU-T H.264 table 7-1: 1 to 5 are slices, 5 of an IDR picture; 7 is a sequence parameter set."""
+    if nal_type == 5:
+        return _IDR_SLICE
+    if 1 <= nal_type <= 4:
+        return _SLICE
+    return _PARAMETERS if nal_type == 7 else 0
+
+
+def _hevc_unit(nal_type: int) -> int:
+    """ITU-T H.265 table 7-1: up to 31 are slices, 16 to 23 of IRAP, 19 and 20 of IDR; 32 is VPS, 33 SPS."""
+    if nal_type in (19, 20):
+        return _IDR_SLICE
+    if 16 <= nal_type <= 23:
+        return _INTRA_SLICE
+    if nal_type < 32:
+        return _SLICE
+    return _PARAMETERS if nal_type in (32, 33) else 0
+
+
+#: For each codec that has them, what the first byte of a NAL unit stands for.
+NAL_UNITS = {
+    Codec.H264: bytes(_h264_unit(byte & 0x1F) for byte in range(256)),
+    Codec.HEVC: bytes(_hevc_unit(byte >> 1 & 0x3F) for byte in range(256)),
+}

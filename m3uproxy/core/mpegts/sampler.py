@@ -1,0 +1,187 @@
+"""What a run of packets shows about the health of a stream, without a decoder.
+
+This looks at a sample, so it may do more for each packet than the data path can; still it never loops over packets.
+One header field of all packets is a stride of the run (``packets[3::188]``), a question about it a table
+(``translate``), and "packets of this PID in which a unit starts" an AND of two such answers as big integers.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+
+import attrs
+
+from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
+from .psi import Codec, ProgramMap
+
+#: Packets of a run that are looked at.
+MOST = 512
+#: Ticks per second of the clocks in the stream (ISO/IEC 13818-1, 2.4.2.1), and where they start anew.
+PCR_RATE = 27_000_000
+PCR_WRAP = (1 << 33) * 300
+
+# Tables from a header byte (2.4.3.2) to 1 where it says so, else 0.
+_ERROR = bytes(byte >> 7 for byte in range(256))
+_START = bytes(byte >> 6 & 1 for byte in range(256))
+_SCRAMBLED = bytes(int(byte & 0xC0 != 0) for byte in range(256))
+_ADAPTED = bytes(byte >> 5 & 1 for byte in range(256))
+_PAYLOAD = bytes(byte >> 4 & 1 for byte in range(256))
+_HOLDS_PCR = bytes(int(7 <= byte <= 183) for byte in range(256))
+_PCR_FLAG = bytes(byte >> 4 & 1 for byte in range(256))
+_COUNTER = bytes(byte & 15 for byte in range(256))
+_CYCLE = bytes(number & 15 for number in range(MOST + 16))
+_DISCONTINUITY = bytes(byte >> 7 for byte in range(256))
+_NOT_EMPTY = bytes(int(byte > 0) for byte in range(256))
+# From a step between two counters (and 16) to 1 if it is neither 0 nor 1.
+_BROKEN = bytes(int(byte & 15 > 1) for byte in range(256))
+
+
+@attrs.frozen
+class PacketSample:
+    """
+    What was seen in a run of packets.
+
+    :ivar packets: how many were looked at.
+    :ivar errors: of them, flagged by ``transport_error_indicator``.
+    :ivar video: of them, of the video PID.
+    :ivar scrambled: of the video packets, scrambled.
+    :ivar breaks: of the video packets, not continuing the counter of the one before (2.4.3.3).
+    :ivar pts: of the first picture that starts in the run (90 kHz), None without one or if it cannot be read.
+    :ivar clocks: the first clock reference (27 MHz) and the last, each with where its packet begins in the run; the
+        same twice if there is one, nothing if there is none.
+    """
+
+    packets: int
+    errors: int
+    video: int = 0
+    scrambled: int = 0
+    breaks: int = 0
+    pts: int | None = None
+    clocks: tuple[tuple[int, int], ...] = ()
+
+
+class PacketSampler:
+    """Looks at runs of one program."""
+
+    __slots__ = ("_clock_pid", "_sound_pid", "_video_pid", "video_expected")
+
+    def __init__(self, program: ProgramMap | None) -> None:
+        """
+        Look for the first video stream of ``program`` and for its clock.
+
+        :ivar video_expected: whether there is a video stream.
+        """
+        streams = program.streams if program is not None else ()
+        video = next((stream.pid for stream in streams if stream.codec.is_video), None)
+        self.video_expected = video is not None
+        self._video_pid = _tables(video) if video is not None else None
+        sound = next((stream.pid for stream in streams if stream.codec is Codec.AUDIO), None)
+        self._sound_pid = _tables(sound) if sound is not None else None
+        self._clock_pid = _tables(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
+
+    def examine(self, run: bytes) -> PacketSample:
+        """Look at the first :data:`MOST` of whole packets."""
+        end = min(len(run), MOST * PACKET_SIZE)
+        high, low, control = run[1:end:PACKET_SIZE], run[2:end:PACKET_SIZE], run[3:end:PACKET_SIZE]
+        count = len(high)
+        errors = high.translate(_ERROR).count(1)
+        video = clock = 0
+        if self._video_pid is not None:
+            video = _of_pid(self._video_pid, high, low)
+        if self._clock_pid is not None:
+            clock = video if self._clock_pid == self._video_pid else _of_pid(self._clock_pid, high, low)
+        return PacketSample(count, errors, *_look_at_video(run, video, high, control), _clocks(run, clock, control))
+
+    def hears(self, run: bytes) -> bool:
+        """Whether the first sound of the program is there: of programs that are announced, not all need be sent."""
+        if self._sound_pid is None:
+            return False
+        end = min(len(run), MOST * PACKET_SIZE)
+        return bool(_of_pid(self._sound_pid, run[1:end:PACKET_SIZE], run[2:end:PACKET_SIZE]))
+
+
+def _tables(pid: int) -> tuple[bytes, bytes]:
+    """Tables that tell the two header bytes that hold a PID."""
+    high = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
+    low = bytes(int(byte == pid & 0xFF) for byte in range(256))
+    return high, low
+
+
+def _of_pid(pid: tuple[bytes, bytes], high: bytes, low: bytes) -> int:
+    """One byte for each packet, 1 if it is of that PID, as a big integer."""
+    return _number(high.translate(pid[0])) & _number(low.translate(pid[1]))
+
+
+def _number(marks: bytes) -> int:
+    return int.from_bytes(marks, "big")
+
+
+def _look_at_video(run: bytes, of_video: int, high: bytes, control: bytes) -> tuple[int, int, int, int | None]:
+    """``video``, ``scrambled``, ``breaks`` and ``pts`` of a sample."""
+    if not of_video:
+        return 0, 0, 0, None
+    count = len(control)
+    carrying = of_video & _number(control.translate(_PAYLOAD))
+    starts = (carrying & _number(high.translate(_START))).to_bytes(count, "big")
+    carriers = carrying.to_bytes(count, "big")
+    own = bytes(compress(control, carriers))
+    return (
+        of_video.to_bytes(count, "big").count(1),
+        own.translate(_SCRAMBLED).count(1),
+        _breaks(run, own.translate(_COUNTER), carriers, control),
+        _first_pts(run, starts.find(1) * PACKET_SIZE),
+    )
+
+
+def _breaks(run: bytes, counters: bytes, carriers: bytes, control: bytes) -> int:
+    """Counters that do not go on; one packet may be sent twice, and a flag may announce a break."""
+    if not counters or counters == _CYCLE[counters[0] : counters[0] + len(counters)]:
+        return 0
+    count = len(counters) - 1
+    # All differences in one subtraction: 16 more in each byte, and none borrows from its neighbour.
+    steps = _number(counters[1:]) + _number(b"\x10" * count) - _number(counters[:-1])
+    broken = _number(steps.to_bytes(count, "big").translate(_BROKEN))
+    if not broken:
+        return 0
+    announced = _announced(run, len(control)) & _number(control.translate(_ADAPTED))
+    marks = bytes(compress(announced.to_bytes(len(control), "big"), carriers))
+    return (broken & ~_number(marks[1:])).bit_count()
+
+
+def _announced(run: bytes, count: int) -> int:
+    """The ``discontinuity_indicator`` (2.4.3.5) of each packet, if it has an adaptation field."""
+    end = count * PACKET_SIZE
+    flagged = _number(run[5:end:PACKET_SIZE].translate(_DISCONTINUITY))
+    return flagged & _number(run[4:end:PACKET_SIZE].translate(_NOT_EMPTY))
+
+
+def _first_pts(run: bytes, at: int) -> int | None:
+    """The PTS of the PES packet that starts at ``at`` (2.4.3.6), None below 0 or if there is none."""
+    if at < 0 or scrambled(run, at):
+        return None
+    begin = payload_offset(run, at)
+    head = run[begin : min(begin + 14, at + PACKET_SIZE)]
+    if len(head) < 14 or not head.startswith(b"\0\0\1") or not head[7] & 0x80:
+        return None
+    return (head[9] >> 1 & 7) << 30 | head[10] << 22 | (head[11] >> 1) << 15 | head[12] << 7 | head[13] >> 1
+
+
+def _clocks(run: bytes, of_clock: int, control: bytes) -> tuple[tuple[int, int], ...]:
+    """``clocks`` of a sample."""
+    count = len(control)
+    candidates = of_clock & _number(control.translate(_ADAPTED))
+    if not candidates:
+        return ()
+    end = count * PACKET_SIZE
+    candidates &= _number(run[4:end:PACKET_SIZE].translate(_HOLDS_PCR))
+    candidates &= _number(run[5:end:PACKET_SIZE].translate(_PCR_FLAG))
+    if not candidates:
+        return ()
+    marks = candidates.to_bytes(count, "big")
+    return _clock(run, marks.find(1) * PACKET_SIZE), _clock(run, marks.rfind(1) * PACKET_SIZE)
+
+
+def _clock(run: bytes, at: int) -> tuple[int, int]:
+    """The clock reference in the packet at ``at`` (2.4.3.5), and ``at``."""
+    value = int.from_bytes(run[at + 6 : at + 12], "big")
+    return (value >> 15) * 300 + (value & 0x1FF), at

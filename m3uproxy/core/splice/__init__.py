@@ -1,0 +1,1 @@
+"""Joining one source to another."""

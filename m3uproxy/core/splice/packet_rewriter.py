@@ -1,0 +1,301 @@
+"""A splice in force: the packets of a source get the PIDs, continuity counters and clocks that its players know.
+
+For each track the change is a constant: one PID for another, so much to the counter, so many ticks to PTS and
+DTS, so many to the clock. PIDs and counters are therefore changed for a whole run of packets at once, the bytes
+at one place of all packets taken as one large number, with a mask for the packets of a track. One by one go only
+the packets in which a unit starts, those with a clock value, and the tables, in whose place the known ones go out.
+What belongs to no track is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from m3uproxy.core.mpegts.access_index import AccessIndex
+from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID, STARTS, SYNC_BYTE, marked, payload_offset
+from m3uproxy.core.mpegts.packets import pid as pid_of
+from m3uproxy.core.mpegts.pes import START_CODE
+from m3uproxy.core.mpegts.psi import ProgramMap
+from m3uproxy.core.mpegts.psi_tables import Carousel, PsiTables, tables_of
+from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_stamp, write_pcr, write_stamp
+
+#: Ticks that the clock, or decoding, goes on by where the source's own time would step back.
+CLOCK_STEP = 900
+DECODING_STEP = 90
+
+_FIELDS = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
+
+
+class _Track:
+    """The change of one PID, as tables and constants."""
+
+    __slots__ = ("counters", "delta", "flip_high", "flip_low", "high", "low", "pid")
+
+    def __init__(self, pid: int, new: int) -> None:
+        high, low = pid >> 8, pid & 0xFF
+        self.pid = pid
+        self.high = bytes(0xFF if byte & 0x1F == high else 0 for byte in range(256))
+        self.low = bytes(0xFF if byte == low else 0 for byte in range(256))
+        self.flip_high = high ^ new >> 8
+        self.flip_low = low ^ new & 0xFF
+        self.delta = 0
+        self.counters: bytes | None = None
+
+    def count(self, delta: int) -> None:
+        """Add so much to continuity counters."""
+        self.delta = delta
+        self.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
+
+    def marks(self, packets: bytes | bytearray, among: bytes = b"") -> bytes:
+        """A byte for each packet: 0xFF for those of the PID, if also ``among`` has it, else 0."""
+        highs, lows = packets[1::PACKET_SIZE].translate(self.high), packets[2::PACKET_SIZE].translate(self.low)
+        both = int.from_bytes(highs, "little") & int.from_bytes(lows, "little")
+        if among:
+            both &= int.from_bytes(among, "little")
+        return both.to_bytes(len(highs), "little")
+
+
+class PacketRewriter:
+    """Changes the packets of one source.
+
+    :ivar offset: ticks added to PTS and DTS.
+    :ivar clock_offset: ticks added to the clock; None until its first value comes, which decides.
+    :ivar rest: packets from other tables of the same source on.
+    """
+
+    def __init__(
+        self, tables: PsiTables, source: PsiTables, pids: Mapping[int, int], counters: Mapping[int, int]
+    ) -> None:
+        """
+        Prepare.
+
+        :param tables: what the players are told.
+        :param source: the tables of the source.
+        :param pids: PID of the source -> PID of the players, for each track that goes on.
+        :param counters: the last continuity counter of each PID of the players.
+        """
+        self.offset = 0
+        self.clock_offset: int | None = None
+        self._last_clock: int | None = None
+        self._pictures: int | None = None
+        self._decoded = 0
+        self._pids = dict(pids)
+        self._counters = counters
+        self._tracks = [_Track(pid, new) for pid, new in pids.items()]
+        null = _Track(NULL_PID, NULL_PID)
+        null.count(0)
+        self._tracks.append(null)
+        self._pat = Carousel(tables.pat, counters.get(PAT_PID, 15))
+        self._pmt = Carousel(tables.pmt, counters.get(tables.pmt_pid, 15))
+        self._pmt_pid = source.pmt_pid
+        self._program = source.program
+        self._left_out = {stream.pid for stream in source.program.streams} - set(pids)
+        self._index = AccessIndex()
+        self._index.scan(source.pat + source.pmt)
+        self.rest = b""
+        clock, carrier = source.program.pcr_pid, tables.program.pcr_pid
+        self._clock_in, self._carrier = _Track(clock, clock), _Track(carrier, carrier)
+        self._clock_moves = self._pids.get(clock) != carrier
+        self._clock_counter = counters.get(carrier, 0)
+
+    def set_offsets(self, offset: int, last_clock: int | None) -> None:
+        """Shift PTS and DTS by ``offset`` ticks, and the clock too unless it then stepped back behind the last one."""
+        self.offset = offset % WRAP
+        self._last_clock = last_clock
+        self.clock_offset = None
+
+    def decode_after(self, pid: int, dts: int) -> None:
+        """Let the first DTS of a track follow this one: those of pictures that come too early are moved.
+
+        A picture is shown one frame after the last one was. It may have to be decoded longer before that than it
+        would be if the sources' pictures were reordered alike.
+        """
+        self._pictures, self._decoded = pid, dts
+
+    def decide_clock(self, pcr: int) -> int:
+        """The clock's offset, given its first value."""
+        if self.clock_offset is None:
+            last = self._last_clock
+            back = -1 if last is None else ahead(last, pcr + self.offset)
+            self.clock_offset = (self.offset + (back + CLOCK_STEP if back >= 0 else 0)) % WRAP
+        return self.clock_offset
+
+    def start(self, pid: int, counter: int) -> None:
+        """The first packet of a track has this counter; it goes on from what was sent.
+
+        Not called for a track, the first packet seen does.
+        """
+        delta = self._counters.get(self._pids[pid], counter - 1) + 1 - counter
+        for track in self._tracks:
+            if track.pid == pid:
+                track.count(delta)
+
+    def skip(self, pid: int, packets: int) -> None:
+        """So many packets of a track are missing before its next one."""
+        for track in self._tracks:
+            if track.pid == pid:
+                track.count(track.delta - packets)
+
+    @property
+    def program(self) -> ProgramMap | None:
+        """The program map of the source."""
+        return self._index.program_map
+
+    @property
+    def next_tables(self) -> PsiTables | None:
+        """The tables of the source, as they are by now."""
+        return tables_of(self._index)
+
+    def tables(self) -> bytes:
+        """The tables, with counters that run on."""
+        return self._pat.take() + self._pmt.take()
+
+    def rewrite(self, packets: bytes) -> bytes:
+        """Change whole packets; what players get for them.
+
+        :return: if the source brings other tables, only what comes before these; ``rest`` has the others, for a
+            rewriter that knows them (:meth:`next_tables`).
+        """
+        count = len(packets) // PACKET_SIZE
+        highs, lows, controls = packets[1::PACKET_SIZE], packets[2::PACKET_SIZE], packets[3::PACKET_SIZE]
+        out = bytearray(packets)
+        known, full = self._change_headers(out, highs, lows, controls, count), (1 << 8 * count) - 1
+        marks = (known ^ full).to_bytes(count, "little")
+        if known != full and not self.rest:
+            changed = self._find_change(packets, marks)
+            if changed is not None:
+                self.rest = packets[changed:]
+                return self.rewrite(packets[:changed]) if changed else b""
+        if self.offset or self._pictures is not None:
+            self._shift_stamps(out, packets, highs)
+        self._shift_clocks(out, controls, known, count)
+        edits = list(self._others(packets, marks)) if known != full else []
+        if self._clock_moves:
+            edits = self._move_clock(packets, out, edits, known.to_bytes(count, "little"))
+        return _edited(out, edits) if edits else bytes(out)
+
+    def _change_headers(self, out: bytearray, highs: bytes, lows: bytes, controls: bytes, count: int) -> int:
+        """PIDs and counters; a mask of the packets that belong to a track."""
+        ones = int.from_bytes(b"\1" * count, "little")
+        new_highs = int.from_bytes(highs, "little")
+        new_lows = int.from_bytes(lows, "little")
+        new_controls = old_controls = int.from_bytes(controls, "little")
+        known = 0
+        for track in self._tracks:
+            mask = int.from_bytes(highs.translate(track.high), "little")
+            mask &= int.from_bytes(lows.translate(track.low), "little")
+            if not mask:
+                continue
+            known |= mask
+            if track.counters is None:
+                self.start(track.pid, controls[(mask & -mask).bit_length() - 1 >> 3] & 0x0F)
+            if track.counters is not None:
+                new_controls ^= (int.from_bytes(controls.translate(track.counters), "little") ^ old_controls) & mask
+            if track.flip_high:
+                new_highs ^= mask & ones * track.flip_high
+            if track.flip_low:
+                new_lows ^= mask & ones * track.flip_low
+        out[1::PACKET_SIZE] = new_highs.to_bytes(count, "little")
+        out[2::PACKET_SIZE] = new_lows.to_bytes(count, "little")
+        out[3::PACKET_SIZE] = new_controls.to_bytes(count, "little")
+        return known
+
+    def _shift_stamps(self, out: bytearray, packets: bytes, highs: bytes) -> None:
+        for at in marked(highs.translate(STARTS), 1):
+            pid = pid_of(packets, at)
+            if pid in self._pids:
+                begin = payload_offset(packets, at)
+                if begin + 14 <= at + PACKET_SIZE and packets.startswith(START_CODE, begin):
+                    self._shift_header(out, begin, at + PACKET_SIZE, pid)
+
+    def _shift_header(self, out: bytearray, at: int, end: int, pid: int) -> None:
+        """PTS and DTS of the PES header at ``at``, if its packet is not scrambled and it has them."""
+        flags = out[at + 7] >> 6
+        if flags < 2 or out[at + 6] & 0xC0 != 0x80 or out[at + 8] < 5:
+            return
+        write_stamp(out, at + 9, (read_stamp(out, at + 9) + self.offset) % WRAP)
+        if flags == 3 and out[at + 8] >= 10 and at + 19 <= end:
+            dts = (read_stamp(out, at + 14) + self.offset) % WRAP
+            write_stamp(out, at + 14, dts if pid != self._pictures else self._in_order(dts))
+        elif pid == self._pictures:
+            self._pictures = None
+
+    def _in_order(self, dts: int) -> int:
+        if ahead(dts, self._decoded) > 0:
+            self._pictures = None
+            return dts
+        self._decoded = (self._decoded + DECODING_STEP) % WRAP
+        return self._decoded
+
+    def _shift_clocks(self, out: bytearray, controls: bytes, known: int, count: int) -> None:
+        if self.clock_offset == 0:
+            return
+        marks = (int.from_bytes(controls.translate(_FIELDS), "little") & known).to_bytes(count, "little")
+        for at in marked(marks, 0xFF):
+            if has_pcr(out, at):
+                value = read_pcr(out, at)
+                write_pcr(out, at, (value + self.decide_clock(value)) % WRAP)
+
+    def _find_change(self, packets: bytes, marks: bytes) -> int | None:
+        """Offset of the packet that completes tables which the source has not had so far."""
+        for at in marked(marks, 0xFF):
+            if pid_of(packets, at) not in self._left_out:
+                self._index.scan(packets[at : at + PACKET_SIZE])
+                program = self._index.program_map
+                if program is not None and program != self._program:
+                    return at
+        return None
+
+    def _others(self, packets: bytes, marks: bytes) -> Iterator[tuple[int, bytes]]:
+        """Offsets of the packets that belong to no track, and what goes out in place of each."""
+        for at in marked(marks, 0xFF):
+            pid = pid_of(packets, at)
+            starts = STARTS[packets[at + 1]]
+            if pid == PAT_PID and starts:
+                yield at, self._pat.take()
+            elif pid == self._pmt_pid and starts:
+                yield at, self._pmt.take()
+            else:
+                yield at, b""
+
+    def _move_clock(
+        self, packets: bytes, out: bytearray, edits: list[tuple[int, bytes]], known: bytes
+    ) -> list[tuple[int, bytes]]:
+        """Put the clock, which the source has elsewhere, onto the PID where players look for it."""
+        replaced = dict(edits)
+        carriers = self._carrier.marks(out, known)
+        marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_FIELDS))
+        for at in marked(marks, 0xFF):
+            if has_pcr(packets, at):
+                before = carriers.rfind(0xFF, 0, at // PACKET_SIZE)
+                counter = self._clock_counter if before < 0 else out[before * PACKET_SIZE + 3]
+                value = read_pcr(packets, at)
+                ticks = (value + self.decide_clock(value)) % WRAP
+                made = clock_packet(self._carrier.pid, counter, packets[at + 6 : at + 12], ticks)
+                replaced[at] = made + replaced.get(at, bytes(out[at : at + PACKET_SIZE]))
+        last = carriers.rfind(0xFF)
+        if last >= 0:
+            self._clock_counter = out[last * PACKET_SIZE + 3]
+        return sorted(replaced.items())
+
+
+def clock_packet(pid: int, counter: int, pcr: bytes, ticks: int | None = None) -> bytes:
+    """A packet with a clock value and nothing else (2.4.3.5); its counter is that of the packet before it.
+
+    :param pcr: the six bytes, whose base is replaced if ``ticks`` are given.
+    """
+    head = bytes([SYNC_BYTE, pid >> 8, pid & 0xFF, 0x20 | counter & 0x0F, PACKET_SIZE - 5, 0x10])
+    packet = bytearray((head + pcr).ljust(PACKET_SIZE, b"\xff"))
+    if ticks is not None:
+        write_pcr(packet, 0, ticks)
+    return bytes(packet)
+
+
+def _edited(out: bytearray, edits: list[tuple[int, bytes]]) -> bytes:
+    pieces: list[bytes | bytearray] = []
+    begin = 0
+    for at, instead in edits:
+        pieces += (out[begin:at], instead)
+        begin = at + PACKET_SIZE
+    pieces.append(out[begin:])
+    return b"".join(pieces)

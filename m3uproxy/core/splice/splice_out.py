@@ -1,0 +1,119 @@
+"""What the players have: read off the last seconds that were sent, at the moment another source must go on.
+
+Nothing is kept while a stream runs; all of this is computed when a source has failed, in some milliseconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+from itertools import pairwise
+
+import attrs
+
+from m3uproxy.core.mpegts.access_index import AccessIndex
+from m3uproxy.core.mpegts.audio_frames import find_frames
+from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID
+from m3uproxy.core.mpegts.packets import pid as pid_of
+from m3uproxy.core.mpegts.pes import PesIndex
+from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
+from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_of
+from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, highest, read_pcr
+from m3uproxy.core.splice.track_mapping import codec_name
+
+#: Units with stamps looked at for the highest PTS and for the usual step.
+_RECENT = 48
+
+
+@attrs.frozen
+class TrackEnd:
+    """Where a track stands, in ticks of 90 kHz.
+
+    :ivar dts: of the last unit.
+    :ivar pts: the highest.
+    :ivar step: from one picture to the next; of sound, from one unit to the next.
+    :ivar end: when the next picture or sound is due.
+    """
+
+    dts: int
+    pts: int
+    step: int
+    end: int
+
+
+class SpliceOut:
+    """The last seconds that were sent.
+
+    :ivar stretch: these seconds.
+    :ivar tables: None if they hold no PAT and PMT: then there is nothing to go on from.
+    :ivar counters: for each PID its last continuity counter.
+    :ivar pcr: the last one of the program's clock.
+    :ivar readable: whether there is anything to go on from: tables, and a track with stamps (scrambled ones have none).
+    """
+
+    def __init__(self, tail: bytes) -> None:
+        index = AccessIndex()
+        index.scan(tail)
+        self.stretch = PesIndex(tail)
+        self.tables = tables_of(index)
+        self.counters: dict[int, int] = {}
+        self.pcr: int | None = None
+        self.readable = False
+        if self.tables is not None:
+            self._read_back(tail, self.tables)
+            self.readable = any(self.end_of(stream) is not None for stream in self.tables.program.streams)
+
+    def _read_back(self, tail: bytes, tables: PsiTables) -> None:
+        """Go back through the packets until a counter of each PID and the clock are known."""
+        clock = tables.program.pcr_pid
+        wanted = {PAT_PID, tables.pmt_pid, clock, *(stream.pid for stream in tables.program.streams)} - {NULL_PID}
+        for at in range(len(tail) - PACKET_SIZE, -1, -PACKET_SIZE):
+            pid = pid_of(tail, at)
+            if pid not in self.counters:
+                self.counters[pid] = tail[at + 3] & 0x0F
+                wanted.discard(pid)
+            if pid == clock and self.pcr is None and has_pcr(tail, at):
+                self.pcr = read_pcr(tail, at)
+            if not wanted and self.pcr is not None:
+                return
+
+    def end_of(self, stream: ElementaryStream) -> TrackEnd | None:
+        """Where a track stands; None if it has no stamps.
+
+        A unit that cannot be read (scrambled) was sent all the same: the track goes on behind it, by its usual step.
+        """
+        stamps: list[tuple[int, int]] = []
+        last = unread = 0
+        for number in range(self.stretch.count(stream.pid) - 1, -1, -1):
+            header = self.stretch.header(stream.pid, number)
+            if header is None and not stamps:
+                unread += 1
+            elif header is not None and header.pts is not None and header.dts is not None:
+                last = last if stamps else number
+                stamps.append((header.pts, header.dts))
+            if len(stamps) == _RECENT:
+                break
+        if not stamps:
+            return None
+        stamps.reverse()
+        pts, dts = highest([each[0] for each in stamps]), stamps[-1][1]
+        step = _usual_step([each[0] for each in stamps])
+        due = self._end_of_sound(stream, stamps, last) if stream.codec is Codec.AUDIO else pts + step
+        lost = unread * step
+        return TrackEnd((dts + lost) % WRAP, (pts + lost) % WRAP, step, (due + lost) % WRAP)
+
+    def _end_of_sound(self, stream: ElementaryStream, stamps: list[tuple[int, int]], number: int) -> int:
+        """The last stamp and as long as the frames behind it last, or as the unit before it did."""
+        pts = stamps[-1][0]
+        units = range(number, self.stretch.count(stream.pid))
+        content = b"".join([self.stretch.content(stream.pid, unit) for unit in units])
+        frames = find_frames(content, codec_name(stream))
+        if frames is not None:
+            return round(pts + len(frames.offsets) * frames.duration)
+        return pts + (ahead(pts, stamps[-2][0]) if len(stamps) > 1 else 0)
+
+
+def _usual_step(pts: list[int]) -> int:
+    """The usual distance of stamps in the order of presentation; 0 if there is but one."""
+    order = sorted(ahead(each, pts[0]) for each in pts)
+    steps = [later - sooner for sooner, later in pairwise(order) if later > sooner]
+    return round(statistics.median(steps)) if steps else 0

@@ -1,0 +1,124 @@
+"""Which track of a new source goes on as which track of what was sent.
+
+Players keep to the PIDs they began with (those built on libavformat stop for good when these vanish), so the
+new source gets theirs: by kind and coding, first to first, second to second, the same language preferred.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from m3uproxy.core.mpegts.psi import Codec, ElementaryStream, ProgramMap, descriptors
+
+_NAMES = {
+    **dict.fromkeys((0x01, 0x02), "MPEG video"),
+    **dict.fromkeys((0x03, 0x04), "MPEG audio"),
+    0x0F: "AAC",
+    0x11: "AAC LATM",
+    0x1B: "H.264",
+    0x24: "HEVC",
+    0x81: "AC-3",
+    0x87: "E-AC-3",
+}
+_TAGS = {0x6A: "AC-3", 0x7A: "E-AC-3", 0x7B: "DTS", 0x56: "teletext", 0x59: "subtitles"}
+_REGISTERED = {b"AC-3": "AC-3", b"EAC3": "E-AC-3"}
+_REGISTRATION, _EXTENSION, _LANGUAGE = 0x05, 0x7F, 0x0A
+
+
+def codec_name(stream: ElementaryStream) -> str:
+    """What a track is coded with; equal for two tracks that one decoder can play one after the other."""
+    known = _NAMES.get(stream.stream_type)
+    if known is not None:
+        return known
+    for tag, content in descriptors(stream.descriptors):
+        if tag in _TAGS:
+            return _TAGS[tag]
+        if tag == _EXTENSION:
+            return f"extension {content[:1].hex()}"
+        if tag == _REGISTRATION:
+            return _REGISTERED.get(content[:4], f"registered {content[:4].hex()}")
+    return f"type {stream.stream_type:#04x}"
+
+
+@attrs.frozen
+class TrackPair:
+    """A track of the new source and the one it goes on as."""
+
+    new: ElementaryStream
+    sent: ElementaryStream
+
+
+@attrs.frozen
+class TrackMapping:
+    """Tracks that go on; those of the new source that are not among them are left out.
+
+    :ivar changed: what cannot go on because the codec is another one, in words; empty if nothing.
+    """
+
+    pairs: tuple[TrackPair, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """PID of the new source -> PID that was sent."""
+        return {pair.new.pid: pair.sent.pid for pair in self.pairs}
+
+    @property
+    def video(self) -> TrackPair | None:
+        """The first track of pictures."""
+        return next((pair for pair in self.pairs if pair.sent.codec.is_video), None)
+
+    @property
+    def audio(self) -> tuple[TrackPair, ...]:
+        """All tracks of sound."""
+        return tuple(pair for pair in self.pairs if pair.sent.codec is Codec.AUDIO)
+
+
+def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
+    """Find a twin for each track that was sent.
+
+    A first track of pictures or sound for which the new source has only other codecs, or nothing at all while it
+    has the other of the two, is a change. Further tracks may be missing. With a change the first tracks are
+    paired all the same, for a caller that wants to carry on.
+    """
+    free = list(new.streams)
+    pairs: list[TrackPair] = []
+    for stream in sent.streams:
+        twin = _find_twin(stream, free)
+        if twin is not None:
+            free.remove(twin)
+            pairs.append(TrackPair(twin, stream))
+    changed: list[str] = []
+    for is_video in (True, False):
+        first = _first(sent.streams, is_video)
+        if first is None or any(pair.sent is first for pair in pairs):
+            if first is None and is_video and _first(free, True) is not None:
+                changed.append(f"no video to {codec_name(_first(free, True) or free[0])}")
+            continue
+        other = _first(free, is_video)
+        if other is not None:
+            free.remove(other)
+            pairs.append(TrackPair(other, first))
+            changed.append(f"{codec_name(first)} to {codec_name(other)}")
+        elif is_video or not pairs:
+            changed.append(f"{codec_name(first)} to nothing")
+    order = [stream.pid for stream in sent.streams]
+    pairs.sort(key=lambda pair: order.index(pair.sent.pid))
+    return TrackMapping(tuple(pairs), tuple(changed))
+
+
+def _first(streams: tuple[ElementaryStream, ...] | list[ElementaryStream], is_video: bool) -> ElementaryStream | None:
+    for stream in streams:
+        if stream.codec.is_video if is_video else stream.codec is Codec.AUDIO:
+            return stream
+    return None
+
+
+def _find_twin(stream: ElementaryStream, free: list[ElementaryStream]) -> ElementaryStream | None:
+    alike = [other for other in free if codec_name(other) == codec_name(stream) and other.codec is stream.codec]
+    same_language = [other for other in alike if _language(other) == _language(stream)]
+    return next(iter(same_language or alike), None)
+
+
+def _language(stream: ElementaryStream) -> bytes:
+    return next((content[:3] for tag, content in descriptors(stream.descriptors) if tag == _LANGUAGE), b"")

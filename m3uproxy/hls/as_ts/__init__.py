@@ -1,0 +1,1 @@
+"""HLS as one transport stream."""

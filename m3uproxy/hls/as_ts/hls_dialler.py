@@ -1,0 +1,50 @@
+"""Dialling an HLS source as if it were a live transport stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from ...core.hls.segment_follower import check_joinable
+from ...core.stream_kind import StreamKind, kind_of
+from ...interfaces import IDialler, IResponseBody
+from ...settings.loader import Settings
+from ...upstream.dialler import DialTimeouts, SourceRequest
+from ...upstream.slots import Slot
+from ..fetcher import Fetcher
+from .joined_body import JoinedBody, too_late
+from .joined_source import JoinedSource
+
+#: Seconds up to which a playlist that somebody else asked for will do.
+_FRESH = 1.0
+
+
+@implementer(IDialler)
+@attrs.frozen
+class HlsDialler:
+    """Joins the segments of sources that are HLS, and dials the others: a stream may have backups of either kind.
+
+    :ivar otherwise: dials those.
+    :ivar settings: ``hls_join_bandwidth`` counts.
+    """
+
+    clock: Any
+    fetcher: Fetcher
+    otherwise: IDialler
+    settings: Settings
+
+    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+        """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are asked for on the slot."""
+        if kind_of(request.url) is not StreamKind.HLS:
+            return self.otherwise.dial(request, limits, slot)
+        dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))
+        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=too_late)
+
+    async def _open(self, request: SourceRequest) -> IResponseBody:
+        source = JoinedSource(self.fetcher, request, self.settings.hls_join_bandwidth)
+        playlist = await source.media(_FRESH)
+        check_joinable(playlist.playlist)
+        return JoinedBody(self.clock, source, playlist)

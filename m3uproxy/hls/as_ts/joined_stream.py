@@ -1,0 +1,193 @@
+"""An HLS stream that is played in two ways: by its playlists, and as one transport stream.
+
+To listings and counts it is one entry. The transport stream is a live stream like any other, made when the first
+player asks for it; each way chooses its source by itself, and what both fetch is fetched once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, gatherResults
+
+from ...core.failover.resolver import ResolverAnswer
+from ...core.stream_kind import content_type
+from ...errors import Reason, SourceError
+from ...live.stream import LiveStream
+from ...streams.base import ClientInfo, Stream
+from ...streams.spec import StreamSpec
+from ...upstream.dialler import SourceRequest
+from ..proxy import HlsContext
+from ..stream import HlsStream
+
+#: What joined segments are, whatever the URL ends in.
+_TS = content_type("/live/")
+
+
+class JoinedStream(LiveStream):
+    """The segments of an HLS stream as one transport stream. What happens to it is noted at the entry, too."""
+
+    def __init__(self, entry: Stream, *parts: Any) -> None:
+        """Make one that nobody watches yet; ``parts`` are those of a :class:`.stream.LiveStream`."""
+        super().__init__(*parts)
+        self._entry = entry
+        self.decisions = entry.decisions
+
+    @property
+    def content_type(self) -> str:
+        """What players are told."""
+        sent = self.broadcaster.format
+        return _TS if sent is None else sent.value
+
+    def touch(self) -> None:
+        """Somebody asked for this stream."""
+        super().touch()
+        self._entry.touch()
+
+    def source_moved(self, index: int) -> None:
+        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        super().source_moved(index)
+        self._entry.failover_attempts += 1
+        self._entry.last_failover = self.last_failover
+
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
+    ) -> None:
+        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        super().source_failed(error, left, chosen, ran, referral)
+        self._entry.error_count += 1
+
+    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
+        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        super().source_doubted(error, index, ran)
+        self._entry.error_count += 1
+
+
+class HlsStreamWithTs(HlsStream):
+    """An HLS stream with what is joined of it.
+
+    :ivar joined: None until somebody asks for it.
+    """
+
+    def __init__(
+        self,
+        context: HlsContext,
+        stream_id: str,
+        spec: StreamSpec,
+        requests: tuple[SourceRequest, ...],
+        make: Callable[[HlsStreamWithTs], JoinedStream],
+    ) -> None:
+        """
+        Make a stream that nobody watches yet.
+
+        :param make: makes the transport stream.
+        """
+        super().__init__(context, stream_id, spec, requests)
+        self._make = make
+        self.joined: JoinedStream | None = None
+
+    def open_joined(self) -> JoinedStream:
+        """The transport stream, for a player."""
+        if self.joined is None:
+            self.joined = self._make(self)
+            self._begin_where_playlists_are(self.joined)
+        return self.joined
+
+    def _begin_where_playlists_are(self, joined: JoinedStream) -> None:
+        """The next player of the transport stream gets the source that was chosen; that is one move, not two."""
+        counted = self.failover_attempts, self.last_failover
+        joined.broadcaster.session.switch(super().source_index)
+        self.failover_attempts, self.last_failover = counted
+
+    def _take_along(self, done: bool, joined: JoinedStream) -> bool:
+        self._begin_where_playlists_are(joined)
+        return done
+
+    @property
+    def _shown(self) -> JoinedStream | None:
+        """The transport stream, if it is what there is to show: it is watched, and the playlists are not."""
+        return self.joined if self.joined is not None and self.joined.clients() and not len(self.viewers) else None
+
+    @property
+    def source_index(self) -> int:
+        """0 for the primary."""
+        return super().source_index if self._shown is None else self._shown.source_index
+
+    @property
+    def current_url(self) -> str:
+        """The URL in use, or the one that will be asked next."""
+        return super().current_url if self._shown is None else self._shown.current_url
+
+    @property
+    def bytes_served(self) -> int:
+        """To all clients, past ones included."""
+        return super().bytes_served + (0 if self.joined is None else self.joined.bytes_served)
+
+    def health(self) -> dict[str, object] | None:
+        """Of the transport stream: only that is looked into."""
+        return None if self.joined is None else self.joined.health()
+
+    def sources(self) -> list[dict[str, object]]:
+        """How each source has behaved, in order."""
+        return super().sources() if self._shown is None else self._shown.sources()
+
+    def clients(self) -> Sequence[ClientInfo]:
+        """Who watches, of the playlists first."""
+        return [*self.viewers.all(), *(() if self.joined is None else self.joined.clients())]
+
+    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+        """The registration was repeated: what is watched keeps metadata and counts."""
+        if self.joined is not None:
+            self.joined.renew(spec, requests)
+        shown, kept = self._shown, (self.failover_attempts, self.last_failover, self.error_count)
+        super().renew(spec if shown is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
+        if shown is not None:
+            self.failover_attempts, self.last_failover, self.error_count = kept
+
+    def disconnect(self, client_id: str) -> int:
+        """
+        End the connections that go by that name, now.
+
+        :return: how many there were.
+        """
+        return super().disconnect(client_id) + (0 if self.joined is None else self.joined.disconnect(client_id))
+
+    def fail_over(self, index: int | None = None) -> Deferred[bool]:
+        """Move what is watched to a source, or one on; the playlists, if nothing is."""
+        if self._shown is not None:
+            return self._shown.fail_over(index)
+        moved = super().fail_over(index)
+        joined = self.joined
+        if joined is None:
+            return moved
+        if not joined.clients():
+            moved.addCallback(self._take_along, joined)
+            return moved
+        both = gatherResults([moved, joined.fail_over(self.source_index)], consumeErrors=True)
+        return both.addCallback(any)
+
+    def give_way(self) -> None:
+        """Its viewer plays something else by now."""
+        super().give_way()
+        if self.joined is not None:
+            self.joined.give_way()
+
+    def keep_house(self) -> None:
+        """Let go of players that have been silent for too long."""
+        super().keep_house()
+        if self.joined is not None:
+            self.joined.keep_house()
+
+    def end(self, reason: Reason) -> Deferred[None]:
+        """Disconnect everybody; fires when the joined source is gone."""
+        ended = super().end(reason)
+        return ended if self.joined is None else self.joined.end(reason)
+
+
+def live_part(entry: Stream | None) -> LiveStream | None:
+    """The live stream that an entry is, or has beside its playlists."""
+    if isinstance(entry, HlsStreamWithTs):
+        return entry.joined
+    return entry if isinstance(entry, LiveStream) else None

@@ -1,0 +1,136 @@
+"""What a fetcher has under way and what it keeps, within bounds.
+
+Bounded are the bytes of all bodies together, the number of entries (one that is a few bytes takes some thousand all the
+same: its URL, its headers), and the same number for each source: who asks for every part of one file by itself must not
+drive out what others watch. What was used longest ago goes first, and only what nobody waits for or reads.
+
+What is read cannot go, but its reader may: a player that has paused in the middle of a segment, or reads it drop by
+drop, holds all of it. While there is memory nobody minds. When there is none, the choice is between that player, who
+asks again when it goes on, and all who wait for the segment that is arriving now.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import attrs
+
+from ..core.http.byte_range import SingleRange
+from ..upstream.dialler import SourceRequest
+from .download import Download
+from .http_client import ResourceRequest
+
+#: Entries of all sources together, and of one: a minute of a low latency stream with ten variants.
+MOST = 8192
+MOST_OF_SOURCE = 2048
+#: Seconds that a reader may be paused, and that it may be at one download that is complete, while memory is short.
+PAUSE = 5.0
+AT_MOST = 120.0
+
+Key = tuple[ResourceRequest, SingleRange | None]
+
+
+@attrs.define(eq=False)
+class CacheEntry:
+    """What is kept, or under way."""
+
+    download: Download
+    used_at: float
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may go."""
+        return self.download.over and not self.download.is_held
+
+
+class ResponseCache:
+    """Entries by key; those used last are last."""
+
+    def __init__(self) -> None:
+        """
+        Nothing.
+
+        :ivar size: bytes that are kept, arriving or being read.
+        """
+        self._entries: OrderedDict[Key, CacheEntry] = OrderedDict()
+        self._of_source: dict[SourceRequest, OrderedDict[Key, CacheEntry]] = {}
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[tuple[Key, CacheEntry]]:
+        """A copy: what is found may be forgotten."""
+        return iter(list(self._entries.items()))
+
+    def get(self, key: Key) -> CacheEntry | None:
+        """The entry, without using it."""
+        return self._entries.get(key)
+
+    def use(self, key: Key, now: float) -> None:
+        """Somebody asks for it."""
+        entry = self._entries[key]
+        entry.used_at = now
+        self._entries.move_to_end(key)
+        self._of_source[key[0].source].move_to_end(key)
+
+    def put(self, key: Key, entry: CacheEntry) -> None:
+        """One more; make room before."""
+        self._entries[key] = entry
+        self._of_source.setdefault(key[0].source, OrderedDict())[key] = entry
+
+    def pop(self, key: Key) -> CacheEntry | None:
+        """One less. Who holds its download may read on."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            shelf = self._of_source[key[0].source]
+            del shelf[key]
+            if not shelf:
+                del self._of_source[key[0].source]
+        return entry
+
+    def forget(self, key: Key) -> None:
+        """The same, and newcomers will not find it."""
+        entry = self.pop(key)
+        if entry is not None:
+            entry.download.forget()
+
+    def has_room(self, source: SourceRequest) -> bool:
+        """Make room for one more entry of a source, if there is any to be made."""
+        of_source = self._of_source.get(source, OrderedDict())
+        return self._below(MOST_OF_SOURCE, of_source) and self._below(MOST, self._entries)
+
+    def _below(self, most: int, entries: OrderedDict[Key, CacheEntry]) -> bool:
+        return len(entries) < most or self._forget_oldest(entries)
+
+    def take(self, size: int, limit: int, now: float) -> bool:
+        """
+        Memory for some bytes more.
+
+        :param limit: bytes of all.
+        :return: whether there is.
+        """
+        while self.size + size > limit and self._forget_oldest(self._entries):
+            pass
+        if self.size + size > limit:
+            self._forget_slowest(size, limit, now)
+        if self.size + size > limit:
+            return False
+        self.size += size
+        return True
+
+    def _forget_oldest(self, entries: OrderedDict[Key, CacheEntry]) -> bool:
+        """Of those that nobody waits for or reads; whether there was one."""
+        oldest = next((key for key, entry in entries.items() if entry.is_idle), None)
+        if oldest is not None:
+            self.forget(oldest)
+        return oldest is not None
+
+    def _forget_slowest(self, size: int, limit: int, now: float) -> None:
+        """Those whose readers all take their time."""
+        for key, entry in self:
+            if self.size + size <= limit:
+                return
+            if entry.download.over and entry.download.give_up_slow(now - PAUSE, now - AT_MOST):
+                self.forget(key)

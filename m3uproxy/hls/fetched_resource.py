@@ -1,0 +1,211 @@
+"""What was fetched: a playlist, a segment, a key, or a part of one, for one who asked for it.
+
+It must be read, sent or closed, once: until then it takes memory. One without a body need not be.
+"""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.server import Request
+
+from ..core.http.byte_range import SingleContentRange
+from ..downstream.response_writer import ResponseWriter
+from ..errors import Reason, SourceError
+from ..settings.loader import Settings
+from .download import Download
+from .download_reader import GONE, DownloadReader
+
+#: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
+_OF_A_PART = frozenset({"Content-Range"})
+#: What a provider may call what it sends. A browser that opens a segment must not run it as a page of ours.
+_HARMLESS = re.compile(
+    r"(?:(?:audio|video)/[\w.+-]+|image/(?:avif|gif|jpeg|png|webp)|text/(?:plain|vtt)"
+    r"|application/(?:json|mp4|octet-stream|vnd\.apple\.mpegurl|x-mpegurl))(?:\s*;[^,]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class FetchedResource:
+    """A download, or a part of it.
+
+    :ivar status: as the provider has it: 200, 206, or an error's, which has no body here.
+    :ivar headers: the provider's, those that a player needs, by their usual names (``Content-Type`` of media, ``ETag``,
+        ``Last-Modified``, ``Cache-Control``, ``Date``, ``Retry-After``), and ``Content-Range`` of what this is.
+    :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
+    """
+
+    def __init__(self, download: Download, part: SingleContentRange | None, status: int, settings: Settings) -> None:
+        """
+        Make one of a download that is held for it.
+
+        :param part: what it is of the whole; None for all of it, or nothing.
+        :param status: 416 for a part that the whole does not have.
+        """
+        headers = {name: value for name, value in download.headers.items() if name not in _OF_A_PART}
+        if not _HARMLESS.fullmatch(headers.get("Content-Type", "").strip()):
+            headers.pop("Content-Type", None)
+        if part is not None:
+            headers["Content-Range"] = part.header
+        self.status = status
+        self.headers: Mapping[str, str] = headers
+        self.length = download.length if part is None else part.stop - part.start
+        if status != download.status and part is None:
+            self.headers, self.length = {"Content-Range": f"bytes */{download.length}"}, 0
+        self._download = download
+        self._settings = settings
+        first = 0 if part is None or download.range is not None else part.start
+        self._start, self._stop = first, None if self.length is None else first + self.length
+        self._taken = self._released = False
+        if self.length == 0:
+            self._release()
+
+    @property
+    def final_url(self) -> str:
+        """Where the redirects led; relative URIs are relative to it."""
+        assert self._download.answer is not None
+        return self._download.answer.final_url
+
+    @property
+    def public(self) -> bool:
+        """Whether it came from outside; what is fetched because it says so is ``led_by_public``."""
+        assert self._download.answer is not None
+        return self._download.answer.public
+
+    @property
+    def age(self) -> float:
+        """Seconds since the provider answered."""
+        assert self._download.opened_at is not None
+        return self._download.clock.seconds() - self._download.opened_at
+
+    @property
+    def beginning(self) -> bytes:
+        """The first bytes, as far as they are there: at least 16, or all."""
+        body, stop = self._download.body, self._start + 512
+        return body.whole(self._start, min(stop, body.size, stop if self._stop is None else self._stop))
+
+    def close(self) -> None:
+        """Nobody wants it. Harmless when it was read or sent."""
+        if not self._taken:
+            self._taken = True
+            self._release()
+
+    def _release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._download.release()
+
+    def when_over(self, tell: Callable[[SourceError | None], None]) -> None:
+        """Have ``tell`` called when the provider has sent all of it, or failed to; at once if that is so already."""
+        download = self._download
+
+        def grown() -> None:
+            if download.over:
+                download.leave(grown)
+                tell(download.error)
+
+        download.follow(grown)
+        grown()
+
+    def arrive(self) -> Deferred[None]:
+        """Have it fetched to its end, and kept; fires when it is, or fails."""
+        if self._released:
+            return succeed(None)
+        self._taken = self._released = True
+        return self._download.complete().addCallback(lambda download: download.release())
+
+    def deliver(self, write: Callable[[bytes], None], ended: Callable[[SourceError | None], None]) -> DownloadReader:
+        """
+        Hand on the body, from now on; pause and resume what is returned.
+
+        :param write: takes some bytes; see :class:`m3uproxy.hls.download_reader.DownloadReader`.
+        :param ended: called once, with None if the body is complete.
+        """
+        assert not self._taken, "it was read, sent or closed before"
+        self._taken = True
+
+        def over(error: SourceError | None) -> None:
+            self._release()
+            ended(error)
+
+        stall = self._settings.viewer_stall_timeout
+        return DownloadReader(self._download, self._start, self._stop, stall, write, over)
+
+    def read_all(self, limit: int) -> Deferred[bytes]:
+        """
+        The whole body.
+
+        :param limit: bytes; more is an error.
+        :return: a Deferred that may be cancelled; it fails with :class:`m3uproxy.errors.SourceError`.
+        """
+        pieces: list[bytes] = []
+        size = 0
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            pieces.append(data)
+            if size > limit:
+                pieces.clear()
+                reader.stopProducing()
+
+        def ended(error: SourceError | None) -> None:
+            if size > limit:
+                error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
+            if error is None:
+                result.callback(b"".join(pieces))
+            elif error is not GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
+                result.errback(error)
+
+        reader = self.deliver(write, ended)
+        result: Deferred[bytes] = Deferred(lambda _: reader.stopProducing())
+        reader.start()
+        return result
+
+    def send_to(self, request: Request, sent: Callable[[int], None] | None = None) -> Deferred[SourceError | None]:
+        """
+        Answer a player: status, headers, and unless it is a HEAD the body. Headers set before stay, if none of ours
+        has their name.
+
+        A failure after the head is an abort, never an end that looks clean.
+
+        :param sent: called with the number of bytes of each piece of the body.
+        :return: a Deferred that never fails: None when all was sent, :data:`m3uproxy.hls.download_reader.GONE` when the
+            player left, else why not all was sent.
+        """
+        request.setResponseCode(self.status)
+        for name, value in self.headers.items():
+            request.setHeader(name, value)
+        if self.length is not None:
+            request.setHeader(b"Content-Length", b"%d" % self.length)
+        if request.method == b"HEAD":
+            self.close()
+            request.finish()
+            return succeed(None)
+        return self._pour(request, sent)
+
+    def _pour(self, request: Request, sent: Callable[[int], None] | None) -> Deferred[SourceError | None]:
+        result: Deferred[SourceError | None] = Deferred()
+
+        def write(data: bytes) -> None:
+            spout.write(data)
+            if sent is not None:
+                sent(len(data))
+
+        def ended(error: SourceError | None) -> None:
+            if error is None:
+                spout.finish()
+            elif error is not GONE:
+                request.unregisterProducer()
+                spout.abort()
+            result.callback(error)
+
+        reader = self.deliver(write, ended)
+        spout = ResponseWriter(request, reader, self._settings.direct_write, self._settings.send_buffer)
+        request.notifyFinish().addErrback(lambda _: reader.stopProducing())
+        reader.start()
+        return result

@@ -1,0 +1,287 @@
+"""Asking a provider for what a playlist names, over connections that are kept.
+
+Like a dial (:mod:`m3uproxy.upstream.dialler`), but any status is an answer: a segment that is gone is a player's 404.
+The bodies of redirects and errors are read to their end if they are short, so that the connection may be used again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from http.cookiejar import CookieJar
+from typing import Any, Protocol
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from ..core.http.redirects import REDIRECTS, Cookies, RequestHop, led_hop, next_hop
+from ..errors import Reason, SourceError
+from ..interfaces import IResponseBody
+from ..upstream.agent import cookie_url
+from ..upstream.connection_pool import ConnectionPool
+from ..upstream.dialler import DialTimeouts, SourceRequest
+from ..upstream.line import ConnectionRequest, PooledAgent, PooledConnection
+from ..upstream.response_body import ResponseBody
+from ..upstream.timed_request import TimedRequest
+
+#: Bytes up to which the body of a redirect or an error is read rather than cut off with its connection.
+SHORT = 65_536
+#: Seconds for that.
+SOON = 1.0
+#: Sources of which cookies are remembered.
+MOST_JARS = 1000
+#: Cookies of one source, beyond which all are forgotten: no provider needs them.
+MOST_COOKIES = 100
+_WITH_BODY = frozenset({200, 203, 206})
+#: What a player needs to know of a provider's head.
+_PASSED = ("Content-Type", "Content-Range", "ETag", "Last-Modified", "Cache-Control", "Date", "Retry-After")
+
+
+@attrs.frozen
+class ResourceRequest:
+    """
+    Something that a playlist names, or the playlist that a stream begins with.
+
+    :ivar url: absolute.
+    :ivar source: the stream's own URL with its user agent and headers, which are sent where they belong.
+    :ivar led_by_public: whether a playlist of a public host named it; see :attr:`ProviderResponse.public`.
+    """
+
+    url: str = attrs.field(repr=False)
+    source: SourceRequest
+    led_by_public: bool = False
+
+
+@attrs.frozen
+class ProviderResponse:
+    """
+    What a provider answered.
+
+    :ivar status: its own, never a redirect.
+    :ivar headers: those that a player needs, by their usual names.
+    :ivar final_url: where the redirects led; what relative URIs are relative to.
+    :ivar public: whether it came from outside, so that what it names must not lead inside.
+    :ivar body: to be delivered or closed; None if the status is an error.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    final_url: str = attrs.field(repr=False)
+    public: bool = False
+    body: IResponseBody | None = None
+
+
+class ProviderHttpClient(Protocol):
+    """Who asks for us."""
+
+    def ask(self, wanted: ResourceRequest, byte_range: str | None, limits: DialTimeouts) -> Deferred[ProviderResponse]:
+        """
+        Ask.
+
+        :param byte_range: the value of ``Range``.
+        :return: a Deferred that fails with a :class:`m3uproxy.errors.SourceError`, and may be cancelled.
+        """
+
+
+class HlsHttpClient:
+    """Asks over real sockets."""
+
+    def __init__(self, lines: ConnectionPool) -> None:
+        self._lines = lines
+        self._jars: OrderedDict[SourceRequest, CookieJar] = OrderedDict()
+
+    def ask(self, wanted: ResourceRequest, byte_range: str | None, limits: DialTimeouts) -> Deferred[ProviderResponse]:
+        """See :meth:`ProviderHttpClient.ask`."""
+        return _Asking(self._lines, self._jar(wanted.source), wanted, byte_range, limits).start()
+
+    def _jar(self, source: SourceRequest) -> CookieJar:
+        """The cookies of a source: what its playlist sets, its segments are asked for with."""
+        jar = self._jars.setdefault(source, CookieJar())
+        self._jars.move_to_end(source)
+        if len(jar) > MOST_COOKIES:
+            jar.clear()
+        if len(self._jars) > MOST_JARS:
+            self._jars.popitem(last=False)
+        return jar
+
+
+class _Asking(TimedRequest[ProviderResponse]):
+    """One request and what it leads to."""
+
+    def __init__(
+        self,
+        lines: ConnectionPool,
+        jar: CookieJar,
+        wanted: ResourceRequest,
+        byte_range: str | None,
+        limits: DialTimeouts,
+    ) -> None:
+        super().__init__(lines.reactor, limits.total)
+        self._lines = lines
+        self._wanted = wanted
+        self._limits = limits
+        self._public = wanted.led_by_public
+        self._line: PooledConnection | None = None
+        more = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
+        self._agent = PooledAgent(lines.reactor, more=more)
+        self._client = HTTPClient(self._agent, cookiejar=jar)  # type: ignore[arg-type]
+
+    async def _work(self) -> ProviderResponse:
+        """Ask, and ask again where a redirect points, until something else is answered."""
+        try:
+            source = self._wanted.source
+            hop = led_hop(self._wanted.url, source.url, source.user_agent, source.headers)
+            while True:
+                response = await self._ask(hop)
+                if response.code not in REDIRECTS:
+                    return await self._answer(response, hop)
+                locations = response.headers.getRawHeaders(b"Location", [None])
+                hop = next_hop(hop, locations[0], _cookies(response))
+                await self._finish(response)
+        except BaseException:
+            self._leave(False)
+            raise
+
+    async def _ask(self, hop: RequestHop) -> Any:
+        """The response to a hop, with its body still to come."""
+        line = await self._take(hop, fresh=False)
+        reads = line.connection.reads
+        try:
+            return await self._ask_over(line, hop)
+        except Exception:
+            # A server closes what rests when it likes, also in the moment in which we ask again.
+            if not line.used or line.connection.reads != reads or self._why is not None:
+                raise
+        self._leave(False)
+        return await self._ask_over(await self._take(hop, fresh=True), hop)
+
+    async def _take(self, hop: RequestHop, fresh: bool) -> PooledConnection:
+        source = self._wanted.source
+        self._line = await self._lines.take(
+            ConnectionRequest(hop.location, source.verify_tls, self._public, fresh, source.slot)
+        )
+        self._line.when_given_up = lambda: self._give_up(SourceError(Reason.NO_SLOT, "the stream has ended"))
+        self._connection = self._line.connection
+        return self._line
+
+    def _leave(self, complete: bool) -> None:
+        """Give the line back; from then on it is somebody else's."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.release(complete)
+            self._connection = None if complete else self._connection
+
+    async def _ask_over(self, line: PooledConnection, hop: RequestHop) -> Any:
+        self._agent.hop, self._agent.line, self._agent.connection = hop, line, line.connection
+        line.when_connected = lambda: self._rest(self._limits.first_byte)
+        self._rest(self._limits.first_byte if line.used else self._limits.connect)
+        url = cookie_url(hop.location)
+        response = await self._client.get(url, unbuffered=True, allow_redirects=False, reactor=self._reactor)
+        self._rest(None)
+        self._public = self._public or line.connection.is_public
+        return response
+
+    async def _answer(self, response: Any, hop: RequestHop) -> ProviderResponse:
+        headers = {name: value for name in _PASSED if (value := _header(response, name)) is not None}
+        answer = ProviderResponse(response.code, headers, hop.location.url, self._public)
+        if response.code not in _WITH_BODY:
+            await self._finish(response)
+            return answer
+        assert self._line is not None
+        body = PooledBody(response, self._line, hop.location.url, self._agent.gzipped)
+        return attrs.evolve(answer, body=body)
+
+    async def _finish(self, response: Any) -> None:
+        """Have done with a response: its body is read if it is short and comes soon."""
+        if response.length is UNKNOWN_LENGTH or response.length > SHORT:
+            self._leave(False)
+            return
+        rest = _Rest()
+        response.deliverBody(rest)
+        late = self._reactor.callLater(SOON, rest.over, False)
+        try:
+            self._leave(await rest.complete)
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _timed_out(self, seconds: float, how: str = "") -> None:
+        """Who waits for a line has waited for others of ours."""
+        if self._line is None:
+            self._give_up(
+                SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s")
+            )
+            return
+        super()._timed_out(seconds, how)
+
+
+class _Rest(TwistedProtocol):
+    """A body that nobody wants; ``complete`` says whether it came."""
+
+    def __init__(self) -> None:
+        self.complete: Deferred[bool] = Deferred()
+
+    def over(self, complete: bool) -> None:
+        """It is over for us."""
+        if not self.complete.called:
+            self.complete.callback(complete)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is over."""
+        self.over(reason.check(ResponseDone) is not None)
+
+
+class PooledBody(ResponseBody):
+    """The body of a response over a line, which belongs to somebody else once the body has been read."""
+
+    def __init__(self, response: Any, line: PooledConnection, final_url: str, gzipped: bool = False) -> None:
+        super().__init__(response, line.connection, final_url, gzipped)
+        self._line: PooledConnection | None = line
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Free the line, then tell. A gzip stream knows by itself whether it is complete."""
+        if self._inflate is not None and not self._inflate.complete and self._error is None:
+            self._error = SourceError(Reason.TRUNCATED, "the gzip stream has no end")
+        line, self._line = self._line, None
+        if line is not None:
+            line.release(reason.check(ResponseDone) is not None)
+        super().connectionLost(reason)
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._line is not None:
+            super().pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._line is not None:
+            super().resume()
+
+    def read(self, hand_on: bool) -> int:
+        """Read once."""
+        return super().read(hand_on) if self._line is not None else 0
+
+    def close(self) -> Deferred[None]:
+        """Drop the connection; also if nobody has taken the body."""
+        line, self._line = self._line, None
+        if line is None:
+            return succeed(None)
+        closed = super().close()
+        line.release(False)
+        return closed
+
+
+def _header(response: Any, name: str) -> str | None:
+    values = response.headers.getRawHeaders(name.encode("ascii"))
+    return values[0].decode("latin-1") if values else None
+
+
+def _cookies(response: Any) -> Cookies:
+    """All cookies that are known by now."""
+    return frozenset((c.domain, c.path, c.name, c.value or "") for c in response.cookies())

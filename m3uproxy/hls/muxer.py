@@ -1,0 +1,258 @@
+"""Those who play a live transport stream as HLS.
+
+Players of HLS come and go; together they are one viewer of the stream, who takes every block and has it cut
+(:mod:`m3uproxy.core.hls.segmenter`). It is there from the first player's first request until no player has asked for
+anything for a while. So with nobody else watching the source is opened for the first of them, and closed behind the
+last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..core.hls.segmenter import TARGET, LiveSegment, Segmenter
+from ..core.ingest.parser import Format
+from ..core.ring import Block
+from ..core.splice.plan import SpliceKind
+from ..core.splice.splicer import SpliceReport
+from ..downstream.memory_producer import MemoryProducer
+from ..errors import Reason, SourceError
+from ..interfaces import IBlockConsumer
+from ..live.broadcaster import Broadcaster
+from ..log import make_logger
+from ..settings.loader import Settings
+from ..streams.player import PlayerInfo
+from ..upstream.slots import SlotAllocator
+from .clients import HlsClient, HlsClients
+
+log = make_logger()
+
+#: Characters of a name that a player brings. It stands in every line of its playlists.
+_LONGEST_NAME = 256
+#: Seconds for which a silent player still counts.
+LIFETIME = 3.0 * TARGET
+#: A source that was joined like this does not go on from what was sent.
+_ANEW = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
+
+
+class Live(Protocol):
+    """What it needs of its stream."""
+
+    id: str
+    broadcaster: Broadcaster
+
+    def touch(self) -> None:
+        """Somebody asked for the stream."""
+
+
+@implementer(IBlockConsumer)
+class HlsMuxer:
+    """The players of one live stream that play it as HLS."""
+
+    def __init__(
+        self, clock: IReactorTime, wall: Callable[[], datetime], stream: Live, slots: SlotAllocator, settings: Settings
+    ) -> None:
+        """Nobody plays yet."""
+        self._clock = clock
+        self._wall = wall
+        self._stream = stream
+        self._patience = settings.start_timeout
+        self._stall = settings.viewer_stall_timeout
+        self._viewers = HlsClients(clock, wall, slots, stream.id)
+        self._cutting = Segmenter(settings.ring_bytes)
+        self._asked: dict[Deferred[None], IDelayedCall] = {}
+        self._seated = self._begun = False
+        # The time of day at the beginning of the clock, asked once: a segment's date stays what it was.
+        self._epoch = wall()
+        self.bytes_served = self.segments_served = 0
+
+    # what listings show, and what the API does
+
+    def clients(self) -> list[HlsClient]:
+        """Who plays, oldest first."""
+        return self._viewers.all()
+
+    def disconnect(self, client_id: str) -> int:
+        """Forget a player and end what it is being sent.
+
+        :return: how many there were of that name.
+        """
+        client = self._viewers.get(client_id)
+        if client is None:
+            return 0
+        self._gone(client)
+        self._leave_if_empty()
+        return 1
+
+    def keep_house(self) -> None:
+        """Let go of players that have been silent for too long, and behind the last of them of the stream."""
+        for client in self._viewers.silent(LIFETIME):
+            self._gone(client)
+        self._leave_if_empty()
+
+    # the broadcaster's viewer
+
+    @property
+    def waiting(self) -> bool:
+        """No segment could be begun yet."""
+        return not self._begun
+
+    def take(self, block: Block) -> None:
+        """The next block of the stream."""
+        if not self._seated:
+            return
+        if self._stream.broadcaster.format is not Format.TS:
+            self.end(SourceError(Reason.NOT_TRANSPORT_STREAM, "nothing else is made into HLS"))
+            return
+        self._begun = self._begun or block.access
+        self._cutting.feed(block)
+        if self._cutting.started:
+            self._answer(None)
+
+    def joined(self, report: SpliceReport) -> None:
+        """A source follows another."""
+        if report.joined is SpliceKind.FORMAT_CHANGE:
+            self.end(SourceError(Reason.FORMAT, ", ".join(report.changed)))
+        elif report.joined in _ANEW:
+            self._cutting.discontinue()
+
+    def end(self, error: SourceError) -> None:
+        """There will be no more blocks: who waits is told why, and nobody plays any more."""
+        self._answer(error)
+        for client in self.clients():
+            self._gone(client)
+        self._leave_if_empty()
+
+    # what players ask for
+
+    def name_of(self, player: PlayerInfo) -> str:
+        """The name of a player, that it brought or that is made for it. Two that look the same are one."""
+        brought = player.client_id or ""
+        return brought if 0 < len(brought) <= _LONGEST_NAME else player.computed_id(self._stream.id)
+
+    def known(self, player: PlayerInfo) -> HlsClient | None:
+        """Who a player is, if it counts already."""
+        return self._viewers.get(self.name_of(player))
+
+    def client(self, player: PlayerInfo) -> HlsClient:
+        """Who asks; it counts from now on."""
+        name, known = self.name_of(player), self.known(player)
+        client = self._viewers.seen(name, player)
+        self._stream.touch()
+        if known is None:
+            log.info("client {client!r:.80} plays stream {stream} as HLS", client=name, stream=self._stream.id)
+        return client
+
+    def playlist(self, client: HlsClient) -> Deferred[bytes]:
+        """The playlist for a player, as soon as there is a segment.
+
+        :return: a Deferred that fails with :class:`SourceError` if none comes in time; it may be cancelled.
+        """
+
+        def waits() -> None:
+            """Nothing to end: it is answered in any case."""
+
+        def answered(result: Failure | None) -> Failure | None:
+            self.ends(client, waits)
+            return result
+
+        client.answers[waits] = None
+        asked = self._segment_to_begin_with().addBoth(answered).addCallback(lambda _: self._text(client))
+        if not self._seated:
+            self._seated = True
+            self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
+            self._stream.broadcaster.seat(self, client.player.viewer)
+        return asked
+
+    def segment(self, number: int) -> LiveSegment | None:
+        """A segment, as long as it is kept."""
+        return self._cutting.segment(number)
+
+    def send(
+        self, segment: LiveSegment, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
+    ) -> MemoryProducer:
+        """Hand a segment on to a player; start what is returned, and pause and resume it.
+
+        :param abort: ends that, if the player has to go.
+        """
+
+        def written(data: bytes) -> None:
+            client.bytes_served += len(data)
+            self.bytes_served += len(data)
+            write(data)
+
+        def ended(complete: bool) -> bool:
+            self.ends(client, abort)
+            return complete
+
+        client.answers[abort] = None
+        client.segments_served += 1
+        self.segments_served += 1
+        parcel = MemoryProducer(self._clock, segment.pieces, self._stall, written)
+        parcel.ended.addCallback(ended)
+        return parcel
+
+    def ends(self, client: HlsClient, answer: Callable[[], None]) -> None:
+        """It has its answer, or will not have it: its silence begins."""
+        client.answers.pop(answer, None)
+        client.seen = self._clock.seconds()
+
+    # inside
+
+    def _text(self, client: HlsClient) -> bytes:
+        name = quote(client.client_id, safe="")
+        text = self._cutting.playlist(
+            lambda number: f"segment.ts?url={number}&client_id={name}",
+            lambda moment: self._epoch + timedelta(seconds=moment),
+        )
+        return text.encode("ascii")
+
+    def _segment_to_begin_with(self) -> Deferred[None]:
+        if self._cutting.started:
+            return succeed(None)
+
+        def left(asked: Deferred[None]) -> None:
+            self._asked.pop(asked).cancel()
+
+        def give_up() -> None:
+            del self._asked[asked]
+            error = self._stream.broadcaster.session.error
+            asked.errback(error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+
+        asked: Deferred[None] = Deferred(left)
+        self._asked[asked] = self._clock.callLater(self._patience, give_up)
+        return asked
+
+    def _answer(self, error: SourceError | None) -> None:
+        waiting, self._asked = self._asked, {}
+        for asked, patience in waiting.items():
+            patience.cancel()
+            if error is None:
+                asked.callback(None)
+            else:
+                asked.errback(error)
+
+    def _gone(self, client: HlsClient) -> None:
+        self._viewers.remove(client)
+        self._stream.touch()
+        log.info(
+            "client {client!r:.80} left stream {stream} after {size} bytes",
+            client=client.client_id,
+            stream=self._stream.id,
+            size=client.bytes_served,
+        )
+
+    def _leave_if_empty(self) -> None:
+        if self._seated and not len(self._viewers):
+            self._answer(SourceError(Reason.ENDED, "the player was disconnected"))
+            self._seated = self._begun = False
+            self._cutting.restart()
+            self._stream.broadcaster.dismiss()

@@ -1,0 +1,295 @@
+"""Which source an HLS stream is on, and since when: its course.
+
+The rules are those of live streams. What differs is that nothing flows: a source is in use while its playlists come.
+A :class:`SourceRun` is the time between two choices; whoever asks for something notes the run, so that of fifty
+requests that fail together one counts, and none counts against a source that came later.
+
+The stream has one slot of the account of its source, from its first playlist until nobody watches: a provider counts
+who watches, not requests, and a rest or a question to the resolver is no reason to lose it to others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ..core.failover.effects import AskResolver, Backoff, Dial, GiveUp, Idle
+from ..core.failover.machine import FailoverPolicy, FailoverState
+from ..core.hls.url_tokens import source_name
+from ..core.slots.viewer_identity import ViewerIdentity
+from ..errors import Reason, SourceError
+from ..live.monitor import MonitorRules
+from ..live.standby_connection import has_room
+from ..log import make_logger
+from ..streams.advisor import ResolverPort
+from ..streams.failback import FailbackReview
+from ..streams.failover_driver import FailoverDriver
+from ..streams.interfaces import FailoverObserver
+from ..upstream.body_probe import release_slot
+from ..upstream.dialler import SourceRequest
+from ..upstream.slots import StreamSlot
+
+log = make_logger()
+
+#: Sources whose segments players may still ask for when another is in use.
+MOST_KNOWN = 20
+
+
+def _now_and_then(request: SourceRequest) -> SourceRequest:
+    """Whatever its URL ends in: here it is HLS."""
+    account = request.account
+    return request if account is None else attrs.evolve(request, account=attrs.evolve(account, now_and_then=True))
+
+
+@attrs.frozen(eq=False)
+class SourceRun:
+    """
+    A source in use.
+
+    :ivar request: how it is asked, with the slot that is held for it.
+    :ivar change: how many changes of source there were before.
+    """
+
+    request: SourceRequest
+    change: int
+
+
+class HlsSession(FailoverDriver):
+    """
+    The source in use, one after another.
+
+    :ivar run: None while there is none to be asked: before the first, in a rest, while a slot or a resolver is waited
+        for.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        requests: tuple[SourceRequest, ...],
+        policy: FailoverPolicy,
+        rules: Callable[[], MonitorRules],
+        observer: FailoverObserver,
+        admission: StreamSlot,
+        advisor: ResolverPort,
+        look: Callable[[SourceRequest], Deferred[None]],
+    ) -> None:
+        """
+        Nothing is in use. For what is not stated see :class:`m3uproxy.streams.failover_driver.FailoverDriver`.
+
+        :param rules: how often sources are reviewed, and whether backups are looked at.
+        :param look: asks a source for its playlist.
+        """
+        super().__init__(clock, requests, policy, observer, admission, advisor)
+        self._rules = rules
+        self._look = look
+        self._opening: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._known: OrderedDict[bytes, SourceRequest] = OrderedDict()
+        self._last: str | None = None
+        self._change = 0
+        self._since = self._reviewed = 0.0
+        self._until: float | None = None
+        self._over: SourceError | None = None
+        self._review: FailbackReview | None = None
+        self.run: SourceRun | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nowhere to go from a source."""
+        return len(self._requests) == 1 and not self._advisor.available
+
+    def start(self, viewer: ViewerIdentity | None = None) -> None:
+        """Somebody wants the stream. Harmless when it runs."""
+        if not self.active:
+            self._over = None
+        super().start(viewer)
+
+    def resume(self) -> None:
+        """
+        A player asks on for what it was told before: begin anew, if there is room, and let nobody wait for that.
+
+        Who has left for another stream may still ask for something, and must not be in the way of coming back.
+
+        :raises SourceError: if there is no slot.
+        """
+        account = self.request().account
+        if not self.active and account is not None and not self._admission.has_room(account):
+            raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no connection for this stream now")
+        self.start()
+
+    def stop(self, error: SourceError) -> None:
+        """Nobody wants the stream any more, or nobody is to have it. Who waits is told why."""
+        self._over = error
+        self._carry_out(self._failover.unwanted(self._clock.seconds()))
+        self._tell(error)
+
+    async def take(self, deadline: float) -> SourceRun:
+        """
+        The source to ask, once it may be asked.
+
+        :raises SourceError: if that will not be before the deadline, or not at all.
+        """
+        while self.run is None:
+            if not self.active:
+                raise self._problem()
+            if self._until is not None and self._until >= deadline:
+                raise self._problem()
+            await self._turn(deadline)
+        return self.run
+
+    def delivers(self, run: SourceRun) -> bool:
+        """
+        A source has answered as it should.
+
+        :return: whether it is the first time in this run.
+        """
+        if run is not self.run:
+            return False
+        now = self._clock.seconds()
+        if self._failover.state is FailoverState.DIALLING:
+            self._admission.viewer = None
+            self._since = self._reviewed = now
+            self._review = FailbackReview(self._clock, self._failover, self)
+            self._carry_out(self._failover.flowed(now))
+            return True
+        rules = self._rules()
+        if self._review is not None and rules.interval and now - self._reviewed >= rules.interval:
+            self._reviewed = now
+            self._review.hold(rules.probe)
+        return False
+
+    def fails(self, run: SourceRun, error: SourceError) -> bool:
+        """
+        A source has not.
+
+        :return: whether there is or will be one to ask: the next, or the one that was chosen since.
+        """
+        if run is self.run:
+            self.run = None
+            self.ended(error)
+        return self.active
+
+    def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
+        """Take other sources. If that in use is not among them, the first is next."""
+        super().replace_sources(requests)
+        if self.run is not None and self.run.request.url != self.request().url:
+            self.switch(0)
+
+    def source(self, name: bytes) -> SourceRequest:
+        """How a source is asked for a segment; if it is not known any more, as the primary is."""
+        listed = next((each for each in self._requests if source_name(each.url) == name), None)
+        return _now_and_then(listed or self._known.get(name) or self._requests[0])
+
+    async def admitted(self, request: SourceRequest, deadline: float) -> SourceRequest:
+        """
+        How a source is asked for a segment, with the stream's slot. If nobody has watched the stream, there is none
+        yet. If its source is of another account by now, what is kept of the last one can be had, and no more.
+
+        :raises SourceError: if there is no slot and none becomes free in time.
+        """
+        if request.account is None:
+            return request
+        if not self.active or self._opening is not None:
+            self.resume()
+            await self.take(deadline)
+        try:
+            return attrs.evolve(request, slot=self._admission.held(request.account))
+        except SourceError:
+            last = self._known.get(source_name(request.url))
+            if last is None:
+                raise
+            return last
+
+    def look_at(self, index: int) -> Deferred[None] | None:
+        """Look whether another source has a playlist, if there is room. In its own account a stream has that always."""
+        request, run = self.request(index), self.run
+        if run is None or not has_room(self._admission, request, run.request):
+            return None
+        slot = self._admission.second(request.account)
+        return self._look(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
+
+    # the course
+
+    def request(self, index: int | None = None) -> SourceRequest:
+        """How a source is asked for the stream: that in use or next, if no other."""
+        return _now_and_then(super().request(index))
+
+    def _open(self, request: SourceRequest, step: Dial) -> None:
+        opening = Deferred.fromCoroutine(self._begin(request))
+        opening.addErrback(self._refused)
+        if not opening.called:
+            self._opening = opening
+
+    async def _begin(self, request: SourceRequest) -> None:
+        slot = await self._admission.admit(request.account)
+        self._opening = None
+        self._change += self._last not in (None, request.url)
+        self._last = request.url
+        self.run = SourceRun(attrs.evolve(request, slot=slot), self._change)
+        name = source_name(request.url)
+        self._known[name] = self.run.request
+        self._known.move_to_end(name)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        self._tell(None)
+
+    def _refused(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return
+        self._opening = None
+        if not isinstance(error, SourceError):
+            log.failure("asking for leave to ask a source failed", failure=failure)
+            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        self.ended(error)
+
+    def _drop(self) -> None:
+        super()._drop()
+        self.run = self._until = None
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        review, self._review = self._review, None
+        if review is not None:
+            review.close()
+
+    def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+        if isinstance(effect, Backoff):
+            self._until = self._clock.seconds() + effect.seconds
+        elif isinstance(effect, (GiveUp, Idle)):
+            self._admission.leave(at_once=isinstance(effect, Idle))
+
+    def _gave_up(self, error: SourceError) -> None:
+        self._over = error
+        self._tell(error)
+
+    def _ran(self) -> float:
+        return self._clock.seconds() - self._since if self._failover.state is FailoverState.FLOWING else 0.0
+
+    # who waits
+
+    def _turn(self, deadline: float) -> Deferred[None]:
+        """Fires when there is a source to ask, or fails."""
+        waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
+        self._waiting.append(waiting)
+        left = max(0.0, deadline - self._clock.seconds())
+        return waiting.addTimeout(left, self._clock, onTimeoutCancel=self._too_late)
+
+    def _too_late(self, result: object, seconds: float) -> None:
+        raise self._problem()
+
+    def _problem(self) -> SourceError:
+        return self._over or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answers in time")
+
+    def _tell(self, error: SourceError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if error is None:
+                each.callback(None)
+            else:
+                each.errback(error)

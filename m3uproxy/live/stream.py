@@ -1,0 +1,189 @@
+"""A registered stream: what was asked for, its broadcaster, its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from ..core.splice.plan import SpliceKind
+from ..core.splice.splicer import SpliceReport
+from ..core.stream_kind import content_type
+from ..errors import Reason, SourceError
+from ..hls.muxer import HlsMuxer
+from ..log import make_logger
+from ..streams.base import ClientInfo
+from ..streams.failover_stream import FailoverStream
+from ..streams.player import LiveClient, PlayerInfo
+from ..streams.spec import StreamSpec
+from ..streams.stream_resolver import StreamResolver
+from ..upstream.dialler import SourceRequest
+from ..upstream.slots import SlotAllocator
+from .broadcaster import Broadcaster
+from .pump import LiveResponse, Pump, PumpState
+from .session import LiveSession
+
+log = make_logger()
+
+
+class LiveStream(FailoverStream):
+    """A live stream."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], datetime],
+        stream_id: str,
+        spec: StreamSpec,
+        open_broadcaster: Callable[[LiveStream], Broadcaster],
+        open_advice: Callable[[FailoverStream], StreamResolver],
+        open_audience: Callable[[LiveStream], HlsMuxer],
+        slots: SlotAllocator,
+        evict_laggards: bool,
+        carry_on_agents: tuple[str, ...] = (),
+    ) -> None:
+        """
+        Make a stream that nobody watches yet.
+
+        :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
+        """
+        super().__init__(clock, wall, stream_id, spec, open_advice)
+        self._evict_laggards = evict_laggards
+        self._slots = slots
+        self._clients: dict[LiveClient, None] = {}
+        self._past_bytes = 0
+        self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
+        self.broadcaster = open_broadcaster(self)
+        self.audience = open_audience(self)
+
+    @property
+    def session(self) -> LiveSession:
+        """Which source it is on, and the connection to that."""
+        return self.broadcaster.session
+
+    @property
+    def bytes_served(self) -> int:
+        """To all clients, past ones included."""
+        current = sum(client.bytes_served for client in self._clients)
+        return self._past_bytes + current + self.audience.bytes_served
+
+    @property
+    def segments_served(self) -> int:
+        """To those who play it as HLS."""
+        return self.audience.segments_served
+
+    def health(self) -> dict[str, object] | None:
+        """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
+        watch = self.broadcaster.session.watch
+        condition = watch.condition if watch is not None else None
+        if watch is None or condition is None:
+            return None
+        return {**attrs.asdict(condition), "signs": list(watch.signs)}
+
+    @property
+    def content_type(self) -> str:
+        """What players are told."""
+        return content_type(self.current_url, self.broadcaster.format)
+
+    def clients(self) -> list[ClientInfo]:
+        """Who is connected, oldest first; behind them those who play it as HLS."""
+        return [*self._clients, *self.audience.clients()]
+
+    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+        """The registration was repeated.
+
+        While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
+        over and the sources start from the primary.
+        """
+        watched = bool(self.clients())
+        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
+        self.broadcaster.session.replace_sources(requests)
+        if not watched:
+            if not self.broadcaster.session.active:
+                self.broadcaster.session.switch(0)
+            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+
+    def attach(self, player: PlayerInfo, answer: LiveResponse, patience: float) -> Pump:
+        """A player arrived: it counts as a client from now on.
+
+        :param patience: seconds after which it is refused when nothing could be sent.
+        """
+        self.touch()
+        client = LiveClient(self._client_id(player), player, self._wall(), self._wall)
+        pump = Pump(self._clock, answer, self.broadcaster, self._evict_laggards, lambda: self._client_gone(client))
+        client.pump = pump
+        self._clients[client] = None
+        answer.begin(pump)
+        log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
+        self._slots.joined(self.id, player.viewer)
+        self.broadcaster.attach(pump, player.viewer)
+        pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
+        return pump
+
+    def disconnect(self, client_id: str) -> int:
+        """End the connections that go by that name, now.
+
+        :return: how many there were.
+        """
+        pumps = [client.pump for client in self._clients if client.client_id == client_id]
+        for pump in pumps:
+            if pump is not None:
+                pump.evict("asked for by the API")
+        return len(pumps) + self.audience.disconnect(client_id)
+
+    def source_joined(self, report: SpliceReport) -> None:
+        """The source chosen goes on from what was sent, or does not fit it.
+
+        Then players that have begun must begin anew: no player that is built on libavformat changes its decoder, and
+        none at all takes one format for another.
+        """
+        self.decisions.joined(report)
+        self.audience.joined(report)
+        if report.joined is SpliceKind.FORMAT_CHANGE:
+            self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
+        elif report.joined is SpliceKind.CODEC_CHANGE:
+            self._end_begun(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
+
+    def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:
+        """Disconnect players that have begun, but for those with such a part in their User-Agent (lower case)."""
+        for client in tuple(self._clients):
+            agent = client.user_agent.lower()
+            begun = client.pump is not None and client.pump.state is not PumpState.WAITING
+            if client.pump is not None and begun and not any(part in agent for part in but):
+                client.pump.end(error)
+
+    def keep_house(self) -> None:
+        """Disconnect players that take nothing any more, or ask for nothing."""
+        self.broadcaster.abort_stalled()
+        self.audience.keep_house()
+
+    def end(self, reason: Reason) -> Deferred[None]:
+        """Disconnect everybody; fires when the provider's socket is gone."""
+        return self.turn_out(SourceError(reason))
+
+    def turn_out(self, error: SourceError) -> Deferred[None]:
+        """The same, for another reason."""
+        self.advice.end()
+        return self.broadcaster.end(error)
+
+    def give_way(self) -> None:
+        """Its viewer plays something else by now, which needs the connection to the provider."""
+        self.broadcaster.vacate(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
+
+    def _client_gone(self, client: LiveClient) -> None:
+        self._clients.pop(client, None)
+        self._slots.left(self.id, client.player.viewer)
+        self._past_bytes += client.bytes_served
+        self.touch()
+        seconds = (self.last_access - client.created_at).total_seconds()
+        log.info(
+            "client {client!r:.80} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
+            client=client.client_id,
+            stream=self.id,
+            seconds=seconds,
+            size=client.bytes_served,
+            skips=client.pump.skips if client.pump is not None else 0,
+        )

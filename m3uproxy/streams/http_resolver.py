@@ -1,0 +1,128 @@
+"""Asks an application's failover resolver which source is next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from ..core.failover.resolver import LONGEST_ANSWER, TIMEOUT, ResolverAnswer, ResolverQuestion, read_answer
+from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.http.redirects import first_hop
+from ..errors import Reason, SourceError
+from ..interfaces import IBodyConsumer, IResolver
+from ..upstream.agent import SourceAgent
+from ..upstream.connection import ProviderConnection
+from ..upstream.response_body import ResponseBody
+from ..upstream.tcp_socket import SocketCounter
+from ..upstream.timed_request import TimedRequest
+
+_HEADERS = (("Accept", "application/json"), ("Content-Type", "application/json"))
+
+
+@implementer(IResolver)
+@attrs.frozen
+class HttpResolver:
+    """Asks over real sockets, which ``sockets`` counts, at addresses that ``outbound`` allows."""
+
+    reactor: Any
+    sockets: SocketCounter
+    outbound: OutboundPolicy = DEFAULT
+    user_agent: str = "m3uproxy"
+    timeout: float = TIMEOUT
+
+    def ask(self, url: str, question: ResolverQuestion) -> Deferred[ResolverAnswer]:
+        """See :meth:`m3uproxy.interfaces.IResolver.ask`."""
+        asking = _Asking(self, url, question).start()
+        return asking.addErrback(_problem)
+
+
+def _problem(failure: Failure) -> ResolverAnswer:
+    failure.trap(SourceError)
+    return ResolverAnswer(problem=str(failure.value))
+
+
+class _Asking(TimedRequest[ResolverAnswer]):
+    """One question. Redirects are answers like others: a POST is not sent on."""
+
+    def __init__(self, resolver: HttpResolver, url: str, question: ResolverQuestion) -> None:
+        super().__init__(resolver.reactor, resolver.timeout)
+        self._resolver = resolver
+        self._url = url
+        self._question = question
+
+    async def _work(self) -> ResolverAnswer:
+        resolver = self._resolver
+        hop = first_hop(self._url, resolver.user_agent, _HEADERS)
+        connection = self._connection = ProviderConnection(
+            resolver.reactor, resolver.sockets, hop.location, True, lambda: None, resolver.outbound
+        )
+        agent = SourceAgent(resolver.reactor, hop, connection)
+        response = await agent.request(b"POST", b"", None, _Body(self._question.as_json()))
+        body = ResponseBody(response, connection, hop.location.url, agent.gzipped)
+        content = await _whole(body)
+        await connection.close()
+        return read_answer(response.code, content)
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A request's body that is there already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.length = len(data)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write all of it; it is small."""
+        consumer.write(self._data)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """There is nothing left to pause."""
+
+    def resumeProducing(self) -> None:
+        """See :meth:`pauseProducing`."""
+
+    def stopProducing(self) -> None:
+        """See :meth:`pauseProducing`."""
+
+
+def _whole(body: ResponseBody) -> Deferred[bytes]:
+    """All of a body, or the :class:`SourceError` that it ended with; cancelled it closes the connection."""
+
+    def cancelled(_: Deferred[bytes]) -> None:
+        body.close()
+
+    whole: Deferred[bytes] = Deferred(cancelled)
+    body.deliver(_Whole(whole))
+    return whole
+
+
+@implementer(IBodyConsumer)
+class _Whole:
+    """Gathers a body, within bounds."""
+
+    def __init__(self, whole: Deferred[bytes]) -> None:
+        self._whole = whole
+        self._data = b""
+
+    def body_received(self, data: bytes) -> None:
+        """Keep it. More than is allowed ends the body."""
+        self._data += data
+        if len(self._data) > LONGEST_ANSWER:
+            raise SourceError(Reason.TRUNCATED, f"an answer over {LONGEST_ANSWER} bytes")
+
+    def body_ended(self, error: SourceError) -> None:
+        """A clean end is the end of the answer."""
+        if self._whole.called:
+            return
+        if error.reason is Reason.ENDED:
+            self._whole.callback(self._data)
+        else:
+            self._whole.errback(error)

@@ -1,0 +1,152 @@
+"""Dialling a provider: from a stream's URL to an open body, over redirects, within bounded time.
+
+One dial is one :class:`m3uproxy.upstream.timed_request.TimedRequest`, which goes from hop to hop. A redirecting
+connection is gone before the next one opens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from ..core.http.byte_ranges import parse_content_range
+from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.http.redirects import REDIRECTS, Cookies, Headers, first_hop, next_hop
+from ..core.slots.accounts import Account
+from ..errors import SourceError, bad_status
+from ..interfaces import IDialler, IResponseBody
+from .agent import SourceAgent, cookie_url
+from .connection import ProviderConnection
+from .response_body import ResponseBody
+from .slots import Slot
+from .tcp_socket import SocketCounter
+from .timed_request import TimedRequest
+
+
+def _of_stream(slot: Slot | None) -> str | None:
+    return None if slot is None else slot.stream
+
+
+@attrs.frozen
+class SourceRequest:
+    """
+    What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case.
+
+    :ivar account: whose connections are limited; None if they are not.
+    :ivar slot: leave to ask over lines, where that is counted. What one stream has asked for is none of another's.
+    :ivar method: GET, or HEAD for a body that is empty.
+    """
+
+    url: str = attrs.field(repr=False)
+    user_agent: str
+    headers: Headers = attrs.field(repr=False)
+    verify_tls: bool
+    account: Account | None = None
+    method: str = "GET"
+    slot: Slot | None = attrs.field(default=None, eq=_of_stream, repr=False)
+
+
+@attrs.frozen
+class DialTimeouts:
+    """
+    Seconds allowed.
+
+    :ivar connect: from the start of a hop, look-up of the name included, until TCP is connected.
+    :ivar first_byte: from then, TLS handshake included, until the response head is there.
+    :ivar total: all hops together.
+    """
+
+    connect: float
+    first_byte: float
+    total: float
+
+
+@implementer(IDialler)
+@attrs.frozen
+class Dialler:
+    """Opens sources over real sockets, which ``sockets`` counts, at addresses that ``outbound`` allows."""
+
+    reactor: Any
+    sockets: SocketCounter
+    outbound: OutboundPolicy = DEFAULT
+
+    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+        """See :meth:`m3uproxy.interfaces.IDialler.dial`."""
+        return _Dial(self, request, limits, slot).start()
+
+
+class _Dial(TimedRequest[IResponseBody]):
+    """One dial."""
+
+    def __init__(self, dialler: Dialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None) -> None:
+        super().__init__(dialler.reactor, limits.total)
+        self._sockets = dialler.sockets
+        self._outbound = dialler.outbound
+        self._request = request
+        self._limits = limits
+        self._slot = slot
+        self._led_by_public = False
+        self._agent = SourceAgent(dialler.reactor)
+        self._client = HTTPClient(self._agent)
+
+    async def _work(self) -> IResponseBody:
+        """Ask, and ask again where a redirect points, until something else is answered."""
+        await self._sockets.closed()
+        request = self._request
+        hop = first_hop(request.url, request.user_agent, request.headers)
+        while True:
+            self._agent.hop = hop
+            response = await self._ask()
+            assert self._connection is not None
+            if response.code in {200, 206}:
+                return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
+            if response.code not in REDIRECTS:
+                raise _refusal(response)
+            locations = response.headers.getRawHeaders(b"Location", [None])
+            hop = next_hop(hop, locations[0], _cookies(response))
+            self._led_by_public = self._connection.is_public
+            await self._connection.close()
+
+    async def _ask(self) -> Any:
+        """The response to the agent's hop, with its body still to come."""
+        assert self._agent.hop is not None
+        location = self._agent.hop.location
+        self._connection = self._agent.connection = ProviderConnection(
+            self._reactor,
+            self._sockets,
+            location,
+            self._request.verify_tls,
+            self._connected,
+            self._outbound,
+            self._led_by_public,
+            self._slot,
+        )
+        self._rest(self._limits.connect)
+        asked = self._client.request(
+            self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
+        )
+        response = await asked
+        self._rest(None)
+        return response
+
+    def _connected(self) -> None:
+        self._rest(self._limits.first_byte)
+
+
+def _refusal(response: Any) -> SourceError:
+    """The answer is none that we can use."""
+    error = bad_status(response.code)
+    if response.code == 416:
+        told = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
+        content_range = parse_content_range(told.decode("latin-1"))
+        error.length = content_range.length if content_range is not None else None
+    return error
+
+
+def _cookies(response: Any) -> Cookies:
+    """All cookies that this dial knows by now."""
+    return frozenset((c.domain, c.path, c.name, c.value or "") for c in response.cookies())

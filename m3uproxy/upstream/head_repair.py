@@ -1,0 +1,90 @@
+"""HTTP on the wire to a provider: our request line exactly, the provider's head repaired.
+
+See :mod:`m3uproxy.upstream.connection` for where this stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, ITransport
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import implementer
+
+from ..core.http.response_head import LONGEST_HEAD, end_of_head, is_interim, repair
+from ..errors import Reason, SourceError
+from .tcp_socket import connect_through
+
+if TYPE_CHECKING:
+    from .connection import ProviderConnection
+
+
+@implementer(IHandshakeListener, ITransport)
+class HeadRepairProtocol(ProtocolWrapper):
+    """HTTP as it goes over the connection: our request line exactly, the provider's head repaired."""
+
+    def __init__(self, factory: Any, wrapped: IProtocol) -> None:
+        super().__init__(factory, wrapped)
+        self._connection: ProviderConnection = factory.connection
+        self._head: bytearray | None = bytearray()
+        self._read = 0
+
+    def makeConnection(self, transport: Any) -> None:
+        """See :func:`m3uproxy.upstream.tcp_socket.connect_through`."""
+        connect_through(self, transport)
+
+    def handshakeCompleted(self) -> None:
+        """From here on a failure is none of TLS's handshake."""
+        self._connection.handshaken = True
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """The head of a request (no body follows ours): its target becomes the one that was asked for."""
+        self._head, self._read = bytearray(), 0
+        method, _, rest = b"".join(data).partition(b" ")
+        _, _, rest = rest.partition(b" ")
+        target = self._connection.location.target.encode("ascii")
+        self.write(b" ".join([method, target, rest]))  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Gather the head; with the body, only pass on. What comes unasked behind it closes the connection."""
+        if self._head is None:
+            self.wrappedProtocol.dataReceived(data)
+            return
+        searched = max(0, len(self._head) - 3)
+        self._head += data
+        try:
+            self._pass_heads(searched)
+        except SourceError as problem:
+            self._refuse(problem)
+
+    def _pass_heads(self, searched: int) -> None:
+        """Pass on each head that is complete, and after the last one what there is of the body."""
+        while self._head is not None:
+            buffer = bytes(self._head)
+            end = end_of_head(buffer, searched)
+            if self._read + (end if end >= 0 else len(buffer)) > LONGEST_HEAD:
+                raise SourceError(Reason.BAD_HEAD, f"a response head over {LONGEST_HEAD} bytes")
+            if end < 0:
+                return
+            head, rest = repair(buffer[:end]), buffer[end:]
+            self._read, searched = self._read + end, 0
+            if is_interim(head):
+                self._head = bytearray(rest)
+                self.wrappedProtocol.dataReceived(head)
+            else:
+                self._head = None
+                self.wrappedProtocol.dataReceived(head + rest)
+
+    def _refuse(self, problem: SourceError) -> None:
+        self._head = bytearray()
+        self._connection.problem = problem
+        self._connection.abort()
+
+    def loseConnection(self) -> None:
+        """Twisted has read the response, or given up on it."""
+        self._connection.abort()
+
+    def abortConnection(self) -> None:
+        """Twisted's way to cancel a request."""
+        self._connection.abort()

@@ -1,0 +1,115 @@
+"""Why a provider failed us, from what Twisted says and what the socket knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet import error as neterror
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+
+from ..errors import Reason, SourceError
+from ..log import make_logger
+from .connection import ProviderConnection
+
+log = make_logger()
+
+
+class Unexpected(Exception):
+    """Stands in the log for an exception that nobody foresaw; the text is its class."""
+
+
+def timed_out(connection: ProviderConnection | None, after: str) -> SourceError:
+    """What it means that time is up, by how far the connection has come."""
+    if connection is None or not connection.resolved:
+        return SourceError(Reason.DNS, f"no address of the host after {after}")
+    if not connection.connected:
+        return SourceError(Reason.CONNECT_TIMEOUT, f"not connected after {after}")
+    return SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no answer after {after}")
+
+
+#: What a failed attempt to connect means. The order counts: the later are base classes of the earlier.
+_CONNECTING: tuple[tuple[type[BaseException], Reason, str], ...] = (
+    (neterror.DNSLookupError, Reason.DNS, "the host has no address"),
+    (neterror.ConnectionRefusedError, Reason.REFUSED, "nobody listens there"),
+    (neterror.TimeoutError, Reason.CONNECT_TIMEOUT, "the network timed out"),
+    (neterror.TCPTimedOutError, Reason.CONNECT_TIMEOUT, "the network timed out"),
+    (neterror.ConnectError, Reason.UNREACHABLE, "no way to the host"),
+    (UnicodeError, Reason.DNS, "the host's name is none"),
+)
+
+
+def explain(error: BaseException, connection: ProviderConnection | None) -> SourceError:
+    """
+    Why a request failed before its response.
+
+    Twisted wraps the cause (``ResponseFailed`` and kin) and hides how the socket ended; the connection knows.
+    """
+    if isinstance(error, SourceError):
+        return error
+    if connection is not None and connection.problem is not None:
+        return connection.problem
+    causes = list(_causes(error))
+    if connection is not None and connection.connected:
+        return _explain_connected(causes, connection)
+    for kind, reason, detail in _CONNECTING:
+        if any(isinstance(cause, kind) for cause in causes):
+            return SourceError(reason, detail)
+    if not isinstance(error, CancelledError):
+        # What an exception says may hold a URL. Its kind and where it came from do not.
+        unexpected = Unexpected(type(error).__name__)
+        log.failure("dialling failed unexpectedly", failure=Failure(unexpected, Unexpected, error.__traceback__))
+    return SourceError(Reason.INTERNAL, type(error).__name__)
+
+
+def _explain_connected(causes: list[BaseException], connection: ProviderConnection) -> SourceError:
+    tls = _tls_detail(causes)
+    if tls or (connection.location.scheme == "https" and not connection.handshaken):
+        return SourceError(Reason.TLS, tls or "the connection was closed during the handshake")
+    if isinstance(connection.lost, neterror.ConnectionDone):
+        return SourceError(Reason.BAD_HEAD, "closed without a complete response head")
+    if isinstance(connection.lost, neterror.ConnectionLost):
+        return SourceError(Reason.RESET, "before a complete response head")
+    return SourceError(Reason.BAD_HEAD, "the response head makes no sense")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    for failure in getattr(error, "reasons", ()):
+        yield from _causes(failure.value)
+
+
+def _tls_detail(causes: list[BaseException]) -> str:
+    """In OpenSSL's words what is wrong with the handshake or the certificate; '' if it is not about TLS."""
+    for cause in causes:
+        if isinstance(cause, VerificationError):
+            return "the certificate is for another host"
+        if isinstance(cause, SSL.Error):
+            stack = cause.args[0] if cause.args and isinstance(cause.args[0], list) else []
+            return next((entry[2] for entry in stack if entry[2]), "") or "broken off"
+    return ""
+
+
+def body_end(reason: BaseException | None, connection: ProviderConnection) -> SourceError:
+    """
+    How a body ended that nobody closed.
+
+    Twisted reports FIN, RST and an undecodable body without a stated length alike (``PotentialDataLoss``); the
+    socket tells them apart. If it is still open, Twisted has given up on the bytes.
+    """
+    if isinstance(reason, ResponseDone):
+        return SourceError(Reason.ENDED, "the response is complete")
+    tls = _tls_detail(list(_causes(reason)) if reason is not None else [])
+    if tls:
+        return SourceError(Reason.TLS, tls)
+    if connection.lost is None:
+        return SourceError(Reason.TRUNCATED, "the body cannot be decoded")
+    if not isinstance(connection.lost, neterror.ConnectionDone):
+        return SourceError(Reason.RESET)
+    if isinstance(reason, PotentialDataLoss):
+        return SourceError(Reason.ENDED, "the provider closed the connection")
+    return SourceError(Reason.TRUNCATED, "closed in the middle of the body")

@@ -1,0 +1,167 @@
+"""The API's description in OpenAPI 3.1, made from the routes themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from ... import __version__
+from .endpoint import Operation
+from .response_types import Error, ValidationErrors
+
+Schema = dict[str, Any]
+
+_ABOUT = """\
+Shares IPTV streams: one connection to the provider for any number of players.
+
+Every path also answers behind the prefix that `servers` names. `HEAD` works wherever `GET` does, `OPTIONS` tells the
+methods of a path, and a method that a path does not have is answered with 405. Errors are JSON with a `detail`: a
+text, or for 422 a list of what is wrong with which field. Bodies are JSON whatever their `Content-Type`.
+"""
+
+_SECURITY: list[dict[str, list[str]]] = [{"header": []}, {"query": []}]
+_SCHEMES = {
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Token"},
+    "query": {"type": "apiKey", "in": "query", "name": "api_token"},
+}
+
+#: What may happen to each request for management.
+_GUARDED = {
+    400: "The Host header is none.",
+    401: "The token is missing.",
+    403: "The token is wrong; or address, Origin or Host are not allowed to manage.",
+    429: "Too many wrong tokens.",
+}
+_INVALID = {422: "Parameters or body are wrong."}
+_LARGE = {413: "The body is too large."}
+
+_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
+
+
+def document(operations: Iterable[Operation], root_path: str) -> Schema:
+    """All of it.
+
+    :param root_path: ``Settings.root_path``.
+    """
+    operations = list(operations)
+    schemas, references = _schemas(operations)
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        path = _PARAMETER.sub(r"{\1}", operation.path)
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "m3u proxy", "version": __version__, "description": _ABOUT},
+        "servers": [{"url": root_path or "/"}],
+        "security": _SECURITY,
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SCHEMES},
+    }
+
+
+def without_token(described: Schema) -> Schema:
+    """The same for a proxy that asks nobody for a token."""
+    return {**described, "security": []}
+
+
+def _schemas(operations: list[Operation]) -> tuple[Schema, dict[Any, Schema]]:
+    """Every object that goes in or out, once, and how it is referred to."""
+    types = {Error, ValidationErrors}
+    types |= {one.answer for one in operations if not isinstance(one.answer, str)}
+    types |= {one.body for one in operations if one.body}
+    ordered = sorted(types, key=lambda one: str(one.__name__))
+    inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (one, "validation", TypeAdapter(one)) for one in ordered
+    ]
+    found, rest = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
+    references = {one: found[one, "validation"] for one in ordered}
+    return dict(sorted(_without_titles(rest["$defs"]).items())), references
+
+
+def _without_titles(schema: Any) -> Any:
+    """Pydantic titles each field with its own name in capitals, which tells nobody anything."""
+    if isinstance(schema, list):
+        return [_without_titles(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _without_titles(value) for key, value in schema.items() if key != "title" or not isinstance(value, str)
+    }
+
+
+def _operation(operation: Operation, references: Mapping[Any, Schema]) -> Schema:
+    described: Schema = {
+        "operationId": operation.method.lower() + re.sub(r"\W+", "_", _PARAMETER.sub(r"\1", operation.path)),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [*_in_path(operation), *_in_query(operation)],
+        "responses": _responses(operation, references),
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": _json(references[operation.body])}
+    if operation.open:
+        described["security"] = []
+    return described
+
+
+def _in_path(operation: Operation) -> list[Schema]:
+    names = _PARAMETER.findall(operation.path)
+    schema = {"type": "string", "minLength": 1}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
+
+
+def _in_query(operation: Operation) -> list[Schema]:
+    if operation.query is None:
+        return []
+    model = _without_titles(operation.query.model_json_schema())
+    return [_parameter(name, schema, name in model.get("required", ())) for name, schema in model["properties"].items()]
+
+
+def _parameter(name: str, schema: Schema, required: bool) -> Schema:
+    """A URL has no null: what may be left out is left out."""
+    described: Schema = {"name": name, "in": "query", "required": required}
+    if "description" in schema:
+        described["description"] = schema["description"]
+    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    plain = {key: value for key, value in choices[0].items() if key != "description"}
+    if schema.get("default") is not None:
+        plain["default"] = schema["default"]
+    return {**described, "schema": plain}
+
+
+def _responses(operation: Operation, references: Mapping[Any, Schema]) -> Schema:
+    described: Schema = {"200": {"description": operation.summary, "content": _answer(operation, references)}}
+    for status, when in sorted(_errors(operation).items()):
+        kind = ValidationErrors if status == HTTPStatus.UNPROCESSABLE_ENTITY else Error
+        described[str(status)] = {"description": when, "content": _json(references[kind])}
+    if operation.method == "HEAD":
+        return {status: {"description": one["description"]} for status, one in described.items()}
+    return described
+
+
+def _answer(operation: Operation, references: Mapping[Any, Schema]) -> Schema:
+    if isinstance(operation.answer, str):
+        return {media_type: {} for media_type in operation.answer.split(", ")}
+    return _json(references[operation.answer])
+
+
+def _errors(operation: Operation) -> dict[int, str]:
+    """What a route says of itself wins over what holds for all."""
+    errors = {} if operation.open else dict(_GUARDED)
+    if operation.body or (operation.query and not operation.open):
+        errors |= _INVALID
+    if operation.body:
+        errors |= _LARGE
+    errors.update(operation.errors)
+    return errors
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,190 @@
+"""The routes about the proxy itself: that it runs, what it can do, who is watching, all numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+
+from ... import __version__
+from ...registry import HOUSEKEEPING, Registry
+from ...settings.loader import Settings
+from .endpoint import Route, View
+from .response_types import Totals
+from .serialize import all_clients, all_streams, iso, totals
+from .server_shapes import (
+    Clients,
+    DetailedStats,
+    ErrorStats,
+    FailoverStats,
+    Health,
+    Info,
+    PerformanceStats,
+    Running,
+    Slots,
+    Stats,
+    StreamStats,
+)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _get(path: str, view: View, summary: str, tag: str, answer: type) -> Route:
+    return Route(method="GET", path=path, view=view, summary=summary, tag=tag, answer=answer)
+
+
+class ServerApi:
+    """The proxy as a whole."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        clock: IReactorTime,
+        wall: Callable[[], datetime] = _now,
+    ) -> None:
+        """
+        Make the views.
+
+        :param clock: the one that the registry goes by.
+        :param wall: the time of day (UTC, aware).
+        """
+        self._registry = registry
+        self._settings = settings
+        self._clock = clock
+        self._wall = wall
+
+    def routes(self) -> list[Route]:
+        """What is answered here."""
+        return [
+            _get("/", self.running, "Say that the proxy runs", "server", Running),
+            _get("/health", self.health, "Say that the proxy runs, with some numbers", "server", Health),
+            _get("/info", self.info, "Say what the proxy is and can do", "server", Info),
+            _get("/clients", self.clients, "List all players", "players", Clients),
+            _get("/stats", self.stats, "All numbers, streams and players", "statistics", Stats),
+            _get("/stats/clients", self.clients, "List all players", "statistics", Clients),
+            _get("/stats/streams", self.streams, "List all streams", "statistics", StreamStats),
+            _get("/stats/detailed", self.detailed, "Numbers by subject", "statistics", DetailedStats),
+            _get("/stats/performance", self.performance, "Numbers about failures", "statistics", PerformanceStats),
+        ]
+
+    def running(self) -> Running:
+        """That the proxy runs."""
+        stats = self._totals()
+        return {
+            "status": "running",
+            "message": "m3uproxy is running; /docs describes its API.",
+            "version": __version__,
+            "uptime": stats["uptime_seconds"],
+            "stats": stats,
+        }
+
+    def health(self) -> Health:
+        """That the proxy runs, and some numbers."""
+        stats = self._totals()
+        return {
+            "status": "healthy",
+            "root_path": self._settings.root_path,
+            "version": __version__,
+            "uptime_seconds": stats["uptime_seconds"],
+            "active_streams": stats["active_streams"],
+            "active_clients": stats["active_clients"],
+            "total_bytes_served": stats["total_bytes_served"],
+            "stats": stats,
+        }
+
+    def info(self) -> Info:
+        """What controlling applications ask before they use a proxy. There is no transcoding and no Redis here."""
+        settings = self._settings
+        return {
+            "version": __version__,
+            "ffmpeg_version": None,
+            "streamlink_version": None,
+            "ytdlp_version": None,
+            "hardware_acceleration": {"enabled": False, "type": "cpu", "device": None, "ffmpeg_args": []},
+            "redis": {
+                "enabled": False,
+                "pooling_enabled": False,
+                "host": None,
+                "port": None,
+                "password": None,
+                "db": None,
+                "max_clients_per_stream": None,
+                "stream_timeout": None,
+                "sharing_strategy": None,
+            },
+            "transcoding": {"enabled": False, "profiles": {}},
+            "configuration": {
+                "default_user_agent": settings.default_user_agent,
+                "client_timeout": settings.viewer_stall_timeout,
+                "stream_timeout": settings.stream_timeout,
+                "cleanup_interval": HOUSEKEEPING,
+                "max_retries": settings.stream_retry_attempts,
+            },
+            "worker": {"worker_id": "single", "heartbeat_interval": 30, "multi_worker_mode": False},
+        }
+
+    def clients(self) -> Clients:
+        """All clients."""
+        clients = all_clients(self._registry)
+        return {"total_clients": len(clients), "clients": clients}
+
+    def streams(self) -> StreamStats:
+        """All streams."""
+        streams = all_streams(self._registry)
+        return {"total_streams": len(streams), "streams": streams}
+
+    def stats(self) -> Stats:
+        """All numbers twice, flat and nested: clients exist for both forms."""
+        stats = self._totals()
+        return {
+            **stats,
+            "proxy_stats": stats,
+            "provider_slots": self._slots(),
+            "streams": all_streams(self._registry),
+            "clients": all_clients(self._registry),
+        }
+
+    def detailed(self) -> DetailedStats:
+        """Numbers by subject."""
+        stats = self._totals()
+        return {
+            "proxy_stats": stats,
+            "connection_pool_stats": {},
+            "failover_stats": self._failovers(),
+            "performance_metrics": {},
+            "error_stats": self._errors(),
+            "stream_count": stats["total_streams"],
+            "client_count": stats["total_clients"],
+        }
+
+    def performance(self) -> PerformanceStats:
+        """Numbers about failures, with the time."""
+        return {
+            "connection_pool": {},
+            "performance_metrics": {},
+            "failover_stats": self._failovers(),
+            "error_stats": self._errors(),
+            "timestamp": iso(self._wall()),
+        }
+
+    def _slots(self) -> Slots:
+        configured = [provider.connections for provider in self._settings.providers]
+        return cast("Slots", self._registry.slots.report(configured))
+
+    def _totals(self) -> Totals:
+        return totals(self._registry, self._clock.seconds())
+
+    def _failovers(self) -> FailoverStats:
+        streams = self._registry.streams()
+        return {
+            "failover_attempts": sum(stream.failover_attempts for stream in streams),
+            "streams_on_failover": sum(stream.source_index > 0 for stream in streams),
+        }
+
+    def _errors(self) -> ErrorStats:
+        return {"error_count": sum(stream.error_count for stream in self._registry.streams())}

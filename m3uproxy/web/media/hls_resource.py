@@ -1,0 +1,212 @@
+"""``/hls/<id>/…``: playlists, and what playlists name.
+
+What a playlist names comes back as a token that we made (:mod:`m3uproxy.core.hls.url_tokens`). A URL that is none is
+refused, so nothing can be fetched through here that no playlist of the stream named.
+"""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from ...core.hls.delivery_directives import DeliveryDirectives
+from ...core.hls.json_manifests import REWRITTEN
+from ...core.hls.uri_rewriter import ResourceKind
+from ...core.hls.url_tokens import BadToken, TokenTarget
+from ...core.http.byte_range import read_range
+from ...core.stream_kind import content_type
+from ...errors import LimitReached
+from ...hls.clients import HlsClient
+from ...hls.fetched_resource import FetchedResource
+from ...hls.served_playlist import PlaylistCopy
+from ...hls.stream import HlsStream
+from ...live.stream import LiveStream
+from ...registry import Registry
+from ...settings.loader import Settings
+from ..access.cors import allow_media
+from ..query import query_value
+from ..responses import HTTPError, service_unavailable
+from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist
+from .media_resource import header, player_of
+from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
+from .signed_urls import SignedUrls
+
+#: Where neither the provider nor the URL says what it is.
+_SEGMENT = "video/mp2t"
+_JSON = "application/json"
+#: Bytes up to which a playlist is sent in one piece, and compressed. More is sent as it is taken: compressing it would
+#: take longer than the player saves, and the connection of one that does not read would hold all of it.
+_SMALL = 65_536
+
+
+class HlsResource(Resource):
+    """All streams, each under its id."""
+
+    def __init__(self, registry: Registry, settings: Settings, tickets: SignedUrls | None = None) -> None:
+        """
+        Serve what is registered.
+
+        :param tickets: given if a player's URL must be signed.
+        """
+        super().__init__()
+        self._given = (registry, settings, tickets)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """The leaf of one stream and page; an unknown id is told at rendering."""
+        name, of_playlist = path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"]
+        if isinstance(self._given[0].get(name), LiveStream):
+            return (MuxerPlaylistResource if of_playlist else MuxerSegmentResource)(*self._given, name)
+        return (PlaylistResource if of_playlist else SegmentResource)(*self._given, name)
+
+
+class _ProxiedPage(HlsPage):
+    """One page of a stream that is HLS at its source."""
+
+    def _admitted(self, request: Request) -> HlsStream:
+        entry = self._registry.get(self._id)
+        self._admit(request, entry if isinstance(entry, HlsStream) else None)
+        return self._stream()
+
+    def _stream(self) -> HlsStream:
+        entry = self._registry.get(self._id)
+        if entry is None:
+            raise HTTPError(404, "Stream not found.")
+        if not isinstance(entry, HlsStream):
+            raise HTTPError(501, "This is a film, which is not made into HLS: play /stream/{id}.")
+        return entry
+
+    def _target(self, request: Request) -> TokenTarget | None:
+        """
+        What is asked for; None for the stream itself.
+
+        :raises HTTPError: 403 for a URL that is none of this stream's.
+        """
+        token = query_value(request, b"url")
+        if not token:
+            return None
+        stream = self._stream()
+        if token in stream.spec.sources:
+            return None
+        try:
+            return stream.target(token)
+        except BadToken:
+            raise HTTPError(403, "This is not a URL of this stream.") from None
+
+    def _client(self, request: Request, stream: HlsStream) -> HlsClient:
+        player = player_of(request, self._settings)
+        if stream.known(player) is None:
+            self._check_room(stream, player)
+        try:
+            client = stream.client(player)
+        except LimitReached as reached:
+            raise service_unavailable(reached) from None
+        request.setHeader(b"X-Client-ID", client.client_id.encode())
+        request.setHeader(b"X-Stream-ID", stream.id.encode())
+        return client
+
+
+class PlaylistResource(_ProxiedPage):
+    """``playlist.m3u8``: the stream itself, or a variant that it named."""
+
+    def _get(self, request: Request) -> int:
+        stream, target = self._admitted(request), self._target(request)
+        if target is not None and target.kind is not ResourceKind.PLAYLIST:
+            raise HTTPError(403, "This is not a playlist of this stream.")
+        client = self._client(request, stream)
+        asked = stream.playlist(target, _directives(request), client)
+        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
+        return NOT_DONE_YET
+
+
+class SegmentResource(_ProxiedPage):
+    """``segment.ts``: whatever else a playlist named."""
+
+    def _get(self, request: Request) -> int:
+        check_query(request)
+        stream, target = self._admitted(request), self._target(request)
+        if target is None or target.kind is ResourceKind.PLAYLIST:
+            raise HTTPError(403, "This is not a segment of this stream.")
+        client = self._client(request, stream)
+        if target.kind in REWRITTEN:
+            asked = stream.resource(target, None, client)
+            answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
+        else:
+            asked = stream.resource(target, read_range(header(request, b"range")), client)
+            answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
+        return NOT_DONE_YET
+
+
+def _directives(request: Request) -> DeliveryDirectives:
+    """What a player waits for (RFC 8216bis section 6.2.5.2). What is no number is nothing."""
+    values = [query_value(request, name) or "" for name in (b"_HLS_msn", b"_HLS_part")]
+    sequence, part = (
+        int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None for value in values
+    )
+    return DeliveryDirectives(sequence, part if sequence is not None else None)
+
+
+def _send_playlist(
+    request: Request, stream: HlsStream, client: HlsClient, copy: PlaylistCopy, settings: Settings
+) -> None:
+    """A playlist for a player."""
+    if copy.size <= _SMALL:
+        write_playlist(request, copy.whole())
+        return
+    allow_media(request)
+    request.setHeader(b"Content-Type", PLAYLIST.encode())
+    request.setHeader(b"Content-Length", b"%d" % copy.size)
+    request.setHeader(b"Cache-Control", b"no-cache")
+    if request.method == b"HEAD":
+        request.finish()
+        return
+    send_parcel(request, settings, lambda write, abort: stream.send(copy, client, write, abort))
+
+
+def _is_refused(request: Request, resource: FetchedResource) -> bool:
+    """Whether the provider has an error, which is the player's, too, and when to ask again."""
+    if resource.status < 400 or resource.status == 416:
+        return False
+    resource.close()
+    later = resource.headers.get("Retry-After")
+    error = HTTPError(resource.status, f"The provider answers {resource.status}.")
+    refuse(request, error if later is None else HTTPError(error.status, error.detail, {"Retry-After": later}))
+    return True
+
+
+def _send_manifest(
+    request: Request, stream: HlsStream, client: HlsClient, target: TokenTarget, resource: FetchedResource
+) -> None:
+    """JSON, with the provider's own status if that is an error."""
+    if _is_refused(request, resource):
+        return
+    answer_later(request, stream.manifest(resource, target, client), lambda body: write_playlist(request, body, _JSON))
+
+
+def _send(
+    request: Request, stream: HlsStream, client: HlsClient, target: TokenTarget, resource: FetchedResource
+) -> None:
+    """A segment, with the provider's own status."""
+    if _is_refused(request, resource):
+        return
+    allow_media(request)
+    guess = content_type(target.url)
+    request.setHeader(b"Content-Type", (_SEGMENT if guess == "application/octet-stream" else guess).encode())
+    request.setHeader(b"Accept-Ranges", b"bytes")
+    request.setHeader(b"Cache-Control", b"no-cache")
+    transport: Any = request.transport
+
+    def abort() -> None:
+        transport.abortConnection()
+
+    def ended(_: object) -> None:
+        client.answers.pop(abort, None)
+        stream.ends(client)
+
+    client.answers[abort] = None
+    if target.kind is ResourceKind.SEGMENT and request.method != b"HEAD":
+        stream.begins(client)
+    resource.send_to(request, lambda size: stream.served(client, size)).addCallback(ended)

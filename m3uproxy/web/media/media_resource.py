@@ -1,0 +1,110 @@
+"""What all media resources have in common. They stand beside Klein, not in it, see :mod:`.stream`."""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from ...errors import LimitReached, SourceError
+from ...registry import Registry
+from ...settings.loader import Settings
+from ...streams.base import Stream
+from ...streams.player import PlayerInfo
+from ..access.client_address import client_address
+from ..access.cors import allow_media, answer_media_preflight, is_preflight
+from ..query import query_value
+from ..responses import HTTPError, service_unavailable, write_error
+from .signed_urls import SignedUrls
+
+METHODS = "GET, HEAD, OPTIONS"
+
+
+def player_of(request: Request, settings: Settings) -> PlayerInfo:
+    """Who asks."""
+    address = client_address(request, settings)
+    names = (query_value(request, name) for name in (b"username", b"user", b"u"))
+    return PlayerInfo(
+        ip_address=str(address or "unknown"),
+        user_agent=header(request, b"user-agent") or "unknown",
+        username=header(request, b"x-username") or next((name for name in names if name), None),
+        client_id=query_value(request, b"client_id"),
+    )
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """A header of a request; None if it is not there or empty."""
+    value = request.requestHeaders.getRawHeaders(name, [None])[0]
+    return value.decode("utf-8", "replace") if value else None
+
+
+def refusal(error: SourceError) -> HTTPError:
+    """What a player is told that has had nothing yet."""
+    return service_unavailable(error) if error.player_status == 503 else HTTPError(error.player_status, str(error))
+
+
+def answer_error(request: Request, error: HTTPError) -> bytes:
+    """An error that a web page may read too; the body for a resource to return."""
+    allow_media(request)
+    request.setHeader(b"Cache-Control", b"no-cache")
+    body = write_error(request, error)
+    return b"" if request.method == b"HEAD" else body
+
+
+class MediaResource(Resource):
+    """One stream."""
+
+    isLeaf = True
+    allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
+
+    def __init__(self, registry: Registry, settings: Settings, tickets: SignedUrls | None, stream_id: str) -> None:
+        super().__init__()
+        self._registry = registry
+        self._settings = settings
+        self._tickets = tickets
+        self._id = stream_id
+
+    def render(self, request: Request) -> Any:
+        """What a method needs is looked at in this order: the method, the ticket, the stream, the room."""
+        try:
+            answer = {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(request.method)
+            if answer is None:
+                raise HTTPError(405, "Method Not Allowed", {"Allow": METHODS})
+            return answer(request)
+        except HTTPError as error:
+            return answer_error(request, error)
+
+    @abstractmethod
+    def _get(self, request: Request) -> Any:
+        """Play."""
+
+    @abstractmethod
+    def _head(self, request: Request) -> Any:
+        """Say what playing would be answered."""
+
+    def _entry(self, request: Request) -> Stream:
+        """Whoever has no ticket learns nothing of what there is."""
+        if self._tickets is not None:
+            self._tickets.check(request, self._id)
+        entry = self._registry.get(self._id)
+        if entry is None or any(request.postpath or ()):
+            raise HTTPError(404, "Stream not found.")
+        return entry
+
+    def _check_room(self, entry: Stream, player: PlayerInfo) -> None:
+        try:
+            self._registry.check_room(entry, player.ip_address)
+        except LimitReached as reached:
+            raise service_unavailable(reached) from None
+
+    def _options(self, request: Request) -> bytes:
+        if is_preflight(request):
+            return answer_media_preflight(request)
+        self._entry(request)
+        allow_media(request)
+        request.setHeader(b"Allow", METHODS.encode())
+        return b""

@@ -1,0 +1,81 @@
+"""``/hls/<id>/…`` of a live transport stream: the playlist and the segments that it is cut into."""
+
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.server import NOT_DONE_YET, Request
+
+from ...core.hls.segmenter import LiveSegment
+from ...hls.clients import HlsClient
+from ...hls.muxer import HlsMuxer
+from ...live.stream import LiveStream
+from ...settings.loader import Settings
+from ..access.cors import allow_media
+from ..query import query_value
+from ..responses import HTTPError
+from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
+from .media_resource import player_of
+
+
+class _CutPage(HlsPage):
+    """One page of a stream that is cut here."""
+
+    def _stream(self, request: Request) -> LiveStream:
+        entry = self._registry.get(self._id)
+        self._admit(request, entry.audience if isinstance(entry, LiveStream) else None)
+        if not isinstance(entry, LiveStream):
+            raise HTTPError(404, "Stream not found.")
+        return entry
+
+    def _client(self, request: Request, stream: LiveStream) -> HlsClient:
+        player = player_of(request, self._settings)
+        if stream.audience.known(player) is None:
+            self._check_room(stream, player)
+        client = stream.audience.client(player)
+        request.setHeader(b"X-Client-ID", client.client_id.encode())
+        request.setHeader(b"X-Stream-ID", stream.id.encode())
+        return client
+
+
+class MuxerPlaylistResource(_CutPage):
+    """``playlist.m3u8``. The first one opens the source, and is answered when there is a segment."""
+
+    def _get(self, request: Request) -> int:
+        stream = self._stream(request)
+        asked = stream.audience.playlist(self._client(request, stream))
+        answer_later(request, asked, lambda body: write_playlist(request, body))
+        return NOT_DONE_YET
+
+
+class MuxerSegmentResource(_CutPage):
+    """``segment.ts``."""
+
+    def _get(self, request: Request) -> Any:
+        check_query(request)
+        stream = self._stream(request)
+        number = query_value(request, b"url") or ""
+        fits = number.isascii() and number.isdigit() and len(number) < 19
+        segment = stream.audience.segment(int(number)) if fits else None
+        if segment is None:
+            raise HTTPError(404, "There is no such segment, or it is there no more.")
+        client = self._client(request, stream)
+        _write_head(request, segment)
+        if request.method == b"HEAD":
+            return b""
+        _send(request, stream.audience, client, segment, self._settings)
+        return NOT_DONE_YET
+
+
+def _write_head(request: Request, segment: LiveSegment) -> None:
+    allow_media(request)
+    request.setHeader(b"Content-Type", b"video/mp2t")
+    request.setHeader(b"Content-Length", b"%d" % segment.size)
+    request.setHeader(b"Accept-Ranges", b"none")
+    request.setHeader(b"Cache-Control", b"no-cache")
+
+
+def _send(request: Request, audience: HlsMuxer, client: HlsClient, segment: LiveSegment, settings: Settings) -> None:
+    send_parcel(request, settings, lambda write, abort: audience.send(segment, client, write, abort))

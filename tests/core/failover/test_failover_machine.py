@@ -1,0 +1,706 @@
+"""The table of failover, whole, and what its limits promise."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.failover.effects import AskResolver, Backoff, Dial, GiveUp, Idle
+from m3uproxy.core.failover.guests import MOST
+from m3uproxy.core.failover.machine import SETTLED, FailoverMachine, FailoverPolicy, FailoverState
+from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.failover.sources import Sources
+from m3uproxy.errors import Reason, SourceError
+
+BROKEN = SourceError(Reason.REFUSED)
+CLOSED = SourceError(Reason.ENDED)
+A, B = ResolverAnswer("http://a/"), ResolverAnswer("http://b/")
+NONE, SILENT = ResolverAnswer(), ResolverAnswer(problem="it is silent")
+
+
+def failover(policy: FailoverPolicy, sources: int, has_resolver: bool = False) -> FailoverMachine:
+    return FailoverMachine(policy, Sources(range(sources), policy.rules, lambda: 0.5), has_resolver)
+
+
+def in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources: int = 2) -> FailoverMachine:
+    """A failover that came to ``state`` at time 0 by the shortest way."""
+    machine = failover(policy or FailoverPolicy(), sources)
+    if state is not FailoverState.IDLE:
+        machine.wanted(0)
+    if state is FailoverState.FLOWING:
+        machine.flowed(0)
+    if state is FailoverState.RESTING:
+        for _ in range(sources):
+            machine.failed(0, BROKEN)
+    if state is FailoverState.ASKING:
+        machine.has_resolver = True
+        machine.failed(0, BROKEN)
+    assert machine.state is state
+    return machine
+
+
+def tell(machine: FailoverMachine, event: str) -> Any:
+    referral = {"named": A, "none": NONE, "unanswered": SILENT}.get(event)
+    if referral is not None:
+        return machine.referred(0, referral)
+    arguments = {"failed": (0, BROKEN), "switched": (0, 1), "left_for": (0, 1)}.get(event, (0,))
+    return getattr(machine, event)(*arguments)
+
+
+I, D, F, R, Q = (  # noqa: E741
+    FailoverState.IDLE,
+    FailoverState.DIALLING,
+    FailoverState.FLOWING,
+    FailoverState.RESTING,
+    FailoverState.ASKING,
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "effect", "then"),
+    [
+        (I, "wanted", Dial, D),
+        (I, "flowed", None, I),
+        (I, "failed", None, I),
+        (I, "rested", None, I),
+        (I, "unwanted", None, I),
+        (I, "switched", None, I),
+        (D, "wanted", None, D),
+        (D, "flowed", None, F),
+        (D, "failed", Dial, D),
+        (D, "rested", None, D),
+        (D, "unwanted", Idle, I),
+        (D, "switched", Dial, D),
+        (F, "wanted", None, F),
+        (F, "flowed", None, F),
+        (F, "failed", Dial, D),
+        (F, "rested", None, F),
+        (F, "unwanted", Idle, I),
+        (F, "switched", Dial, D),
+        (R, "wanted", None, R),
+        (R, "flowed", None, R),
+        (R, "failed", None, R),
+        (R, "rested", Dial, D),
+        (R, "unwanted", Idle, I),
+        (R, "switched", Dial, D),
+        (I, "left_for", None, I),
+        (D, "left_for", None, D),
+        (F, "left_for", Dial, D),
+        (R, "left_for", None, R),
+        (Q, "left_for", None, Q),
+        *((state, event, None, state) for state in (I, D, F, R) for event in ("named", "none", "unanswered")),
+        (Q, "wanted", None, Q),
+        (Q, "flowed", None, Q),
+        (Q, "failed", None, Q),
+        (Q, "rested", None, Q),
+        (Q, "named", Dial, D),
+        (Q, "none", GiveUp, I),
+        (Q, "unanswered", Dial, D),
+        (Q, "unwanted", Idle, I),
+        (Q, "switched", Dial, D),
+    ],
+)
+def test_table(state: FailoverState, event: str, effect: type | None, then: FailoverState) -> None:
+    machine = in_state(state)
+    result = tell(machine, event)
+    assert type(result) is (effect or type(None))
+    assert machine.state is then
+
+
+def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
+    machine = in_state(F, sources=3)
+    dial = machine.left_for(50, 2)
+    assert isinstance(dial, Dial)
+    assert dial.index == 2
+    assert machine.sources.quarantine(0, 50) == 0
+    assert machine.error is None
+    machine.flowed(51)
+    why = SourceError(Reason.CONTENT, "video gone")
+    assert isinstance(machine.left_for(100, 1, why), Dial)
+    assert machine.sources.quarantine(2, 100) == 30
+    assert machine.error is why
+
+
+def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
+    machine = failover(FailoverPolicy(laps=2, rest=1), 3)
+    effects = [machine.wanted(0)]
+    effects += [machine.failed(0.1 * n, BROKEN) for n in range(1, 4)]
+    assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
+    assert effects[-1] == Backoff(1)
+    effects = [machine.rested(1.3)]
+    effects += [machine.failed(1.3, BROKEN) for _ in range(3)]
+    assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
+    assert effects[-1] == GiveUp(BROKEN)
+    assert machine.state is I
+
+
+def test_a_source_that_ran_well_is_redialled_at_once() -> None:
+    machine = in_state(F)
+    effect = machine.failed(100, CLOSED, SETTLED)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+
+
+def test_a_source_that_stops_at_once_hands_over() -> None:
+    machine = in_state(F)
+    effect = machine.failed(100, BROKEN, SETTLED / 2)
+    assert isinstance(effect, Dial | GiveUp)
+    machine = in_state(F)
+    effect = machine.failed(0.5, BROKEN, SETTLED / 2)
+    assert isinstance(effect, Dial)
+    assert effect.index == 1
+
+
+def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
+    machine = failover(FailoverPolicy(), 2)
+    machine.wanted(0)
+    now = 0.0
+    for _ in range(10_000):
+        machine.flowed(now + 0.1)
+        now += 2.1
+        effect = machine.failed(now, CLOSED, 2.0)
+        assert isinstance(effect, Dial)
+        assert effect.index == 0
+
+
+@pytest.mark.parametrize("sources", [1, 2, 5])
+def test_one_packet_and_a_close_never_spins(sources: int) -> None:
+    """Without time passing there is never more than one dial for each source."""
+    machine = failover(FailoverPolicy(laps=10, total=0), sources)
+    effect: Any = machine.wanted(0)
+    dials, rests, now = 0, 0, 0.0
+    while not isinstance(effect, GiveUp):
+        if isinstance(effect, Backoff):
+            assert dials == sources
+            assert effect.seconds == 1.0
+            now, dials, rests = now + effect.seconds, 0, rests + 1
+            effect = machine.rested(now)
+            continue
+        dials += 1
+        machine.flowed(now)
+        effect = machine.failed(now, BROKEN, 0.0)
+    assert rests == 9
+
+
+def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
+    machine = failover(FailoverPolicy(laps=1), 1)
+    machine.wanted(0)
+    last = SourceError(Reason.BUSY, status=458)
+    assert machine.failed(1, last) == GiveUp(last)
+    assert machine.error is last
+    machine.wanted(2)
+    assert machine.error is None
+    assert not machine.sent
+
+
+def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on() -> None:
+    full = SourceError(Reason.NO_SLOT, "one connection")
+    waiting = in_state(FailoverState.DIALLING)
+    assert isinstance(waiting.failed(3, full), Dial)
+    assert waiting.failed(6, full) == GiveUp(full)
+    playing = in_state(FailoverState.FLOWING)
+    playing.failed(10, CLOSED, ran=10)
+    assert isinstance(playing.failed(10, full), Dial)
+    assert isinstance(playing.failed(13, full), Backoff)
+
+
+@pytest.mark.parametrize("rest", [0.0, 1.0])
+def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_too_often(rest: float) -> None:
+    machine = failover(FailoverPolicy(laps=3, rest=rest, total=30), 1)
+    machine.wanted(0)
+    machine.flowed(0)
+    now, asked, effect = 10.0, 0, machine.failed(10, CLOSED, 10)
+    while not isinstance(effect, GiveUp):
+        if isinstance(effect, Backoff):
+            now += effect.seconds
+            effect = machine.rested(now)
+        else:
+            asked += 1
+            effect = machine.failed(now, BROKEN)
+    assert 36 - 4 < now < 40
+    assert 8 <= asked <= 16
+
+
+def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
+    machine = failover(FailoverPolicy(), 3)
+    assert machine.switched(0, 5) is None
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert effect.index == 2
+
+
+def test_a_switch_has_fresh_limits() -> None:
+    machine = failover(FailoverPolicy(start=20), 1)
+    machine.wanted(0)
+    effect = machine.switched(19, 0)
+    assert isinstance(effect, Dial)
+    assert effect.total == 20
+
+
+def test_in_the_middle_of_playback_the_first_lap_is_quick_where_there_is_another_source() -> None:
+    def times(effect: Any) -> tuple[float, float, float]:
+        assert isinstance(effect, Dial)
+        return effect.connect, effect.first_byte, effect.total
+
+    machine = in_state(FailoverState.FLOWING, FailoverPolicy(quick=2, connect=4, first_byte=6, rest=1))
+    assert times(machine.failed(100, CLOSED, ran=60)) == (2, 2, 2)  # redialled
+    assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other one
+    assert isinstance(machine.failed(104, BROKEN), Backoff)
+    assert times(machine.rested(105)) == (4, 6, 12.5)  # none of them is quick
+    alone = in_state(FailoverState.FLOWING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
+    assert times(alone.failed(100, CLOSED, ran=60)) == (4, 6, 20)
+
+
+def test_shares_of_what_is_left() -> None:
+    machine = failover(FailoverPolicy(start=20, connect=4, first_byte=6), 4)
+    assert machine.wanted(0) == Dial(0, 4, 5, 5)
+    assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
+    assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
+    assert machine.failed(17, BROKEN) == Dial(3, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
+def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
+    machine = failover(FailoverPolicy(start=start, total=total, connect=99, first_byte=99), 2)
+    effect = machine.wanted(0)
+    assert isinstance(effect, Dial)
+    assert effect.total == limit / 2
+    assert isinstance(machine.failed(limit, BROKEN), GiveUp)
+
+
+def test_no_dial_without_time_for_an_answer_hides_why_the_others_failed() -> None:
+    machine = failover(FailoverPolicy(start=1.0), sources=3)
+    machine.wanted(0)
+    assert isinstance(machine.failed(0.5, BROKEN), Dial)
+    assert machine.failed(0.85, BROKEN) == GiveUp(BROKEN)
+
+
+def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
+    machine = failover(FailoverPolicy(start=20, rest=5), 1)
+    machine.wanted(0)
+    assert machine.failed(14, BROKEN) == Backoff(5)
+    machine = failover(FailoverPolicy(start=20, rest=5), 1)
+    machine.wanted(0)
+    assert machine.failed(15, BROKEN) == GiveUp(BROKEN)
+
+
+# a world of sources on a simulated clock
+
+
+@attrs.define
+class World:
+    """Carries effects out: dials take what is drawn, within what they are allowed."""
+
+    machine: FailoverMachine
+    now: float = 0.0
+    dials: list[float] = attrs.field(factory=list)
+    answers: Iterator[tuple[ResolverAnswer, float]] = attrs.field(factory=lambda: iter(()))
+
+    def until_given_up(self, effect: Any, draws: Any) -> float:
+        """Returns when; each draw is (seconds until the dial fails or flows, seconds it then delivers or None)."""
+        while not isinstance(effect, GiveUp):
+            if isinstance(effect, Backoff):
+                self.now += effect.seconds
+                effect = self.machine.rested(self.now)
+                continue
+            if isinstance(effect, AskResolver):
+                referral, seconds = next(self.answers, (SILENT, 10.0))
+                late = seconds > effect.seconds
+                self.now += effect.seconds if late else seconds
+                effect = self.machine.referred(self.now, SILENT if late else referral)
+                continue
+            assert isinstance(effect, Dial)
+            assert len(self.dials) < 10_000, "for ever"
+            self.dials.append(self.now)
+            wait, delivers = next(draws, (effect.total, None))
+            self.now += min(wait, effect.total)
+            if delivers is not None and wait < effect.total:
+                self.machine.flowed(self.now)
+                self.now += delivers
+            effect = self.machine.failed(self.now, BROKEN, delivers or 0.0)
+        return self.now
+
+
+policies = st.builds(
+    FailoverPolicy,
+    laps=st.integers(1, 50),
+    rest=st.floats(0.01, 10),
+    start=st.floats(1, 60),
+    total=st.one_of(st.just(0.0), st.floats(1, 90)),
+    connect=st.floats(0.1, 60),
+    first_byte=st.floats(0.1, 60),
+)
+waits = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 200)), max_size=60)
+
+
+def most_laps(policy: FailoverPolicy) -> float:
+    """Time is the limit for who was watching, where there is one; then laps are half a second apart at least."""
+    return policy.laps + 1 + policy.total / 0.5
+
+
+@given(policies, st.integers(1, 60), waits)
+def test_nothing_sent_ends_within_the_start_limit(policy: FailoverPolicy, sources: int, waits: list[float]) -> None:
+    world = World(failover(policy, sources), now=1000.0)
+    effect = world.machine.wanted(world.now)
+    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+    assert ended - 1000.0 <= policy.start + 1e-6
+    assert len(world.dials) <= policy.laps * sources
+
+
+@given(policies, st.integers(1, 60), waits)
+def test_after_something_was_sent_an_outage_ends_within_the_total(
+    policy: FailoverPolicy, sources: int, waits: list[float]
+) -> None:
+    world = World(failover(policy, sources), now=5000.0)
+    world.machine.wanted(0)
+    world.machine.flowed(1)
+    effect = world.machine.failed(5000.0, BROKEN, 3000.0)
+    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+    if policy.total:
+        assert ended - 5000.0 <= policy.total + 1e-6
+    else:
+        assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.rest)
+    assert len(world.dials) <= most_laps(policy) * sources
+
+
+@given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
+def test_short_runs_do_not_stretch_an_outage(
+    policy: FailoverPolicy, sources: int, runs: list[tuple[float, float]]
+) -> None:
+    """Sources that bring a little and stop: at most the last little goes beyond the limit."""
+    world = World(failover(policy, sources))
+    ended = world.until_given_up(world.machine.wanted(0), iter(runs))
+    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.rest)
+    assert ended <= max(limit, policy.start) + SETTLED + 1e-6
+    assert len(world.dials) <= most_laps(policy) * sources
+    longest = max((sum(1 for at in world.dials if at == begin) for begin in world.dials), default=0)
+    assert longest <= sources
+
+
+@given(st.integers(1, 5), st.data())
+def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
+    machine = failover(FailoverPolicy(rest=0.5), sources)
+    now = 0.0
+    for event in data.draw(
+        st.lists(st.sampled_from(["wanted", "flowed", "failed", "ran", "rested", "unwanted", "switched"]), max_size=40)
+    ):
+        now += 0.3
+        if event == "failed":
+            effect: Any = machine.failed(now, BROKEN)
+        elif event == "ran":
+            effect = machine.failed(now, BROKEN, 5)
+        elif event == "switched":
+            effect = machine.switched(now, data.draw(st.integers(0, 20)))
+        else:
+            effect = getattr(machine, event)(now)
+        assert 0 <= machine.index < sources
+        if isinstance(effect, Dial):
+            assert effect.index == machine.index
+            assert machine.state is D
+        if isinstance(effect, Backoff):
+            assert machine.state is R
+        if isinstance(effect, GiveUp | Idle):
+            assert machine.state is I
+
+
+# a resolver
+
+
+def asked(policy: FailoverPolicy | None = None, sources: int = 1) -> FailoverMachine:
+    """A failover whose primary has just failed, and whose resolver is asked."""
+    machine = failover(policy or FailoverPolicy(start=20, total=30), sources, has_resolver=True)
+    machine.wanted(0)
+    assert isinstance(machine.failed(0, BROKEN), AskResolver)
+    return machine
+
+
+def test_what_the_resolver_names_is_dialled_next_and_counts_one_on() -> None:
+    machine = failover(FailoverPolicy(start=20), 3, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(1, BROKEN) == AskResolver(9.5)
+    assert machine.state is Q
+    effect = machine.referred(2, A)
+    assert isinstance(effect, Dial)
+    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://a/", 1)
+    assert isinstance(machine.failed(3, BROKEN), AskResolver)
+    effect = machine.referred(4, B)
+    assert isinstance(effect, Dial)
+    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://b/", 2)
+
+
+def test_a_source_that_ran_well_is_redialled_without_a_question() -> None:
+    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+    machine.wanted(0)
+    machine.flowed(0)
+    effect = machine.failed(100, CLOSED, ran=60)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    assert isinstance(machine.failed(101, BROKEN), AskResolver), "the redial failed"
+    machine.referred(101, A)
+    machine.flowed(101)
+    effect = machine.failed(200, CLOSED, ran=60)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://a/", "the same holds for one that was named"
+
+
+def test_none_is_the_end_even_with_a_list() -> None:
+    machine = asked(sources=3)
+    assert machine.referred(1, NONE) == GiveUp(BROKEN)
+    assert machine.state is I
+
+
+def test_without_an_answer_the_list_is_gone_through_and_nobody_asked_again_in_that_outage() -> None:
+    machine = asked(FailoverPolicy(laps=2, rest=1), sources=3)
+    effects = [machine.referred(1, SILENT)]
+    effects += [machine.failed(1, BROKEN) for _ in range(2)]
+    assert [getattr(effect, "index", None) for effect in effects] == [1, 2, None]
+    assert effects[-1] == Backoff(1)
+    assert isinstance(machine.rested(2), Dial)
+    machine.flowed(3)
+    assert isinstance(machine.failed(10, CLOSED, ran=5), Dial)
+    assert isinstance(machine.failed(10, BROKEN), AskResolver), "a fresh outage"
+
+
+def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> None:
+    machine = asked(FailoverPolicy(laps=2, rest=1))
+    assert machine.referred(1, SILENT) == Backoff(1)
+    effect = machine.rested(2)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    assert machine.failed(2, BROKEN) == GiveUp(BROKEN)
+
+
+@pytest.mark.parametrize(("failed", "seconds"), [(0, 10), (2, 9), (19, 0.5)])
+def test_a_question_may_take_half_of_what_is_left_and_ten_seconds_at_most(failed: float, seconds: float) -> None:
+    machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(failed, BROKEN) == AskResolver(seconds)
+
+
+def test_no_question_when_time_is_up() -> None:
+    machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
+    machine.wanted(0)
+    assert machine.failed(20, BROKEN) == GiveUp(BROKEN)
+
+
+def test_a_source_that_may_be_followed_by_a_named_one_leaves_time_for_it() -> None:
+    machine = failover(FailoverPolicy(start=20, total=30, quick=2), 1, has_resolver=True)
+    assert machine.wanted(0) == Dial(0, 4, 6, 10)
+    machine.flowed(1)
+    assert machine.failed(100, CLOSED, ran=60) == Dial(0, 2, 2, 2)
+
+
+def test_the_same_named_again_waits_for_the_next_lap_and_laps_end() -> None:
+    machine = asked(FailoverPolicy(laps=3, rest=1, total=0, start=99))
+    effects: list[Any] = []
+    now = 0.0
+    while not effects or not isinstance(effects[-1], GiveUp):
+        assert len(effects) < 100, "for ever"
+        effects.append(machine.referred(now, A))
+        if isinstance(effects[-1], Backoff):
+            now += effects[-1].seconds
+            effects.append(machine.rested(now))
+        machine.failed(now, BROKEN)
+    assert [type(effect) for effect in effects] == [Dial, Backoff, Dial, Backoff, Dial, GiveUp]
+
+
+def test_naming_what_has_just_failed_waits_for_the_next_lap() -> None:
+    machine = FailoverMachine(FailoverPolicy(rest=1), Sources([A.url], FailoverPolicy().rules, lambda: 0.5), True)
+    machine.wanted(0)
+    machine.failed(0, BROKEN)
+    assert machine.referred(0, A) == Backoff(1)
+
+
+def test_a_resolver_that_always_knows_another_does_not_make_us_spin() -> None:
+    machine = asked(FailoverPolicy(laps=3, rest=1, total=0, start=1e9))
+    now, dials, effect = 0.0, 0, machine.referred(0, ResolverAnswer("http://0/"))
+    for number in itertools.count(1):
+        if isinstance(effect, GiveUp):
+            break
+        if isinstance(effect, Backoff):
+            now += effect.seconds
+            effect = machine.rested(now)
+        dials += 1
+        machine.failed(now, BROKEN)
+        effect = machine.referred(now, ResolverAnswer(f"http://{number}/"))
+    assert dials == 3 * MOST
+    assert now == 2.0
+
+
+def test_a_limit_of_moves_holds_for_named_ones() -> None:
+    machine = asked(FailoverPolicy(moves=2, laps=2))
+    machine.referred(0, A)
+    assert isinstance(machine.failed(0, BROKEN), AskResolver)
+    machine.referred(0, B)
+    effect = machine.failed(0, BROKEN)
+    assert isinstance(effect, Backoff), "no question: it may not go anywhere"
+    effect = machine.rested(effect.seconds)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://b/"
+
+
+def test_a_new_run_starts_at_the_primary() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    machine.unwanted(100)
+    assert machine.sources.position == 1, "shown until then"
+    effect = machine.wanted(200)
+    assert isinstance(effect, Dial)
+    assert (effect.index, machine.sources.position) == (0, 0)
+
+
+def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
+    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+    assert machine.switched(0, machine.sources.take_in("http://a/")) is None
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert machine.sources.guest(effect.index) == "http://a/"
+    machine.failed(1, BROKEN)
+    effect = machine.referred(1, SILENT)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0, "behind it comes the list"
+
+
+def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
+    """Each is opened beside it, and it is what goes on if that fails."""
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    indices = [machine.sources.take_in(f"http://{name}/") for name in "cde"]
+    assert machine.index not in indices
+    assert machine.sources.guest(machine.index) == A.url
+    assert machine.sources.guest(indices[-1]) == "http://e/"
+
+
+def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
+    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+    machine.switched(0, machine.sources.take_in("http://a/"))
+    machine.wanted(0)
+    for referral in (B, ResolverAnswer("http://c/")):
+        machine.failed(0, BROKEN)
+        machine.referred(0, referral)
+    machine.unwanted(0)
+    effect = machine.wanted(1)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+
+
+def test_an_answer_that_comes_too_late_changes_nothing() -> None:
+    machine = asked(sources=2)
+    machine.switched(1, 1)
+    assert machine.referred(2, A) is None
+    assert (machine.state, machine.index) == (D, 1)
+
+
+def test_other_sources_leave_a_named_one_alone() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    machine.flowed(0)
+    assert machine.sources.replace(["x", "y", "z"])
+    assert (machine.sources.guest(machine.index), machine.sources.position) == ("http://a/", 1)
+    assert isinstance(machine.failed(100, CLOSED, ran=60), Dial)
+    assert machine.sources.guest(machine.index) == "http://a/"
+
+
+def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
+    machine = asked(sources=2)
+    machine.referred(0, A)
+    shown = machine.sources.report(1)
+    assert [(one["index"], one["in_use"], one["failures"]) for one in shown] == [
+        (0, False, 1),
+        (1, False, 0),
+        (1, True, 0),
+    ]
+    machine.switched(2, 1)
+    assert [(one["index"], one["in_use"]) for one in machine.sources.report(2)] == [(0, False), (1, True)]
+
+
+# all short histories, with a resolver and without
+
+
+class History:
+    """A failover and what must hold after every event, whatever went before."""
+
+    def __init__(self, sources: int, has_resolver: bool) -> None:
+        policy = FailoverPolicy(laps=2, rest=1, start=20, total=30)
+        self.machine = failover(policy, sources, has_resolver)
+        self.now = 1000.0
+
+    def tell(self, event: Callable[[FailoverMachine, float], Any]) -> None:
+        self.now += 0.25
+        before = self.machine.state
+        effect = event(self.machine, self.now)
+        state, machine = self.machine.state, self.machine
+        if effect is None:
+            assert state is before or (before, state) == (D, F)
+        else:
+            assert {Dial: D, Backoff: R, AskResolver: Q, GiveUp: I, Idle: I}[type(effect)] is state
+        if isinstance(effect, Dial):
+            assert effect.index == machine.index
+            assert 0 < effect.total <= 20
+        if isinstance(effect, AskResolver):
+            assert machine.has_resolver
+            assert 0 < effect.seconds <= 10
+        assert machine.sources.in_use == (state in (D, F, R))
+        assert machine.sources.position >= 0
+        assert -2 <= machine.index < len(machine.sources)
+        if machine.index >= 0:
+            assert machine.sources.position == machine.index
+        else:
+            assert machine.sources.guest(machine.index) in (A.url, B.url)
+
+
+EVENTS: list[Callable[[FailoverMachine, float], Any]] = [
+    lambda machine, now: machine.wanted(now),
+    lambda machine, now: machine.flowed(now),
+    lambda machine, now: machine.failed(now, BROKEN),
+    lambda machine, now: machine.failed(now, CLOSED, 60.0),
+    lambda machine, now: machine.rested(now),
+    lambda machine, now: machine.referred(now, A),
+    lambda machine, now: machine.referred(now, B),
+    lambda machine, now: machine.referred(now, NONE),
+    lambda machine, now: machine.referred(now, SILENT),
+    lambda machine, now: machine.unwanted(now),
+    lambda machine, now: machine.switched(now, 1),
+    lambda machine, now: machine.left_for(now, 0, BROKEN),
+    lambda machine, now: machine.switched(now, machine.sources.take_in("http://a/")),
+]
+
+
+@pytest.mark.parametrize("has_resolver", [False, True])
+@pytest.mark.parametrize("first", EVENTS)
+def test_every_history_of_five_events(first: Callable[[FailoverMachine, float], Any], has_resolver: bool) -> None:
+    for rest in itertools.product(EVENTS, repeat=4):
+        history = History(2, has_resolver)
+        for event in (first, *rest):
+            history.tell(event)
+
+
+@given(st.integers(1, 4), st.booleans(), st.lists(st.sampled_from(EVENTS), max_size=60))
+def test_long_histories(
+    sources: int, has_resolver: bool, events: list[Callable[[FailoverMachine, float], Any]]
+) -> None:
+    history = History(sources, has_resolver)
+    for event in events:
+        history.tell(event)
+
+
+referrals = st.sampled_from([A, B, ResolverAnswer("http://c/"), SILENT])
+
+
+@given(policies, st.integers(1, 8), waits, st.lists(st.tuples(referrals, st.floats(0, 30)), max_size=60))
+def test_with_a_resolver_an_outage_ends_in_time_too(
+    policy: FailoverPolicy, sources: int, waits: list[float], answers: list[tuple[ResolverAnswer, float]]
+) -> None:
+    world = World(failover(policy, sources, has_resolver=True), now=1000.0)
+    world.answers = iter(answers)
+    ended = world.until_given_up(world.machine.wanted(world.now), ((wait, None) for wait in waits))
+    assert ended - 1000.0 <= policy.start + 1e-6
+    assert len(world.dials) <= policy.laps * (sources + MOST)

@@ -1,0 +1,138 @@
+"""Steering manifests and asset lists: what is replaced, what goes, and what is none."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.hls.json_manifests import MAX_ENTRIES, BadManifest, rewrite_manifest
+from m3uproxy.core.hls.uri_rewriter import ResourceKind
+
+URL = "https://steer.example/a/b.json?session=1%2B2"
+
+
+def renamed(kind: ResourceKind, url: str) -> str:
+    return f"/{kind.value}/{url.encode('utf-8', 'surrogateescape').hex()}"
+
+
+def rewritten(manifest: object, kind: ResourceKind) -> Any:
+    return json.loads(rewrite_manifest(json.dumps(manifest).encode(), kind, URL, renamed))
+
+
+@pytest.mark.parametrize(
+    ("reference", "absolute"),
+    [
+        ("https://other.example/x?_=%2B", "https://other.example/x?_=%2B"),
+        ("next.json", "https://steer.example/a/next.json"),
+        ("../next.json", "https://steer.example/next.json"),
+        ("?state=%3D", "https://steer.example/a/b.json?state=%3D"),
+        ("//other.example/x", "https://other.example/x"),
+    ],
+)
+def test_where_to_ask_next(reference: str, absolute: str) -> None:
+    manifest = {"VERSION": 1, "TTL": 300, "RELOAD-URI": reference, "PATHWAY-PRIORITY": ["b", "a"]}
+    assert rewritten(manifest, ResourceKind.STEERING) == {
+        **manifest,
+        "RELOAD-URI": renamed(ResourceKind.STEERING, absolute),
+    }
+
+
+def test_without_a_place_to_ask_next_it_is_the_same() -> None:
+    manifest = {"VERSION": 1, "TTL": 300.5, "PATHWAY-PRIORITY": ["b", "a"], "X-MORE": {"RELOAD-URI": "x"}}
+    assert rewritten(manifest, ResourceKind.STEERING) == manifest
+
+
+def test_clones_go_and_what_they_are_clones_of_takes_their_place() -> None:
+    replacement = {"HOST": "backup.example", "PARAMS": {"k": "v"}, "PER-VARIANT-URIS": {"x": "https://o.example/x"}}
+    clones = [
+        {"BASE-ID": "a", "ID": "a2", "URI-REPLACEMENT": replacement},
+        {"BASE-ID": "a2", "ID": "a3", "URI-REPLACEMENT": replacement},
+        {"BASE-ID": "loop", "ID": "loop"},
+        {"ID": 5},
+        "no clone",
+    ]
+    manifest = {"VERSION": 1, "PATHWAY-PRIORITY": ["a3", "b", "a2", "a", "loop", "unknown"], "PATHWAY-CLONES": clones}
+    new = rewritten(manifest, ResourceKind.STEERING)
+    assert new == {"VERSION": 1, "PATHWAY-PRIORITY": ["a", "b", "loop", "unknown"]}
+    assert "example" not in json.dumps(new)
+
+
+def test_assets() -> None:
+    manifest = {
+        "ASSETS": [
+            {"URI": "https://ads.example/1/master.m3u8?a=%2B", "DURATION": 15.5, "X-BEACON": "https://b.example/"},
+            {"URI": "2.m3u8", "DURATION": 5},
+            {"URI": "skd://x"},
+            {"URI": None},
+            {"DURATION": 1},
+            5,
+        ],
+        "SKIP-CONTROL": {"OFFSET": 5},
+    }
+    new = rewritten(manifest, ResourceKind.ASSETS)
+    first, second = "https://ads.example/1/master.m3u8?a=%2B", "https://steer.example/a/2.m3u8"
+    assert new["ASSETS"][0] == {**manifest["ASSETS"][0], "URI": renamed(ResourceKind.PLAYLIST, first)}
+    assert new["ASSETS"][1] == {"URI": renamed(ResourceKind.PLAYLIST, second), "DURATION": 5}
+    assert new["ASSETS"][2:] == manifest["ASSETS"][2:]
+    assert new["SKIP-CONTROL"] == {"OFFSET": 5}
+
+
+@pytest.mark.parametrize("name", ["RELOAD-URI", "PATHWAY-CLONES", "PATHWAY-PRIORITY", "ASSETS"])
+@pytest.mark.parametrize("value", [None, 5, "", {}, [], [None], "\ud800", "mailto:x"])
+@pytest.mark.parametrize("kind", [ResourceKind.STEERING, ResourceKind.ASSETS])
+def test_values_that_are_none_stay_or_go(kind: ResourceKind, name: str, value: object) -> None:
+    new = rewritten({name: value}, kind)
+    assert new in ({name: value}, {})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"5",
+        b'{"a":',
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b"\xff\xff",
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+    ],
+)
+def test_what_is_none(body: bytes) -> None:
+    with pytest.raises(BadManifest, match="no JSON"):
+        rewrite_manifest(body, ResourceKind.STEERING, URL, renamed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "entry"),
+    [
+        (ResourceKind.ASSETS, "ASSETS", {"URI": "a.m3u8"}),
+        (ResourceKind.STEERING, "PATHWAY-PRIORITY", "a"),
+        (ResourceKind.STEERING, "PATHWAY-CLONES", {"ID": "b", "BASE-ID": "a"}),
+    ],
+)
+def test_more_than_anybody_needs(kind: ResourceKind, name: str, entry: object) -> None:
+    rewritten({name: [entry] * MAX_ENTRIES}, kind)
+    with pytest.raises(BadManifest, match=f"{name} of more than {MAX_ENTRIES}"):
+        rewritten({name: [entry] * (MAX_ENTRIES + 1)}, kind)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+_KEYS = st.sampled_from(["RELOAD-URI", "PATHWAY-PRIORITY", "PATHWAY-CLONES", "ASSETS", "URI", "X"])
+
+
+@given(st.dictionaries(_KEYS, _JSON), st.sampled_from([ResourceKind.STEERING, ResourceKind.ASSETS]))
+def test_any_object_is_one_afterwards_and_what_is_not_owned_stays(manifest: dict[str, Any], kind: ResourceKind) -> None:
+    new = rewritten(manifest, kind)
+    owned = {"RELOAD-URI", "PATHWAY-PRIORITY", "PATHWAY-CLONES"} if kind is ResourceKind.STEERING else {"ASSETS"}
+    assert {name: value for name, value in new.items() if name not in owned} == {
+        name: value for name, value in manifest.items() if name not in owned
+    }

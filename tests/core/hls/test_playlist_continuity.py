@@ -1,0 +1,393 @@
+"""What players are shown over changes of source, read by a player that shares no code with us."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3uproxy.core.hls.playlist import parse
+from m3uproxy.core.hls.playlist_continuity import DiscontinuityNumbers, PlaylistContinuity
+
+
+@attrs.frozen
+class Shown:
+    """A segment as a player understands it."""
+
+    number: int
+    name: str
+    discontinuity: int
+    vector: int | None
+    map: str | None
+
+
+def as_a_player(text: str) -> list[Shown]:
+    number = int((re.findall(r"#EXT-X-MEDIA-SEQUENCE:(\d+)", text) or ["0"])[0])
+    discontinuity = int((re.findall(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d+)", text) or ["0"])[0])
+    key = mapped = None
+    shown = []
+    for line in text.splitlines():
+        if line == "#EXT-X-DISCONTINUITY":
+            discontinuity += 1
+        elif line.startswith("#EXT-X-KEY:"):
+            key = None if "METHOD=NONE" in line else line
+        elif line.startswith("#EXT-X-MAP:"):
+            mapped = line
+        elif not line.startswith("#"):
+            stated = re.search("IV=0x([0-9A-F]+)", key) if key else None
+            vector = int(stated[1], 16) if stated else number if key else None
+            shown.append(Shown(number, line, discontinuity, vector, mapped))
+            number += 1
+    return shown
+
+
+@attrs.define
+class Source:
+    """A packager. ``made`` grows, the window is its end."""
+
+    name: str
+    first: int = 0
+    window: int = 5
+    target: int = 6
+    encrypted: bool = False
+    discontinuity: int = 0
+    runs: int = 1
+    made: list[str] = attrs.field(factory=list)
+    breaks: set[int] = attrs.field(factory=set)
+
+    def make(self, count: int, breaks: bool = False) -> Source:
+        if breaks:
+            self.breaks.add(len(self.made))
+        self.made += [f"{self.name}{self.runs}-{len(self.made) + n}.ts" for n in range(count)]
+        return self
+
+    def restart(self, first: int) -> None:
+        self.runs += 1
+        self.first, self.made, self.breaks = first, [], set()
+
+    def text(self, behind: int = 0, ended: bool = False) -> str:
+        end = max(len(self.made) - behind, min(1, len(self.made)))
+        start = max(0, end - self.window)
+        gone = self.discontinuity + sum(at < start for at in self.breaks)
+        lines = ["#EXTM3U", f"#EXT-X-TARGETDURATION:{self.target}", f"#EXT-X-MEDIA-SEQUENCE:{self.first + start}"]
+        lines += [f"#EXT-X-DISCONTINUITY-SEQUENCE:{gone}"] if gone else []
+        for at in range(start, end):
+            lines += ["#EXT-X-DISCONTINUITY"] if at in self.breaks else []
+            if self.encrypted and (at == start or at in self.breaks):
+                lines += [f'#EXT-X-MAP:URI="{self.name}.mp4"', f'#EXT-X-KEY:METHOD=AES-128,URI="{self.name}{at}"']
+            lines += [f"#EXTINF:{self.target}.000,", self.made[at]]
+        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
+
+
+class Player:
+    """Asks again and again, and knows what must hold."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, Shown] = {}
+        self.named: dict[str, int] = {}
+        self.last: list[Shown] = []
+
+    def take(self, text: str) -> list[Shown]:
+        shown = as_a_player(text)
+        if self.last and shown:
+            assert shown[0].number >= self.last[0].number, "the playlist went back"
+            assert shown[-1].number >= self.last[-1].number, "the playlist lost its end"
+            assert shown[0].number <= self.last[-1].number + 1, "there is a gap"
+        for segment in shown:
+            known = self.numbers.setdefault(segment.number, segment)
+            assert (known.name, known.discontinuity) == (segment.name, segment.discontinuity)
+            assert self.named.setdefault(segment.name, segment.number) == segment.number, "a segment came twice"
+        self.last = shown or self.last
+        return shown
+
+
+def rig():
+    return PlaylistContinuity(DiscontinuityNumbers()), Player()
+
+
+def ask(continuity: PlaylistContinuity, text: str, source: str, change: int = 0, now: float = 0.0) -> str:
+    playlist = parse(text.encode())
+    return "".join(continuity.follow(playlist, [line.whole for line in playlist.lines], source, change, now))
+
+
+def test_one_source_passes_as_it_is() -> None:
+    continuity, _ = rig()
+    source = Source("a", first=77, discontinuity=3).make(8).make(2, breaks=True)
+    for _ in range(5):
+        assert ask(continuity, source.text(), "a") == source.text()
+        source.make(1)
+
+
+def test_a_change_of_source() -> None:
+    continuity, _ = rig()
+    one, other = Source("a", first=100).make(5), Source("b", first=7, window=600, discontinuity=2).make(600)
+    ask(continuity, one.text(), "a")
+    text = ask(continuity, other.text(), "b", 1)
+    assert text == (
+        "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:105\n#EXT-X-TARGETDURATION:6\n#EXT-X-DISCONTINUITY\n"
+        "#EXTINF:6.000,\nb1-597.ts\n#EXTINF:6.000,\nb1-598.ts\n#EXTINF:6.000,\nb1-599.ts\n"
+    )
+    text = ask(continuity, other.make(1).text(), "b", 1)
+    assert [segment.number for segment in as_a_player(text)] == [105, 106, 107, 108]
+
+
+def test_the_discontinuity_goes_with_its_segment() -> None:
+    continuity, player = rig()
+    one, other = Source("a").make(5), Source("b", first=7, window=3).make(3)
+    player.take(ask(continuity, one.text(), "a"))
+    player.take(ask(continuity, other.text(), "b", 1))
+    text = ask(continuity, other.make(2).text(), "b", 1)
+    assert "#EXT-X-DISCONTINUITY\n" not in text
+    assert "#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in text
+    assert [segment.discontinuity for segment in player.take(text)] == [1, 1, 1]
+
+
+def test_a_change_in_front_of_the_sources_own_discontinuity_is_one() -> None:
+    continuity, player = rig()
+    other = Source("b", window=3).make(4).make(3, breaks=True)
+    player.take(ask(continuity, Source("a").make(5).text(), "a"))
+    text = ask(continuity, other.text(), "b", 1)
+    assert text.count("#EXT-X-DISCONTINUITY\n") == 1
+    assert [segment.discontinuity for segment in player.take(text)] == [2, 2, 2]
+
+
+def test_a_source_that_comes_back_goes_on_behind_what_it_showed() -> None:
+    continuity, player = rig()
+    one, other = Source("a", first=50).make(5), Source("b").make(3)
+    player.take(ask(continuity, one.text(), "a"))
+    player.take(ask(continuity, other.text(), "b", 1))
+    text = ask(continuity, one.text(), "a", 2)
+    assert [segment.name for segment in player.take(text)] == ["b1-0.ts", "b1-1.ts", "b1-2.ts"]
+    text = ask(continuity, one.make(1).text(), "a", 2)
+    assert [segment.name for segment in player.take(text)] == ["a1-5.ts"]
+
+
+def test_an_older_copy_is_answered_with_the_last() -> None:
+    continuity, _ = rig()
+    source = Source("a", first=9).make(8)
+    last = ask(continuity, source.text(), "a")
+    assert ask(continuity, source.text(behind=2), "a") == last
+
+
+def test_a_packager_that_starts_anew() -> None:
+    continuity, player = rig()
+    source = Source("a", first=900).make(8)
+    player.take(ask(continuity, source.text(), "a"))
+    source.restart(0)
+    shown = player.take(ask(continuity, source.make(2).text(), "a"))
+    assert [(segment.number, segment.name, segment.discontinuity) for segment in shown] == [
+        (908, "a2-0.ts", 1),
+        (909, "a2-1.ts", 1),
+    ]
+
+
+def test_a_vector_that_was_the_number_is_written_out() -> None:
+    continuity, player = rig()
+    other = Source("b", first=40, encrypted=True, window=4).make(3).make(2, breaks=True)
+    player.take(ask(continuity, Source("a").make(5).text(), "a"))
+    shown = player.take(ask(continuity, other.text(), "b", 1))
+    assert [(segment.name, segment.vector) for segment in shown] == [("b1-2.ts", 42), ("b1-3.ts", 43), ("b1-4.ts", 44)]
+    assert {segment.map for segment in shown} == {'#EXT-X-MAP:URI="b.mp4"'}
+
+
+KEYED = """#EXTM3U
+#EXT-X-PLAYLIST-TYPE:EVENT
+#EXT-X-TARGETDURATION:4
+#EXT-X-KEY:METHOD=AES-128,URI="k1"
+#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="com.apple"
+#EXTINF:4,
+#EXT-X-BYTERANGE:10@5
+a.ts
+#EXTINF:4,
+#EXT-X-BYTERANGE:20
+a.ts
+#EXTINF:4,
+b.ts
+#EXT-X-KEY:METHOD=NONE
+#EXT-X-KEY:METHOD=AES-128,URI="k2",IV=0x07
+#EXTINF:4,
+c.ts
+#EXT-X-PART:DURATION=1,URI="d.1.ts"
+#EXT-X-RENDITION-REPORT:URI="../x",LAST-MSN=3
+"""
+
+
+def test_what_is_in_force_is_stated_again() -> None:
+    continuity, _ = rig()
+    ask(continuity, Source("a", target=6).make(5).text(), "a")
+    assert ask(continuity, KEYED, "b", 1) == (
+        "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-TARGETDURATION:6\n#EXT-X-DISCONTINUITY\n"
+        '#EXT-X-KEY:METHOD=AES-128,URI="k1",IV=0x00000000000000000000000000000001\n'
+        '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="com.apple"\n'
+        "#EXTINF:4,\n#EXT-X-BYTERANGE:20@15\na.ts\n"
+        '#EXT-X-KEY:METHOD=AES-128,URI="k1",IV=0x00000000000000000000000000000002\n'
+        '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://k",KEYFORMAT="com.apple"\n'
+        "#EXTINF:4,\nb.ts\n"
+        '#EXT-X-KEY:METHOD=NONE\n#EXT-X-KEY:METHOD=AES-128,URI="k2",IV=0x07\n#EXTINF:4,\nc.ts\n'
+        '#EXT-X-PART:DURATION=1,URI="d.1.ts"\n'
+    )
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_dates_do_not_lead_back(encrypted: bool) -> None:
+    """As long as the list begins with the change: what is behind it was shown before, and players go by dates."""
+    continuity, _ = rig()
+    other = Source("b", encrypted=encrypted, window=4).make(9)
+
+    def dated() -> str:
+        return re.sub("#EXTINF(.*\\n(b.*))", r"#EXT-X-PROGRAM-DATE-TIME:date of \2\n#EXTINF\1", other.text())
+
+    assert ask(continuity, dated(), "b") == dated()
+    ask(continuity, Source("a").make(5).text(), "a", 1)
+    other.make(9)
+    for _ in range(2):
+        text = ask(continuity, dated(), "b", 2)
+        assert len(as_a_player(text)) >= 3
+        assert "DATE-TIME" not in text
+        other.make(1)
+    for _ in range(2):
+        text = ask(continuity, dated(), "b", 2)
+        assert len(re.findall("DATE-TIME:date of b", text)) == len(as_a_player(text)) == 4
+        other.make(1)
+
+
+def test_a_film_is_shown_whole_from_any_source() -> None:
+    continuity, _ = rig()
+    one, other = Source("a", window=99).make(50), Source("b", window=99).make(50)
+    assert ask(continuity, one.text(ended=True), "a") == one.text(ended=True)
+    assert ask(continuity, other.text(ended=True), "b", 1) == other.text(ended=True)
+
+
+def test_an_end_after_a_change_of_source() -> None:
+    continuity, player = rig()
+    other = Source("b", window=3).make(9)
+    player.take(ask(continuity, Source("a", first=30).make(5).text(), "a"))
+    player.take(ask(continuity, other.text(), "b", 1))
+    for _ in range(2):
+        text = ask(continuity, other.text(ended=True), "b", 1)
+        player.take(text)
+        assert "#EXT-X-ENDLIST\n" in text
+    assert continuity.silence(1000) == 0
+
+
+def test_a_playlist_without_segments_changes_nothing() -> None:
+    continuity, player = rig()
+    empty = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n"
+    assert ask(continuity, empty, "a") == empty
+    last = ask(continuity, Source("a").make(5).text(), "a")
+    assert ask(continuity, empty, "b", 1) == last
+    player.take(last)
+    player.take(ask(continuity, Source("b").make(5).text(), "b", 1))
+
+
+def test_renditions_share_their_discontinuities() -> None:
+    discontinuities = DiscontinuityNumbers()
+    high, low, late = (PlaylistContinuity(discontinuities) for _ in range(3))
+    source = Source("a", discontinuity=4).make(2).make(3, breaks=True)
+    ask(high, source.text(), "a")
+    ask(low, source.text(), "a")
+    other = Source("b").make(3).make(2, breaks=True)
+    after = [as_a_player(ask(each, other.text(), "b", 1)) for each in (high, low, late)]
+    numbers = [{each.name: each.discontinuity for each in shown} for shown in after]
+    assert numbers[0] == numbers[1]
+    assert numbers[0].items() <= numbers[2].items()
+
+
+def test_a_rendition_that_is_a_little_behind_the_others_keeps_its_order() -> None:
+    discontinuities = DiscontinuityNumbers()
+    high, low = PlaylistContinuity(discontinuities), PlaylistContinuity(discontinuities)
+    before = Source("a", discontinuity=9).make(5).text()
+    ask(high, before, "a")
+    (number,) = {each.discontinuity for each in as_a_player(ask(low, before, "a"))}
+    ask(high, Source("b", discontinuity=5).make(5).text(), "b", 1)
+    shown = as_a_player(ask(low, Source("b", discontinuity=3).make(5).text(), "b", 1))
+    assert [each.discontinuity for each in shown] == [number + 1] * 3
+
+
+def test_silence() -> None:
+    continuity, _ = rig()
+    source = Source("a").make(5)
+    ask(continuity, source.text(), "a", now=100)
+    ask(continuity, source.text(), "a", now=110)
+    assert continuity.silence(112) == 12
+    ask(continuity, source.text(behind=1), "a", now=113)
+    ask(continuity, source.text(), "a", now=114)
+    assert continuity.silence(115) == 15
+    ask(continuity, source.make(1).text(), "a", now=116)
+    assert continuity.silence(117) == 1
+    ask(continuity, source.text() + "#EXT-X-PART:DURATION=1,URI='p'\n", "a", now=118)
+    assert continuity.silence(118) == 0
+    # Another source has the full time to come up with something new.
+    ask(continuity, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n", "b", 1, now=130)
+    assert continuity.silence(131) == 1
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["refresh"] * 4 + ["make", "make", "break", "move", "restart", "older"]), st.integers(0, 7)
+    ),
+    max_size=60,
+)
+SOURCES = st.lists(
+    st.builds(
+        Source,
+        name=st.just(""),
+        first=st.integers(0, 50),
+        window=st.integers(1, 12),
+        target=st.integers(1, 9),
+        encrypted=st.booleans(),
+        discontinuity=st.integers(0, 3),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SOURCES, STEPS)
+def test_whatever_happens_it_stays_one_playlist(sources: list[Source], steps: list[tuple[str, int]]) -> None:
+    continuity, player = rig()
+    numbers: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        source.name = "abc"[index]
+        source.make(3)
+    current, change = 0, 0
+    for what, count in [*steps, ("refresh", 0)]:
+        source = sources[current]
+        behind = 0
+        if what in ("make", "break"):
+            # No more than the window: a player that asks in time sees every segment.
+            source.make(1, breaks=what == "break")
+        elif what == "move" and len(sources) > 1:
+            current, change = (current + 1 + count) % len(sources), change + 1
+        elif what == "restart" and source.first + len(source.made) > 8:
+            # A restart that cannot be told from going on is none: it begins well before.
+            source.restart(0)
+            source.make(1)
+        elif what == "older":
+            behind = min(count, source.window - 1, len(source.made) - 1)
+        source = sources[current]
+        numbers.update({name: source.first + at for at, name in enumerate(source.made)})
+        for segment in player.take(ask(continuity, source.text(behind), source.name, change)):
+            encrypted = "abc".index(segment.name[0])
+            expected = numbers[segment.name] if sources[encrypted].encrypted else None
+            assert segment.vector == expected
+    everything = [player.numbers[number] for number in sorted(player.numbers)]
+    for one, two in pairwise(everything):
+        assert two.number == one.number + 1
+        assert two.discontinuity >= one.discontinuity
+        if one.name[:2] != two.name[:2]:
+            assert two.discontinuity > one.discontinuity
+
+
+@pytest.mark.parametrize("count", [40])
+def test_what_is_remembered_is_bounded(count: int) -> None:
+    continuity, player = rig()
+    for change in range(count):
+        player.take(ask(continuity, Source(f"s{change}-").make(3).text(), str(change), change))
+    assert len(continuity._seen) <= 32
+    assert len(continuity._discontinuities._shifts) <= 32

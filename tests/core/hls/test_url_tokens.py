@@ -1,0 +1,89 @@
+import re
+import string
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from m3uproxy.core.hls.uri_rewriter import ResourceKind
+from m3uproxy.core.hls.url_tokens import BadToken, TokenTarget, UrlTokens, source_name
+
+KEY = b"k" * 32
+URL = "http://tv.example/live/joe/s3cret/42.ts?sig=a%2Bb%3D"
+SOURCE = source_name("http://tv.example/live/joe/s3cret/index.m3u8")
+NAMES = st.text("0123456789abcdef", min_size=1, max_size=32)
+URLS = st.binary(max_size=200).map(lambda raw: "http://a/" + raw.decode("utf-8", "surrogateescape"))
+
+
+@given(NAMES, URLS, st.sampled_from(ResourceKind), st.booleans())
+def test_what_goes_in_comes_out(stream_id: str, url: str, kind: ResourceKind, public: bool) -> None:
+    tokens = UrlTokens(KEY)
+    target = TokenTarget(url, SOURCE, kind, public)
+    token = tokens.make(stream_id, target)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+    assert tokens.read(stream_id, token) == target
+
+
+def test_a_token_outlives_a_restart() -> None:
+    assert UrlTokens(KEY).make("1", TokenTarget(URL)) == UrlTokens(KEY).make("1", TokenTarget(URL))
+
+
+def test_nothing_of_the_url_can_be_read() -> None:
+    one, other = (UrlTokens(KEY).make("1", TokenTarget(URL + end)) for end in "12")
+    assert "s3cret" not in one
+    assert one[:20] != other[:20]
+
+
+@given(NAMES, NAMES)
+def test_one_streams_token_opens_no_other(stream_id: str, other: str) -> None:
+    assume(stream_id != other)
+    tokens = UrlTokens(KEY)
+    with pytest.raises(BadToken):
+        tokens.read(other, tokens.make(stream_id, TokenTarget(URL)))
+
+
+@given(st.data())
+def test_an_altered_token_is_refused(data: st.DataObject) -> None:
+    tokens = UrlTokens(KEY)
+    token = tokens.make("1", TokenTarget(URL + data.draw(st.sampled_from(["", "1", "12"]))))
+    at = data.draw(st.integers(0, len(token) - 1))
+    letters = data.draw(st.text("ABCDabcd0123-_", max_size=3))
+    altered = token[:at] + letters + token[at + data.draw(st.integers(0, 2)) :]
+    assume(altered != token)
+    with pytest.raises(BadToken):
+        tokens.read("1", altered)
+
+
+@pytest.mark.parametrize("more", ["", "1", "12"])
+def test_all_of_the_last_letter_counts(more: str) -> None:
+    tokens = UrlTokens(KEY)
+    token = tokens.make("1", TokenTarget(URL + more))
+    for letter in set(string.ascii_letters + string.digits + "-_") - {token[-1]}:
+        with pytest.raises(BadToken):
+            tokens.read("1", token[:-1] + letter)
+
+
+@given(st.text() | st.text("ABCabc012-_=", max_size=200))
+def test_no_text_is_a_token(text: str) -> None:
+    with pytest.raises(BadToken):
+        UrlTokens(KEY).read("1", text)
+
+
+@pytest.mark.parametrize("token", ["", "A", "AAAA", "A" * 22, "A" * 23, "ä" * 40, "A" * 40 + "=", "A" * 20_000, URL])
+def test_a_forged_token_is_refused(token: str) -> None:
+    with pytest.raises(BadToken):
+        UrlTokens(KEY).read("1", token)
+
+
+def test_another_key_makes_other_tokens() -> None:
+    with pytest.raises(BadToken):
+        UrlTokens(b"x" * 32).read("1", UrlTokens(KEY).make("1", TokenTarget(URL)))
+
+
+def test_a_stream_id_can_be_anything_that_a_client_sends() -> None:
+    with pytest.raises(BadToken):
+        UrlTokens(KEY).read("\udcff/ä", UrlTokens(KEY).make("1", TokenTarget(URL)))
+
+
+def test_a_target_does_not_show_its_url() -> None:
+    assert "s3cret" not in repr(TokenTarget(URL))

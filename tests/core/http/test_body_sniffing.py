@@ -1,0 +1,96 @@
+"""What is no video is told early, and what is one is never taken for something else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.http.body_sniffing import HEAD, PATIENCE, complaint, container, finite
+from m3uproxy.errors import Reason
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"\n\t <html>", "HTML"),
+        (b"\xef\xbb\xbf<?xml", "HTML"),
+        (b'{"error": "x"}', "JSON"),
+        (b"[]", "JSON"),
+        (b"#EXTM3U\n#EXT-X-VERSION:3", "playlist"),
+        (b"[playlist]\nFile1=http://radio/1", "playlist"),
+        (b"[Playlist]\n", "playlist"),
+        (b"http://radio/1.mp3\r\n", "playlist"),
+        (b"<", "HTML"),
+        (b"{}", "JSON"),
+        (b'[{"a": 1}]', "JSON"),
+    ],
+)
+def test_told_by_the_first_bytes(head: bytes, word: str) -> None:
+    error = complaint(head, len(head), "video/mp2t")
+    assert error is not None
+    assert error.reason is Reason.NOT_VIDEO
+    assert word in error.detail
+
+
+def test_text_type_needs_a_text_body() -> None:
+    assert complaint(b"User limit reached" * 30, HEAD, "text/plain") is not None
+    assert complaint(b"User limit", 10, "text/plain") is None
+    assert complaint(b"\0" + b"x" * 511, HEAD, "text/html") is None
+    assert complaint(b"x" * 512, HEAD, "video/mp2t") is None
+
+
+def test_patience_ends() -> None:
+    assert complaint(b"\0" * HEAD, PATIENCE - 1, "video/mp2t") is None
+    error = complaint(b"\0" * HEAD, PATIENCE, "video/mp2t")
+    assert error is not None
+    assert error.reason is Reason.NOT_TRANSPORT_STREAM
+
+
+@given(st.binary(max_size=HEAD - 1), st.integers(0, PATIENCE - 1))
+def test_a_sync_byte_in_front_is_never_complained_about_early(rest: bytes, received: int) -> None:
+    assert complaint(b"G" + rest, received, "video/mp2t") is None
+    assert complaint(b"", 0, "text/html") is None
+
+
+@given(st.sampled_from([b"<", b"{", b"[", b"<a", b'{"', b" [1"]), st.binary(min_size=1, max_size=400))
+def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes, rest: bytes) -> None:
+    """Radio may begin in the middle of a frame."""
+    assert complaint(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
+    assert complaint(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "reason"),
+    [
+        ("text/html", Reason.NOT_VIDEO),
+        ("application/json", Reason.NOT_VIDEO),
+        ("video/mp2t", Reason.NOT_LIVE),
+        ("application/octet-stream", Reason.NOT_LIVE),
+        ("", Reason.NOT_LIVE),
+    ],
+)
+def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> None:
+    error = finite(64, content_type)
+    assert error.reason is reason
+    assert content_type in str(error) or reason is Reason.NOT_LIVE
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "video/mp4"),
+        (b"\x1a\x45\xdf\xa3\xa3\x42\x86\x81\1\x42\x82\x88matroska", "video/x-matroska"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\x82\x84webm", "video/webm"),
+        (b"RIFF\0\0\0\1AVI LIST", "video/x-msvideo"),
+        (b"RIFF\0\0\0\1WAVEfmt ", None),
+        ((b"G" + bytes(187)) * 3, "video/mp2t"),
+        (b"G" + bytes(400), None),
+        ((b"G" + bytes(187)) * 2, None),
+        (b"<html>", None),
+        (b"", None),
+    ],
+)
+def test_films_by_their_first_bytes(head: bytes, media_type: str | None) -> None:
+    assert container(head) == media_type

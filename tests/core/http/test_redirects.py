@@ -1,0 +1,285 @@
+import base64
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.http.redirects import MOST_HOPS, RequestHop, first_hop, led_hop, next_hop
+from m3uproxy.errors import Reason, SourceError
+
+
+def start(url: str = "http://a.example/b/c/d;p?q", **headers: str) -> RequestHop:
+    return first_hop(url, "VLC/3", tuple((name.replace("_", "-"), value) for name, value in headers.items()))
+
+
+def url_after(base: str, location: str) -> str:
+    return next_hop(start(base), location.encode()).location.url
+
+
+# RFC 3986 section 5.4, without the references that are not for http
+@pytest.mark.parametrize(
+    ("reference", "target"),
+    [
+        ("g", "http://a/b/c/g"),
+        ("./g", "http://a/b/c/g"),
+        ("g/", "http://a/b/c/g/"),
+        ("/g", "http://a/g"),
+        ("//g", "http://g/"),
+        ("?y", "http://a/b/c/d;p?y"),
+        ("g?y", "http://a/b/c/g?y"),
+        ("g#s", "http://a/b/c/g"),
+        ("g?y#s", "http://a/b/c/g?y"),
+        (";x", "http://a/b/c/;x"),
+        ("g;x?y#s", "http://a/b/c/g;x?y"),
+        (".", "http://a/b/c/"),
+        ("./", "http://a/b/c/"),
+        ("..", "http://a/b/"),
+        ("../", "http://a/b/"),
+        ("../g", "http://a/b/g"),
+        ("../..", "http://a/"),
+        ("../../", "http://a/"),
+        ("../../g", "http://a/g"),
+        ("../../../g", "http://a/g"),
+        ("../../../../g", "http://a/g"),
+        ("/./g", "http://a/g"),
+        ("/../g", "http://a/g"),
+        ("g.", "http://a/b/c/g."),
+        (".g", "http://a/b/c/.g"),
+        ("g..", "http://a/b/c/g.."),
+        ("..g", "http://a/b/c/..g"),
+        ("./../g", "http://a/b/g"),
+        ("./g/.", "http://a/b/c/g/"),
+        ("g/./h", "http://a/b/c/g/h"),
+        ("g/../h", "http://a/b/c/h"),
+        ("g;x=1/./y", "http://a/b/c/g;x=1/y"),
+        ("g;x=1/../y", "http://a/b/c/y"),
+        ("g?y/./x", "http://a/b/c/g?y/./x"),
+        ("g?y/../x", "http://a/b/c/g?y/../x"),
+        ("g#s/../x", "http://a/b/c/g"),
+    ],
+)
+def test_relative_references_of_the_rfc(reference: str, target: str) -> None:
+    assert url_after("http://a/b/c/d;p?q", reference) == target
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("http://b/x?s=%2B%2b+%3D&e=~%7E;|", "http://b/x?s=%2B%2b+%3D&e=~%7E;|"),
+        ("http://b//live//1.ts?", "http://b//live//1.ts?"),
+        ("http://b/a;?x", "http://b/a;?x"),
+        ("http://b/./a/../c", "http://b/./a/../c"),
+        ("HTTP://B:80/x", "http://b/x"),
+        ("http://b:8080/x", "http://b:8080/x"),
+        ("https://b:443/x", "https://b/x"),
+        ("http://b/a b\tc", "http://b/a%20b%09c"),
+        ("http://b/\u00e9?\u00fc", "http://b/%C3%A9?%C3%BC"),
+        ("http://m\u00fcnchen.example:81/x", "http://xn--mnchen-3ya.example:81/x"),
+        ("http://[2001:DB8::1]:81/x", "http://[2001:db8::1]:81/x"),
+        ("http://my_host/x", "http://my_host/x"),
+        ("  http://b/x \r\n", "http://b/x"),
+        ("1234:x", "http://a/1234:x"),
+    ],
+)
+def test_urls_stay_as_they_are(location: str, target: str) -> None:
+    assert url_after("http://a/", location) == target
+    assert start(target).location.url == target
+
+
+def test_bytes_beyond_utf8_are_encoded_as_they_came() -> None:
+    assert next_hop(start("http://a/"), b"/\xff\xe9").location.target == "/%FF%E9"
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#"), min_size=1))
+def test_every_printable_target_survives(target: str) -> None:
+    for url in ("http://a/" + target, "http://a/?" + target):
+        assert start(url).location.url == url
+        assert url_after("https://b/x", url) == url
+
+
+@given(st.binary())
+def test_any_location_gives_a_sendable_request_or_a_reason(location: bytes) -> None:
+    for prefix in (b"", b"http://", b"http://a/", b"//"):
+        with contextlib.suppress(SourceError):
+            hop = next_hop(start("http://a/b"), prefix + location)
+            assert all(0x21 <= ord(char) <= 0x7E for char in hop.location.url)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        None,
+        b"",
+        b"  ",
+        b"ftp://b/",
+        b"file:///etc/passwd",
+        b"javascript:x",
+        b"http:///x",
+        b"http://",
+        b"http://b:0/",
+        b"http://b:70000/",
+        b"http://b:x/",
+        b"http://a b/",
+        b"http://[::1/",
+        b"http://b\\@c/",
+        b"http://b" + b"\xff",
+        b"http://" + b"9" * 5000 + b":" + b"9" * 5000,
+    ],
+)
+def test_bad_redirects(location: "bytes | None") -> None:
+    with pytest.raises(SourceError) as caught:
+        next_hop(start(), location)
+    assert caught.value.reason is Reason.BAD_REDIRECT
+
+
+@pytest.mark.parametrize("url", ["ftp://a/", "a", "", "http://", "rtmp://a/b", "http://a:99999/"])
+def test_an_entry_url_that_is_none(url: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        start(url)
+    assert caught.value.reason is Reason.UNREACHABLE
+
+
+def test_details_hold_no_url() -> None:
+    for location in (b"ftp://s3cret/", b"http://s3cret:x/", b"http://u:s3cret@:1/"):
+        with pytest.raises(SourceError) as caught:
+            next_hop(start(), location)
+        assert "s3cret" not in str(caught.value)
+
+
+class TestChain:
+    def test_a_relative_redirect_refers_to_the_hop_it_came_from(self) -> None:
+        second = next_hop(start("http://a/x"), b"http://b/y")
+        assert next_hop(second, b"/live").location.url == "http://b/live"
+
+    def test_the_same_url_again_is_a_loop(self) -> None:
+        with pytest.raises(SourceError) as caught:
+            next_hop(start("http://a/x"), b"/x")
+        assert caught.value.reason is Reason.REDIRECT_LOOP
+
+    def test_a_longer_loop(self) -> None:
+        hop = next_hop(next_hop(start("http://a/x"), b"/y"), b"/z")
+        with pytest.raises(SourceError) as caught:
+            next_hop(hop, b"/y")
+        assert caught.value.reason is Reason.REDIRECT_LOOP
+
+    def test_a_new_cookie_makes_the_same_url_a_new_request_once(self) -> None:
+        cookie = frozenset({("a", "/", "sid", "1")})
+        hop = next_hop(start("http://a/x"), b"/x", cookie)
+        assert hop.location.url == "http://a/x"
+        with pytest.raises(SourceError):
+            next_hop(hop, b"/x", cookie)
+
+    def test_the_limit(self) -> None:
+        hop = start("http://a/0")
+        for number in range(MOST_HOPS):
+            hop = next_hop(hop, b"/%d" % (number + 1))
+        with pytest.raises(SourceError) as caught:
+            next_hop(hop, b"/last")
+        assert caught.value.reason is Reason.REDIRECT_LOOP
+
+
+class TestHeaders:
+    SECRETS = {"Authorization": "Bearer t", "Cookie": "s=1", "X_Token": "t", "X_Any": "1", "Proxy_Authorization": "p"}
+
+    def test_ours(self) -> None:
+        assert dict(start("http://u:p@a.example:81/x").headers) == {
+            "User-Agent": "VLC/3",
+            "Accept": "*/*",
+            "Referer": "http://a.example:81/",
+            "Origin": "http://a.example:81",
+            "Authorization": "Basic " + base64.b64encode(b"u:p").decode(),
+        }
+
+    def test_the_streams_own_replace_ours_whatever_their_case(self) -> None:
+        headers = start(user_AGENT="Mine", REFERER="http://r/", X_a="1").headers
+        assert ("user-AGENT", "Mine") in headers
+        assert [name.lower() for name, _ in headers].count("user-agent") == 1
+        assert ("REFERER", "http://r/") in headers
+        assert ("X-a", "1") in headers
+
+    def test_hop_by_hop_headers_are_left_out(self) -> None:
+        names = {name.lower() for name, _ in start(Connection="keep-alive", Transfer_Encoding="chunked").headers}
+        assert not names & {"connection", "transfer-encoding"}
+
+    def test_a_name_that_cannot_be_sent(self) -> None:
+        with pytest.raises(SourceError):
+            first_hop("http://a/", "VLC", (("X y", "1"),))
+
+    def test_secrets_stay_on_their_host(self) -> None:
+        hop = start("http://a/x", **self.SECRETS, Accept_Language="de")
+        other = next_hop(hop, b"http://b/y")
+        assert {name for name, _ in other.headers} == {"User-Agent", "Accept", "Referer", "Origin", "Accept-Language"}
+        assert dict(other.headers)["Referer"] == "http://a/"
+        assert {"Authorization", "Cookie", "X-Token"} <= {name for name, _ in next_hop(hop, b"/y").headers}
+
+    def test_they_come_back_to_it(self) -> None:
+        hop = next_hop(next_hop(start("http://a/x", **self.SECRETS), b"http://b/y"), b"http://a/z")
+        assert dict(hop.headers)["Cookie"] == "s=1"
+
+    @pytest.mark.parametrize(
+        ("entry", "location", "kept"),
+        [
+            ("https://a/", b"http://a/x", False),
+            ("http://a/", b"https://a/x", True),
+            ("http://a/", b"http://a:8080/x", True),
+            ("http://a/", b"http://A/x", True),
+            ("http://a/", b"http://a.b/x", False),
+            ("http://b.a/", b"http://a/x", False),
+        ],
+    )
+    def test_which_hosts_are_the_same(self, entry: str, location: bytes, kept: bool) -> None:
+        hop = next_hop(start(entry, X_Token="t"), location)
+        assert ("X-Token" in dict(hop.headers)) is kept
+
+    def test_userinfo_belongs_to_the_host_it_came_with(self) -> None:
+        hop = start("http://u:p@a/x")
+        assert hop.location.url == "http://a/x"
+        assert "Authorization" in dict(next_hop(hop, b"/y").headers)
+        assert "Authorization" not in dict(next_hop(hop, b"http://b/y").headers)
+        third = next_hop(next_hop(hop, b"http://v:q%40@b/y"), b"/z")
+        assert dict(third.headers)["Authorization"] == "Basic " + base64.b64encode(b"v:q@").decode()
+        assert "Authorization" not in dict(next_hop(third, b"http://c/z").headers)
+
+    #: A stream's own, and whether another host than the stream's is sent it.
+    OWN = (
+        ("User-Agent", "TV/1", True),
+        ("REFERER", "http://page.example/", True),
+        ("Origin", "http://page.example", True),
+        ("Accept-Language", "de", True),
+        ("Authorization", "Bearer t", False),
+        ("Cookie", "s=1", False),
+        ("Proxy-Authorization", "p", False),
+        ("X-Token", "t", False),
+        ("X-Forwarded-For", "192.0.2.1", False),
+    )
+
+    @pytest.mark.parametrize(("name", "value", "everywhere"), OWN)
+    @pytest.mark.parametrize("url", ["http://cdn.example/seg.ts", "http://panel.example:81/seg.ts"])
+    @pytest.mark.parametrize("led", [True, False], ids=["named by a playlist", "redirected"])
+    def test_what_says_who_asks_goes_everywhere_and_what_may_be_a_secret_does_not(
+        self, led: bool, url: str, name: str, value: str, everywhere: bool
+    ) -> None:
+        """CDNs look at Referer and User-Agent. Live streams and HLS do the same, whoever leads to the host."""
+        entry, own = "http://panel.example/index.m3u8", tuple((name, value) for name, value, _ in self.OWN)
+        hop = led_hop(url, entry, "VLC/3", own) if led else next_hop(first_hop(entry, "VLC/3", own), url.encode())
+        sent = {name: value for name, value in hop.headers if name != "Accept"}
+        assert sent.get(name) == (value if everywhere or "panel" in url else None)
+        assert sent.keys() <= {name for name, _, _ in self.OWN}
+
+    def test_of_a_playlist_nothing_is_said_that_the_stream_does_not_say(self) -> None:
+        hop = led_hop("http://cdn.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        assert dict(hop.headers) == {"User-Agent": "VLC/3", "Accept": "*/*"}
+        back = led_hop("http://panel.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        assert dict(back.headers)["Authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
+
+    def test_a_repr_shows_no_secrets(self) -> None:
+        hop = next_hop(start("http://u:s3cret@a/s3cret", X_Token="s3cret"), b"/s3cret2")
+        assert "s3cret" not in repr(hop)
+
+
+def test_what_part_is_wanted_is_told_to_whoever_has_the_file():
+    hop = first_hop("http://a.example/1.mkv", "VLC/3", (("Range", "bytes=5-"), ("If-Range", '"x"'), ("X-Key", "k")))
+    headers = dict(next_hop(hop, b"http://cdn.example/1.mkv").headers)
+    assert (headers["Range"], headers["If-Range"]) == ("bytes=5-", '"x"')
+    assert "X-Key" not in headers

@@ -1,0 +1,87 @@
+"""Which account a URL is counted for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.slots.accounts import Account, ProviderEntry, account_of
+
+ACME = ProviderEntry("acme", ("*.acme.tv", "acme.example"), max_connections=2)
+ANN = ProviderEntry("ann at beta", ("cdn?.beta.tv", "cdn*.beta.tv"), "ann", 1)
+ANYWHERE = ProviderEntry("bob", account="bob", max_connections=3)
+FREE = ProviderEntry("free", ("FREE.tv",), max_connections=0)
+ALL = (ACME, ANN, ANYWHERE, FREE)
+
+
+@pytest.mark.parametrize(
+    ("url", "account"),
+    [
+        ("http://line.acme.tv/live/x/y/1.ts", Account("acme", 2)),
+        ("HTTP://LINE.ACME.TV:8080/live/x/y/1.ts", Account("acme", 2)),
+        ("http://acme.tv/1.ts", None),
+        ("http://acme.example/1.ts", Account("acme", 2)),
+        ("http://notacme.example/1.ts", None),
+        ("http://acme.example.evil.tv/1.ts", None),
+        ("http://cdn3.beta.tv/live/ann/secret/1.ts", Account("ann at beta", 1)),
+        ("http://cdn3.beta.tv/live/an%6E/secret/1.ts", Account("ann at beta", 1)),
+        ("http://cdn3.beta.tv/get.php?username=ann&password=secret", Account("ann at beta", 1)),
+        ("http://ann:secret@cdn3.beta.tv/1.ts", Account("ann at beta", 1)),
+        ("http://cdn3.beta.tv/live/eve/ann.ts", None),
+        ("http://cdn3.beta.tv/live/eve/ann", None),
+        ("http://cdn3.beta.tv/live/bob/secret/1.ts", Account("bob", 3)),
+        ("http://free.tv/1.ts", Account("free")),
+        ("http://[::1]:8080/1.ts", None),
+        ("http://[broken/1.ts", None),
+        ("nonsense", None),
+    ],
+)
+def test_account_of_a_url(url: str, account: Account | None) -> None:
+    assert account_of(url, ALL) == account
+
+
+@pytest.mark.parametrize(
+    ("named", "limit", "account"),
+    [
+        ("acme", None, Account("acme", 2)),
+        ("acme", 1, Account("acme", 1)),
+        ("acme", 5, Account("acme", 2)),
+        ("acme", 0, Account("acme", 2)),
+        ("free", 4, Account("free", 4)),
+        ("mine", 1, Account("mine", 1)),
+        ("mine", None, Account("mine")),
+        (None, 1, Account("bob", 1)),
+        ("", 1, Account("bob", 1)),
+    ],
+)
+def test_what_the_stream_says(named: str | None, limit: int | None, account: Account) -> None:
+    assert account_of("http://anything/live/bob/secret/1.ts", ALL, named, limit) == account
+
+
+@pytest.mark.parametrize(
+    ("url", "name"), [("http://[::1]:8080/1.ts", "::1"), ("http://[broken/1.ts", "unknown"), ("nonsense", "unknown")]
+)
+def test_a_limit_without_a_name_is_one_of_the_host(url: str, name: str) -> None:
+    assert account_of(url, ALL, None, 2) == Account(name, 2)
+
+
+def test_the_first_entry_counts_and_an_empty_one_fits_nothing() -> None:
+    assert account_of("http://a.acme.tv/x", (ProviderEntry("empty"), ProviderEntry("one", ("*",)), ACME)) == Account(
+        "one"
+    )
+
+
+def test_a_user_name_is_not_shown() -> None:
+    assert "ann'" not in repr(attr_free := ProviderEntry("p", ("h",), "ann")), attr_free
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_never_raises(url: str, pattern: str) -> None:
+    account_of(url, [ProviderEntry("p", (pattern,)), ProviderEntry("q", account=pattern)])
+
+
+def test_playlists_are_asked_for_now_and_then() -> None:
+    account = account_of("http://p/live/a.m3u8?x", (), "home", 1)
+    assert account == Account("home", 1, now_and_then=True)
+    assert account_of("http://p/live/a.ts", (), "home", 1) == Account("home", 1)

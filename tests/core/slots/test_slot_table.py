@@ -1,0 +1,594 @@
+"""Provider slots: the limit, the queue, the takeover; all short histories, and long ones against a world of sockets."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.core.slots.slot_table import FORGOTTEN, Effect, Granted, Refused, SlotTable, Takeover, Wait
+from m3uproxy.core.slots.viewer_identity import ViewerIdentity
+
+ONE = Account("acme", 1)
+ANN, BOB, CAT = (ViewerIdentity(f"10.0.0.{n}", "player") for n in range(3))
+
+
+def granted(effect: Effect) -> int:
+    assert isinstance(effect, Granted)
+    return effect.token
+
+
+def holding(slots: SlotTable, stream: str, viewer: ViewerIdentity, account: Account = ONE) -> int:
+    """A stream that is watched by ``viewer``, with an open socket."""
+    slots.joined(stream, viewer)
+    token = granted(slots.ask(0, account, stream, viewer))
+    assert slots.opened(token)
+    return token
+
+
+# who is the same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (ViewerIdentity("a", "x"), ViewerIdentity("a", "x"), True),
+        (ViewerIdentity("a", "x"), ViewerIdentity("a", "y"), False),
+        (ViewerIdentity("a", "x"), ViewerIdentity("b", "x"), False),
+        (ViewerIdentity("a", "x", "ann"), ViewerIdentity("b", "y", "ann"), True),
+        (ViewerIdentity("a", "x", "ann"), ViewerIdentity("a", "x", "bob"), False),
+        (ViewerIdentity("a", "x", "ann"), ViewerIdentity("a", "x"), True),
+        (ViewerIdentity("a", "x", "ann", "1"), ViewerIdentity("b", "y", "bob", "1"), True),
+        (ViewerIdentity("a", "x", "ann", "1"), ViewerIdentity("a", "x", "ann", "2"), False),
+        (ViewerIdentity("a", "x", "ann", "1"), ViewerIdentity("b", "y", "ann"), True),
+        (ViewerIdentity("a", "x", None, "1"), ViewerIdentity("a", "x", "ann"), True),
+        (ViewerIdentity("a", "x", "", ""), ViewerIdentity("b", "x", "", ""), False),
+    ],
+)
+def test_same_viewer(one: ViewerIdentity, other: ViewerIdentity, same: bool) -> None:
+    assert one.is_same(other) is same
+    assert other.is_same(one) is same
+
+
+# limits and counting
+
+
+def test_without_a_limit_everybody_is_granted_and_counted() -> None:
+    slots = SlotTable()
+    tokens = [granted(slots.ask(0, Account("any"), f"s{n}")) for n in range(100)]
+    for token in tokens:
+        slots.opened(token)
+    assert slots.open_sockets("any") == 100
+
+
+def test_accounts_do_not_share_slots() -> None:
+    slots = SlotTable()
+    granted(slots.ask(0, ONE, "s1"))
+    granted(slots.ask(0, Account("other", 1), "s2"))
+
+
+def test_a_slot_is_free_when_its_holder_is_done_and_the_socket_is_closed() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s2", BOB), Wait)
+    assert slots.done(0, token) == []
+    assert slots.closed(0, token) == [Granted(2)]
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s2", BOB), Wait)
+    assert slots.closed(0, token) == [], "between two hops, or before a redial"
+    assert slots.done(0, token) == [Granted(2)]
+
+
+def test_a_dial_that_never_connects_frees_its_slot_when_done() -> None:
+    slots = SlotTable()
+    slots.joined("s1", ANN)
+    token = granted(slots.ask(0, ONE, "s1"))
+    assert isinstance(slots.ask(0, ONE, "s2"), Wait)
+    assert slots.done(1, token) == [Granted(2)]
+
+
+def test_hops_and_redials_keep_the_slot() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    for _ in range(5):
+        slots.closed(0, token)
+        assert not slots.has_room(ONE)
+        assert slots.opened(token)
+    assert slots.open_sockets("acme") == 1
+
+
+def test_two_sockets_of_one_holder_are_two_slots() -> None:
+    slots = SlotTable()
+    account = Account("acme", 2)
+    token = holding(slots, "s1", ANN, account)
+    slots.opened(token)
+    assert not slots.has_room(account)
+    slots.closed(0, token)
+    assert slots.has_room(account)
+
+
+def test_who_may_not_open_is_told() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    waiting = slots.ask(0, ONE, "s2", BOB)
+    assert isinstance(waiting, Wait)
+    assert not slots.opened(waiting.token)
+    slots.done(0, token)
+    assert not slots.opened(token)
+    assert not slots.opened(999)
+    assert slots.closed(0, 999) == slots.done(0, 999) == []
+
+
+def test_what_was_forgotten_does_not_lock_the_account() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    slots.closed(10, token)
+    assert slots.next_deadline() == 10 + FORGOTTEN
+    assert slots.tick(10 + FORGOTTEN - 0.1) == []
+    assert not slots.has_room(ONE)
+    slots.tick(10 + FORGOTTEN)
+    assert slots.has_room(ONE)
+    assert slots.next_deadline() is None
+    assert slots.opened(token), "it is a socket all the same"
+    assert not slots.has_room(ONE)
+
+
+def test_what_was_forgotten_and_is_somebody_elses_by_now_may_not_be_used() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    slots.closed(10, token)
+    slots.tick(10 + FORGOTTEN)
+    other = slots.ask(100, ONE, "s2", BOB)
+    assert isinstance(other, Granted)
+    assert not slots.opened(token)
+    assert slots.opened(other.token)
+    slots.closed(101, other.token)
+    slots.done(101, other.token)
+    assert slots.opened(token)
+
+
+def test_an_open_socket_is_never_forgotten() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    slots.tick(1e9)
+    assert not slots.has_room(ONE)
+
+
+# the queue
+
+
+def test_the_queue_is_served_in_order() -> None:
+    slots = SlotTable(takeover=False)
+    token = holding(slots, "s0", ANN)
+    waits = [slots.ask(0, ONE, f"s{n}", BOB) for n in range(1, 4)]
+    assert [type(wait) for wait in waits] == [Wait, Wait, Wait]
+    slots.done(1, token)
+    assert slots.closed(1, token) == [Granted(2)]
+    assert slots.done(1, 2) == [Granted(3)]
+    assert slots.done(1, 3) == [Granted(4)]
+
+
+def test_nobody_passes_the_queue() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    slots.ask(0, ONE, "s2", BOB)
+    slots.ask(0, ONE, "s3", CAT)
+    slots.done(0, 2)
+    slots.done(0, token)
+    assert slots.closed(0, token) == [Granted(3)]
+
+
+def test_nobody_passes_one_who_waits_for_a_tighter_limit() -> None:
+    """Streams may state different limits for one account."""
+    slots = SlotTable()
+    wide = Account("acme", 3)
+    holding(slots, "s1", ANN, wide)
+    token = holding(slots, "s2", ANN, wide)
+    assert isinstance(slots.ask(0, Account("acme", 2), "s3", BOB), Wait)
+    assert not slots.has_room(wide)
+    assert isinstance(slots.ask(0, wide, "s4", CAT), Wait)
+    assert slots.closed(0, token) == []
+    assert slots.done(0, token) == [Granted(3), Granted(4)]
+
+
+def test_an_heir_is_held_to_its_limit() -> None:
+    slots = SlotTable()
+    wide = Account("acme", 2)
+    old = holding(slots, "s1", ANN, wide)
+    other = holding(slots, "s2", BOB, wide)
+    slots.joined("s3", ANN)
+    assert isinstance(slots.ask(0, ONE, "s3", ANN), Takeover)
+    slots.done(0, old)
+    assert slots.closed(0, old) == []
+    slots.done(0, other)
+    assert slots.closed(0, other) == [Granted(3)]
+
+
+def test_who_was_served_otherwise_inherits_no_more() -> None:
+    slots = SlotTable()
+    account = Account("acme", 2)
+    holding(slots, "s1", ANN, account)
+    other = holding(slots, "s2", BOB, account)
+    for stream in ("s3", "s4"):
+        slots.joined(stream, ANN)
+    assert slots.ask(0, account, "s3", ANN) == Takeover(3, "s1", 3)
+    slots.done(0, other)
+    assert slots.closed(0, other) == [Granted(3)]
+    assert slots.ask(0, account, "s4", ANN) == Takeover(4, "s1", 3)
+
+
+def test_the_later_wish_counts() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", CAT)
+    for stream, viewer in (("s2", ANN), ("s2", BOB), ("s3", ANN)):
+        slots.joined(stream, viewer)
+    assert isinstance(slots.ask(0, ONE, "s2", ANN), Wait)
+    assert isinstance(slots.ask(0, ONE, "s3", ANN), Wait)
+    assert slots.left(1, "s9", BOB) == []
+    assert slots.left(1, "s2", BOB) == [Takeover(3, "s2", 3)]
+
+
+def test_refused_after_the_deadline_with_name_and_limit() -> None:
+    slots = SlotTable(patience=3)
+    holding(slots, "s1", ANN)
+    wait = slots.ask(10, ONE, "s2", BOB)
+    assert wait == Wait(2, 13)
+    assert slots.next_deadline() == 13
+    assert slots.tick(12.9) == []
+    assert slots.tick(13) == [Refused(2, "provider 'acme' allows 1 connection, all in use")]
+    assert slots.tick(14) == []
+    assert slots.report()["refused"] == 1
+
+
+def test_who_gives_up_waiting_is_not_granted() -> None:
+    slots = SlotTable()
+    token = holding(slots, "s1", ANN)
+    wait = slots.ask(0, ONE, "s2", BOB)
+    assert isinstance(wait, Wait)
+    slots.done(0, wait.token)
+    slots.done(0, token)
+    assert slots.closed(0, token) == []
+
+
+# takeover
+
+
+def test_who_zaps_gives_his_old_slot_up() -> None:
+    slots = SlotTable()
+    old = holding(slots, "s1", ANN)
+    slots.joined("s2", ANN)
+    assert slots.ask(1, ONE, "s2", ANN) == Takeover(2, "s1", 4)
+    assert slots.done(1, old) == []
+    assert slots.closed(1, old) == [Granted(2)]
+
+
+def test_his_slot_is_his_past_the_queue() -> None:
+    slots = SlotTable()
+    old = holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s3", BOB), Wait)
+    slots.joined("s2", ANN)
+    assert isinstance(slots.ask(1, ONE, "s2", ANN), Takeover)
+    slots.done(1, old)
+    assert slots.closed(1, old) == [Granted(3)]
+
+
+def test_a_stream_that_others_watch_is_not_taken_until_they_leave() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    slots.joined("s1", BOB)
+    slots.joined("s2", ANN)
+    assert slots.ask(0, ONE, "s2", ANN) == Wait(2, 3)
+    assert slots.left(1, "s1", BOB) == [Takeover(2, "s1", 3)]
+    assert slots.left(1, "s1", BOB) == []
+
+
+def test_a_lingering_stream_is_anybodys() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    slots.left(1, "s1", ANN)
+    assert slots.ask(1, ONE, "s2", BOB) == Takeover(2, "s1", 4)
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    slots.left(1, "s1", ANN)
+    assert slots.ask(1, ONE, "s2") == Takeover(2, "s1", 4)
+
+
+@pytest.mark.parametrize("asker", [BOB, None])
+def test_no_takeover_by_others(asker: ViewerIdentity | None) -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s2", asker), Wait)
+
+
+def test_no_takeover_if_switched_off() -> None:
+    slots = SlotTable(takeover=False)
+    holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s2", ANN), Wait)
+
+
+def test_a_stream_does_not_end_itself() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    assert isinstance(slots.ask(0, ONE, "s1", ANN), Wait)
+
+
+def test_no_takeover_from_another_account_or_from_one_that_is_over() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN, Account("other", 1))
+    old = holding(slots, "s2", BOB)
+    slots.done(0, old)
+    assert isinstance(slots.ask(0, ONE, "s3", ANN), Wait)
+    assert isinstance(slots.ask(0, ONE, "s4", BOB), Wait)
+
+
+def test_a_second_zap_passes_over_the_first() -> None:
+    slots = SlotTable()
+    old = holding(slots, "s1", ANN)
+    for stream in ("s2", "s3"):
+        slots.joined(stream, ANN)
+    assert slots.ask(0, ONE, "s2", ANN) == Takeover(2, "s1", 3)
+    assert slots.ask(0.5, ONE, "s3", ANN) == Takeover(3, "s2", 3.5)
+    slots.done(1, old)
+    assert slots.closed(1, old) == [Granted(3)]
+    assert slots.done(1, 2) == []
+
+
+def test_an_heir_that_leaves_gives_the_slot_to_the_queue() -> None:
+    slots = SlotTable()
+    old = holding(slots, "s1", ANN)
+    slots.ask(0, ONE, "s3", BOB)
+    slots.joined("s2", ANN)
+    slots.ask(0, ONE, "s2", ANN)
+    slots.done(1, 3)
+    slots.done(1, old)
+    assert slots.closed(1, old) == [Granted(2)]
+
+
+def test_report() -> None:
+    slots = SlotTable()
+    holding(slots, "s1", ANN)
+    slots.ask(0, ONE, "s2", BOB)
+    report = slots.report([Account("zeta", 5)])
+    assert report["providers"] == [
+        {"provider": "acme", "max_connections": 1, "open_connections": 1, "slots_taken": 1, "waiting": 1},
+        {"provider": "zeta", "max_connections": 5, "open_connections": 0, "slots_taken": 0, "waiting": 0},
+    ]
+    assert (report["granted"], report["waited"]) == (1, 1)
+
+
+def test_two_hundred_zaps_of_a_player_that_opens_the_new_stream_first() -> None:
+    slots = SlotTable()
+    sockets, tokens, now = 0, {}, 0.0
+    previous: str | None = None
+    for zap in range(200):
+        stream, now = f"s{zap * 7 % 50}", now + 1
+        slots.joined(stream, ANN)
+        answer = slots.ask(now, ONE, stream, ANN)
+        if isinstance(answer, Takeover):
+            assert answer.stream == previous
+            old = tokens.pop(answer.stream)
+            slots.left(now, answer.stream, ANN)
+            effects = slots.done(now, old)
+            sockets -= 1
+            effects += slots.closed(now + 0.05, old)
+            assert effects == [Granted(answer.token)]
+        else:
+            assert isinstance(answer, Granted)
+        assert slots.opened(answer.token)
+        sockets += 1
+        assert sockets == 1
+        tokens[stream], previous = answer.token, stream
+    assert slots.report()["refused"] == 0
+
+
+# a world of streams, players and sockets
+
+
+@attrs.define
+class Holder:
+    token: int
+    stream: str
+    account: Account
+    viewer: ViewerIdentity
+    state: str  # "waiting", "granted", "open", "closing"
+    asked: float
+    passed: bool = False
+
+
+class World:
+    """Does what a session would, and checks by a count of its own what must always hold."""
+
+    def __init__(self, patience: float = 3.0) -> None:
+        self.slots = SlotTable(patience)
+        self.patience = patience
+        self.now = 0.0
+        self.holders: dict[int, Holder] = {}
+
+    def ask(self, stream: str, viewer: ViewerIdentity, account: Account) -> None:
+        if any(holder.stream == stream and holder.state != "closing" for holder in self.holders.values()):
+            return
+        self.slots.joined(stream, viewer)
+        room = self.slots.has_room(account)
+        effect = self.slots.ask(self.now, account, stream, viewer)
+        assert isinstance(effect, Granted) == room
+        self.holders[effect.token] = Holder(effect.token, stream, account, viewer, "waiting", self.now)
+        self.carry_out([effect])
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            holder = self.holders.get(effect.token)
+            assert holder is not None, "an effect for somebody who is gone"
+            assert holder.state == "waiting"
+            if isinstance(effect, Granted):
+                self.check_order(holder)
+                holder.state = "granted"
+            elif isinstance(effect, Refused):
+                assert self.now >= holder.asked + self.patience
+                assert holder.account.name in effect.why
+                self.slots.left(self.now, holder.stream, holder.viewer)
+                del self.holders[effect.token]
+            elif isinstance(effect, Takeover):
+                holder.passed = True
+                self.end(effect.stream, holder)
+        self.check()
+
+    def check_order(self, served: Holder) -> None:
+        if served.passed:
+            return
+        for holder in self.holders.values():
+            if holder.state == "waiting" and holder.account == served.account and not holder.passed:
+                assert holder.token >= served.token, "somebody was passed"
+
+    def end(self, stream: str, taker: Holder) -> None:
+        """A takeover: only of one that nobody else watches; one whose last player has just gone may be ending."""
+        victims = [h for h in self.holders.values() if h.stream == stream and h.state != "closing"]
+        if not victims:
+            return
+        victim = victims[0]
+        assert victim.viewer.is_same(taker.viewer)
+        assert victim.account == taker.account
+        self.leave(victim)
+
+    def leave(self, holder: Holder) -> None:
+        """The player goes, and the session with it; an open socket takes a while to close."""
+        was, holder.state = holder.state, "closing"
+        if was != "open":
+            del self.holders[holder.token]
+        effects = self.slots.left(self.now, holder.stream, holder.viewer)
+        self.carry_out(effects + self.slots.done(self.now, holder.token))
+
+    def open(self, holder: Holder) -> None:
+        holder.state = "open"
+        assert self.slots.opened(holder.token)
+        self.check()
+
+    def lose(self, holder: Holder) -> None:
+        """The provider closes; the session redials."""
+        holder.state = "granted"
+        self.carry_out(self.slots.closed(self.now, holder.token))
+
+    def close(self, holder: Holder) -> None:
+        del self.holders[holder.token]
+        self.carry_out(self.slots.closed(self.now, holder.token))
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.carry_out(self.slots.tick(self.now))
+        waiting = [holder for holder in self.holders.values() if holder.state == "waiting"]
+        assert all(holder.asked + self.patience > self.now for holder in waiting), "for ever"
+
+    def by_state(self, *states: str) -> list[Holder]:
+        return [holder for holder in self.holders.values() if holder.state in states]
+
+    def check(self) -> None:
+        for account in {holder.account for holder in self.holders.values()}:
+            own = [holder for holder in self.holders.values() if holder.account == account]
+            taken = [holder for holder in own if holder.state != "waiting"]
+            sockets = [holder for holder in own if holder.state in ("open", "closing")]
+            assert account.limit is None or len(taken) <= account.limit, "over the limit"
+            assert self.slots.open_sockets(account.name) == len(sockets)
+
+    def check_nobody_waits_in_vain(self) -> None:
+        for holder in self.by_state("waiting"):
+            taken = [h for h in self.holders.values() if h.account == holder.account and h.state != "waiting"]
+            assert holder.account.limit is not None
+            assert len(taken) >= holder.account.limit, "stuck beside a free slot"
+
+    def wind_down(self) -> None:
+        """Everybody leaves: nothing stays taken."""
+        while self.holders:
+            for holder in list(self.holders.values()):
+                if self.holders.get(holder.token) is not holder:
+                    continue
+                self.close(holder) if holder.state == "closing" else self.leave(holder)
+        assert self.slots.report()["providers"] == []
+        assert self.slots.next_deadline() is None
+
+
+def _first(world: World, action: Any, *states: str) -> None:
+    holders = world.by_state(*states)
+    if holders:
+        action(world, holders[0])
+
+
+HISTORY: list[Any] = [
+    lambda world: world.ask("s1", ANN, ONE),
+    lambda world: world.ask("s2", ANN, ONE),
+    lambda world: world.ask("s3", BOB, ONE),
+    lambda world: world.ask("s4", CAT, ONE),
+    lambda world: _first(world, World.open, "granted"),
+    lambda world: _first(world, World.close, "closing"),
+    lambda world: _first(world, World.leave, "open", "granted"),
+    lambda world: _first(world, World.leave, "waiting"),
+    lambda world: _first(world, World.lose, "open"),
+    lambda world: world.tick(2),
+]
+
+
+@pytest.mark.parametrize("first", HISTORY[:4])  # the others change nothing while nobody has asked
+def test_every_history_of_five_events(first: Any) -> None:
+    for rest in itertools.product(HISTORY, repeat=4):
+        world = World()
+        for step in (first, *rest):
+            step(world)
+            world.check_nobody_waits_in_vain()
+        world.wind_down()
+
+
+class SlotWorld(RuleBasedStateMachine):
+    """Long histories, several accounts, viewers that share an address."""
+
+    accounts = (ONE, Account("beta", 2), Account("free", None))
+    viewers = (ANN, BOB, CAT, ViewerIdentity("10.0.0.9", "player", "dan"), ViewerIdentity("10.0.0.8", "box", "dan"))
+
+    @initialize(patience=st.sampled_from([0.5, 3.0]))
+    def begin(self, patience: float) -> None:
+        self.world = World(patience)
+
+    @rule(stream=st.integers(0, 9), viewer=st.sampled_from(viewers), account=st.sampled_from(accounts))
+    def ask(self, stream: int, viewer: ViewerIdentity, account: Account) -> None:
+        self.world.ask(f"s{stream}", viewer, account)
+
+    @precondition(lambda self: self.world.by_state("granted"))
+    @rule(data=st.data())
+    def open(self, data: st.DataObject) -> None:
+        self.world.open(data.draw(st.sampled_from(self.world.by_state("granted"))))
+
+    @precondition(lambda self: self.world.by_state("open"))
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        self.world.lose(data.draw(st.sampled_from(self.world.by_state("open"))))
+
+    @precondition(lambda self: self.world.by_state("closing"))
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        self.world.close(data.draw(st.sampled_from(self.world.by_state("closing"))))
+
+    @precondition(lambda self: self.world.by_state("open", "granted", "waiting"))
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        self.world.leave(data.draw(st.sampled_from(self.world.by_state("open", "granted", "waiting"))))
+
+    @rule(seconds=st.floats(0, 5))
+    def tick(self, seconds: float) -> None:
+        self.world.tick(seconds)
+
+    @invariant()
+    def nobody_waits_in_vain(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check_nobody_waits_in_vain()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.wind_down()
+
+
+TestSlotWorld = SlotWorld.TestCase
+TestSlotWorld.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -1,0 +1,288 @@
+"""From players' requests for ``/stream/<id>`` to what the provider is asked, on a clock."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from origin import Origin, media
+from twisted.internet.task import Clock
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.hls.as_ts.hls_dialler import HlsDialler
+from m3uproxy.hls.fetcher import Fetcher
+from m3uproxy.interfaces import IDiscontinuityConsumer, IResponseBody
+from m3uproxy.settings.loader import Settings
+from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
+
+A = "http://a.example/live/index.m3u8"
+LIMITS = DialTimeouts(5.0, 5.0, 9.0)
+
+
+@implementer(IDiscontinuityConsumer)
+class Consumer:
+    def __init__(self) -> None:
+        self.got: list[bytes | str] = []
+        self.error: SourceError | None = None
+
+    def body_received(self, data: bytes) -> None:
+        self.got.append(data)
+
+    def body_changed(self) -> None:
+        self.got.append("seam")
+
+    def body_ended(self, error: SourceError) -> None:
+        assert self.error is None
+        self.error = error
+
+    @property
+    def parts(self) -> list[bytes]:
+        """Between seams."""
+        parts = [b""]
+        for one in self.got:
+            if one == "seam":
+                parts.append(b"")
+            else:
+                parts[-1] += one
+        return parts
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.origin = Origin()
+        settings = Settings(_env_file=None)
+        self.fetcher = Fetcher(self.clock, self.origin, settings)
+        self.dialler = HlsDialler(self.clock, self.fetcher, None, settings)
+        self.consumer = Consumer()
+
+    def put(self, first: int, count: int, target: int = 4, more: str = "") -> None:
+        names = [f"s{n}.ts" for n in range(first, first + count)]
+        self.origin.put(A, media(*names, first=first, target=target, more=more))
+        for n in range(first, first + count):
+            self.origin.pages.setdefault(self.url(n), None)
+            if self.origin.pages[self.url(n)] is None:
+                self.origin.put(self.url(n), b"%03d" % n * 100)
+
+    def url(self, n: int) -> str:
+        return f"http://a.example/live/s{n}.ts"
+
+    def dial(self):
+        return self.dialler.dial(SourceRequest(A, "agent", (), True), LIMITS)
+
+    def play(self):
+        opened = []
+        self.dial().addCallback(opened.append)
+        opened[0].deliver(self.consumer)
+        return opened[0]
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds * 20)):
+            self.clock.advance(0.05)
+
+
+@pytest.fixture
+def rig():
+    made = Rig()
+    yield made
+    made.fetcher.stop()
+    assert made.clock.getDelayedCalls() == []
+    assert made.fetcher.size == 0
+
+
+def refused(dialled) -> SourceError:
+    caught: list[SourceError] = []
+    dialled.addErrback(lambda failure: caught.append(failure.value))
+    return caught[0]
+
+
+def test_the_first_segment_goes_at_once_and_others_as_they_play(rig) -> None:
+    rig.put(1, 5)
+    body = rig.play()
+    assert rig.consumer.parts == [b"003" * 100]
+    rig.wait(2)
+    assert 300 + 100 < len(rig.consumer.parts[0]) < 300 + 200
+    rig.wait(2.2)
+    assert rig.consumer.parts[0].startswith(b"003" * 100 + b"004" * 100)
+    rig.wait(4)
+    assert rig.consumer.parts == [b"003" * 100 + b"004" * 100 + b"005" * 100]
+    rig.put(2, 5)
+    rig.wait(8)
+    assert rig.consumer.parts[0].endswith(b"005" * 100 + b"006" * 100)
+    assert [rig.origin.count(rig.url(n)) for n in range(1, 7)] == [0, 0, 1, 1, 1, 1]
+    body.close()
+    assert rig.consumer.error.reason is Reason.ENDED
+
+
+def test_short_segments_go_at_once_until_there_is_enough_to_bridge_a_gap_but_two(rig) -> None:
+    rig.put(1, 9, target=1)
+    body = rig.play()
+    at_once = b"005" * 100 + b"006" * 100 + b"007" * 100
+    assert rig.consumer.parts == [at_once]
+    rig.wait(0.5)
+    assert len(at_once) + 100 < len(rig.consumer.parts[0]) < len(at_once) + 200
+    body.close()
+
+
+def test_of_a_short_window_two_are_kept_back(rig) -> None:
+    rig.put(1, 3, target=1)
+    body = rig.play()
+    assert rig.consumer.parts == [b"001" * 100]
+    body.close()
+
+
+def test_a_segment_whose_length_is_not_told_is_paced_by_the_last_one(rig) -> None:
+    rig.put(1, 3)
+    rig.origin.put(rig.url(2), b"002" * 100, endless=True)
+    body = rig.play()
+    rig.wait(2)
+    assert 300 + 100 < len(rig.consumer.parts[0]) < 300 + 200
+    rig.wait(2.2)
+    assert len(rig.consumer.parts[0]) == 600
+    body.close()
+
+
+def test_the_only_segment_there_is_lasts_until_the_next_one_comes(rig) -> None:
+    rig.put(1, 1)
+    body = rig.play()
+    rig.wait(2)
+    assert 100 < len(rig.consumer.parts[0]) < 200
+    rig.put(2, 1)
+    rig.wait(4)
+    assert rig.consumer.parts[0].startswith(b"001" * 100 + b"002" * 20)
+    body.close()
+
+
+def test_what_it_takes_to_ask_is_not_lost(rig) -> None:
+    """Players get as much in a minute as they play in a minute, though each segment comes a little late."""
+    rig.put(1, 3, target=1)
+    body = rig.play()
+    for first in range(2, 62):
+        rig.wait(1)
+        rig.put(first, 3, target=1)
+    assert 60 * 300 <= len(rig.consumer.parts[0]) <= 62 * 300
+    body.close()
+
+
+def test_a_playlist_that_hangs_is_not_waited_for_while_there_are_segments(rig) -> None:
+    rig.put(1, 5)
+    body = rig.play()
+    rig.origin.put(A, silent=True)
+    rig.wait(8.5)
+    assert rig.consumer.parts == [b"003" * 100 + b"004" * 100 + b"005" * 100]
+    assert rig.origin.cancelled
+    body.close()
+
+
+def test_segments_of_no_bytes(rig) -> None:
+    rig.put(1, 5)
+    rig.origin.put(rig.url(4))
+    rig.play()
+    rig.wait(5)
+    assert rig.consumer.parts[-1] == b"005" * 100
+    rig.origin.put(rig.url(6))
+    rig.origin.put(rig.url(7))
+    rig.put(3, 5)
+    rig.wait(9)
+    assert rig.consumer.error.reason is Reason.TRUNCATED
+
+
+def test_a_paused_body_is_read(rig) -> None:
+    rig.put(1, 3)
+    body = rig.play()
+    verifyObject(IResponseBody, body)
+    body.pause()
+    rig.wait(3)
+    assert rig.consumer.parts == [b"001" * 100]
+    size = body.read(True)
+    assert 150 < size < 300
+    assert len(rig.consumer.parts[0]) == 300 + size
+    assert body.read(True) == 0
+    rig.wait(2)
+    body.resume()
+    assert len(rig.consumer.parts[0]) > 600
+    body.close()
+
+
+def test_a_playlist_that_stands_still_is_a_stall(rig) -> None:
+    rig.put(1, 3)
+    rig.play()
+    rig.wait(3 * 4 - 0.5)
+    assert rig.consumer.error is None
+    rig.wait(3)
+    assert rig.consumer.error.reason is Reason.STALLED
+
+
+def test_one_bad_segment_is_left_out_and_two_are_the_end(rig) -> None:
+    rig.put(1, 5)
+    rig.origin.put(rig.url(4), status=404)
+    rig.play()
+    rig.wait(5)
+    assert rig.consumer.parts == [b"003" * 100, b"005" * 100]
+    for n in (6, 7):
+        rig.origin.put(rig.url(n), status=500)
+    rig.put(3, 5)
+    rig.wait(5)
+    assert (rig.consumer.error.reason, rig.consumer.error.status) == (Reason.BAD_STATUS, 500)
+
+
+def encrypted(clear: bytes, key: bytes, vector: int) -> bytes:
+    padded = clear + bytes([16 - len(clear) % 16]) * (16 - len(clear) % 16)
+    cipher = Cipher(algorithms.AES(key), modes.CBC(vector.to_bytes(16, "big"))).encryptor()
+    return cipher.update(padded) + cipher.finalize()
+
+
+def test_keys_that_rotate_with_and_without_a_vector(rig) -> None:
+    stated, counted = '#EXT-X-KEY:METHOD=AES-128,URI="../k1",IV=0x0A', '#EXT-X-KEY:METHOD=AES-128,URI="k2"'
+    clear = {n: b"%03d" % n * 111 for n in range(8, 12)}
+
+    def put(first: int, *lines: str) -> None:
+        rig.origin.put(A, media(first=first, target=4) + "\n".join(lines))
+
+    put(8, stated, "#EXTINF:4,", "s8.ts", counted, "#EXTINF:4,", "s9.ts", "#EXTINF:4,", "s10.ts")
+    first, second = b"1" * 16, b"2" * 16
+    rig.origin.put("http://a.example/k1", first)
+    rig.origin.put("http://a.example/live/k2", second)
+    for n, key, vector in ((8, first, 10), (9, second, 9), (10, second, 10)):
+        rig.origin.put(rig.url(n), encrypted(clear[n], key, vector))
+    rig.origin.put(rig.url(11), clear[11])
+    body = rig.play()
+    rig.wait(4)
+    put(10, counted, "#EXTINF:4,", "s10.ts", "#EXT-X-KEY:METHOD=NONE", "#EXTINF:4,", "s11.ts")
+    rig.wait(9)
+    assert rig.consumer.parts == [b"".join(clear.values())]
+    assert rig.origin.count("http://a.example/live/k2") == 1
+    body.close()
+
+
+@pytest.mark.parametrize(("more", "reason"), [("#EXT-X-ENDLIST", Reason.NOT_LIVE), ("", None)], ids=["ended", "live"])
+def test_only_what_is_live_is_dialled(rig, more, reason) -> None:
+    rig.put(1, 3, more=more)
+    if reason is None:
+        rig.play().close()
+    else:
+        assert refused(rig.dial()).reason is reason
+
+
+def ask_for_key(rig, key: bytes) -> None:
+    rig.put(1, 3)
+    text = rig.origin.pages[A].body.decode().replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="/k"\n#EXTINF', 1)
+    rig.origin.put(A, text)
+    rig.origin.put("http://a.example/k", key)
+
+
+@pytest.mark.parametrize(("key", "reason"), [(b"short", Reason.NOT_VIDEO), (b"k" * 16, Reason.TRUNCATED)])
+def test_a_key_that_is_none_and_one_that_does_not_fit(rig, key, reason) -> None:
+    ask_for_key(rig, key)
+    rig.play()
+    rig.wait(9)
+    assert rig.consumer.error.reason is reason
+
+
+def test_a_provider_that_does_not_answer(rig) -> None:
+    rig.origin.put(A, silent=True)
+    dialled = rig.dial()
+    rig.wait(9.5)
+    assert refused(dialled).reason is Reason.FIRST_BYTE_TIMEOUT

@@ -1,0 +1,460 @@
+"""A body on the tick: fast ones run, slow ones wait, nothing is lost, and the first bytes are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import FakeBody, FakeDialler, Programme
+from twisted.internet.task import Clock
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.interfaces import IBodyConsumer, IDialler, IResponseBody, IStreamSink
+from m3uproxy.live.body_reader import BodyReader
+from m3uproxy.live.read_scheduler import LITTLE, MUCH, ReadScheduler
+
+INTERVAL = 0.04
+
+
+@implementer(IStreamSink)
+class Sink:
+    """Keeps what it gets, and counts packets as the real one does."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.data = b""
+        self.intake = TsParser()
+        self.on_bytes: Callable[[], None] = lambda: None
+        self.on_flush: Callable[[], None] = lambda: None
+        self.error: SourceError | None = None
+        self.waiting = False
+
+    def source_changed(self) -> None:
+        self.log.append("changed")
+        self.intake.next_source(0.0)
+
+    def bytes_received(self, data: bytes) -> None:
+        assert data
+        self.log.append("bytes")
+        self.data += data
+        self.intake.feed(data, 0.0)
+        self.on_bytes()
+
+    def flush(self) -> int:
+        self.log.append("flush")
+        self.intake.flush(0.0)
+        self.on_flush()
+        return self.intake.packets
+
+    def watch(self, look: PacketObserver | None) -> None:
+        self.intake.look = look
+
+    def gave_up(self, error: SourceError) -> None:
+        self.error = error
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+        self.when: Callable[[], None] = lambda: None
+
+    def flowing(self) -> None:
+        self.log.append("flowing")
+        self.when()
+
+    def heard(self) -> None:
+        self.log.append("heard")
+
+    def changed(self) -> None:
+        self.log.append("changed")
+
+    def ended(self, error: SourceError) -> None:
+        self.log.append(error.reason)
+        self.when()
+
+
+class Rig:
+    def __init__(self, content_type: str = "video/mp2t") -> None:
+        self.clock = Clock()
+        self.tick = ReadScheduler(self.clock, INTERVAL)
+        self.body, self.sink, self.owner = FakeBody(content_type), Sink(), Owner()
+        self.reader = BodyReader(self.body, self.sink, self.tick, self.owner)
+        self.reader.start()
+        self.programme = Programme()
+
+    def bring(self, size: int, piece: int = 1316) -> bytes:
+        """A run of video in pieces, all in one turn."""
+        data = b""
+        while len(data) < size:
+            data += self.programme.group()
+        data = data[: size - size % 188]
+        for at in range(0, len(data), piece):
+            self.body.bring(data[at : at + piece])
+        return data
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.pump([0.0005] * round(seconds / 0.0005))
+        if not self.body.paused and self.body.held:
+            self.body.bring_anyway()
+            self.clock.advance(0)
+
+    def done(self) -> None:
+        self.reader.close()
+        assert self.clock.getDelayedCalls() == []
+
+
+def test_a_seam_within_a_body_is_like_another_body() -> None:
+    rig = Rig()
+    rig.bring(20_000)
+    rig.pass_time(1)
+    rig.body.bring(b"G" + b"x" * 50)  # torn
+    rig.reader.body_changed()
+    assert rig.sink.log[-1] == "changed"
+    assert "changed" not in rig.owner.log
+    rig.bring(20_000)
+    rig.pass_time(1)
+    assert rig.owner.log.count("changed") == 1
+    assert rig.owner.log.count("flowing") == 1
+    assert rig.owner.log.index("changed") < len(rig.owner.log) - 1
+    rig.done()
+    rig.reader.body_changed()
+    assert rig.sink.log.count("changed") == 2
+
+
+def test_interfaces() -> None:
+    rig = Rig()
+    verifyObject(IBodyConsumer, rig.reader)
+    verifyObject(IResponseBody, rig.body)
+    verifyObject(IStreamSink, rig.sink)
+    verifyObject(IDialler, FakeDialler(rig.clock))
+    rig.done()
+
+
+def test_pieces_of_a_turn_are_handed_on_together() -> None:
+    rig = Rig()
+    data = rig.bring(10_000)
+    assert rig.sink.log == ["changed"]
+    rig.clock.advance(0)
+    assert rig.sink.log[:3] == ["changed", "bytes", "flush"]
+    assert rig.sink.log.count("bytes") == 1
+    assert rig.sink.data == data
+    rig.done()
+
+
+def test_a_slow_source_is_paused_and_read_on_the_tick() -> None:
+    rig = Rig()
+    data = rig.bring(5_000)
+    rig.clock.advance(0)
+    assert rig.body.paused
+    for _ in range(50):
+        data += rig.bring(5_000)
+        rig.pass_time(INTERVAL)
+    assert rig.sink.data == data
+    assert (rig.body.pauses, rig.body.resumes) == (1, 0)
+    rig.done()
+
+
+def test_a_slow_source_is_read_no_more_often_than_the_interval() -> None:
+    rig = Rig()
+    rig.bring(1_000)
+    rig.pass_time(0.5)
+    rig.body.reads = 0
+    for _ in range(1000):
+        rig.bring(188)
+        rig.pass_time(0.001)
+    assert 23 <= rig.body.reads <= 28
+    rig.done()
+
+
+def test_what_is_read_is_flushed_within_a_tick_and_a_half() -> None:
+    rig = Rig()
+    rig.bring(1_000)
+    rig.pass_time(0.5)
+    waited, worst = 0.0, 0.0
+    for _ in range(1000):
+        rig.bring(564)
+        rig.sink.log.clear()
+        rig.pass_time(0.001)
+        waited = 0.0 if "flush" in rig.sink.log else waited + 0.001
+        worst = max(worst, waited)
+    assert worst <= 0.06
+    rig.done()
+
+
+@pytest.mark.parametrize("window", [65_536, 100_000, 262_144])
+@pytest.mark.parametrize("megabits", [2, 8, 20, 50, 200])
+def test_no_source_is_throttled(megabits: int, window: int) -> None:
+    """No more may gather between two reads than the window holds."""
+    rig = Rig()
+    rig.body.window = window
+    packet = rig.programme.picture(key=True, size=100)
+    piece = packet * max(1, int(megabits * 125_000 * 0.001 / len(packet)))
+    most = 0
+    for turn in range(400):
+        rig.body.bring(piece)
+        rig.pass_time(0.001)
+        if turn > 200:  # it may take a moment to find out how fast a source is
+            most = max(most, len(rig.body.held))
+    assert most <= window
+    rig.reader.close()
+
+
+def test_a_wider_window_saves_reads() -> None:
+    reads = {}
+    for window in (65_536, 262_144):
+        rig = Rig()
+        rig.body.window = window
+        piece = rig.programme.picture(key=True, size=100)
+        for _ in range(2_000):
+            rig.body.bring(piece * (1_000 // len(piece)))
+            rig.pass_time(0.001)
+        reads[window] = rig.body.reads
+        rig.done()
+    assert reads[65_536] > 1.8 * reads[262_144]
+
+
+def fast(rig: Rig) -> None:
+    """Bring a source to where the reactor reads it without rest."""
+    rig.bring(1_000)
+    for _ in range(200):
+        if rig.body.resumes:
+            return
+        rig.body.bring(rig.programme.picture(size=100) * 320)
+        rig.pass_time(0.005)
+    raise AssertionError("never fast enough")
+
+
+def test_a_fast_source_is_read_without_rest() -> None:
+    rig = Rig()
+    fast(rig)
+    pauses = rig.body.pauses
+    for _ in range(50):
+        rig.body.bring(rig.programme.picture(size=100) * 100)
+        rig.clock.advance(0)
+    assert rig.body.pauses == pauses
+    rig.body.bring(rig.programme.picture(size=100))
+    rig.clock.advance(0)
+    assert rig.body.pauses == pauses + 1
+    rig.done()
+
+
+@pytest.mark.parametrize("size", [LITTLE + 188, MUCH + 188, 60_000])
+def test_the_end_of_a_fast_run_is_flushed_within_two_ticks(size: int) -> None:
+    """As from a provider that is fed by segments: the end of a burst must not wait for the next burst."""
+    rig = Rig()
+    fast(rig)
+    rig.sink.log.clear()
+    rig.body.bring(rig.programme.picture(size=100) * (size // 188))
+    rig.pass_time(2 * INTERVAL)
+    assert rig.sink.log[:2] == ["bytes", "flush"]
+    rig.done()
+
+
+def test_while_a_viewer_waits_the_reactor_reads() -> None:
+    rig = Rig()
+    rig.sink.waiting = True
+    for _ in range(5):
+        rig.bring(1_000)
+        rig.clock.advance(0)
+        assert not rig.body.paused
+    rig.sink.waiting = False
+    rig.bring(1_000)
+    rig.clock.advance(0)
+    assert rig.body.paused
+    rig.done()
+
+
+def test_a_burst_from_a_slow_source_is_flushed_as_well() -> None:
+    rig = Rig()
+    rig.bring(1_000)
+    rig.pass_time(0.5)
+    for _ in range(5):
+        rig.bring(60_000)
+        rig.pass_time(INTERVAL)
+    rig.sink.log.clear()
+    rig.bring(60_000)
+    rig.pass_time(2 * INTERVAL)
+    assert "flush" in rig.sink.log
+    rig.done()
+
+
+def test_data_that_comes_while_paused_is_kept() -> None:
+    rig = Rig()
+    data = rig.bring(5_000)
+    rig.clock.advance(0)
+    assert rig.body.paused
+    more = rig.programme.group()
+    rig.body.bring_anyway(more)
+    rig.clock.advance(0)
+    assert rig.sink.data == data + more
+    rig.done()
+
+
+def test_a_body_that_ends_within_a_read() -> None:
+    rig = Rig()
+    data = rig.bring(5_000)
+    rig.clock.advance(0)
+    data += rig.bring(5_000)
+    rig.body.ends_with_read = SourceError(Reason.ENDED)
+    rig.pass_time(INTERVAL)
+    assert rig.sink.data == data
+    assert rig.owner.log[-1] is Reason.ENDED
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_one_source_does_not_keep_the_reactor() -> None:
+    rig = Rig()
+    rig.bring(1_000)
+    rig.clock.advance(0)
+    rig.body.held = bytes(10_000_000)
+    rig.body.reads = 0
+    while not rig.body.reads and rig.clock.seconds() < 1:
+        rig.clock.advance(0.001)
+    assert 1 <= rig.body.reads <= 16
+    rig.reader.close()
+
+
+def test_the_end_comes_behind_the_data() -> None:
+    rig = Rig()
+    data = rig.bring(5_000)
+    rig.body.end(SourceError(Reason.RESET))
+    assert rig.sink.data == data
+    assert rig.owner.log == ["heard", "flowing", Reason.RESET]
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_the_end_while_paused() -> None:
+    rig = Rig()
+    rig.bring(5_000)
+    rig.clock.advance(0)
+    rig.body.end()
+    assert rig.owner.log[-1] is Reason.ENDED
+    assert rig.clock.getDelayedCalls() == []
+    resumes = rig.body.resumes
+    rig.clock.advance(1)
+    assert rig.body.resumes == resumes
+
+
+def test_after_close_nothing_is_heard_of() -> None:
+    rig = Rig()
+    rig.bring(5_000)
+    rig.reader.close()
+    rig.body.bring_anyway(rig.programme.group())
+    rig.body.end()
+    rig.clock.advance(1)
+    assert rig.sink.log == ["changed"]
+    assert rig.owner.log == []
+    assert rig.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("where", ["flowing", "bytes", "flush", "read"])
+def test_close_inside_callbacks(where: str) -> None:
+    rig = Rig()
+    if where == "read":
+        rig.bring(1_000)
+        rig.pass_time(INTERVAL)
+        rig.body.reads = 0
+    if where == "flowing":
+        rig.owner.when = rig.reader.close
+    elif where == "bytes":
+        rig.sink.on_bytes = rig.reader.close
+    else:
+        rig.sink.on_flush = rig.reader.close
+    rig.bring(5_000)
+    rig.pass_time(2 * INTERVAL if where == "read" else 0.0005)
+    assert rig.clock.getDelayedCalls() == [], "closed, yet still to be woken"
+    reads = rig.body.reads
+    rig.clock.advance(1)
+    assert (rig.body.resumes, rig.body.reads) == (0, reads)
+
+
+def test_closed_while_being_handed_its_first_bytes_it_is_not_judged() -> None:
+    rig = Rig()
+    rig.sink.on_bytes = rig.reader.close
+    rig.body.bring(b"<html>")
+    rig.clock.advance(0)
+    assert rig.owner.log == []
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_closed_by_the_change_of_source_it_leaves_the_body_alone() -> None:
+    """What the old source left behind may show that the last viewer is gone."""
+    clock = Clock()
+    body, sink = FakeBody(), Sink()
+    reader = BodyReader(body, sink, ReadScheduler(clock, INTERVAL), Owner())
+
+    def leave() -> None:
+        reader.close()
+        body.close()
+
+    sink.source_changed = leave  # type: ignore[method-assign]
+    reader.start()
+    assert body.consumer is None
+    assert clock.getDelayedCalls() == []
+
+
+def test_flowing_is_told_once() -> None:
+    rig = Rig()
+    for _ in range(3):
+        rig.bring(5_000)
+        rig.pass_time(INTERVAL)
+    assert rig.owner.log.count("flowing") == 1
+    rig.done()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        (b"<html><body>expired</body></html>", "video/mp2t", Reason.NOT_VIDEO),
+        (b'{"user_info": {}}', "application/json", Reason.NOT_VIDEO),
+        (b"#EXTM3U\n", "video/mp2t", Reason.NOT_VIDEO),
+        (b"limit reached. " * 40, "text/plain", Reason.NOT_VIDEO),
+        (bytes(70_000), "video/mp2t", Reason.NOT_TRANSPORT_STREAM),
+    ],
+)
+def test_no_video(body: bytes, content_type: str, reason: Reason) -> None:
+    rig = Rig(content_type)
+    rig.body.bring(body)
+    rig.clock.advance(0)
+    assert rig.owner.log[-1] is reason
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_a_sign_that_comes_in_single_bytes() -> None:
+    rig = Rig()
+    for byte in b"<html>":
+        rig.body.bring(bytes([byte]))
+        rig.pass_time(INTERVAL)
+        if Reason.NOT_VIDEO in rig.owner.log:
+            break
+    assert rig.owner.log[-1] is Reason.NOT_VIDEO
+    rig.done()
+
+
+def test_video_behind_some_garbage() -> None:
+    rig = Rig()
+    rig.body.bring(b"\0" * 1000)
+    rig.pass_time(INTERVAL)
+    assert rig.owner.log == []
+    rig.bring(5_000)
+    rig.pass_time(INTERVAL)
+    assert "flowing" in rig.owner.log
+    rig.done()
+
+
+def test_a_short_html_page_that_ends_is_told_as_such() -> None:
+    rig = Rig()
+    rig.body.bring(b"<html>")
+    rig.body.end()
+    assert rig.owner.log == [Reason.NOT_VIDEO]
+
+
+def test_received_counts_bytes() -> None:
+    rig = Rig()
+    data = rig.bring(5_000)
+    assert rig.reader.received == len(data)
+    rig.done()

@@ -1,0 +1,810 @@
+"""A session against a provider that is told what to do: phases, stops, switches, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler, Programme
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from m3uproxy.core.failover.machine import FailoverPolicy
+from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.interfaces import IStreamSink
+from m3uproxy.live.monitor import MonitorRules
+from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.live.session import LiveSession
+from m3uproxy.upstream.dialler import SourceRequest
+from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
+
+INTERVAL = 0.04
+SILENCE = 3.0
+
+
+@implementer(IStreamSink)
+class Sink:
+    def __init__(self) -> None:
+        self.intake = TsParser()
+        self.bodies: list[bytes] = []
+        self.errors: list[SourceError] = []
+        self.on_bytes: Callable[[], None] = lambda: None
+        self.waiting = False
+
+    def source_changed(self) -> None:
+        self.intake.next_source(0.0)
+        self.bodies.append(b"")
+
+    def bytes_received(self, data: bytes) -> None:
+        self.intake.feed(data, 0.0)
+        self.bodies[-1] += data
+        self.on_bytes()
+
+    def flush(self) -> int:
+        self.intake.flush(0.0)
+        return self.intake.packets
+
+    def watch(self, look: PacketObserver | None) -> None:
+        self.intake.look = look
+
+    def gave_up(self, error: SourceError) -> None:
+        self.errors.append(error)
+
+
+@attrs.define
+class Observer:
+    moves: list[int] = attrs.field(factory=list)
+    failures: int = 0
+    told: list[tuple[int, int | None, str]] = attrs.field(factory=list, eq=False)
+
+    def source_moved(self, index: int) -> None:
+        self.moves.append(index)
+
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
+    ) -> None:
+        self.failures += 1
+        self.told.append((left, chosen, str(referral)))
+
+    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
+        raise AssertionError("there is no failback here")
+
+    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
+        raise AssertionError("nothing is looked at here")
+
+
+def requests(count: int) -> tuple[SourceRequest, ...]:
+    """Sources of one account, which allows one connection."""
+    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True, Account("one", 1)) for n in range(count))
+
+
+class Rig:
+    def __init__(self, sources: int = 1, policy: FailoverPolicy | None = None, **options: Any) -> None:
+        self.clock = Clock()
+        self.dialler = FakeDialler(self.clock)
+        self.sink, self.observer, self.advisor = Sink(), Observer(), FakeAdvisor()
+        self.advisor.available = options.get("resolver", False)
+        self.policy = policy or FailoverPolicy(laps=2, rest=1, start=19, total=30, connect=4, first_byte=6)
+        self.tick = ReadScheduler(self.clock, INTERVAL)
+        self.session = LiveSession(
+            self.clock,
+            self.dialler,
+            self.tick,
+            self.sink,
+            requests(sources),
+            self.policy,
+            lambda: MonitorRules(options.get("silence", SILENCE), None),
+            self.observer,
+            StreamSlot(SlotAllocator(self.clock, SlotTable(), lambda _: None), "stream"),
+            self.advisor,
+            random=lambda: 0.5,
+        )
+        self.programme = Programme()
+
+    def flow(self, body: FakeBody, seconds: float = 0.0) -> None:
+        """Some video now, and then every half second."""
+        body.bring(self.programme.group())
+        self.clock.advance(0)
+        for _ in range(round(seconds * 10)):
+            body.bring(self.programme.group())
+            self.pass_time(0.1)
+
+    def pass_time(self, seconds: float) -> None:
+        """In turns of 2 ms, as a reactor with little to do."""
+        self.clock.pump([0.002] * round(seconds / 0.002))
+
+    def playing(self, seconds: float = 0.0) -> FakeBody:
+        """Start, and let the source deliver."""
+        self.session.start()
+        body = self.dialler.last.answer()
+        self.flow(body, seconds)
+        return body
+
+    def stop(self) -> Deferred[None]:
+        stopped = self.session.stop()
+        assert self.clock.getDelayedCalls() == []
+        assert not self.session.active
+        return stopped
+
+
+NAMED = ResolverAnswer("http://named/")
+OTHER = ResolverAnswer("http://other/")
+NONE = ResolverAnswer()
+SILENT = ResolverAnswer(problem="it is silent")
+
+PHASES = ["dialling", "head", "flowing", "paused", "waiting for the old socket", "resting"]
+
+
+def reach(rig: Rig, phase: str) -> FakeBody | None:
+    """Bring a session to a phase; returns the body whose socket is open, if any."""
+    rig.session.start()
+    if phase == "dialling":
+        return None
+    if phase == "resting":
+        for _ in rig.session._requests:
+            rig.dialler.last.fail()
+        assert rig.session.active
+        return None
+    body = rig.dialler.last.answer()
+    if phase == "head":
+        return body
+    body.bring(rig.programme.group())
+    if phase == "flowing":
+        rig.clock.advance(0)
+        rig.clock.advance(INTERVAL)
+    elif phase == "paused":
+        rig.clock.advance(0)
+    else:
+        rig.clock.advance(0)
+        rig.session.switch(rig.session.index + 1)
+        assert len(rig.dialler.dials) == 1
+    return body
+
+
+# the way of a byte
+
+
+def test_starts_at_once_and_delivers() -> None:
+    rig = Rig()
+    assert not rig.session.active
+    rig.session.start()
+    assert rig.session.active
+    assert rig.dialler.urls == ["http://s0/"]
+    body = rig.dialler.last.answer()
+    rig.flow(body, 3)
+    assert len(rig.sink.bodies) == 1
+    assert rig.sink.bodies[0]
+    assert rig.observer == Observer()
+    assert rig.session.error is None
+    rig.stop()
+    body.vanish()
+
+
+def test_start_again_is_harmless() -> None:
+    rig = Rig()
+    for _ in range(50):
+        rig.session.start()
+    body = rig.dialler.last.answer()
+    rig.session.start()
+    rig.flow(body)
+    rig.session.start()
+    assert len(rig.dialler.dials) == 1
+    rig.stop()
+
+
+def test_limits_of_the_dial_come_from_the_policy() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    limits = rig.dialler.last.limits
+    assert (limits.connect, limits.first_byte, limits.total) == (4, 6, 9.5)
+    rig.stop()
+
+
+# stopping
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_stop_leaves_nothing_behind(phase: str) -> None:
+    rig = Rig(2)
+    body = reach(rig, phase)
+    stopped = rig.stop()
+    if body is None:
+        assert stopped.called
+    else:
+        assert body.closed
+        assert not stopped.called
+        body.vanish()
+        assert stopped.called
+    rig.clock.advance(100)
+    assert len(rig.dialler.dials) <= 2
+    assert not any(dial.pending for dial in rig.dialler.dials)
+    assert rig.sink.errors == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_start_behind_a_stop_waits_for_the_old_socket(phase: str) -> None:
+    rig = Rig(2)
+    body = reach(rig, phase)
+    rig.session.stop()
+    dials = len(rig.dialler.dials)
+    rig.session.start()
+    if body is not None:
+        assert len(rig.dialler.dials) == dials
+        body.vanish()
+    if phase == "resting":
+        rig.clock.advance(1)
+    assert len(rig.dialler.dials) == dials + 1
+    rig.flow(rig.dialler.last.answer(), 1)
+    rig.stop()
+
+
+def test_stop_twice_and_before_start() -> None:
+    rig = Rig()
+    assert rig.stop().called
+    body = rig.playing()
+    first, second = rig.session.stop(), rig.session.stop()
+    body.vanish()
+    assert first.called
+    assert second.called
+
+
+def test_stop_inside_the_sink() -> None:
+    rig = Rig()
+    rig.sink.on_bytes = lambda: rig.session.stop() and None
+    body = rig.playing()
+    assert body.closed
+    assert rig.clock.getDelayedCalls() == []
+    assert rig.observer.failures == 0
+    assert rig.session.error is None
+
+
+def test_data_behind_a_stop_goes_nowhere() -> None:
+    rig = Rig()
+    body = rig.playing()
+    before = list(rig.sink.bodies)
+    rig.session.stop()
+    body.bring_anyway(rig.programme.group())
+    rig.clock.advance(1)
+    assert rig.sink.bodies == before
+    body.vanish()
+
+
+# failing
+
+
+def test_a_refused_dial_tries_the_next_then_rests_then_gives_up() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    rig.dialler.last.fail(Reason.REFUSED)
+    rig.dialler.last.fail(Reason.DNS)
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    rig.clock.advance(0.99)
+    assert len(rig.dialler.dials) == 2
+    rig.clock.advance(0.01)
+    rig.dialler.last.fail(Reason.REFUSED)
+    rig.dialler.last.fail(Reason.BUSY)
+    assert [error.reason for error in rig.sink.errors] == [Reason.BUSY]
+    assert rig.observer.failures == 4
+    assert rig.observer.moves == [1, 0, 1]
+    assert rig.clock.getDelayedCalls() == []
+    assert not rig.session.active
+    assert rig.session.error is not None
+
+
+def test_redial_waits_for_the_old_socket() -> None:
+    rig = Rig()
+    body = rig.playing(2)
+    rig.pass_time(SILENCE)
+    assert body.closed
+    assert len(rig.dialler.dials) == 1
+    body.vanish()
+    assert len(rig.dialler.dials) == 2
+    rig.stop()
+
+
+def test_a_provider_that_closes_is_redialled_at_once() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    for _ in range(20):
+        body = rig.dialler.last.answer()
+        rig.flow(body, 2)
+        body.end()
+        assert rig.dialler.last.at == rig.clock.seconds()
+        assert rig.session.index == 0
+    assert rig.observer.moves == []
+    rig.stop()
+
+
+def test_one_packet_and_a_close_does_not_spin() -> None:
+    rig = Rig(policy=FailoverPolicy(laps=5, rest=1, total=0))
+
+    def one_packet(dial: Dial) -> None:
+        body = FakeBody()
+
+        def deliver() -> None:
+            body.bring(rig.programme.group())
+            body.end()
+
+        rig.clock.callLater(0.001, deliver)
+        rig.clock.callLater(0, dial.answer, body)
+
+    rig.dialler.script = one_packet
+    rig.session.start()
+    for _ in range(5000):
+        rig.clock.advance(0.002)
+    assert 4 <= len(rig.dialler.dials) <= 6
+    gaps = [b.at - a.at for a, b in zip(rig.dialler.dials, rig.dialler.dials[1:], strict=False)]
+    assert min(gaps) >= 1
+    assert len(rig.sink.errors) == 1
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_dials_that_fail_at_once_do_not_recurse_without_bound() -> None:
+    rig = Rig(300)
+    rig.dialler.script = lambda dial: dial.fail(Reason.BAD_HEAD)
+    rig.session.start()
+    assert len(rig.dialler.dials) == 300
+    rig.clock.advance(1)
+    assert len(rig.dialler.dials) == 600
+    assert [error.reason for error in rig.sink.errors] == [Reason.BAD_HEAD]
+
+
+def test_an_unexpected_failure_of_the_dialler_counts_as_one(caplog: Any) -> None:
+    rig = Rig(2)
+    rig.session.start()
+    rig.dialler.last.deferred.errback(ZeroDivisionError("x"))
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.INTERNAL
+    rig.stop()
+
+
+# silence
+
+
+def test_stalled_after_three_seconds() -> None:
+    rig = Rig()
+    body = rig.playing(5)
+    at = rig.clock.seconds()
+    while not body.closed and rig.clock.seconds() < at + 60:
+        rig.pass_time(0.01)
+    assert rig.clock.seconds() - at == pytest.approx(SILENCE, abs=0.15)
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.STALLED
+    rig.stop()
+
+
+def test_each_packet_counts_against_silence() -> None:
+    rig = Rig()
+    body = rig.playing()
+    for _ in range(20):
+        rig.pass_time(2.8)
+        body.bring(rig.programme.picture(size=4000))
+    assert not body.closed
+    rig.stop()
+
+
+def test_bytes_that_are_no_packets_are_silence() -> None:
+    """A source that goes on with a web page, zeros, or what a wrong key makes of a stream."""
+    rig = Rig()
+    body = rig.playing(5)
+    for _ in range(50):
+        if body.closed:
+            break
+        body.bring(bytes(4000))
+        rig.pass_time(0.1)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.STALLED
+    body.vanish()
+    rig.stop()
+
+
+def test_a_film_is_not_played_over_and_over() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    assert rig.dialler.urls[-1] == "http://s0/"
+    body = rig.dialler.last.answer(length=5_000_000)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.NOT_LIVE
+    body.vanish()
+    assert rig.dialler.urls[-1] == "http://s1/"
+    rig.stop()
+
+
+def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
+    rig = Rig(1)
+    rig.session.start()
+    page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.NOT_VIDEO
+    page.vanish()
+    rig.stop()
+
+
+def test_a_late_reactor_is_not_a_silent_source() -> None:
+    """A suspended machine, or a long turn: the bytes are in the kernel and come right behind the timer."""
+    rig = Rig()
+    body = rig.playing(1)
+    rig.clock.advance(60)
+    assert not body.closed
+    rig.flow(body, 10)
+    assert not body.closed
+    rig.clock.advance(60)
+    rig.pass_time(0.6)
+    assert body.closed
+    rig.stop()
+
+
+def test_no_silence_limit() -> None:
+    rig = Rig(silence=0)
+    body = rig.playing()
+    rig.clock.pump([1.0] * 1000)
+    assert not body.closed
+    rig.stop()
+
+
+# a body that is no video
+
+
+@pytest.mark.parametrize(
+    ("bring", "reason"),
+    [(b"<html>login</html>", Reason.NOT_VIDEO), (bytes(70_000), Reason.NOT_TRANSPORT_STREAM)],
+)
+def test_no_video_moves_on_at_once(bring: bytes, reason: Reason) -> None:
+    rig = Rig(2)
+    rig.session.start()
+    body = rig.dialler.last.answer()
+    body.bring(bring)
+    rig.clock.advance(0)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is reason
+    assert len(rig.dialler.dials) == 1
+    body.vanish()
+    assert rig.dialler.urls[-1] == "http://s1/"
+    rig.stop()
+
+
+@pytest.mark.parametrize("trickle", [False, True])
+def test_a_head_without_a_body_fails_within_the_first_byte_limit(trickle: bool) -> None:
+    rig = Rig(2)
+    rig.session.start()
+    body = rig.dialler.last.answer()
+    for _ in range(59):
+        rig.clock.advance(0.1)
+        if trickle:
+            body.bring(b"\0")
+    assert not body.closed
+    rig.clock.advance(0.11)
+    assert body.closed
+    assert rig.session.error is not None
+    assert rig.session.error.reason is Reason.FIRST_BYTE_TIMEOUT
+    body.vanish()
+    assert rig.dialler.urls[-1] == "http://s1/"
+    rig.stop()
+
+
+def test_a_slow_dial_leaves_less_for_the_first_packet() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    rig.clock.advance(9.0)
+    body = rig.dialler.last.answer()
+    rig.clock.advance(0.51)
+    assert body.closed
+    rig.stop()
+
+
+def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
+    rig = Rig(3, FailoverPolicy(laps=1000, rest=0.5, start=19, total=60, connect=4, first_byte=6))
+
+    def slow(dial: Dial) -> None:
+        rig.clock.callLater(dial.limits.total, lambda: dial.pending and dial.fail(Reason.CONNECT_TIMEOUT))
+
+    rig.dialler.script = slow
+    rig.session.start()
+    while not rig.sink.errors and rig.clock.seconds() < 100:
+        rig.clock.advance(0.05)
+    assert rig.clock.seconds() <= 19.1
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_a_socket_that_never_goes_does_not_hold_an_outage_open() -> None:
+    """``close()`` is bounded by somebody: here, or in the dialler. An unbounded wait has no timer."""
+    rig = Rig(2)
+    body = rig.playing(2)
+    rig.session.switch(1)
+    assert body.closed
+    rig.clock.pump([0.5] * 200)
+    assert rig.sink.errors or len(rig.dialler.dials) > 1, "waits for ever"
+
+
+# switching
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_switch_in_each_phase(phase: str) -> None:
+    rig = Rig(4)
+    body = reach(rig, phase)
+    rig.session.switch(3)
+    assert rig.session.index == 3
+    if body is not None:
+        assert body.closed
+        assert all(not dial.pending for dial in rig.dialler.dials)
+        body.vanish()
+    assert rig.dialler.urls[-1] == "http://s3/"
+    assert rig.observer.moves[-1] == 3
+    assert sum(dial.pending for dial in rig.dialler.dials) == 1
+    rig.flow(rig.dialler.last.answer(), 1)
+    assert rig.session.active
+    rig.stop()
+
+
+def test_switch_while_idle_only_chooses() -> None:
+    rig = Rig(3)
+    rig.session.switch(2)
+    assert rig.dialler.dials == []
+    assert rig.observer.moves == [2]
+    rig.session.start()
+    assert rig.dialler.urls == ["http://s2/"]
+    rig.stop()
+
+
+def test_switch_wraps_round() -> None:
+    rig = Rig(2)
+    rig.playing()
+    rig.session.switch(rig.session.index + 2)
+    assert rig.session.index == 0
+    assert rig.observer.moves == []
+    rig.stop()
+
+
+def test_a_dial_that_is_cancelled_is_not_a_failure() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    first = rig.dialler.last
+    rig.session.switch(1)
+    assert first.cancelled
+    assert rig.observer.failures == 0
+    rig.stop()
+
+
+# other sources
+
+
+def test_replaced_sources_serve_the_next_dial() -> None:
+    rig = Rig(2)
+    body = rig.playing(2)
+    new = tuple(SourceRequest(f"http://new{n}/", "agent", (), True) for n in range(3))
+    rig.session.replace_sources(new)
+    assert not body.closed
+    body.end()
+    assert rig.dialler.urls[-1] == "http://new0/"
+    rig.dialler.last.fail()
+    rig.dialler.last.fail()
+    assert rig.dialler.urls[-2:] == ["http://new1/", "http://new2/"]
+    rig.stop()
+
+
+def test_fewer_sources_lead_back_to_the_primary() -> None:
+    rig = Rig(3)
+    rig.session.switch(2)
+    body = rig.playing(2)
+    rig.session.replace_sources(requests(1))
+    assert rig.session.index == 0
+    body.end()
+    assert rig.dialler.urls[-1] == "http://s0/"
+    rig.stop()
+
+
+def test_fewer_sources_while_a_dial_waits_for_the_old_socket() -> None:
+    rig = Rig(3)
+    body = rig.playing(2)
+    rig.session.switch(2)
+    rig.session.replace_sources(requests(1))
+    body.vanish()
+    assert rig.observer.failures == 0
+    assert rig.session.error is None
+    assert rig.dialler.urls[-1] == "http://s0/"
+    rig.stop()
+
+
+def test_at_most_one_socket_at_any_time() -> None:
+    """Whatever happens in whatever order: never a second dial or body beside one that is still there."""
+    import random
+
+    for seed in range(60):
+        rng = random.Random(seed)
+        rig = Rig(3, FailoverPolicy(laps=1000, rest=0.3, start=500, total=0))
+        bodies: list[FakeBody] = []
+        for _ in range(80):
+            step = rng.choice(
+                ["start", "stop", "switch", "answer", "fail", "bring", "end", "vanish", "wait", "replace"]
+            )
+            dial = rig.dialler.dials[-1] if rig.dialler.dials else None
+            body = bodies[-1] if bodies and not bodies[-1].gone else None
+            if step == "start":
+                rig.session.start()
+            elif step == "stop":
+                rig.session.stop()
+            elif step == "switch":
+                rig.session.switch(rng.randrange(5))
+            elif step == "replace":
+                rig.session.replace_sources(requests(3))
+            elif step == "answer" and dial is not None and dial.pending:
+                bodies.append(dial.answer())
+            elif step == "fail" and dial is not None and dial.pending:
+                dial.fail()
+            elif step == "bring" and body is not None:
+                body.bring(rig.programme.group())
+            elif step == "end" and body is not None:
+                body.end()
+            elif step == "vanish" and body is not None and body.closed:
+                body.vanish()
+            elif step == "wait":
+                # A socket that is closed is gone within a second; longer nobody waits for it.
+                if body is not None and body.closed:
+                    body.vanish()
+                rig.clock.advance(rng.choice([0, 0.04, 0.4, 3.1]))
+            open_sockets = sum(not body.gone for body in bodies) + sum(dial.pending for dial in rig.dialler.dials)
+            assert open_sockets <= 1, f"seed {seed} after {step}"
+        rig.stop()
+        for body in bodies:
+            if not body.gone:
+                body.vanish()
+        assert rig.clock.getDelayedCalls() == []
+
+
+# a resolver
+
+
+def asking(rig: Rig) -> Rig:
+    """The primary has failed, and the session waits for the resolver."""
+    rig.session.start()
+    rig.dialler.last.fail()
+    assert rig.session.asking
+    return rig
+
+
+def test_while_the_resolver_is_asked_nothing_is_dialled_and_nothing_waits_on_the_clock() -> None:
+    rig = asking(Rig(2, resolver=True))
+    ((error, seconds),) = rig.advisor.asked
+    assert (error.reason, seconds) == (Reason.REFUSED, 9.5)
+    assert rig.observer.failures == 0, "not known yet what follows"
+    assert len(rig.dialler.dials) == 1
+    assert rig.clock.getDelayedCalls() == []
+    rig.stop()
+
+
+def test_what_the_resolver_names_is_dialled_and_counted() -> None:
+    rig = asking(Rig(2, resolver=True))
+    rig.session.referred(NAMED)
+    assert rig.dialler.urls == ["http://s0/", "http://named/"]
+    assert rig.observer.told == [(0, -1, "the resolver named it")]
+    assert rig.observer.moves == [-1]
+    assert (rig.session.index, rig.session.request().url) == (1, "http://named/")
+    rig.dialler.last.fail()
+    rig.session.referred(OTHER)
+    assert rig.dialler.urls[2:] == ["http://other/"]
+    assert rig.observer.told[1:] == [(-1, -2, "the resolver named it")]
+    assert (rig.session.index, rig.session.request(-1).url) == (2, "http://named/")
+    rig.flow(rig.dialler.last.answer(), 2)
+    rig.stop()
+
+
+def test_a_named_source_that_ran_well_is_redialled_without_a_question() -> None:
+    rig = asking(Rig(resolver=True))
+    rig.session.referred(NAMED)
+    body = rig.dialler.last.answer()
+    rig.flow(body, 2)
+    body.end()
+    assert rig.dialler.urls[1:] == ["http://named/", "http://named/"]
+    assert len(rig.advisor.asked) == 1
+    rig.stop()
+
+
+def test_the_resolver_names_none() -> None:
+    rig = asking(Rig(3, resolver=True))
+    rig.session.referred(NONE)
+    assert [error.reason for error in rig.sink.errors] == [Reason.REFUSED]
+    assert rig.observer.told == [(0, None, "the resolver named none")]
+    assert len(rig.dialler.dials) == 1
+    assert not rig.session.active
+
+
+def test_the_resolver_is_of_no_help() -> None:
+    rig = asking(Rig(2, resolver=True))
+    rig.session.referred(SILENT)
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    assert rig.observer.told == [(0, 1, "the resolver did not help: it is silent")]
+    rig.stop()
+
+
+def test_the_socket_of_the_failed_source_is_gone_before_the_named_one_is_dialled() -> None:
+    rig = Rig(resolver=True)
+    body = rig.playing(0.5)
+    rig.pass_time(SILENCE + INTERVAL)
+    assert rig.session.asking
+    assert body.closed
+    rig.session.referred(NAMED)
+    assert len(rig.dialler.dials) == 1
+    body.vanish()
+    assert rig.dialler.urls[1:] == ["http://named/"]
+    rig.stop()
+
+
+def test_stop_and_switch_while_asking() -> None:
+    rig = asking(Rig(2, resolver=True))
+    dismissed = rig.advisor.dismissed
+    rig.stop()
+    assert rig.advisor.dismissed == dismissed + 1
+    rig = asking(Rig(2, resolver=True))
+    dismissed = rig.advisor.dismissed
+    rig.session.switch(1)
+    assert rig.advisor.dismissed == dismissed + 1
+    assert rig.dialler.urls[1:] == ["http://s1/"]
+    rig.stop()
+
+
+def test_a_resolver_that_comes_or_goes_with_a_registration() -> None:
+    rig = Rig(2)
+    rig.session.start()
+    rig.advisor.available = True
+    rig.session.replace_sources(requests(2))
+    rig.dialler.last.fail()
+    assert rig.session.asking
+    rig.advisor.available = False
+    rig.session.replace_sources(requests(1))
+    rig.session.referred(NAMED)
+    rig.dialler.last.fail()
+    assert not rig.session.asking
+    assert rig.session.active
+    rig.stop()
+
+
+def beside(count: int) -> tuple[SourceRequest, ...]:
+    """Sources of which two may be open at once: nobody counts, and each has a host of its own."""
+    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
+
+
+def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to_try() -> None:
+    """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
+    rig = Rig(2, FailoverPolicy(laps=1, rest=1, start=19, total=30, connect=4, first_byte=6, moves=1))
+    rig.session.replace_sources(beside(2))
+    rig.session.start()
+    rig.dialler.last.fail()
+    body = rig.dialler.last.answer()
+    rig.flow(body, 0.3)
+    rig.session.switch(0)
+    body.end()
+    assert rig.session.active
+    assert (len(rig.dialler.dials), rig.session.index) == (4, 0)
+    rig.flow(rig.dialler.last.answer(), 0.3)
+    assert len(rig.sink.bodies[-1]) > 0
+    assert rig.sink.errors == []
+    rig.stop()
+
+
+@pytest.mark.parametrize(("urls", "index"), [("s0 s2", 1), ("s0 s1", 0), ("s2 s1 s0", 0)])
+def test_the_sources_change_while_another_is_opened_beside_the_one_in_use(urls: str, index: int) -> None:
+    rig = Rig(3)
+    rig.session.replace_sources(beside(3))
+    rig.playing(2)
+    rig.session.switch(2)
+    dial = rig.dialler.last
+    rig.session.replace_sources(tuple(SourceRequest(f"http://{name}/", "agent", (), True) for name in urls.split()))
+    if not dial.cancelled:
+        rig.flow(dial.answer(), 0.3)
+        rig.pass_time(0.1)
+    assert dial.cancelled == ("s2" not in urls)
+    assert rig.session.index == index
+    assert rig.session.sources.in_use
+    rig.stop()

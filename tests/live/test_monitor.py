@@ -1,0 +1,542 @@
+"""A body that flows is watched: what becomes of silence, trickles, faults, suspicion and better sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
+from sick import STEP, TV, Source
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from m3uproxy.core.failover.machine import FailoverPolicy
+from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.health.content import HealthLimits
+from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.interfaces import IStreamSink
+from m3uproxy.live.monitor import MonitorRules
+from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.live.session import LiveSession
+from m3uproxy.upstream.dialler import SourceRequest
+from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
+
+
+@implementer(IStreamSink)
+class Sink:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.intake = TsParser()
+        self.waiting = False
+        self.error: SourceError | None = None
+
+    def source_changed(self) -> None:
+        self.intake.next_source(self.clock.seconds())
+
+    def bytes_received(self, data: bytes) -> None:
+        self.intake.feed(data, self.clock.seconds())
+
+    def flush(self) -> int:
+        self.intake.flush(self.clock.seconds())
+        return self.intake.packets
+
+    def watch(self, look: PacketObserver | None) -> None:
+        self.intake.look = look
+
+    def gave_up(self, error: SourceError) -> None:
+        self.error = error
+
+
+@attrs.define
+class Observer:
+    """Notes what it is told, with the time."""
+
+    clock: Clock
+    failed: list[tuple[float, str, int | None]] = attrs.field(factory=list)
+    left: list[tuple[float, str | None, int]] = attrs.field(factory=list)
+    doubted: list[tuple[float, str]] = attrs.field(factory=list)
+
+    def source_moved(self, index: int) -> None:
+        pass
+
+    def source_failed(
+        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
+    ) -> None:
+        self.failed.append((self.clock.seconds(), str(error), chosen))
+
+    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
+        self.left.append((self.clock.seconds(), error and str(error), chosen))
+
+    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
+        self.doubted.append((self.clock.seconds(), str(error)))
+
+
+class Rig:
+    """A session whose sources each bring what a :class:`Source` makes."""
+
+    def __init__(
+        self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, resolver: bool = False, **rules: Any
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.dialler = FakeDialler(self.clock)
+        self.sink, self.observer = Sink(self.clock), Observer(self.clock)
+        self.rules, self.advisor = MonitorRules(**rules), FakeAdvisor()
+        self.advisor.available = resolver
+        self.advisor.account = account = None if may_probe else Account("one", 1)
+        desk = SlotAllocator(self.clock, SlotTable(), lambda _: None)
+        self.session = LiveSession(
+            self.clock,
+            self.dialler,
+            ReadScheduler(self.clock, 0.06),
+            self.sink,
+            tuple(SourceRequest(f"http://s{n}/", "agent", (), True, account) for n in range(sources)),
+            FailoverPolicy(failback=failback),
+            lambda: self.rules,
+            self.observer,
+            StreamSlot(desk, "stream"),
+            self.advisor,
+            random=lambda: 0.5,
+        )
+        self.body = FakeBody()
+        self.source = Source()
+
+    def play(self, seconds: float = 0.0) -> Rig:
+        """The source that is dialled answers and brings a healthy stream for so long."""
+        self.session.start()
+        self.body = self.dialler.last.answer()
+        self.source = Source()
+        return self.run(max(seconds, STEP))
+
+    def run(self, seconds: float) -> Rig:
+        """Time passes while the body brings what it brings; behind one that was closed comes the next."""
+        for number in range(round(seconds / STEP)):
+            if self.body.closed:
+                self.move_on()
+            self.body.bring((self.source.tables() if number % 10 == 0 else b"") + self.source.unit())
+            self.clock.advance(STEP)
+        return self
+
+    def wait(self, seconds: float) -> Rig:
+        """Time passes, and nothing comes."""
+        self.clock.pump([0.02] * round(seconds / 0.02))
+        return self
+
+    def move_on(self) -> None:
+        """The body that was left is gone and another source is dialled, which answers and is healthy."""
+        assert self.body.closed
+        self.body.vanish()
+        self.body = self.dialler.last.answer()
+        self.source = Source()
+
+    def finish(self) -> None:
+        self.session.stop()
+        self.clock.advance(0)
+        assert self.clock.getDelayedCalls() == []
+        assert self.sink.intake.look is None
+        assert self.session.watch is None
+
+
+BREAK: dict[str, Callable[[Source], None]] = {
+    "video gone": lambda source: setattr(source, "video", False),
+    "picture frozen": lambda source: setattr(source, "frozen", True),
+    "scrambled": lambda source: setattr(source, "scrambled", True),
+    "transport errors": lambda source: setattr(source, "damaged", 2),
+    "continuity errors": lambda source: setattr(source, "skip", True),
+    "low bitrate": lambda source: setattr(source, "size", 300),
+}
+ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
+
+
+# faults in what comes
+
+
+def test_a_healthy_source_is_left_alone() -> None:
+    rig = Rig(2, limits=ALL_ON, leave_suspect=True, failback=30).play(300)
+    assert (rig.observer.failed, rig.observer.left, rig.observer.doubted) == ([], [], [])
+    assert rig.session.watch is not None
+    condition = rig.session.watch.condition
+    assert condition is not None
+    assert condition.fault is None
+    assert condition.bytes_received > 300 * 90_000
+    assert rig.session.watch.ran == pytest.approx(300, abs=0.2)
+    rig.finish()
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_fault_leaves_for_the_backup(fault: str) -> None:
+    rig = Rig(2, limits=ALL_ON).play(20)
+    BREAK[fault](rig.source)
+    rig.run(25)
+    [(_, why, chosen)] = rig.observer.left
+    assert why is not None
+    assert fault in why
+    assert chosen == 1
+    assert rig.session.index == 1
+    assert rig.session.sources.quarantine(0, rig.clock.seconds()) > 0
+    rig.run(30)
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    assert rig.observer.doubted == []
+    rig.finish()
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m3uproxy.live.monitor.NOTE_AGAIN", 100)
+    rig = Rig(1, limits=ALL_ON).play(20)
+    BREAK[fault](rig.source)
+    rig.run(90)
+    assert not rig.body.closed
+    [(_, why)] = rig.observer.doubted
+    assert fault in why
+    assert rig.session.watch is not None
+    assert rig.session.watch.condition is not None
+    assert rig.session.watch.condition.fault == fault
+    rig.run(70)
+    assert len(rig.observer.doubted) == 2
+    rig.finish()
+
+
+@pytest.mark.parametrize("fault", BREAK)
+def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
+    rig = Rig(2, limits=ALL_ON, resolver=True).play(20)
+    BREAK[fault](rig.source)
+    rig.run(90)
+    assert not rig.body.closed
+    [error] = rig.advisor.doubts
+    assert fault in str(error)
+    assert (rig.observer.left, rig.observer.doubted) == ([], [])
+    rig.session.leave_for(rig.session.sources.take_in("http://named/"), error)
+    assert rig.body.closed
+    rig.run(30)
+    assert rig.dialler.urls == ["http://s0/", "http://named/"]
+    assert (rig.observer.left[0][2], rig.session.index) == (-1, 1)
+    rig.finish()
+
+
+def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
+    rig = Rig(2).play(20)
+    rig.session.sources.lineup.standing(1).until = rig.clock.seconds() + 30
+    rig.source.video = False
+    rig.run(20)
+    assert len(rig.observer.doubted) == 1
+    rig.run(30)
+    assert [chosen for _, _, chosen in rig.observer.left] == [1]
+    rig.finish()
+
+
+def test_two_sources_with_the_same_fault_do_not_take_turns() -> None:
+    rig = Rig(2).play(20)
+    rig.source.video = False
+    rig.run(6)
+    assert rig.session.index == 1
+    rig.source.video = False
+    rig.run(400)
+    assert len(rig.observer.left) == 1
+    assert len(rig.observer.doubted) == 1
+    assert not rig.body.closed
+    rig.finish()
+
+
+def test_what_is_switched_off_is_not_looked_at() -> None:
+    rig = Rig(2, limits=None).play(5)
+    assert rig.sink.intake.look is None
+    rig.source.video = False
+    rig.run(60)
+    assert rig.observer.left == []
+    assert rig.session.watch is not None
+    assert rig.session.watch.condition is None
+    rig.finish()
+
+
+def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
+    rig = Rig(2).play(1)
+    assert rig.session.watch is not None
+    rig.session.watch._health.took = None  # type: ignore[assignment, method-assign, union-attr]
+    rig.run(5)
+    assert rig.sink.intake.look is None
+    assert not rig.body.closed
+    rig.finish()
+
+
+def test_a_fault_is_of_its_body() -> None:
+    """The next one begins with a clean sheet, also if it is the same source again."""
+    rig = Rig(1).play(20)
+    rig.source.video = False
+    rig.run(4)
+    rig.body.end()
+    rig.body = rig.dialler.last.answer()
+    rig.run(4)
+    assert rig.observer.doubted == []
+    rig.finish()
+
+
+def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
+    rig = Rig(1).play(20)
+    rig.body.consumer.body_changed()
+    rig.source = Source()
+    rig.run(4)
+    assert rig.session.watch is not None
+    condition = rig.session.watch.condition
+    assert condition is not None
+    assert 0 < condition.bytes_received < 10 * 90_000
+    assert rig.session.watch.ran == pytest.approx(24, abs=0.3)
+    assert rig.observer.failed == []
+    rig.finish()
+
+
+def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
+    """A fast source brings several runs of packets between two signs of life."""
+    rig = Rig(2).play(20)
+    watch, look = rig.session.watch, rig.sink.intake.look
+    assert watch is not None
+    assert look is not None
+    rig.source.video = False
+    while watch._fault is None:
+        rig.clock.rightNow += STEP
+        look(rig.clock.seconds(), rig.source.unit(), TV)
+    look(rig.clock.seconds(), rig.source.unit(), TV)
+    assert not rig.body.closed
+    watch.heard(10**6)
+    assert rig.body.closed
+    rig.finish()
+
+
+# silence
+
+
+def test_silence_is_a_stall_whatever_else_there_is() -> None:
+    for sources in (1, 2):
+        rig = Rig(sources).play(20)
+        rig.wait(2.9)
+        assert not rig.body.closed
+        rig.wait(0.3)
+        assert rig.body.closed
+        assert "stalled" in rig.observer.failed[0][1]
+        rig.finish()
+
+
+@pytest.mark.parametrize(("limits", "survives"), [(HealthLimits(), True), (None, False)])
+def test_a_first_burst_says_how_long_the_pause_behind_it_may_be(limits: HealthLimits | None, survives: bool) -> None:
+    """Six seconds of video at once, then nothing for six: known from the stream's own clock."""
+    rig = Rig(1, limits=limits).play()
+    for _ in range(4):
+        if rig.body.closed:
+            break
+        rig.body.bring(rig.source.tables() + b"".join(rig.source.unit() for _ in range(150)))
+        rig.wait(6)
+    assert (not rig.body.closed) == survives
+    rig.finish()
+
+
+@pytest.mark.parametrize("before", [0, 60])
+@pytest.mark.parametrize("limits", [HealthLimits(), None])
+def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: HealthLimits | None) -> None:
+    rig = Rig(1, limits=limits).play(before)
+    packets = rig.source.unit()
+    for number in range(60):
+        if rig.body.closed:
+            break
+        at = number * 188 % len(packets)
+        rig.body.bring(packets[at : at + 188])
+        rig.wait(0.5)
+    assert rig.body.closed
+    [(_, why, chosen)] = rig.observer.failed
+    assert why.startswith("stalled: a trickle of ")
+    assert chosen == 0
+    assert rig.clock.seconds() - 1000 - before < 17.5
+    rig.finish()
+
+
+# suspicion
+
+
+def worsening(rig: Rig) -> None:
+    """Pauses that grow from period to period, and packets that get lost."""
+    for period in range(8):
+        if rig.observer.left:
+            return
+        for _ in range(6):
+            rig.run(9.5 - 0.3 * period)
+            rig.wait(0.5 + 0.3 * period)
+
+
+@pytest.mark.parametrize(("leave", "sources"), [(False, 2), (True, 1), (True, 2)])
+def test_a_suspect_source_is_left_if_that_is_wanted(leave: bool, sources: int) -> None:
+    rig = Rig(sources, leave_suspect=leave).play(240)
+    worsening(rig)
+    assert bool(rig.observer.left) == (leave and sources == 2)
+    assert bool(rig.observer.doubted) == (leave and sources == 1)
+    if rig.observer.left:
+        assert "about to fail" in str(rig.observer.left[0][1])
+    elif rig.session.watch is not None:
+        assert "growing" in " ".join(rig.session.watch.signs)
+    rig.finish()
+
+
+# a better source
+
+
+def on_backup(rig: Rig) -> Rig:
+    """The primary has stalled, the backup plays."""
+    return rig.play(5).wait(3.2).run(1)
+
+
+def test_no_failback_unless_it_is_wanted() -> None:
+    rig = on_backup(Rig(2)).run(300)
+    assert rig.session.index == 1
+    assert rig.observer.left == []
+    rig.finish()
+
+
+def test_failback_after_both_have_been_calm() -> None:
+    rig = on_backup(Rig(2, failback=200))
+    began = rig.clock.seconds()
+    while not rig.observer.left and rig.clock.seconds() < began + 600:
+        rig.run(10)
+    [(at, why, chosen)] = rig.observer.left
+    assert rig.session.index == 0
+    assert (why, chosen) == (None, 0)
+    assert 200 <= at - began + 1 <= 260
+    rig.run(300)
+    assert (rig.session.index, len(rig.observer.left)) == (0, 1)
+    assert rig.session.sources.quarantine(1, rig.clock.seconds()) == 0
+    rig.finish()
+
+
+def test_a_failback_that_fails_returns_and_waits() -> None:
+    rig = on_backup(Rig(2, failback=100)).run(100)
+    while not rig.body.closed:
+        rig.run(STEP)
+    rig.body.vanish()
+    assert rig.dialler.last.request.url == "http://s0/"
+    rig.dialler.last.fail(Reason.REFUSED)
+    rig.body = rig.dialler.last.answer()
+    rig.run(90)
+    assert rig.session.index == 1
+    assert len(rig.observer.left) == 1
+    rig.run(120)
+    assert len(rig.observer.left) == 2
+    rig.finish()
+
+
+# probing
+
+
+def test_backups_are_not_asked_unless_that_is_wanted() -> None:
+    for rig in (Rig(2), Rig(2, may_probe=False, probe=True), Rig(1, probe=True, may_probe=True)):
+        rig.play(300)
+        assert rig.dialler.urls == ["http://s0/"]
+        rig.finish()
+
+
+def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
+    rig = Rig(2, probe=True, may_probe=True).play(61)
+    probe = rig.dialler.last
+    assert probe.request.url == "http://s1/"
+    body = probe.answer()
+    assert not body.closed
+    body.bring(Source().tables())
+    assert body.closed
+    body.vanish()
+    rig.run(60)
+    assert len(rig.dialler.dials) == 3
+    assert rig.session.index == 0
+    rig.finish()
+    assert rig.dialler.last.cancelled
+
+
+def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
+    rig = Rig(3, probe=True, may_probe=True).play(61)
+    rig.dialler.last.fail(Reason.NOT_VIDEO)
+    assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
+    assert rig.observer.failed == []
+    rig.wait(3.2)
+    rig.body.vanish()
+    assert rig.dialler.last.request.url == "http://s2/"
+    rig.finish()
+
+
+@pytest.mark.parametrize("well", [False, True])
+@pytest.mark.parametrize(("after", "place"), [([0, 2, 1], 2), ([1, 0, 2], 0), ([0, 2], None)])
+def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: list[int], place: int | None) -> None:
+    """The list may change while it is asked."""
+    rig = Rig(3, probe=True, may_probe=True).play(61)
+    probe, now = rig.dialler.last, rig.clock.seconds()
+    sources = rig.session.sources
+    assert probe.request.url == "http://s1/"
+    rig.session.replace_sources(tuple(SourceRequest(f"http://s{n}/", "agent", (), True, None) for n in after))
+    if well:
+        for index in range(len(after)):
+            sources.lineup.standing(index).until = now + 100
+        probe.answer().bring(Source().tables())
+    else:
+        probe.fail(Reason.NOT_VIDEO)
+    changed = [index for index in range(len(after)) if (sources.quarantine(index, now) == 0) is well]
+    assert changed == ([] if place is None else [place])
+    rig.finish()
+
+
+@pytest.mark.parametrize("phase", ["dialling", "waiting for a packet"])
+def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
+    rig = Rig(2, probe=True, may_probe=True).play(61)
+    probe = rig.dialler.last
+    body = probe.answer() if phase != "dialling" else None
+    rig.body.end()
+    assert probe.cancelled == (phase == "dialling")
+    assert body is None or body.closed
+    rig.finish()
+
+
+def test_a_probe_that_hangs_is_one_and_ends() -> None:
+    rig = Rig(2, probe=True, may_probe=True).play(61)
+    body = rig.dialler.last.answer()
+    rig.run(5.9)
+    assert not body.closed
+    rig.run(0.2)
+    assert body.closed
+    assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
+    assert len(rig.dialler.dials) == 2
+    rig.finish()
+
+
+def test_probes_do_not_pile_up() -> None:
+    rig = Rig(2, probe=True, may_probe=True).play(400)
+    assert sum(dial.pending for dial in rig.dialler.dials) == 1
+    rig.finish()
+
+
+def answer_html(dial: Dial) -> FakeBody:
+    body = dial.answer()
+    body.bring(b"<html>login</html>")
+    return body
+
+
+def answer_film(dial: Dial) -> FakeBody:
+    return dial.answer(length=5_000_000)
+
+
+def answer_nothing(dial: Dial) -> FakeBody:
+    body = dial.answer()
+    body.end(SourceError(Reason.RESET))
+    return body
+
+
+@pytest.mark.parametrize("answer", [answer_html, answer_film, answer_nothing])
+def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]) -> None:
+    rig = Rig(2, probe=True, may_probe=True).play(61)
+    body = answer(rig.dialler.last)
+    assert body.closed
+    assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
+    rig.finish()
+
+
+def test_no_reviews() -> None:
+    rig = Rig(2, probe=True, may_probe=True, leave_suspect=True, failback=10, interval=0).play(300)
+    assert rig.dialler.urls == ["http://s0/"]
+    rig.finish()

@@ -1,0 +1,350 @@
+"""One viewer: where it starts, what it gets when it is slow, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import FakePlayer, Programme, check_segments, packets
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
+
+from m3uproxy.core.ingest.coalesce import Chunk, split_at_access_points
+from m3uproxy.core.mpegts.access_index import AccessIndex
+from m3uproxy.core.ring import Ring
+from m3uproxy.downstream.socket_writer import BufferedWriter
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.interfaces import IViewer
+from m3uproxy.live.pump import Pump, PumpState
+
+BROKEN = SourceError(Reason.RESET)
+
+
+class Source:
+    """The part of a broadcaster that a pump sees, with the broadcaster's own ways."""
+
+    preamble = b""
+
+    def __init__(self, clock: Clock, ring: Ring) -> None:
+        self.clock = clock
+        self.ring = ring
+        self.edge: list[Pump] = []
+        self.begun: list[Pump] = []
+        self.detached: list[Pump] = []
+
+    def join(self) -> int | None:
+        return self.ring.join(self.clock.seconds(), 3, 2)
+
+    def started(self, pump: Pump) -> None:
+        self.begun.append(pump)
+
+    def caught_up(self, pump: Pump) -> None:
+        self.edge.append(pump)
+
+    def detach(self, pump: Pump) -> None:
+        self.detached.append(pump)
+        if pump in self.edge:
+            self.edge.remove(pump)
+
+    def append(self, split_at_access_points: Chunk) -> None:
+        block = self.ring.append(split_at_access_points, self.clock.seconds())
+        for pump in list(self.edge):
+            try:
+                taken = pump.send(block.data)
+            except BlockingIOError:
+                taken = 0
+            if taken != len(block.data):
+                self.edge.remove(pump)
+                pump.fell_behind(block, self.ring.next - 1, taken)
+
+
+class Rig:
+    def __init__(
+        self, kernel: int = 100_000, evict: bool = False, ring_bytes: int = 10**9, buffered: bool = False
+    ) -> None:
+        self.clock = Clock()
+        self.source = Source(self.clock, Ring(10, ring_bytes))
+        self.player = FakePlayer(self.clock, kernel)
+        if buffered:
+            self.player.outlet = BufferedWriter(self.player.transport)  # type: ignore[assignment]
+        self.gone = 0
+        self.pump = Pump(self.clock, self.player, self.source, evict, self._gone)
+        self.player.transport.registerProducer(self.pump, True)
+        self.index = AccessIndex()
+        self.programme = Programme()
+        self.sent = b""
+
+    def _gone(self) -> None:
+        self.gone += 1
+
+    def group(self, pictures: int = 5, size: int = 4000) -> None:
+        """A group of pictures enters the ring, half a second long."""
+        for n in range(pictures):
+            data = (self.programme.tables() if n == 0 else b"") + self.programme.picture(n == 0, size)
+            self.sent += data
+            psi = self.index.psi
+            for each in split_at_access_points(data, self.index.scan(data), psi):
+                self.source.append(each)
+            self.clock.advance(0.1)
+
+    def read_all(self) -> None:
+        for _ in range(1000):
+            self.clock.advance(0)
+            if not self.player.transport.read():
+                self.clock.advance(0)
+                if not self.player.transport.in_kernel:
+                    return
+
+
+def test_interfaces() -> None:
+    rig = Rig()
+    verifyObject(IPushProducer, rig.pump)
+    verifyObject(IViewer, rig.pump)
+
+
+def test_waits_without_a_byte_until_there_is_a_place() -> None:
+    rig = Rig()
+    rig.pump.try_to_start()
+    assert rig.pump.state is PumpState.WAITING
+    assert rig.player.heads == 0
+    rig.group()
+    rig.pump.try_to_start()
+    assert rig.player.heads == 1
+    rig.read_all()
+    assert rig.pump.state is PumpState.EDGE
+    assert check_segments(rig.player.media, rig.sent) == 1
+    rig.pump.try_to_start()
+    rig.pump.try_to_start()
+    assert rig.player.heads == 1
+
+
+def test_starts_about_three_seconds_back_and_catches_up() -> None:
+    rig = Rig()
+    for _ in range(20):
+        rig.group()
+    rig.pump.try_to_start()
+    rig.read_all()
+    assert rig.pump.state is PumpState.EDGE
+    group = len(rig.sent) // 20
+    assert 6 * group <= len(rig.player.media) <= 7.2 * group
+    assert rig.player.media.endswith(rig.sent[-188:])
+    assert check_segments(rig.player.media, rig.sent) == 1
+
+
+def test_goes_on_at_the_edge_and_accounts_for_each_byte() -> None:
+    rig = Rig()
+    rig.group()
+    rig.pump.try_to_start()
+    rig.read_all()
+    for _ in range(10):
+        rig.group()
+        rig.read_all()
+        assert rig.pump.bytes_sent == len(rig.player.media)
+    assert check_segments(rig.player.media, rig.sent) == 1
+    assert rig.pump.skips == 0
+
+
+@pytest.mark.parametrize("kernel", [1000, 5000, 30_000])
+def test_a_small_socket_splits_blocks_and_nothing_is_lost(kernel: int) -> None:
+    rig = Rig(kernel)
+    rig.group()
+    rig.pump.try_to_start()
+    for _ in range(5):
+        rig.group()
+        rig.player.transport.read(7000)
+        assert rig.pump.bytes_sent == rig.player.taken
+    rig.read_all()
+    assert rig.pump.state is PumpState.EDGE
+    assert rig.pump.bytes_sent == rig.player.taken == len(rig.player.media)
+    assert check_segments(rig.player.media, rig.sent) == 1
+    assert rig.player.media.endswith(rig.sent[-188:])
+
+
+def test_falls_out_and_goes_on_with_tables_at_an_access_point() -> None:
+    rig = Rig(20_000)
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(0)
+    rig.player.transport.read(3000)
+    for _ in range(120):
+        rig.group()
+    assert rig.pump.state is PumpState.DRAINING
+    rig.read_all()
+    assert rig.pump.skips == 1
+    assert check_segments(rig.player.media, rig.sent) == 2
+    assert rig.player.media.endswith(rig.sent[-188:])
+    assert rig.pump.bytes_sent == len(rig.player.media)
+
+
+def test_evicted_instead_when_told_so() -> None:
+    rig = Rig(20_000, evict=True)
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(0)
+    for _ in range(120):
+        rig.group()
+    rig.player.transport.read()
+    rig.clock.advance(0)
+    rig.clock.advance(0)
+    assert rig.pump.state is PumpState.GONE
+    assert rig.player.transport.aborted
+    assert rig.gone == 1
+    assert rig.pump.skips == 0
+
+
+def test_blocked_since_is_the_first_byte_not_taken_and_clears_with_progress() -> None:
+    rig = Rig(20_000)
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(0)
+    rig.group()
+    since = rig.pump.blocked_since
+    assert since is not None
+    rig.group()
+    assert rig.pump.blocked_since == since
+    rig.player.transport.read(20_000)
+    rig.clock.advance(0)
+    assert rig.pump.blocked_since is None or rig.pump.blocked_since > since
+
+
+def test_a_head_that_does_not_leave_counts_as_blocked() -> None:
+    """Behind pipelined answers that nobody reads, the socket may be full before the stream begins."""
+    rig = Rig(20_000)
+    rig.player.transport.kernel_send(bytes(20_000))
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(1)
+    assert rig.player.heads == 1
+    assert rig.pump.blocked_since is not None
+
+
+def test_a_head_that_leaves_is_not_blocked() -> None:
+    rig = Rig()
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(0)
+    assert rig.pump.blocked_since is None
+    rig.clock.advance(500)
+    assert rig.pump.blocked_since is None
+
+
+def test_end_while_waiting_refuses_and_later_aborts() -> None:
+    rig = Rig()
+    rig.pump.end(BROKEN)
+    rig.pump.end(BROKEN)
+    assert rig.player.refused is BROKEN
+    assert not rig.player.transport.aborted
+    assert rig.gone == 1
+    rig = Rig()
+    rig.group()
+    rig.pump.try_to_start()
+    rig.pump.end(BROKEN)
+    assert rig.player.refused is None
+    assert rig.player.transport.aborted
+    assert rig.gone == 1
+
+
+@pytest.mark.parametrize("phase", ["waiting", "draining", "edge"])
+def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
+    rig = Rig(1000)
+    if phase != "waiting":
+        rig.group()
+        rig.pump.try_to_start()
+    if phase == "edge":
+        rig.read_all()
+        assert rig.pump.state is PumpState.EDGE
+    rig.player.transport.leave()
+    rig.clock.advance(0)
+    for _ in range(2):
+        rig.pump.stopProducing()
+        rig.pump.evict("x")
+        rig.pump.end(BROKEN)
+        rig.pump.pauseProducing()
+        rig.pump.resumeProducing()
+        rig.pump.try_to_start()
+    assert rig.gone == 1
+    assert rig.source.detached == [rig.pump]
+    assert rig.player.refused is None
+    assert rig.source.edge == []
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_patience_ends_with_the_last_failure_or_a_timeout() -> None:
+    rig = Rig()
+    rig.pump.wait_at_most(20, lambda: BROKEN)
+    rig.clock.advance(19.99)
+    assert rig.player.refused is None
+    rig.clock.advance(0.01)
+    assert rig.player.refused is BROKEN
+    rig = Rig()
+    rig.pump.wait_at_most(20, lambda: None)
+    rig.clock.advance(20)
+    assert rig.player.refused is not None
+    assert rig.player.refused.player_status == 504
+
+
+def test_patience_is_over_with_the_first_byte() -> None:
+    rig = Rig()
+    rig.pump.wait_at_most(20, lambda: None)
+    rig.group()
+    rig.pump.try_to_start()
+    rig.read_all()
+    assert rig.clock.getDelayedCalls() == []
+    rig.pump.wait_at_most(20, lambda: None)
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_a_send_that_fails_while_draining_ends_it() -> None:
+    rig = Rig(5000)
+    rig.group()
+    rig.pump.try_to_start()
+    rig.clock.advance(0)
+    rig.player.transport.fail_sends()
+    rig.player.transport.read()
+    rig.clock.advance(0)
+    rig.clock.advance(0)
+    assert rig.pump.state is PumpState.GONE
+    assert rig.gone == 1
+    assert rig.clock.getDelayedCalls() == []
+
+
+def test_a_ring_smaller_than_a_block_in_hand_still_gives_whole_packets() -> None:
+    rig = Rig(3000, ring_bytes=50_000)
+    rig.group()
+    rig.pump.try_to_start()
+    for n in range(200):
+        rig.group(size=6000)
+        rig.player.transport.read(1000 + 37 * n)
+        rig.clock.advance(0)
+    rig.read_all()
+    assert rig.pump.skips > 2
+    assert check_segments(rig.player.media, rig.sent) == rig.pump.skips + 1
+    assert packets(rig.player.media)
+    assert rig.pump.bytes_sent == len(rig.player.media)
+
+
+def test_buffered_outlet_delivers_the_same_within_its_bound() -> None:
+    rig = Rig(30_000, buffered=True)
+    rig.group()
+    rig.pump.try_to_start()
+    most = 0
+    for n in range(100):
+        rig.group()
+        most = max(most, rig.player.transport.queued)
+        if n % 3 == 0:
+            rig.player.transport.read(20_000)
+    rig.read_all()
+    assert most < 30_000 + 65_536 + 30_000
+    assert check_segments(rig.player.media, rig.sent) == rig.pump.skips + 1
+
+
+def test_programme_packets_are_told_apart() -> None:
+    """What the tests above rest on."""
+    programme = Programme()
+    data = b"".join(programme.group(5, 4000) for _ in range(4))
+    assert check_segments(data, data) == 1
+    with pytest.raises(AssertionError):
+        check_segments(data[: 188 * 20] + data[188 * 21 :], data)
+    with pytest.raises(AssertionError):
+        check_segments(data[188:], data)
+    with pytest.raises(AssertionError):
+        check_segments(data[:-1], data)

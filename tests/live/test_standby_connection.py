@@ -1,0 +1,213 @@
+"""A source beside the one in use: when it can take over, and that nothing of it is left when it is not wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from fakes import FakeBody, FakeDialler, Programme
+from radiobuild import mpeg_frames, programme
+from twisted.internet.task import Clock
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.interfaces import IStreamSink
+from m3uproxy.live import candidate as module
+from m3uproxy.live.candidate import PATIENCE, StandbyBuffer, StandbyConnection
+from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
+from m3uproxy.upstream.slots import SlotAllocator
+
+LIMITS = DialTimeouts(4, 6, 20)
+
+
+@implementer(IStreamSink)
+@attrs.define
+class Sink:
+    """Where a body goes when its reader has moved."""
+
+    data: bytes = b""
+    waiting: bool = False
+
+    def source_changed(self) -> None:
+        raise AssertionError("the session tells, not the reader")
+
+    def bytes_received(self, data: bytes) -> None:
+        self.data += data
+
+    def flush(self) -> int:
+        return len(self.data) // 188
+
+    def watch(self, look: object) -> None:
+        raise AssertionError("the session watches")
+
+    def gave_up(self, error: SourceError) -> None:
+        raise AssertionError(error)
+
+
+class Rig:
+    """A candidate, and what its owner was told."""
+
+    def __init__(self, url: str = "http://s/") -> None:
+        self.clock = Clock()
+        self.dialler = FakeDialler(self.clock)
+        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: None)
+        self.slot: Any = None
+        self.desk.ask(Account("acme", 1), "s").addCallback(lambda slot: setattr(self, "slot", slot))
+        self.ready: list[StandbyConnection] = []
+        self.errors: list[SourceError] = []
+        self.candidate = StandbyConnection(self.clock, 1, self.slot, self)
+        self.programme = Programme()
+        tick = ReadScheduler(self.clock, 0.06)
+        self.candidate.open(self.dialler, tick, SourceRequest(url, "agent", (), True), LIMITS)
+
+    def took(self, candidate: StandbyConnection) -> None:
+        self.ready.append(candidate)
+
+    def lost(self, candidate: StandbyConnection, error: SourceError) -> None:
+        self.errors.append(error)
+
+    # as the owner of a reader that moved
+
+    def flowing(self) -> None:
+        raise AssertionError("it was flowing before")
+
+    def heard(self) -> None:
+        """Packets came."""
+
+    def ended(self, error: SourceError) -> None:
+        self.errors.append(error)
+
+    def bring(self, body: FakeBody, data: bytes) -> None:
+        body.bring(data)
+        self.clock.pump([0.002] * 100)
+
+    def nothing_left(self) -> None:
+        for dial in self.dialler.dials:
+            body = dial.body
+            if body is not None and not body.gone:
+                body.vanish()
+        assert self.desk.slots.report()["providers"] == []
+        assert self.clock.getDelayedCalls() == []
+
+
+def test_interface() -> None:
+    verifyObject(IStreamSink, StandbyBuffer())
+
+
+def test_ready_at_the_first_access_point_and_not_before() -> None:
+    rig = Rig()
+    body = rig.dialler.last.answer()
+    group = rig.programme.group()
+    middle = rig.programme.group()[188 * 4 :]
+    rig.bring(body, middle)
+    assert rig.candidate.proven
+    assert rig.ready == []
+    rig.bring(body, group)
+    assert rig.ready == [rig.candidate]
+    feed, slot, kept = rig.candidate.release()
+    assert slot is rig.slot
+    assert kept == middle + group
+    rig.candidate.close()
+    assert not body.closed, "it is not the candidate's any more"
+    feed.close()
+    rig.slot.done()
+    rig.nothing_left()
+
+
+def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
+    rig = Rig()
+    body = rig.dialler.last.answer()
+    rig.bring(body, rig.programme.group())
+    feed, _, _ = rig.candidate.release()
+    sink = Sink()
+    feed.move(sink, rig)
+    more = rig.programme.group()
+    rig.bring(body, more)
+    rig.clock.pump([0.01] * 20)
+    assert sink.data == more
+    body.end(SourceError(Reason.RESET))
+    assert [error.reason for error in rig.errors] == [Reason.RESET]
+
+
+def test_without_an_access_point_it_is_ready_after_a_while() -> None:
+    rig = Rig()
+    body = rig.dialler.last.answer()
+    rig.bring(body, rig.programme.group()[188 * 4 :])
+    rig.clock.advance(PATIENCE - 1)
+    assert rig.ready == []
+    rig.clock.advance(1)
+    assert rig.ready == [rig.candidate]
+    rig.candidate.close()
+    assert body.closed
+    rig.nothing_left()
+
+
+def test_no_more_is_kept_than_is_allowed(monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 20_000)
+    rig = Rig()
+    body = rig.dialler.last.answer()
+    middle = rig.programme.group()[188 * 4 :]
+    while not rig.ready:
+        rig.bring(body, middle)
+    assert len(rig.candidate.release()[2]) < 20_000 + 2 * len(middle)
+
+
+@pytest.mark.parametrize("how", ["dial", "head only", "ends", "not video", "a file"])
+def test_failures_are_told_once_and_leave_nothing(how: str) -> None:
+    rig = Rig()
+    expected = Reason.REFUSED
+    if how == "dial":
+        rig.dialler.last.fail(Reason.REFUSED)
+    elif how == "head only":
+        rig.dialler.last.answer()
+        rig.clock.advance(LIMITS.first_byte)
+        expected = Reason.FIRST_BYTE_TIMEOUT
+    elif how == "ends":
+        body = rig.dialler.last.answer()
+        rig.bring(body, rig.programme.group()[188 * 4 :])
+        body.end(SourceError(Reason.ENDED))
+        expected = Reason.ENDED
+    elif how == "not video":
+        rig.bring(rig.dialler.last.answer(), b"<!DOCTYPE html><html><body>no</body></html>")
+        expected = Reason.NOT_VIDEO
+    else:
+        rig.dialler.last.answer(length=1000)
+        expected = Reason.NOT_LIVE
+    assert [error.reason for error in rig.errors] == [expected]
+    assert rig.ready == []
+    rig.candidate.close()
+    rig.nothing_left()
+
+
+@pytest.mark.parametrize("stage", ["dialling", "head", "flowing", "ready"])
+def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
+    rig = Rig()
+    if stage != "dialling":
+        body = rig.dialler.last.answer()
+        if stage == "flowing":
+            rig.bring(body, rig.programme.group()[188 * 4 :])
+        elif stage == "ready":
+            body.bring(rig.programme.group())
+            rig.clock.advance(0)
+    told = list(rig.ready)
+    assert bool(told) == (stage == "ready")
+    rig.candidate.close()
+    rig.clock.advance(PATIENCE * 2)
+    assert rig.ready == told
+    assert rig.errors == []
+    assert rig.dialler.last.cancelled or body.closed
+    rig.nothing_left()
+
+
+@pytest.mark.parametrize("body", [b"".join(mpeg_frames(1, 20)), b"".join(programme(20))])
+def test_radio_and_flv_can_take_over_too(body: bytes) -> None:
+    kept = StandbyBuffer()
+    kept.bytes_received(body)
+    assert kept.ready
+    assert kept.flush() > 10
+    assert kept.take() == body

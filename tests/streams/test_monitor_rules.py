@@ -1,0 +1,80 @@
+"""What is watched, from settings and registration."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from fakes import Relay
+
+from m3uproxy.core.health.content import HealthLimits
+from m3uproxy.live.monitor import MonitorRules
+from m3uproxy.settings.loader import Settings
+from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, watch_rules
+from m3uproxy.streams.spec import StreamSpec
+
+SPEC = StreamSpec("http://provider/live/1.ts", "agent")
+STRICT = attrs.evolve(SPEC, strict_live_ts=True)
+
+
+def test_as_started_the_rules_are_those_of_the_code() -> None:
+    assert watch_rules(Settings(), SPEC) == MonitorRules()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "limit"),
+    [
+        ("video_gone_seconds", 7, {"video_gone": 7, "video_missing": 14}),
+        ("video_frozen_seconds", 0, {"frozen": 0}),
+        ("scrambled_seconds", 9, {"scrambled": 9}),
+        ("max_transport_errors", 0.5, {"transport_errors": 0.5}),
+        ("max_continuity_errors", 0.25, {"continuity": 0.25}),
+        ("enable_bitrate_monitoring", True, {"bitrate": 62_500}),
+        ("min_bitrate_threshold", 10, {}),
+        ("bitrate_check_interval", 2, {"window": 2}),
+        ("bitrate_failover_threshold", 5, {"windows": 5}),
+        ("bitrate_monitoring_grace_period", 0, {"grace": 0}),
+    ],
+)
+def test_limits(setting: str, value: float, limit: dict[str, float]) -> None:
+    rules = watch_rules(Settings(**{setting: value}), SPEC)
+    assert rules.limits == attrs.evolve(HealthLimits(), **limit)
+
+
+def test_nothing_is_looked_at_where_that_is_switched_off() -> None:
+    assert watch_rules(Settings(content_checks=False), SPEC).limits is None
+    assert watch_rules(Settings(), attrs.evolve(SPEC, content_checks=False)).limits is None
+
+
+def test_silence_of_strict_streams() -> None:
+    assert watch_rules(Settings(), STRICT).silence == 2
+    assert watch_rules(Settings(strict_live_ts=True), SPEC).silence == 2
+    assert watch_rules(Settings(strict_live_ts_circuit_breaker_timeout=5), STRICT).silence == 5
+    assert watch_rules(Settings(live_chunk_timeout_seconds=0), SPEC).silence == LONGEST_SILENCE
+    assert watch_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == LONGEST_SILENCE
+
+
+def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    assert stream.broadcaster.session.sources.rules.stall_cool_down == 10
+    relay.player(stream)
+    assert relay.stream(strict_live_ts=True) is stream
+    assert stream.broadcaster.session.sources.rules.stall_cool_down == 60
+    assert stream.broadcaster.session._rules().silence == 2
+    relay.registry.stop()
+
+
+def test_a_stream_shows_what_is_known_of_its_sources() -> None:
+    relay = Relay()
+    stream = relay.stream("http://provider/live/1.ts", "http://provider/live/2.ts")
+    assert stream.health() is None
+    relay.player(stream)
+    relay.play(relay.dialler.last.answer(), 8)
+    health = stream.health()
+    assert health is not None
+    assert health["fault"] is None
+    assert health["signs"] == []
+    assert health["bytes_received"] >= 300_000
+    assert [source["in_use"] for source in stream.sources()] == [True, False]
+    relay.registry.stop()
+    assert stream.health() is None

@@ -1,0 +1,172 @@
+"""All streams: entered, forgotten, bounded, stopped."""
+
+from __future__ import annotations
+
+from fakes import Relay
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3uproxy.core.ingest.coalesce import Chunk
+from m3uproxy.core.ring import Ring
+from m3uproxy.registry import policy, share_memory
+from m3uproxy.settings.loader import Settings
+
+KB = 1000
+
+
+def test_found_by_id() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    assert relay.registry.get(stream.id) is stream
+    assert relay.registry.get("nothing") is None
+    assert relay.registry.streams() == [stream]
+    other = relay.stream("http://provider/2.ts")
+    assert relay.registry.streams() == [stream, other]
+    assert relay.registry.delete(stream.id)
+    assert not relay.registry.delete(stream.id)
+    assert relay.registry.streams() == [other]
+
+
+def test_forgotten_after_a_minute_without_players() -> None:
+    relay = Relay(tick=0.4)
+    relay.registry.start()
+    stream = relay.stream()
+    relay.pass_time(59)
+    assert relay.registry.get(stream.id)
+    relay.pass_time(2)
+    assert relay.registry.get(stream.id) is None
+
+
+def test_a_player_or_a_question_keeps_it() -> None:
+    relay = Relay(tick=0.4)
+    relay.registry.start()
+    stream = relay.stream()
+    relay.pass_time(50)
+    stream.touch()
+    relay.pass_time(50)
+    player = relay.player(stream)
+    body = relay.dialler.last.answer()
+    relay.play(body, 100)
+    assert relay.registry.get(stream.id)
+    player.transport.leave()
+    relay.pass_time(59)
+    assert relay.registry.get(stream.id)
+    served = relay.registry.bytes_served
+    assert served > 0
+    relay.pass_time(3)
+    assert relay.registry.get(stream.id) is None
+    assert relay.registry.bytes_served == served
+
+
+def test_kept_for_ever() -> None:
+    relay = Relay(stream_timeout=0)
+    relay.registry.start()
+    stream = relay.stream()
+    relay.clock.pump([1.0] * 5000)
+    assert relay.registry.get(stream.id)
+
+
+def test_stop_fires_when_the_last_socket_is_gone() -> None:
+    relay = Relay()
+    relay.registry.start()
+    bodies = []
+    for n in range(3):
+        relay.player(relay.stream(f"http://p/{n}.ts"))
+        bodies.append(relay.dialler.last.answer())
+    relay.stream("http://p/unwatched.ts")
+    stopped = relay.registry.stop()
+    assert all(body.closed for body in bodies)
+    for body in bodies:
+        assert not stopped.called
+        body.vanish()
+    assert stopped.called
+    relay.nothing_left()
+
+
+def test_stop_before_start_and_twice() -> None:
+    relay = Relay()
+    assert relay.registry.stop().called
+    relay.registry.start()
+    assert relay.registry.stop().called
+    assert relay.registry.stop().called
+    assert relay.clock.getDelayedCalls() == []
+
+
+def test_who_comes_behind_the_stop_opens_no_source() -> None:
+    relay = Relay()
+    stream = relay.stream()
+    relay.registry.stop()
+    relay.player(stream)
+    assert relay.dialler.dials == []
+
+
+def test_housekeeping_goes_on_behind_a_failure() -> None:
+    relay = Relay()
+    relay.registry.start()
+    stream = relay.stream()
+    stream.broadcaster.abort_stalled = lambda: 1 / 0  # type: ignore[assignment,return-value,method-assign]
+    for _ in range(3):
+        try:
+            relay.clock.advance(1)
+        except ZeroDivisionError:
+            pass
+    assert len(relay.clock.getDelayedCalls()) == 1
+
+
+def test_policy_comes_from_the_settings() -> None:
+    made = policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
+    assert made.laps == 1
+    assert made.start == 19
+    assert made.total == 0
+
+
+def ring_of(size: int, groups: int) -> Ring:
+    ring = Ring(1000, 10**9)
+    for n in range(groups):
+        ring.append(Chunk(bytes(size // groups), b"psi", True), float(n))
+    return ring
+
+
+def test_memory_is_taken_from_the_largest() -> None:
+    small, medium, large = ring_of(100 * KB, 10), ring_of(500 * KB, 50), ring_of(2000 * KB, 200)
+    share_memory([large, small, medium], 900 * KB)
+    assert small.size == 100 * KB
+    assert medium.size == large.size == 400 * KB
+
+
+def test_memory_within_the_limit_is_left_alone() -> None:
+    rings = [ring_of(300 * KB, 30), ring_of(500 * KB, 50)]
+    share_memory(rings, 800 * KB)
+    assert [ring.size for ring in rings] == [300 * KB, 500 * KB]
+
+
+def test_no_ring_goes_below_a_group() -> None:
+    rings = [ring_of(300 * KB, 2), ring_of(500 * KB, 2)]
+    share_memory(rings, 10 * KB)
+    assert [ring.size for ring in rings] == [300 * KB, 500 * KB]
+    share_memory([], 1)
+
+
+@given(st.lists(st.integers(1, 400), max_size=8), st.integers(0, 2000))
+def test_shares_keep_the_limit(sizes: list[int], limit: int) -> None:
+    rings = [ring_of(size * 10, size) for size in sizes]
+    share_memory(rings, limit)
+    floors = sum(ring.floor for ring in rings)
+    assert sum(ring.size for ring in rings) <= max(limit, limit + floors)
+    assert all(ring.size <= size * 10 for ring, size in zip(rings, sizes, strict=True))
+
+
+def test_the_total_is_kept_while_playing() -> None:
+    relay = Relay(tick=0.4, ring_total_bytes=16 * 1024 * 1024, ring_seconds=600, join_seconds=1)
+    relay.registry.start()
+    streams = [relay.stream(f"http://p/{n}.ts") for n in range(3)]
+    bodies = []
+    for stream in streams:
+        relay.player(stream)
+        bodies.append(relay.dialler.last.answer())
+    for _ in range(12):
+        for body in bodies:
+            body.bring(relay.programme.group(5, 200_000))
+        relay.pass_time(1.0)
+    held = sum(stream.broadcaster.ring.size for stream in streams)
+    assert held <= 16 * 1024 * 1024 + 3 * 1_100_000

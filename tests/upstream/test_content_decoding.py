@@ -1,0 +1,174 @@
+"""Bodies that are gzip although nobody asked, and such as would fill the memory."""
+
+import gzip
+import random
+import tracemalloc
+import zlib
+
+import pytest
+import pytest_twisted
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import CLOSE, Body, head
+
+from m3uproxy.errors import Reason, SourceError
+from m3uproxy.upstream.content_decoding import MOST, BoundedGunzip
+
+VIDEO = b"G" + random.Random(1).randbytes(187)
+NULL_PACKET = b"G\x1f\xff\x10" + b"\xff" * 184
+MIB = 1_048_576
+GZIP = "Content-Encoding: gzip"
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """A quarter of a megabyte that becomes 256."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([*(packer.compress(bytes(MIB)) for _ in range(256)), packer.flush()])
+
+
+def in_chunks(data: bytes, size: int) -> bytes:
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+class TestDecoder:
+    @given(st.binary(max_size=5000), st.integers(1, 200), st.sampled_from([0, 1, 9]))
+    def test_in_pieces_it_is_what_it_was(self, data, size, level):
+        inflate, packed = BoundedGunzip(), gzip.compress(data, level)
+        plain = [inflate.decode(packed[at : at + size], at) for at in range(0, len(packed), size)]
+        assert b"".join(plain) == data
+        assert inflate.decode(b"more", -1) == b""
+
+    @given(st.binary(min_size=2, max_size=100).filter(lambda data: data[0] != 0x1F))
+    def test_what_is_no_gzip(self, data):
+        with pytest.raises(SourceError) as caught:
+            BoundedGunzip().decode(data, 1)
+        assert caught.value.reason is Reason.TRUNCATED
+
+    def test_the_bound_is_one_reads(self):
+        """All pieces of a read together; the next may bring as much."""
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        pieces = [packer.compress(bytes(6 * MIB)) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(4)]
+        inflate = BoundedGunzip()
+        for read, piece in enumerate(pieces[:3]):
+            assert len(inflate.decode(piece, read)) == 6 * MIB
+        with pytest.raises(SourceError) as caught:
+            inflate.decode(pieces[3], 2)
+        assert caught.value.reason is Reason.NOT_VIDEO
+
+    def test_a_bomb_costs_no_more_than_the_bound(self, bomb):
+        tracemalloc.start()
+        with pytest.raises(SourceError):
+            BoundedGunzip().decode(bomb, 1)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 * MOST
+
+
+async def read_until(bench, opened, enough) -> None:
+    """Read in each turn, as the tick does, but not for ever."""
+    for _ in range(2000):
+        if enough():
+            return
+        opened.read(True)
+        await bench.turns(0.001)
+    raise AssertionError("not in 2000 reads")
+
+
+class Dropped(Body):
+    """Keeps the size only."""
+
+    size = 0
+
+    def body_received(self, data):
+        self.size += len(data)
+
+
+class TestBodies:
+    @pytest.mark.parametrize("framing", ["until closed", "one length", "large chunks", "small chunks"])
+    @pytest.mark.parametrize("paused", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_a_bomb_ends_the_source(self, bench, errors, bomb, framing, paused):
+        lines, sent = {
+            "until closed": ((), bomb),
+            "one length": ((f"Content-Length: {len(bomb)}",), bomb),
+            "large chunks": (("Transfer-Encoding: chunked",), in_chunks(bomb, 60_000)),
+            "small chunks": (("Transfer-Encoding: chunked",), in_chunks(bomb, 4_000)),
+        }[framing]
+        provider = await bench.provider(head("200 OK", GZIP, *lines), sent, CLOSE)
+        lost = provider.sees("lost")
+        opened = await bench.dial(provider.url())
+        assert opened.length is None
+        body = Dropped()
+        tracemalloc.start()
+        opened.deliver(body)
+        if paused:
+            opened.pause()
+            await bench.turns()
+            await read_until(bench, opened, lambda: body.ends)
+        await body.over
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert body.error.reason is Reason.NOT_VIDEO
+        assert body.size <= 2 * MOST
+        assert peak < 5 * MOST
+        await bench.turns()
+        await lost
+        assert bench.sockets.open == 0
+        assert errors == []
+
+    @pytest_twisted.ensureDeferred
+    async def test_each_read_of_a_paused_body_counts_for_itself(self, bench):
+        """The tick reads a live source while it is paused, for hours."""
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        plain = NULL_PACKET * 16_000
+        pieces = [packer.compress(plain) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(8)]
+        provider = await bench.provider(head("200 OK", GZIP), *pieces)
+        opened = await bench.dial(provider.url())
+        opened.deliver(body := Dropped())
+        opened.pause()
+        await read_until(bench, opened, lambda: body.ends or body.size == 8 * len(plain))
+        assert body.size == 8 * len(plain)
+        assert body.error is None
+        await opened.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_stuffing_is_video(self, bench):
+        """A channel off air in a constant rate is all null packets, which gzip shrinks to next to nothing."""
+        sent = NULL_PACKET * 20_000
+        provider = await bench.provider(head("200 OK", GZIP), gzip.compress(sent, 9), CLOSE)
+        (await bench.dial(provider.url())).deliver(body := Body())
+        await body.over
+        assert body.data == sent
+        assert body.error.reason is Reason.ENDED
+
+    @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip"])
+    @pytest_twisted.ensureDeferred
+    async def test_its_names(self, bench, coding):
+        provider = await bench.provider(head("200 OK", f"content-encoding: {coding}"), gzip.compress(VIDEO), CLOSE)
+        (await bench.dial(provider.url())).deliver(body := Body())
+        await body.over
+        assert body.data == VIDEO
+
+    @pytest.mark.parametrize("coding", ["identity", "", "br"])
+    @pytest_twisted.ensureDeferred
+    async def test_others_pass_as_they_are(self, bench, coding):
+        provider = await bench.provider(head("200 OK", f"Content-Encoding: {coding}"), VIDEO, CLOSE)
+        (await bench.dial(provider.url())).deliver(body := Body())
+        await body.over
+        assert body.data == VIDEO
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_redirects_coding_is_not_the_bodys(self, bench):
+        provider = await bench.provider(head(), VIDEO, CLOSE)
+        provider.answers["/a"] = [head("302 x", "Location: /b", GZIP, "Content-Length: 0")]
+        (await bench.dial(provider.url("/a"))).deliver(body := Body())
+        await body.over
+        assert body.data == VIDEO
+
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_asks_for_it(self, bench):
+        provider = await bench.provider(head())
+        await (await bench.dial(provider.url())).close()
+        assert "accept-encoding" not in provider.headers()

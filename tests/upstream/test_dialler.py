@@ -1,0 +1,317 @@
+"""One hop over real sockets: what is sent, what an answer means, how a body ends."""
+
+import gzip
+import socket
+
+import pytest
+import pytest_twisted
+from scripted import CLOSE, RESET, Body, head
+from twisted.internet.defer import CancelledError
+from zope.interface.verify import verifyObject
+
+from m3uproxy.errors import Reason
+from m3uproxy.interfaces import IBodyConsumer, IDialler, IResponseBody
+from m3uproxy.upstream.dialler import DialTimeouts
+
+VIDEO = b"G" * 188
+
+
+class TestPlain:
+    @pytest_twisted.ensureDeferred
+    async def test_a_stream_flows_and_ends(self, bench):
+        provider = await bench.provider(head("200 OK", "Content-Type: Video/MP2T; x=y"), VIDEO, VIDEO, CLOSE)
+        opened = await bench.dial(provider.url("/a"))
+        assert (opened.content_type, opened.final_url) == ("video/mp2t", provider.url("/a"))
+        assert bench.sockets.open == 1
+        verifyObject(IResponseBody, opened)
+        body = Body()
+        verifyObject(IBodyConsumer, body)
+        opened.deliver(body)
+        await body.over
+        assert body.data == VIDEO * 2
+        assert body.error.reason is Reason.ENDED
+        assert (body.ends, bench.sockets.open) == (1, 0)
+        opened.pause()
+        opened.resume()
+        await opened.close()
+        await opened.close()
+        verifyObject(IDialler, bench.dialler)
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_request(self, bench):
+        provider = await bench.provider(head())
+        await (await bench.dial(provider.url("/a"), ("x-own", "1"), ("ACCEPT", "video/*"))).close()
+        assert provider.requests[0].startswith(b"GET /a HTTP/1.1\r\n")
+        host = f"127.0.0.1:{provider.port}"
+        assert provider.headers() == {
+            "host": host,
+            "connection": "close",
+            "user-agent": "VLC/3.0",
+            "accept": "video/*",
+            "referer": f"http://{host}/",
+            "origin": f"http://{host}",
+            "x-own": "1",
+        }
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "/live//u/p/1.ts?s=%2B%2b+%3D&t=%7E~;a|b",
+            "//live/1.ts",
+            "/a?",
+            "/a;",
+            "/a;?x",
+            "/%zz[]{}^`<>\"'\\",
+            "/a/../b/./c",
+            "/?x#fragment",
+            "?x",
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_the_target_goes_out_byte_for_byte(self, bench, target):
+        provider = await bench.provider(head())
+        await (await bench.dial(provider.url(target))).close()
+        sent = target.partition("#")[0]
+        assert provider.requests[0].split(b"\r\n")[0].decode() == f"GET {'/' * sent.startswith('?')}{sent} HTTP/1.1"
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_host_name_and_a_host_header(self, bench):
+        provider = await bench.provider(head())
+        await (await bench.dial(provider.url("/", host="localhost"), ("host", "other.example"))).close()
+        assert provider.headers()["host"] == "other.example"
+
+    @pytest_twisted.ensureDeferred
+    async def test_ipv6(self, bench):
+        provider = await bench.provider(head(), ipv6=True)
+        await (await bench.dial(provider.url("/", host="[::1]"))).close()
+        assert provider.headers()["host"] == f"[::1]:{provider.port}"
+
+    @pytest_twisted.ensureDeferred
+    async def test_odd_heads(self, bench):
+        odd = b"ICY 200 OK\r\nicy name: x\r\nno colon\r\nServer : x\r\nContent-Type:video/mp2t\r\n\r\n"
+        provider = await bench.provider(b"HTTP/1.1 102 Wait\r\n\r\n" + odd[:9], odd[9:-1], odd[-1:] + VIDEO, CLOSE)
+        opened = await bench.dial(provider.url())
+        assert opened.content_type == "video/mp2t"
+        opened.deliver(body := Body())
+        await body.over
+        assert body.data == VIDEO
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_dead_peer_is_noticed(self, bench):
+        provider = await bench.provider(head())
+        opened = await bench.dial(provider.url())
+        assert opened._connection._socket.transport.getTcpKeepAlive()
+        await opened.close()
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [
+            (404, Reason.BAD_STATUS),
+            (403, Reason.BAD_STATUS),
+            (500, Reason.BAD_STATUS),
+            (304, Reason.BAD_STATUS),
+            (204, Reason.BAD_STATUS),
+            (429, Reason.BUSY),
+            (458, Reason.BUSY),
+            (503, Reason.BUSY),
+            (509, Reason.BUSY),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_statuses(self, bench, status, reason):
+        provider = await bench.provider(head(f"{status} x", "Content-Length: 20"))
+        error = await bench.fails(provider.url())
+        assert (error.reason, error.status) == (reason, status)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_partial_answer_is_taken(self, bench):
+        provider = await bench.provider(head("206 Partial Content"))
+        await (await bench.dial(provider.url())).close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_nobody_listens(self, bench):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            error = await bench.fails(f"http://127.0.0.1:{taken.getsockname()[1]}/s3cret")
+        assert error.reason is Reason.REFUSED
+        assert "s3cret" not in str(error)
+
+    @pytest_twisted.ensureDeferred
+    async def test_hosts_that_are_none(self, bench, errors):
+        for host in ("a..b", "a" * 70, "m3uproxy-test.invalid"):
+            error = await bench.fails(f"http://{host}/")
+            assert error.reason is Reason.DNS
+            assert "after" not in error.detail
+        assert not errors
+
+    @pytest.mark.parametrize(
+        ("steps", "reason"),
+        [
+            ([b"<html>\r\n\r\n"], Reason.BAD_HEAD),
+            ([b"G" * 66_000], Reason.BAD_HEAD),
+            ([b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 11_000 + b"\r\n"], Reason.BAD_HEAD),
+            ([b"HTTP/1.1 100 x\r\n\r\n" * 4_000], Reason.BAD_HEAD),
+            ([CLOSE], Reason.BAD_HEAD),
+            ([b"HTTP/1.1 200 OK\r\n", CLOSE], Reason.BAD_HEAD),
+            ([RESET], Reason.RESET),
+            ([b"HTTP/1.1 200 OK\r\n", RESET], Reason.RESET),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_no_head(self, bench, errors, steps, reason):
+        provider = await bench.provider(*steps)
+        error = await bench.fails(provider.url())
+        assert error.reason is reason
+        assert not errors
+
+    @pytest_twisted.ensureDeferred
+    async def test_silence(self, bench):
+        provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
+        error = await bench.fails(provider.url(), limits=DialTimeouts(1, 0.05, 5))
+        assert error.reason is Reason.FIRST_BYTE_TIMEOUT
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_url_and_headers_that_cannot_be_sent(self, bench):
+        assert (await bench.fails("rtmp://a/b")).reason is Reason.UNREACHABLE
+        dialling = bench.dial("http://127.0.0.1/", ("bad name", "x"))
+        with pytest.raises(Exception, match="header"):
+            await dialling
+
+    @pytest_twisted.ensureDeferred
+    async def test_cancelling_closes(self, bench):
+        provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
+        asked, lost = provider.sees("asked"), provider.sees("lost")
+        dialling = bench.dial(provider.url())
+        await asked
+        dialling.cancel()
+        with pytest.raises(CancelledError):
+            await dialling
+        await lost
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_dial_after_a_cancelled_one_waits_for_its_socket(self, bench):
+        provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
+        asked = provider.sees("asked")
+        dialling = bench.dial(provider.url())
+        dialling.addErrback(lambda _: None)
+        await asked
+        provider.answers["*"] = [head()]
+        dialling.cancel()
+        await (await bench.dial(provider.url())).close()
+        assert bench.sockets.peak == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_body_that_nobody_takes_is_closed(self, bench):
+        provider = await bench.provider(head(), *[VIDEO * 100] * 5)
+        opened = await bench.dial(provider.url())
+        opened.resume()
+        lost = provider.sees("lost")
+        await opened.close()
+        assert bench.sockets.open == 0
+        await lost
+
+
+CHUNKED = head("200 OK", "Transfer-Encoding: chunked")
+CHUNK = b"bc\r\n" + VIDEO + b"\r\n"
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("steps", "reason"),
+        [
+            ([head(), VIDEO, CLOSE], Reason.ENDED),
+            ([head(), VIDEO, RESET], Reason.RESET),
+            ([head("200 OK", "Content-Length: 188"), VIDEO], Reason.ENDED),
+            ([head("200 OK", "Content-Length: 188") + VIDEO], Reason.ENDED),
+            ([head("200 OK", "Content-Length: 189"), VIDEO, CLOSE], Reason.TRUNCATED),
+            ([head("200 OK", "Content-Length: 189"), VIDEO, RESET], Reason.RESET),
+            ([CHUNKED, CHUNK, b"0\r\n\r\n"], Reason.ENDED),
+            ([CHUNKED, CHUNK, CLOSE], Reason.TRUNCATED),
+            ([CHUNKED, CHUNK, RESET], Reason.RESET),
+            ([CHUNKED, CHUNK, b"zz\r\n"], Reason.TRUNCATED),
+            ([head("200 OK", "Content-Encoding: gzip"), gzip.compress(VIDEO), CLOSE], Reason.ENDED),
+            ([head("200 OK", "Content-Encoding: gzip"), gzip.compress(VIDEO), b"x", CLOSE], Reason.ENDED),
+            ([CHUNKED, CHUNK[:50], CHUNK[50:], b"0\r\n\r\n"], Reason.ENDED),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_told_apart(self, bench, errors, steps, reason):
+        provider = await bench.provider(*steps)
+        (await bench.dial(provider.url())).deliver(body := Body())
+        await body.over
+        assert body.data == VIDEO
+        assert body.error.reason is reason
+        assert not errors
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_not_gzip_after_all(self, bench, errors):
+        provider = await bench.provider(head("200 OK", "Content-Encoding: gzip"), VIDEO)
+        (await bench.dial(provider.url())).deliver(body := Body())
+        await body.over
+        assert body.error.reason is Reason.TRUNCATED
+        assert not errors
+
+    @pytest_twisted.ensureDeferred
+    async def test_closed_by_us(self, bench):
+        provider = await bench.provider(head(), VIDEO)
+        opened = await bench.dial(provider.url())
+        opened.deliver(body := Body())
+        await body.has(188)
+        await opened.close()
+        assert (bench.sockets.open, body.ends, body.error.reason) == (0, 1, Reason.ENDED)
+
+    @pytest_twisted.ensureDeferred
+    async def test_our_own_exception_is_logged_and_closes(self, bench, errors):
+        provider = await bench.provider(head(), VIDEO, VIDEO)
+        lost = provider.sees("lost")
+        (await bench.dial(provider.url())).deliver(body := Body(choke=ZeroDivisionError("ours")))
+        await body.over
+        await lost
+        assert (body.error.reason, body.pieces) == (Reason.INTERNAL, 1)
+        assert errors[0]["log_failure"].type is ZeroDivisionError
+        assert errors[0]["log_failure"].tb is not None
+
+
+class TestPausing:
+    @pytest.mark.parametrize(
+        ("lines", "wrap"),
+        [
+            ((), lambda data: data),
+            (("Content-Encoding: gzip",), lambda data: gzip.compress(data, 0)),
+            (("Transfer-Encoding: chunked",), lambda data: b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_pause_holds_and_resume_goes_on(self, bench, lines, wrap):
+        video = VIDEO * 60_000
+        sent = wrap(video)
+        provider = await bench.provider(head("200 OK", *lines), sent[:1000], sent[1000:], CLOSE)
+        opened = await bench.dial(provider.url())
+        opened.deliver(body := Body())
+        await body.has(1)
+        opened.pause()
+        await bench.turns(0.05)
+        held = len(body.data)
+        assert held < len(video)
+        await bench.turns(0.05)
+        assert len(body.data) == held
+        opened.resume()
+        await body.over
+        assert body.data == video
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_pause_during_delivery_holds(self, bench):
+        provider = await bench.provider(head() + VIDEO, VIDEO)
+        opened = await bench.dial(provider.url())
+        await bench.turns(0)  # the piece that came with the head waits now
+        body = Body()
+        body.has(188).addCallback(lambda _: opened.pause())
+        opened.deliver(body)
+        await bench.turns(0.05)
+        assert body.data == VIDEO
+        more = body.has(376)
+        opened.resume()
+        await more
+        await opened.close()
