@@ -38,8 +38,8 @@ from .streams.stream_resolver import StreamResolver
 from .upstream.dialler import SourceRequest
 from .upstream.slots import SlotAllocator, StreamSlot
 from .vod.edge_cache import EdgeCache
+from .vod.interfaces import VodLimits, VodUpstream
 from .vod.stream import VodStream
-from .vod.terms import VodLimits, VodUpstream
 
 log = make_logger()
 Live = TypeVar("Live", bound=LiveStream)

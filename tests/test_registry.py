@@ -6,7 +6,7 @@ from fakes import Relay
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.ingest.coalesce import Chunk
+from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring
 from m3uproxy.registry import policy, share_memory
 from m3uproxy.settings.loader import Settings

@@ -8,8 +8,8 @@ That watch needs no descriptor of its own. The transport calls ``resumeProducing
 HTTP channel, which passes it on to ours) when its write buffer is empty and it had paused the producer. So to be
 called when the socket can be written again, we say just that: paused, and please look at the socket. The write
 buffer is empty all the time, or was filled by the head that went first, in which case the call comes when the head
-has left: the order of bytes on the wire is safe by construction. ``tests/downstream/test_socket_writer.py`` holds the real
-transports to this.
+has left: the order of bytes on the wire is safe by construction. ``tests/downstream/test_socket_writer.py`` holds the
+real transports to this.
 """
 
 from __future__ import annotations

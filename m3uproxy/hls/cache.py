@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from ..core.http.byte_range import SingleRange
+from ..core.http.byte_ranges import SingleRange
 from ..upstream.dialler import SourceRequest
 from .download import Download
 from .http_client import ResourceRequest

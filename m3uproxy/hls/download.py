@@ -6,25 +6,188 @@ until then a failure is a status. From then on it grows, and readers follow, eac
 never paused for a reader. It is *over* when the body is complete, or has failed.
 
 Who waits or reads holds it. When nobody does any more and much is still missing, the provider's connection is closed.
+
+What several people wait for and read: who they are, and when the last of them has gone.
+
+A body that is read from while it is still arriving.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.http.byte_range import SingleContentRange, read_content_range
+from ..core.http.byte_ranges import SingleContentRange, read_content_range
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
-from .growing import BLOCK, GrowingBuffer
 from .http_client import ProviderResponse
-from .shared import SharedDownload
+
+#: Bytes from which on a block is left as it is; smaller ones are joined, so that readers write large pieces.
+BLOCK = 65_536
+
+
+class GrowingBuffer:
+    """Blocks in a row. Readers have positions of their own, counted in bytes from the beginning.
+
+    :ivar size: bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._blocks: list[bytes] = []
+        self._starts: list[int] = []
+        self._firm = 0
+        self._loose = 0
+
+    def append(self, data: bytes) -> None:
+        """Some more of it, never nothing."""
+        self._starts.append(self.size)
+        self._blocks.append(data)
+        self.size += len(data)
+        self._loose += len(data)
+        if self._loose >= BLOCK:
+            self.settle()
+            self._firm, self._loose = len(self._blocks), 0
+
+    def settle(self) -> None:
+        """Join the small pieces that came last into one, for readers that are about to take them."""
+        if len(self._blocks) > self._firm + 1:
+            self._blocks[self._firm :] = [b"".join(self._blocks[self._firm :])]
+            del self._starts[self._firm + 1 :]
+
+    def piece(self, position: int, stop: int) -> bytes:
+        """Some bytes from ``position`` on, up to ``stop``: the rest of a block, which readers share."""
+        index = bisect_right(self._starts, position) - 1
+        start = self._starts[index]
+        return self._blocks[index][position - start : stop - start]
+
+    def whole(self, start: int, stop: int) -> bytes:
+        """All bytes from ``start`` to ``stop``, in one piece."""
+        pieces = []
+        while start < stop:
+            pieces.append(self.piece(start, stop))
+            start += len(pieces[-1])
+        return b"".join(pieces)
+
+
+class SharedDownload(ABC):
+    """Something that opens, grows and is over at some time.
+
+    Who waits for it or has been given it *holds* it.
+
+    :ivar opened_at: seconds of the clock; None until it is open.
+    :ivar over: whether it will grow no more.
+    :ivar error: why it failed; None while it is on its way, and if it is complete.
+    """
+
+    def __init__(self) -> None:
+        self.opened_at: float | None = None
+        self.over = False
+        self.error: SourceError | None = None
+        self._waiting: list[Deferred[Any]] = []
+        self._readers: list[Callable[[], None]] = []
+        self._holds = 0
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Somebody has gone, perhaps the last."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether readers may begin."""
+        return self.opened_at is not None
+
+    def wait(self) -> Deferred[Any]:
+        """
+        Wait until it is open. Who is given it holds it, and must :meth:`release` it.
+
+        :return: a Deferred that may be cancelled.
+        """
+        if self.error is not None:
+            return fail(self.error)
+        if self.is_open:
+            self.hold()
+            return succeed(self)
+        waiting: Deferred[Any] = Deferred(self._not_waiting)
+        self._waiting.append(waiting)
+        return waiting
+
+    def hold(self) -> None:
+        """One more who may still read."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """One less."""
+        self._holds -= 1
+        self._settle()
+
+    def complete(self) -> Deferred[Any]:
+        """
+        Wait until it is complete, for one who holds it; a failure takes the hold away.
+
+        :return: a Deferred that may be cancelled.
+        """
+        if self.over and self.error is None:
+            return succeed(self)
+
+        def grown() -> None:
+            if self.over and grown in self._readers:
+                self.leave(grown)
+                if self.error is None:
+                    waiting.callback(self)
+                else:
+                    self.release()
+                    waiting.errback(self.error)
+
+        def cancelled(_: Deferred[Any]) -> None:
+            self.leave(grown)
+            self.release()
+
+        waiting: Deferred[Any] = Deferred(cancelled)
+        self.follow(grown)
+        grown()
+        return waiting
+
+    @property
+    def is_held(self) -> bool:
+        """Whether anybody waits for it or may still read."""
+        return bool(self._holds or self._waiting)
+
+    def follow(self, grown: Callable[[], None]) -> None:
+        """Have ``grown`` called whenever there is more, and when it is over."""
+        self._readers.append(grown)
+
+    def leave(self, grown: Callable[[], None]) -> None:
+        """No more of that."""
+        if grown in self._readers:
+            self._readers.remove(grown)
+
+    def _answer_waiting(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.pop(0)
+            if self.error is None:
+                self.hold()
+                waiting.callback(self)
+            else:
+                waiting.errback(self.error)
+
+    def _tell_readers(self) -> None:
+        for grown in list(self._readers):
+            grown()
+
+    def _not_waiting(self, waiting: Deferred[Any]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        self._settle()
+
 
 log = make_logger()
 

@@ -1,19 +1,22 @@
 """What was fetched: a playlist, a segment, a key, or a part of one, for one who asked for it.
 
 It must be read, sent or closed, once: until then it takes memory. One without a body need not be.
-"""
 
-# mypy: allow-untyped-calls
+Steering manifests and asset lists on their way to a player: see :mod:`m3uproxy.core.hls.json_manifests`.
+"""
 
 from __future__ import annotations
 
+# mypy: allow-untyped-calls
 import re
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.server import Request
 
-from ..core.http.byte_range import SingleContentRange
+from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
+from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
+from ..core.http.byte_ranges import SingleContentRange
 from ..downstream.response_writer import ResponseWriter
 from ..errors import Reason, SourceError
 from ..settings.loader import Settings
@@ -209,3 +212,17 @@ class FetchedResource:
         request.notifyFinish().addErrback(lambda _: reader.stopProducing())
         reader.start()
         return result
+
+
+async def read_manifest(resource: FetchedResource, kind: ResourceKind, rename: RewriteUri) -> bytes:
+    """
+    All of one, as a player gets it.
+
+    :raises SourceError: if it does not come, or is something else.
+    """
+    url = resource.final_url
+    body = await resource.read_all(MAX_BYTES)
+    try:
+        return rewrite_manifest(body, kind, url, rename)
+    except BadManifest as why:
+        raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why} as {kind.value}") from None

@@ -15,7 +15,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..core.http.byte_range import SingleContentRange, SingleRange
+from ..core.http.byte_ranges import SingleContentRange, SingleRange
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..settings.loader import Settings

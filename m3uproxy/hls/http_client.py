@@ -24,9 +24,8 @@ from ..core.http.redirects import REDIRECTS, Cookies, RequestHop, led_hop, next_
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
 from ..upstream.agent import cookie_url
-from ..upstream.connection_pool import ConnectionPool
+from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
 from ..upstream.dialler import DialTimeouts, SourceRequest
-from ..upstream.line import ConnectionRequest, PooledAgent, PooledConnection
 from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 

@@ -14,7 +14,7 @@ from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.renditions import definitions
 from ..core.hls.uri_rewriter import absolute_url, joined
 from ..core.hls.url_tokens import TokenTarget, source_name
-from ..core.http.byte_range import SingleRange
+from ..core.http.byte_ranges import SingleRange
 from ..errors import bad_status
 from ..upstream.dialler import SourceRequest
 from .fetched_resource import FetchedResource

@@ -18,7 +18,7 @@ from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.playlist_continuity import STALE, DiscontinuityNumbers
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
-from ..core.http.byte_range import SingleRange
+from ..core.http.byte_ranges import SingleRange
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError, bad_status
 from ..settings.loader import Settings

@@ -18,18 +18,16 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from ..core.failover.effects import AskResolver, Backoff, Dial, GiveUp, Idle
-from ..core.failover.machine import FailoverPolicy, FailoverState
+from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
 from ..core.hls.url_tokens import source_name
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
 from ..live.monitor import MonitorRules
 from ..live.standby_connection import has_room
 from ..log import make_logger
-from ..streams.advisor import ResolverPort
 from ..streams.failback import FailbackReview
 from ..streams.failover_driver import FailoverDriver
-from ..streams.interfaces import FailoverObserver
+from ..streams.interfaces import FailoverObserver, ResolverPort
 from ..upstream.body_probe import release_slot
 from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot

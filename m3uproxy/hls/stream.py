@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.uri_rewriter import ResourceKind
 from ..core.hls.url_tokens import TokenTarget
-from ..core.http.byte_range import SingleRange
+from ..core.http.byte_ranges import SingleRange
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import LimitReached, Reason, SourceError
 from ..log import make_logger
@@ -27,8 +27,7 @@ from ..streams.spec import StreamSpec
 from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 from .clients import HlsClient, HlsClients
-from .fetched_resource import FetchedResource
-from .manifest import read_manifest
+from .fetched_resource import FetchedResource, read_manifest
 from .proxy import HlsContext, HlsProxy
 from .served_playlist import CLIENT, PlaylistCopy, ServedPlaylist
 from .session import HlsSession

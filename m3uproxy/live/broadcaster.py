@@ -15,9 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from ..core.ingest.coalesce import Chunk
 from ..core.ingest.detect import DetectingParser
-from ..core.ingest.parser import Format
+from ..core.ingest.parser import Chunk, Format
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.mpegts.packets import null_packet
 from ..core.ring import Block, Ring

@@ -14,21 +14,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.causes import cause_of
-from ..core.failover.effects import AskResolver, Backoff, Dial, GiveUp, Idle
-from ..core.failover.machine import FailoverPolicy, FailoverState
+from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
-from ..streams.advisor import ResolverPort
 from ..streams.failover_driver import FailoverDriver
-from ..streams.interfaces import FailoverObserver
+from ..streams.interfaces import FailoverObserver, ResolverPort
 from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.slots import StreamSlot
-from .candidate import StandbyConnection
 from .current_connection import CurrentConnection
 from .monitor import MonitorRules, SourceMonitor
 from .read_scheduler import ReadScheduler
 from .source_connection import SourceConnection
-from .standby_connection import Standby
+from .standby_connection import Standby, StandbyConnection
 
 
 class LiveSession(FailoverDriver):

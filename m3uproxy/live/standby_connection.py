@@ -2,23 +2,178 @@
 
 Providers count connections. Where somebody said how many an account allows, there is room if one is free. Where nobody
 did, there is room only at another host: one connection too many may cost the one that works.
+
+Make before break: a source that is opened beside the one in use, which plays on until this one can take over.
+
+A candidate is dialled and read like any source, but what it brings is kept. When a random access point is among it (or
+it has been waited for long enough), it is ready: the session closes the source that it has, takes over the candidate's
+reader, and has what was kept passed on first. So players wait neither for a dial nor for a keyframe.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
 from ..core.failover.machine import FailoverPolicy
+from ..core.ingest.detect import DetectingParser
+from ..core.ingest.ts_parser import PacketObserver
 from ..errors import SourceError
-from ..interfaces import IDialler
+from ..interfaces import IDialler, IStreamSink
+from ..log import make_logger
 from ..upstream.body_probe import probe_source
 from ..upstream.dialler import DialTimeouts, SourceRequest
-from ..upstream.slots import StreamSlot
-from .candidate import StandbyConnection, StandbyOwner
+from ..upstream.slots import Slot, StreamSlot
+from ..upstream.timer import Timer
 from .read_scheduler import ReadScheduler
+from .source_connection import SourceConnection
+
+log = make_logger()
+
+#: Seconds and bytes that a random access point is waited for; then it is the splice that waits.
+PATIENCE = 12.0
+LARGEST = 8 << 20
+
+
+@implementer(IStreamSink)
+class StandbyBuffer:
+    """
+    Keeps what a body brings.
+
+    :ivar ready: whether there is a place among it to begin at, or as much as is kept.
+    """
+
+    #: Read it as it comes: the sooner there is an access point the better.
+    waiting = True
+
+    def __init__(self) -> None:
+        self._intake = DetectingParser()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.ready = False
+
+    def source_changed(self) -> None:
+        """There is but one."""
+
+    def bytes_received(self, data: bytes) -> None:
+        """Keep them, and look whether one can begin."""
+        self._pieces.append(data)
+        self._size += len(data)
+        cuts = self._intake.feed(data, 0.0) + self._intake.flush(0.0)
+        if any(cut.access for cut in cuts) or self._size >= LARGEST:
+            self.ready = True
+
+    def flush(self) -> int:
+        """Packets so far."""
+        return self._intake.packets
+
+    def watch(self, look: PacketObserver | None) -> None:
+        """Nobody watches before it takes over."""
+
+    def gave_up(self, error: SourceError) -> None:
+        """Nobody gives up here."""
+
+    def take(self) -> bytes:
+        """All that came."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+class StandbyOwner(Protocol):
+    """Who wants a candidate."""
+
+    def took(self, candidate: StandbyConnection) -> None:
+        """It can take over: :meth:`StandbyConnection.release` it, or close it."""
+
+    def lost(self, candidate: StandbyConnection, error: SourceError) -> None:
+        """It failed, and is closed."""
+
+
+class StandbyConnection:
+    """
+    One source on its way in.
+
+    :ivar index: which source it is.
+    :ivar why: what is wrong with the source that it is to replace; None if nothing is.
+    :ivar chosen: whether somebody chose it.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        index: int,
+        slot: Slot | None,
+        owner: StandbyOwner,
+        why: SourceError | None = None,
+        chosen: bool = False,
+    ) -> None:
+        """Nothing is opened yet. ``slot`` is its own, if connections are counted."""
+        self._clock = clock
+        self._slot = slot
+        self._owner = owner
+        self._kept = StandbyBuffer()
+        self._feed: SourceConnection | None = None
+        self._alarm = Timer(clock)
+        self._is_ready = False
+        self.index = index
+        self.why = why
+        self.chosen = chosen
+
+    @property
+    def proven(self) -> bool:
+        """Whether it has brought a packet."""
+        return self._feed is not None and self._feed.proven
+
+    def open(self, dialler: IDialler, tick: ReadScheduler, request: SourceRequest, limits: DialTimeouts) -> None:
+        """Dial. The owner is told what comes of it, perhaps at once."""
+        self._feed = SourceConnection(self._clock, dialler, tick, self._kept, self, self._slot)
+        self._feed.open(request, limits)
+
+    def close(self) -> None:
+        """Drop it. Safe at any time, and harmless when it is released."""
+        self._alarm.cancel()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close().addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.done()
+
+    def release(self) -> tuple[SourceConnection, Slot | None, bytes]:
+        """Give up what there is: the feed, its slot, and what it has brought so far."""
+        assert self._feed is not None
+        self._alarm.cancel()
+        feed, slot = self._feed, self._slot
+        self._feed = self._slot = None
+        return feed, slot, self._kept.take()
+
+    def _take_over(self) -> None:
+        self._owner.took(self)
+
+    # the feed's owner
+
+    def flowing(self) -> None:
+        """It delivers."""
+        self._alarm.set(PATIENCE, self._take_over)
+        self.heard()
+
+    def heard(self) -> None:
+        """More came. The reader is told to go elsewhere in a turn of its own."""
+        if self.proven and self._kept.ready and not self._is_ready:
+            self._is_ready = True
+            self._alarm.set(0, self._take_over)
+
+    def changed(self) -> None:
+        """What is kept is joined again when it is passed on."""
+
+    def ended(self, error: SourceError) -> None:
+        """It is over, or no video."""
+        self.close()
+        self._owner.lost(self, error)
 
 
 class Standby:

@@ -2,29 +2,76 @@
 
 What is done to open and to close one is up to subclasses: live streams (:mod:`.session`) have a connection, HLS
 (:mod:`m3uproxy.hls.session`) asks now and then.
+
+Does one thing after the other: what one causes at once must not pile up on the stack.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from random import random
+from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from ..core.failover.effects import AskResolver, Backoff, Dial, Effect, GiveUp, Idle
-from ..core.failover.machine import FailoverMachine, FailoverPolicy, FailoverState
+from ..core.failover.machine import (
+    AskResolver,
+    Backoff,
+    Dial,
+    Effect,
+    FailoverMachine,
+    FailoverPolicy,
+    FailoverState,
+    GiveUp,
+    Idle,
+)
 from ..core.failover.resolver import ResolverAnswer
 from ..core.failover.sources import Sources
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import SourceError
+from ..log import make_logger
 from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 from ..upstream.timer import Timer
-from .advisor import ResolverPort
 from .failover_journal import FailoverJournal
-from .in_turn import SerialQueue
-from .interfaces import FailoverObserver
+from .interfaces import FailoverObserver, ResolverPort
+
+log = make_logger()
+
+T = TypeVar("T")
+
+
+class SerialQueue(Generic[T]):
+    """Calls a function with each thing that is put in, never while an earlier call is still running."""
+
+    def __init__(self, what: str, do: Callable[[T], None]) -> None:
+        """
+        Do nothing yet.
+
+        :param what: is done, for the log.
+        :param do: if it raises, that is logged and what is left is dropped.
+        """
+        self._what = what
+        self._do = do
+        self._left: deque[T] = deque()
+        self._doing = False
+
+    def put(self, thing: T) -> None:
+        """Do it now, or when what is under way is done."""
+        self._left.append(thing)
+        if self._doing:
+            return
+        self._doing = True
+        try:
+            while self._left:
+                self._do(self._left.popleft())
+        except Exception:
+            log.failure("{what} failed", what=self._what)
+            self._left.clear()
+        finally:
+            self._doing = False
 
 
 class FailoverDriver(ABC):

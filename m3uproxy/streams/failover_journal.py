@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.failover.effects import Effect, GiveUp
-from ..core.failover.machine import FailoverMachine
+from ..core.failover.machine import Effect, FailoverMachine, GiveUp
 from ..core.failover.resolver import ResolverAnswer
 from ..core.http.redact import redact
 from ..errors import Reason, SourceError

@@ -1,4 +1,7 @@
-"""Who keeps count of what happens to a stream's sources."""
+"""Who keeps count of what happens to a stream's sources.
+
+Whom a session asks where to go next.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Protocol
 
 from ..core.failover.resolver import ResolverAnswer
 from ..errors import SourceError
+from ..upstream.dialler import SourceRequest
 
 
 class FailoverObserver(Protocol):
@@ -30,3 +34,23 @@ class FailoverObserver(Protocol):
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
         """Something is wrong with what a source brings. It stays, for there is no other to go to."""
+
+
+class ResolverPort(Protocol):
+    """Asks the stream's resolver; what came of it is told to :meth:`.session.Session.referred`."""
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a resolver."""
+
+    def ask(self, error: SourceError, seconds: float) -> None:
+        """A source failed with ``error``: ask, and tell within ``seconds``, also if nothing was learnt."""
+
+    def doubt(self, error: SourceError) -> None:
+        """Something is wrong with the source that flows: ask, and have the session leave it or keep it."""
+
+    def dismiss(self) -> None:
+        """The session no longer wants to know. Harmless when it did not ask."""
+
+    def request(self, url: str) -> SourceRequest:
+        """How a URL that the resolver named is asked for the stream."""

@@ -28,7 +28,7 @@ log = make_logger()
 
 
 class StreamResolver:
-    """Asks for one stream, and tells its session; see :class:`m3uproxy.streams.advisor.Advisor`."""
+    """Asks for one stream, and tells its session; see :class:`m3uproxy.streams.interfaces.Advisor`."""
 
     def __init__(
         self,

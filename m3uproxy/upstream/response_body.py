@@ -18,8 +18,7 @@ from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from .connection import ProviderConnection
-from .content_decoding import BoundedGunzip
-from .icy import icy_title_filter
+from .content_decoding import BoundedGunzip, icy_title_filter
 from .twisted_errors import body_end
 
 log = make_logger()

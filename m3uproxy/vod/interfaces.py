@@ -1,13 +1,21 @@
-"""Who takes part when a file is sent: the response that needs it, and the title that knows of it."""
+"""Who takes part when a file is sent: the response that needs it, and the title that knows of it.
+
+What a title is given to go by, and what it knows.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import attrs
+
+from ..core.failover.machine import FailoverPolicy
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
 from ..errors import SourceError
+from ..interfaces import IDialler
 from ..upstream.dialler import SourceRequest
+from ..upstream.slots import SlotAllocator
 
 
 class ByteConsumer(Protocol):
@@ -79,3 +87,36 @@ class VodFile(Protocol):
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
         """See :meth:`m3uproxy.live.session.Observer.source_failed`."""
+
+
+@attrs.frozen
+class VodLimits:
+    """
+    Seconds.
+
+    :ivar silence: without a byte, while some are wanted, after which a source counts as stalled.
+    :ivar pause: for which a player may take nothing.
+    :ivar patience: within which a player is answered.
+    """
+
+    silence: float
+    pause: float
+    patience: float
+
+
+@attrs.frozen
+class VodUpstream:
+    """How providers are reached: by what, by which rules, and by whose leave."""
+
+    dialler: IDialler
+    policy: FailoverPolicy
+    slots: SlotAllocator
+
+
+@attrs.frozen
+class KnownFile:
+    """What a file is, by which source, and since when (seconds)."""
+
+    edition: Representation
+    url: str = attrs.field(repr=False)
+    at: float

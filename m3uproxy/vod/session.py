@@ -19,8 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from ..core.failover.effects import Backoff, Dial, Effect, GiveUp
-from ..core.failover.machine import SETTLED, FailoverMachine, FailoverState
+from ..core.failover.machine import SETTLED, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation

@@ -28,9 +28,9 @@ from ..upstream.slots import StreamSlot
 from .client import VodClient
 from .edge_cache import EdgeCache
 from .head_request import HeadRequest
+from .interfaces import KnownFile, VodLimits, VodUpstream
 from .response import VodResponse, VodResponseWriter
 from .session import VodSession
-from .terms import KnownFile, VodLimits, VodUpstream
 
 log = make_logger()
 

@@ -2,12 +2,13 @@
 
 A body over :data:`GZIP_FROM` bytes is compressed for a client that says it takes gzip (RFC 9110 section 12.5.3).
 Media does not pass here: it is compressed already, and would be held back by a compressor.
-"""
 
-# mypy: allow-untyped-calls
+Parameters of a URL.
+"""
 
 from __future__ import annotations
 
+# mypy: allow-untyped-calls
 import gzip
 import json
 import math
@@ -16,6 +17,9 @@ from http import HTTPStatus
 
 import attrs
 from twisted.web.server import Request
+
+# mypy: allow-untyped-calls
+
 
 Json = Mapping[str, object]
 
@@ -145,3 +149,9 @@ def raw_error(status: int, detail: str) -> bytes:
         body,
     )
     return b"\r\n".join(lines)
+
+
+def query_value(request: Request, name: bytes) -> str | None:
+    """A parameter of the URL; the last one counts. What is not UTF-8 in it is replaced."""
+    values: list[bytes] = request.args.get(name, [])
+    return values[-1].decode("utf-8", "replace") if values else None

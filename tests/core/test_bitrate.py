@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.bitrate import Bitrate
+from m3uproxy.core.ring import Bitrate
 
 
 def feed(rate: Bitrate, size: int, gap: float, count: int, start: float = 100.0) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from m3uproxy.core.ingest.coalesce import Chunk
+from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring
 
 KB = 1000

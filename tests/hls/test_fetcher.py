@@ -7,13 +7,12 @@ from fetching import Desk, desk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.http.byte_range import SingleContentRange, SingleRange, read_content_range, read_range
+from m3uproxy.core.http.byte_ranges import SingleContentRange, SingleRange, read_content_range, read_range
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.cache import AT_MOST, PAUSE
-from m3uproxy.hls.download import LITTLE, TICK
+from m3uproxy.hls.download import LITTLE, TICK, GrowingBuffer
 from m3uproxy.hls.download_reader import GONE
 from m3uproxy.hls.fetcher import KEEP, KEEP_ERROR, NEAR
-from m3uproxy.hls.growing import GrowingBuffer
 
 __all__ = ["desk"]
 

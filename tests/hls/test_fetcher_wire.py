@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.http.byte_range import SingleRange
+from m3uproxy.core.http.byte_ranges import SingleRange
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IResponseBody

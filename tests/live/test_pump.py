@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.ingest.coalesce import Chunk, split_at_access_points
+from m3uproxy.core.ingest.parser import Chunk, split_at_access_points
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.ring import Ring
 from m3uproxy.downstream.socket_writer import BufferedWriter

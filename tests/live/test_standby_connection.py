@@ -16,9 +16,9 @@ from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
-from m3uproxy.live import candidate as module
-from m3uproxy.live.candidate import PATIENCE, StandbyBuffer, StandbyConnection
+from m3uproxy.live import standby_connection as module
 from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.live.standby_connection import PATIENCE, StandbyBuffer, StandbyConnection
 from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
 from m3uproxy.upstream.slots import SlotAllocator
 

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from m3uproxy.core.http.byte_range import read_range
+from m3uproxy.core.http.byte_ranges import read_range
 from m3uproxy.errors import SourceError
 from m3uproxy.hls.fetched_resource import GONE
 from m3uproxy.hls.fetcher import Fetcher

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from radiobuild import pieces
 
-from m3uproxy.upstream.icy import IcyTitleFilter, icy_title_filter
+from m3uproxy.upstream.content_decoding import IcyTitleFilter, icy_title_filter
 
 
 @given(

@@ -17,8 +17,8 @@ from m3uproxy.registry import source_requests
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.upstream.slots import SlotAllocator
 from m3uproxy.vod.edge_cache import EdgeCache
+from m3uproxy.vod.interfaces import VodLimits, VodUpstream
 from m3uproxy.vod.stream import VodStream
-from m3uproxy.vod.terms import VodLimits, VodUpstream
 
 SIZE = 50_000_000
 ETAG = '"film"'

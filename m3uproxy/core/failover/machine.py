@@ -29,6 +29,8 @@ States and events (rows) and what follows (see ``_TABLE``)::
 
 What the session does about an effect (drop the connection that it has, dial, wait) is in
 :mod:`m3uproxy.live.session`.
+
+What the table of failover tells a session to do; see :mod:`m3uproxy.core.failover.machine`.
 """
 
 from __future__ import annotations
@@ -40,9 +42,48 @@ import attrs
 
 from ...errors import Reason, SourceError
 from .causes import FailureCause, cause_of
-from .effects import AskResolver, Backoff, Dial, Effect, GiveUp, Idle
 from .resolver import TIMEOUT, ResolverAnswer
 from .sources import FailoverRules, Sources
+
+
+@attrs.frozen
+class Dial:
+    """Drop what there is and dial the source of that index; seconds allowed for each step."""
+
+    index: int
+    connect: float
+    first_byte: float
+    total: float
+
+
+@attrs.frozen
+class Backoff:
+    """Drop what there is and wait that many seconds."""
+
+    seconds: float
+
+
+@attrs.frozen
+class AskResolver:
+    """Drop what there is and ask the resolver; its answer is of use for that many seconds."""
+
+    seconds: float
+
+
+@attrs.frozen
+class GiveUp:
+    """Drop what there is and tell the viewers."""
+
+    error: SourceError
+
+
+@attrs.frozen
+class Idle:
+    """Drop what there is."""
+
+
+Effect = Dial | Backoff | AskResolver | GiveUp | Idle | None
+
 
 #: Seconds of delivery after which a source counts as having run well.
 SETTLED = 1.0

@@ -2,6 +2,13 @@
 
 The *home* source comes first (the primary, or the one that somebody chose), then those behind it, wrapping round.
 Those that a resolver named (:mod:`.guests`) are in no list, and have negative indices.
+
+How one source of a stream has behaved, and whether it stands in quarantine for that.
+
+The sources that a resolver named: in no list, each good for as long as it is in use.
+
+They have the indices -1 and -2, in turn, so that the one that is left is still known while the next is dialled.
+What people and applications see instead is a *position*: one more than that of the source before.
 """
 
 from __future__ import annotations
@@ -10,9 +17,131 @@ from collections.abc import Collection, Hashable, Sequence
 
 import attrs
 
-from .causes import OF_WHAT_CAME
-from .guests import NamedSources
-from .standing import SourceState, source_states
+from .causes import OF_WHAT_CAME, CausePolicy, FailureCause
+
+#: Guests that are taken in within one lap; after that there is a rest, as after a lap over the list.
+MOST = 20
+
+
+@attrs.define
+class _Guest:
+    standing: SourceState
+    position: int
+
+
+class NamedSources:
+    """At most two of them, and the names of those that came within the present lap."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Guest] = {}
+        self._came: set[str] = set()
+        self._last = -2
+
+    def take_in(self, url: str, position: int, used: int = 0) -> int:
+        """
+        A new one, in the place of the last but one.
+
+        :param used: index of the source in use. If that is a guest, it stays: the last one was never in its place.
+        :return: its index.
+        """
+        self._last = -3 - (used if used < 0 else self._last)
+        self._known[self._last] = _Guest(SourceState(url, None), position)
+        return self._last
+
+    def standing(self, index: int) -> SourceState:
+        """How one has behaved. Its key is its URL."""
+        return self._known[index].standing
+
+    def position(self, index: int) -> int:
+        """How many sources came before it."""
+        return self._known[index].position
+
+    def indices(self) -> tuple[int, ...]:
+        """Of those that are known."""
+        return tuple(self._known)
+
+    def came(self, url: str) -> bool:
+        """Whether it was here in this lap, or so many were that it is over."""
+        return url in self._came or len(self._came) >= MOST
+
+    def note(self, url: str) -> None:
+        """It comes now."""
+        self._came.add(url)
+
+    def new_lap(self) -> None:
+        """All may come again."""
+        self._came.clear()
+
+
+#: Seconds of delivery after which a source's earlier failures are forgotten.
+CALM = 60.0
+
+
+@attrs.define
+class SourceState:
+    """How one source has behaved. ``since`` is when it began to deliver, if it is in use and has settled."""
+
+    key: Hashable
+    account: Hashable | None
+    until: float = float("-inf")
+    strikes: int = 0
+    failures: int = 0
+    failed_at: float = float("-inf")
+    cause: FailureCause | None = None
+    since: float | None = None
+
+    def punish(self, treatment: CausePolicy, now: float, factor: float) -> None:
+        """Into quarantine; a longer one that is running stays."""
+        self.strikes += 1
+        seconds = min(treatment.longest, treatment.cool_down * 2.0 ** min(self.strikes - 1, 30))
+        self.until = max(self.until, now + seconds * factor)
+
+    def note(self, cause: FailureCause, now: float) -> None:
+        """Remember a failure, for statistics and failback."""
+        self.failures += 1
+        self.failed_at = now
+        self.cause = cause
+
+    def left(self, now: float) -> None:
+        """It is no longer in use."""
+        since, self.since = self.since, None
+        if since is not None and now - since >= CALM:
+            self.strikes = 0
+
+    def forgive(self) -> None:
+        """Out of quarantine; what went before no longer counts."""
+        self.until = self.failed_at = float("-inf")
+        self.strikes = 0
+
+    def is_free(self, at: float) -> bool:
+        """Whether it is out of quarantine at that time."""
+        return self.until <= at
+
+    def quarantine(self, now: float) -> float:
+        """Seconds for which it stays behind others; 0 if it does not."""
+        return max(0.0, self.until - now)
+
+    def report(self, now: float) -> dict[str, object]:
+        """For statistics."""
+        return {
+            "failures": self.failures,
+            "last_cause": self.cause.value if self.cause else None,
+            "quarantine_seconds": round(self.quarantine(now), 1),
+        }
+
+
+def source_states(keys: Sequence[Hashable], accounts: Sequence[Hashable | None]) -> list[SourceState]:
+    """
+    One for each source, of which nothing is known.
+
+    :param accounts: may be shorter than ``keys``.
+    :raises ValueError: if there is no source.
+    """
+    if not keys:
+        raise ValueError("a stream has at least one source")
+    known = list(accounts) + [None] * (len(keys) - len(accounts))
+    return [SourceState(key, account) for key, account in zip(keys, known, strict=False)]
+
 
 #: Seconds for which a source that was left for what it brought is no better place than another.
 GRUDGE = 600.0

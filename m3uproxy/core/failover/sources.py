@@ -17,8 +17,8 @@ ends the outage: its next failure has a budget of its own.
 **One outage never burns two sources.** A failure counts once, and only against the source in use: what is told of
 another, or told twice, changes nothing. (A stall timer and a closed connection may both report the same end.)
 
-**Guests.** A resolver may name a source that is in no list (:mod:`m3uproxy.core.failover.guests`): it is next, whatever
-else there is. One that it names twice in a lap is a lap: then there is a rest.
+**Guests.** A resolver may name a source that is in no list (:mod:`m3uproxy.core.failover.source_list`): it is next,
+whatever else there is. One that it names twice in a lap is a lap: then there is a rest.
 
 **Order.** The *home* source first (:mod:`m3uproxy.core.failover.source_list`); not "the one after the last that was
 tried", which would never return to a good primary.
@@ -30,12 +30,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 import attrs
 
-from .budget import LONGEST_REST, OutageBudget
+from .budget import LONGEST_REST, FailoverRules, OutageBudget
 from .causes import OF_ACCOUNT, FailureCause
-from .guests import NamedSources
-from .rules import FailoverRules
-from .source_list import GRUDGE, SourceList
-from .standing import CALM, SourceState
+from .source_list import CALM, GRUDGE, NamedSources, SourceList, SourceState
 
 __all__ = ["CALM", "GRUDGE", "LONGEST_REST", "Choice", "FailoverRules", "Sources"]
 

@@ -22,6 +22,8 @@ The bitrate is the lower of two: what arrives per second of time, and what a sec
 takes. The first is low when a provider starves us, the second also tells a picture that hardly moves. A window ends
 with the first sample after its time, so that a source that delivers in bursts is not judged by its pauses; and
 nothing else here counts time in which nothing came: that is :mod:`m3uproxy.core.health.silence`'s.
+
+Counts over some seconds of one body.
 """
 
 from __future__ import annotations
@@ -34,7 +36,46 @@ from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
 from ..mpegts.sampler import MOST, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
 from .trend import TrendReading
-from .window import SampleWindow, exceeds
+
+
+@attrs.define
+class SampleWindow:
+    """Counts since ``began``; ``media`` is how far the stream's clock went, over ``media_bytes``."""
+
+    began: float
+    bytes: int = 0
+    packets: int = 0
+    video: int = 0
+    errors: int = 0
+    breaks: int = 0
+    media: float = 0.0
+    media_bytes: int = 0
+    longest_pause: float = 0.0
+
+    def add(self, sample: PacketSample) -> None:
+        """Count what was sampled."""
+        self.packets += sample.packets
+        self.video += sample.video
+        self.errors += sample.errors
+        self.breaks += sample.breaks
+
+    def rate(self, now: float) -> float | None:
+        """Bytes that arrived, per second."""
+        return self.bytes / (now - self.began) if now > self.began else None
+
+    def media_rate(self) -> float | None:
+        """Bytes per second of the stream's clock."""
+        return self.media_bytes / self.media if self.media else None
+
+    def pace(self, now: float) -> float | None:
+        """Seconds of the stream's clock that arrived, per second; 1 if it keeps up."""
+        return self.media / (now - self.began) if self.media and now > self.began else None
+
+
+def exceeds(count: int, of: int, limit: float) -> bool:
+    """Whether a part reaches its limit; never if there is no limit (0) or nothing was counted."""
+    return bool(limit and of) and count / of >= limit
+
 
 #: Seconds between two looks.
 SAMPLE = 0.25

@@ -43,7 +43,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-#: Asks for titles of songs among the sound (:mod:`m3uproxy.upstream.icy`), which would be taken out again.
+#: Asks for titles of songs among the sound (:mod:`m3uproxy.upstream.content_decoding`), which would be taken out again.
 _UNWANTED = frozenset({"icy-metadata"})
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
 _UNSENDABLE = re.compile(rb"[^\x21-\x7e]")

@@ -6,9 +6,9 @@ decoders, at the time of the block: a tag like any other, so that one that skips
 
 from __future__ import annotations
 
-from .coalesce import BufferedParser, Chunk
 from .flv_splice import FlvSplicer
 from .flv_tags import AUDIO, FlvReader, FlvTag, FlvTagUse
+from .parser import BufferedParser, Chunk
 
 #: Flags of a file's header: sound, and pictures.
 _SOUND_ONLY, _BOTH = 4, 5

@@ -15,7 +15,7 @@ from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
 from ..splice.plan import SpliceKind
 from ..splice.splicer import Splicer, SpliceReport
-from .coalesce import BufferedParser, Chunk, split_at_access_points
+from .parser import BufferedParser, Chunk, split_at_access_points
 
 PacketObserver = Callable[[float, bytes, ProgramMap | None], object]
 

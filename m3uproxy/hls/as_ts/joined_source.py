@@ -8,7 +8,7 @@ from ...core.hls.media_segments import MediaSegment
 from ...core.hls.renditions import definitions
 from ...core.hls.segment_follower import SegmentKey, best_variant, key_of, variables_of
 from ...core.hls.uri_rewriter import absolute_url
-from ...core.http.byte_range import SingleRange
+from ...core.http.byte_ranges import SingleRange
 from ...errors import Reason, SourceError, bad_status
 from ...upstream.dialler import SourceRequest
 from ..fetched_resource import FetchedResource

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from ..query import query_value
+from ..responses import query_value
 from .client_address import Address
 
 #: Addresses whose failures are remembered; beyond, the one that failed longest ago is forgotten.

@@ -12,9 +12,7 @@ from ... import __version__
 from ...registry import HOUSEKEEPING, Registry
 from ...settings.loader import Settings
 from .endpoint import Route, View
-from .response_types import Totals
-from .serialize import all_clients, all_streams, iso, totals
-from .server_shapes import (
+from .response_types import (
     Clients,
     DetailedStats,
     ErrorStats,
@@ -26,7 +24,9 @@ from .server_shapes import (
     Slots,
     Stats,
     StreamStats,
+    Totals,
 )
+from .serialize import all_clients, all_streams, iso, totals
 
 
 def _now() -> datetime:

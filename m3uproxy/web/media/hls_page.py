@@ -19,8 +19,7 @@ from ...log import make_logger
 from ...settings.loader import Settings
 from ...streams.player import PlayerInfo, PlayerInfoMixin
 from ..access.cors import allow_media
-from ..query import query_value
-from ..responses import HTTPError, RawAnswer, write_content
+from ..responses import HTTPError, RawAnswer, query_value, write_content
 from .media_resource import MediaResource, answer_error, player_of, refusal
 
 log = make_logger()

@@ -17,7 +17,7 @@ from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITTEN
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
-from ...core.http.byte_range import read_range
+from ...core.http.byte_ranges import read_range
 from ...core.stream_kind import content_type
 from ...errors import LimitReached
 from ...hls.clients import HlsClient
@@ -28,8 +28,7 @@ from ...live.stream import LiveStream
 from ...registry import Registry
 from ...settings.loader import Settings
 from ..access.cors import allow_media
-from ..query import query_value
-from ..responses import HTTPError, service_unavailable
+from ..responses import HTTPError, query_value, service_unavailable
 from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist
 from .media_resource import header, player_of
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource

@@ -17,8 +17,7 @@ from ...streams.base import Stream
 from ...streams.player import PlayerInfo
 from ..access.client_address import client_address
 from ..access.cors import allow_media, answer_media_preflight, is_preflight
-from ..query import query_value
-from ..responses import HTTPError, service_unavailable, write_error
+from ..responses import HTTPError, query_value, service_unavailable, write_error
 from .signed_urls import SignedUrls
 
 METHODS = "GET, HEAD, OPTIONS"

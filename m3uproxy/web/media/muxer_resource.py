@@ -14,8 +14,7 @@ from ...hls.muxer import HlsMuxer
 from ...live.stream import LiveStream
 from ...settings.loader import Settings
 from ..access.cors import allow_media
-from ..query import query_value
-from ..responses import HTTPError
+from ..responses import HTTPError, query_value
 from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
 from .media_resource import player_of
 

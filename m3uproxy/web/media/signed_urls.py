@@ -12,8 +12,7 @@ from collections.abc import Callable
 
 from twisted.web.server import Request
 
-from ..query import query_value
-from ..responses import HTTPError
+from ..responses import HTTPError, query_value
 
 #: Keeps this use of the state key apart from all others.
 _LABEL = b"m3uproxy player url"

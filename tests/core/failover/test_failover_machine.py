@@ -11,10 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.failover.effects import AskResolver, Backoff, Dial, GiveUp, Idle
-from m3uproxy.core.failover.guests import MOST
-from m3uproxy.core.failover.machine import SETTLED, FailoverMachine, FailoverPolicy, FailoverState
+from m3uproxy.core.failover.machine import (
+    SETTLED,
+    AskResolver,
+    Backoff,
+    Dial,
+    FailoverMachine,
+    FailoverPolicy,
+    FailoverState,
+    GiveUp,
+    Idle,
+)
 from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.failover.source_list import MOST
 from m3uproxy.core.failover.sources import Sources
 from m3uproxy.errors import Reason, SourceError
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.failover.guests import MOST, NamedSources
 from m3uproxy.core.failover.resolver import ResolverAnswer, ResolverQuestion, read_answer
+from m3uproxy.core.failover.source_list import MOST, NamedSources
 from m3uproxy.core.http.redirects import first_hop
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tsbuild import AAC, H264, IDR, SLICE, Mux, packet, pes, pmt_section
 
 from m3uproxy.core.hls.segmenter import GOAL, KEPT, LISTED, TARGET, LiveSegment, Segmenter
-from m3uproxy.core.ingest.coalesce import Chunk
+from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ingest.ts_parser import TsParser
 from m3uproxy.core.ring import Block, Ring
 

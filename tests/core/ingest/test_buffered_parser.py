@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.ingest.coalesce import Chunk, split_at_access_points
+from m3uproxy.core.ingest.parser import Chunk, split_at_access_points
 from m3uproxy.core.mpegts.access_index import AccessPoint
 from m3uproxy.core.mpegts.random_access import AccessKind
 

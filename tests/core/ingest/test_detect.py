@@ -24,12 +24,11 @@ from radiobuild import (
     tag,
 )
 
-from m3uproxy.core.ingest.coalesce import Chunk
+from m3uproxy.core.ingest.audio_parser import LARGEST, LONGEST
 from m3uproxy.core.ingest.detect import DetectingParser
 from m3uproxy.core.ingest.flv_splice import LONGEST as LONGEST_WAIT
 from m3uproxy.core.ingest.flv_tags import FlvReader, FlvTag, FlvTagUse
-from m3uproxy.core.ingest.parser import Format
-from m3uproxy.core.ingest.replay import LARGEST, LONGEST
+from m3uproxy.core.ingest.parser import Chunk, Format
 from m3uproxy.core.splice.plan import SpliceKind
 
 

@@ -8,7 +8,7 @@ from fakes import Programme, packets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.ingest.coalesce import CHUNK_BYTES, Chunk
+from m3uproxy.core.ingest.parser import CHUNK_BYTES, Chunk
 from m3uproxy.core.ingest.ts_parser import TsParser
 from m3uproxy.core.splice.plan import SpliceKind
 

@@ -1,1 +1,0 @@
-"""From one source to many viewers."""
