@@ -18,7 +18,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 @pytest.fixture(scope="session", autouse=True)
 def log_ear():
     """Whatever the tests do, the log of their run holds no secret."""
-    from never_logged import LogEar
+    from secret_log_check import LogEar
     from twisted.logger import globalLogPublisher
 
     ear = LogEar()

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from fakes import FakeBody
 from loopback_rig import leftovers
-from scripted import Bench
+from scripted_provider import Bench
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher

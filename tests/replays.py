@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadcast import Arrived, Reception
+from ts_programme import Arrived, Reception
 from tsbuild import SIZE
 
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from naming import Names
-from scripted import Bench
+from scripted_provider import Bench
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from twisted.logger import globalLogPublisher
 

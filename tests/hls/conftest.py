@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from origin import Side
+from hls_rig import HlsRig
 
 
 @pytest.fixture
-def side():
+def make_rig():
     """Makes HLS sides of a proxy; after the test no delayed call and no memory that is still taken."""
     made = []
 
-    def make(**settings) -> Side:
-        made.append(Side(**settings))
+    def make(**settings) -> HlsRig:
+        made.append(HlsRig(**settings))
         return made[-1]
 
     yield make

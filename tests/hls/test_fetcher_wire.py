@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from certificates import new_certificate
 from fetching import fetching
-from scripted import CLOSE, RESET, Body, head, redirect
+from scripted_provider import CLOSE, RESET, Body, head, redirect
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from zope.interface.verify import verifyObject
@@ -291,12 +291,12 @@ class TestRedirects:
     @pytest_twisted.ensureDeferred
     async def test_both_connections_are_kept(self, fetching):
         there = await fetching.provider(answer(DATA))
-        here = await fetching.provider(redirect(there.url("/there?x=%2B")))
+        rig = await fetching.provider(redirect(there.url("/there?x=%2B")))
         for n in range(3):
-            resource = await fetching.fetcher.fetch(fetching.wanted(here.url(f"/{n}")))
+            resource = await fetching.fetcher.fetch(fetching.wanted(rig.url(f"/{n}")))
             assert resource.final_url == there.url("/there?x=%2B")
             assert await resource.read_all(100) == DATA
-        assert (len(here.connections), len(there.connections)) == (1, 1)
+        assert (len(rig.connections), len(there.connections)) == (1, 1)
 
     @pytest_twisted.ensureDeferred
     async def test_a_relative_one_over_the_same_connection(self, fetching):

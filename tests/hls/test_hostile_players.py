@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from origin import media, uris
+from hls_rig import media, uris
 from twisted.logger import formatEvent, globalLogPublisher
 from wire import Wire
 
@@ -31,132 +31,132 @@ class Full(Wire):
         self.transport.write = written
 
 
-def test_a_flood_of_ranges_is_kept_within_bounds(side) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts"))
-    here.origin.put(SEGMENT, bytes(256) * 30)
-    stream = here.stream(A)
-    (uri,) = uris(here.play(stream).body)
+def test_a_flood_of_ranges_is_kept_within_bounds(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"))
+    rig.origin.put(SEGMENT, bytes(256) * 30)
+    stream = rig.stream(A)
+    (uri,) = uris(rig.play(stream).body)
     for n in range(kept.MOST_OF_SOURCE + 200):
-        assert here.get(uri, headers={"Range": f"bytes={n}-{n + 1}"}).status == 206
-    assert here.fetcher.count <= kept.MOST_OF_SOURCE
+        assert rig.get(uri, headers={"Range": f"bytes={n}-{n + 1}"}).status == 206
+    assert rig.fetcher.count <= kept.MOST_OF_SOURCE
     # What is asked for all the time is still there.
-    assert here.play(stream).status == 200
+    assert rig.play(stream).status == 200
 
 
-def test_one_stream_does_not_drive_out_another(side, monkeypatch) -> None:
+def test_one_stream_does_not_drive_out_another(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(kept, "MOST_OF_SOURCE", 20)
-    here = side()
-    other = here.stream(B)
-    here.origin.put(B, media("b.ts"))
-    here.origin.put("http://b.example/b.ts", b"b" * 100)
-    watched = uris(here.play(other).body)[0]
-    assert here.get(watched).status == 200
-    here.origin.put(A, media("a.ts"))
-    here.origin.put(SEGMENT, bytes(1000))
-    (uri,) = uris(here.play(here.stream(A)).body)
+    rig = make_rig()
+    other = rig.stream(B)
+    rig.origin.put(B, media("b.ts"))
+    rig.origin.put("http://b.example/b.ts", b"b" * 100)
+    watched = uris(rig.play(other).body)[0]
+    assert rig.get(watched).status == 200
+    rig.origin.put(A, media("a.ts"))
+    rig.origin.put(SEGMENT, bytes(1000))
+    (uri,) = uris(rig.play(rig.stream(A)).body)
     for n in range(100):
-        here.get(uri, headers={"Range": f"bytes={n}-{n + 1}"})
-    assert here.get(watched).status == 200
-    assert here.origin.count("http://b.example/b.ts") == 1
+        rig.get(uri, headers={"Range": f"bytes={n}-{n + 1}"})
+    assert rig.get(watched).status == 200
+    assert rig.origin.count("http://b.example/b.ts") == 1
 
 
-def test_all_together_are_bounded_too(side, monkeypatch) -> None:
+def test_all_together_are_bounded_too(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(kept, "MOST", 20)
-    here = side()
+    rig = make_rig()
     for n in range(30):
-        here.origin.put(f"http://a.example/{n}.m3u8", media("a.ts"))
-        assert here.play(here.stream(f"http://a.example/{n}.m3u8")).status == 200
-    assert here.fetcher.count == 20
+        rig.origin.put(f"http://a.example/{n}.m3u8", media("a.ts"))
+        assert rig.play(rig.stream(f"http://a.example/{n}.m3u8")).status == 200
+    assert rig.fetcher.count == 20
 
 
-def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(side, monkeypatch) -> None:
+def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(fetch, "MOST_UNDER_WAY", 10)
-    here = side()
-    here.origin.put(A, media("a.ts"))
-    here.origin.put(SEGMENT, silent=True)
-    stream = here.stream(A, B)
-    (uri,) = uris(here.play(stream).body)
-    wires = [here.open(uri.replace("client_id=me", f"client_id=c{n}"), f"Range: bytes={n}-") for n in range(20)]
-    assert here.origin.count(SEGMENT) == 10
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"))
+    rig.origin.put(SEGMENT, silent=True)
+    stream = rig.stream(A, B)
+    (uri,) = uris(rig.play(stream).body)
+    wires = [rig.open(uri.replace("client_id=me", f"client_id=c{n}"), f"Range: bytes={n}-") for n in range(20)]
+    assert rig.origin.count(SEGMENT) == 10
     refused = [wire.answer() for wire in wires[10:]]
     assert {(answer.status, answer.headers["Retry-After"]) for answer in refused} == {(503, "5")}
     assert all("too much of this stream" in answer.detail for answer in refused)
     # Whoever shares what is under way is not refused, and the playlist comes.
-    here.open(uri, "Range: bytes=0-")
-    here.wait(6)
-    here.origin.put(A, media("a.ts", "b.ts"))
-    assert len(uris(here.play(stream).body)) == 2
+    rig.open(uri, "Range: bytes=0-")
+    rig.wait(6)
+    rig.origin.put(A, media("a.ts", "b.ts"))
+    assert len(uris(rig.play(stream).body)) == 2
     assert (stream.source_index, stream.error_count) == (0, 0)
     for wire in wires[:5]:
         wire.lose()
-    here.open(uri, "Range: bytes=77-")
-    assert here.origin.count(SEGMENT) == 11
+    rig.open(uri, "Range: bytes=77-")
+    assert rig.origin.count(SEGMENT) == 11
 
 
 @pytest.mark.parametrize("what", ["playlist", "segment"])
-def test_one_player_waits_for_so_many_answers_at_a_time(side, what) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts"))
-    stream = here.stream(A)
-    (uri,) = uris(here.play(stream).body)
-    here.wait(6)
-    here.origin.put(A if what == "playlist" else SEGMENT, silent=True)
+def test_one_player_waits_for_so_many_answers_at_a_time(make_rig, what) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"))
+    stream = rig.stream(A)
+    (uri,) = uris(rig.play(stream).body)
+    rig.wait(6)
+    rig.origin.put(A if what == "playlist" else SEGMENT, silent=True)
     path = uri if what == "segment" else f"/hls/{stream.id}/playlist.m3u8?client_id=me"
-    wires = [here.open(path) for _ in range(MOST_ANSWERS + 1)]
+    wires = [rig.open(path) for _ in range(MOST_ANSWERS + 1)]
     assert wires[-1].answer().status == 503
     assert {wire.take() for wire in wires[:-1]} == {b""}
     # Not so another player.
-    assert here.open(path.replace("client_id=me", "client_id=you")).take() == b""
+    assert rig.open(path.replace("client_id=me", "client_id=you")).take() == b""
     wires[0].lose()
-    assert here.open(path).take() == b""
+    assert rig.open(path).take() == b""
     for wire in wires[1:-1]:
         wire.lose()
     assert len(stream.clients()) == 2
 
 
-def test_what_is_waited_for_is_no_more_than_what_may_come(side) -> None:
+def test_what_is_waited_for_is_no_more_than_what_may_come(make_rig) -> None:
     """Each number that a player waits for is a request of its own, which the provider holds."""
-    here = side()
+    rig = make_rig()
     more = "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n#EXT-X-PART-INF:PART-TARGET=2"
-    here.origin.put(A, media("a.ts", "b.ts", first=100, more=more))
-    stream = here.stream(A)
-    here.play(stream)
+    rig.origin.put(A, media("a.ts", "b.ts", first=100, more=more))
+    stream = rig.stream(A)
+    rig.play(stream)
     parts = {f"_HLS_msn={sequence}&_HLS_part={part}" for sequence in (102, 103) for part in range(4)}
     may_come = {"_HLS_msn=102", "_HLS_msn=103"} | parts
     for query in may_come:
-        here.origin.pages[f"{A}?{query}"] = here.origin.pages[A]
+        rig.origin.pages[f"{A}?{query}"] = rig.origin.pages[A]
     for sequence in [*range(98, 110), 10**17]:
         for part in ["", *range(10), 10**17]:
-            assert here.play(stream, f"client_id=me&_HLS_msn={sequence}&_HLS_part={part}").status == 200
-    assert {url.partition("?")[2] for url in here.origin.asked} == {""} | may_come
+            assert rig.play(stream, f"client_id=me&_HLS_msn={sequence}&_HLS_part={part}").status == 200
+    assert {url.partition("?")[2] for url in rig.origin.asked} == {""} | may_come
 
 
 @pytest.mark.parametrize("how", ["delete", "disconnect"])
-def test_who_waits_for_a_segment_of_a_stream_that_goes(side, how) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts"))
-    here.origin.put(SEGMENT, silent=True)
-    stream = here.stream(A, B)
-    wire = here.open(uris(here.play(stream).body)[0])
+def test_who_waits_for_a_segment_of_a_stream_that_goes(make_rig, how) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"))
+    rig.origin.put(SEGMENT, silent=True)
+    stream = rig.stream(A, B)
+    wire = rig.open(uris(rig.play(stream).body)[0])
     assert wire.take() == b""
     if how == "delete":
-        here.registry.delete(stream.id)
+        rig.registry.delete(stream.id)
     else:
         assert stream.disconnect("me") == 1
-    assert here.origin.cancelled == [SEGMENT]
+    assert rig.origin.cancelled == [SEGMENT]
     assert wire.answer().status == (404 if how == "delete" else 502)
     assert stream.clients() == []
     assert stream.error_count == 0
-    here.wait(1)
+    rig.wait(1)
     assert wire.take() == b""
 
 
 @pytest.mark.parametrize("name", ["a%0d%0aX-Evil:%201", "a%0aX-Evil:%201%0a%0a<html>", "%00", "%ff", "%22,URI=%22x"])
-def test_a_name_is_no_header_and_no_line(side, name) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts", more='#EXT-X-KEY:METHOD=AES-128,URI="k"'))
-    answer = here.play(here.stream(A), f"client_id={name}")
+def test_a_name_is_no_header_and_no_line(make_rig, name) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts", more='#EXT-X-KEY:METHOD=AES-128,URI="k"'))
+    answer = rig.play(rig.stream(A), f"client_id={name}")
     assert answer.status == 200
     assert "X-Evil" not in answer.headers
     assert b"<html>" not in answer.body
@@ -165,19 +165,19 @@ def test_a_name_is_no_header_and_no_line(side, name) -> None:
 
 
 @pytest.mark.parametrize("token", ["..%2f..%2fetc%2fpasswd", "%0d%0aX-Evil:%201", "%00", "a" * 16_000, "%ff" * 10])
-def test_a_token_is_no_header_and_no_file(side, token) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts"))
-    stream = here.stream(A)
+def test_a_token_is_no_header_and_no_file(make_rig, token) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"))
+    stream = rig.stream(A)
     for path in ("segment.ts", "segment", "playlist.m3u8"):
-        answer = here.get(f"/hls/{stream.id}/{path}?url={token}&client_id=me")
+        answer = rig.get(f"/hls/{stream.id}/{path}?url={token}&client_id=me")
         assert answer.status == 403
         assert "X-Evil" not in answer.headers
         assert token[:10] not in answer.detail
-    assert here.origin.asked == []
+    assert rig.origin.asked == []
 
 
-def test_who_comes_and_goes_is_in_the_log(side) -> None:
+def test_who_comes_and_goes_is_in_the_log(make_rig) -> None:
     lines: list[str] = []
 
     def observe(event) -> None:
@@ -185,12 +185,12 @@ def test_who_comes_and_goes_is_in_the_log(side) -> None:
 
     globalLogPublisher.addObserver(observe)
     try:
-        here = side()
-        here.origin.put(A, media("a.ts"))
-        stream = here.stream(A)
-        here.play(stream)
-        here.play(stream)
-        here.wait(20)
+        rig = make_rig()
+        rig.origin.put(A, media("a.ts"))
+        stream = rig.stream(A)
+        rig.play(stream)
+        rig.play(stream)
+        rig.wait(20)
     finally:
         globalLogPublisher.removeObserver(observe)
     told = [line for line in lines if "client 'me'" in line]
@@ -202,51 +202,51 @@ def test_who_comes_and_goes_is_in_the_log(side) -> None:
 LARGE = [f"segment-{n}.ts?{'x' * 100}" for n in range(1000)]
 
 
-def test_a_large_playlist_is_whole_and_not_compressed(side) -> None:
-    here = side()
-    here.origin.put(A, media(*LARGE))
-    stream = here.stream(A)
-    plain, name = here.play(stream), "%22" * 30
-    packed = here.play(stream, f"client_id={name}", headers={"Accept-Encoding": "gzip"})
+def test_a_large_playlist_is_whole_and_not_compressed(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media(*LARGE))
+    stream = rig.stream(A)
+    plain, name = rig.play(stream), "%22" * 30
+    packed = rig.play(stream, f"client_id={name}", headers={"Accept-Encoding": "gzip"})
     for answer, each in ((plain, "me"), (packed, name)):
         assert answer.headers["Content-Length"] == str(len(answer.body))
         assert answer.headers["Content-Encoding"] is None
         assert answer.headers["Content-Type"] == "application/vnd.apple.mpegurl"
         assert [uri.endswith(f"&client_id={each}") for uri in uris(answer.body)] == [True] * 1000
-    head = here.play(stream, method="HEAD")
+    head = rig.play(stream, method="HEAD")
     assert (head.headers["Content-Length"], head.body) == (plain.headers["Content-Length"], b"")
-    here.origin.put(B, media(*LARGE[:20]))
-    small = here.play(here.stream(B), headers={"Accept-Encoding": "gzip"})
+    rig.origin.put(B, media(*LARGE[:20]))
+    small = rig.play(rig.stream(B), headers={"Accept-Encoding": "gzip"})
     assert small.headers["Content-Encoding"] == "gzip"
 
 
-def test_who_asks_for_a_large_playlist_and_does_not_read_holds_little_and_not_for_long(side) -> None:
-    here = side(viewer_stall_timeout=30.0)
-    here.origin.put(A, media(*LARGE))
-    stream = here.stream(A)
-    size = len(here.play(stream).body)
-    wire = Full(here.site)
+def test_who_asks_for_a_large_playlist_and_does_not_read_holds_little_and_not_for_long(make_rig) -> None:
+    rig = make_rig(viewer_stall_timeout=30.0)
+    rig.origin.put(A, media(*LARGE))
+    stream = rig.stream(A)
+    size = len(rig.play(stream).body)
+    wire = Full(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=full HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
     assert 0 < len(wire.transport.value()) < size / 2
-    here.wait(25)
+    rig.wait(25)
     assert {client.client_id for client in stream.clients()} == {"full"}
     assert not wire.aborted
-    here.wait(6)
+    rig.wait(6)
     assert wire.aborted
     wire.lose()
-    here.wait(20)
+    rig.wait(20)
     assert stream.clients() == []
 
 
 @pytest.mark.parametrize("how", ["delete", "disconnect", "leave"])
-def test_who_is_being_sent_a_large_playlist(side, how) -> None:
-    here = side()
-    here.origin.put(A, media(*LARGE))
-    stream = here.stream(A)
-    wire = Full(here.site)
+def test_who_is_being_sent_a_large_playlist(make_rig, how) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media(*LARGE))
+    stream = rig.stream(A)
+    wire = Full(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=me HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
     if how == "delete":
-        here.registry.delete(stream.id)
+        rig.registry.delete(stream.id)
     elif how == "disconnect":
         assert stream.disconnect("me") == 1
     else:
@@ -254,18 +254,18 @@ def test_who_is_being_sent_a_large_playlist(side, how) -> None:
     assert wire.aborted is (how != "leave")
     if how != "leave":
         wire.lose()
-    here.wait(20)
+    rig.wait(20)
     assert stream.clients() == []
 
 
-def test_who_leaves_while_a_playlist_arrives_is_no_failure_of_the_source(side) -> None:
-    here = side()
-    here.origin.put(A, media("a.ts"), endless=True)
-    stream = here.stream(A, B)
-    wire = here.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+def test_who_leaves_while_a_playlist_arrives_is_no_failure_of_the_source(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts"), endless=True)
+    stream = rig.stream(A, B)
+    wire = rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
     assert wire.take() == b""
     wire.lose()
-    here.wait(1)
-    assert here.origin.asked == [A]
+    rig.wait(1)
+    assert rig.origin.asked == [A]
     assert (stream.source_index, stream.error_count, stream.failover_attempts) == (0, 0, 0)
     assert stream.decisions.entries() == []

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import pytest
-from origin import media, uris
+from hls_rig import media, uris
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"
 
 
 @pytest.mark.parametrize("target", [10**6, 10**18])
-def test_a_target_duration_out_of_all_measure(side, target) -> None:
+def test_a_target_duration_out_of_all_measure(make_rig, target) -> None:
     """A player that left is forgotten all the same, and what has changed is seen."""
-    here = side()
-    here.origin.put(A, media("a.ts", more="#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES", target=target))
-    stream = here.stream(A)
-    here.play(stream)
-    here.origin.put(A, media("b.ts", first=1, target=target))
+    rig = make_rig()
+    rig.origin.put(A, media("a.ts", more="#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES", target=target))
+    stream = rig.stream(A)
+    rig.play(stream)
+    rig.origin.put(A, media("b.ts", first=1, target=target))
     for _ in range(40):
-        here.wait(2)
-        here.play(stream)
-    assert here.origin.count(A) > 1
-    here.wait(400)
+        rig.wait(2)
+        rig.play(stream)
+    assert rig.origin.count(A) > 1
+    rig.wait(400)
     assert stream.clients() == []
 
 
-def test_a_playlist_that_is_too_much_is_left_for_a_backup_and_told_without_one(side) -> None:
-    here = side()
-    here.origin.put(A, media(*(f"{n}.ts" for n in range(10_000))))
-    here.origin.put(B, media("b.ts"))
-    stream = here.stream(A, B)
-    assert len(uris(here.play(stream).body)) == 1
+def test_a_playlist_that_is_too_much_is_left_for_a_backup_and_told_without_one(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media(*(f"{n}.ts" for n in range(10_000))))
+    rig.origin.put(B, media("b.ts"))
+    stream = rig.stream(A, B)
+    assert len(uris(rig.play(stream).body)) == 1
     assert stream.source_index == 1
     assert "out of all measure" in stream.decisions.entries()[0]["cause"]
-    here.origin.pages["http://c.example/x.m3u8"] = here.origin.pages[A]
-    alone = here.stream("http://c.example/x.m3u8")
-    wire = here.open(f"/hls/{alone.id}/playlist.m3u8")
-    here.wait(11)
+    rig.origin.pages["http://c.example/x.m3u8"] = rig.origin.pages[A]
+    alone = rig.stream("http://c.example/x.m3u8")
+    wire = rig.open(f"/hls/{alone.id}/playlist.m3u8")
+    rig.wait(11)
     answer = wire.answer()
     assert answer.status == 502
     assert "out of all measure, of 20004 lines that name 10000 resources" in answer.detail

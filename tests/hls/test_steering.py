@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from origin import Side, media, uris
+from hls_rig import HlsRig, media, uris
 
 from m3uproxy.errors import Reason, SourceError
 
@@ -25,46 +25,46 @@ def named(playlist: bytes, attribute: str) -> str:
     return re.search(rf'{attribute}="([^"]*)"', playlist.decode())[1]
 
 
-def steering(here: Side, body: object, **more) -> str:
+def steering(rig: HlsRig, body: object, **more) -> str:
     """Where a player asks for the manifest; players add something to it (RFC 8216bis section 7.1)."""
-    here.origin.put(MASTER_URL, MASTER)
-    here.origin.put(STEERING_URL, body if isinstance(body, (str, bytes)) else json.dumps(body), **more)
-    url = named(here.play(here.stream(MASTER_URL)).body, "SERVER-URI")
+    rig.origin.put(MASTER_URL, MASTER)
+    rig.origin.put(STEERING_URL, body if isinstance(body, (str, bytes)) else json.dumps(body), **more)
+    url = named(rig.play(rig.stream(MASTER_URL)).body, "SERVER-URI")
     return url + '&_HLS_pathway="one"&_HLS_throughput=5140000'
 
 
-def test_a_steering_manifest_leads_back_to_us(side) -> None:
-    here = side()
+def test_a_steering_manifest_leads_back_to_us(make_rig) -> None:
+    rig = make_rig()
     next_url = "https://steer.example/next?state=a%3D"
     manifest = {"VERSION": 1, "TTL": 10, "RELOAD-URI": "next?state=a%3D", "PATHWAY-PRIORITY": ["two", "one"]}
     clones = [{"BASE-ID": "one", "ID": "three", "URI-REPLACEMENT": {"HOST": "c.example"}}]
-    url = steering(here, {**manifest, "PATHWAY-CLONES": clones}, final_url="https://steer.example/moved")
-    answer = here.get(url)
+    url = steering(rig, {**manifest, "PATHWAY-CLONES": clones}, final_url="https://steer.example/moved")
+    answer = rig.get(url)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "example" not in answer.body.decode()
     assert {**answer.json, "RELOAD-URI": manifest["RELOAD-URI"]} == manifest
     # What a player adds stays here: it is fetched once for all, and nobody's bandwidth is the provider's business.
-    assert here.origin.asked[-1] == STEERING_URL
-    here.origin.put(next_url, json.dumps({"VERSION": 1, "PATHWAY-PRIORITY": ["one"]}))
+    assert rig.origin.asked[-1] == STEERING_URL
+    rig.origin.put(next_url, json.dumps({"VERSION": 1, "PATHWAY-PRIORITY": ["one"]}))
     assert answer.json["RELOAD-URI"].endswith("&client_id=me")
-    assert here.get(answer.json["RELOAD-URI"]).json == {"VERSION": 1, "PATHWAY-PRIORITY": ["one"]}
-    assert here.origin.asked[-1] == next_url
+    assert rig.get(answer.json["RELOAD-URI"]).json == {"VERSION": 1, "PATHWAY-PRIORITY": ["one"]}
+    assert rig.origin.asked[-1] == next_url
 
 
-def test_each_player_gets_its_own_name(side) -> None:
-    here = side()
-    url = steering(here, {"RELOAD-URI": "next"})
+def test_each_player_gets_its_own_name(make_rig) -> None:
+    rig = make_rig()
+    url = steering(rig, {"RELOAD-URI": "next"})
     for name in ("me", "a%26b"):
-        assert f"&client_id={name}" in here.get(url.replace("client_id=me", f"client_id={name}")).json["RELOAD-URI"]
-    assert here.origin.count(STEERING_URL) == 1
+        assert f"&client_id={name}" in rig.get(url.replace("client_id=me", f"client_id={name}")).json["RELOAD-URI"]
+    assert rig.origin.count(STEERING_URL) == 1
 
 
 @pytest.mark.parametrize(("status", "later"), [(410, None), (429, "120"), (404, None)])
-def test_what_a_steering_server_says_by_its_status(side, status, later) -> None:
-    here = side()
-    url = steering(here, b"", status=status, headers={} if later is None else {"Retry-After": later})
-    answer = here.get(url)
+def test_what_a_steering_server_says_by_its_status(make_rig, status, later) -> None:
+    rig = make_rig()
+    url = steering(rig, b"", status=status, headers={} if later is None else {"Retry-After": later})
+    answer = rig.get(url)
     assert (answer.status, answer.headers["Retry-After"]) == (status, later)
 
 
@@ -78,51 +78,51 @@ def test_what_a_steering_server_says_by_its_status(side, status, later) -> None:
     ],
     ids=["html", "text", "large", "refused"],
 )
-def test_what_is_no_manifest_is_an_error_and_not_the_streams(side, page, word) -> None:
-    here = side()
-    url = steering(here, **{"body": "", **page})
-    answer = here.get(url)
+def test_what_is_no_manifest_is_an_error_and_not_the_streams(make_rig, page, word) -> None:
+    rig = make_rig()
+    url = steering(rig, **{"body": "", **page})
+    answer = rig.get(url)
     assert answer.status == 502
     assert word in answer.detail
-    assert here.play(here.stream(MASTER_URL)).status == 200
+    assert rig.play(rig.stream(MASTER_URL)).status == 200
 
 
-def test_a_list_of_assets(side) -> None:
-    here = side()
-    here.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
+def test_a_list_of_assets(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
     asset = "https://ads.example/1.m3u8?k=%2B"
-    here.origin.put(LIST_URL, json.dumps({"ASSETS": [{"URI": asset, "DURATION": 15}, {"URI": "2.m3u8"}]}))
-    here.origin.put(asset, media("ad.ts"))
-    here.origin.put("https://ads.example/ad.ts", b"G" * 188)
-    stream = here.stream(MASTER_URL)
-    found = here.get(named(here.play(stream).body, "X-ASSET-LIST") + "&_HLS_primary_id=x").json
+    rig.origin.put(LIST_URL, json.dumps({"ASSETS": [{"URI": asset, "DURATION": 15}, {"URI": "2.m3u8"}]}))
+    rig.origin.put(asset, media("ad.ts"))
+    rig.origin.put("https://ads.example/ad.ts", b"G" * 188)
+    stream = rig.stream(MASTER_URL)
+    found = rig.get(named(rig.play(stream).body, "X-ASSET-LIST") + "&_HLS_primary_id=x").json
     assert found["ASSETS"][0]["DURATION"] == 15
-    assert here.origin.asked[-1] == LIST_URL
-    playlist = here.get(found["ASSETS"][0]["URI"])
+    assert rig.origin.asked[-1] == LIST_URL
+    playlist = rig.get(found["ASSETS"][0]["URI"])
     assert playlist.status == 200
-    assert here.get(uris(playlist.body)[0]).body == b"G" * 188
+    assert rig.get(uris(playlist.body)[0]).body == b"G" * 188
     assert len(stream.clients()) == 1
 
 
-def test_what_a_public_list_names_must_not_lead_inside(side) -> None:
-    here = side()
-    here.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
-    here.origin.put(LIST_URL, json.dumps({"ASSETS": [{"URI": "http://192.168.0.1/x"}]}), public=True)
-    found = here.get(named(here.play(here.stream(MASTER_URL)).body, "X-ASSET-LIST")).json
-    here.get(found["ASSETS"][0]["URI"])
-    asked = here.origin.wanted[-1]
+def test_what_a_public_list_names_must_not_lead_inside(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
+    rig.origin.put(LIST_URL, json.dumps({"ASSETS": [{"URI": "http://192.168.0.1/x"}]}), public=True)
+    found = rig.get(named(rig.play(rig.stream(MASTER_URL)).body, "X-ASSET-LIST")).json
+    rig.get(found["ASSETS"][0]["URI"])
+    asked = rig.origin.wanted[-1]
     assert (asked.url, asked.led_by_public) == ("http://192.168.0.1/x", True)
 
 
-def test_a_head_is_that_of_a_get(side) -> None:
-    here = side()
-    url = steering(here, {"RELOAD-URI": "next"})
-    whole, head = here.get(url), here.get(url, method="HEAD")
+def test_a_head_is_that_of_a_get(make_rig) -> None:
+    rig = make_rig()
+    url = steering(rig, {"RELOAD-URI": "next"})
+    whole, head = rig.get(url), rig.get(url, method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers["Content-Length"] == str(len(whole.body))
 
 
-def test_a_range_means_nothing(side) -> None:
-    here = side()
-    answer = here.get(steering(here, {"TTL": 1}), headers={"Range": "bytes=0-3"})
+def test_a_range_means_nothing(make_rig) -> None:
+    rig = make_rig()
+    answer = rig.get(steering(rig, {"TTL": 1}), headers={"Range": "bytes=0-3"})
     assert (answer.status, answer.json) == (200, {"TTL": 1})

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
-from sick import STEP, TV, Source
+from faulty_stream import STEP, TV, Source
 from twisted.internet.task import Clock
 from zope.interface import implementer
 

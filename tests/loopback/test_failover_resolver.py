@@ -10,7 +10,7 @@ import pytest
 import pytest_twisted
 import treq
 from loopback_rig import assert_whole_packets
-from never_logged import PASSWORD, SECRETS, TOKEN, USER
+from secret_log_check import PASSWORD, SECRETS, TOKEN, USER
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater

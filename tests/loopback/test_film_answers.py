@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 import pytest_twisted
-from scripted import Provider, head
+from scripted_provider import Provider, head
 from test_vod import player_of
 
 FILM = bytes(range(256)) * 400

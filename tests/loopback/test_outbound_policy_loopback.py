@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
 from naming import Names
-from scripted import Provider, redirect
+from scripted_provider import Provider, redirect
 
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
 from m3uproxy.upstream.dialler import Dialler

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import pytest_twisted
-from never_logged import API_TOKEN, PASSWORD, SECRETS, TOKEN, USER
+from secret_log_check import API_TOKEN, PASSWORD, SECRETS, TOKEN, USER
 
 from m3uproxy.log import set_level
 

@@ -1,8 +1,8 @@
 """The real thing on loopback: the misbehaving provider, the whole proxy, players on sockets of their own."""
 
 import pytest
+from clip_provider import air
 from loopback_rig import rig
-from on_air import air
 
 __all__ = ["air", "joins", "rig"]
 

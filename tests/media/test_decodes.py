@@ -9,9 +9,9 @@ import itertools
 import av
 import pytest
 import pytest_twisted
+from clip_provider import without_torn_tail
 from decoding import decode
 from loopback_rig import assert_whole_packets
-from on_air import without_torn_tail
 
 #: Ticks of 90 kHz between two pictures of the demo clip.
 PICTURE = 3600

@@ -7,7 +7,7 @@ import re
 import av
 import pytest
 import pytest_twisted
-from on_air import FAR
+from clip_provider import FAR
 from playing import TICKS, address, kinds, steps, watch
 from twisted.internet.threads import deferToThread
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
+from clip_provider import FAR, assert_clock_runs_on, steps, without_torn_tail
 from decoding import decode
 from loopback_rig import assert_whole_packets
-from on_air import FAR, assert_clock_runs_on, steps, without_torn_tail
 from test_decodes import PICTURE
 from test_seams import SOUND
 from twisted.web.resource import Resource

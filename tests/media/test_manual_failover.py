@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 import pytest_twisted
+from clip_provider import FAR, KEY, keys, packets_of, steps, url, without_torn_tail
 from clips import H264
 from decoding import decode
 from loopback_rig import PACKET, Player, assert_whole_packets
-from on_air import FAR, KEY, keys, packets_of, steps, url, without_torn_tail
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 from m3uproxy.core.splice import plan as joint

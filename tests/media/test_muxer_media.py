@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
+from clip_provider import FAR, url, without_torn_tail
 from clips import H264, HEVC
 from decoding import decode
-from on_air import FAR, url, without_torn_tail
 from playing import TICKS, address, steps, watch
 from twisted.internet.threads import deferToThread
 

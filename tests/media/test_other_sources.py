@@ -7,9 +7,7 @@ import io
 import av
 import pytest
 import pytest_twisted
-from clips import H264, HEVC, MPEG2, SOUND
-from decoding import decode
-from on_air import (
+from clip_provider import (
     FAR,
     KEY,
     VIDEO,
@@ -23,6 +21,8 @@ from on_air import (
     url,
     without_torn_tail,
 )
+from clips import H264, HEVC, MPEG2, SOUND
+from decoding import decode
 from test_decodes import lenient_picture_times
 from twisted.internet.error import ConnectionLost
 

@@ -10,10 +10,10 @@ import time
 
 import pytest
 import pytest_twisted
+from clip_provider import FAR, KEY, Lateness, assert_invisible, keys, packets_of, pid, steps, url, without_torn_tail
 from clips import H264, HEVC, MPEG2, SOUND
 from decoding import decode
 from loopback_rig import Player
-from on_air import FAR, KEY, Lateness, assert_invisible, keys, packets_of, pid, steps, url, without_torn_tail
 from twisted.internet.error import ConnectionLost
 
 from m3uproxy.provider.playout import Playout

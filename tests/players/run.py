@@ -15,9 +15,9 @@ from pathlib import Path
 
 from browsers import browsers, told
 from cases import TABLES, Case
+from clip_provider import FAR
 from clips import TICKS, clip_of
 from loopback_rig import Rig
-from on_air import FAR
 from packages import install
 from pages import Pages
 from programs import PLAYERS, Player, Playing

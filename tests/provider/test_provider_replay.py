@@ -3,12 +3,12 @@
 from itertools import pairwise
 
 import pytest
-from broadcast import distance
 from decoding import watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import from_first_units, units_of
 from test_provider_connection import HERE, Bench, body, place, status, tally
+from ts_programme import distance
 
 from m3uproxy.provider.clip import PACKET, WRAP, load_clip, pcr_offset, read_pcr
 from m3uproxy.provider.multiplex import Layout

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 import pytest_twisted
-from scripted import CLOSE, RESET, head, redirect
+from scripted_provider import CLOSE, RESET, head, redirect
 from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import CLOSE, Body, head
+from scripted_provider import CLOSE, Body, head
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.content_decoding import MOST, BoundedGunzip

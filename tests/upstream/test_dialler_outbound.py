@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import pytest_twisted
-from scripted import head, redirect
+from scripted_provider import head, redirect
 from twisted.internet.error import DNSLookupError
 from twisted.internet.protocol import Factory
 

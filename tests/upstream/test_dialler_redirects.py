@@ -2,7 +2,7 @@
 
 import pytest
 import pytest_twisted
-from scripted import CLOSE, Body, head, redirect
+from scripted_provider import CLOSE, Body, head, redirect
 from twisted.internet.defer import CancelledError
 
 from m3uproxy.core.http.redirects import MOST_HOPS

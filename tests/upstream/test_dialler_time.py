@@ -1,7 +1,7 @@
 """Every phase of a dial on a Clock: which timer says what, and what cancelling leaves."""
 
 import pytest
-from scripted import Body
+from scripted_provider import Body
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionAborted, ConnectionDone, NoRouteError

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import pytest_twisted
-from scripted import CLOSE, RESET, Body, head, redirect
+from scripted_provider import CLOSE, RESET, Body, head, redirect
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import (
     Certificate,

@@ -1,13 +1,13 @@
 import pytest
-from cinema import Cinema
+from vod_rig import VodRig
 
 
 @pytest.fixture
-def cinema():
-    made: list[Cinema] = []
+def make_rig():
+    made: list[VodRig] = []
 
-    def make(*args, **more) -> Cinema:
-        made.append(Cinema(*args, **more))
+    def make(*args, **more) -> VodRig:
+        made.append(VodRig(*args, **more))
         return made[-1]
 
     yield make

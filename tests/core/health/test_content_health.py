@@ -7,9 +7,9 @@ from collections.abc import Callable
 import attrs
 import pytest
 import tsbuild as ts
+from faulty_stream import RADIO, STEP, TV, Source
 from hypothesis import given
 from hypothesis import strategies as st
-from sick import RADIO, STEP, TV, Source
 
 from m3uproxy.core.health.content import REPEAT, SAMPLE, ContentFault, ContentHealth, HealthLimits
 from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from broadcast import Layout, Reception, make_programme, multiplex
 from hypothesis import given
 from hypothesis import strategies as st
+from ts_programme import Layout, Reception, make_programme, multiplex
 from tsbuild import SIZE, SLICE, Mux, pes
 
 from m3uproxy.core.splice.pes_hold import LARGEST, LONGEST, PesHold

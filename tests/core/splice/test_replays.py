@@ -11,8 +11,8 @@ from functools import cache
 
 import attrs
 import pytest
-from broadcast import SOUND, WRAP, Programme, Reception, distance, make_programme
 from replays import frames_across, from_first_units, units_of
+from ts_programme import SOUND, WRAP, Programme, Reception, distance, make_programme
 from tsbuild import AAC, Mux, pes
 
 from m3uproxy.core.mpegts.align import Aligner

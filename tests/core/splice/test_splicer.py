@@ -6,7 +6,9 @@ from collections.abc import Collection
 
 import attrs
 import pytest
-from broadcast import (
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from ts_programme import (
     PICTURE,
     SOUND,
     WRAP,
@@ -20,8 +22,6 @@ from broadcast import (
     shift_clock,
     steps,
 )
-from hypothesis import assume, given
-from hypothesis import strategies as st
 from tsbuild import HEVC, IDR, SIZE, SLICE, Mux, pes
 
 from m3uproxy.core.mpegts.access_index import AccessIndex

@@ -116,7 +116,7 @@ class Origin:
         return self.asked.count(url)
 
 
-class Side:
+class HlsRig:
     """A registry with players in front and an origin behind."""
 
     def __init__(self, **settings) -> None:

@@ -96,7 +96,7 @@ class Body(FakeBody):
         return super().close()
 
 
-class Cinema:
+class VodRig:
     """A title and everybody around it."""
 
     SAME = PlayerInfo(ip_address="192.0.2.1", user_agent="films/1")
