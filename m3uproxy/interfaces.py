@@ -14,17 +14,17 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from .core.failover.resolver import ResolverAnswer, ResolverQuestion
+    from .core.http.source_request import DialTimeouts, SourceRequest
     from .core.ingest.ts_parser import PacketObserver
     from .core.ring import Block
+    from .core.slots.accounts import ProviderSlot
     from .errors import SourceError
-    from .upstream.dialler import DialTimeouts, SourceRequest
-    from .upstream.slots import Slot
 
 
 class IDialler(Interface):
     """Opens the bodies of sources."""
 
-    def dial(request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+    def dial(request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None) -> Deferred[IResponseBody]:
         """Ask a provider for a stream, following its redirects.
 
         :param slot: what its sockets count for, if they do.

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .core.failover.machine import FailoverPolicy
 from .core.hls.url_tokens import UrlTokens
+from .core.http.source_request import SourceRequest
 from .core.ring import Ring, share_memory
 from .core.slots.accounts import ProviderEntry, account_of
 from .core.slots.slot_table import SlotTable
@@ -35,7 +36,6 @@ from .streams.failover_stream import FailoverStream
 from .streams.monitor_rules import is_strict, watch_rules
 from .streams.spec import StreamSpec, stream_id
 from .streams.stream_resolver import StreamResolver
-from .upstream.dialler import SourceRequest
 from .upstream.slots import SlotAllocator, StreamSlot
 from .vod.edge_cache import EdgeCache
 from .vod.interfaces import VodLimits, VodUpstream

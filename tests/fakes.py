@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from m3uproxy.core.failover.resolver import ResolverAnswer, ResolverQuestion
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.downstream.socket_writer import DirectWriter
 from m3uproxy.errors import Reason, SourceError
@@ -27,7 +28,6 @@ from m3uproxy.live.stream import LiveStream, PlayerInfo
 from m3uproxy.registry import Registry
 from m3uproxy.settings.loader import Settings
 from m3uproxy.streams.spec import StreamSpec
-from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
 from m3uproxy.upstream.slots import Slot
 
 # the provider's side

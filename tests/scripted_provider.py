@@ -10,9 +10,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.errors import SourceError
 from m3uproxy.interfaces import IBodyConsumer
-from m3uproxy.upstream.dialler import Dialler, DialTimeouts, SourceRequest
+from m3uproxy.upstream.dialler import Dialler
 from m3uproxy.upstream.tcp_socket import SocketCounter
 
 CLOSE, RESET = object(), object()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import attrs
 
 from ..core.http.byte_ranges import SingleRange
-from ..upstream.dialler import SourceRequest
+from ..core.http.source_request import SourceRequest
 from .download import Download
 from .http_client import ResourceRequest
 

@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.http.byte_ranges import SingleContentRange, SingleRange
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..settings.loader import Settings
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from .cache import CacheEntry, Key, ResponseCache
 from .download import Download
 from .fetched_resource import FetchedResource

@@ -21,11 +21,11 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..core.http.redirects import REDIRECTS, Cookies, RequestHop, led_hop, next_hop
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
 from ..upstream.agent import cookie_url
 from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 

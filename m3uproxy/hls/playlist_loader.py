@@ -15,8 +15,8 @@ from ..core.hls.renditions import definitions
 from ..core.hls.uri_rewriter import absolute_url, joined
 from ..core.hls.url_tokens import TokenTarget, source_name
 from ..core.http.byte_ranges import SingleRange
+from ..core.http.source_request import SourceRequest
 from ..errors import bad_status
-from ..upstream.dialler import SourceRequest
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .http_client import ResourceRequest

@@ -19,10 +19,10 @@ from ..core.hls.playlist_continuity import STALE, DiscontinuityNumbers
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import SingleRange
+from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError, bad_status
 from ..settings.loader import Settings
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import SlotAllocator
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
 from ..core.hls.url_tokens import source_name
+from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
 from ..live.monitor import MonitorRules
@@ -29,7 +30,6 @@ from ..streams.failback import FailbackReview
 from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
 from ..upstream.body_probe import release_slot
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 
 log = make_logger()

@@ -16,6 +16,7 @@ from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.uri_rewriter import ResourceKind
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import SingleRange
+from ..core.http.source_request import SourceRequest
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import LimitReached, Reason, SourceError
 from ..log import make_logger
@@ -24,7 +25,6 @@ from ..streams.failover_stream import FailoverStream
 from ..streams.monitor_rules import watch_rules
 from ..streams.player import PlayerInfo
 from ..streams.spec import StreamSpec
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 from .clients import HlsClient, HlsClients
 from .fetched_resource import FetchedResource, read_manifest

@@ -13,7 +13,7 @@ import attrs
 
 from ..core.hls.renditions import Rendition, counterpart, renditions
 from ..core.hls.url_tokens import TokenTarget, source_name
-from ..upstream.dialler import SourceRequest
+from ..core.http.source_request import SourceRequest
 from .served_playlist import ParsedPlaylist
 
 #: Variants that are remembered of a stream, of all its sources.

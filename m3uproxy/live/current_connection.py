@@ -11,9 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.previous_socket import PreviousSocket
 from ..upstream.slots import Slot, StreamSlot
 from .body_reader import BodyReaderOwner

@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.causes import cause_of
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.slots import StreamSlot
 from .current_connection import CurrentConnection
 from .monitor import MonitorRules, SourceMonitor

@@ -7,12 +7,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.http.redact import redact
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody, IStreamSink
 from ..log import make_logger
 from ..upstream.body_probe import classify_finite_body
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.slots import Slot
 from ..upstream.timer import Timer
 from .body_reader import BodyReader, BodyReaderOwner

@@ -20,13 +20,13 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from ..core.failover.machine import FailoverPolicy
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
 from ..core.ingest.ts_parser import PacketObserver
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
 from ..upstream.body_probe import probe_source
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.slots import Slot, StreamSlot
 from ..upstream.timer import Timer
 from .read_scheduler import ReadScheduler

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.http.source_request import SourceRequest
 from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
 from ..core.stream_kind import content_type
@@ -20,7 +21,6 @@ from ..streams.failover_stream import FailoverStream
 from ..streams.player import LiveClient, PlayerInfo
 from ..streams.spec import StreamSpec
 from ..streams.stream_resolver import StreamResolver
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import SlotAllocator
 from .broadcaster import Broadcaster
 from .pump import LiveResponse, Pump, PumpState

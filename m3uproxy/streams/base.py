@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, kind_of
 from ..errors import Reason
-from ..upstream.dialler import SourceRequest
 from .decision_log import DecisionLog
 from .spec import StreamSpec
 

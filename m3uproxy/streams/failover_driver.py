@@ -29,10 +29,10 @@ from ..core.failover.machine import (
 )
 from ..core.failover.resolver import ResolverAnswer
 from ..core.failover.sources import Sources
+from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import SourceError
 from ..log import make_logger
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 from ..upstream.timer import Timer
 from .failover_journal import FailoverJournal

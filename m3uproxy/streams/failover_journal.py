@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ..core.failover.machine import Effect, FailoverMachine, GiveUp
 from ..core.failover.resolver import ResolverAnswer
 from ..core.http.redact import redact
+from ..core.http.source_request import SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
-from ..upstream.dialler import SourceRequest
 from .interfaces import FailoverObserver
 
 log = make_logger()

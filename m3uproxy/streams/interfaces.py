@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..core.failover.resolver import ResolverAnswer
+from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
-from ..upstream.dialler import SourceRequest
 
 
 class FailoverObserver(Protocol):

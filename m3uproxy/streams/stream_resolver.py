@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
+from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IResolver
 from ..log import make_logger
-from ..upstream.dialler import SourceRequest
 from ..upstream.timer import Timer
 
 if TYPE_CHECKING:

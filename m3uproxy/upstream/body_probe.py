@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from ..core.http.body_sniffing import HEAD, complaint, container, finite
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import FormatDetector
 from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IDialler, IResponseBody
-from .dialler import DialTimeouts, SourceRequest
 from .slots import Slot
 
 T = TypeVar("T")

@@ -42,11 +42,11 @@ from zope.interface import implementer
 
 from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
 from ..core.http.redirects import Location
+from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
 from .head_repair import HeadRepairProtocol
 from .host_lookup import LookupReactor
 from .receive_window import NARROW
-from .slots import Slot
 from .tcp_socket import ProviderSocket, SocketCounter
 
 
@@ -108,7 +108,7 @@ class ProviderConnection:
         connected: Callable[[], None],
         outbound: OutboundPolicy = DEFAULT,
         led_by_public: bool = False,
-        slot: Slot | None = None,
+        slot: ProviderSlot | None = None,
     ) -> None:
         """
         Prepare a connection; ``Agent`` opens it.
@@ -226,7 +226,8 @@ class ProviderConnection:
             self.problem = SourceError(Reason.FORBIDDEN, refusal)
         return refusal is None
 
-    def _connected(self, socket: ProviderSocket) -> None:
+    def socket_connected(self, socket: ProviderSocket) -> None:
+        """Keep the socket, and tell that TCP is connected."""
         self._socket = socket
         self._when_connected()
 

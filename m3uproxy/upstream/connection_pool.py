@@ -33,10 +33,10 @@ from zope.interface import implementer
 
 from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
 from ..core.http.redirects import Location
+from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
 from .agent import SourceAgent
 from .connection import ProviderConnection
-from .slots import Slot
 from .tcp_socket import SocketCounter
 
 
@@ -53,7 +53,7 @@ class ConnectionRequest:
     verify_tls: bool
     led_by_public: bool = False
     fresh: bool = False
-    slot: Slot | None = None
+    slot: ProviderSlot | None = None
 
     @property
     def host(self) -> tuple[str, bool]:
@@ -213,7 +213,7 @@ class ConnectionPool:
         self.outbound = outbound
         self.per_host = per_host
         self.rest = rest
-        self._pools: dict[tuple[str, bool] | Slot, _Pool] = {}
+        self._pools: dict[tuple[str, bool] | ProviderSlot, _Pool] = {}
         self._stopped = False
 
     def take(self, call: ConnectionRequest) -> Deferred[PooledConnection]:
@@ -261,7 +261,7 @@ class ConnectionPool:
             slot.before_done(lambda at_once: self._give_up(slot, at_once))
         return pool
 
-    def _give_up(self, slot: Slot, at_once: bool) -> None:
+    def _give_up(self, slot: ProviderSlot, at_once: bool) -> None:
         """A slot is given back: what is being sent over its lines may come to its end, or not even that."""
         pool = self._pools[slot]
         pool.closed = True
@@ -309,7 +309,7 @@ class ConnectionPool:
         self._pools = {
             key: pool
             for key, pool in self._pools.items()
-            if pool.lines or pool.waiting or (isinstance(key, Slot) and not pool.closed)
+            if pool.lines or pool.waiting or (not isinstance(key, tuple) and not pool.closed)
         }
 
     def _serve(self, pool: _Pool) -> None:

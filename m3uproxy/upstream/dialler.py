@@ -15,54 +15,16 @@ from zope.interface import implementer
 
 from ..core.http.byte_ranges import parse_content_range
 from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
-from ..core.http.redirects import REDIRECTS, Cookies, Headers, first_hop, next_hop
-from ..core.slots.accounts import Account
+from ..core.http.redirects import REDIRECTS, Cookies, first_hop, next_hop
+from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.slots.accounts import ProviderSlot
 from ..errors import SourceError, bad_status
 from ..interfaces import IDialler, IResponseBody
 from .agent import SourceAgent, cookie_url
 from .connection import ProviderConnection
 from .response_body import ResponseBody
-from .slots import Slot
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest
-
-
-def _of_stream(slot: Slot | None) -> str | None:
-    return None if slot is None else slot.stream
-
-
-@attrs.frozen
-class SourceRequest:
-    """
-    What to ask for. The stream's ``headers`` replace our own ones of the same name, whatever their case.
-
-    :ivar account: whose connections are limited; None if they are not.
-    :ivar slot: leave to ask over lines, where that is counted. What one stream has asked for is none of another's.
-    :ivar method: GET, or HEAD for a body that is empty.
-    """
-
-    url: str = attrs.field(repr=False)
-    user_agent: str
-    headers: Headers = attrs.field(repr=False)
-    verify_tls: bool
-    account: Account | None = None
-    method: str = "GET"
-    slot: Slot | None = attrs.field(default=None, eq=_of_stream, repr=False)
-
-
-@attrs.frozen
-class DialTimeouts:
-    """
-    Seconds allowed.
-
-    :ivar connect: from the start of a hop, look-up of the name included, until TCP is connected.
-    :ivar first_byte: from then, TLS handshake included, until the response head is there.
-    :ivar total: all hops together.
-    """
-
-    connect: float
-    first_byte: float
-    total: float
 
 
 @implementer(IDialler)
@@ -74,7 +36,9 @@ class Dialler:
     sockets: SocketCounter
     outbound: OutboundPolicy = DEFAULT
 
-    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+    def dial(
+        self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
+    ) -> Deferred[IResponseBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`."""
         return _Dial(self, request, limits, slot).start()
 
@@ -82,7 +46,9 @@ class Dialler:
 class _Dial(TimedRequest[IResponseBody]):
     """One dial."""
 
-    def __init__(self, dialler: Dialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None) -> None:
+    def __init__(
+        self, dialler: Dialler, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None
+    ) -> None:
         super().__init__(dialler.reactor, limits.total)
         self._sockets = dialler.sockets
         self._outbound = dialler.outbound

@@ -6,18 +6,33 @@ See :mod:`m3uproxy.upstream.connection` for where this stands.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from ..core.http.redirects import Location
 from ..core.http.response_head import LONGEST_HEAD, end_of_head, is_interim, repair
 from ..errors import Reason, SourceError
 from .tcp_socket import connect_through
 
-if TYPE_CHECKING:
-    from .connection import ProviderConnection
+
+class HeadRepairOwner(Protocol):
+    """
+    The connection whose requests and responses pass.
+
+    :ivar location: its target goes into the request line.
+    :ivar handshaken: set when the TLS handshake is complete.
+    :ivar problem: set if the response head cannot be repaired.
+    """
+
+    location: Location
+    handshaken: bool
+    problem: SourceError | None
+
+    def abort(self) -> None:
+        """Close the socket."""
 
 
 @implementer(IHandshakeListener, ITransport)
@@ -26,7 +41,7 @@ class HeadRepairProtocol(ProtocolWrapper):
 
     def __init__(self, factory: Any, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
-        self._connection: ProviderConnection = factory.connection
+        self._connection: HeadRepairOwner = factory.connection
         self._head: bytearray | None = bytearray()
         self._read = 0
 

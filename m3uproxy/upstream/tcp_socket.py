@@ -5,7 +5,8 @@ See :mod:`m3uproxy.upstream.connection` for where these stand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.error import ConnectionLost
@@ -15,10 +16,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.slots.accounts import ProviderSlot
 from .receive_window import NARROW, room, widen
-
-if TYPE_CHECKING:
-    from .connection import ProviderConnection
 
 #: What all sockets are read into: blocks of a ring are kept for seconds, and between them large buffers that are
 #: allocated for each read, and cut to what came, would leave holes in the heap.
@@ -54,6 +53,23 @@ class SocketCounter:
         self._closing.discard(socket)
 
 
+class SocketOwner(TypingProtocol):
+    """
+    The connection that a socket belongs to.
+
+    :ivar sockets: counts the socket.
+    :ivar slot: the slot that the socket counts for; None if connections are not counted.
+    :ivar reads: counts the reads from the socket whose bytes were handed on.
+    """
+
+    sockets: SocketCounter
+    slot: ProviderSlot | None
+    reads: int
+
+    def socket_connected(self, socket: ProviderSocket) -> None:
+        """TCP is connected, and nothing was sent yet."""
+
+
 def connect_through(wrapper: ProtocolWrapper, transport: Any) -> None:
     """What ``ProtocolWrapper.makeConnection`` does, but for declaring what ``transport`` provides.
 
@@ -73,7 +89,7 @@ class ProviderSocket(ProtocolWrapper):
 
     def __init__(self, factory: Any, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
-        self._connection: ProviderConnection = factory.connection
+        self._connection: SocketOwner = factory.connection
         self._waiting: list[Deferred[None]] = []
         self._closing = False
         self._read_error: BaseException | None = None
@@ -86,7 +102,7 @@ class ProviderSocket(ProtocolWrapper):
         if ITCPTransport.providedBy(transport):
             transport.setTcpKeepAlive(True)
         self._connection.sockets._opened()
-        self._connection._connected(self)
+        self._connection.socket_connected(self)
         connect_through(self, transport)
         slot = self._connection.slot
         if slot is not None and not slot.opened():

@@ -12,9 +12,9 @@ import attrs
 from ..core.failover.machine import FailoverPolicy
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
+from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IDialler
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import SlotAllocator
 
 

@@ -8,9 +8,9 @@ import attrs
 
 from ..core.http.byte_ranges import WHOLE, ByteRange, ContentRange, parse_content_range
 from ..core.http.representation import Representation
+from ..core.http.source_request import SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
-from ..upstream.dialler import SourceRequest
 from .interfaces import RangeConsumer
 
 #: Ours, whatever the stream's own headers say.

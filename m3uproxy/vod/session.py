@@ -23,10 +23,10 @@ from ..core.failover.machine import SETTLED, Backoff, Dial, Effect, FailoverMach
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
+from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
 from ..log import make_logger
-from ..upstream.dialler import DialTimeouts, SourceRequest
 from ..upstream.previous_socket import PreviousSocket
 from ..upstream.slots import StreamSlot
 from ..upstream.timer import Timer

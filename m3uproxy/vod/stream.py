@@ -17,13 +17,13 @@ from ..core.failover.timeline import SourceLabel
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
+from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, content_type
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import Stream
 from ..streams.player import PlayerInfo
 from ..streams.spec import StreamSpec
-from ..upstream.dialler import SourceRequest
 from ..upstream.slots import StreamSlot
 from .client import VodClient
 from .edge_cache import EdgeCache

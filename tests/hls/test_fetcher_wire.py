@@ -15,9 +15,9 @@ from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.byte_ranges import SingleRange
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
+from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IResponseBody
-from m3uproxy.upstream.dialler import DialTimeouts
 
 __all__ = ["fetching"]
 

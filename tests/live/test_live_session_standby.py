@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.core.ingest.detect import DetectingParser
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
@@ -21,7 +22,6 @@ from m3uproxy.live.monitor import MonitorRules
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.session import LiveSession
 from m3uproxy.live.standby_connection import PATIENCE
-from m3uproxy.upstream.dialler import SourceRequest
 from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 TWO = Account("two", 2)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.health.content import HealthLimits
+from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
@@ -23,7 +24,6 @@ from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live.monitor import MonitorRules
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.session import LiveSession
-from m3uproxy.upstream.dialler import SourceRequest
 from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
@@ -19,7 +20,6 @@ from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live import standby_connection as module
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.standby_connection import PATIENCE, StandbyBuffer, StandbyConnection
-from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
 from m3uproxy.upstream.slots import SlotAllocator
 
 LIMITS = DialTimeouts(4, 6, 20)

@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from m3uproxy.core.http.byte_ranges import read_range
+from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.errors import SourceError
 from m3uproxy.hls.fetched_resource import GONE
 from m3uproxy.hls.fetcher import Fetcher
@@ -21,7 +22,6 @@ from m3uproxy.provider.hls.cutter import Cutter
 from m3uproxy.provider.site import Provider
 from m3uproxy.settings.loader import load
 from m3uproxy.upstream.connection_pool import ConnectionPool
-from m3uproxy.upstream.dialler import SourceRequest
 from m3uproxy.upstream.tcp_socket import SocketCounter
 from m3uproxy.web.responses import HTTPError, write_error
 from m3uproxy.web.site import Site

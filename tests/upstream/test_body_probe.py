@@ -7,9 +7,9 @@ from fakes import FakeBody, FakeDialler, Programme
 from radiobuild import adts_frames, programme
 from twisted.internet.task import Clock
 
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.body_probe import probe_source
-from m3uproxy.upstream.dialler import DialTimeouts, SourceRequest
 
 
 def look(clock: Clock, body: FakeBody, data: bytes) -> list[object]:

@@ -9,9 +9,9 @@ from scripted_provider import CLOSE, RESET, Body, head
 from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
+from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IResponseBody
-from m3uproxy.upstream.dialler import DialTimeouts
 
 VIDEO = b"G" * 188
 

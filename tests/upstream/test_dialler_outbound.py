@@ -10,9 +10,10 @@ from twisted.internet.protocol import Factory
 
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
 from m3uproxy.core.http.redirects import Location
+from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
 from m3uproxy.upstream.connection import ProviderConnection
-from m3uproxy.upstream.dialler import Dialler, DialTimeouts
+from m3uproxy.upstream.dialler import Dialler
 
 NOTATIONS = [
     "169.254.169.254",

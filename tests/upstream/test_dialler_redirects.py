@@ -6,8 +6,8 @@ from scripted_provider import CLOSE, Body, head, redirect
 from twisted.internet.defer import CancelledError
 
 from m3uproxy.core.http.redirects import MOST_HOPS
+from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
-from m3uproxy.upstream.dialler import DialTimeouts
 
 VIDEO = b"G" * 188
 

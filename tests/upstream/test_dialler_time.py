@@ -11,8 +11,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.upstream.dialler import Dialler, DialTimeouts, SourceRequest
+from m3uproxy.upstream.dialler import Dialler
 from m3uproxy.upstream.tcp_socket import SocketCounter
 
 LIMITS = DialTimeouts(connect=4, first_byte=6, total=9)

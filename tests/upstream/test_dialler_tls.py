@@ -14,9 +14,9 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
+from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
 from m3uproxy.upstream import connection as endpoints
-from m3uproxy.upstream.dialler import DialTimeouts
 
 VIDEO = b"G" * 188
 

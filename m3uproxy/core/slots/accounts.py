@@ -7,7 +7,8 @@ URL that neither says anything about belongs to none, and its connections are no
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
@@ -28,6 +29,31 @@ class Account:
     name: str
     limit: int | None = None
     now_and_then: bool = False
+
+
+class ProviderSlot(Protocol):
+    """
+    The permission to hold connections to an account, as the code that opens the connections sees it.
+
+    :ivar account: the account that the connections count for.
+    :ivar stream: the id of the stream that holds the slot.
+    """
+
+    account: Account
+    stream: str
+
+    @property
+    def held(self) -> bool:
+        """True until the slot is released. Afterwards no connection may be opened on it."""
+
+    def before_done(self, call: Callable[[bool], None]) -> None:
+        """Have ``call`` called when the slot is released, with True if open connections must be closed at once."""
+
+    def opened(self) -> bool:
+        """Count a socket that was opened. Return False if it must be closed at once."""
+
+    def closed(self) -> None:
+        """Stop counting a socket that was opened and is closed now."""
 
 
 @attrs.frozen

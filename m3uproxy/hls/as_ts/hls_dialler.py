@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from ...core.hls.segment_follower import check_joinable
+from ...core.http.source_request import DialTimeouts, SourceRequest
+from ...core.slots.accounts import ProviderSlot
 from ...core.stream_kind import StreamKind, kind_of
 from ...interfaces import IDialler, IResponseBody
 from ...settings.loader import Settings
-from ...upstream.dialler import DialTimeouts, SourceRequest
-from ...upstream.slots import Slot
 from ..fetcher import Fetcher
 from .joined_body import JoinedBody, too_late
 from .joined_source import JoinedSource
@@ -36,7 +36,9 @@ class HlsDialler:
     otherwise: IDialler
     settings: Settings
 
-    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+    def dial(
+        self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
+    ) -> Deferred[IResponseBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are asked for on the slot."""
         if kind_of(request.url) is not StreamKind.HLS:
             return self.otherwise.dial(request, limits, slot)

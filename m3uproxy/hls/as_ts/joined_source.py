@@ -9,8 +9,8 @@ from ...core.hls.renditions import definitions
 from ...core.hls.segment_follower import SegmentKey, best_variant, key_of, variables_of
 from ...core.hls.uri_rewriter import absolute_url
 from ...core.http.byte_ranges import SingleRange
+from ...core.http.source_request import SourceRequest
 from ...errors import Reason, SourceError, bad_status
-from ...upstream.dialler import SourceRequest
 from ..fetched_resource import FetchedResource
 from ..fetcher import Fetcher
 from ..http_client import ResourceRequest

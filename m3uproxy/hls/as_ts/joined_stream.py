@@ -13,12 +13,12 @@ import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
 from ...core.failover.resolver import ResolverAnswer
+from ...core.http.source_request import SourceRequest
 from ...core.stream_kind import content_type
 from ...errors import Reason, SourceError
 from ...live.stream import LiveStream
 from ...streams.base import ClientInfo, Stream
 from ...streams.spec import StreamSpec
-from ...upstream.dialler import SourceRequest
 from ..proxy import HlsContext
 from ..stream import HlsStream
 

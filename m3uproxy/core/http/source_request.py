@@ -1,0 +1,47 @@
+"""A request to a provider: the URL, the headers, the account, and the seconds allowed."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..slots.accounts import Account, ProviderSlot
+from .redirects import Headers
+
+
+def _stream_of(slot: ProviderSlot | None) -> str | None:
+    return None if slot is None else slot.stream
+
+
+@attrs.frozen
+class SourceRequest:
+    """
+    The request for one URL. The stream's ``headers`` replace the default ones of the same name, whatever their case.
+
+    :ivar account: the account that its connections count for; None if they are not counted.
+    :ivar slot: the slot that pooled connections are opened on; None if they are not counted. Two requests are equal
+        only if their slots belong to the same stream, so responses are never shared between streams.
+    :ivar method: GET, or HEAD for a response without a body.
+    """
+
+    url: str = attrs.field(repr=False)
+    user_agent: str
+    headers: Headers = attrs.field(repr=False)
+    verify_tls: bool
+    account: Account | None = None
+    method: str = "GET"
+    slot: ProviderSlot | None = attrs.field(default=None, eq=_stream_of, repr=False)
+
+
+@attrs.frozen
+class DialTimeouts:
+    """
+    The seconds allowed for a dial.
+
+    :ivar connect: from the start of a hop, including the look-up of the name, until TCP is connected.
+    :ivar first_byte: from the TCP connection, including the TLS handshake, until the response head is complete.
+    :ivar total: for all hops together.
+    """
+
+    connect: float
+    first_byte: float
+    total: float
