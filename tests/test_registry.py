@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.ingest.parser import Chunk
-from m3uproxy.core.ring import Ring
-from m3uproxy.registry import policy, share_memory
+from m3uproxy.core.ring import Ring, share_memory
 from m3uproxy.settings.loader import Settings
+from m3uproxy.stream_factory import failover_policy
 
 KB = 1000
 
@@ -114,7 +114,7 @@ def test_housekeeping_goes_on_behind_a_failure() -> None:
 
 
 def test_policy_comes_from_the_settings() -> None:
-    made = policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
+    made = failover_policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
     assert made.laps == 1
     assert made.start == 19
     assert made.total == 0

@@ -112,7 +112,7 @@ async def test_this_machine_and_private_networks(rig, names, redirector, private
     """::1 plays a host on the internet, 127.0.0.1 one in the house."""
     await rig.start(stream_retry_attempts=1)
     outbound = OutboundPolicy(private, lambda address: AddressKind.PUBLIC if address == "::1" else kind_of(address))
-    rig.registry._live_dialler = Dialler(rig.reactor, rig.service._sockets, outbound)
+    rig.registry._factory._live_dialler = Dialler(rig.reactor, rig.service._sockets, outbound)
     here = rig.provider.url(LIVE)
     for url in (here, here.replace("127.0.0.1", "inside.test"), here.replace("127.0.0.1", "0x7f.1")):
         if entry:

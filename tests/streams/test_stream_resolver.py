@@ -160,7 +160,7 @@ def test_a_question_ends_with_the_stream(how: str) -> None:
 
 def test_a_registry_that_may_ask_nobody_goes_by_the_list() -> None:
     relay = Relay()
-    relay.registry._resolver = None
+    relay.registry._factory._resolver = None
     stream = resolved(relay, BACKUP)
     relay.player(stream)
     relay.dialler.last.fail()

@@ -13,7 +13,7 @@ from m3uproxy.downstream.socket_writer import DirectWriter
 from m3uproxy.errors import SourceError
 from m3uproxy.live.stream import PlayerInfo
 from m3uproxy.provider.files import content
-from m3uproxy.registry import source_requests
+from m3uproxy.stream_factory import source_requests
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.upstream.slots import SlotAllocator
 from m3uproxy.vod.edge_cache import EdgeCache
