@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..core.http.representation import Representation
 from ..errors import SourceError
 from ..log import make_logger
 from ..streams.player import LiveClient, PlayerInfo
+from .interfaces import KnownFile
 from .response import VodResponse
 from .session import VodSession
-
-if TYPE_CHECKING:
-    from .stream import VodStream
 
 log = make_logger()
 
@@ -34,11 +33,37 @@ log = make_logger()
 PATIENCE = 2.0
 
 
+class ClientOwner(Protocol):
+    """The stream that a client plays."""
+
+    @property
+    def known(self) -> KnownFile | None:
+        """The file, if a source has confirmed it recently."""
+
+    def cached(self, edition: Representation, offset: int) -> memoryview | None:
+        """Return cached bytes of the file from an offset on, or None."""
+
+    def open_session(self, idle: Callable[[], None], player: PlayerInfo | None = None) -> VodSession:
+        """Return a session, not dialled yet, that begins with the source in use."""
+
+    def session_needed(self) -> None:
+        """Close the connection of a HEAD request: a client's session reports the same."""
+
+    def ask_if_idle(self) -> None:
+        """Dial for the HEAD requests that wait, if no client has a session open."""
+
+    def split_off(self, player: PlayerInfo, response: VodResponse) -> VodClient:
+        """Return a new client with this response, which belongs to a second device."""
+
+    def client_left(self, client: VodClient) -> None:
+        """Remove a client without responses, connections and session."""
+
+
 class VodClient(LiveClient):
     """See the module's text. In listings from its first request until its last connection is gone."""
 
     def __init__(
-        self, clock: IReactorTime, title: VodStream, client_id: str, player: PlayerInfo, wall: Callable[[], datetime]
+        self, clock: IReactorTime, title: ClientOwner, client_id: str, player: PlayerInfo, wall: Callable[[], datetime]
     ) -> None:
         super().__init__(client_id, player, wall(), wall)
         self._clock = clock
@@ -51,7 +76,7 @@ class VodClient(LiveClient):
         self._past_bytes = 0
         self._gone = False
         self.title = title
-        self.line: VodSession = title.open_line(self._look_round, player)
+        self.line: VodSession = title.open_session(self._look_round, player)
 
     @property
     def bytes_served(self) -> int:
@@ -67,6 +92,20 @@ class VodClient(LiveClient):
     def idle(self) -> bool:
         """Whether no response is under way."""
         return not self._transfers
+
+    @property
+    def known(self) -> KnownFile | None:
+        """The file, if a source has confirmed it recently."""
+        return self.title.known
+
+    @property
+    def last_error(self) -> SourceError | None:
+        """The failure of the source that failed last."""
+        return self.line.failover.error
+
+    def cached(self, edition: Representation, offset: int) -> memoryview | None:
+        """Return cached bytes of the file from an offset on, or None."""
+        return self.title.cached(edition, offset)
 
     def uses(self, link: Any) -> bool:
         """Whether a connection is this player's."""
@@ -91,10 +130,10 @@ class VodClient(LiveClient):
         self._waiting.pop(transfer, None)
         if other is not None and other is not transfer and other.wants:
             self._wait(other)
-        self.title.enquiry.give_way()
+        self.title.session_needed()
         self.line.serve(transfer)
 
-    def done(self, transfer: VodResponse, complete: bool) -> None:
+    def response_ended(self, transfer: VodResponse, complete: bool) -> None:
         """A response has ended.
 
         :param complete: as it should, so that the player may ask for what follows.
@@ -167,7 +206,7 @@ class VodClient(LiveClient):
         self._transfers.remove(transfer)
         self._links.pop(transfer.link, None)
         transfer.link.belongs_to(None)
-        other = self.title.another(self.player, transfer)
+        other = self.title.split_off(self.player, transfer)
         log.info("client {client!r:.80} is two devices", client=self.client_id)
         other.serve(transfer)
 
@@ -187,4 +226,4 @@ class VodClient(LiveClient):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        self.title.left(self)
+        self.title.client_left(self)

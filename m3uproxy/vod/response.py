@@ -7,7 +7,7 @@ pauses its provider. That may last as long as the operator allows (``VOD_PAUSE_L
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
@@ -17,9 +17,7 @@ from ..core.http.representation import PROOF, Representation
 from ..downstream.socket_writer import SocketWriter
 from ..errors import Reason, SourceError
 from ..log import make_logger
-
-if TYPE_CHECKING:
-    from .client import VodClient
+from .interfaces import KnownFile
 
 log = make_logger()
 
@@ -50,6 +48,30 @@ class VodResponseWriter(Protocol):
         """Drop the connection: the body is not complete."""
 
 
+class ResponseOwner(Protocol):
+    """The client that a response belongs to."""
+
+    @property
+    def known(self) -> KnownFile | None:
+        """The file, if a source has confirmed it recently."""
+
+    @property
+    def last_error(self) -> SourceError | None:
+        """The failure of the source that failed last."""
+
+    def cached(self, edition: Representation, offset: int) -> memoryview | None:
+        """Return cached bytes of the file from an offset on, or None."""
+
+    def serve(self, response: VodResponse) -> None:
+        """Give the client's session to a response that can accept bytes."""
+
+    def response_ended(self, response: VodResponse, complete: bool) -> None:
+        """Release the client's session.
+
+        :param complete: the whole range was sent, so that the player may ask for the next one.
+        """
+
+
 @implementer(IPushProducer)
 class VodResponse:
     """See the module's text. Asks its viewer for the line."""
@@ -58,7 +80,7 @@ class VodResponse:
         self,
         clock: IReactorTime,
         answer: VodResponseWriter,
-        viewer: VodClient,
+        viewer: ResponseOwner,
         ranges: tuple[ByteRange, ...],
         if_range: str | None,
     ) -> None:
@@ -118,7 +140,7 @@ class VodResponse:
         """
         self._patience = self._clock.callLater(patience, self._out_of_patience)
         self._answer.begin(self)
-        known = self.viewer.title.known
+        known = self.viewer.known
         if known is not None:
             self.found(known.edition, known.url)
         self._go_on()
@@ -205,7 +227,7 @@ class VodResponse:
 
     def _out_of_patience(self) -> None:
         self._patience = None
-        self.end(self.viewer.line.failover.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+        self.end(self.viewer.last_error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
     def _begin(self, data: memoryview) -> None:
         assert self.edition is not None
@@ -260,7 +282,7 @@ class VodResponse:
 
     def _send_cached(self) -> None:
         while self.wants and self.position is not None and self.edition is not None:
-            data = self.viewer.title.cached(self.edition, self.position)
+            data = self.viewer.cached(self.edition, self.position)
             if data is None:
                 return
             self.take(data)
@@ -281,4 +303,4 @@ class VodResponse:
         self._over = True
         self._rest = b""
         self._cancel_patience()
-        self.viewer.done(self, complete)
+        self.viewer.response_ended(self, complete)

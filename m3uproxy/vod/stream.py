@@ -73,7 +73,7 @@ class VodStream(Stream):
         self._known: KnownFile | None = None
         self._index = 0
         self._past_bytes = 0
-        self.enquiry = HeadRequest(self.open_line, self._learn)
+        self.enquiry = HeadRequest(self.open_session, self._learn)
         self._media_type = media_type
         self.requests = requests
 
@@ -191,7 +191,7 @@ class VodStream(Stream):
 
     # for viewers
 
-    def open_line(self, idle: Callable[[], None], player: PlayerInfo | None = None) -> VodSession:
+    def open_session(self, idle: Callable[[], None], player: PlayerInfo | None = None) -> VodSession:
         """A line, closed as yet, that begins with the source in use."""
         upstream = self._upstream
         failover = FailoverMachine(upstream.policy, self._fresh_sources())
@@ -201,13 +201,17 @@ class VodStream(Stream):
         admission.viewer = player.viewer if player is not None else None
         return VodSession(self._clock, upstream.dialler, self, failover, admission, self._limits.silence, idle)
 
-    def another(self, player: PlayerInfo, transfer: VodResponse) -> VodClient:
+    def session_needed(self) -> None:
+        """Close the connection of a HEAD request: a client's session reports the same."""
+        self.enquiry.give_way()
+
+    def split_off(self, player: PlayerInfo, transfer: VodResponse) -> VodClient:
         """What seemed to be one player is two; this response is the other one's."""
         viewer = self._join(player)
         viewer.add(transfer)
         return viewer
 
-    def left(self, viewer: VodClient) -> None:
+    def client_left(self, viewer: VodClient) -> None:
         """Nothing is left of a player."""
         if self._viewers.pop(viewer, viewer) is viewer:
             return

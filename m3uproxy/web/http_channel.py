@@ -14,16 +14,13 @@ stops sending, then reads what still comes, for a short while and into nothing (
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from .responses import raw_error
-
-if TYPE_CHECKING:
-    from .site import Site
 
 #: Bytes of a request line, of a header line, and of all of them together.
 MAX_HEAD = 16_384
@@ -36,6 +33,16 @@ _LINGER = 2.0
 _LINGER_BYTES = 8_388_608
 
 
+class ConnectionRegistry(Protocol):
+    """The site, which closes its connections when it stops."""
+
+    def connection_opened(self, connection: HttpChannel) -> None:
+        """Add a connection."""
+
+    def connection_closed(self, connection: HttpChannel) -> None:
+        """Remove a connection."""
+
+
 class HttpChannel(HTTPChannel):
     """Speaks HTTP/1 with one client."""
 
@@ -45,7 +52,7 @@ class HttpChannel(HTTPChannel):
     maxHeaders = MAX_HEAD
 
     #: Set by the site before the connection is made.
-    site: Site
+    site: ConnectionRegistry
     transport: Any
 
     _receiving = False
@@ -61,7 +68,7 @@ class HttpChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Count among the site's connections, so that stopping finds it."""
         super().connectionMade()
-        self.site.opened(self)
+        self.site.connection_opened(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """And no more."""
@@ -70,7 +77,7 @@ class HttpChannel(HTTPChannel):
             going_on.cancel()
         super().connectionLost(reason)
         self.belongs_to(None)
-        self.site.closed(self)
+        self.site.connection_closed(self)
 
     def belongs_to(self, release: Callable[[], None] | None) -> None:
         """From now on this connection is somebody's, or nobody's.

@@ -243,11 +243,11 @@ class Site(server.Site):
     def stopFactory(self) -> None:
         """There is nothing to close."""
 
-    def opened(self, connection: HttpChannel) -> None:
+    def connection_opened(self, connection: HttpChannel) -> None:
         """A client has connected."""
         self._connections.add(connection)
 
-    def closed(self, connection: HttpChannel) -> None:
+    def connection_closed(self, connection: HttpChannel) -> None:
         """A client's connection is gone."""
         self._connections.discard(connection)
         if self._all_closed is not None and not self._connections:
