@@ -25,6 +25,7 @@ ROWS = (
     "upstream downstream",
     "interfaces",
     "settings",
+    "timers",
     "log",
     "core",
     "errors",

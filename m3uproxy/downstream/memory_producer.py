@@ -1,20 +1,26 @@
-"""Pieces of memory on their way to one player, at the player's pace."""
+"""A producer of bytes that are in memory, written at the pace of one player."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
+
+from ..timers import SilenceTimer
 
 
 @implementer(IPushProducer)
 class MemoryProducer:
-    """Hands on piece after piece. Who takes nothing for too long is given up: what it holds is memory.
+    """
+    A producer that writes one piece after another.
 
-    :ivar ended: fires once with whether all was handed on, and never fails.
-    :ivar gone: whether the player is.
+    If the player keeps it paused for too long, it ends: the pieces hold memory.
+
+    :ivar ended: fires once with True if all pieces were written, else with False. It never fails.
+    :ivar gone: True if the player has disconnected.
     """
 
     _pieces: Iterator[bytes]
@@ -25,36 +31,36 @@ class MemoryProducer:
         """
         Prepare; :meth:`start` begins.
 
-        :param stall: seconds for which it may be paused.
-        :param write: takes a piece; it may pause, resume or stop this.
+        :param stall: seconds for which the player may keep the producer paused.
+        :param write: takes a piece. It may pause, resume or stop the producer from within.
         """
         self._clock = clock
         self._pieces = (piece for piece in pieces if piece)
         self._next = next(self._pieces, None)
         self._stall = stall
         self._write = write
-        self._paused = self._writing = self.gone = False
-        self._watch: IDelayedCall | None = None
+        self._writing = self.gone = False
+        self._paused_at: float | None = None
+        self._stall_timer = SilenceTimer(clock, self._stall_remaining, lambda: self._end(False), late=math.inf)
         self.ended: Deferred[bool] = Deferred()
 
     def start(self) -> None:
-        """Begin."""
+        """Write until the player pauses the producer."""
         self._go_on()
 
     def pauseProducing(self) -> None:
-        """The player takes no more for now."""
-        self._paused = True
-        if self._watch is None and not self.ended.called:
-            self._watch = self._clock.callLater(self._stall, self._give_up)
+        """Write no more for now. The time until the player counts as stalled begins."""
+        if self._paused_at is None and not self.ended.called:
+            self._paused_at = self._clock.seconds()
+            self._stall_timer.start(self._stall)
 
     def resumeProducing(self) -> None:
-        """It takes more."""
-        self._paused = False
-        self._stop_watch()
+        """Write again."""
+        self._paused_at = None
         self._go_on()
 
     def stopProducing(self) -> None:
-        """It is gone. Harmless twice."""
+        """Note that the player has disconnected. Safe to call twice."""
         self.gone = True
         self._end(False)
 
@@ -62,24 +68,19 @@ class MemoryProducer:
         if self._writing:
             return
         self._writing = True
-        while self._next is not None and not self._paused:
+        while self._next is not None and self._paused_at is None:
             piece, self._next = self._next, next(self._pieces, None)
             self._write(piece)
         self._writing = False
         if self._next is None:
             self._end(True)
 
-    def _give_up(self) -> None:
-        self._watch = None
-        self._end(False)
+    def _stall_remaining(self) -> float | None:
+        """Return the seconds that the player may stay paused; None if it is not paused."""
+        return None if self._paused_at is None else self._paused_at + self._stall - self._clock.seconds()
 
     def _end(self, complete: bool) -> None:
         self._pieces, self._next = iter(()), None
-        self._stop_watch()
+        self._stall_timer.cancel()
         if not self.ended.called:
             self.ended.callback(complete)
-
-    def _stop_watch(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()

@@ -12,9 +12,9 @@ from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody, IStreamSink
 from ..log import make_logger
+from ..timers import Timer
 from ..upstream.body_probe import classify_finite_body
 from ..upstream.slots import Slot
-from ..upstream.timer import Timer
 from .body_reader import BodyReader, BodyReaderOwner
 from .read_scheduler import ReadScheduler
 

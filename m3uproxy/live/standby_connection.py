@@ -26,9 +26,9 @@ from ..core.ingest.ts_parser import PacketObserver
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..log import make_logger
+from ..timers import Timer
 from ..upstream.body_probe import probe_source
 from ..upstream.slots import Slot, StreamSlot
-from ..upstream.timer import Timer
 from .read_scheduler import ReadScheduler
 from .source_connection import SourceConnection
 

@@ -33,8 +33,8 @@ from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import SourceError
 from ..log import make_logger
+from ..timers import Timer
 from ..upstream.slots import StreamSlot
-from ..upstream.timer import Timer
 from .failover_journal import FailoverJournal
 from .interfaces import FailoverObserver, ResolverPort
 

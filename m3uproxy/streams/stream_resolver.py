@@ -18,7 +18,7 @@ from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IResolver
 from ..log import make_logger
-from ..upstream.timer import Timer
+from ..timers import Timer
 
 if TYPE_CHECKING:
     from .failover_stream import FailoverStream

@@ -27,9 +27,9 @@ from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
 from ..log import make_logger
+from ..timers import Timer
 from ..upstream.previous_socket import PreviousSocket
 from ..upstream.slots import StreamSlot
-from ..upstream.timer import Timer
 from .file_reader import FileReader
 from .interfaces import RangeConsumer, VodFile
 from .range_request import check_same, described, opened, request_for
