@@ -212,7 +212,7 @@ class StreamFactory:
             lambda: watch_rules(self._settings, stream.spec),
             stream,
             StreamSlot(self._slots, stream.id),
-            stream.advice,
+            stream.resolver,
         )
 
     def _hls_muxer(self, stream: LiveStream) -> HlsMuxer:

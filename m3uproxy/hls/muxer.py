@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, succeed
@@ -26,7 +25,7 @@ from ..core.splice.splicer import SpliceReport
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import Reason, SourceError
 from ..interfaces import IBlockConsumer
-from ..live.broadcaster import Broadcaster
+from ..live.stream import LiveStream
 from ..log import make_logger
 from ..settings.loader import Settings
 from ..streams.player import PlayerInfo
@@ -43,22 +42,17 @@ LIFETIME = 3.0 * TARGET
 _ANEW = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
 
-class Live(Protocol):
-    """What it needs of its stream."""
-
-    id: str
-    broadcaster: Broadcaster
-
-    def touch(self) -> None:
-        """Somebody asked for the stream."""
-
-
 @implementer(IBlockConsumer)
 class HlsMuxer:
     """The players of one live stream that play it as HLS."""
 
     def __init__(
-        self, clock: IReactorTime, wall: Callable[[], datetime], stream: Live, slots: SlotAllocator, settings: Settings
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], datetime],
+        stream: LiveStream,
+        slots: SlotAllocator,
+        settings: Settings,
     ) -> None:
         """Nobody plays yet."""
         self._clock = clock
@@ -256,3 +250,10 @@ class HlsMuxer:
             self._seated = self._begun = False
             self._cutting.restart()
             self._stream.broadcaster.dismiss()
+
+
+def muxer_of(stream: LiveStream) -> HlsMuxer:
+    """Return the muxer that the stream was made with."""
+    muxer = stream.muxer
+    assert isinstance(muxer, HlsMuxer)
+    return muxer

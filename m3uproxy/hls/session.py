@@ -23,12 +23,12 @@ from ..core.hls.url_tokens import source_name
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
-from ..live.monitor import MonitorRules
 from ..live.standby_connection import has_room
 from ..log import make_logger
 from ..streams.failback import FailbackReview
 from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
+from ..streams.monitor_rules import MonitorRules
 from ..upstream.body_probe import release_slot
 from ..upstream.slots import StreamSlot
 

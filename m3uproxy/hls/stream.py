@@ -65,7 +65,7 @@ class HlsStream(FailoverStream):
             lambda: watch_rules(context.settings, self.spec),
             self,
             StreamSlot(context.slots, stream_id),
-            self.advice,
+            self.resolver,
             lambda request: self._supply.look(request),
         )
         self._supply = HlsProxy(context, stream_id, self._runs, lambda: self.decisions.resumed())
@@ -138,7 +138,7 @@ class HlsStream(FailoverStream):
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
         self._over = SourceError(reason)
-        self.advice.end()
+        self.resolver.end()
         for client in self.viewers.all():
             self.viewers.remove(client)
         self._supply.close(self._over)

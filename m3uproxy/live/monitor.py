@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.failover.machine import FailoverMachine
-from ..core.health.content import ContentFault, ContentHealth, HealthLimits, HealthSnapshot
+from ..core.health.content import ContentFault, ContentHealth, HealthSnapshot
 from ..core.health.silence import SHORTEST, SilenceTracker
 from ..core.health.trend import TrendDetector
 from ..core.health.trickle import TrickleDetector
@@ -30,6 +29,7 @@ from ..interfaces import IStreamSink
 from ..log import make_logger
 from ..streams import failback as review
 from ..streams.failback import FailbackReview
+from ..streams.monitor_rules import MonitorRules
 
 log = make_logger()
 
@@ -38,25 +38,6 @@ log = make_logger()
 _LATE = 0.5
 #: Seconds after which a fault that nothing can be done about is noted again.
 NOTE_AGAIN = 600.0
-
-
-@attrs.frozen
-class MonitorRules:
-    """
-    What is watched.
-
-    :ivar silence: seconds without a packet after which a body is stalled; 0 for never.
-    :ivar limits: for what it brings; None to look at nothing.
-    :ivar interval: seconds between two reviews; 0 for none.
-    :ivar leave_suspect: whether a source that is about to break is left.
-    :ivar probe: whether the next backup is looked at in each review.
-    """
-
-    silence: float = 3.0
-    limits: HealthLimits | None = attrs.field(factory=HealthLimits)
-    interval: float = 60.0
-    leave_suspect: bool = False
-    probe: bool = False
 
 
 class MonitorOwner(review.FailbackOwner, Protocol):

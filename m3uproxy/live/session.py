@@ -20,9 +20,10 @@ from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
+from ..streams.monitor_rules import MonitorRules
 from ..upstream.slots import StreamSlot
 from .current_connection import CurrentConnection
-from .monitor import MonitorRules, SourceMonitor
+from .monitor import SourceMonitor
 from .read_scheduler import ReadScheduler
 from .source_connection import SourceConnection
 from .standby_connection import Standby, StandbyConnection

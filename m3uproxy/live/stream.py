@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -14,11 +15,10 @@ from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
 from ..core.stream_kind import content_type
 from ..errors import Reason, SourceError
-from ..hls.muxer import HlsMuxer
 from ..log import make_logger
 from ..streams.base import ClientInfo
 from ..streams.failover_stream import FailoverStream
-from ..streams.player import LiveClient, PlayerInfo
+from ..streams.player import ConnectedClient, PlayerInfo
 from ..streams.spec import StreamSpec
 from ..streams.stream_resolver import StreamResolver
 from ..upstream.slots import SlotAllocator
@@ -27,6 +27,40 @@ from .pump import LiveResponse, Pump, PumpState
 from .session import LiveSession
 
 log = make_logger()
+
+
+class StreamMuxer(Protocol):
+    """The part of a live stream that serves it as HLS (:class:`m3uproxy.hls.muxer.HlsMuxer`)."""
+
+    bytes_served: int
+    segments_served: int
+
+    def clients(self) -> Sequence[ClientInfo]:
+        """Return the clients that play HLS, oldest first."""
+
+    def joined(self, report: SpliceReport) -> None:
+        """Begin a new part of the playlist if the new source does not continue the old one."""
+
+    def disconnect(self, client_id: str) -> int:
+        """Abort the answers of a client.
+
+        :return: the number of clients of that name.
+        """
+
+    def keep_house(self) -> None:
+        """Remove clients that have asked for nothing for too long. Called once a second."""
+
+
+@attrs.define(eq=False)
+class LiveClient(ConnectedClient):
+    """A player of a live stream."""
+
+    pump: Pump | None = None
+
+    @property
+    def bytes_served(self) -> int:
+        """Bytes of media sent."""
+        return self.pump.bytes_sent if self.pump is not None else 0
 
 
 class LiveStream(FailoverStream):
@@ -40,7 +74,7 @@ class LiveStream(FailoverStream):
         spec: StreamSpec,
         open_broadcaster: Callable[[LiveStream], Broadcaster],
         open_advice: Callable[[FailoverStream], StreamResolver],
-        open_audience: Callable[[LiveStream], HlsMuxer],
+        open_muxer: Callable[[LiveStream], StreamMuxer],
         slots: SlotAllocator,
         evict_laggards: bool,
         carry_on_agents: tuple[str, ...] = (),
@@ -57,7 +91,7 @@ class LiveStream(FailoverStream):
         self._past_bytes = 0
         self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
         self.broadcaster = open_broadcaster(self)
-        self.audience = open_audience(self)
+        self.muxer = open_muxer(self)
 
     @property
     def session(self) -> LiveSession:
@@ -68,12 +102,12 @@ class LiveStream(FailoverStream):
     def bytes_served(self) -> int:
         """To all clients, past ones included."""
         current = sum(client.bytes_served for client in self._clients)
-        return self._past_bytes + current + self.audience.bytes_served
+        return self._past_bytes + current + self.muxer.bytes_served
 
     @property
     def segments_served(self) -> int:
         """To those who play it as HLS."""
-        return self.audience.segments_served
+        return self.muxer.segments_served
 
     def health(self) -> dict[str, object] | None:
         """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
@@ -90,7 +124,7 @@ class LiveStream(FailoverStream):
 
     def clients(self) -> list[ClientInfo]:
         """Who is connected, oldest first; behind them those who play it as HLS."""
-        return [*self._clients, *self.audience.clients()]
+        return [*self._clients, *self.muxer.clients()]
 
     def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated.
@@ -132,7 +166,7 @@ class LiveStream(FailoverStream):
         for pump in pumps:
             if pump is not None:
                 pump.evict("asked for by the API")
-        return len(pumps) + self.audience.disconnect(client_id)
+        return len(pumps) + self.muxer.disconnect(client_id)
 
     def source_joined(self, report: SpliceReport) -> None:
         """The source chosen goes on from what was sent, or does not fit it.
@@ -141,7 +175,7 @@ class LiveStream(FailoverStream):
         none at all takes one format for another.
         """
         self.decisions.joined(report)
-        self.audience.joined(report)
+        self.muxer.joined(report)
         if report.joined is SpliceKind.FORMAT_CHANGE:
             self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.joined is SpliceKind.CODEC_CHANGE:
@@ -158,7 +192,7 @@ class LiveStream(FailoverStream):
     def keep_house(self) -> None:
         """Disconnect players that take nothing any more, or ask for nothing."""
         self.broadcaster.abort_stalled()
-        self.audience.keep_house()
+        self.muxer.keep_house()
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
@@ -166,7 +200,7 @@ class LiveStream(FailoverStream):
 
     def turn_out(self, error: SourceError) -> Deferred[None]:
         """The same, for another reason."""
-        self.advice.end()
+        self.resolver.end()
         return self.broadcaster.end(error)
 
     def give_way(self) -> None:

@@ -6,7 +6,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,10 +15,8 @@ from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, kind_of
 from ..errors import Reason
 from .decision_log import DecisionLog
+from .player import PlayerInfo
 from .spec import StreamSpec
-
-if TYPE_CHECKING:
-    from .player import PlayerInfo
 
 
 class ClientInfo(Protocol):

@@ -35,7 +35,7 @@ class FailoverStream(Stream):
     ) -> None:
         """Make a stream that nobody watches yet; its course is opened after that."""
         super().__init__(clock, wall, stream_id, spec)
-        self.advice = open_advice(self)
+        self.resolver = open_advice(self)
 
     @property
     @abstractmethod
@@ -61,18 +61,18 @@ class FailoverStream(Stream):
 
         :return: fires when that is done, with whether there was another source.
         """
-        return self.advice.fail_over(index)
+        return self.resolver.fail_over(index)
 
     @property
     def may_fail_over(self) -> bool:
         """Whether there may be another source to move to."""
-        return self.advice.available or super().may_fail_over
+        return self.resolver.available or super().may_fail_over
 
     def url(self, index: int) -> str:
         """Of a source, which may have been taken from the list in the meantime."""
         return self.session.request(index).url if index < len(self.spec.sources) else self.spec.url
 
-    def place(self, index: int) -> SourceLabel:
+    def label(self, index: int) -> SourceLabel:
         """The same, for people."""
         return SourceLabel(self.session.sources.lineup.position(index), self.url(index))
 
@@ -89,9 +89,9 @@ class FailoverStream(Stream):
     ) -> None:
         """A source failed, and another, or the same again, was chosen or none is left."""
         self.error_count += 1
-        target = self.place(chosen) if chosen is not None else None
+        target = self.label(chosen) if chosen is not None else None
         cause = str(error) if referral is None else f"{error}; {referral}"
-        self.decisions.decided(self.place(left), target, cause, {"ran_s": ran})
+        self.decisions.decided(self.label(left), target, cause, {"ran_s": ran})
 
     def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
         """A source that delivered was left for a better one."""
@@ -99,9 +99,9 @@ class FailoverStream(Stream):
             self.source_failed(error, left, chosen, ran, None)
         else:
             why = "a better source is well again"
-            self.decisions.decided(self.place(left), self.place(chosen), why, {"ran_s": ran})
+            self.decisions.decided(self.label(left), self.label(chosen), why, {"ran_s": ran})
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
         """Something is wrong with what a source brings, and there is no other to go to."""
         self.error_count += 1
-        self.decisions.noted(self.place(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})
+        self.decisions.noted(self.label(index), f"{error}; it stays, there is no other source to go to", {"ran_s": ran})

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import attrs
+
 from ..core.health.content import HealthLimits
-from ..live.monitor import MonitorRules
 from ..settings.loader import Settings
 from .spec import StreamSpec
 
 #: Seconds of silence that end a source when the operator has switched the timer off: no body without a bound.
 LONGEST_SILENCE = 3600.0
+
+
+@attrs.frozen
+class MonitorRules:
+    """
+    What is watched.
+
+    :ivar silence: seconds without a packet after which a body is stalled; 0 for never.
+    :ivar limits: for what it brings; None to look at nothing.
+    :ivar interval: seconds between two reviews; 0 for none.
+    :ivar leave_suspect: whether a source that is about to break is left.
+    :ivar probe: whether the next backup is looked at in each review.
+    """
+
+    silence: float = 3.0
+    limits: HealthLimits | None = attrs.field(factory=HealthLimits)
+    interval: float = 60.0
+    leave_suspect: bool = False
+    probe: bool = False
 
 
 def is_strict(settings: Settings, spec: StreamSpec) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 
 import attrs
 
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..live.pump import Pump
 
 
 @attrs.frozen
@@ -57,26 +57,25 @@ class PlayerInfoMixin:
 
 
 @attrs.define(eq=False)
-class LiveClient(PlayerInfoMixin):
-    """One player's connection, for listings."""
+class ConnectedClient(PlayerInfoMixin, ABC):
+    """A client that is listed as long as its player is connected; a live stream and a file have such clients."""
 
     client_id: str
     player: PlayerInfo
     created_at: datetime
     _wall: Callable[[], datetime]
-    pump: Pump | None = None
 
     @property
+    @abstractmethod
     def bytes_served(self) -> int:
         """Bytes of media sent."""
-        return self.pump.bytes_sent if self.pump is not None else 0
 
     @property
     def segments_served(self) -> int:
-        """A live stream has none."""
+        """Zero: only HLS has segments."""
         return 0
 
     @property
     def last_access(self) -> datetime:
-        """Now: a client is listed only while it is connected."""
+        """The present time, because a client is listed only while it is connected."""
         return self._wall()

@@ -7,24 +7,39 @@ one asks while the other's question is under way, the answer is for both, and ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
+from ..core.failover.timeline import SourceLabel
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IResolver
 from ..log import make_logger
 from ..timers import Timer
-
-if TYPE_CHECKING:
-    from .failover_stream import FailoverStream
-    from .spec import StreamSpec
+from .decision_log import DecisionLog
+from .failover_driver import FailoverDriver
+from .spec import StreamSpec
 
 log = make_logger()
+
+
+class ResolvedStream(Protocol):
+    """The stream that a resolver is asked for."""
+
+    id: str
+    spec: StreamSpec
+    decisions: DecisionLog
+
+    @property
+    def session(self) -> FailoverDriver:
+        """The driver that carries out the answer."""
+
+    def label(self, index: int) -> SourceLabel:
+        """Return the name of a source for people."""
 
 
 class StreamResolver:
@@ -34,7 +49,7 @@ class StreamResolver:
         self,
         clock: IReactorTime,
         resolver: IResolver | None,
-        stream: FailoverStream,
+        stream: ResolvedStream,
         request: Callable[[StreamSpec, str], SourceRequest],
     ) -> None:
         """
@@ -132,7 +147,7 @@ class StreamResolver:
 
     def _choose(self, index: int, why: str = "") -> bool:
         stream, session = self._stream, self._stream.session
-        source, target = stream.place(session.sources.current), stream.place(index)
+        source, target = stream.label(session.sources.current), stream.label(index)
         stream.decisions.chosen(source, target, f"asked for by the API{why}", session.active)
         session.switch(index)
         return True

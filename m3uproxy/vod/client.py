@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from ..core.http.representation import Representation
 from ..errors import SourceError
 from ..log import make_logger
-from ..streams.player import LiveClient, PlayerInfo
+from ..streams.player import ConnectedClient, PlayerInfo
 from .interfaces import KnownFile
 from .response import VodResponse
 from .session import VodSession
@@ -59,7 +59,7 @@ class ClientOwner(Protocol):
         """Remove a client without responses, connections and session."""
 
 
-class VodClient(LiveClient):
+class VodClient(ConnectedClient):
     """See the module's text. In listings from its first request until its last connection is gone."""
 
     def __init__(

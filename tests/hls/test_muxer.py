@@ -45,13 +45,13 @@ def count(asked: Asked) -> int:
 
 
 def test_interface() -> None:
-    verifyObject(IBlockConsumer, Relay().stream().audience)
+    verifyObject(IBlockConsumer, Relay().stream().muxer)
 
 
 def test_the_first_opens_the_source_and_all_wait_for_the_first_segment() -> None:
     relay = Relay()
     stream = relay.stream()
-    joe, ann = Asked(stream.audience, JOE), Asked(stream.audience, ANN)
+    joe, ann = Asked(stream.muxer, JOE), Asked(stream.muxer, ANN)
     assert stream.broadcaster.waiting
     assert len(relay.dialler.dials) == 1
     body = relay.dialler.last.answer()
@@ -73,10 +73,10 @@ def test_the_first_opens_the_source_and_all_wait_for_the_first_segment() -> None
 def test_the_date_of_a_segment_stays_when_the_time_of_day_is_put_right() -> None:
     relay = Relay()
     stream = relay.stream()
-    joe = Asked(stream.audience, JOE)
+    joe = Asked(stream.muxer, JOE)
     relay.play(relay.dialler.last.answer(), 3)
-    stream.audience._wall = lambda: datetime(2001, 1, 1, tzinfo=timezone.utc)
-    ann = Asked(stream.audience, ANN)
+    stream.muxer._wall = lambda: datetime(2001, 1, 1, tzinfo=timezone.utc)
+    ann = Asked(stream.muxer, ANN)
     dates = [next(line for line in asked.body.split(b"\n") if b"DATE-TIME" in line) for asked in (joe, ann)]
     assert dates[0] == dates[1]
     relay.registry.delete(stream.id)
@@ -90,7 +90,7 @@ def test_who_comes_to_a_stream_that_is_watched_gets_what_the_ring_has_at_once() 
     relay.player(stream)
     body = relay.dialler.last.answer()
     relay.play(body, 8)
-    asked = Asked(stream.audience, JOE)
+    asked = Asked(stream.muxer, JOE)
     assert count(asked) == 1
     assert len(relay.dialler.dials) == 1
 
@@ -99,10 +99,10 @@ def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> Non
     assert LIFETIME >= 3 * TARGET
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.audience, JOE)
+    Asked(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
-    Asked(stream.audience, ANN)
+    Asked(stream.muxer, ANN)
     relay.play(body, LIFETIME - 1)
     stream.keep_house()
     assert [client.client_id for client in stream.clients()] == ["ann"]
@@ -113,23 +113,23 @@ def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> Non
     assert stream.clients() == []
     assert body.closed
     assert relay.clock.getDelayedCalls() == []
-    assert stream.audience.segment(0) is None
+    assert stream.muxer.segment(0) is None
 
 
 def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     relay = Relay(start_timeout=300, stream_total_timeout=300)
     stream = relay.stream()
-    Asked(stream.audience, JOE)
+    Asked(stream.muxer, JOE)
     relay.clock.advance(0.5)
-    stream.audience.client(ANN)
+    stream.muxer.client(ANN)
     for _ in range(3):
-        stream.audience._viewers.get("joe").seen -= LIFETIME
+        stream.muxer._viewers.get("joe").seen -= LIFETIME
     stream.keep_house()
     assert "joe" in [client.client_id for client in stream.clients()]
     body = relay.dialler.last.answer()
     relay.play(body, 4)
-    client, taken = stream.audience.client(ANN), []
-    parcel = stream.audience.send(stream.audience.segment(0), client, taken.append, lambda: None)
+    client, taken = stream.muxer.client(ANN), []
+    parcel = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
     parcel.pauseProducing()
     client.seen -= 2 * LIFETIME
     stream.keep_house()
@@ -138,8 +138,8 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     results = []
     parcel.ended.addCallback(results.append)
     assert results == [True]
-    assert b"".join(taken) == b"".join(stream.audience.segment(0).pieces)
-    assert client.bytes_served == stream.audience.segment(0).size
+    assert b"".join(taken) == b"".join(stream.muxer.segment(0).pieces)
+    assert client.bytes_served == stream.muxer.segment(0).size
     client.seen -= 2 * LIFETIME
     stream.keep_house()
     assert client not in stream.clients()
@@ -148,7 +148,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
 def test_nothing_in_time() -> None:
     relay = Relay(start_timeout=10)
     stream = relay.stream()
-    asked = Asked(stream.audience, JOE)
+    asked = Asked(stream.muxer, JOE)
     relay.clock.pump([0.1] * 101)
     assert asked.error.player_status == 504
 
@@ -156,7 +156,7 @@ def test_nothing_in_time() -> None:
 def test_who_stops_waiting() -> None:
     relay = Relay()
     stream = relay.stream()
-    asked = Asked(stream.audience, JOE)
+    asked = Asked(stream.muxer, JOE)
     asked.deferred.cancel()
     assert asked.error is not None
     assert asked.client.answers == {}
@@ -170,7 +170,7 @@ def test_a_stream_that_is_over() -> None:
     relay = Relay()
     stream = relay.stream()
     stream.end(Reason.DELETED)
-    asked = Asked(stream.audience, JOE)
+    asked = Asked(stream.muxer, JOE)
     assert asked.error.reason is Reason.DELETED
     assert stream.clients() == []
     assert relay.clock.getDelayedCalls() == []
@@ -180,13 +180,13 @@ def test_a_stream_that_is_over() -> None:
 def test_all_are_sent_away(leave) -> None:
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.audience, JOE)
+    Asked(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     aborted = []
-    client = stream.audience.client(JOE)
-    parcel = stream.audience.send(
-        stream.audience.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
+    client = stream.muxer.client(JOE)
+    parcel = stream.muxer.send(
+        stream.muxer.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
     )
     parcel.start()
     stream.give_way() if leave == "give_way" else stream.end(Reason.DELETED)
@@ -202,7 +202,7 @@ def test_all_are_sent_away(leave) -> None:
 def test_what_is_a_discontinuity(joined) -> None:
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.audience, JOE)
+    Asked(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     stream.source_joined(SpliceReport(joined, 0.0, changed=("x",)))
@@ -210,7 +210,7 @@ def test_what_is_a_discontinuity(joined) -> None:
         assert stream.clients() == []
         return
     relay.play(body, 12)
-    text = Asked(stream.audience, JOE).body
+    text = Asked(stream.muxer, JOE).body
     assert (b"#EXT-X-DISCONTINUITY\n" in text) is (joined in (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE))
 
 
@@ -252,7 +252,7 @@ def test_a_player_of_the_stream_that_leaves_does_not_take_it_along() -> None:
     stream = relay.stream()
     viewer = relay.player(stream)
     body = relay.dialler.last.answer()
-    Asked(stream.audience, JOE)
+    Asked(stream.muxer, JOE)
     relay.play(body, 4)
     viewer.transport.leave()
     relay.clock.advance(0)

@@ -20,9 +20,9 @@ from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
-from m3uproxy.live.monitor import MonitorRules
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.session import LiveSession
+from m3uproxy.streams.monitor_rules import MonitorRules
 from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 INTERVAL = 0.04

@@ -7,9 +7,8 @@ import pytest
 from fakes import Relay
 
 from m3uproxy.core.health.content import HealthLimits
-from m3uproxy.live.monitor import MonitorRules
 from m3uproxy.settings.loader import Settings
-from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, watch_rules
+from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, MonitorRules, watch_rules
 from m3uproxy.streams.spec import StreamSpec
 
 SPEC = StreamSpec("http://provider/live/1.ts", "agent")

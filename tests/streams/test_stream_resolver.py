@@ -180,7 +180,7 @@ def test_a_registration_may_bring_a_resolver_or_take_it_away() -> None:
     relay.play(relay.dialler.last.answer(), 2)
     relay.stream(PRIMARY, BACKUP)
     assert (stream.current_url, stream.source_index) == (NAMED, 1), "it goes on"
-    assert stream.advice.available is False
+    assert stream.resolver.available is False
 
 
 # the API asks

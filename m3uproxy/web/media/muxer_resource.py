@@ -10,7 +10,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.hls.segmenter import LiveSegment
 from ...hls.clients import HlsClient
-from ...hls.muxer import HlsMuxer
+from ...hls.muxer import HlsMuxer, muxer_of
 from ...live.stream import LiveStream
 from ...settings.loader import Settings
 from ..access.cors import allow_media
@@ -24,16 +24,17 @@ class _CutPage(HlsPage):
 
     def _stream(self, request: Request) -> LiveStream:
         entry = self._registry.get(self._id)
-        self._admit(request, entry.audience if isinstance(entry, LiveStream) else None)
+        self._admit(request, muxer_of(entry) if isinstance(entry, LiveStream) else None)
         if not isinstance(entry, LiveStream):
             raise HTTPError(404, "Stream not found.")
         return entry
 
     def _client(self, request: Request, stream: LiveStream) -> HlsClient:
         player = player_of(request, self._settings)
-        if stream.audience.known(player) is None:
+        muxer = muxer_of(stream)
+        if muxer.known(player) is None:
             self._check_room(stream, player)
-        client = stream.audience.client(player)
+        client = muxer.client(player)
         request.setHeader(b"X-Client-ID", client.client_id.encode())
         request.setHeader(b"X-Stream-ID", stream.id.encode())
         return client
@@ -44,7 +45,7 @@ class MuxerPlaylistResource(_CutPage):
 
     def _get(self, request: Request) -> int:
         stream = self._stream(request)
-        asked = stream.audience.playlist(self._client(request, stream))
+        asked = muxer_of(stream).playlist(self._client(request, stream))
         answer_later(request, asked, lambda body: write_playlist(request, body))
         return NOT_DONE_YET
 
@@ -57,14 +58,14 @@ class MuxerSegmentResource(_CutPage):
         stream = self._stream(request)
         number = query_value(request, b"url") or ""
         fits = number.isascii() and number.isdigit() and len(number) < 19
-        segment = stream.audience.segment(int(number)) if fits else None
+        segment = muxer_of(stream).segment(int(number)) if fits else None
         if segment is None:
             raise HTTPError(404, "There is no such segment, or it is there no more.")
         client = self._client(request, stream)
         _write_head(request, segment)
         if request.method == b"HEAD":
             return b""
-        _send(request, stream.audience, client, segment, self._settings)
+        _send(request, muxer_of(stream), client, segment, self._settings)
         return NOT_DONE_YET
 
 
@@ -76,5 +77,5 @@ def _write_head(request: Request, segment: LiveSegment) -> None:
     request.setHeader(b"Cache-Control", b"no-cache")
 
 
-def _send(request: Request, audience: HlsMuxer, client: HlsClient, segment: LiveSegment, settings: Settings) -> None:
-    send_parcel(request, settings, lambda write, abort: audience.send(segment, client, write, abort))
+def _send(request: Request, muxer: HlsMuxer, client: HlsClient, segment: LiveSegment, settings: Settings) -> None:
+    send_parcel(request, settings, lambda write, abort: muxer.send(segment, client, write, abort))
