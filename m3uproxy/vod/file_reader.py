@@ -22,6 +22,7 @@ from ..core.http.body_sniffing import HEAD, complaint
 from ..core.http.representation import Representation
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer
+from ..timers import SilenceTimer
 from .interfaces import ByteConsumer
 from .range_request import OpenedRange
 
@@ -34,8 +35,6 @@ FREE = 1.0
 #: Bytes that are much for one rest, half of what any window holds; and bytes that no rest comes before.
 MUCH = 32_768
 AT_ONCE = 262_144
-#: A timer that fires this much late (seconds) says that we were not running, not that the provider was silent.
-_LATE = 0.5
 #: Bytes that are rather read and dropped than asked for anew.
 SKIP = 1_048_576
 
@@ -81,7 +80,7 @@ class FileReader:
         self._interval = GATHER
         self._gathered = False
         self._free_until = 0.0
-        self._silence: IDelayedCall | None = None
+        self._silence = SilenceTimer(clock, self._silence_remaining, self._stalled)
         self._next: IDelayedCall | None = None
         self.edition = edition
         self.stop = opened.stop
@@ -122,10 +121,10 @@ class FileReader:
         self._closed = True
         self._reader = None
         self._spare.clear()
-        for call in (self._silence, self._next):
-            if call is not None and call.active():
-                call.cancel()
-        self._silence = self._next = None
+        self._silence.cancel()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._next = None
         return self._body.close()
 
     def go_on(self) -> None:
@@ -268,8 +267,7 @@ class FileReader:
             self._body.resume()
         if self._waiting_since is None:
             self._waiting_since = self._clock.seconds()
-        if self._silence is None:
-            self._watch(self._limit)
+        self._silence.start(self._limit)
 
     def _again(self, seconds: float) -> None:
         if self._next is None:
@@ -279,19 +277,14 @@ class FileReader:
         self._next = None
         self.go_on()
 
-    def _watch(self, seconds: float) -> None:
-        self._silence = self._clock.callLater(seconds, self._look, self._clock.seconds() + seconds)
+    def _quiet(self, since: float) -> float:
+        """Return the seconds without a byte."""
+        return self._clock.seconds() - max(self._heard, since)
 
-    def _look(self, due: float) -> None:
-        """Stalled? If it is not waited for, the timer ends here."""
-        self._silence = None
-        if self._waiting_since is None:
-            return
-        now = self._clock.seconds()
-        quiet = now - max(self._heard, self._waiting_since)
-        if now - due > _LATE:
-            self._watch(_LATE)
-        elif quiet < self._limit:
-            self._watch(self._limit - quiet)
-        else:
-            self._fail(SourceError(Reason.STALLED, f"no byte for {quiet:.1f} s"))
+    def _silence_remaining(self) -> float | None:
+        """Return the seconds until the body counts as stalled; None if no bytes are wanted."""
+        return None if self._waiting_since is None else self._limit - self._quiet(self._waiting_since)
+
+    def _stalled(self) -> None:
+        assert self._waiting_since is not None
+        self._fail(SourceError(Reason.STALLED, f"no byte for {self._quiet(self._waiting_since):.1f} s"))
