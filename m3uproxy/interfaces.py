@@ -133,7 +133,7 @@ class IStreamSink(Interface):
         """
 
     def watch(look: PacketObserver | None) -> None:
-        """Show the packets of the body to ``look``, as they came (:attr:`m3uproxy.core.ingest.ts_parser.Intake.look`).
+        """Show the packets of the body to ``look`` (:attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`).
 
         It is shown them until the next call, or until another body begins.
         """

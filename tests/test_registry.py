@@ -151,7 +151,7 @@ def test_no_ring_goes_below_a_group() -> None:
 def test_shares_keep_the_limit(sizes: list[int], limit: int) -> None:
     rings = [ring_of(size * 10, size) for size in sizes]
     share_memory(rings, limit)
-    floors = sum(ring.floor for ring in rings)
+    floors = sum(ring.min_size for ring in rings)
     assert sum(ring.size for ring in rings) <= max(limit, limit + floors)
     assert all(ring.size <= size * 10 for ring, size in zip(rings, sizes, strict=True))
 

@@ -17,9 +17,9 @@ import attrs
 from .ingest.parser import Chunk
 
 #: Seconds of arrival that make one sample.
-_WINDOW = 1.0
+_SAMPLE_SECONDS = 1.0
 #: Weight of a new sample.
-_WEIGHT = 0.2
+_SAMPLE_WEIGHT = 0.2
 
 
 class Bitrate:
@@ -39,14 +39,14 @@ class Bitrate:
     def add(self, size: int, now: float) -> None:
         """Count ``size`` bytes that arrived at ``now`` (monotonic seconds)."""
         if self._last is not None:
-            self._elapsed += min(now - self._last, _WINDOW)
+            self._elapsed += min(now - self._last, _SAMPLE_SECONDS)
             self._bytes += size
         self._last = now
-        if self._elapsed >= _WINDOW:
+        if self._elapsed >= _SAMPLE_SECONDS:
             self._sample(self._bytes / self._elapsed)
 
     def _sample(self, rate: float) -> None:
-        self.value = self.value + _WEIGHT * (rate - self.value) if self.known else rate
+        self.value = self.value + _SAMPLE_WEIGHT * (rate - self.value) if self.known else rate
         self.known = True
         self._bytes, self._elapsed = 0, 0.0
 
@@ -78,7 +78,7 @@ class Ring:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._blocks: deque[Block] = deque()
-        self._points: deque[int] = deque()
+        self._access_points: deque[int] = deque()
         self._bitrate = Bitrate()
         self.first = 0
         self.size = 0
@@ -95,21 +95,21 @@ class Ring:
         return self._bitrate.value
 
     @property
-    def floor(self) -> int:
+    def min_size(self) -> int:
         """Bytes from the start of the newest complete group of pictures to the live edge."""
-        if not self._points:
+        if not self._access_points:
             return 0
-        point = self._points[-2] if len(self._points) > 1 else self._points[-1]
-        return self.position - self[point].position
+        group_start = self._access_points[-2] if len(self._access_points) > 1 else self._access_points[-1]
+        return self.position - self[group_start].position
 
     def __getitem__(self, number: int) -> Block:
         """The block of that number, which must be one that the ring still holds."""
         return self._blocks[number - self.first]
 
-    def append(self, cut: Chunk, now: float) -> Block:
+    def append(self, chunk: Chunk, now: float) -> Block:
         """Add a block at the live edge and let go of what is out of bounds at the other end."""
-        block = self._add(cut, now)
-        self._bitrate.add(len(cut.data), now)
+        block = self._add(chunk, now)
+        self._bitrate.add(len(chunk.data), now)
         if self._bitrate.known:
             limit = int(self._bitrate.value * self._seconds)
             if self.size > limit:
@@ -120,7 +120,7 @@ class Ring:
         """Add packets that stand for nothing: they say nothing of the bitrate, by which the ring is measured."""
         return self._add(Chunk(data), now)
 
-    def silent(self, now: float) -> float:
+    def silence(self, now: float) -> float:
         """Seconds since the last block; 0 if there is none."""
         return now - self._blocks[-1].time if self._blocks else 0.0
 
@@ -136,41 +136,41 @@ class Ring:
 
     def shrink(self, limit: int) -> None:
         """Drop the oldest blocks until ``limit`` bytes are held, but keep one group of pictures."""
-        self._drop_to(max(limit, self.floor))
+        self._drop_to(max(limit, self.min_size))
 
     def clear(self) -> None:
         """Forget all blocks; numbers and positions go on."""
         self._drop_to(0, keep=0)
         self._bitrate = Bitrate()
 
-    def join(self, now: float, back: float, wait: float) -> int | None:
+    def join_point(self, now: float, back: float, wait: float) -> int | None:
         """Where a viewer that arrives now should start, or None when it has to wait for a better moment.
 
         The newest random access point that is at least ``back`` seconds old, else the oldest there is. A
         stream that has shown none for ``wait`` seconds is joined at any block.
         """
-        if self._points:
+        if self._access_points:
             return self._latest_before(now - back)
         if self._blocks and now - self._blocks[0].time >= wait:
             return self._any_before(now - back)
         return None
 
-    def _add(self, cut: Chunk, now: float) -> Block:
-        block = Block(cut.data, cut.psi, cut.access, now, self.position)
-        if cut.access:
-            self._points.append(self.next)
+    def _add(self, chunk: Chunk, now: float) -> Block:
+        block = Block(chunk.data, chunk.psi, chunk.access, now, self.position)
+        if chunk.access:
+            self._access_points.append(self.next)
         self._blocks.append(block)
-        self.size += len(cut.data)
-        self.position += len(cut.data)
+        self.size += len(chunk.data)
+        self.position += len(chunk.data)
         if self.size > self._max_bytes:
             self._drop_to(self._max_bytes)
         return block
 
     def _latest_before(self, moment: float) -> int:
-        for number in reversed(self._points):
+        for number in reversed(self._access_points):
             if self[number].time <= moment:
                 return number
-        return self._points[0]
+        return self._access_points[0]
 
     def _any_before(self, moment: float) -> int:
         """For a stream without random access points: from a PAT on, if there is one."""
@@ -185,8 +185,8 @@ class Ring:
         while self.size > limit and len(blocks) > keep:
             self.size -= len(blocks.popleft().data)
             self.first += 1
-        while self._points and self._points[0] < self.first:
-            self._points.popleft()
+        while self._access_points and self._access_points[0] < self.first:
+            self._access_points.popleft()
 
 
 def share_memory(rings: list[Ring], limit: int) -> None:
@@ -195,8 +195,8 @@ def share_memory(rings: list[Ring], limit: int) -> None:
     None shrinks below one group of pictures, so the limit may be exceeded by what that takes.
     """
     rings = sorted(rings, key=lambda ring: ring.size)
-    left = limit
+    remaining = limit
     for position, ring in enumerate(rings):
-        share = max(0, left // (len(rings) - position))
+        share = max(0, remaining // (len(rings) - position))
         ring.shrink(share)
-        left -= ring.size
+        remaining -= ring.size

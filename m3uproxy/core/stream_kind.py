@@ -16,7 +16,7 @@ class StreamKind(Enum):
     LIVE = "Live Continuous"
 
 
-_FILES = (".mp4", ".mkv", ".webm", ".avi")
+_FILE_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi")
 _FILE_FOLDERS = ("/timeshift/", "/movie/", "/series/")
 _CONTENT_TYPES = {
     ".ts": "video/mp2t",
@@ -30,8 +30,8 @@ _CONTENT_TYPES = {
     ".flv": Format.FLV.value,
 }
 #: Both files and live streams are called so.
-_FILE_OR_LIVE = (".aac", ".mp3", ".flv")
-_OTHERS = tuple(_CONTENT_TYPES[ending] for ending in _FILE_OR_LIVE)
+_AMBIGUOUS_EXTENSIONS = (".aac", ".mp3", ".flv")
+_OTHER_FORMATS = tuple(_CONTENT_TYPES[extension] for extension in _AMBIGUOUS_EXTENSIONS)
 
 
 def _path(url: str) -> str:
@@ -43,15 +43,15 @@ def kind_of(url: str) -> StreamKind:
     path = _path(url)
     if path.endswith(".m3u8"):
         return StreamKind.HLS
-    if path.endswith(_FILES) or any(folder in url for folder in _FILE_FOLDERS):
+    if path.endswith(_FILE_EXTENSIONS) or any(folder in url for folder in _FILE_FOLDERS):
         return StreamKind.VOD
     return StreamKind.LIVE
 
 
 def has_extension(url: str) -> bool:
     """A URL without one, or one of radio, is taken for live only until its body turns out to have an end."""
-    name = _path(url).rpartition("/")[2]
-    return "." in name and not name.endswith(_FILE_OR_LIVE)
+    content_type_name = _path(url).rpartition("/")[2]
+    return "." in content_type_name and not content_type_name.endswith(_AMBIGUOUS_EXTENSIONS)
 
 
 def content_type(url: str, sent: Format | None = None) -> str:
@@ -60,16 +60,16 @@ def content_type(url: str, sent: Format | None = None) -> str:
     :param sent: what the bytes are, if that is known; unless that is a transport stream it counts for more. If it is
         one, the URL may call it what it likes, but not radio or FLV.
     """
-    told = _told_by(url)
-    if sent is None or (sent is Format.TS and told not in _OTHERS):
-        return told
+    by_url = _content_type_by_url(url)
+    if sent is None or (sent is Format.TS and by_url not in _OTHER_FORMATS):
+        return by_url
     return sent.value
 
 
-def _told_by(url: str) -> str:
+def _content_type_by_url(url: str) -> str:
     path = _path(url)
-    for ending, name in _CONTENT_TYPES.items():
-        if path.endswith(ending):
-            return name
+    for extension, content_type_name in _CONTENT_TYPES.items():
+        if path.endswith(extension):
+            return content_type_name
     live = url.endswith("?profile=pass") or "/live/" in url
     return "video/mp2t" if live else "application/octet-stream"

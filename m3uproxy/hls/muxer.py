@@ -113,9 +113,9 @@ class HlsMuxer:
 
     def joined(self, report: SpliceReport) -> None:
         """A source follows another."""
-        if report.joined is SpliceKind.FORMAT_CHANGE:
+        if report.kind is SpliceKind.FORMAT_CHANGE:
             self.end(SourceError(Reason.FORMAT, ", ".join(report.changed)))
-        elif report.joined in _ANEW:
+        elif report.kind in _ANEW:
             self._cutting.discontinue()
 
     def end(self, error: SourceError) -> None:

@@ -133,7 +133,7 @@ class Broadcaster:
             return
         self._stop_lingering()
         self._audience = audience
-        place = self.ring.join(self._clock.seconds(), math.inf, math.inf)
+        place = self.ring.join_point(self._clock.seconds(), math.inf, math.inf)
         for number in range(self.ring.next if place is None else place, self.ring.next):
             audience.take(self.ring[number])
         self.session.start(viewer)
@@ -154,7 +154,7 @@ class Broadcaster:
 
     def join(self) -> int | None:
         """Where a viewer that arrives now starts, None while there is no good place."""
-        return self.ring.join(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+        return self.ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
 
     def started(self, pump: Pump) -> None:
         """``pump`` has its first block."""
@@ -177,7 +177,7 @@ class Broadcaster:
         now = self._clock.seconds()
         if self.format is not Format.TS:
             return
-        if self._edge and self.session.active and self.ring.silent(now) >= _BRIDGE:
+        if self._edge and self.session.active and self.ring.silence(now) >= _BRIDGE:
             self._send_to_edge(self.ring.append_filler(_NULLS, now))
 
     def end(self, error: SourceError) -> Deferred[None]:
@@ -216,7 +216,7 @@ class Broadcaster:
 
     def watch(self, look: PacketObserver | None) -> None:
         """Show the packets of the body to ``look``, as they came."""
-        self._intake.watch(look)
+        self._intake.observe(look)
 
     def gave_up(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""
@@ -230,8 +230,8 @@ class Broadcaster:
         return DetectingParser(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
 
     def _take(self, cuts: Iterable[Chunk]) -> None:
-        for report in self._intake.reports():
-            if report.joined in _ANEW:
+        for report in self._intake.take_reports():
+            if report.kind in _ANEW:
                 self.ring.clear()
             self._joined(report)
         self._publish(cuts)

@@ -153,7 +153,7 @@ class SourceMonitor:
     # what it brings
 
     def _took(self, now: float, packets: bytes, program: ProgramMap | None) -> None:
-        """See :attr:`m3uproxy.core.ingest.ts_parser.Intake.look`. What watches must not harm what it watches."""
+        """See :attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`. What watches must not harm what it watches."""
         assert self._health is not None, "only then packets are shown"
         try:
             self._fault = self._health.took(now, packets, program) or self._fault

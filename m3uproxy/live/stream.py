@@ -176,9 +176,9 @@ class LiveStream(FailoverStream):
         """
         self.decisions.joined(report)
         self.muxer.joined(report)
-        if report.joined is SpliceKind.FORMAT_CHANGE:
+        if report.kind is SpliceKind.FORMAT_CHANGE:
             self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
-        elif report.joined is SpliceKind.CODEC_CHANGE:
+        elif report.kind is SpliceKind.CODEC_CHANGE:
             self._end_begun(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
 
     def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:

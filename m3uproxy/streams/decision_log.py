@@ -60,12 +60,12 @@ class DecisionLog:
         if self._last is None:
             return
         outcome = Outcome(
-            lost_ms=0.0 if report.joined is SpliceKind.OVERLAP else None,
+            lost_ms=0.0 if report.kind is SpliceKind.OVERLAP else None,
             bridged_ms=round((self._clock.seconds() - self._since) * 1000, 1),
         )
         whole = self._timeline.completed(self._last.number, outcome) or self._last
         self._last = None
-        self._tell(whole, f"; it {report.joined.value}")
+        self._tell(whole, f"; it {report.kind.value}")
 
     def resumed(self) -> None:
         """The source that was chosen answers; what was lost in between is not known."""

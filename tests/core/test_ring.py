@@ -45,14 +45,14 @@ def test_bounded_in_bytes_before_the_bitrate_is_known_and_after() -> None:
     assert ring.size == 20 * KB
     ring = filled([(n / 10, KB, n == 0) for n in range(300)], limit=20 * KB)
     assert ring.size == 20 * KB
-    assert ring.floor == 0
+    assert ring.min_size == 0
 
 
 def test_seconds_never_cut_into_the_newest_complete_group() -> None:
     ring = filled([(n / 10, KB, n % 100 == 0) for n in range(350)], seconds=1)
     assert ring.size == 150 * KB
     assert ring[ring.first].access
-    assert ring.join(32.9, 3, 2) == ring.first == 200
+    assert ring.join_point(32.9, 3, 2) == ring.first == 200
 
 
 def test_shrink_keeps_one_group() -> None:
@@ -65,33 +65,33 @@ def test_shrink_keeps_one_group() -> None:
 
 def test_join_at_the_newest_point_old_enough() -> None:
     ring = filled([(n / 2, KB, n % 4 == 0) for n in range(21)])
-    assert ring.join(10.0, 3, 2) == 12
-    assert ring.join(10.0, 0, 2) == 20
-    assert ring.join(10.0, 4, 2) == 12
-    assert ring.join(10.0, 4.1, 2) == 8
+    assert ring.join_point(10.0, 3, 2) == 12
+    assert ring.join_point(10.0, 0, 2) == 20
+    assert ring.join_point(10.0, 4, 2) == 12
+    assert ring.join_point(10.0, 4.1, 2) == 8
 
 
 def test_join_at_the_oldest_point_when_none_is_old_enough() -> None:
     ring = filled([(0, KB, False), (1, KB, True), (2, KB, True)])
-    assert ring.join(2.0, 3, 2) == 1
+    assert ring.join_point(2.0, 3, 2) == 1
 
 
 def test_no_point_yet_waits_then_takes_any_block_with_tables() -> None:
     ring = Ring(10, 10**6)
-    assert ring.join(100.0, 3, 2) is None
+    assert ring.join_point(100.0, 3, 2) is None
     ring.append(Chunk(b"G", b"", False), 0)
     ring.append(Chunk(b"G", b"psi", False), 1)
-    assert ring.join(1.9, 3, 2) is None
-    assert ring.join(2.0, 3, 2) == 1
+    assert ring.join_point(1.9, 3, 2) is None
+    assert ring.join_point(2.0, 3, 2) == 1
     ring.append(Chunk(b"G", b"psi", False), 2)
-    assert ring.join(5.0, 3, 2) == 2
+    assert ring.join_point(5.0, 3, 2) == 2
 
 
 def test_no_tables_either_joins_at_the_oldest() -> None:
     ring = filled([])
     ring.append(Chunk(b"G", b"", False), 0)
     ring.append(Chunk(b"G", b"", False), 1)
-    assert ring.join(3.0, 3, 2) == 0
+    assert ring.join_point(3.0, 3, 2) == 0
 
 
 def test_an_outage_forgets_nothing() -> None:
@@ -124,10 +124,10 @@ class RingModel(RuleBasedStateMachine):
 
     @rule(limit=st.integers(0, 3000))
     def shrink(self, limit: int) -> None:
-        floor, before = self.ring.floor, self.ring.size
+        floor, before = self.ring.min_size, self.ring.size
         self.ring.shrink(limit)
         assert self.ring.size <= max(limit, floor) or self.ring.next - self.ring.first == 1
-        assert self.ring.floor == floor
+        assert self.ring.min_size == floor
         assert self.ring.size == before or self.ring.size + len(self.all[self.ring.first - 1][0]) > max(limit, floor)
 
     @precondition(lambda self: self.all)
@@ -149,7 +149,7 @@ class RingModel(RuleBasedStateMachine):
 
     @invariant()
     def joins_by_the_rule(self) -> None:
-        place = self.ring.join(self.now, 1.0, 2.0)
+        place = self.ring.join_point(self.now, 1.0, 2.0)
         held = range(self.ring.first, self.ring.next)
         points = [n for n in held if self.all[n][1]]
         old = [n for n in points if self.all[n][2] <= self.now - 1.0]
@@ -173,4 +173,4 @@ def test_time_bound_or_group(blocks: list[tuple[float, int, bool]]) -> None:
         now += gap
         ring.append(Chunk(b"G" * size, b"psi", access), now)
     if ring.bitrate:
-        assert ring.size <= max(ring.bitrate * 2.0, ring.floor, blocks[-1][1]) + 1
+        assert ring.size <= max(ring.bitrate * 2.0, ring.min_size, blocks[-1][1]) + 1

@@ -52,7 +52,7 @@ class Sink:
         return self.intake.packets
 
     def watch(self, look: PacketObserver | None) -> None:
-        self.intake.look = look
+        self.intake.observer = look
 
     def gave_up(self, error: SourceError) -> None:
         self.errors.append(error)

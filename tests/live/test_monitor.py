@@ -46,7 +46,7 @@ class Sink:
         return self.intake.packets
 
     def watch(self, look: PacketObserver | None) -> None:
-        self.intake.look = look
+        self.intake.observer = look
 
     def gave_up(self, error: SourceError) -> None:
         self.error = error
@@ -138,7 +138,7 @@ class Rig:
         self.session.stop()
         self.clock.advance(0)
         assert self.clock.getDelayedCalls() == []
-        assert self.sink.intake.look is None
+        assert self.sink.intake.observer is None
         assert self.session.watch is None
 
 
@@ -245,7 +245,7 @@ def test_two_sources_with_the_same_fault_do_not_take_turns() -> None:
 
 def test_what_is_switched_off_is_not_looked_at() -> None:
     rig = Rig(2, limits=None).play(5)
-    assert rig.sink.intake.look is None
+    assert rig.sink.intake.observer is None
     rig.source.video = False
     rig.run(60)
     assert rig.observer.left == []
@@ -259,7 +259,7 @@ def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
     assert rig.session.watch is not None
     rig.session.watch._health.took = None  # type: ignore[assignment, method-assign, union-attr]
     rig.run(5)
-    assert rig.sink.intake.look is None
+    assert rig.sink.intake.observer is None
     assert not rig.body.closed
     rig.finish()
 
@@ -293,7 +293,7 @@ def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
 def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
     """A fast source brings several runs of packets between two signs of life."""
     rig = Rig(2).play(20)
-    watch, look = rig.session.watch, rig.sink.intake.look
+    watch, look = rig.session.watch, rig.sink.intake.observer
     assert watch is not None
     assert look is not None
     rig.source.video = False

@@ -32,7 +32,7 @@ class Source:
         self.detached: list[Pump] = []
 
     def join(self) -> int | None:
-        return self.ring.join(self.clock.seconds(), 3, 2)
+        return self.ring.join_point(self.clock.seconds(), 3, 2)
 
     def started(self, pump: Pump) -> None:
         self.begun.append(pump)

@@ -92,7 +92,7 @@ async def test_a_backup_that_is_hls_takes_over(rig, joins, fault):
     await rig.until(lambda: stream.source_index == 1, 20)
     await rig.until_bytes(player, len(player.body) + 200_000, 20)
     assert not player.closed
-    assert [report.joined for report in joins[1:]] == [SpliceKind.OVERLAP]
+    assert [report.kind for report in joins[1:]] == [SpliceKind.OVERLAP]
     assert holes(player.body, SECONDS) == []
     assert stream.failover_attempts == 1
 
@@ -189,6 +189,6 @@ async def test_discontinuities_are_not_seen(rig, joins, breaks):
     player = await begin(rig, stream)
     await rig.until(lambda: len(joins) >= 3, 20)
     await rig.until_bytes(player, len(player.body) + 150_000, 20)
-    assert [report.joined for report in joins[1:]] == [SpliceKind.SHIFTED] * 2
+    assert [report.kind for report in joins[1:]] == [SpliceKind.SHIFTED] * 2
     assert stream.error_count == 0
     assert holes(player.body, 6) == [SEAM] * 2

@@ -61,7 +61,7 @@ async def fail_over(rig, stream) -> dict:
 async def test_a_hundred_steps(rig, air, monkeypatch, speed):
     """Each is honoured before the next is asked for: the player gets what only that source has."""
     # A source with the clock that players know, the first one here, is given time to come to what they have not seen.
-    monkeypatch.setattr(joint, "_NEAR", 0)
+    monkeypatch.setattr(joint, "_SAME_CLOCK", 0)
     recipes = [H264, *(H264.backup(seed=seed) for seed in range(2, 6))]
     providers = [await air(recipe, number * FAR) for number, recipe in enumerate(recipes)]
     times = Counter(key for recipe in recipes for key in keys(recipe))

@@ -39,7 +39,7 @@ async def test_across_a_change_to_another_encode(rig, air, joins):
     pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 10, tell)
     assert complaints == []
     assert stream.source_index == 1
-    assert joins[-1].joined is SpliceKind.SHIFTED
+    assert joins[-1].kind is SpliceKind.SHIFTED
     assert min(steps(pictures)) > 0
     assert max(steps(pictures)) < TICKS / 2
     assert min(steps(sounds)) > 0

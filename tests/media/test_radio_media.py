@@ -62,7 +62,7 @@ async def test_first_and_late_joiner_over_reconnects(rig, joins, ending):
         if ending == "flv":
             assert max(later - sooner for sooner, later in pairwise(decoded.pictures)) <= 3 * PICTURE
             assert max(later - sooner for sooner, later in pairwise(decoded.sounds)) <= 3 * PICTURE + SOUND
-    assert {report.joined for report in joins[1:]} == {SpliceKind.SHIFTED if ending == "flv" else SpliceKind.OVERLAP}
+    assert {report.kind for report in joins[1:]} == {SpliceKind.SHIFTED if ending == "flv" else SpliceKind.OVERLAP}
 
 
 @pytest.mark.parametrize("ending", FORMATS)

@@ -76,7 +76,7 @@ async def test_closes_every_ten_seconds_and_replays_three(rig, joins, kind):
     make(rig.provider.channel("x"), KINDS[kind])
     await play_over(rig, player, 4)
     assert_same(player.body, rig.provider.station.timeline, 600)
-    assert {report.joined for report in joins[1:]} == {SpliceKind.OVERLAP}
+    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ async def test_two_minutes_of_it_each_time_in_another_way(rig, joins):
         await rig.until(lambda wanted=connections: channel.tally.total >= wanted or player.closed, 20)
     await play_over(rig, player, MANY)
     assert_same(player.body, rig.provider.station.timeline, (MANY - 1) * 245)
-    assert {report.joined for report in joins[1:]} == {SpliceKind.OVERLAP}
+    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest_twisted.ensureDeferred

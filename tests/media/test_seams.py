@@ -44,7 +44,7 @@ async def test_a_provider_that_closes_in_mid_packet_and_replays(rig, joins):
     await rig.until_bytes(player, 700_000, 20)
     assert rig.provider.channel("x").tally.total >= 3
     assert_seamless(player.body, 250, without_hole=True)
-    assert {report.joined for report in joins[1:]} == {SpliceKind.OVERLAP}
+    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
     assert all(report.repeated > 10 for report in joins[1:])
 
 

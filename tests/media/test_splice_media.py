@@ -139,11 +139,11 @@ class Joint:
         path.write_bytes(self.data)
 
 
-def join(*pieces: bytes, seed: int = 0, carry_on: bool = False, rate: float = 1e6) -> Joint:
+def join(*pieces: bytes, seed: int = 0, announce_codecs: bool = False, rate: float = 1e6) -> Joint:
     """Bodies one after the other, read in pieces of any size."""
     sizes = random.Random(seed)
     out, reports = bytearray(), []
-    splicer = Splicer(lambda: bytes(out), reports.append, carry_on=carry_on)
+    splicer = Splicer(lambda: bytes(out), reports.append, announce_codecs=announce_codecs)
     now, mark = 0.0, 0
     for number, body in enumerate(pieces):
         if number:
@@ -154,7 +154,7 @@ def join(*pieces: bytes, seed: int = 0, carry_on: bool = False, rate: float = 1e
             size = sizes.randrange(1, 40_000)
             out += splicer.push(aligner.feed(body[at : at + size]), now)
             at, now = at + size, now + size / rate
-    out += splicer.finish(now)
+    out += splicer.flush(now)
     return Joint(bytes(out), mark, reports)
 
 
@@ -189,7 +189,7 @@ def test_replay_is_exact(clips: Callable[[str, int], bytes], name: str, how: str
     cut = cut_of(data, seed)
     back = random.Random(seed).uniform(0.2, 0.35)
     joint = join(data[:cut], again[int(len(again) * (cut / len(data) - back)) :], seed=seed)
-    assert [report.joined for report in joint.reports] == [SpliceKind.OVERLAP]
+    assert [report.kind for report in joint.reports] == [SpliceKind.OVERLAP]
     assert frames(joint.data) == frames(data)
     seen = decode(joint.data)
     assert seen.complaints == []
@@ -204,7 +204,7 @@ def test_another_encode(clips: Callable[[str, int], bytes], name: str, seed: int
     data = clips(name, 1)
     other = remux(clips(name, 2), 40_000.0, **AWAY)
     joint = join(data[: cut_of(data, seed)], other[cut_of(other, seed, 0.0, 0.4) :], seed=seed)
-    assert [report.joined for report in joint.reports] == [SpliceKind.SHIFTED]
+    assert [report.kind for report in joint.reports] == [SpliceKind.SHIFTED]
     seen = decode(joint.data)
     assert seen.complaints == []
     assert_runs_on(seen.pictures)
@@ -227,7 +227,7 @@ def test_open_groups_without_idr(clips: Callable[[str, int], bytes]) -> None:
     data, other = clips("h264 open", 1), remux(clips("h264 open", 2), 40_000.0, **AWAY)
     first = other[len(other) // 4 :]
     joint = join(data[: len(data) // 2], first, rate=len(first) / 5)
-    assert [report.joined for report in joint.reports] == [SpliceKind.SHIFTED]
+    assert [report.kind for report in joint.reports] == [SpliceKind.SHIFTED]
     with av.open(io.BytesIO(joint.data), format="mpegts") as source:
         stamps = [packet.dts for packet in source.demux(video=0) if packet.dts is not None]
     assert_runs_on(stamps)
@@ -245,7 +245,7 @@ def test_other_size(clips: Callable[[str, int], bytes]) -> None:
 def test_other_codec_is_told_and_passes(clips: Callable[[str, int], bytes]) -> None:
     data, other = clips("h264", 1), clips("hevc", 1)
     joint = join(data[: len(data) // 2], other)
-    assert [report.joined for report in joint.reports] == [SpliceKind.CODEC_CHANGE]
+    assert [report.kind for report in joint.reports] == [SpliceKind.CODEC_CHANGE]
     assert joint.reports[0].changed == ("H.264 to HEVC", "AAC to AC-3")
     assert frames(joint.data[joint.mark :]) == frames(other)
 
@@ -253,7 +253,7 @@ def test_other_codec_is_told_and_passes(clips: Callable[[str, int], bytes]) -> N
 def test_other_codec_on_the_known_pids(clips: Callable[[str, int], bytes]) -> None:
     """A player that heeds the new tables gets a stream that it can decode."""
     data, other = clips("h264", 1), remux(clips("hevc", 1), 40_000.0)
-    joint = join(data[: len(data) // 2], other, carry_on=True)
+    joint = join(data[: len(data) // 2], other, announce_codecs=True)
     seen = decode(joint.data[joint.mark :])
     assert seen.complaints == []
     assert len(seen.pictures) == SECONDS * RATE
@@ -266,7 +266,7 @@ def test_a_provider_that_closes_again_and_again(clips: Callable[[str, int], byte
     ends = [int(len(data) * part) + 77 for part in (0.35, 0.5, 0.65, 0.8)]
     begins = [0] + [int(end - len(data) * 0.25) for end in ends]
     joint = join(*[data[begin:end] for begin, end in zip(begins, [*ends, len(data)], strict=True)])
-    assert {report.joined for report in joint.reports} == {SpliceKind.OVERLAP}
+    assert {report.kind for report in joint.reports} == {SpliceKind.OVERLAP}
     assert len(joint.reports) == 4
     assert frames(joint.data) == frames(data)
     assert decode(joint.data).complaints == []

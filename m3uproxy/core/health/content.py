@@ -34,7 +34,7 @@ import attrs
 
 from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
-from ..mpegts.sampler import MOST, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
+from ..mpegts.sampler import MAX_PACKETS, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
 from .trend import TrendReading
 
 
@@ -86,7 +86,7 @@ _MISSED = 1.0
 #: How often a PTS must have been seen to be called frozen.
 _SIGHTINGS = 4
 #: Bytes of a run that a look takes in.
-_LOOKED_AT = MOST * PACKET_SIZE
+_LOOKED_AT = MAX_PACKETS * PACKET_SIZE
 #: A step of the stream's clock beyond this many seconds more than twice the time that passed is a jump.
 _JUMP = 10.0
 
@@ -255,12 +255,12 @@ class ContentHealth:
         self._unseen = b""
         self._flow += min(now - self._sampled_at, 2 * SAMPLE)
         self._sampled_at = now
-        sample = self._examiner.examine(packets)
+        sample = self._examiner.sample(packets)
         for window in self._windows:
             window.add(sample)
         self._note_video(sample)
         if self._video_at is None and not self._sound:
-            self._sound = self._examiner.hears(packets)
+            self._sound = self._examiner.has_audio(packets)
         for pcr, at in sample.clocks:
             self._note_clock(pcr, self._total.bytes - len(packets) + at, now)
         if now - self._window.began >= self._limits.window:

@@ -20,10 +20,10 @@ from .audio_sync import AudioSync
 from .parser import BufferedParser, Chunk
 
 #: Bytes of the end of what was sent that must come again.
-_MARK = 1024
+_MARKER_BYTES = 1024
 #: Seconds and bytes for which a new source is kept back: what a server has gathered comes at once.
-LONGEST = 0.5
-LARGEST = 1 << 20
+MAX_WAIT_SECONDS = 0.5
+MAX_HELD_BYTES = 1 << 20
 
 
 class AudioReplayFilter:
@@ -41,25 +41,29 @@ class AudioReplayFilter:
         """
         self.since = since
         self.dropped: int | None = None
-        self._mark = sent[-_MARK:]
-        self._kept = bytearray()
+        self._marker = sent[-_MARKER_BYTES:]
+        self._held = bytearray()
         self._searched = 0
 
     def push(self, frames: bytes, now: float) -> bytes | None:
         """Take whole frames; those to be sent from now on, or None while that is not known."""
-        self._kept += frames
-        found = self._kept.find(self._mark, self._searched) if len(self._mark) == _MARK else -1
-        if found >= 0:
-            self.dropped = found + _MARK
-            return bytes(self._kept[self.dropped :])
-        self._searched = max(0, len(self._kept) - _MARK + 1)
-        if len(self._mark) < _MARK or now - self.since >= LONGEST or len(self._kept) >= LARGEST:
-            return self.give_up()
+        self._held += frames
+        position = self._held.find(self._marker, self._searched) if len(self._marker) == _MARKER_BYTES else -1
+        if position >= 0:
+            self.dropped = position + _MARKER_BYTES
+            return bytes(self._held[self.dropped :])
+        self._searched = max(0, len(self._held) - _MARKER_BYTES + 1)
+        if (
+            len(self._marker) < _MARKER_BYTES
+            or now - self.since >= MAX_WAIT_SECONDS
+            or len(self._held) >= MAX_HELD_BYTES
+        ):
+            return self.flush()
         return None
 
-    def give_up(self) -> bytes:
+    def flush(self) -> bytes:
         """It does not come again: all that is kept."""
-        return bytes(self._kept)
+        return bytes(self._held)
 
 
 class AudioParser(BufferedParser):
@@ -76,44 +80,44 @@ class AudioParser(BufferedParser):
         super().__init__()
         self._tail = tail
         self._layer: int | None = None
-        self._begin()
+        self._reset_source()
 
-    def _begin(self) -> None:
-        self._frames = AudioSync()
-        self._replay: AudioReplayFilter | None = None
-        self._new = True
+    def _reset_source(self) -> None:
+        self._sync = AudioSync()
+        self._replay_filter: AudioReplayFilter | None = None
+        self._awaiting_first_frame = True
 
     @property
     def packets(self) -> int:
         """Frames recognised in the present body."""
-        return self._frames.count
+        return self._sync.count
 
     def flush(self, now: float) -> list[Chunk]:
         """All whole frames but the last, which is let go when the next one is seen."""
-        pieces = self._gathered()
-        return self._join(self._frames.feed(b"".join(pieces)), now) if pieces or self._replay else []
+        pieces = self._take_pieces()
+        return self._filter_replay(self._sync.feed(b"".join(pieces)), now) if pieces or self._replay_filter else []
 
     def next_source(self, now: float) -> list[Chunk]:
         """The last frame needs no next one."""
-        cuts = self.flush(now) + self._join(self._frames.finish(), now)
-        if self._replay is not None:
-            cuts += self._released(self._replay.give_up(), now)
-        self._begin()
-        return cuts
+        chunks = self.flush(now) + self._filter_replay(self._sync.flush(), now)
+        if self._replay_filter is not None:
+            chunks += self._end_replay_filter(self._replay_filter.flush(), now)
+        self._reset_source()
+        return chunks
 
-    def _join(self, frames: bytes, now: float) -> list[Chunk]:
-        if self._new and frames:
-            self._new = False
-            self._open(now)
-        if self._replay is None:
+    def _filter_replay(self, frames: bytes, now: float) -> list[Chunk]:
+        if self._awaiting_first_frame and frames:
+            self._awaiting_first_frame = False
+            self._start_body(now)
+        if self._replay_filter is None:
             return [Chunk(frames, access=True)] if frames else []
-        new = self._replay.push(frames, now)
-        return [] if new is None else self._released(new, now)
+        new_frames = self._replay_filter.push(frames, now)
+        return [] if new_frames is None else self._end_replay_filter(new_frames, now)
 
-    def _open(self, now: float) -> None:
+    def _start_body(self, now: float) -> None:
         """The first frames of a body are there."""
-        assert self._frames.kind is not None, "there are frames"
-        layer, self._layer = self._layer, self._frames.kind.layer
+        assert self._sync.kind is not None, "there are frames"
+        layer, self._layer = self._layer, self._sync.kind.layer
         if layer is None:
             self._reports.append(SpliceReport(SpliceKind.PLAIN, 0.0))
         elif layer != self._layer:
@@ -121,11 +125,11 @@ class AudioParser(BufferedParser):
                 SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=(f"layer {self._layer} for {layer}",))
             )
         else:
-            self._replay = AudioReplayFilter(self._tail(), now)
+            self._replay_filter = AudioReplayFilter(self._tail(), now)
 
-    def _released(self, new: bytes, now: float) -> list[Chunk]:
-        replay, self._replay = self._replay, None
-        assert replay is not None
-        joined = SpliceKind.FRAME if replay.dropped is None else SpliceKind.OVERLAP
-        self._reports.append(SpliceReport(joined, now - replay.since, dropped=replay.dropped or 0))
-        return [Chunk(new, access=True)] if new else []
+    def _end_replay_filter(self, frames: bytes, now: float) -> list[Chunk]:
+        replay_filter, self._replay_filter = self._replay_filter, None
+        assert replay_filter is not None
+        kind = SpliceKind.FRAME if replay_filter.dropped is None else SpliceKind.OVERLAP
+        self._reports.append(SpliceReport(kind, now - replay_filter.since, dropped=replay_filter.dropped or 0))
+        return [Chunk(frames, access=True)] if frames else []

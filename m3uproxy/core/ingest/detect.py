@@ -24,9 +24,9 @@ from .flv_parser import FlvParser
 from .parser import CHUNK_BYTES, Chunk, Format, StreamParser
 from .ts_parser import PacketObserver, TsParser
 
-FLV_SIGN = b"FLV\x01"
+FLV_SIGNATURE = b"FLV\x01"
 #: Bytes in which a grid shows, wherever the first packet begins.
-_NO_PACKET = 4 * PACKET_SIZE
+_DETECTION_BYTES = 4 * PACKET_SIZE
 
 
 class FormatDetector:
@@ -40,21 +40,21 @@ class FormatDetector:
 
     def feed(self, data: bytes) -> Format | None:
         """Take the next bytes; None while it is not to be told."""
-        self._start = (self._start + data)[: len(FLV_SIGN)]
+        self._start = (self._start + data)[: len(FLV_SIGNATURE)]
         self._size += len(data)
-        if self._start == FLV_SIGN:
+        if self._start == FLV_SIGNATURE:
             return Format.FLV
         self._aligner.feed(data)
         if self._aligner.locked:
             return Format.TS
         self._frames.feed(data)
-        if self._frames.kind is None or self._size < _NO_PACKET:
+        if self._frames.kind is None or self._size < _DETECTION_BYTES:
             return None
         return Format.MPEG_AUDIO if self._frames.kind.layer else Format.ADTS
 
 
 #: Bytes of a body that are kept while it is not recognised; who reads it has given up long before.
-_MOST_UNKNOWN = 2 * CHUNK_BYTES
+_MAX_UNDETECTED_BYTES = 2 * CHUNK_BYTES
 
 
 class DetectingParser:
@@ -63,93 +63,93 @@ class DetectingParser:
     :ivar format: of what was sent last; None if nothing was.
     """
 
-    def __init__(self, tail: Callable[[], bytes] = bytes, carry_on: bool = False) -> None:
+    def __init__(self, tail: Callable[[], bytes] = bytes, announce_codecs: bool = False) -> None:
         """
         Begin without a source.
 
         :param tail: gives the last seconds of what was sent.
-        :param carry_on: whether a transport stream of other codecs is announced to the players, or passes as it is.
+        :param announce_codecs: announce changed codecs of a transport stream to the players; else it passes unchanged.
         """
         self._tail = tail
-        self._carry_on = carry_on
+        self._announce_codecs = announce_codecs
         self.format: Format | None = None
-        self._last: StreamParser | None = None
+        self._last_parser: StreamParser | None = None
         self._reports: list[SpliceReport] = []
-        self._begin()
+        self._reset_source()
 
-    def _begin(self) -> None:
-        self._part: StreamParser | None = None
-        self._recogniser = FormatDetector()
-        self._unknown = b""
-        self._waiting = b""
+    def _reset_source(self) -> None:
+        self._parser: StreamParser | None = None
+        self._detector = FormatDetector()
+        self._undetected = b""
+        self._pending = b""
 
     @property
     def packets(self) -> int:
         """Whole units recognised in the present body."""
-        return 0 if self._part is None else self._part.packets
+        return 0 if self._parser is None else self._parser.packets
 
     @property
     def preamble(self) -> bytes:
         """What every player is sent first, once."""
-        return b"" if self._last is None else self._last.preamble
+        return b"" if self._last_parser is None else self._last_parser.preamble
 
     def feed(self, data: bytes, now: float) -> list[Chunk]:
         """Take bytes of the body; blocks if enough is waiting.
 
         :param now: monotonic seconds.
         """
-        if self._part is not None:
-            return self._part.feed(data, now)
-        self._waiting += data
-        return self.flush(now) if len(self._waiting) >= CHUNK_BYTES else []
+        if self._parser is not None:
+            return self._parser.feed(data, now)
+        self._pending += data
+        return self.flush(now) if len(self._pending) >= CHUNK_BYTES else []
 
     def flush(self, now: float) -> list[Chunk]:
         """Make blocks of all whole units that are waiting."""
-        if self._part is not None:
-            return self._part.flush(now)
-        if not self._waiting:
+        if self._parser is not None:
+            return self._parser.flush(now)
+        if not self._pending:
             return []
-        data, self._waiting = self._waiting, b""
-        found = self._recogniser.feed(data)
-        data = self._unknown + data
-        if found is None:
-            self._unknown = data[-_MOST_UNKNOWN:]
+        data, self._pending = self._pending, b""
+        detected = self._detector.feed(data)
+        data = self._undetected + data
+        if detected is None:
+            self._undetected = data[-_MAX_UNDETECTED_BYTES:]
             return []
-        self._part, self._unknown = self._part_for(found, now), b""
-        return self._part.feed(data, now) + self._part.flush(now)
+        self._parser, self._undetected = self._parser_for(detected, now), b""
+        return self._parser.feed(data, now) + self._parser.flush(now)
 
-    def watch(self, look: PacketObserver | None) -> None:
+    def observe(self, observer: PacketObserver | None) -> None:
         """Show the packets of the present body to ``look`` (:attr:`m3uproxy.core.ingest.ts_parser.TsParser.look`), if
         there are."""
-        if isinstance(self._part, TsParser):
-            self._part.look = look
+        if isinstance(self._parser, TsParser):
+            self._parser.observer = observer
 
     def next_source(self, now: float) -> list[Chunk]:
         """Another body begins: drop what is torn of the last one, return what is whole and was still waiting."""
-        cuts = [] if self._part is None else self._part.next_source(now)
-        self._begin()
-        return cuts
+        chunks = [] if self._parser is None else self._parser.next_source(now)
+        self._reset_source()
+        return chunks
 
-    def reports(self) -> list[SpliceReport]:
+    def take_reports(self) -> list[SpliceReport]:
         """How bodies were joined to what was sent, since the last call."""
         reports, self._reports = self._reports, []
-        return reports if self._last is None else reports + self._last.reports()
+        return reports if self._last_parser is None else reports + self._last_parser.take_reports()
 
-    def _part_for(self, found: Format, now: float) -> StreamParser:
+    def _parser_for(self, detected: Format, now: float) -> StreamParser:
         """The part that made what was sent, if it can go on; else a new one."""
-        if self._last is not None and found is self.format:
-            return self._last
-        part = self._make(found)
+        if self._last_parser is not None and detected is self.format:
+            return self._last_parser
+        parser = self._new_parser(detected)
         if self.format is None:
-            part.next_source(now)
+            parser.next_source(now)
         else:
             self._reports.append(
-                SpliceReport(SpliceKind.FORMAT_CHANGE, 0.0, changed=(f"{found.value} for {self.format.value}",))
+                SpliceReport(SpliceKind.FORMAT_CHANGE, 0.0, changed=(f"{detected.value} for {self.format.value}",))
             )
-        self.format, self._last = found, part
-        return part
+        self.format, self._last_parser = detected, parser
+        return parser
 
-    def _make(self, found: Format) -> StreamParser:
-        if found is Format.TS:
-            return TsParser(self._tail, self._carry_on)
-        return FlvParser() if found is Format.FLV else AudioParser(self._tail)
+    def _new_parser(self, detected: Format) -> StreamParser:
+        if detected is Format.TS:
+            return TsParser(self._tail, self._announce_codecs)
+        return FlvParser() if detected is Format.FLV else AudioParser(self._tail)

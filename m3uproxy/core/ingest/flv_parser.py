@@ -11,7 +11,7 @@ from .flv_tags import AUDIO, FlvReader, FlvTag, FlvTagUse
 from .parser import BufferedParser, Chunk
 
 #: Flags of a file's header: sound, and pictures.
-_SOUND_ONLY, _BOTH = 4, 5
+_AUDIO_FLAG, _TRACK_FLAGS = 4, 5
 
 
 class FlvParser(BufferedParser):
@@ -19,17 +19,17 @@ class FlvParser(BufferedParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self._joint = FlvSplicer()
+        self._splicer = FlvSplicer()
         self._flags = 0
-        self._begin()
+        self._reset_source()
 
-    def _begin(self) -> None:
-        self._tags = FlvReader()
+    def _reset_source(self) -> None:
+        self._reader = FlvReader()
 
     @property
     def packets(self) -> int:
         """Tags recognised in the present body."""
-        return self._tags.count
+        return self._reader.count
 
     @property
     def preamble(self) -> bytes:
@@ -40,33 +40,33 @@ class FlvParser(BufferedParser):
         """All whole tags."""
         if not self._size:
             return []
-        pieces = self._gathered()
-        tags = self._tags.feed(b"".join(pieces))
-        self._flags = self._tags.flags or self._flags
-        return self._cut(tags, now)
+        pieces = self._take_pieces()
+        tags = self._reader.feed(b"".join(pieces))
+        self._flags = self._reader.flags or self._flags
+        return self._chunks(tags, now)
 
     def next_source(self, now: float) -> list[Chunk]:
         """A tag that is not whole is dropped."""
-        cuts = self.flush(now)
-        self._joint.next_source()
-        self._begin()
-        return cuts
+        chunks = self.flush(now)
+        self._splicer.next_source()
+        self._reset_source()
+        return chunks
 
-    def _cut(self, tags: list[FlvTag], now: float) -> list[Chunk]:
-        runs: list[tuple[bytes, bool, list[bytes]]] = []
+    def _chunks(self, tags: list[FlvTag], now: float) -> list[Chunk]:
+        groups: list[tuple[bytes, bool, list[bytes]]] = []
         for tag in tags:
-            sent, report = self._joint.take(tag, now)
+            output, report = self._splicer.splice(tag, now)
             if report is not None:
                 self._reports.append(report)
-            access = self._is_access(tag, bool(runs))
-            if sent and (access or not runs):
-                runs.append((self._joint.opening(), access, []))
-            if sent:
-                runs[-1][2].extend(sent)
-        return [Chunk(b"".join(run), opening, access) for opening, access, run in runs]
+            access = self._is_access(tag, bool(groups))
+            if output and (access or not groups):
+                groups.append((self._splicer.join_tags(), access, []))
+            if output:
+                groups[-1][2].extend(output)
+        return [Chunk(b"".join(data), psi, access) for psi, access, data in groups]
 
-    def _is_access(self, tag: FlvTag, within: bool) -> bool:
+    def _is_access(self, tag: FlvTag, has_group: bool) -> bool:
         """A key picture; of a stream without pictures any sound, which need not begin more blocks than there are."""
-        if self._joint.has_video or self._flags & _BOTH != _SOUND_ONLY:
+        if self._splicer.has_video or self._flags & _TRACK_FLAGS != _AUDIO_FLAG:
             return tag.use is FlvTagUse.KEY
-        return tag.kind == AUDIO and not within
+        return tag.kind == AUDIO and not has_group

@@ -13,18 +13,18 @@ import attrs
 
 AUDIO, VIDEO, SCRIPT = 8, 9, 18
 #: No tag is longer, bytes; what says so is none.
-LARGEST = 4 << 20
+MAX_TAG_BYTES = 4 << 20
 
 #: Bytes of a tag's own header, and of the length behind it.
-_HEADER, _LENGTH = 11, 4
+_TAG_HEADER, _TAG_LENGTH = 11, 4
 _FILE_HEADER = 9
 #: Type, length, time, and the stream's number, which is 0.
 _TAG = re.compile(rb"[\x08\x09\x12][\x00-\xff]{7}\x00\x00\x00")
 #: Video codecs whose tags have a packet type behind the codec: H.264, and HEVC and AV1 as some providers number them.
 _TYPED_VIDEO = (7, 12, 13)
-_AAC, _AUDIO_BY_LETTERS = 10, 9
+_AAC, _AUDIO_FOURCC = 10, 9
 #: A tag with all that may stand before a picture.
-_LONGEST_START = 23
+_MAX_PREFIX = 23
 
 
 class FlvTagUse(Enum):
@@ -58,32 +58,32 @@ class FlvTag:
     @property
     def delay(self) -> int:
         """Milliseconds from its time, at which a picture is decoded, until it is shown."""
-        if self.kind != VIDEO or len(self.data) < _LONGEST_START:
+        if self.kind != VIDEO or len(self.data) < _MAX_PREFIX:
             return 0
         if self.codec in _TYPED_VIDEO:
             return int.from_bytes(self.data[13:16], "big", signed=True)
-        if isinstance(self.codec, bytes) and self.data[_HEADER] & 15 == 1:
+        if isinstance(self.codec, bytes) and self.data[_TAG_HEADER] & 15 == 1:
             return int.from_bytes(self.data[16:19], "big", signed=True)
         return 0
 
-    def at(self, time: int) -> bytes:
+    def with_time(self, time: int) -> bytes:
         """The bytes of the same tag at another time."""
         low = (time & 0xFFFFFF).to_bytes(3, "big")
         return b"".join((self.data[:4], low, bytes([time >> 24 & 0xFF]), self.data[8:]))
 
-    def says_the_same(self, other: FlvTag | None) -> bool:
+    def has_same_content(self, other: FlvTag | None) -> bool:
         """Whether the other one differs in its time at most."""
         return other is not None and self.data[8:] == other.data[8:] and self.kind == other.kind
 
 
 def read_tag(data: bytes) -> FlvTag:
     """Look into a whole tag."""
-    kind, body = data[0], data[_HEADER : _HEADER + 16]
+    kind, body = data[0], data[_TAG_HEADER : _TAG_HEADER + 16]
     if kind == SCRIPT:
         return FlvTag(kind, FlvTagUse.METADATA if b"onMetaData" in body else FlvTagUse.MEDIA, None, data)
-    if len(body) - _LENGTH < 2:
+    if len(body) - _TAG_LENGTH < 2:
         return FlvTag(kind, FlvTagUse.MEDIA, None, data)
-    codec, packet_type = _audio(body) if kind == AUDIO else _video(body)
+    codec, packet_type = _audio_codec(body) if kind == AUDIO else _video_codec(body)
     if packet_type == 0:
         use = FlvTagUse.CONFIGURATION
     elif packet_type == 2:
@@ -93,15 +93,15 @@ def read_tag(data: bytes) -> FlvTag:
     return FlvTag(kind, use, codec, data)
 
 
-def _audio(body: bytes) -> tuple[int | bytes, int]:
+def _audio_codec(body: bytes) -> tuple[int | bytes, int]:
     """Codec, and packet type: 0 is configuration, 2 the end."""
     codec = body[0] >> 4
-    if codec == _AUDIO_BY_LETTERS:
+    if codec == _AUDIO_FOURCC:
         return body[1:5], body[0] & 15
     return codec, 0 if codec == _AAC and body[1] == 0 else 1
 
 
-def _video(body: bytes) -> tuple[int | bytes, int]:
+def _video_codec(body: bytes) -> tuple[int | bytes, int]:
     if body[0] & 0x80:
         return body[1:5], body[0] & 15
     codec = body[0] & 15
@@ -115,42 +115,42 @@ class FlvReader:
     :ivar flags: of the file's header: 4 for sound, 1 for pictures. Many are wrong.
     """
 
-    __slots__ = ("_rest", "count", "flags")
+    __slots__ = ("_pending", "count", "flags")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pending = b""
         self.count = 0
         self.flags: int | None = None
 
     def feed(self, data: bytes) -> list[FlvTag]:
         """Take more of the body; the tags that are whole."""
-        data = self._rest + data
-        at = 0
+        data = self._pending + data
+        offset = 0
         if self.flags is None:
             if len(data) < _FILE_HEADER:
-                self._rest = data
+                self._pending = data
                 return []
-            self.flags, at = data[4], _FILE_HEADER
+            self.flags, offset = data[4], _FILE_HEADER
         tags: list[FlvTag] = []
         while True:
-            found = _TAG.search(data, at)
-            at = max(at, len(data) - _HEADER + 1) if found is None else found.start()
-            end = None if found is None else self._end(data, at)
+            found = _TAG.search(data, offset)
+            offset = max(offset, len(data) - _TAG_HEADER + 1) if found is None else found.start()
+            end = None if found is None else self._tag_end(data, offset)
             if end is None:
                 break
             if end:
-                tags.append(read_tag(data[at:end]))
-            at = end or at + 1
-        self._rest = data[at:]
+                tags.append(read_tag(data[offset:end]))
+            offset = end or offset + 1
+        self._pending = data[offset:]
         self.count += len(tags)
         return tags
 
-    def _end(self, data: bytes, at: int) -> int | None:
+    def _tag_end(self, data: bytes, offset: int) -> int | None:
         """Where the tag ends; 0 if it is none, None if that has not come yet."""
-        size = _HEADER + int.from_bytes(data[at + 1 : at + 4], "big")
-        if size > LARGEST:
+        size = _TAG_HEADER + int.from_bytes(data[offset + 1 : offset + 4], "big")
+        if size > MAX_TAG_BYTES:
             return 0
-        end = at + size + _LENGTH
+        end = offset + size + _TAG_LENGTH
         if end > len(data):
             return None
-        return end if int.from_bytes(data[end - _LENGTH : end], "big") == size else 0
+        return end if int.from_bytes(data[end - _TAG_LENGTH : end], "big") == size else 0

@@ -42,11 +42,11 @@ def split_at_access_points(packets: bytes, points: Sequence[AccessPoint], psi: b
     """
     if not points:
         return [Chunk(packets, psi)] if packets else []
-    cuts = [Chunk(packets[: points[0].offset], psi)] if points[0].offset else []
+    chunks = [Chunk(packets[: points[0].offset], psi)] if points[0].offset else []
     ends = [point.offset for point in points[1:]] + [len(packets)]
     for point, end in zip(points, ends, strict=True):
-        cuts.append(Chunk(packets[point.offset : end], point.psi, True))
-    return cuts
+        chunks.append(Chunk(packets[point.offset : end], point.psi, True))
+    return chunks
 
 
 class BufferedParser(ABC):
@@ -70,12 +70,12 @@ class BufferedParser(ABC):
     def flush(self, now: float) -> list[Chunk]:
         """Make blocks of all whole units that are waiting."""
 
-    def reports(self) -> list[SpliceReport]:
+    def take_reports(self) -> list[SpliceReport]:
         """How bodies were joined to what was sent, since the last call."""
         reports, self._reports = self._reports, []
         return reports
 
-    def _gathered(self) -> list[bytes]:
+    def _take_pieces(self) -> list[bytes]:
         """What was waiting."""
         pieces, self._pieces, self._size = self._pieces, [], 0
         return pieces
@@ -110,5 +110,5 @@ class StreamParser(Protocol):
     def next_source(self, now: float) -> list[Chunk]:
         """Another body begins, also the first: drop what is torn of the last one, return what is whole."""
 
-    def reports(self) -> list[SpliceReport]:
+    def take_reports(self) -> list[SpliceReport]:
         """How bodies were joined to what was sent, since the last call."""

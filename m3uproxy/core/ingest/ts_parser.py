@@ -20,69 +20,69 @@ from .parser import BufferedParser, Chunk, split_at_access_points
 PacketObserver = Callable[[float, bytes, ProgramMap | None], object]
 
 #: Joins after which the tables and access points known so far say nothing about what comes.
-_ANEW = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
+_INDEX_RESET_KINDS = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
 
 class TsParser(BufferedParser):
     """Takes whatever bodies bring and gives blocks of whole packets: a :class:`m3uproxy.core.ingest.parser.Part`.
 
     :ivar packets: whole packets recognised in the present body.
-    :ivar look: is shown the packets of the present body as they came, before anything is changed, some at a time: when,
-        the packets, and the body's own PMT in force (None while it is not known). It must not call back.
+    :ivar observer: called with the unchanged packets of the current body, some at a time: arrival time, packets, and
+        the body's own PMT in force (None while unknown). It must not call back.
     """
 
     preamble = b""
 
-    def __init__(self, tail: Callable[[], bytes] = bytes, carry_on: bool = False) -> None:
+    def __init__(self, tail: Callable[[], bytes] = bytes, announce_codecs: bool = False) -> None:
         """
         Begin without a source.
 
         :param tail: gives the last seconds of what was sent.
-        :param carry_on: whether a source of other codecs is announced to the players, or passes as it is.
+        :param announce_codecs: whether a source of other codecs is announced to the players, or passes as it is.
         """
         super().__init__()
-        self._splicer = Splicer(tail, self._joined, carry_on=carry_on)
+        self._splicer = Splicer(tail, self._source_spliced, announce_codecs=announce_codecs)
         self._index = AccessIndex()
-        self._begin()
+        self._reset_source()
 
-    def _begin(self) -> None:
+    def _reset_source(self) -> None:
         self._aligner = Aligner()
         self.packets = 0
-        self.look: PacketObserver | None = None
+        self.observer: PacketObserver | None = None
 
     def flush(self, now: float) -> list[Chunk]:
         """Make blocks of all that is waiting, but for a last unit that is not whole yet."""
         if not self._size:
             return []
-        pieces = self._gathered()
+        pieces = self._take_pieces()
         packets = self._aligner.feed(*pieces)
         del pieces
         self.packets += len(packets) // PACKET_SIZE
-        cuts = self._cut(self._splicer.push(packets, now))
-        if self.look is not None:
-            self.look(now, packets, self._program())
-        return cuts
+        chunks = self._split(self._splicer.push(packets, now))
+        if self.observer is not None:
+            self.observer(now, packets, self._source_program())
+        return chunks
 
     def next_source(self, now: float) -> list[Chunk]:
         """Another body begins: drop what is torn of the last one.
 
         :return: what was still waiting; it ends at a whole unit.
         """
-        cuts = self.flush(now) + self._cut(self._splicer.next_source(now))
-        self._begin()
-        return cuts
+        chunks = self.flush(now) + self._split(self._splicer.next_source(now))
+        self._reset_source()
+        return chunks
 
-    def _program(self) -> ProgramMap | None:
+    def _source_program(self) -> ProgramMap | None:
         """The present body's own; what is sent has the same, unless it is changed to what the players know."""
-        return None if self._splicer.joining else self._splicer.program or self._index.program_map
+        return None if self._splicer.splice_pending else self._splicer.program or self._index.program_map
 
-    def _cut(self, packets: bytes) -> list[Chunk]:
+    def _split(self, packets: bytes) -> list[Chunk]:
         if not packets:
             return []
         psi = self._index.psi
         return split_at_access_points(packets, self._index.scan(packets), psi)
 
-    def _joined(self, report: SpliceReport) -> None:
+    def _source_spliced(self, report: SpliceReport) -> None:
         self._reports.append(report)
-        if report.joined in _ANEW:
+        if report.kind in _INDEX_RESET_KINDS:
             self._index.reset()

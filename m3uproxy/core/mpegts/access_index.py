@@ -54,14 +54,14 @@ class AccessPoint:
 class _Table:
     """The table of one PID that is in force: its section and the packets in which it was last seen."""
 
-    __slots__ = ("_assembler", "_extension", "_section", "_table_id", "_whole", "packets")
+    __slots__ = ("_assembler", "_extension", "_section", "_single_payload", "_table_id", "packets")
 
     def __init__(self, table_id: int, extension: int | None = None) -> None:
         self._table_id = table_id
         self._extension = extension
         self._assembler = SectionAssembler()
         self._section = b""
-        self._whole = b""
+        self._single_payload = b""
         self.packets = b""
 
     @property
@@ -70,94 +70,104 @@ class _Table:
 
     def feed(self, packet: bytes) -> Section | None:
         """Take the PID's next packet; a section that changes the table, if this completes one."""
-        if self._whole and packet.startswith(self._whole, 4) and not self.unfinished:
+        if self._single_payload and packet.startswith(self._single_payload, 4) and not self.unfinished:
             self.packets = packet
             return None
         changed = None
         for section in self._assembler.feed(packet):
-            if self._is_ours(section):
+            if self._matches(section):
                 changed = self._accept(section, packet) or changed
         return changed
 
-    def _is_ours(self, section: Section) -> bool:
+    def _matches(self, section: Section) -> bool:
         if section.table_id != self._table_id or len(section.data) < 8 or section.number:
             return False
         return section.applies_now and self._extension in (None, section.table_id_extension)
 
     def _accept(self, section: Section, packet: bytes) -> Section | None:
         changed = section.data != self._section
-        if changed and not section.is_whole:
+        if changed and not section.is_valid:
             return None
         self._section = section.data
         self.packets = section.packets
         alone = section.packets == packet and not self.unfinished
-        self._whole = packet[4 : packet.find(section.data, 4) + len(section.data)] if alone else b""
+        self._single_payload = packet[4 : packet.find(section.data, 4) + len(section.data)] if alone else b""
         return section if changed else None
 
 
 class AccessIndex:
     """Finds the access points of one stream, chunk by chunk."""
 
-    __slots__ = ("_codec", "_flagged", "_incomplete", "_map", "_pat", "_pmt", "_pmt_pid", "_program", "_start_pid")
+    __slots__ = (
+        "_has_flags",
+        "_incomplete",
+        "_pat",
+        "_pmt",
+        "_pmt_pid",
+        "_program",
+        "_program_map",
+        "_start_codec",
+        "_start_pid",
+    )
 
     def __init__(self) -> None:
-        self._flagged = False
-        self._codec = Codec.DATA
+        self._has_flags = False
+        self._start_codec = Codec.DATA
         self.reset()
 
     def reset(self) -> None:
         """Another source begins: nothing of what the last one announced applies."""
         self._pat = _Table(PAT_TABLE_ID)
         self._incomplete = False
-        self._follow(None, None)
+        self._follow_program(None, None)
 
     @property
     def psi(self) -> bytes:
         """Packets of the PAT and PMT in force after the last chunk; ``b""`` until both are known."""
-        return self._pat.packets + self._pmt.packets if self._map is not None else b""
+        return self._pat.packets + self._pmt.packets if self._program_map is not None else b""
 
     @property
     def program_map(self) -> ProgramMap | None:
         """The PMT in force, if there is one."""
-        return self._map
+        return self._program_map
 
     def scan(self, packets: bytes) -> list[AccessPoint]:
         """Walk the next chunk of whole packets, of any length; its access points in order."""
         points: list[AccessPoint] = []
-        walked = 0
+        scanned_to = 0
         for at in unit_starts(packets):
             if self._incomplete:
-                self._finish_sections(packets, walked, at)
-            walked = at + PACKET_SIZE
-            where = pid(packets, at)
-            if where == self._start_pid:
+                self._finish_sections(packets, scanned_to, at)
+            scanned_to = at + PACKET_SIZE
+            packet_pid = pid(packets, at)
+            if packet_pid == self._start_pid:
                 flag = random_access_indicator(packets, at)
-                if self._flagged and not flag:
+                if self._has_flags and not flag:
                     continue
-                kind = random_access_kind(packets, at, self._codec)
+                kind = random_access_kind(packets, at, self._start_codec)
                 if kind is not None:
-                    self._flagged = flag and self._codec.is_video
+                    self._has_flags = flag and self._start_codec.is_video
                     points.append(AccessPoint(at, self.psi, kind))
-            elif where == PAT_PID or where == self._pmt_pid:
-                self._table_packet(where, packets, at)
+            elif packet_pid == PAT_PID or packet_pid == self._pmt_pid:
+                self._table_packet(packet_pid, packets, at)
         if self._incomplete:
-            self._finish_sections(packets, walked, len(packets))
+            self._finish_sections(packets, scanned_to, len(packets))
         return points
 
-    def _finish_sections(self, packets: bytes, begin: int, end: int) -> None:
+    def _finish_sections(self, packets: bytes, start: int, end: int) -> None:
         """Look for the rest of unfinished sections in packets in which no unit starts."""
-        for at in range(begin, end, PACKET_SIZE):
+        for at in range(start, end, PACKET_SIZE):
             if not self._incomplete:
                 return
-            where = pid(packets, at)
-            if where == PAT_PID or where == self._pmt_pid:
-                self._table_packet(where, packets, at)
+            packet_pid = pid(packets, at)
+            if packet_pid == PAT_PID or packet_pid == self._pmt_pid:
+                self._table_packet(packet_pid, packets, at)
 
-    def _table_packet(self, where: int, packets: bytes, at: int) -> None:
+    def _table_packet(self, packet_pid: int, packets: bytes, at: int) -> None:
         if transport_error(packets, at) or scrambled(packets, at):
             return
         packet = packets[at : at + PACKET_SIZE]
-        if where == PAT_PID:
+        if packet_pid == PAT_PID:
             section = self._pat.feed(packet)
             if section is not None:
                 self._pat_changed(section)
@@ -168,26 +178,26 @@ class AccessIndex:
         self._incomplete = self._pat.unfinished or self._pmt.unfinished
 
     def _pat_changed(self, section: Section) -> None:
-        first = next(iter(read_pat(section).items()), (None, None))
-        if first != (self._program, self._pmt_pid):
-            self._follow(*first)
+        first_program = next(iter(read_pat(section).items()), (None, None))
+        if first_program != (self._program, self._pmt_pid):
+            self._follow_program(*first_program)
 
-    def _follow(self, program: int | None, pmt_pid: int | None) -> None:
+    def _follow_program(self, program: int | None, pmt_pid: int | None) -> None:
         self._program = program
         self._pmt_pid = pmt_pid
         self._pmt = _Table(PMT_TABLE_ID, program)
-        self._start_at(None)
+        self._set_program_map(None)
 
     def _pmt_changed(self, section: Section) -> None:
-        self._start_at(read_pmt(section))
+        self._set_program_map(read_pmt(section))
 
-    def _start_at(self, program_map: ProgramMap | None) -> None:
+    def _set_program_map(self, program_map: ProgramMap | None) -> None:
         """Choose the stream whose random access points count: the first video, else the first audio."""
-        self._map = program_map
+        self._program_map = program_map
         streams = program_map.streams if program_map is not None else ()
         video = [stream for stream in streams if stream.codec.is_video]
         audio = [stream for stream in streams if stream.codec is Codec.AUDIO]
         first = next(iter(video + audio), None)
-        self._flagged = False
+        self._has_flags = False
         self._start_pid = None if first is None else first.pid
-        self._codec = Codec.DATA if first is None else first.codec
+        self._start_codec = Codec.DATA if first is None else first.codec

@@ -28,12 +28,12 @@ import re
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, SYNC
 
 _HEADER = rb"G[\x00-\x7f][\x00-\xff][\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff]"
-_TO_NEXT = rb"[\x00-\xff]{%d}" % (PACKET_SIZE - 4)
-_TWO_HEADERS = re.compile(_HEADER + _TO_NEXT + _HEADER)
-_THREE_HEADERS = re.compile(_HEADER + _TO_NEXT + _HEADER + _TO_NEXT + _HEADER)
+_GAP = rb"[\x00-\xff]{%d}" % (PACKET_SIZE - 4)
+_TWO_HEADERS = re.compile(_HEADER + _GAP + _HEADER)
+_THREE_HEADERS = re.compile(_HEADER + _GAP + _HEADER + _GAP + _HEADER)
 
 #: Bytes from the first to the end of the third header: the most that acquiring ever keeps is one byte less.
-_SPAN = 2 * PACKET_SIZE + 4
+_THREE_HEADERS_SIZE = 2 * PACKET_SIZE + 4
 
 
 class Aligner:
@@ -87,8 +87,8 @@ class Aligner:
             data = b"".join((self._pending, *pieces[:-1], memoryview(last)[:end]))
         else:
             data = last
-        heads = data[::PACKET_SIZE]
-        if heads != SYNC * len(heads) or (rest and last[end : end + 1] != SYNC):
+        sync_bytes = data[::PACKET_SIZE]
+        if sync_bytes != SYNC * len(sync_bytes) or (rest and last[end : end + 1] != SYNC):
             return None
         self._pending = last[end:]
         return data
@@ -102,50 +102,50 @@ class Aligner:
         return data[:-rest]
 
     def _realign(self, data: bytes) -> bytes:
-        runs: list[bytes] = []
+        aligned: list[bytes] = []
         at = 0
         while True:
             if not self.locked:
                 at = self._acquire(data, at)
             if not self.locked:
                 break
-            heads = data[at::PACKET_SIZE]
-            good = len(heads) - len(heads.lstrip(SYNC))
-            if good == len(heads):
-                runs.append(self._split(data[at:]))
+            sync_bytes = data[at::PACKET_SIZE]
+            good = len(sync_bytes) - len(sync_bytes.lstrip(SYNC))
+            if good == len(sync_bytes):
+                aligned.append(self._split(data[at:]))
                 break
-            at = self._lose(data, at, good, runs)
-        return b"".join(runs)
+            at = self._lose(data, at, good, aligned)
+        return b"".join(aligned)
 
     def _acquire(self, data: bytes, at: int) -> int:
         """Look for the grid from ``at`` on; what lies before the offset returned is done with."""
         found = _THREE_HEADERS.search(data, at)
-        if found is None and self._at_start and len(data) < _SPAN:
+        if found is None and self._at_start and len(data) < _THREE_HEADERS_SIZE:
             found = _TWO_HEADERS.match(data)
         if found is not None:
             self.skipped += found.start() - at
             self.locked = True
             self._at_start = False
             return found.start()
-        keep = max(at, len(data) - _SPAN + 1)
+        keep = max(at, len(data) - _THREE_HEADERS_SIZE + 1)
         self.skipped += keep - at
         self._pending = data[keep:]
         return keep
 
-    def _lose(self, data: bytes, at: int, good: int, runs: list[bytes]) -> int:
+    def _lose(self, data: bytes, at: int, good: int, aligned: list[bytes]) -> int:
         """Keep what is surely whole of a grid that ends after ``good`` sync bytes.
 
         :return: the offset to look for the next grid from.
         """
         self.resyncs += 1
         self.locked = False
-        torn = max(good - 2, 0)
-        begin = at + torn * PACKET_SIZE + 1
+        whole_packets = max(good - 2, 0)
+        begin = at + whole_packets * PACKET_SIZE + 1
         found = _THREE_HEADERS.search(data, begin)
         if found is not None:
             begin = found.start()
-            torn = max(min((begin - at) // PACKET_SIZE, good - 1), 0)
-        end = at + torn * PACKET_SIZE
-        runs.append(data[at:end])
+            whole_packets = max(min((begin - at) // PACKET_SIZE, good - 1), 0)
+        end = at + whole_packets * PACKET_SIZE
+        aligned.append(data[at:end])
         self.skipped += begin - end
         return begin

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-_Header = Callable[[bytes, int], tuple[int, float] | None]
+_HeaderReader = Callable[[bytes, int], tuple[int, float] | None]
 
 
 @attrs.frozen
@@ -33,26 +33,26 @@ def find_frames(data: bytes, codec: str) -> AudioFrames | None:
     :param codec: as :func:`m3uproxy.core.splice.track_mapping.codec_name` tells it.
     :return: None if the coding is not known here, or the frames do not follow each other without a gap.
     """
-    read = _HEADERS.get(codec)
+    read = _READERS.get(codec)
     if read is None:
         return None
     for first in range(max(len(data) - 6, 0)):
         header = read(data, first)
         if header is None:
             continue
-        after = first + header[0]
-        if after > len(data) - 7 or read(data, after) is not None:
-            return _walk(data, first, read)
+        next_frame = first + header[0]
+        if next_frame > len(data) - 7 or read(data, next_frame) is not None:
+            return _walk_frames(data, first, read)
     return None
 
 
 def frame_size(data: bytes, at: int, codec: str) -> int | None:
     """Bytes of the frame whose header stands at ``at``, of which seven bytes are there; None if it is no header."""
-    header = _HEADERS[codec](data, at)
+    header = _READERS[codec](data, at)
     return None if header is None else header[0]
 
 
-def _walk(data: bytes, first: int, read: _Header) -> AudioFrames | None:
+def _walk_frames(data: bytes, first: int, read: _HeaderReader) -> AudioFrames | None:
     offsets: list[int] = []
     duration = 0.0
     at = first
@@ -63,10 +63,10 @@ def _walk(data: bytes, first: int, read: _Header) -> AudioFrames | None:
         header = read(data, at)
         if header is None:
             return None
-        size, lasts = header
-        if lasts:  # A substream that belongs to the frame before it lasts no time of its own.
+        size, frame_duration = header
+        if frame_duration:  # A substream that belongs to the frame before it lasts no time of its own.
             offsets.append(at)
-            duration = lasts
+            duration = frame_duration
         at += size
     return AudioFrames(tuple(offsets), duration) if offsets and duration else None
 
@@ -74,7 +74,7 @@ def _walk(data: bytes, first: int, read: _Header) -> AudioFrames | None:
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
-def _adts(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_adts(data: bytes, at: int) -> tuple[int, float] | None:
     if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
         return None
     rate = data[at + 2] >> 2 & 0x0F
@@ -97,7 +97,7 @@ _MPEG2_KBITS = {
 _MPEG2_KBITS[3] = _MPEG2_KBITS[2]
 
 
-def _mpeg(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_mpeg(data: bytes, at: int) -> tuple[int, float] | None:
     if data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
@@ -115,15 +115,15 @@ def _mpeg(data: bytes, at: int) -> tuple[int, float] | None:
 
 _AC3_RATES = (48000, 44100, 32000)
 _AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
-_BLOCKS = (1, 2, 3, 6)
+_EAC3_BLOCKS = (1, 2, 3, 6)
 
 
-def _ac3(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_ac3(data: bytes, at: int) -> tuple[int, float] | None:
     if data[at] != 0x0B or data[at + 1] != 0x77:
         return None
     rate, code, bsid = data[at + 4] >> 6, data[at + 4] & 0x3F, data[at + 5] >> 3
     if bsid > 10:
-        return _eac3(data, at)
+        return _read_eac3(data, at)
     if rate == 3 or code >> 1 >= len(_AC3_KBITS):
         return None
     hertz = _AC3_RATES[rate]
@@ -131,17 +131,22 @@ def _ac3(data: bytes, at: int) -> tuple[int, float] | None:
     return words * 2, 1536 * 90_000 / hertz
 
 
-def _eac3(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_eac3(data: bytes, at: int) -> tuple[int, float] | None:
     kind, substream = data[at + 2] >> 6, data[at + 2] >> 3 & 7
     size = ((data[at + 2] & 7) << 8 | data[at + 3]) * 2 + 2
     rate, blocks = data[at + 4] >> 6, data[at + 4] >> 4 & 3
     if rate == 3:
         hertz, samples = (_AC3_RATES[blocks] // 2, 1536) if blocks < 3 else (0, 0)
     else:
-        hertz, samples = _AC3_RATES[rate], 256 * _BLOCKS[blocks]
+        hertz, samples = _AC3_RATES[rate], 256 * _EAC3_BLOCKS[blocks]
     if kind == 3 or not hertz:
         return None
     return size, 0.0 if kind == 1 or substream else samples * 90_000 / hertz
 
 
-_HEADERS: dict[str, _Header] = {"AAC": _adts, "MPEG audio": _mpeg, "AC-3": _ac3, "E-AC-3": _ac3}
+_READERS: dict[str, _HeaderReader] = {
+    "AAC": _read_adts,
+    "MPEG audio": _read_mpeg,
+    "AC-3": _read_ac3,
+    "E-AC-3": _read_ac3,
+}

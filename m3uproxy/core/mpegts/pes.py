@@ -14,12 +14,12 @@ import attrs
 
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
 from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.timestamps import read_stamp
+from m3uproxy.core.mpegts.timestamps import read_timestamp
 
 START_CODE = b"\x00\x00\x01"
 
 # Stream ids whose packets have no header behind their length (table 2-21, 2.4.3.6): no stamps.
-_BARE = frozenset({0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF})
+_HEADERLESS_STREAM_IDS = frozenset({0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF})
 
 
 @attrs.frozen
@@ -46,14 +46,14 @@ def read_pes_header(payload: bytes | bytearray) -> PesHeader | None:
     stream_id = payload[3]
     declared = payload[4] << 8 | payload[5]
     length = declared + 6 if declared else 0
-    if stream_id in _BARE:
+    if stream_id in _HEADERLESS_STREAM_IDS:
         return PesHeader(stream_id, 6, length, None, None)
     if len(payload) < 9 or len(payload) < 9 + payload[8]:
         return None
     flags = payload[7] >> 6
-    fits = payload[8] >= (10 if flags == 3 else 5)
-    pts = read_stamp(payload, 9) if flags >= 2 and fits else None
-    dts = read_stamp(payload, 14) if flags == 3 and fits else pts
+    has_room = payload[8] >= (10 if flags == 3 else 5)
+    pts = read_timestamp(payload, 9) if flags >= 2 and has_room else None
+    dts = read_timestamp(payload, 14) if flags == 3 and has_room else pts
     return PesHeader(stream_id, 9 + payload[8], length, pts, dts)
 
 
@@ -63,7 +63,7 @@ def payload_of(data: bytes | bytearray, at: int) -> bytes | bytearray:
 
 
 @cache
-def _masks(pid: int) -> tuple[bytes, bytes]:
+def _pid_masks(pid: int) -> tuple[bytes, bytes]:
     """Second and third byte of a packet -> 1 if it is one of that PID's, else 0."""
     highs = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
     return highs, bytes(int(byte == pid & 0xFF) for byte in range(256))
@@ -71,7 +71,7 @@ def _masks(pid: int) -> tuple[bytes, bytes]:
 
 def packets_of(data: bytes | bytearray, pid: int, begin: int, end: int) -> list[int]:
     """Offsets of the packets of one PID between two offsets that are packet boundaries."""
-    highs, lows = _masks(pid)
+    highs, lows = _pid_masks(pid)
     marks = data[begin + 1 : end : PACKET_SIZE].translate(highs)
     both = int.from_bytes(marks, "little")
     both &= int.from_bytes(data[begin + 2 : end : PACKET_SIZE].translate(lows), "little")
@@ -138,7 +138,7 @@ class PesIndex:
         header = read_pes_header(payload)
         return header is not None and 0 < header.length <= len(payload)
 
-    def lead(self, pid: int, number: int, size: int) -> bytes:
+    def prefix(self, pid: int, number: int, size: int) -> bytes:
         """The first bytes of the elementary stream in a unit: a key that is cheap to get, and no more than that."""
         at = self.starts[pid][number]
         first = payload_of(self.data, at)

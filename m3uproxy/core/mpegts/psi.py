@@ -18,7 +18,7 @@ PMT_TABLE_ID = 0x02
 
 _STUFFING = 0xFF
 #: Longest PAT or PMT section: 3 bytes up to the length field, which is limited to 1021 (2.4.4.5, 2.4.4.9).
-_LONGEST = 1024
+_MAX_SECTION_BYTES = 1024
 _HEADER = 8
 _CRC = 4
 
@@ -67,7 +67,7 @@ class Section:
         return self.data[6]
 
     @property
-    def is_whole(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether it has the long form of header that these tables must have, and its CRC is right."""
         return len(self.data) >= _HEADER + _CRC and bool(self.data[1] & 0x80) and crc32(self.data) == 0
 
@@ -84,7 +84,7 @@ class ElementaryStream:
     def codec(self) -> Codec:
         """Read off the stream type, or off the descriptors where the type says "private data"."""
         known = _STREAM_TYPES.get(self.stream_type)
-        return known or _described(self.descriptors)
+        return known or _codec_by_descriptors(self.descriptors)
 
 
 @attrs.frozen
@@ -99,12 +99,12 @@ class ProgramMap:
 class SectionAssembler:
     """Puts the sections of one PID together; holds one unfinished section of 1024 bytes at most."""
 
-    __slots__ = ("_data", "_last", "_packets")
+    __slots__ = ("_data", "_last_packet", "_packets")
 
     def __init__(self) -> None:
         self._data = b""
         self._packets = b""
-        self._last = b""
+        self._last_packet = b""
 
     @property
     def unfinished(self) -> bool:
@@ -113,42 +113,42 @@ class SectionAssembler:
 
     def feed(self, packet: bytes) -> list[Section]:
         """Take the PID's next packet; the sections that it completes."""
-        if self.unfinished and packet == self._last:
+        if self.unfinished and packet == self._last_packet:
             return []  # A packet may be sent twice (2.4.3.3).
-        self._last = packet
+        self._last_packet = packet
         payload = packet[payload_offset(packet, 0) :]
         if not payload:
             return []
         if not payload_unit_start(packet, 0):
-            return self._go_on(payload, packet)
+            return self._continue_section(payload, packet)
         start = 1 + payload[0]
-        done = self._go_on(payload[1:start], packet)
+        sections = self._continue_section(payload[1:start], packet)
         self._data, self._packets = payload[start:], packet
-        return done + self._take()
+        return sections + self._take_sections()
 
-    def _go_on(self, payload: bytes, packet: bytes) -> list[Section]:
+    def _continue_section(self, payload: bytes, packet: bytes) -> list[Section]:
         if not self.unfinished:
             return []
         self._data += payload
         self._packets += packet
-        return self._take()
+        return self._take_sections()
 
-    def _take(self) -> list[Section]:
+    def _take_sections(self) -> list[Section]:
         """Cut complete sections off what has come in; keep the rest if it is the beginning of another."""
-        done: list[Section] = []
+        sections: list[Section] = []
         data = self._data
         while data and data[0] != _STUFFING:
             length = 3 + ((data[1] & 0x0F) << 8 | data[2]) if len(data) >= 3 else 3
-            if length > _LONGEST:
+            if length > _MAX_SECTION_BYTES:
                 data = b""
             elif len(data) < length:
                 self._data = data
-                return done
+                return sections
             else:
-                done.append(Section(data[:length], self._packets))
+                sections.append(Section(data[:length], self._packets))
                 data = data[length:]
         self._data = self._packets = b""
-        return done
+        return sections
 
 
 def read_pat(section: Section) -> dict[int, int]:
@@ -235,7 +235,7 @@ _REGISTERED = {
 }
 
 
-def _described(loop: bytes) -> Codec:
+def _codec_by_descriptors(loop: bytes) -> Codec:
     for tag, content in descriptors(loop):
         if tag in _AUDIO_TAGS:
             return Codec.AUDIO

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.mpegts.packets import PACKET_SIZE, PAT_PID, SYNC_BYTE
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import packets_of
-from m3uproxy.core.mpegts.psi import PMT_TABLE_ID, ProgramMap, Section, SectionAssembler, crc32, read_pmt
-from m3uproxy.core.splice.track_mapping import TrackMapping
+from m3uproxy.core.mpegts.psi import (
+    PMT_TABLE_ID,
+    ElementaryStream,
+    ProgramMap,
+    Section,
+    SectionAssembler,
+    crc32,
+    read_pmt,
+)
 
 _PAYLOAD = PACKET_SIZE - 4
 
@@ -24,43 +33,47 @@ class PsiTables:
     pmt: bytes
 
 
-def tables_of(index: AccessIndex) -> PsiTables | None:
+def tables_in_force(index: AccessIndex) -> PsiTables | None:
     """The tables in force at the end of what an index has scanned."""
     program, psi = index.program_map, index.psi
     if program is None:
         return None
     pids = (pid_of(psi, at) for at in range(0, len(psi), PACKET_SIZE))
     pmt_pid = next((pid for pid in pids if pid != PAT_PID), PAT_PID)
-    return PsiTables(program, pmt_pid, _of_pid(psi, PAT_PID), _of_pid(psi, pmt_pid))
+    return PsiTables(program, pmt_pid, _packets_with_pid(psi, PAT_PID), _packets_with_pid(psi, pmt_pid))
 
 
-def _of_pid(psi: bytes, pid: int) -> bytes:
+def _packets_with_pid(psi: bytes, pid: int) -> bytes:
     return b"".join([psi[at : at + PACKET_SIZE] for at in packets_of(psi, pid, 0, len(psi))])
 
 
-def announce(tables: PsiTables, mapping: TrackMapping) -> PsiTables:
+def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTables:
     """The tables with the codecs of the new source on the PIDs of the old one, the PMT's version one up.
 
     Tracks without a twin are left out. PAT, program number and PID of the clock stay.
     """
-    section = _section(tables.pmt)
+    section = _pmt_section(tables.pmt)
     if section is None:
         return tables
     info = 12 + ((section[10] & 0x0F) << 8 | section[11])
     body = section[8:info]
-    for pair in mapping.pairs:
-        loop = pair.new.descriptors
-        body += bytes([pair.new.stream_type]) + (0xE000 | pair.sent.pid).to_bytes(2, "big")
-        body += (0xF000 | len(loop)).to_bytes(2, "big") + loop
+    for stream in streams:
+        stream_descriptors = stream.descriptors
+        body += bytes([stream.stream_type]) + (0xE000 | stream.pid).to_bytes(2, "big")
+        body += (0xF000 | len(stream_descriptors)).to_bytes(2, "big") + stream_descriptors
     length = (len(body) + 9 | section[1] << 8 & 0xF000).to_bytes(2, "big")
     version = section[5] & 0xC1 | section[5] + 2 & 0x3E
-    made = section[:1] + length + section[3:5] + bytes([version]) + section[6:8] + body
-    made += crc32(made).to_bytes(4, "big")
-    program = read_pmt(Section(made, b""))
-    return tables if program is None else PsiTables(program, tables.pmt_pid, tables.pat, _packed(tables.pmt_pid, made))
+    new_section = section[:1] + length + section[3:5] + bytes([version]) + section[6:8] + body
+    new_section += crc32(new_section).to_bytes(4, "big")
+    program = read_pmt(Section(new_section, b""))
+    return (
+        tables
+        if program is None
+        else PsiTables(program, tables.pmt_pid, tables.pat, _packetize(tables.pmt_pid, new_section))
+    )
 
 
-def _section(packets: bytes) -> bytes | None:
+def _pmt_section(packets: bytes) -> bytes | None:
     """The program map section in these packets."""
     assembler = SectionAssembler()
     for at in range(0, len(packets), PACKET_SIZE):
@@ -70,7 +83,7 @@ def _section(packets: bytes) -> bytes | None:
     return None
 
 
-def _packed(pid: int, section: bytes) -> bytes:
+def _packetize(pid: int, section: bytes) -> bytes:
     payload = b"\0" + section
     payload += b"\xff" * (-len(payload) % _PAYLOAD)
     packets = b""
@@ -80,7 +93,7 @@ def _packed(pid: int, section: bytes) -> bytes:
     return packets
 
 
-class Carousel:
+class TableRepeater:
     """Repeats a table, its continuity counter running on from the last one sent."""
 
     __slots__ = ("_packets", "counter")
@@ -89,7 +102,7 @@ class Carousel:
         self._packets = packets
         self.counter = counter
 
-    def take(self) -> bytes:
+    def repeat(self) -> bytes:
         """The table once more."""
         out = bytearray(self._packets)
         for at in range(3, len(out), PACKET_SIZE):

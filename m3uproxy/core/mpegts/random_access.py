@@ -42,11 +42,11 @@ def random_access_kind(packets: bytes, at: int, codec: Codec) -> AccessKind | No
     if codec is Codec.AUDIO:
         return AccessKind.UNKNOWN
     flagged = random_access_indicator(packets, at)
-    seen = None if scrambled(packets, at) else _look_into(packets, at, codec, flagged)
-    return AccessKind.UNKNOWN if seen is None and flagged else seen
+    by_payload = None if scrambled(packets, at) else _kind_by_payload(packets, at, codec, flagged)
+    return AccessKind.UNKNOWN if by_payload is None and flagged else by_payload
 
 
-def _look_into(packets: bytes, at: int, codec: Codec, flagged: bool) -> AccessKind | None:
+def _kind_by_payload(packets: bytes, at: int, codec: Codec, flagged: bool) -> AccessKind | None:
     begin = _elementary_stream_offset(packets, at)
     end = at + PACKET_SIZE
     if codec is Codec.MPEG_VIDEO:

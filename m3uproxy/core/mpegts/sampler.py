@@ -15,7 +15,7 @@ from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
 from .psi import Codec, ProgramMap
 
 #: Packets of a run that are looked at.
-MOST = 512
+MAX_PACKETS = 512
 #: Ticks per second of the clocks in the stream (ISO/IEC 13818-1, 2.4.2.1), and where they start anew.
 PCR_RATE = 27_000_000
 PCR_WRAP = (1 << 33) * 300
@@ -29,7 +29,7 @@ _PAYLOAD = bytes(byte >> 4 & 1 for byte in range(256))
 _HOLDS_PCR = bytes(int(7 <= byte <= 183) for byte in range(256))
 _PCR_FLAG = bytes(byte >> 4 & 1 for byte in range(256))
 _COUNTER = bytes(byte & 15 for byte in range(256))
-_CYCLE = bytes(number & 15 for number in range(MOST + 16))
+_CYCLE = bytes(number & 15 for number in range(MAX_PACKETS + 16))
 _DISCONTINUITY = bytes(byte >> 7 for byte in range(256))
 _NOT_EMPTY = bytes(int(byte > 0) for byte in range(256))
 # From a step between two counters (and 16) to 1 if it is neither 0 nor 1.
@@ -63,7 +63,7 @@ class PacketSample:
 class PacketSampler:
     """Looks at runs of one program."""
 
-    __slots__ = ("_clock_pid", "_sound_pid", "_video_pid", "video_expected")
+    __slots__ = ("_audio_masks", "_clock_masks", "_video_masks", "video_expected")
 
     def __init__(self, program: ProgramMap | None) -> None:
         """
@@ -74,114 +74,118 @@ class PacketSampler:
         streams = program.streams if program is not None else ()
         video = next((stream.pid for stream in streams if stream.codec.is_video), None)
         self.video_expected = video is not None
-        self._video_pid = _tables(video) if video is not None else None
-        sound = next((stream.pid for stream in streams if stream.codec is Codec.AUDIO), None)
-        self._sound_pid = _tables(sound) if sound is not None else None
-        self._clock_pid = _tables(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
+        self._video_masks = _pid_masks(video) if video is not None else None
+        audio = next((stream.pid for stream in streams if stream.codec is Codec.AUDIO), None)
+        self._audio_masks = _pid_masks(audio) if audio is not None else None
+        self._clock_masks = _pid_masks(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
 
-    def examine(self, run: bytes) -> PacketSample:
-        """Look at the first :data:`MOST` of whole packets."""
-        end = min(len(run), MOST * PACKET_SIZE)
-        high, low, control = run[1:end:PACKET_SIZE], run[2:end:PACKET_SIZE], run[3:end:PACKET_SIZE]
+    def sample(self, packets: bytes) -> PacketSample:
+        """Look at the first :data:`MAX_PACKETS` of whole packets."""
+        end = min(len(packets), MAX_PACKETS * PACKET_SIZE)
+        high, low, control = packets[1:end:PACKET_SIZE], packets[2:end:PACKET_SIZE], packets[3:end:PACKET_SIZE]
         count = len(high)
         errors = high.translate(_ERROR).count(1)
         video = clock = 0
-        if self._video_pid is not None:
-            video = _of_pid(self._video_pid, high, low)
-        if self._clock_pid is not None:
-            clock = video if self._clock_pid == self._video_pid else _of_pid(self._clock_pid, high, low)
-        return PacketSample(count, errors, *_look_at_video(run, video, high, control), _clocks(run, clock, control))
+        if self._video_masks is not None:
+            video = _packets_with_pid(self._video_masks, high, low)
+        if self._clock_masks is not None:
+            clock = video if self._clock_masks == self._video_masks else _packets_with_pid(self._clock_masks, high, low)
+        return PacketSample(
+            count, errors, *_sample_video(packets, video, high, control), _clock_references(packets, clock, control)
+        )
 
-    def hears(self, run: bytes) -> bool:
+    def has_audio(self, packets: bytes) -> bool:
         """Whether the first sound of the program is there: of programs that are announced, not all need be sent."""
-        if self._sound_pid is None:
+        if self._audio_masks is None:
             return False
-        end = min(len(run), MOST * PACKET_SIZE)
-        return bool(_of_pid(self._sound_pid, run[1:end:PACKET_SIZE], run[2:end:PACKET_SIZE]))
+        end = min(len(packets), MAX_PACKETS * PACKET_SIZE)
+        return bool(_packets_with_pid(self._audio_masks, packets[1:end:PACKET_SIZE], packets[2:end:PACKET_SIZE]))
 
 
-def _tables(pid: int) -> tuple[bytes, bytes]:
+def _pid_masks(pid: int) -> tuple[bytes, bytes]:
     """Tables that tell the two header bytes that hold a PID."""
     high = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
     low = bytes(int(byte == pid & 0xFF) for byte in range(256))
     return high, low
 
 
-def _of_pid(pid: tuple[bytes, bytes], high: bytes, low: bytes) -> int:
+def _packets_with_pid(pid: tuple[bytes, bytes], high: bytes, low: bytes) -> int:
     """One byte for each packet, 1 if it is of that PID, as a big integer."""
-    return _number(high.translate(pid[0])) & _number(low.translate(pid[1]))
+    return _as_integer(high.translate(pid[0])) & _as_integer(low.translate(pid[1]))
 
 
-def _number(marks: bytes) -> int:
+def _as_integer(marks: bytes) -> int:
     return int.from_bytes(marks, "big")
 
 
-def _look_at_video(run: bytes, of_video: int, high: bytes, control: bytes) -> tuple[int, int, int, int | None]:
+def _sample_video(packets: bytes, video: int, high: bytes, control: bytes) -> tuple[int, int, int, int | None]:
     """``video``, ``scrambled``, ``breaks`` and ``pts`` of a sample."""
-    if not of_video:
+    if not video:
         return 0, 0, 0, None
     count = len(control)
-    carrying = of_video & _number(control.translate(_PAYLOAD))
-    starts = (carrying & _number(high.translate(_START))).to_bytes(count, "big")
+    carrying = video & _as_integer(control.translate(_PAYLOAD))
+    starts = (carrying & _as_integer(high.translate(_START))).to_bytes(count, "big")
     carriers = carrying.to_bytes(count, "big")
-    own = bytes(compress(control, carriers))
+    video_control = bytes(compress(control, carriers))
     return (
-        of_video.to_bytes(count, "big").count(1),
-        own.translate(_SCRAMBLED).count(1),
-        _breaks(run, own.translate(_COUNTER), carriers, control),
-        _first_pts(run, starts.find(1) * PACKET_SIZE),
+        video.to_bytes(count, "big").count(1),
+        video_control.translate(_SCRAMBLED).count(1),
+        _count_breaks(packets, video_control.translate(_COUNTER), carriers, control),
+        _first_pts(packets, starts.find(1) * PACKET_SIZE),
     )
 
 
-def _breaks(run: bytes, counters: bytes, carriers: bytes, control: bytes) -> int:
+def _count_breaks(packets: bytes, counters: bytes, carriers: bytes, control: bytes) -> int:
     """Counters that do not go on; one packet may be sent twice, and a flag may announce a break."""
     if not counters or counters == _CYCLE[counters[0] : counters[0] + len(counters)]:
         return 0
     count = len(counters) - 1
     # All differences in one subtraction: 16 more in each byte, and none borrows from its neighbour.
-    steps = _number(counters[1:]) + _number(b"\x10" * count) - _number(counters[:-1])
-    broken = _number(steps.to_bytes(count, "big").translate(_BROKEN))
+    steps = _as_integer(counters[1:]) + _as_integer(b"\x10" * count) - _as_integer(counters[:-1])
+    broken = _as_integer(steps.to_bytes(count, "big").translate(_BROKEN))
     if not broken:
         return 0
-    announced = _announced(run, len(control)) & _number(control.translate(_ADAPTED))
+    announced = _announced_breaks(packets, len(control)) & _as_integer(control.translate(_ADAPTED))
     marks = bytes(compress(announced.to_bytes(len(control), "big"), carriers))
-    return (broken & ~_number(marks[1:])).bit_count()
+    return (broken & ~_as_integer(marks[1:])).bit_count()
 
 
-def _announced(run: bytes, count: int) -> int:
+def _announced_breaks(packets: bytes, count: int) -> int:
     """The ``discontinuity_indicator`` (2.4.3.5) of each packet, if it has an adaptation field."""
     end = count * PACKET_SIZE
-    flagged = _number(run[5:end:PACKET_SIZE].translate(_DISCONTINUITY))
-    return flagged & _number(run[4:end:PACKET_SIZE].translate(_NOT_EMPTY))
+    flagged = _as_integer(packets[5:end:PACKET_SIZE].translate(_DISCONTINUITY))
+    return flagged & _as_integer(packets[4:end:PACKET_SIZE].translate(_NOT_EMPTY))
 
 
-def _first_pts(run: bytes, at: int) -> int | None:
+def _first_pts(packets: bytes, at: int) -> int | None:
     """The PTS of the PES packet that starts at ``at`` (2.4.3.6), None below 0 or if there is none."""
-    if at < 0 or scrambled(run, at):
+    if at < 0 or scrambled(packets, at):
         return None
-    begin = payload_offset(run, at)
-    head = run[begin : min(begin + 14, at + PACKET_SIZE)]
+    begin = payload_offset(packets, at)
+    head = packets[begin : min(begin + 14, at + PACKET_SIZE)]
     if len(head) < 14 or not head.startswith(b"\0\0\1") or not head[7] & 0x80:
         return None
     return (head[9] >> 1 & 7) << 30 | head[10] << 22 | (head[11] >> 1) << 15 | head[12] << 7 | head[13] >> 1
 
 
-def _clocks(run: bytes, of_clock: int, control: bytes) -> tuple[tuple[int, int], ...]:
+def _clock_references(packets: bytes, with_clock: int, control: bytes) -> tuple[tuple[int, int], ...]:
     """``clocks`` of a sample."""
     count = len(control)
-    candidates = of_clock & _number(control.translate(_ADAPTED))
-    if not candidates:
+    with_clock = with_clock & _as_integer(control.translate(_ADAPTED))
+    if not with_clock:
         return ()
     end = count * PACKET_SIZE
-    candidates &= _number(run[4:end:PACKET_SIZE].translate(_HOLDS_PCR))
-    candidates &= _number(run[5:end:PACKET_SIZE].translate(_PCR_FLAG))
-    if not candidates:
+    with_clock &= _as_integer(packets[4:end:PACKET_SIZE].translate(_HOLDS_PCR))
+    with_clock &= _as_integer(packets[5:end:PACKET_SIZE].translate(_PCR_FLAG))
+    if not with_clock:
         return ()
-    marks = candidates.to_bytes(count, "big")
-    return _clock(run, marks.find(1) * PACKET_SIZE), _clock(run, marks.rfind(1) * PACKET_SIZE)
+    marks = with_clock.to_bytes(count, "big")
+    return _clock_reference(packets, marks.find(1) * PACKET_SIZE), _clock_reference(
+        packets, marks.rfind(1) * PACKET_SIZE
+    )
 
 
-def _clock(run: bytes, at: int) -> tuple[int, int]:
+def _clock_reference(packets: bytes, at: int) -> tuple[int, int]:
     """The clock reference in the packet at ``at`` (2.4.3.5), and ``at``."""
-    value = int.from_bytes(run[at + 6 : at + 12], "big")
+    value = int.from_bytes(packets[at + 6 : at + 12], "big")
     return (value >> 15) * 300 + (value & 0x1FF), at

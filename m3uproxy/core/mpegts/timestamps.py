@@ -16,17 +16,17 @@ _ADAPTATION_FIELD = 0x20
 _PCR = 0x10
 
 
-def ahead(later: int, sooner: int) -> int:
+def ahead(later: int, earlier: int) -> int:
     """Ticks from ``sooner`` to ``later``, the short way round; negative if they are the other way about."""
-    return (later - sooner + _HALF) % WRAP - _HALF
+    return (later - earlier + _HALF) % WRAP - _HALF
 
 
-def highest(values: list[int]) -> int:
+def latest(values: list[int]) -> int:
     """The latest of clock values that lie close together; at least one must be given."""
     return values[0] + max(ahead(value, values[0]) for value in values) & WRAP - 1
 
 
-def read_stamp(data: bytes | bytearray, at: int) -> int:
+def read_timestamp(data: bytes | bytearray, at: int) -> int:
     """The PTS or DTS whose five bytes begin at ``at``."""
     return (
         (data[at] & 0x0E) << 29
@@ -37,7 +37,7 @@ def read_stamp(data: bytes | bytearray, at: int) -> int:
     )
 
 
-def write_stamp(data: bytearray, at: int, ticks: int) -> None:
+def write_timestamp(data: bytearray, at: int, ticks: int) -> None:
     """Replace a PTS or DTS, given less than :data:`WRAP`; the four bits that tell which it is stay."""
     data[at] = data[at] & 0xF0 | ticks >> 29 & 0x0E | 1
     data[at + 1] = ticks >> 22 & 0xFF

@@ -12,21 +12,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from m3uproxy.core.mpegts.access_index import AccessIndex
-from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID, STARTS, SYNC_BYTE, marked, payload_offset
+from m3uproxy.core.mpegts.packets import (
+    NULL_PID,
+    PACKET_SIZE,
+    PAT_PID,
+    STARTS,
+    SYNC_BYTE,
+    marked_offsets,
+    payload_offset,
+)
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import START_CODE
 from m3uproxy.core.mpegts.psi import ProgramMap
-from m3uproxy.core.mpegts.psi_tables import Carousel, PsiTables, tables_of
-from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_stamp, write_pcr, write_stamp
+from m3uproxy.core.mpegts.psi_tables import PsiTables, TableRepeater, tables_in_force
+from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_timestamp, write_pcr, write_timestamp
 
 #: Ticks that the clock, or decoding, goes on by where the source's own time would step back.
 CLOCK_STEP = 900
 DECODING_STEP = 90
 
-_FIELDS = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
+_HAS_ADAPTATION_FIELD = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
 
 
-class _Track:
+class _TrackRewrite:
     """The change of one PID, as tables and constants."""
 
     __slots__ = ("counters", "delta", "flip_high", "flip_low", "high", "low", "pid")
@@ -41,7 +49,7 @@ class _Track:
         self.delta = 0
         self.counters: bytes | None = None
 
-    def count(self, delta: int) -> None:
+    def set_counter_delta(self, delta: int) -> None:
         """Add so much to continuity counters."""
         self.delta = delta
         self.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
@@ -77,24 +85,24 @@ class PacketRewriter:
         self.offset = 0
         self.clock_offset: int | None = None
         self._last_clock: int | None = None
-        self._pictures: int | None = None
-        self._decoded = 0
+        self._reordered_pid: int | None = None
+        self._last_dts = 0
         self._pids = dict(pids)
         self._counters = counters
-        self._tracks = [_Track(pid, new) for pid, new in pids.items()]
-        null = _Track(NULL_PID, NULL_PID)
-        null.count(0)
+        self._tracks = [_TrackRewrite(pid, new) for pid, new in pids.items()]
+        null = _TrackRewrite(NULL_PID, NULL_PID)
+        null.set_counter_delta(0)
         self._tracks.append(null)
-        self._pat = Carousel(tables.pat, counters.get(PAT_PID, 15))
-        self._pmt = Carousel(tables.pmt, counters.get(tables.pmt_pid, 15))
+        self._pat = TableRepeater(tables.pat, counters.get(PAT_PID, 15))
+        self._pmt = TableRepeater(tables.pmt, counters.get(tables.pmt_pid, 15))
         self._pmt_pid = source.pmt_pid
         self._program = source.program
-        self._left_out = {stream.pid for stream in source.program.streams} - set(pids)
+        self._dropped_pids = {stream.pid for stream in source.program.streams} - set(pids)
         self._index = AccessIndex()
         self._index.scan(source.pat + source.pmt)
         self.rest = b""
         clock, carrier = source.program.pcr_pid, tables.program.pcr_pid
-        self._clock_in, self._carrier = _Track(clock, clock), _Track(carrier, carrier)
+        self._clock_in, self._clock_out = _TrackRewrite(clock, clock), _TrackRewrite(carrier, carrier)
         self._clock_moves = self._pids.get(clock) != carrier
         self._clock_counter = counters.get(carrier, 0)
 
@@ -110,7 +118,7 @@ class PacketRewriter:
         A picture is shown one frame after the last one was. It may have to be decoded longer before that than it
         would be if the sources' pictures were reordered alike.
         """
-        self._pictures, self._decoded = pid, dts
+        self._reordered_pid, self._last_dts = pid, dts
 
     def decide_clock(self, pcr: int) -> int:
         """The clock's offset, given its first value."""
@@ -120,7 +128,7 @@ class PacketRewriter:
             self.clock_offset = (self.offset + (back + CLOCK_STEP if back >= 0 else 0)) % WRAP
         return self.clock_offset
 
-    def start(self, pid: int, counter: int) -> None:
+    def start_track(self, pid: int, counter: int) -> None:
         """The first packet of a track has this counter; it goes on from what was sent.
 
         Not called for a track, the first packet seen does.
@@ -128,13 +136,13 @@ class PacketRewriter:
         delta = self._counters.get(self._pids[pid], counter - 1) + 1 - counter
         for track in self._tracks:
             if track.pid == pid:
-                track.count(delta)
+                track.set_counter_delta(delta)
 
-    def skip(self, pid: int, packets: int) -> None:
+    def skip_packets(self, pid: int, packets: int) -> None:
         """So many packets of a track are missing before its next one."""
         for track in self._tracks:
             if track.pid == pid:
-                track.count(track.delta - packets)
+                track.set_counter_delta(track.delta - packets)
 
     @property
     def program(self) -> ProgramMap | None:
@@ -142,13 +150,13 @@ class PacketRewriter:
         return self._index.program_map
 
     @property
-    def next_tables(self) -> PsiTables | None:
+    def source_tables(self) -> PsiTables | None:
         """The tables of the source, as they are by now."""
-        return tables_of(self._index)
+        return tables_in_force(self._index)
 
     def tables(self) -> bytes:
         """The tables, with counters that run on."""
-        return self._pat.take() + self._pmt.take()
+        return self._pat.repeat() + self._pmt.repeat()
 
     def rewrite(self, packets: bytes) -> bytes:
         """Change whole packets; what players get for them.
@@ -159,20 +167,20 @@ class PacketRewriter:
         count = len(packets) // PACKET_SIZE
         highs, lows, controls = packets[1::PACKET_SIZE], packets[2::PACKET_SIZE], packets[3::PACKET_SIZE]
         out = bytearray(packets)
-        known, full = self._change_headers(out, highs, lows, controls, count), (1 << 8 * count) - 1
-        marks = (known ^ full).to_bytes(count, "little")
-        if known != full and not self.rest:
+        track_mask, full = self._change_headers(out, highs, lows, controls, count), (1 << 8 * count) - 1
+        marks = (track_mask ^ full).to_bytes(count, "little")
+        if track_mask != full and not self.rest:
             changed = self._find_change(packets, marks)
             if changed is not None:
                 self.rest = packets[changed:]
                 return self.rewrite(packets[:changed]) if changed else b""
-        if self.offset or self._pictures is not None:
-            self._shift_stamps(out, packets, highs)
-        self._shift_clocks(out, controls, known, count)
-        edits = list(self._others(packets, marks)) if known != full else []
+        if self.offset or self._reordered_pid is not None:
+            self._shift_timestamps(out, packets, highs)
+        self._shift_clocks(out, controls, track_mask, count)
+        edits = list(self._replacements(packets, marks)) if track_mask != full else []
         if self._clock_moves:
-            edits = self._move_clock(packets, out, edits, known.to_bytes(count, "little"))
-        return _edited(out, edits) if edits else bytes(out)
+            edits = self._move_clock(packets, out, edits, track_mask.to_bytes(count, "little"))
+        return _apply_edits(out, edits) if edits else bytes(out)
 
     def _change_headers(self, out: bytearray, highs: bytes, lows: bytes, controls: bytes, count: int) -> int:
         """PIDs and counters; a mask of the packets that belong to a track."""
@@ -180,15 +188,15 @@ class PacketRewriter:
         new_highs = int.from_bytes(highs, "little")
         new_lows = int.from_bytes(lows, "little")
         new_controls = old_controls = int.from_bytes(controls, "little")
-        known = 0
+        track_mask = 0
         for track in self._tracks:
             mask = int.from_bytes(highs.translate(track.high), "little")
             mask &= int.from_bytes(lows.translate(track.low), "little")
             if not mask:
                 continue
-            known |= mask
+            track_mask |= mask
             if track.counters is None:
-                self.start(track.pid, controls[(mask & -mask).bit_length() - 1 >> 3] & 0x0F)
+                self.start_track(track.pid, controls[(mask & -mask).bit_length() - 1 >> 3] & 0x0F)
             if track.counters is not None:
                 new_controls ^= (int.from_bytes(controls.translate(track.counters), "little") ^ old_controls) & mask
             if track.flip_high:
@@ -198,10 +206,10 @@ class PacketRewriter:
         out[1::PACKET_SIZE] = new_highs.to_bytes(count, "little")
         out[2::PACKET_SIZE] = new_lows.to_bytes(count, "little")
         out[3::PACKET_SIZE] = new_controls.to_bytes(count, "little")
-        return known
+        return track_mask
 
-    def _shift_stamps(self, out: bytearray, packets: bytes, highs: bytes) -> None:
-        for at in marked(highs.translate(STARTS), 1):
+    def _shift_timestamps(self, out: bytearray, packets: bytes, highs: bytes) -> None:
+        for at in marked_offsets(highs.translate(STARTS), 1):
             pid = pid_of(packets, at)
             if pid in self._pids:
                 begin = payload_offset(packets, at)
@@ -213,66 +221,68 @@ class PacketRewriter:
         flags = out[at + 7] >> 6
         if flags < 2 or out[at + 6] & 0xC0 != 0x80 or out[at + 8] < 5:
             return
-        write_stamp(out, at + 9, (read_stamp(out, at + 9) + self.offset) % WRAP)
+        write_timestamp(out, at + 9, (read_timestamp(out, at + 9) + self.offset) % WRAP)
         if flags == 3 and out[at + 8] >= 10 and at + 19 <= end:
-            dts = (read_stamp(out, at + 14) + self.offset) % WRAP
-            write_stamp(out, at + 14, dts if pid != self._pictures else self._in_order(dts))
-        elif pid == self._pictures:
-            self._pictures = None
+            dts = (read_timestamp(out, at + 14) + self.offset) % WRAP
+            write_timestamp(out, at + 14, dts if pid != self._reordered_pid else self._increasing_dts(dts))
+        elif pid == self._reordered_pid:
+            self._reordered_pid = None
 
-    def _in_order(self, dts: int) -> int:
-        if ahead(dts, self._decoded) > 0:
-            self._pictures = None
+    def _increasing_dts(self, dts: int) -> int:
+        if ahead(dts, self._last_dts) > 0:
+            self._reordered_pid = None
             return dts
-        self._decoded = (self._decoded + DECODING_STEP) % WRAP
-        return self._decoded
+        self._last_dts = (self._last_dts + DECODING_STEP) % WRAP
+        return self._last_dts
 
-    def _shift_clocks(self, out: bytearray, controls: bytes, known: int, count: int) -> None:
+    def _shift_clocks(self, out: bytearray, controls: bytes, track_mask: int, count: int) -> None:
         if self.clock_offset == 0:
             return
-        marks = (int.from_bytes(controls.translate(_FIELDS), "little") & known).to_bytes(count, "little")
-        for at in marked(marks, 0xFF):
+        marks = (int.from_bytes(controls.translate(_HAS_ADAPTATION_FIELD), "little") & track_mask).to_bytes(
+            count, "little"
+        )
+        for at in marked_offsets(marks, 0xFF):
             if has_pcr(out, at):
                 value = read_pcr(out, at)
                 write_pcr(out, at, (value + self.decide_clock(value)) % WRAP)
 
     def _find_change(self, packets: bytes, marks: bytes) -> int | None:
         """Offset of the packet that completes tables which the source has not had so far."""
-        for at in marked(marks, 0xFF):
-            if pid_of(packets, at) not in self._left_out:
+        for at in marked_offsets(marks, 0xFF):
+            if pid_of(packets, at) not in self._dropped_pids:
                 self._index.scan(packets[at : at + PACKET_SIZE])
                 program = self._index.program_map
                 if program is not None and program != self._program:
                     return at
         return None
 
-    def _others(self, packets: bytes, marks: bytes) -> Iterator[tuple[int, bytes]]:
+    def _replacements(self, packets: bytes, marks: bytes) -> Iterator[tuple[int, bytes]]:
         """Offsets of the packets that belong to no track, and what goes out in place of each."""
-        for at in marked(marks, 0xFF):
+        for at in marked_offsets(marks, 0xFF):
             pid = pid_of(packets, at)
             starts = STARTS[packets[at + 1]]
             if pid == PAT_PID and starts:
-                yield at, self._pat.take()
+                yield at, self._pat.repeat()
             elif pid == self._pmt_pid and starts:
-                yield at, self._pmt.take()
+                yield at, self._pmt.repeat()
             else:
                 yield at, b""
 
     def _move_clock(
-        self, packets: bytes, out: bytearray, edits: list[tuple[int, bytes]], known: bytes
+        self, packets: bytes, out: bytearray, edits: list[tuple[int, bytes]], track_mask: bytes
     ) -> list[tuple[int, bytes]]:
         """Put the clock, which the source has elsewhere, onto the PID where players look for it."""
         replaced = dict(edits)
-        carriers = self._carrier.marks(out, known)
-        marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_FIELDS))
-        for at in marked(marks, 0xFF):
+        carriers = self._clock_out.marks(out, track_mask)
+        marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_HAS_ADAPTATION_FIELD))
+        for at in marked_offsets(marks, 0xFF):
             if has_pcr(packets, at):
                 before = carriers.rfind(0xFF, 0, at // PACKET_SIZE)
                 counter = self._clock_counter if before < 0 else out[before * PACKET_SIZE + 3]
                 value = read_pcr(packets, at)
                 ticks = (value + self.decide_clock(value)) % WRAP
-                made = clock_packet(self._carrier.pid, counter, packets[at + 6 : at + 12], ticks)
-                replaced[at] = made + replaced.get(at, bytes(out[at : at + PACKET_SIZE]))
+                clock = clock_packet(self._clock_out.pid, counter, packets[at + 6 : at + 12], ticks)
+                replaced[at] = clock + replaced.get(at, bytes(out[at : at + PACKET_SIZE]))
         last = carriers.rfind(0xFF)
         if last >= 0:
             self._clock_counter = out[last * PACKET_SIZE + 3]
@@ -291,11 +301,11 @@ def clock_packet(pid: int, counter: int, pcr: bytes, ticks: int | None = None) -
     return bytes(packet)
 
 
-def _edited(out: bytearray, edits: list[tuple[int, bytes]]) -> bytes:
+def _apply_edits(out: bytearray, edits: list[tuple[int, bytes]]) -> bytes:
     pieces: list[bytes | bytearray] = []
     begin = 0
-    for at, instead in edits:
-        pieces += (out[begin:at], instead)
+    for at, replacement in edits:
+        pieces += (out[begin:at], replacement)
         begin = at + PACKET_SIZE
     pieces.append(out[begin:])
     return b"".join(pieces)

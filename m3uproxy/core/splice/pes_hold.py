@@ -23,16 +23,16 @@ from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import START_CODE, packets_of
 
 #: Seconds and bytes that anything waits for the rest of its unit.
-LONGEST = 0.5
-LARGEST = 1 << 20
+MAX_HOLD_SECONDS = 0.5
+MAX_HOLD_BYTES = 1 << 20
 
-_NONE, _LENGTH, _VIDEO = 0, 1, 2
+_UNHELD, _SIZED, _VIDEO = 0, 1, 2
 
 
 class PesHold:
     """Lets packets go whose units are complete, PID by PID."""
 
-    __slots__ = ("_count", "_kinds", "_picture", "_pieces", "_seen", "_since", "_units", "_video")
+    __slots__ = ("_count", "_kinds", "_picture", "_pieces", "_unheld_since", "_units", "_video", "_waiting_since")
 
     def __init__(self) -> None:
         self.reset()
@@ -47,8 +47,8 @@ class PesHold:
         self._picture: int | None = None
         self._units: dict[int, list[int]] = {}
         # PID -> since when its unfinished unit waits; of video also when one that was not held started.
-        self._since: dict[int, float] = {}
-        self._seen: dict[int, float] = {}
+        self._waiting_since: dict[int, float] = {}
+        self._unheld_since: dict[int, float] = {}
 
     @property
     def size(self) -> int:
@@ -66,7 +66,7 @@ class PesHold:
         cut = end if self._picture is None else self._picture
         if cut < base:
             # Video that began before goes on: no cut in these packets.
-            if self._may_wait(now, end):
+            if self._may_hold(now, end):
                 self._pieces.append(packets)
                 self._count = end
                 return b""
@@ -85,8 +85,8 @@ class PesHold:
         drop: set[int] = set()
         if self._video is not None and self._picture is not None:
             drop.update(packets_of(held, self._video, self._picture * PACKET_SIZE, len(held)))
-        for pid, places in self._units.items():
-            drop.update(_unfinished(held, places[-1] * PACKET_SIZE, pid))
+        for pid, starts in self._units.items():
+            drop.update(_unfinished(held, starts[-1] * PACKET_SIZE, pid))
         self.reset()
         return _without(held, sorted(drop)) if drop else held
 
@@ -94,42 +94,44 @@ class PesHold:
         kinds = self._kinds
         for at in unit_starts(packets):
             pid = pid_of(packets, at)
-            place = base + at // PACKET_SIZE
+            position = base + at // PACKET_SIZE
             kind = kinds.get(pid)
             if kind is None:
                 kind = self._classify(packets, at, pid)
-            if kind == _LENGTH:
-                self._units.setdefault(pid, []).append(place)
+            if kind == _SIZED:
+                self._units.setdefault(pid, []).append(position)
             elif kind == _VIDEO:
                 if pid != self._video:
                     self._choose_video(pid, now)
                 if pid == self._video:
-                    self._picture = place
-                    self._since[pid] = now
+                    self._picture = position
+                    self._waiting_since[pid] = now
 
     def _classify(self, packets: bytes, at: int, pid: int) -> int:
         if scrambled(packets, at):
-            return _NONE
+            return _UNHELD
         begin = payload_offset(packets, at)
-        kind = _NONE
+        kind = _UNHELD
         if packets.startswith(START_CODE, begin) and begin + 6 <= at + PACKET_SIZE:
             is_video = packets[begin + 3] & 0xF0 == 0xE0 or packets[begin + 4 : begin + 6] == b"\0\0"
-            kind = _VIDEO if is_video else _LENGTH
+            kind = _VIDEO if is_video else _SIZED
         self._kinds[pid] = kind
         return kind
 
     def _choose_video(self, pid: int, now: float) -> None:
         """One video is held: the first, as long as its units do not take too long."""
         if self._video is None:
-            if now - self._seen.get(pid, now) < LONGEST:
+            if now - self._unheld_since.get(pid, now) < MAX_HOLD_SECONDS:
                 self._video = pid
-            self._seen[pid] = now
+            self._unheld_since[pid] = now
 
-    def _may_wait(self, now: float, count: int) -> bool:
+    def _may_hold(self, now: float, count: int) -> bool:
         video = self._video
-        if video is None or (count * PACKET_SIZE <= LARGEST and now - self._since[video] < LONGEST):
+        if video is None or (
+            count * PACKET_SIZE <= MAX_HOLD_BYTES and now - self._waiting_since[video] < MAX_HOLD_SECONDS
+        ):
             return video is not None
-        self._seen[video] = self._since.pop(video)
+        self._unheld_since[video] = self._waiting_since.pop(video)
         self._picture = self._video = None
         return False
 
@@ -137,9 +139,9 @@ class PesHold:
         """Let go what lies before packet number ``cut`` and is complete."""
         split = (cut - base) * PACKET_SIZE
         rest = packets[split:]
-        whole = not rest and not self._pieces
-        out = packets if whole else b"".join((*self._pieces, memoryview(packets)[:split]))
-        carried = self._carry(out, cut, now) if self._units else []
+        all_released = not rest and not self._pieces
+        out = packets if all_released else b"".join((*self._pieces, memoryview(packets)[:split]))
+        carried = self._carry_incomplete(out, cut, now) if self._units else []
         kept = b"".join([out[at : at + PACKET_SIZE] for at in carried]) + rest if carried else rest
         if self._picture is not None:
             self._picture += len(carried) - cut
@@ -147,25 +149,25 @@ class PesHold:
         self._count = len(kept) // PACKET_SIZE
         return _without(out, carried) if carried else out
 
-    def _carry(self, out: bytes, cut: int, now: float) -> list[int]:
+    def _carry_incomplete(self, out: bytes, cut: int, now: float) -> list[int]:
         """Offsets of the packets in ``out`` whose units are not complete; starts are counted anew."""
         carried: list[int] = []
         begun: dict[int, int] = {}
-        for pid, places in self._units.items():
-            before = [place for place in places if place < cut]
+        for pid, starts in self._units.items():
+            before = [position for position in starts if position < cut]
             unfinished = _unfinished(out, before[-1] * PACKET_SIZE, pid) if before else []
-            since = self._since.pop(pid, now)
+            since = self._waiting_since.pop(pid, now)
             if len(before) > 1:
                 # Not the unit that waited: that one is complete.
                 since = now
-            if unfinished and now - since < LONGEST:
-                self._since[pid] = since
+            if unfinished and now - since < MAX_HOLD_SECONDS:
+                self._waiting_since[pid] = since
                 carried += unfinished
                 begun[pid] = unfinished[0]
         carried.sort()
         units: dict[int, list[int]] = {}
-        for pid, places in self._units.items():
-            kept = [place - cut + len(carried) for place in places if place >= cut]
+        for pid, starts in self._units.items():
+            kept = [position - cut + len(carried) for position in starts if position >= cut]
             if pid in begun:
                 kept.insert(0, carried.index(begun[pid]))
             if kept:
@@ -183,26 +185,26 @@ def _unfinished(data: bytes, start: int, pid: int) -> list[int]:
     if not length:
         return []
     missing = 6 + length - (start + PACKET_SIZE - begin)
-    places = [start]
+    offsets = [start]
     high, low = pid >> 8, pid & 0xFF
     lows = data[start + 2 :: PACKET_SIZE]
     found = 0
     while missing > 0:
         found = lows.find(low, found + 1)
         if found < 0:
-            return places
+            return offsets
         at = start + found * PACKET_SIZE
         if data[at + 1] & 0x1F == high:
-            places.append(at)
+            offsets.append(at)
             missing -= at + PACKET_SIZE - payload_offset(data, at)
     return []
 
 
-def _without(data: bytes, places: list[int]) -> bytes:
+def _without(data: bytes, offsets: list[int]) -> bytes:
     """The packets but for those at the offsets given, which are in order."""
     pieces: list[bytes] = []
     begin = 0
-    for at in places:
+    for at in offsets:
         pieces.append(data[begin:at])
         begin = at + PACKET_SIZE
     pieces.append(data[begin:])

@@ -14,7 +14,7 @@ import attrs
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.mpegts.pes import PesIndex
 from m3uproxy.core.mpegts.psi import Codec
-from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_of
+from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_in_force
 from m3uproxy.core.mpegts.random_access import NAL_UNITS, AccessKind, first_picture
 from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
 from m3uproxy.core.splice.audio_overlap import AudioOverlap
@@ -24,9 +24,9 @@ from m3uproxy.core.splice.track_mapping import TrackMapping, TrackPair, codec_na
 from m3uproxy.core.splice.video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
 
 #: Seconds that an overlap is waited for in any case.
-_BURST = 1.0
+_MIN_BURST_WAIT = 1.0
 #: Two sources whose stamps are nearer than this are taken to have the same clock, ticks.
-_NEAR = 30 * TICKS
+_SAME_CLOCK = 30 * TICKS
 
 
 class SpliceKind(Enum):
@@ -49,17 +49,17 @@ class SplicePlan:
     :ivar offset: ticks to add to PTS and DTS.
     :ivar begin: offset of the first packet that any track needs.
     :ivar repeated: units of the main track that were sent before and are not sent again.
-    :ivar decoded: DTS that the main track's first one must follow, if that is not certain.
+    :ivar after_dts: DTS that the main track's first one must follow, if that is not certain.
     """
 
-    joined: SpliceKind
+    kind: SpliceKind
     mapping: TrackMapping
     tables: PsiTables
     starts: dict[int, TrackStart]
     offset: int
     begin: int
     repeated: int = 0
-    decoded: int | None = None
+    after_dts: int | None = None
 
 
 class SplicePlanner:
@@ -76,9 +76,9 @@ class SplicePlanner:
         self._points: list[tuple[int, AccessKind]] = []
         self._mapping: TrackMapping | None = None
         self._tables: PsiTables | None = None
-        self._pictures: VideoOverlap | None = None
-        self._sounds: dict[TrackPair, AudioOverlap] = {}
-        self._overlap = True
+        self._video_overlap: VideoOverlap | None = None
+        self._audio_overlaps: dict[TrackPair, AudioOverlap] = {}
+        self._overlap_possible = True
 
     def append(self, packets: bytes) -> None:
         """Take more of the source."""
@@ -90,45 +90,45 @@ class SplicePlanner:
             base, points = 0, self._index.scan(bytes(self.new.data))
         self._points += [(base + point.offset, point.kind) for point in points]
 
-    def look(self, now: float, patience: bool, last_chance: bool) -> SplicePlan | None:
+    def plan(self, now: float, may_wait: bool, last_chance: bool) -> SplicePlan | None:
         """Decide, if that is possible by now.
 
         :param now: monotonic seconds.
-        :param patience: whether to wait for a better access point than there is.
+        :param may_wait: whether to wait for a better access point than there is.
         :param last_chance: no more may be waited for.
         :return: None if more is needed; after the last chance: if it cannot be joined.
         """
-        tables = tables_of(self._index)
+        tables = tables_in_force(self._index)
         if tables is None or self.sent.tables is None:
             return None
         if self._tables is None or self._tables.program != tables.program:
             self._tables = tables
             self._mapping = map_tracks(self.sent.tables.program, tables.program)
-            self._pictures = None
-            self._sounds = {}
+            self._video_overlap = None
+            self._audio_overlaps = {}
         mapping = self._mapping
         if mapping is None or not mapping.pairs:
             return None
-        if self._overlap and not mapping.changed:
-            found = self._find_overlap(mapping, tables, last_chance)
-            if found is OverlapSearch.WAITING and not last_chance:
-                if self._comes_in_a_burst(mapping, now - self.since):
+        if self._overlap_possible and not mapping.changed:
+            overlap = self._find_overlap(mapping, tables, last_chance)
+            if overlap is OverlapSearch.WAITING and not last_chance:
+                if self._arrives_in_burst(mapping, now - self.since):
                     return None
-                found = self._find_overlap(mapping, tables, True)
-            if isinstance(found, SplicePlan):
-                return found
-            self._overlap = False
-        return self._shift(mapping, tables, now - self.since, patience, last_chance)
+                overlap = self._find_overlap(mapping, tables, True)
+            if isinstance(overlap, SplicePlan):
+                return overlap
+            self._overlap_possible = False
+        return self._shift(mapping, tables, now - self.since, may_wait, last_chance)
 
     # overlap
 
     def _find_overlap(self, mapping: TrackMapping, tables: PsiTables, last_chance: bool) -> SplicePlan | OverlapSearch:
         main = mapping.video
         if main is None:
-            return self._sound_only(mapping, tables)
-        if self._pictures is None:
-            self._pictures = VideoOverlap(self.sent.stretch, main.sent.pid, self.new, main.new.pid)
-        match = self._pictures.look(last_chance)
+            return self._find_audio_overlap(mapping, tables)
+        if self._video_overlap is None:
+            self._video_overlap = VideoOverlap(self.sent.pes, main.sent.pid, self.new, main.new.pid)
+        match = self._video_overlap.search(last_chance)
         if isinstance(match, OverlapSearch):
             return match
         starts = {main.new.pid: TrackStart(number=match.number)}
@@ -140,32 +140,32 @@ class SplicePlanner:
                 return OverlapSearch.WAITING
             starts[pair.new.pid] = start or self._start_by_time(pair, match.offset)
         return SplicePlan(
-            SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed(starts), match.units
+            SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed_offset(starts), match.units
         )
 
-    def _comes_in_a_burst(self, mapping: TrackMapping, waited: float) -> bool:
+    def _arrives_in_burst(self, mapping: TrackMapping, waited: float) -> bool:
         """Whether to wait for the end of an overlap: replays come much faster than they are played.
 
         What comes as it is played is a loop's next lap, or would keep the players waiting for as long as they have
         seen it before.
         """
-        main = self._main(mapping)
-        if waited < _BURST or main is None:
+        main = self._main_pair(mapping)
+        if waited < _MIN_BURST_WAIT or main is None:
             return True
-        stamps = self._ends(main)
-        return len(stamps) == 2 and ahead(stamps[1], stamps[0]) >= 2 * waited * TICKS
+        timestamps = self._first_and_last_pts(main)
+        return len(timestamps) == 2 and ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
 
-    def _ends(self, main: TrackPair) -> list[int]:
+    def _first_and_last_pts(self, main: TrackPair) -> list[int]:
         """PTS of the first and of the last unit of a track that have come, as far as they have any."""
         count = self.new.count(main.new.pid)
         headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
         return [header.pts for header in headers if header is not None and header.pts is not None]
 
-    def _sound_only(self, mapping: TrackMapping, tables: PsiTables) -> SplicePlan | OverlapSearch:
+    def _find_audio_overlap(self, mapping: TrackMapping, tables: PsiTables) -> SplicePlan | OverlapSearch:
         main = next(iter(mapping.audio), None)
         if main is None:
             return OverlapSearch.NONE
-        match = self._match_sound(main, None)
+        match = self._match_audio(main, None)
         if isinstance(match, OverlapSearch):
             return match
         starts = {main.new.pid: TrackStart(number=match.number, skip=match.skip)}
@@ -173,21 +173,21 @@ class SplicePlanner:
             if pair is not main:
                 starts[pair.new.pid] = self._start_by_time(pair, match.offset)
         return SplicePlan(
-            SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed(starts), match.units
+            SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed_offset(starts), match.units
         )
 
-    def _match_sound(self, pair: TrackPair, offset: int | None) -> OverlapMatch | OverlapSearch:
-        sound = self._sounds.get(pair)
-        if sound is None:
-            sent, name = self.sent.stretch, codec_name(pair.sent)
-            sound = self._sounds[pair] = AudioOverlap(sent, pair.sent.pid, self.new, pair.new.pid, name)
-        return sound.look(offset)
+    def _match_audio(self, pair: TrackPair, offset: int | None) -> OverlapMatch | OverlapSearch:
+        overlap = self._audio_overlaps.get(pair)
+        if overlap is None:
+            sent, name = self.sent.pes, codec_name(pair.sent)
+            overlap = self._audio_overlaps[pair] = AudioOverlap(sent, pair.sent.pid, self.new, pair.new.pid, name)
+        return overlap.search(offset)
 
     def _start_after(self, pair: TrackPair, offset: int) -> TrackStart | None:
         """Where a further track goes on; None if that has not come yet."""
         if pair.sent.codec is not Codec.AUDIO:
             return self._start_by_time(pair, offset)
-        match = self._match_sound(pair, offset)
+        match = self._match_audio(pair, offset)
         if match is OverlapSearch.WAITING:
             return None
         if isinstance(match, OverlapMatch):
@@ -200,18 +200,18 @@ class SplicePlanner:
         if end is None:
             return TrackStart()
         if pair.sent.codec is Codec.AUDIO:
-            return TrackStart(pts=(end.end - offset) % WRAP, codec=codec_name(pair.sent))
+            return TrackStart(pts=(end.due - offset) % WRAP, codec=codec_name(pair.sent))
         return TrackStart(pts=(end.pts + 1 - offset) % WRAP)
 
-    def _first_needed(self, starts: dict[int, TrackStart]) -> int:
+    def _first_needed_offset(self, starts: dict[int, TrackStart]) -> int:
         """Offset before which no track begins."""
         needed = [len(self.new.data)]
         for pid, start in starts.items():
-            places = self.new.starts.get(pid, [])
+            starts_of_pid = self.new.starts.get(pid, [])
             if start.number is not None:
-                needed += places[start.number : start.number + 1]
+                needed += starts_of_pid[start.number : start.number + 1]
             elif start.pts is not None:
-                needed += places[self._last_before(pid, start.pts) :][:1]
+                needed += starts_of_pid[self._last_before(pid, start.pts) :][:1]
         return min(needed)
 
     def _last_before(self, pid: int, pts: int) -> int:
@@ -225,9 +225,9 @@ class SplicePlanner:
     # no overlap
 
     def _shift(
-        self, mapping: TrackMapping, tables: PsiTables, waited: float, patience: bool, last_chance: bool
+        self, mapping: TrackMapping, tables: PsiTables, waited: float, may_wait: bool, last_chance: bool
     ) -> SplicePlan | None:
-        main = self._main(mapping)
+        main = self._main_pair(mapping)
         if main is None:
             return None
         # Pictures whose stamps cannot be read (all are scrambled) go on where the sound does.
@@ -235,12 +235,12 @@ class SplicePlanner:
         end = next((each for each in ends if each is not None), None)
         if end is None:
             return None
-        after = end.pts if patience and self._catches_up(main, end.pts, waited) else None
-        number = self._access(main, after, patience, last_chance)
+        after = end.pts if may_wait and self._catches_up(main, end.pts, waited) else None
+        number = self._start_unit(main, after, may_wait, last_chance)
         header = None if number is None else self.new.header(main.new.pid, number)
         if number is None or header is None or header.pts is None:
             return None
-        offset = (end.end - header.pts) % WRAP
+        offset = (end.due - header.pts) % WRAP
         is_video = main.sent.codec.is_video
         starts = {
             main.new.pid: TrackStart(number=number, drop_leading=is_video, break_link=main.new.codec is Codec.HEVC)
@@ -249,28 +249,28 @@ class SplicePlanner:
             if pair is not main:
                 by_time = pair.sent.codec is Codec.AUDIO
                 starts[pair.new.pid] = self._start_by_time(pair, offset) if by_time else TrackStart()
-        joined = (
+        kind = (
             SpliceKind.CODEC_CHANGE
             if mapping.changed
             else SpliceKind.LATER
             if after is not None
             else SpliceKind.SHIFTED
         )
-        return SplicePlan(joined, mapping, tables, starts, offset, self._first_needed(starts), decoded=end.dts)
+        return SplicePlan(kind, mapping, tables, starts, offset, self._first_needed_offset(starts), after_dts=end.dts)
 
-    def _main(self, mapping: TrackMapping) -> TrackPair | None:
+    def _main_pair(self, mapping: TrackMapping) -> TrackPair | None:
         """The track whose time counts: the first video of which something was sent, else the first audio."""
-        candidates = [pair for pair in (mapping.video, *mapping.audio) if pair is not None]
-        return next((pair for pair in candidates if self.sent.stretch.count(pair.sent.pid)), None)
+        pairs = [pair for pair in (mapping.video, *mapping.audio) if pair is not None]
+        return next((pair for pair in pairs if self.sent.pes.count(pair.sent.pid)), None)
 
     def _catches_up(self, main: TrackPair, sent: int, waited: float) -> bool:
         """Whether the source has the clock of what was sent, is behind it, and comes fast enough to get beyond."""
-        stamps = self._ends(main)
-        if len(stamps) < 2 or not 0 < ahead(sent, stamps[0]) < _NEAR:
+        timestamps = self._first_and_last_pts(main)
+        if len(timestamps) < 2 or not 0 < ahead(sent, timestamps[0]) < _SAME_CLOCK:
             return False
-        return ahead(sent, stamps[1]) < TICKS / 2 or ahead(stamps[1], stamps[0]) >= 2 * waited * TICKS
+        return ahead(sent, timestamps[1]) < TICKS / 2 or ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
 
-    def _access(self, main: TrackPair, after: int | None, patience: bool, last_chance: bool) -> int | None:
+    def _start_unit(self, main: TrackPair, after: int | None, may_wait: bool, last_chance: bool) -> int | None:
         """Number of the unit to begin with."""
         starts = self.new.starts.get(main.new.pid, [])
         fallback: int | None = None
@@ -278,20 +278,20 @@ class SplicePlanner:
             if offset not in starts:
                 continue
             number = starts.index(offset)
-            if not self.new.is_whole(main.new.pid, number) or not self._comes_after(main, number, after):
+            if not self.new.is_whole(main.new.pid, number) or not self._is_after(main, number, after):
                 continue
-            if self._kind(main, number, kind) is AccessKind.IDR or main.new.codec is not Codec.H264:
+            if self._access_kind(main, number, kind) is AccessKind.IDR or main.new.codec is not Codec.H264:
                 return number
             fallback = number if fallback is None else fallback
-        if fallback is not None and (not patience or last_chance):
+        if fallback is not None and (not may_wait or last_chance):
             return fallback
         return 0 if last_chance and len(starts) > 1 else None
 
-    def _comes_after(self, main: TrackPair, number: int, after: int | None) -> bool:
+    def _is_after(self, main: TrackPair, number: int, after: int | None) -> bool:
         header = self.new.header(main.new.pid, number)
         return after is None or header is None or header.pts is None or ahead(header.pts, after) > 0
 
-    def _kind(self, main: TrackPair, number: int, kind: AccessKind) -> AccessKind:
+    def _access_kind(self, main: TrackPair, number: int, kind: AccessKind) -> AccessKind:
         """What the first picture is, looked up in the whole unit if its first packet does not show it."""
         units = NAL_UNITS.get(main.new.codec)
         if kind is not AccessKind.UNKNOWN or units is None:

@@ -16,12 +16,12 @@ from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import PesIndex
 from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
-from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_of
-from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, highest, read_pcr
+from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_in_force
+from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, latest, read_pcr
 from m3uproxy.core.splice.track_mapping import codec_name
 
 #: Units with stamps looked at for the highest PTS and for the usual step.
-_RECENT = 48
+_RECENT_UNITS = 48
 
 
 @attrs.frozen
@@ -31,19 +31,19 @@ class TrackEnd:
     :ivar dts: of the last unit.
     :ivar pts: the highest.
     :ivar step: from one picture to the next; of sound, from one unit to the next.
-    :ivar end: when the next picture or sound is due.
+    :ivar due: when the next picture or sound is due.
     """
 
     dts: int
     pts: int
     step: int
-    end: int
+    due: int
 
 
 class SpliceOut:
     """The last seconds that were sent.
 
-    :ivar stretch: these seconds.
+    :ivar pes: these seconds.
     :ivar tables: None if they hold no PAT and PMT: then there is nothing to go on from.
     :ivar counters: for each PID its last continuity counter.
     :ivar pcr: the last one of the program's clock.
@@ -53,16 +53,16 @@ class SpliceOut:
     def __init__(self, tail: bytes) -> None:
         index = AccessIndex()
         index.scan(tail)
-        self.stretch = PesIndex(tail)
-        self.tables = tables_of(index)
+        self.pes = PesIndex(tail)
+        self.tables = tables_in_force(index)
         self.counters: dict[int, int] = {}
         self.pcr: int | None = None
         self.readable = False
         if self.tables is not None:
-            self._read_back(tail, self.tables)
+            self._read_counters(tail, self.tables)
             self.readable = any(self.end_of(stream) is not None for stream in self.tables.program.streams)
 
-    def _read_back(self, tail: bytes, tables: PsiTables) -> None:
+    def _read_counters(self, tail: bytes, tables: PsiTables) -> None:
         """Go back through the packets until a counter of each PID and the clock are known."""
         clock = tables.program.pcr_pid
         wanted = {PAT_PID, tables.pmt_pid, clock, *(stream.pid for stream in tables.program.streams)} - {NULL_PID}
@@ -81,38 +81,38 @@ class SpliceOut:
 
         A unit that cannot be read (scrambled) was sent all the same: the track goes on behind it, by its usual step.
         """
-        stamps: list[tuple[int, int]] = []
-        last = unread = 0
-        for number in range(self.stretch.count(stream.pid) - 1, -1, -1):
-            header = self.stretch.header(stream.pid, number)
-            if header is None and not stamps:
-                unread += 1
+        timestamps: list[tuple[int, int]] = []
+        last = unreadable = 0
+        for number in range(self.pes.count(stream.pid) - 1, -1, -1):
+            header = self.pes.header(stream.pid, number)
+            if header is None and not timestamps:
+                unreadable += 1
             elif header is not None and header.pts is not None and header.dts is not None:
-                last = last if stamps else number
-                stamps.append((header.pts, header.dts))
-            if len(stamps) == _RECENT:
+                last = last if timestamps else number
+                timestamps.append((header.pts, header.dts))
+            if len(timestamps) == _RECENT_UNITS:
                 break
-        if not stamps:
+        if not timestamps:
             return None
-        stamps.reverse()
-        pts, dts = highest([each[0] for each in stamps]), stamps[-1][1]
-        step = _usual_step([each[0] for each in stamps])
-        due = self._end_of_sound(stream, stamps, last) if stream.codec is Codec.AUDIO else pts + step
-        lost = unread * step
-        return TrackEnd((dts + lost) % WRAP, (pts + lost) % WRAP, step, (due + lost) % WRAP)
+        timestamps.reverse()
+        pts, dts = latest([each[0] for each in timestamps]), timestamps[-1][1]
+        step = _median_step([each[0] for each in timestamps])
+        due = self._audio_due(stream, timestamps, last) if stream.codec is Codec.AUDIO else pts + step
+        skipped = unreadable * step
+        return TrackEnd((dts + skipped) % WRAP, (pts + skipped) % WRAP, step, (due + skipped) % WRAP)
 
-    def _end_of_sound(self, stream: ElementaryStream, stamps: list[tuple[int, int]], number: int) -> int:
+    def _audio_due(self, stream: ElementaryStream, timestamps: list[tuple[int, int]], number: int) -> int:
         """The last stamp and as long as the frames behind it last, or as the unit before it did."""
-        pts = stamps[-1][0]
-        units = range(number, self.stretch.count(stream.pid))
-        content = b"".join([self.stretch.content(stream.pid, unit) for unit in units])
+        pts = timestamps[-1][0]
+        units = range(number, self.pes.count(stream.pid))
+        content = b"".join([self.pes.content(stream.pid, unit) for unit in units])
         frames = find_frames(content, codec_name(stream))
         if frames is not None:
             return round(pts + len(frames.offsets) * frames.duration)
-        return pts + (ahead(pts, stamps[-2][0]) if len(stamps) > 1 else 0)
+        return pts + (ahead(pts, timestamps[-2][0]) if len(timestamps) > 1 else 0)
 
 
-def _usual_step(pts: list[int]) -> int:
+def _median_step(pts: list[int]) -> int:
     """The usual distance of stamps in the order of presentation; 0 if there is but one."""
     order = sorted(ahead(each, pts[0]) for each in pts)
     steps = [later - sooner for sooner, later in pairwise(order) if later > sooner]

@@ -30,22 +30,22 @@ from m3uproxy.core.splice.splice_out import SpliceOut
 from m3uproxy.core.splice.track_mapping import map_tracks
 
 #: Seconds after a join in which tracks wait for their place; after that they begin with what comes.
-_OPENING = 3.0
+_START_TIMEOUT = 3.0
 
 
 @attrs.frozen
 class SpliceTimeouts:
     """How long a new source is kept back, in seconds and bytes from its first packet on.
 
-    :ivar access: for an IDR picture, if there is another random access point to begin at; and for what was not
+    :ivar access_point: for an IDR picture, if there is another random access point to begin at; and for what was not
         sent yet, if it has the last source's clock.
-    :ivar seconds: altogether; then it begins wherever it can, or passes as it is.
-    :ivar size: bytes, altogether.
+    :ivar total: altogether; then it begins wherever it can, or passes as it is.
+    :ivar max_bytes: bytes, altogether.
     """
 
-    access: float = 2.0
-    seconds: float = 8.0
-    size: int = 16 << 20
+    access_point: float = 2.0
+    total: float = 8.0
+    max_bytes: int = 16 << 20
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ class SpliceReport:
     :ivar changed: what has another codec, in words.
     """
 
-    joined: SpliceKind
+    kind: SpliceKind
     waited: float
     offset: float = 0.0
     clock_offset: float | None = None
@@ -75,7 +75,7 @@ class Splicer:
     :param tail: gives the last packets that were sent, as many seconds as an overlap may be long; asked for once
         for each new source.
     :param report: is told how a source was joined, before its first packets are returned.
-    :param carry_on: what to do with a source of other codecs: announce them on the known PIDs; if not, it passes
+    :param announce_codecs: what to do with a source of other codecs: announce them on the known PIDs; if not, it passes
         as it is, and ``report`` must see to it that nobody who saw the last source gets it.
     """
 
@@ -83,24 +83,24 @@ class Splicer:
         self,
         tail: Callable[[], bytes],
         report: Callable[[SpliceReport], None],
-        patience: SpliceTimeouts | None = None,
-        carry_on: bool = False,
+        timeouts: SpliceTimeouts | None = None,
+        announce_codecs: bool = False,
     ) -> None:
         self._tail = tail
         self._report = report
-        self._patience = patience or SpliceTimeouts()
-        self._carry_on = carry_on
+        self._timeouts = timeouts or SpliceTimeouts()
+        self._announce_codecs = announce_codecs
         self._hold = PesHold()
-        self._new = False
-        self._joint: SplicePlanner | None = None
-        self._opening: SpliceIn | None = None
-        self._opened = 0.0
+        self._splice_pending = False
+        self._planner: SplicePlanner | None = None
+        self._splice_in: SpliceIn | None = None
+        self._splice_time = 0.0
         self._rewriter: PacketRewriter | None = None
 
     @property
-    def joining(self) -> bool:
+    def splice_pending(self) -> bool:
         """A new source is there and has not been joined yet."""
-        return self._new
+        return self._splice_pending
 
     @property
     def program(self) -> ProgramMap | None:
@@ -108,24 +108,24 @@ class Splicer:
         return None if self._rewriter is None else self._rewriter.program
 
     @property
-    def waiting(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes that are held or kept."""
-        return self._hold.size + (0 if self._joint is None else len(self._joint.new.data))
+        return self._hold.size + (0 if self._planner is None else len(self._planner.new.data))
 
     def next_source(self, now: float) -> bytes:
         """Another source follows; what the last one left incomplete is dropped.
 
         :return: what it left complete, to be sent.
         """
-        out = b"" if self._new else self._changed(self._hold.take_complete(), now)
+        out = b"" if self._splice_pending else self._rewrite(self._hold.take_complete(), now)
         self._hold.reset()
-        self._new = True
-        self._joint = self._opening = self._rewriter = None
+        self._splice_pending = True
+        self._planner = self._splice_in = self._rewriter = None
         return out
 
-    def finish(self, now: float) -> bytes:
+    def flush(self, now: float) -> bytes:
         """The stream ends and nothing follows: all that was held, to be sent."""
-        return b"" if self._new else self._changed(self._hold.take_all(), now)
+        return b"" if self._splice_pending else self._rewrite(self._hold.take_all(), now)
 
     def push(self, packets: bytes, now: float) -> bytes:
         """Take whole packets of the source that runs.
@@ -133,93 +133,95 @@ class Splicer:
         :param now: monotonic seconds.
         :return: the packets to be sent now; ``b""`` if there are none.
         """
-        if self._new:
-            return self._join(packets, now)
+        if self._splice_pending:
+            return self._plan_splice(packets, now)
         held = self._hold.push(packets, now)
-        return held if self._rewriter is None or not held else self._changed(held, now)
+        return held if self._rewriter is None or not held else self._rewrite(held, now)
 
-    def _changed(self, packets: bytes, now: float) -> bytes:
+    def _rewrite(self, packets: bytes, now: float) -> bytes:
         if self._rewriter is None or not packets:
             return packets
-        if self._opening is not None:
-            packets = self._open(self._opening, packets, now)
+        if self._splice_in is not None:
+            packets = self._filter_start(self._splice_in, packets, now)
         out = self._rewriter.rewrite(packets) if packets else b""
         while self._rewriter.rest:
-            out += self._follow(self._rewriter, out, now)
+            out += self._follow_tables(self._rewriter, out, now)
         return out
 
-    def _follow(self, old: PacketRewriter, out: bytes, now: float) -> bytes:
+    def _follow_tables(self, old: PacketRewriter, out: bytes, now: float) -> bytes:
         """The source has other tables now: its tracks go on as the ones they resemble, on the same timeline."""
-        rest, tables, sent = old.rest, old.next_tables, SpliceOut(self._tail() + out)
+        rest, tables, sent = old.rest, old.source_tables, SpliceOut(self._tail() + out)
         old.rest = b""
         if tables is None or sent.tables is None:
             return b""
         mapping = map_tracks(sent.tables.program, tables.program)
-        told = announce(sent.tables, mapping) if mapping.changed else sent.tables
-        self._rewriter = PacketRewriter(told, tables, mapping.pids, sent.counters)
+        player_tables = announce(sent.tables, mapping.streams) if mapping.changed else sent.tables
+        self._rewriter = PacketRewriter(player_tables, tables, mapping.pids, sent.counters)
         self._rewriter.offset, self._rewriter.clock_offset = old.offset, old.clock_offset
         if mapping.changed:
             self._report(SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=mapping.changed))
         return self._rewriter.rewrite(rest)
 
-    def _open(self, opening: SpliceIn, packets: bytes, now: float) -> bytes:
-        if now - self._opened > _OPENING:
-            opening.hurry()
-        packets = opening.filter(packets)
-        if opening.done:
-            self._opening = None
+    def _filter_start(self, splice_in: SpliceIn, packets: bytes, now: float) -> bytes:
+        if now - self._splice_time > _START_TIMEOUT:
+            splice_in.start_all()
+        packets = splice_in.filter(packets)
+        if splice_in.is_complete:
+            self._splice_in = None
         return packets
 
-    def _join(self, packets: bytes, now: float) -> bytes:
+    def _plan_splice(self, packets: bytes, now: float) -> bytes:
         if not packets:
             return b""
-        if self._joint is None:
-            self._joint = SplicePlanner(SpliceOut(self._tail()), now)
-        joint = self._joint
-        joint.append(packets)
-        if not joint.sent.readable:
-            return self._pass(joint, now)
-        waited = now - joint.since
-        limits = self._patience
-        last_chance = waited >= limits.seconds or len(joint.new.data) >= limits.size
-        plan = joint.look(now, waited < limits.access and not last_chance, last_chance)
-        if plan is not None and (not plan.mapping.changed or self._carry_on):
-            return self._begin(joint, plan, now)
+        if self._planner is None:
+            self._planner = SplicePlanner(SpliceOut(self._tail()), now)
+        planner = self._planner
+        planner.append(packets)
+        if not planner.sent.readable:
+            return self._pass_through(planner, now)
+        waited = now - planner.since
+        timeouts = self._timeouts
+        last_chance = waited >= timeouts.total or len(planner.new.data) >= timeouts.max_bytes
+        plan = planner.plan(now, waited < timeouts.access_point and not last_chance, last_chance)
+        if plan is not None and (not plan.mapping.changed or self._announce_codecs):
+            return self._start_plan(planner, plan, now)
         if plan is not None or last_chance:
-            return self._pass(joint, now, () if plan is None else plan.mapping.changed)
+            return self._pass_through(planner, now, () if plan is None else plan.mapping.changed)
         return b""
 
-    def _pass(self, joint: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> bytes:
+    def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> bytes:
         """Let the source go through as it is."""
-        joined = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
-        self._report(SpliceReport(joined, now - joint.since, changed=changed))
-        self._joint, self._new = None, False
-        return self._hold.push(bytes(joint.new.data), now)
+        kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
+        self._report(SpliceReport(kind, now - planner.since, changed=changed))
+        self._planner, self._splice_pending = None, False
+        return self._hold.push(bytes(planner.new.data), now)
 
-    def _begin(self, joint: SplicePlanner, plan: SplicePlan, now: float) -> bytes:
-        sent = joint.sent
+    def _start_plan(self, planner: SplicePlanner, plan: SplicePlan, now: float) -> bytes:
+        sent = planner.sent
         assert sent.tables is not None, "there is something to go on from"
-        told = announce(sent.tables, plan.mapping) if plan.mapping.changed else sent.tables
-        rewriter = PacketRewriter(told, plan.tables, plan.mapping.pids, sent.counters)
-        passed = {pid: bisect_left(joint.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
-        opening = SpliceIn(plan.starts, plan.tables.program.pcr_pid, passed, rewriter.start, rewriter.skip)
-        self._joint, self._new = None, False
-        self._rewriter, self._opening, self._opened = rewriter, opening, now
-        if plan.decoded is not None:
-            rewriter.decode_after(next(iter(plan.starts)), plan.decoded)
-        packets = self._open(opening, self._hold.push(bytes(joint.new.data[plan.begin :]), now), now)
+        player_tables = announce(sent.tables, plan.mapping.streams) if plan.mapping.changed else sent.tables
+        rewriter = PacketRewriter(player_tables, plan.tables, plan.mapping.pids, sent.counters)
+        units_passed = {pid: bisect_left(planner.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
+        splice_in = SpliceIn(
+            plan.starts, plan.tables.program.pcr_pid, units_passed, rewriter.start_track, rewriter.skip_packets
+        )
+        self._planner, self._splice_pending = None, False
+        self._rewriter, self._splice_in, self._splice_time = rewriter, splice_in, now
+        if plan.after_dts is not None:
+            rewriter.decode_after(next(iter(plan.starts)), plan.after_dts)
+        packets = self._filter_start(splice_in, self._hold.push(bytes(planner.new.data[plan.begin :]), now), now)
         _set_clocks(rewriter, plan, packets, sent.pcr)
         tables = rewriter.tables()
         out = rewriter.rewrite(packets) if packets else b""
-        clock = rewriter.clock_offset
+        clock_offset = rewriter.clock_offset
         self._report(
             SpliceReport(
-                plan.joined,
-                now - joint.since,
+                plan.kind,
+                now - planner.since,
                 ahead(rewriter.offset, 0) / TICKS,
-                None if clock is None else ahead(clock, 0) / TICKS,
+                None if clock_offset is None else ahead(clock_offset, 0) / TICKS,
                 plan.repeated,
-                plan.begin + opening.dropped,
+                plan.begin + splice_in.dropped,
                 plan.mapping.changed,
             )
         )
@@ -242,17 +244,17 @@ def _set_clocks(rewriter: PacketRewriter, plan: SplicePlan, packets: bytes, pcr:
 
 def _least_margin(packets: bytes, clock: int, plan: SplicePlan) -> int:
     """The least that a unit's DTS is ahead of the clock, in the source's own time; 0 if that is not known."""
-    stretch = PesIndex(packets)
-    marks = [(at, pid, number) for pid in plan.mapping.pids for number, at in enumerate(stretch.starts.get(pid, ()))]
+    pes = PesIndex(packets)
+    unit_starts = [(at, pid, number) for pid in plan.mapping.pids for number, at in enumerate(pes.starts.get(pid, ()))]
     least: int | None = None
     value: int | None = None
     begin = 0
-    for at, pid, number in sorted(marks):
+    for at, pid, number in sorted(unit_starts):
         for here in range(begin, at + PACKET_SIZE, PACKET_SIZE):
             if pid_of(packets, here) == clock and has_pcr(packets, here):
                 value = read_pcr(packets, here)
         begin = at + PACKET_SIZE
-        header = stretch.header(pid, number)
+        header = pes.header(pid, number)
         if value is not None and header is not None and header.dts is not None:
             margin = ahead(header.dts, value)
             least = margin if least is None else min(least, margin)

@@ -10,7 +10,7 @@ import attrs
 
 from m3uproxy.core.mpegts.psi import Codec, ElementaryStream, ProgramMap, descriptors
 
-_NAMES = {
+_TYPE_NAMES = {
     **dict.fromkeys((0x01, 0x02), "MPEG video"),
     **dict.fromkeys((0x03, 0x04), "MPEG audio"),
     0x0F: "AAC",
@@ -20,23 +20,23 @@ _NAMES = {
     0x81: "AC-3",
     0x87: "E-AC-3",
 }
-_TAGS = {0x6A: "AC-3", 0x7A: "E-AC-3", 0x7B: "DTS", 0x56: "teletext", 0x59: "subtitles"}
-_REGISTERED = {b"AC-3": "AC-3", b"EAC3": "E-AC-3"}
+_DESCRIPTOR_NAMES = {0x6A: "AC-3", 0x7A: "E-AC-3", 0x7B: "DTS", 0x56: "teletext", 0x59: "subtitles"}
+_REGISTERED_NAMES = {b"AC-3": "AC-3", b"EAC3": "E-AC-3"}
 _REGISTRATION, _EXTENSION, _LANGUAGE = 0x05, 0x7F, 0x0A
 
 
 def codec_name(stream: ElementaryStream) -> str:
     """What a track is coded with; equal for two tracks that one decoder can play one after the other."""
-    known = _NAMES.get(stream.stream_type)
+    known = _TYPE_NAMES.get(stream.stream_type)
     if known is not None:
         return known
     for tag, content in descriptors(stream.descriptors):
-        if tag in _TAGS:
-            return _TAGS[tag]
+        if tag in _DESCRIPTOR_NAMES:
+            return _DESCRIPTOR_NAMES[tag]
         if tag == _EXTENSION:
             return f"extension {content[:1].hex()}"
         if tag == _REGISTRATION:
-            return _REGISTERED.get(content[:4], f"registered {content[:4].hex()}")
+            return _REGISTERED_NAMES.get(content[:4], f"registered {content[:4].hex()}")
     return f"type {stream.stream_type:#04x}"
 
 
@@ -64,6 +64,11 @@ class TrackMapping:
         return {pair.new.pid: pair.sent.pid for pair in self.pairs}
 
     @property
+    def streams(self) -> tuple[ElementaryStream, ...]:
+        """The streams of the new source on the PIDs that were sent."""
+        return tuple(attrs.evolve(pair.new, pid=pair.sent.pid) for pair in self.pairs)
+
+    @property
     def video(self) -> TrackPair | None:
         """The first track of pictures."""
         return next((pair for pair in self.pairs if pair.sent.codec.is_video), None)
@@ -84,18 +89,18 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
     free = list(new.streams)
     pairs: list[TrackPair] = []
     for stream in sent.streams:
-        twin = _find_twin(stream, free)
-        if twin is not None:
-            free.remove(twin)
-            pairs.append(TrackPair(twin, stream))
+        counterpart = _find_counterpart(stream, free)
+        if counterpart is not None:
+            free.remove(counterpart)
+            pairs.append(TrackPair(counterpart, stream))
     changed: list[str] = []
     for is_video in (True, False):
-        first = _first(sent.streams, is_video)
+        first = _first_stream(sent.streams, is_video)
         if first is None or any(pair.sent is first for pair in pairs):
-            if first is None and is_video and _first(free, True) is not None:
-                changed.append(f"no video to {codec_name(_first(free, True) or free[0])}")
+            if first is None and is_video and _first_stream(free, True) is not None:
+                changed.append(f"no video to {codec_name(_first_stream(free, True) or free[0])}")
             continue
-        other = _first(free, is_video)
+        other = _first_stream(free, is_video)
         if other is not None:
             free.remove(other)
             pairs.append(TrackPair(other, first))
@@ -107,14 +112,16 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
     return TrackMapping(tuple(pairs), tuple(changed))
 
 
-def _first(streams: tuple[ElementaryStream, ...] | list[ElementaryStream], is_video: bool) -> ElementaryStream | None:
+def _first_stream(
+    streams: tuple[ElementaryStream, ...] | list[ElementaryStream], is_video: bool
+) -> ElementaryStream | None:
     for stream in streams:
         if stream.codec.is_video if is_video else stream.codec is Codec.AUDIO:
             return stream
     return None
 
 
-def _find_twin(stream: ElementaryStream, free: list[ElementaryStream]) -> ElementaryStream | None:
+def _find_counterpart(stream: ElementaryStream, free: list[ElementaryStream]) -> ElementaryStream | None:
     alike = [other for other in free if codec_name(other) == codec_name(stream) and other.codec is stream.codec]
     same_language = [other for other in alike if _language(other) == _language(stream)]
     return next(iter(same_language or alike), None)

@@ -28,13 +28,13 @@ KEY = 64
 REACH = 60 * TICKS
 #: Units of the new source that are looked for before it is believed that it brings nothing again. The first may be
 #: damaged on either side; but a second is not waited for.
-_TRIES = 2
+_MAX_ANCHORS = 2
 #: Units, the last ones, of which every byte is compared.
-_WHOLLY = 50
+_COMPARED_UNITS = 50
 #: Different units in a run that is believed in although a longer one may turn up.
-_DISTINCT = 12
+_MIN_DISTINCT = 12
 #: Different units in a run that is believed in when a longer one can no more be waited for.
-_FEW = 4
+_MIN_DISTINCT_LATE = 4
 
 
 class OverlapSearch(Enum):
@@ -66,16 +66,16 @@ class VideoOverlap:
     def __init__(self, sent: PesIndex, sent_pid: int, new: PesIndex, new_pid: int) -> None:
         self._sent, self._sent_pid = sent, sent_pid
         self._new, self._new_pid = new, new_pid
-        self._places: dict[bytes, list[int]] = {}
+        self._units_by_key: dict[bytes, list[int]] = {}
         for number in range(sent.count(sent_pid)):
-            self._places.setdefault(sent.lead(sent_pid, number, KEY), []).append(number)
+            self._units_by_key.setdefault(sent.prefix(sent_pid, number, KEY), []).append(number)
         self._anchor = -1
-        self._tries = 0
-        self._begins: list[int] = []
-        self._alike = 0
-        self._settled: set[int] = set()
+        self._anchors_tried = 0
+        self._starts: list[int] = []
+        self._matched_units = 0
+        self._checked_starts: set[int] = set()
 
-    def look(self, last_chance: bool = False) -> OverlapMatch | OverlapSearch:
+    def search(self, last_chance: bool = False) -> OverlapMatch | OverlapSearch:
         """Look again, after more of the new source has come.
 
         :param last_chance: no more will come: what cannot be decided is passed over.
@@ -83,83 +83,86 @@ class VideoOverlap:
         complete = self._new.count(self._new_pid) - 1
         passed_over = False
         while True:
-            while self._begins:
-                found = self._follow(self._begins[0], complete)
+            while self._starts:
+                found = self._compare_from(self._starts[0], complete)
                 if found is OverlapSearch.WAITING:
-                    found = self._settle(complete)
+                    found = self._match_shorter_run(complete)
                 if found is OverlapSearch.WAITING and not last_chance:
                     return found
-                if isinstance(found, OverlapMatch) and not (passed_over and self._distinct(found.units) < _FEW):
+                if isinstance(found, OverlapMatch) and self._is_credible(found, passed_over):
                     return found
                 passed_over = passed_over or found is OverlapSearch.WAITING
-                self._begins.pop(0)
-                self._alike = 0
-            if self._tries >= _TRIES:
+                self._starts.pop(0)
+                self._matched_units = 0
+            if self._anchors_tried >= _MAX_ANCHORS:
                 return OverlapSearch.NONE
             if self._anchor + 1 >= complete:
-                return OverlapSearch.NONE if self._tries or last_chance else OverlapSearch.WAITING
+                return OverlapSearch.NONE if self._anchors_tried or last_chance else OverlapSearch.WAITING
             self._next_anchor()
 
-    def _follow(self, begin: int, complete: int) -> OverlapMatch | OverlapSearch:
+    def _compare_from(self, start: int, complete: int) -> OverlapMatch | OverlapSearch:
         """Go on comparing from one place; keys while units come, everything when all have come."""
-        run = self._sent.count(self._sent_pid) - begin
-        while self._alike < min(run, complete - self._anchor):
-            ours, theirs = begin + self._alike, self._anchor + self._alike
-            if self._sent.lead(self._sent_pid, ours, KEY) != self._new.lead(self._new_pid, theirs, KEY):
+        run = self._sent.count(self._sent_pid) - start
+        while self._matched_units < min(run, complete - self._anchor):
+            sent_unit, new_unit = start + self._matched_units, self._anchor + self._matched_units
+            if self._sent.prefix(self._sent_pid, sent_unit, KEY) != self._new.prefix(self._new_pid, new_unit, KEY):
                 return OverlapSearch.NONE
-            self._alike += 1
-        if self._alike < run:
+            self._matched_units += 1
+        if self._matched_units < run:
             return OverlapSearch.WAITING
-        return self._match(begin, run) if self._is_same(begin, run) else OverlapSearch.NONE
+        return self._match(start, run) if self._is_identical(start, run) else OverlapSearch.NONE
 
-    def _settle(self, complete: int) -> OverlapMatch | OverlapSearch:
+    def _match_shorter_run(self, complete: int) -> OverlapMatch | OverlapSearch:
         """A shorter run that is all there and long enough not to be chance, while a longer one is still possible."""
-        for begin in self._begins[1:]:
-            run = self._sent.count(self._sent_pid) - begin
-            if begin in self._settled or run > complete - self._anchor:
+        for start in self._starts[1:]:
+            run = self._sent.count(self._sent_pid) - start
+            if start in self._checked_starts or run > complete - self._anchor:
                 continue
-            self._settled.add(begin)
-            keys = [self._sent.lead(self._sent_pid, begin + n, KEY) for n in range(run)]
-            alike = all(key == self._new.lead(self._new_pid, self._anchor + n, KEY) for n, key in enumerate(keys))
-            if len(set(keys)) >= _DISTINCT and alike and self._is_same(begin, run):
-                return self._match(begin, run)
+            self._checked_starts.add(start)
+            keys = [self._sent.prefix(self._sent_pid, start + n, KEY) for n in range(run)]
+            matched = all(key == self._new.prefix(self._new_pid, self._anchor + n, KEY) for n, key in enumerate(keys))
+            if len(set(keys)) >= _MIN_DISTINCT and matched and self._is_identical(start, run):
+                return self._match(start, run)
         return OverlapSearch.WAITING
 
-    def _distinct(self, units: int) -> int:
+    def _is_credible(self, match: OverlapMatch, passed_over: bool) -> bool:
+        return not (passed_over and self._distinct_units(match.units) < _MIN_DISTINCT_LATE)
+
+    def _distinct_units(self, units: int) -> int:
         """How many different ones are among the last that were sent."""
         count = self._sent.count(self._sent_pid)
-        return len({self._sent.lead(self._sent_pid, number, KEY) for number in range(count - units, count)})
+        return len({self._sent.prefix(self._sent_pid, number, KEY) for number in range(count - units, count)})
 
     def _next_anchor(self) -> None:
         self._anchor += 1
-        self._settled.clear()
-        key = self._new.lead(self._new_pid, self._anchor, KEY)
-        self._begins = list(self._places.get(key, ())) if key else []
-        kept = [begin for begin in self._begins if self._distance(begin) == 0]
+        self._checked_starts.clear()
+        key = self._new.prefix(self._new_pid, self._anchor, KEY)
+        self._starts = list(self._units_by_key.get(key, ())) if key else []
+        kept = [start for start in self._starts if self._distance(start) == 0]
         if kept:
-            self._begins = kept
+            self._starts = kept
         # Key pictures begin alike: that one from before what is known is found in it is no try.
         if not 0 < (self._distance(0) or 0) < REACH:
-            self._tries += 1
+            self._anchors_tried += 1
 
-    def _distance(self, begin: int) -> int | None:
+    def _distance(self, start: int) -> int | None:
         """Ticks from the anchor to a unit that was sent."""
-        if begin >= self._sent.count(self._sent_pid):
+        if start >= self._sent.count(self._sent_pid):
             return None
-        ours, theirs = self._sent.header(self._sent_pid, begin), self._new.header(self._new_pid, self._anchor)
-        if ours is None or theirs is None or ours.dts is None or theirs.dts is None:
+        sent_unit, new_unit = self._sent.header(self._sent_pid, start), self._new.header(self._new_pid, self._anchor)
+        if sent_unit is None or new_unit is None or sent_unit.dts is None or new_unit.dts is None:
             return None
-        return ahead(ours.dts, theirs.dts)
+        return ahead(sent_unit.dts, new_unit.dts)
 
-    def _is_same(self, begin: int, units: int) -> bool:
+    def _is_identical(self, start: int, units: int) -> bool:
         return all(
-            self._sent.content(self._sent_pid, begin + n) == self._new.content(self._new_pid, self._anchor + n)
-            for n in reversed(range(max(units - _WHOLLY, 0), units))
+            self._sent.content(self._sent_pid, start + n) == self._new.content(self._new_pid, self._anchor + n)
+            for n in reversed(range(max(units - _COMPARED_UNITS, 0), units))
         )
 
-    def _match(self, begin: int, run: int) -> OverlapMatch | OverlapSearch:
-        last = self._sent.header(self._sent_pid, begin + run - 1)
-        twin = self._new.header(self._new_pid, self._anchor + run - 1)
-        if last is None or twin is None or last.dts is None or twin.dts is None:
+    def _match(self, start: int, run: int) -> OverlapMatch | OverlapSearch:
+        last = self._sent.header(self._sent_pid, start + run - 1)
+        counterpart = self._new.header(self._new_pid, self._anchor + run - 1)
+        if last is None or counterpart is None or last.dts is None or counterpart.dts is None:
             return OverlapSearch.NONE
-        return OverlapMatch(self._anchor + run, 0, (last.dts - twin.dts) % WRAP, run)
+        return OverlapMatch(self._anchor + run, 0, (last.dts - counterpart.dts) % WRAP, run)

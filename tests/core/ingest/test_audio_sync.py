@@ -17,7 +17,7 @@ CUTS = st.lists(st.integers(1, 9000), max_size=12)
 def run(data: bytes, cuts: list[int] | tuple[int, ...] = ()) -> tuple[bytes, AudioSync]:
     frames = AudioSync()
     out = b"".join([frames.feed(piece) for piece in pieces(data, cuts)])
-    return out + frames.finish(), frames
+    return out + frames.flush(), frames
 
 
 MAKERS = [lambda: adts_frames(1, 30), lambda: mpeg_frames(2, 30), lambda: mpeg_frames(3, 30, layer=2)]
@@ -84,4 +84,4 @@ def test_noise_gives_nothing_and_keeps_little() -> None:
     frames = AudioSync()
     for _ in range(300):
         assert frames.feed(noise.randbytes(1000)) == b""
-        assert len(frames._rest) < 3 * 8192
+        assert len(frames._pending) < 3 * 8192

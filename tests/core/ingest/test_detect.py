@@ -24,9 +24,9 @@ from radiobuild import (
     tag,
 )
 
-from m3uproxy.core.ingest.audio_parser import LARGEST, LONGEST
+from m3uproxy.core.ingest.audio_parser import MAX_HELD_BYTES, MAX_WAIT_SECONDS
 from m3uproxy.core.ingest.detect import DetectingParser
-from m3uproxy.core.ingest.flv_splice import LONGEST as LONGEST_WAIT
+from m3uproxy.core.ingest.flv_splice import MAX_WAIT_SECONDS as FLV_WAIT_SECONDS
 from m3uproxy.core.ingest.flv_tags import FlvReader, FlvTag, FlvTagUse
 from m3uproxy.core.ingest.parser import Chunk, Format
 from m3uproxy.core.splice.plan import SpliceKind
@@ -68,8 +68,8 @@ class Line:
         return self.data
 
     def take(self, cuts: list[Chunk]) -> None:
-        for report in self.intake.reports():
-            self.joined.append(report.joined)
+        for report in self.intake.take_reports():
+            self.joined.append(report.kind)
             self.changed.append(report.changed)
         assert all(cut.data for cut in cuts)
         self.cuts += cuts
@@ -117,7 +117,7 @@ class TestRecognised:
         assert line.intake.format is None
         assert line.intake.packets == 0
         assert line.data == b""
-        assert len(line.intake._unknown) + len(line.intake._waiting) <= 200_000
+        assert len(line.intake._undetected) + len(line.intake._pending) <= 200_000
 
     def test_without_a_flush_all_the_same(self) -> None:
         line = Line().source(MP3 * 30, range(1000, len(MP3) * 30, 1000), flush=False)
@@ -143,7 +143,7 @@ class TestRadio:
 
     def test_the_next_source_begins_at_a_frame(self) -> None:
         other = b"".join(adts_frames(9, 40))
-        line = Line().source(ADTS[:-50]).source(other[33:], range(500, 6000, 500)).wait(LONGEST)
+        line = Line().source(ADTS[:-50]).source(other[33:], range(500, 6000, 500)).wait(MAX_WAIT_SECONDS)
         assert line.joined == [SpliceKind.PLAIN, SpliceKind.FRAME]
         frames = adts_frames(1, 40)[:-1] + adts_frames(9, 40)[1:]
         assert line.end() == b"".join(frames)
@@ -153,20 +153,20 @@ class TestRadio:
         frames = mpeg_frames(4, 80)
         first = b"".join(frames[:40])
         replayed = b"".join(frames[again:])
-        line = Line().source(first + frames[40][:99]).source(replayed, cuts).wait(LONGEST)
+        line = Line().source(first + frames[40][:99]).source(replayed, cuts).wait(MAX_WAIT_SECONDS)
         assert line.joined == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
         assert line.end() == b"".join(frames)
 
     def test_a_new_source_is_kept_for_a_moment_only(self) -> None:
         line = Line().source(ADTS).source(b"".join(adts_frames(9, 10)))
         size = len(line.data)
-        line.wait(LONGEST / 2)
+        line.wait(MAX_WAIT_SECONDS / 2)
         assert len(line.data) == size
-        line.wait(LONGEST)
+        line.wait(MAX_WAIT_SECONDS)
         assert len(line.data) > size
         frames = mpeg_frames(5, 4000)
         line = Line().source(MP3).source(b"".join(frames))
-        assert len(b"".join(frames)) > LARGEST
+        assert len(b"".join(frames)) > MAX_HELD_BYTES
         assert line.joined[-1] is SpliceKind.FRAME
         assert line.end() == MP3 + b"".join(frames)
 
@@ -248,7 +248,7 @@ class TestFlv:
     )
     def test_other_codecs(self, second: bytes, word: str) -> None:
         line = Line().source(FLV).source(second)
-        line.wait(LONGEST_WAIT).feed(second[-100:] if word == "pictures" else sound(2000, codec=2))
+        line.wait(FLV_WAIT_SECONDS).feed(second[-100:] if word == "pictures" else sound(2000, codec=2))
         assert line.joined == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
         assert word in line.changed[-1]
 
@@ -260,7 +260,7 @@ class TestFlv:
         """After a while the source begins with what there is, rather than never."""
         line = Line().source(FLV).source(header() + b"".join(picture(n * 40) for n in range(9)))
         assert line.joined == [SpliceKind.PLAIN]
-        line.wait(LONGEST_WAIT).feed(picture(400))
+        line.wait(FLV_WAIT_SECONDS).feed(picture(400))
         assert line.joined == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
 
     def test_shown_after_what_was_shown(self) -> None:
@@ -288,7 +288,7 @@ def test_another_format_begins_a_stream_of_its_own(first: str, second: str) -> N
     line = Line().source(BODIES[first])
     line.end()
     before = len(line.data)
-    line.source(BODIES[second]).wait(LONGEST)
+    line.source(BODIES[second]).wait(MAX_WAIT_SECONDS)
     line.end()
     assert len(line.data) > before
     if first == second:
@@ -300,6 +300,6 @@ def test_another_format_begins_a_stream_of_its_own(first: str, second: str) -> N
 
 
 def test_a_body_that_is_nothing_changes_nothing() -> None:
-    line = Line().source(ADTS).source(b"<html>" * 100).source(b"".join(adts_frames(9, 20))).wait(LONGEST)
+    line = Line().source(ADTS).source(b"<html>" * 100).source(b"".join(adts_frames(9, 20))).wait(MAX_WAIT_SECONDS)
     assert line.intake.format is Format.ADTS
     assert line.joined == [SpliceKind.PLAIN, SpliceKind.FRAME]

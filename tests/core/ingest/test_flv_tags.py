@@ -22,7 +22,7 @@ from radiobuild import (
     tag,
 )
 
-from m3uproxy.core.ingest.flv_tags import LARGEST, FlvReader, FlvTagUse, read_tag
+from m3uproxy.core.ingest.flv_tags import MAX_TAG_BYTES, FlvReader, FlvTagUse, read_tag
 
 CUTS = st.lists(st.integers(1, 9000), max_size=12)
 
@@ -61,12 +61,12 @@ def test_anything_cut_anywhere_gives_the_same(data: bytes, cuts: list[int]) -> N
 
 def test_no_tag_is_waited_for_that_would_be_too_long() -> None:
     tags = FlvReader()
-    endless = b"\x09" + (LARGEST + 1).to_bytes(3, "big") + bytes(7)
+    endless = b"\x09" + (MAX_TAG_BYTES + 1).to_bytes(3, "big") + bytes(7)
     assert tags.feed(header() + endless + picture(40)) == [read_tag(picture(40))]
     noise = random.Random(1)
     for _ in range(200):
         tags.feed(b"\x09" + noise.randbytes(3) + bytes(40_000))
-        assert len(tags._rest) < LARGEST + 50_000
+        assert len(tags._pending) < MAX_TAG_BYTES + 50_000
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_uses(made: bytes, use: FlvTagUse, codec: int | bytes | None) -> None:
 def test_time_has_32_bits(time: int, other: int) -> None:
     moved = read_tag(sound(time, b"x"))
     assert moved.time == time
-    assert read_tag(moved.at(other)).time == other
-    assert moved.says_the_same(read_tag(moved.at(other)))
-    assert not moved.says_the_same(read_tag(picture(time)))
-    assert not moved.says_the_same(None)
+    assert read_tag(moved.with_time(other)).time == other
+    assert moved.has_same_content(read_tag(moved.with_time(other)))
+    assert not moved.has_same_content(read_tag(picture(time)))
+    assert not moved.has_same_content(None)
 
 
 def test_delay() -> None:

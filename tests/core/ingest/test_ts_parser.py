@@ -79,11 +79,11 @@ def test_the_next_source_goes_on_from_what_was_sent() -> None:
     first, second = Programme(b"A"), Programme(b"B")
     second.group(40)  # its clock is another
     send(intake.feed(first.group() + first.picture(), 0.0) + intake.flush(0.0) + intake.next_source(0.0))
-    assert intake.reports() == []
+    assert intake.take_reports() == []
     began = len(b"".join(sent))
     blocks = send(intake.feed(second.group() + second.group() + second.picture(), 1.0) + intake.flush(1.0))
-    (report,) = intake.reports()
-    assert report.joined is SpliceKind.SHIFTED
+    (report,) = intake.take_reports()
+    assert report.kind is SpliceKind.SHIFTED
     assert any(block.access and block.psi for block in blocks)
     assert continuity_errors(packets(b"".join(sent))) == 0
     assert b"B00000041." in b"".join(sent)[began:]
@@ -119,7 +119,7 @@ def test_packets_are_shown_as_they_came_with_the_tables_of_their_source() -> Non
 
     def play(data: bytes, begin: float) -> bytes:
         intake.next_source(begin)
-        intake.look = lambda now, packets, program: shown.append((now, packets, program))
+        intake.observer = lambda now, packets, program: shown.append((now, packets, program))
         shown.clear()
         for number, at in enumerate(range(0, len(data), 1000)):
             sent.extend(b"".join(cut.data for cut in intake.feed(data[at : at + 1000], begin)))
@@ -135,9 +135,9 @@ def test_packets_are_shown_as_they_came_with_the_tables_of_their_source() -> Non
     assert known() == {Programme.VIDEO_PID}
     data = b"".join(second.group() for _ in range(20))
     assert play(data, 10) == data
-    assert {report.joined for report in intake.reports()} >= {SpliceKind.SHIFTED}
+    assert {report.kind for report in intake.take_reports()} >= {SpliceKind.SHIFTED}
     assert known() == {Elsewhere.VIDEO_PID}
     assert shown[0][2] is None, "nothing is known of it yet"
     assert Elsewhere.VIDEO_PID not in {(packet[1] & 0x1F) << 8 | packet[2] for packet in packets(bytes(sent))}
     intake.next_source(20)
-    assert intake.look is None
+    assert intake.observer is None

@@ -20,7 +20,7 @@ def sections_of(packets: list[bytes]) -> list[bytes]:
 
 def whole(data: bytes) -> Section:
     made = Section(data, b"")
-    assert made.is_whole
+    assert made.is_valid
     return made
 
 
@@ -114,15 +114,15 @@ class TestChecking:
     def test_one_wrong_bit_is_noticed(self, at: int, bit: int) -> None:
         data = bytearray(pmt_section(1, [(0x1B, 0x100)]))
         data[at] ^= 1 << bit
-        assert not Section(bytes(data), b"").is_whole
+        assert not Section(bytes(data), b"").is_valid
 
     def test_short_header(self) -> None:
-        assert not Section(b"\0\x30\0", b"").is_whole
-        assert not Section(bytes([0, 0xB0, 4]) + psi.crc32(bytes([0, 0xB0, 4])).to_bytes(4, "big"), b"").is_whole
+        assert not Section(b"\0\x30\0", b"").is_valid
+        assert not Section(bytes([0, 0xB0, 4]) + psi.crc32(bytes([0, 0xB0, 4])).to_bytes(4, "big"), b"").is_valid
 
     def test_short_form_of_header(self) -> None:
         data = bytes([0, 0x30, 9, 0, 1, 0xC1, 0, 0])
-        assert not Section(data + psi.crc32(data).to_bytes(4, "big"), b"").is_whole
+        assert not Section(data + psi.crc32(data).to_bytes(4, "big"), b"").is_valid
 
     def test_fields(self) -> None:
         made = whole(section(2, 0x1234, b"", number=3, last=4))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
-from m3uproxy.core.mpegts.sampler import MOST, PCR_WRAP, PacketSample, PacketSampler
+from m3uproxy.core.mpegts.sampler import MAX_PACKETS, PCR_WRAP, PacketSample, PacketSampler
 
 SIZE = 188
 VIDEO, AUDIO = 0x100, 0x101
@@ -30,7 +30,7 @@ def slowly(run: bytes, video: int | None, clock: int | None) -> PacketSample:
     pts = None
     clocks: list[tuple[int, int]] = []
     last: int | None = None
-    for at in range(0, min(len(run), MOST * SIZE), SIZE):
+    for at in range(0, min(len(run), MAX_PACKETS * SIZE), SIZE):
         packet = run[at : at + SIZE]
         pid = int.from_bytes(packet[1:3], "big") & 0x1FFF
         adapted, carries = packet[3] & 0x20, packet[3] & 0x10
@@ -85,7 +85,7 @@ runs = st.lists(pieces, max_size=40).map(b"".join)
 
 @given(runs, st.booleans(), st.sampled_from([VIDEO, 0x200, 0x1FFF]))
 def test_any_run(run: bytes, video: bool, clock: int) -> None:
-    sample = PacketSampler(program(video=video, clock=clock)).examine(run)
+    sample = PacketSampler(program(video=video, clock=clock)).sample(run)
     assert sample == slowly(run, VIDEO if video else None, clock if clock != 0x1FFF else None)
 
 
@@ -93,13 +93,13 @@ def test_any_run(run: bytes, video: bool, clock: int) -> None:
 def test_any_bytes(run: bytes) -> None:
     for pid in (0x100, 0x1FFE, 0):
         examiner = PacketSampler(ProgramMap(1, pid, (ElementaryStream(ts.H264, pid, b""),)))
-        sample = examiner.examine(run)
+        sample = examiner.sample(run)
         assert sample.packets == len(run) // SIZE
 
 
 def test_pids_that_share_a_byte_are_told_apart() -> None:
     run = b"".join(ts.packet(pid, b"x") for pid in (0x0000, 0x1000, 0x0100, 0x0001, 0x0101, 0x1100))
-    assert PacketSampler(program()).examine(run).video == 1
+    assert PacketSampler(program()).sample(run).video == 1
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_pids_that_share_a_byte_are_told_apart() -> None:
 )
 def test_counters(counters: list[int], breaks: int) -> None:
     run = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) + ts.packet(AUDIO, b"y", counter=3) for n in counters)
-    assert PacketSampler(program()).examine(run).breaks == breaks
+    assert PacketSampler(program()).sample(run).breaks == breaks
 
 
 def test_packets_without_payload_do_not_count_on() -> None:
     full = [ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(3)]
     clock = ts.packet(VIDEO, b"", counter=0, flags=0x10, field=ts.pcr_field(7))
-    sample = PacketSampler(program()).examine(full[0] + clock + full[1] + clock + full[2])
+    sample = PacketSampler(program()).sample(full[0] + clock + full[1] + clock + full[2])
     assert (sample.breaks, sample.video, sample.clocks) == (0, 5, ((7, SIZE), (7, 3 * SIZE)))
 
 
@@ -130,24 +130,24 @@ def test_a_clock_needs_a_field_that_can_hold_it() -> None:
     run = ts.packet(VIDEO, b"\x10" * 183)
     assert run[3] & 0x20
     assert run[4] == 0
-    assert PacketSampler(program()).examine(run).clocks == ()
+    assert PacketSampler(program()).sample(run).clocks == ()
 
 
 def test_an_announced_break_is_none() -> None:
     run = ts.packet(VIDEO, b"x" * 184, counter=1) + ts.packet(VIDEO, b"x", counter=9, flags=0x80)
-    assert PacketSampler(program()).examine(run).breaks == 0
+    assert PacketSampler(program()).sample(run).breaks == 0
 
 
 def test_no_more_than_the_first_packets_are_looked_at() -> None:
-    run = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(MOST + 100))
-    sample = PacketSampler(program()).examine(run)
-    assert sample == PacketSample(MOST, 0, MOST)
+    run = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(MAX_PACKETS + 100))
+    sample = PacketSampler(program()).sample(run)
+    assert sample == PacketSample(MAX_PACKETS, 0, MAX_PACKETS)
 
 
 def test_without_a_program_only_errors_are_seen() -> None:
     run = ts.packet(VIDEO, b"x", error=True) + ts.packet(VIDEO, b"x")
-    assert PacketSampler(None).examine(run) == PacketSample(2, 1)
-    assert PacketSampler(None).examine(b"") == PacketSample(0, 0)
+    assert PacketSampler(None).sample(run) == PacketSample(2, 1)
+    assert PacketSampler(None).sample(b"") == PacketSample(0, 0)
     assert not PacketSampler(None).video_expected
     assert not PacketSampler(program(video=False)).video_expected
 
@@ -161,7 +161,7 @@ def test_real_streams_are_healthy(clips: Any, name: str) -> None:
     assert index.program_map is not None
     examiner = PacketSampler(index.program_map)
     assert examiner.video_expected == (name != "audio")
-    samples = [examiner.examine(data[at : at + 300 * SIZE]) for at in range(0, len(data), 300 * SIZE)]
+    samples = [examiner.sample(data[at : at + 300 * SIZE]) for at in range(0, len(data), 300 * SIZE)]
     assert sum(sample.breaks + sample.errors + sample.scrambled for sample in samples) == 0
     clock = [pcr for sample in samples for pcr, _ in sample.clocks]
     assert clock == sorted(clock)

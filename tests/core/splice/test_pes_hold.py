@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ts_programme import Layout, Reception, make_programme, multiplex
 from tsbuild import SIZE, SLICE, Mux, pes
 
-from m3uproxy.core.splice.pes_hold import LARGEST, LONGEST, PesHold
+from m3uproxy.core.splice.pes_hold import MAX_HOLD_BYTES, MAX_HOLD_SECONDS, PesHold
 
 PROGRAMME = make_programme(7, 30)
 
@@ -81,9 +81,9 @@ class TestVideo:
         mux, hold = Mux(), PesHold()
         first, rest = picture(mux, 2000), []
         assert hold.push(first[: 3 * SIZE], 0) == b""
-        assert hold.push(first[3 * SIZE : 4 * SIZE], LONGEST - 0.01) == b""
-        assert hold.push(first[4 * SIZE : 5 * SIZE], LONGEST) == first[: 5 * SIZE]
-        assert hold.push(first[5 * SIZE :], LONGEST + 0.01) == first[5 * SIZE :]
+        assert hold.push(first[3 * SIZE : 4 * SIZE], MAX_HOLD_SECONDS - 0.01) == b""
+        assert hold.push(first[4 * SIZE : 5 * SIZE], MAX_HOLD_SECONDS) == first[: 5 * SIZE]
+        assert hold.push(first[5 * SIZE :], MAX_HOLD_SECONDS + 0.01) == first[5 * SIZE :]
         slow = picture(mux)
         assert hold.push(slow, 1.0) == slow, "its units take too long to wait for"
         rest = [picture(mux), picture(mux)]
@@ -99,11 +99,11 @@ class TestVideo:
 
     def test_passes_when_it_is_too_large(self) -> None:
         mux, hold = Mux(), PesHold()
-        data = picture(mux, LARGEST)
+        data = picture(mux, MAX_HOLD_BYTES)
         got = b""
         for at in range(0, len(data), 100 * SIZE):
             got += hold.push(data[at : at + 100 * SIZE], 0.1)
-            assert hold.size <= LARGEST
+            assert hold.size <= MAX_HOLD_BYTES
         assert got + hold.take_all() == data
 
 
@@ -116,7 +116,7 @@ class TestSound:
         for at in range(-SIZE, len(data) - SIZE, len(units[0])):
             out += hold.push(data[max(at, 0) : at + len(units[0])], now)
             assert len(out) % len(units[0]) == 0
-            now += LONGEST / 10
+            now += MAX_HOLD_SECONDS / 10
 
     def test_alone_waits_for_its_length_and_no_longer(self) -> None:
         mux, hold = Mux(), PesHold()
@@ -142,8 +142,8 @@ class TestSound:
         mux, hold = Mux(), PesHold()
         data = sound(mux, 3000)
         assert hold.push(data[:SIZE], 0) == b""
-        assert hold.push(data[SIZE : 2 * SIZE], LONGEST - 0.01) == b""
-        assert hold.push(data[2 * SIZE : 3 * SIZE], LONGEST) == data[: 3 * SIZE]
+        assert hold.push(data[SIZE : 2 * SIZE], MAX_HOLD_SECONDS - 0.01) == b""
+        assert hold.push(data[2 * SIZE : 3 * SIZE], MAX_HOLD_SECONDS) == data[: 3 * SIZE]
 
     def test_half_a_second_is_that_of_one_unit(self) -> None:
         """Each time one looks another unit is not complete; all of them are when they go."""

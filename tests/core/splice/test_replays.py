@@ -95,7 +95,7 @@ class Line:
                 at += len(piece)
 
     def end(self) -> bytes:
-        return bytes(self.out + self.splicer.finish(self.now))
+        return bytes(self.out + self.splicer.flush(self.now))
 
 
 @cache
@@ -137,7 +137,7 @@ def test_every_unit_arrives_once(kind: str, seed: int) -> None:
     for _ in range(connections):
         line.take(provider.connect(dice.uniform(0.8, 3.5), dice.uniform(0.2, 4)))
     assert_exact(line.end(), provider)
-    assert [report.joined for report in line.reports] == [SpliceKind.PLAIN] + [SpliceKind.OVERLAP] * connections
+    assert [report.kind for report in line.reports] == [SpliceKind.PLAIN] + [SpliceKind.OVERLAP] * connections
 
 
 @pytest.mark.parametrize("kind", ["as it was", "remuxed"])
@@ -161,7 +161,7 @@ def test_short_replay_of_what_was_shown_before_as_well(kind: str) -> None:
         line.take(provider.connect(0, 11))
         line.take(provider.connect(0.7, 4))
         assert_exact(line.end(), provider)
-        assert line.reports[-1].joined is SpliceKind.OVERLAP
+        assert line.reports[-1].kind is SpliceKind.OVERLAP
 
 
 # Radio
@@ -195,7 +195,7 @@ def test_stamps_of_radio_run_on(carry: int, packs: tuple[int, int]) -> None:
             line = Line(60, random.Random(cut))
             line.take(Body(data[:cut], b""))
             line.take(Body(again[back:], b""))
-            assert [report.joined for report in line.reports] == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
+            assert [report.kind for report in line.reports] == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
             got = frames_across(Reception(line.end(), 0x77, 0x101, 0x101).sound)
             assert [frame for _, frame in got] == [unit.data for unit in programme.sounds[: len(got)]]
             assert len(got) >= len(programme.sounds) - 1

@@ -37,11 +37,15 @@ AWAY = Layout(video=0x300, sound=0x44, pmt=0x20, clock=0x300, program=9, pack=3,
 class Line:
     """A splicer and what has come out of it so far."""
 
-    def __init__(self, *, carry_on: bool = False, patience: SpliceTimeouts | None = None, known: int = 1 << 24) -> None:
+    def __init__(
+        self, *, announce_codecs: bool = False, timeouts: SpliceTimeouts | None = None, known: int = 1 << 24
+    ) -> None:
         self.out = b""
         self.reports: list[SpliceReport] = []
         self.now = 0.0
-        self.splicer = Splicer(lambda: self.out[-known // SIZE * SIZE :], self.reports.append, patience, carry_on)
+        self.splicer = Splicer(
+            lambda: self.out[-known // SIZE * SIZE :], self.reports.append, timeouts, announce_codecs
+        )
 
     def feed(self, data: bytes, *, chunk: int = 40, rate: float = 1e7) -> Line:
         """Bytes of the source that runs, cut anywhere; what is no whole packet is lost, as it is in a torn body."""
@@ -57,11 +61,11 @@ class Line:
         return self
 
     def end(self) -> bytes:
-        return self.out + self.splicer.finish(self.now)
+        return self.out + self.splicer.flush(self.now)
 
     @property
     def joined(self) -> list[SpliceKind]:
-        return [report.joined for report in self.reports]
+        return [report.kind for report in self.reports]
 
 
 def receive(data: bytes, layout: Layout) -> Reception:
@@ -276,7 +280,7 @@ class TestShift:
         one = multiplex(ONE, Layout())
         for pictures, expected in ((mixed, idr), (plain, 0)):
             new = multiplex(Programme(tuple(pictures), OTHER.sounds), AWAY)
-            line = Line(patience=SpliceTimeouts(access=0.5)).feed(one[: at_unit(one, Layout(), 20)]).next()
+            line = Line(timeouts=SpliceTimeouts(access_point=0.5)).feed(one[: at_unit(one, Layout(), 20)]).next()
             line.feed(new, rate=len(new) / 2)
             got = receive(line.end(), Layout())
             assert pictures[expected].data in [unit.data for unit in got.video]
@@ -393,7 +397,7 @@ class TestOverlap:
         replay = replay[at_unit(replay, again, 25) :]
         line.feed(replay, chunk=4, rate=len(replay) / seconds)
         (report,) = line.reports
-        assert report.joined is joined
+        assert report.kind is joined
         assert report.waited < 2
 
     def test_loop_restamped(self) -> None:
@@ -514,7 +518,7 @@ class TestOtherCodecs:
     def test_carry_on_announces_them_on_the_known_pids(self) -> None:
         hevc = attrs.evolve(AWAY, video_type=HEVC)
         one, other = multiplex(ONE, Layout()), multiplex(OTHER, hevc)
-        line = Line(carry_on=True).feed(one[: at_unit(one, Layout(), 20)]).next()
+        line = Line(announce_codecs=True).feed(one[: at_unit(one, Layout(), 20)]).next()
         before = len(line.out)
         got = receive(line.feed(other).end(), Layout())
         assert line.joined == [SpliceKind.CODEC_CHANGE]
@@ -537,7 +541,7 @@ class TestPlain:
     def test_scrambled(self) -> None:
         data = scrambled(multiplex(ONE, Layout()))
         one = multiplex(OTHER, Layout())
-        line = Line(patience=SpliceTimeouts(seconds=1)).feed(one[: at_unit(one, Layout(), 20)]).next()
+        line = Line(timeouts=SpliceTimeouts(total=1)).feed(one[: at_unit(one, Layout(), 20)]).next()
         before = len(line.out)
         line.feed(data, rate=len(data) / 4)
         assert sorted_packets(line.end()[before:]) == sorted_packets(data)
@@ -549,13 +553,13 @@ class TestPlain:
         line = Line().feed(first).next()
         before = len(line.out)
         line.feed(second)
-        assert [(report.joined, report.waited) for report in line.reports] == [(SpliceKind.PLAIN, 0.0)]
+        assert [(report.kind, report.waited) for report in line.reports] == [(SpliceKind.PLAIN, 0.0)]
         assert sorted_packets(line.end()[before:]) == sorted_packets(second)
 
     def test_no_tables(self) -> None:
         noise = b"".join(unit_packets(unit) for unit in ONE.pictures)
         one = multiplex(OTHER, Layout())
-        line = Line(patience=SpliceTimeouts(seconds=1)).feed(one[: at_unit(one, Layout(), 20)]).next()
+        line = Line(timeouts=SpliceTimeouts(total=1)).feed(one[: at_unit(one, Layout(), 20)]).next()
         before = len(line.out)
         line.feed(noise, rate=len(noise) / 4)
         assert line.end()[before:] == noise
@@ -563,10 +567,10 @@ class TestPlain:
 
     def test_nothing_is_kept_beyond_the_limits(self) -> None:
         one = multiplex(ONE, Layout())
-        line = Line(patience=SpliceTimeouts(size=100 * SIZE)).feed(one[: at_unit(one, Layout(), 20)]).next()
+        line = Line(timeouts=SpliceTimeouts(max_bytes=100 * SIZE)).feed(one[: at_unit(one, Layout(), 20)]).next()
         for _ in range(40):
             line.feed(b"\x47\x1f\xff\x10".ljust(SIZE, b"\xff") * 10)
-            assert line.splicer.waiting <= 110 * SIZE
+            assert line.splicer.held_bytes <= 110 * SIZE
 
 
 def unit_packets(unit: Unit) -> bytes:
