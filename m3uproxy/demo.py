@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 import attrs
 
-from .settings.loader import Settings, SettingsError, load
+from .settings import Settings, SettingsError, load
 
 #: Seconds that each program gets to start, and to stop.
 PATIENCE = 15.0
@@ -47,7 +47,7 @@ class DemoError(Exception):
 
 
 @attrs.frozen
-class Api:
+class ProxyApi:
     """The proxy's API as the demo needs it."""
 
     base: str
@@ -148,7 +148,7 @@ def run(chosen: argparse.Namespace, settings: Settings) -> None:
     _claim("127.0.0.1", chosen.provider_port, "--provider-port")
     _claim(host, settings.port, "PORT")
     secret = settings.api_token
-    api = Api(f"http://{_loopback(host)}:{settings.port}", secret.get_secret_value() if secret else None)
+    api = ProxyApi(f"http://{_loopback(host)}:{settings.port}", secret.get_secret_value() if secret else None)
     with _children() as children:
         provider = _start_provider(chosen.provider_port)
         children.append(provider)

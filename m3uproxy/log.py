@@ -7,9 +7,11 @@ every module of ours takes its logger from here. Under ``twistd`` logging has lo
 
 from __future__ import annotations
 
+from typing import Literal
+
 import txaio
 
-from .settings.loader import LogLevel
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 txaio.use_twisted()
 

@@ -16,7 +16,7 @@ from .hls.fetcher import Fetcher
 from .interfaces import IDialler, IResolver
 from .live.stream import LiveStream
 from .log import make_logger
-from .settings.loader import Settings
+from .settings import Settings
 from .stream_factory import StreamFactory
 from .streams.base import Stream
 from .streams.spec import StreamSpec, stream_id

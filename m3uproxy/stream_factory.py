@@ -30,7 +30,7 @@ from .live.broadcaster import Broadcaster, JoinTiming
 from .live.read_scheduler import ReadScheduler
 from .live.session import LiveSession
 from .live.stream import LiveStream
-from .settings.loader import Settings
+from .settings import Settings
 from .streams.base import Stream
 from .streams.failover_stream import FailoverStream
 from .streams.monitor_rules import is_strict, watch_rules

@@ -23,10 +23,7 @@ from .daemon.process import obey_signals, prepare_reactor, raise_descriptor_limi
 from .daemon.reload import Reload, warn_if_open
 from .daemon.state import StateError, stream_key
 from .log import make_logger, set_level
-from .settings.display import allowed, is_secret, shown
-from .settings.ignored import remarks
-from .settings.loader import Settings, SettingsError, SettingsLoader
-from .settings.model import ONLY_IN_FILE
+from .settings import ONLY_IN_FILE, Settings, SettingsError, SettingsLoader, allowed, is_secret, remarks, shown
 
 log = make_logger()
 

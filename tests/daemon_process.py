@@ -16,8 +16,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import m3uproxy
-from m3uproxy.settings.ignored import NO_EFFECT
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import NO_EFFECT, Settings
 
 TWISTD = Path(sys.executable).with_name("twistd")
 PATIENCE = 15.0

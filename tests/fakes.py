@@ -26,7 +26,7 @@ from m3uproxy.interfaces import IBodyConsumer, IDialler, IResolver, IResponseBod
 from m3uproxy.live.pump import PumpState
 from m3uproxy.live.stream import LiveStream, PlayerInfo
 from m3uproxy.registry import Registry
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.upstream.slots import Slot
 

@@ -16,7 +16,7 @@ from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import HlsHttpClient, ProviderResponse, ResourceRequest
-from m3uproxy.settings.loader import load
+from m3uproxy.settings import load
 from m3uproxy.upstream.connection_pool import ConnectionPool
 
 SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chunk_timeout_seconds": 1.0}

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
 from m3uproxy.provider.site import Provider
-from m3uproxy.settings.loader import load
+from m3uproxy.settings import load
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.tap import ProxyService
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +13,7 @@ from daemon_process import plain_environment
 
 from m3uproxy import __version__
 from m3uproxy.cli.main import main
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 
 
 @pytest.fixture
@@ -71,3 +73,21 @@ def test_a_wrong_setting_is_one_line_and_status_1(run):
 
 def test_version(run):
     assert run("--version").stdout == f"m3uproxy, version {__version__}\n"
+
+
+def test_a_command_is_imported_when_it_is_used():
+    code = "import sys, m3uproxy.cli.main; print('pydantic' in sys.modules, 'twisted' in sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert imported.stdout.split() == ["False", "False"]
+
+
+def test_help_lists_the_commands(run):
+    answer = run("--help")
+    assert answer.exit_code == 0
+    assert "settings  Print the settings" in answer.stdout
+
+
+def test_unknown_command_is_refused(run):
+    answer = run("nonsense")
+    assert answer.exit_code == 2
+    assert "No such command 'nonsense'" in answer.output

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 import m3uproxy
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 
 HERE = str(Path(m3uproxy.__file__).parents[1])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring, share_memory
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.stream_factory import failover_policy
 
 KB = 1000

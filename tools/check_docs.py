@@ -10,10 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3uproxy.settings.display import shown
-from m3uproxy.settings.ignored import NO_EFFECT
-from m3uproxy.settings.loader import Settings
-from m3uproxy.settings.model import FOR_NEW_STREAMS, NEED_RESTART
+from m3uproxy.settings import FOR_NEW_STREAMS, NEED_RESTART, NO_EFFECT, Settings, shown
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-from ..log import make_logger, set_level
-from ..settings.loader import LogLevel, Settings, SettingsError, SettingsLoader, apply_reload
+from ..log import LogLevel, make_logger, set_level
+from ..settings import Settings, SettingsError, SettingsLoader, apply_reload
 from .listening import ListenError, OpenPort
 
 log = make_logger()

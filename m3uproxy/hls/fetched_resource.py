@@ -19,7 +19,7 @@ from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.http.byte_ranges import SingleContentRange
 from ..downstream.response_writer import ResponseWriter
 from ..errors import Reason, SourceError
-from ..settings.loader import Settings
+from ..settings import Settings
 from .download import Download
 from .download_reader import GONE, DownloadReader
 

@@ -19,7 +19,7 @@ from ..core.http.byte_ranges import SingleContentRange, SingleRange
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
-from ..settings.loader import Settings
+from ..settings import Settings
 from .cache import CacheEntry, Key, ResponseCache
 from .download import Download
 from .fetched_resource import FetchedResource

@@ -27,7 +27,7 @@ from ..errors import Reason, SourceError
 from ..interfaces import IBlockConsumer
 from ..live.stream import LiveStream
 from ..log import make_logger
-from ..settings.loader import Settings
+from ..settings import Settings
 from ..streams.player import PlayerInfo
 from ..upstream.slots import SlotAllocator
 from .clients import HlsClient, HlsClients

@@ -22,7 +22,7 @@ from ..core.http.byte_ranges import SingleRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError, bad_status
-from ..settings.loader import Settings
+from ..settings import Settings
 from ..upstream.slots import SlotAllocator
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher

@@ -22,37 +22,12 @@ from pydantic import ValidationError
 from . import field_types as checks
 from .display import complaints, shown
 from .ignored import NO_EFFECT
-from .model import (
-    EMPTY_SAYS_SOMETHING,
-    KIB,
-    MIB,
-    NEED_RESTART,
-    ONLY_IN_FILE,
-    LagPolicy,
-    LogLevel,
-    PrivateUpstreams,
-    Settings,
-)
+from .model import EMPTY_SAYS_SOMETHING, NEED_RESTART, ONLY_IN_FILE, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-__all__ = [
-    "DEFAULT_FILE",
-    "KIB",
-    "MIB",
-    "LagPolicy",
-    "LoadedSettings",
-    "LogLevel",
-    "PrivateUpstreams",
-    "Settings",
-    "SettingsError",
-    "SettingsLoader",
-    "apply_reload",
-    "load",
-]
 
 #: The TOML file that is read if there is one and no other is named.
 DEFAULT_FILE = Path("/etc/m3uproxy/m3uproxy.toml")

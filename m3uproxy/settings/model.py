@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from ..core.slots.accounts import ProviderEntry
+from ..log import LogLevel
 from . import field_types as checks
 from .field_types import Bytes, Seconds, Share, UnusableValue, Whole, Words, limited, one_of, seconds
 from .field_types import each as _each
@@ -104,7 +105,6 @@ class WatchSettings(BaseModel):
 WATCH_FOR_NEW_STREAMS = "failback_seconds strict_live_ts strict_live_ts_circuit_breaker_cooldown".split()
 
 
-LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LagPolicy = Literal["skip", "evict"]
 PrivateUpstreams = Literal["api", "always", "never"]
 

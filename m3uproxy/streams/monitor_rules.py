@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ..core.health.content import HealthLimits
-from ..settings.loader import Settings
+from ..settings import Settings
 from .spec import StreamSpec
 
 #: Seconds of silence that end a source when the operator has switched the timer off: no body without a bound.

@@ -35,7 +35,7 @@ from zope.interface.verify import verifyObject
 
 from m3uproxy.downstream.socket_writer import BufferedWriter, DirectWriter, writer_for
 from m3uproxy.registry import Registry
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.web.media.live_resource import StreamResource
 from m3uproxy.web.site import Site

@@ -18,7 +18,7 @@ from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import ProviderResponse
 from m3uproxy.interfaces import IResponseBody
 from m3uproxy.registry import Registry
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.web.media.hls_resource import HlsResource
 from m3uproxy.web.media.live_resource import StreamResource

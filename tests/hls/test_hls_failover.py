@@ -6,7 +6,7 @@ import pytest
 from hls_rig import HlsRig, Page, media, uris
 
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.settings.loader import load
+from m3uproxy.settings import load
 
 A, B, C = (f"http://{name}.example/index.m3u8" for name in "abc")
 RESOLVER = "http://editor/resolve"

@@ -20,7 +20,7 @@ from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import HlsHttpClient, ResourceRequest
 from m3uproxy.provider.hls.cutter import Cutter
 from m3uproxy.provider.site import Provider
-from m3uproxy.settings.loader import load
+from m3uproxy.settings import load
 from m3uproxy.upstream.connection_pool import ConnectionPool
 from m3uproxy.upstream.tcp_socket import SocketCounter
 from m3uproxy.web.responses import HTTPError, write_error

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3uproxy.settings.loader import MIB, Settings, SettingsError, load
+from m3uproxy.settings import MIB, Settings, SettingsError, load
 
 LISTEN_ALLOWED = "endpoints that begin with tcp:, tcp6:, ssl:, unix: or systemd:, as in tcp:8085:interface=127.0.0.1"
 

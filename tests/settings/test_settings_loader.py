@@ -8,10 +8,19 @@ import re
 import pytest
 
 from m3uproxy.core.slots.accounts import Account
-from m3uproxy.settings.display import shown
-from m3uproxy.settings.ignored import NO_EFFECT, remarks
-from m3uproxy.settings.loader import MIB, Settings, SettingsError, SettingsLoader, apply_reload, load
-from m3uproxy.settings.model import FOR_NEW_STREAMS, NEED_RESTART
+from m3uproxy.settings import (
+    FOR_NEW_STREAMS,
+    MIB,
+    NEED_RESTART,
+    NO_EFFECT,
+    Settings,
+    SettingsError,
+    SettingsLoader,
+    apply_reload,
+    load,
+    remarks,
+    shown,
+)
 
 #: What m3u-proxy knows (its wire contract, section 3.11), and what its compose files set besides.
 OF_M3U_PROXY = """

@@ -7,7 +7,7 @@ import pytest
 from fakes import Relay
 
 from m3uproxy.core.health.content import HealthLimits
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, MonitorRules, watch_rules
 from m3uproxy.streams.spec import StreamSpec
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.interfaces import IDialler, IUrlChecker
 from m3uproxy.registry import Registry
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.web.access.gate import Gate
 from m3uproxy.web.api.app import Api
 from m3uproxy.web.media.hls_resource import HlsResource

@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from wire import Answer, Wire
 
 from m3uproxy.registry import Registry
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.web.access.gate import Gate
 from m3uproxy.web.media.live_resource import StreamResource

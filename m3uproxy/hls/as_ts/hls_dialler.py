@@ -13,7 +13,7 @@ from ...core.http.source_request import DialTimeouts, SourceRequest
 from ...core.slots.accounts import ProviderSlot
 from ...core.stream_kind import StreamKind, kind_of
 from ...interfaces import IDialler, IResponseBody
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..fetcher import Fetcher
 from .joined_body import JoinedBody, too_late
 from .joined_source import JoinedSource

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from twisted.internet.address import UNIXAddress
 from twisted.web.server import Request
 
-from ...settings.loader import Settings
+from ...settings import Settings
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -14,7 +14,7 @@ import attrs
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..responses import HTTPError, write_error
 from .own_url import Authority, parse_authority
 

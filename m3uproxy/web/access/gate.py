@@ -19,7 +19,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from ...log import make_logger
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..responses import HTTPError
 from . import cors
 from .client_address import client_address, is_private

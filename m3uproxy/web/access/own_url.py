@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.web.server import Request
 
-from ...settings.loader import Settings
+from ...settings import Settings
 from .client_address import comes_from_proxy, forwarded
 
 #: ``host[:port]`` (RFC 9110 section 7.2); a label of a name has 63 characters at most.

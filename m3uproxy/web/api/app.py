@@ -18,7 +18,7 @@ from werkzeug.routing import PathConverter
 
 from ...interfaces import IUrlChecker
 from ...registry import Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..access.gate import Gate
 from ..responses import HTTPError, write_error
 from .docs_routes import DocsApi

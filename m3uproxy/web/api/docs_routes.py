@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources import files
 
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..responses import HTTPError, RawAnswer, encode
 from .docs_page import page
 from .endpoint import Operation, Route, View

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from ...errors import LimitReached
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..access.gate import Gate
 from ..access.own_url import base_url
 from ..responses import HTTPError, Json, RawAnswer, service_unavailable, write_content, write_error, write_json

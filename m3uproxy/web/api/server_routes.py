@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ... import __version__
 from ...registry import HOUSEKEEPING, Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from .endpoint import Route, View
 from .response_types import (
     Clients,

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from ...core.stream_kind import StreamKind, kind_of
 from ...registry import Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from ...streams.base import Stream
 from ..responses import HTTPError
 from .endpoint import Route

@@ -16,7 +16,7 @@ from ...downstream.response_writer import ResponseWriter
 from ...errors import SourceError
 from ...hls.variant_map import NoSuchRendition
 from ...log import make_logger
-from ...settings.loader import Settings
+from ...settings import Settings
 from ...streams.player import PlayerInfo, PlayerInfoMixin
 from ..access.cors import allow_media
 from ..responses import HTTPError, RawAnswer, query_value, write_content

@@ -26,7 +26,7 @@ from ...hls.served_playlist import PlaylistCopy
 from ...hls.stream import HlsStream
 from ...live.stream import LiveStream
 from ...registry import Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..access.cors import allow_media
 from ..responses import HTTPError, query_value, service_unavailable
 from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist

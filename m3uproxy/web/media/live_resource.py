@@ -23,7 +23,7 @@ from ...live.pump import Pump
 from ...live.stream import LiveStream
 from ...log import make_logger
 from ...registry import Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from ...streams.base import Stream
 from ...streams.player import PlayerInfo
 from ...vod.stream import VodStream

@@ -12,7 +12,7 @@ from twisted.web.server import Request
 
 from ...errors import LimitReached, SourceError
 from ...registry import Registry
-from ...settings.loader import Settings
+from ...settings import Settings
 from ...streams.base import Stream
 from ...streams.player import PlayerInfo
 from ..access.client_address import client_address

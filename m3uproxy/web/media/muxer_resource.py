@@ -12,7 +12,7 @@ from ...core.hls.segmenter import LiveSegment
 from ...hls.clients import HlsClient
 from ...hls.muxer import HlsMuxer, muxer_of
 from ...live.stream import LiveStream
-from ...settings.loader import Settings
+from ...settings import Settings
 from ..access.cors import allow_media
 from ..responses import HTTPError, query_value
 from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist

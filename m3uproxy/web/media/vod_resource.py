@@ -21,7 +21,7 @@ from ...core.http.representation import Representation
 from ...downstream.socket_writer import writer_for
 from ...errors import Reason, SourceError
 from ...log import make_logger
-from ...settings.loader import Settings
+from ...settings import Settings
 from ...streams.player import PlayerInfo
 from ...vod.response import VodResponse
 from ...vod.stream import VodStream

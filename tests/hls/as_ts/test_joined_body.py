@@ -14,7 +14,7 @@ from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.as_ts.hls_dialler import HlsDialler
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.interfaces import IDiscontinuityConsumer, IResponseBody
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 
 A = "http://a.example/live/index.m3u8"
 LIMITS = DialTimeouts(5.0, 5.0, 9.0)

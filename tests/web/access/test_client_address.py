@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address as Here
 from twisted.web.http_headers import Headers
 
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.web.access.client_address import client_address, is_private, parse_address
 from m3uproxy.web.access.own_url import Authority, base_url, parse_authority
 from m3uproxy.web.media.live_resource import player_of

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from pydantic import SecretStr
 
-from m3uproxy.settings.loader import Settings
+from m3uproxy.settings import Settings
 from m3uproxy.web.api.app import Api
 from m3uproxy.web.api.endpoint import Route
 
