@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from .core.ring import share_memory
 from .core.slots.slot_table import SlotTable
 from .errors import LimitReached, Reason, SourceError
-from .hls.as_ts.joined_stream import live_part
+from .hls.as_ts.joined_stream import live_stream_of
 from .hls.fetcher import Fetcher
 from .interfaces import IDialler, IResolver
 from .live.stream import LiveStream
@@ -159,7 +159,7 @@ class Registry:
         for stream in self.streams():
             stream.keep_house()
         self._forget_unplayed()
-        live = [stream for stream in map(live_part, self._streams.values()) if stream is not None]
+        live = [stream for stream in map(live_stream_of, self._streams.values()) if stream is not None]
         for stream in live if self._settings.bridge_with_nulls else ():
             stream.broadcaster.bridge()
         share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)

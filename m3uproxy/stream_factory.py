@@ -21,7 +21,7 @@ from .core.slots.accounts import ProviderEntry, account_of
 from .core.stream_kind import StreamKind, kind_of
 from .errors import SourceError
 from .hls.as_ts.hls_dialler import HlsDialler
-from .hls.as_ts.joined_stream import HlsStreamWithTs, JoinedStream, live_part
+from .hls.as_ts.joined_stream import HlsStreamWithTs, JoinedStream, live_stream_of
 from .hls.fetcher import Fetcher
 from .hls.muxer import HlsMuxer
 from .hls.proxy import HlsContext
@@ -135,7 +135,7 @@ class StreamFactory:
     def update(self, stream: Stream, spec: StreamSpec) -> None:
         """Apply a repeated registration to its stream, with the settings of now."""
         stream.renew(spec, self._requests(spec))
-        live = live_part(stream)
+        live = live_stream_of(stream)
         if live is not None:
             live.session.sources.outage.rules = self._live_policy(spec).rules
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.hls.segmenter import TARGET, LiveSegment, Segmenter
+from ..core.hls.segmenter import TARGET_DURATION, LiveSegment, Segmenter
 from ..core.ingest.parser import Format
 from ..core.ring import Block
 from ..core.splice.plan import SpliceKind
@@ -37,7 +37,7 @@ log = make_logger()
 #: Characters of a name that a player brings. It stands in every line of its playlists.
 _LONGEST_NAME = 256
 #: Seconds for which a silent player still counts.
-LIFETIME = 3.0 * TARGET
+LIFETIME = 3.0 * TARGET_DURATION
 #: A source that was joined like this does not go on from what was sent.
 _ANEW = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
@@ -108,7 +108,7 @@ class HlsMuxer:
             return
         self._begun = self._begun or block.access
         self._cutting.feed(block)
-        if self._cutting.started:
+        if self._cutting.has_segments:
             self._answer(None)
 
     def joined(self, report: SpliceReport) -> None:
@@ -190,7 +190,7 @@ class HlsMuxer:
         client.answers[abort] = None
         client.segments_served += 1
         self.segments_served += 1
-        parcel = MemoryProducer(self._clock, segment.pieces, self._stall, written)
+        parcel = MemoryProducer(self._clock, segment.buffers, self._stall, written)
         parcel.ended.addCallback(ended)
         return parcel
 
@@ -210,7 +210,7 @@ class HlsMuxer:
         return text.encode("ascii")
 
     def _segment_to_begin_with(self) -> Deferred[None]:
-        if self._cutting.started:
+        if self._cutting.has_segments:
             return succeed(None)
 
         def left(asked: Deferred[None]) -> None:
@@ -248,7 +248,7 @@ class HlsMuxer:
         if self._seated and not len(self._viewers):
             self._answer(SourceError(Reason.ENDED, "the player was disconnected"))
             self._seated = self._begun = False
-            self._cutting.restart()
+            self._cutting.reset()
             self._stream.broadcaster.dismiss()
 
 

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
 from ..core.hls.media_segments import MediaSegment
-from ..core.hls.playlist_continuity import STALE
+from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.renditions import definitions
-from ..core.hls.uri_rewriter import absolute_url, joined
+from ..core.hls.uri_rewriter import absolute_url, encode_playlist
 from ..core.hls.url_tokens import TokenTarget, source_name
 from ..core.http.byte_ranges import SingleRange
 from ..core.http.source_request import SourceRequest
@@ -76,7 +76,7 @@ class PlaylistLoader:
         else:
             entry = await self._entry(request, target, directives, shown, sticky)
             if target is None and self.guide.told_variants:
-                return entry if entry.playlist.master else _list_of_one(entry), {}
+                return entry if entry.playlist.multivariant else _list_of_one(entry), {}
             place = self.guide.variant(target, request, entry)
             if place is None:
                 return entry, {}
@@ -108,8 +108,8 @@ class PlaylistLoader:
         else:
             fetched = await self._fetch(request, place, shown.good_for if target is None else _LOOK_UP)
         if self.guide.told_variants is None:
-            self.guide.told_variants = fetched.playlist.master
-        if fetched.playlist.master:
+            self.guide.told_variants = fetched.playlist.multivariant
+        if fetched.playlist.multivariant:
             self.guide.learn(request, fetched)
             self._variables[request.url] = definitions(fetched.playlist, fetched.url)
             if len(self._variables) > MOST_READ:
@@ -130,7 +130,7 @@ class PlaylistLoader:
         url, held = place.url, 0.0
         directives = NO_DIRECTIVES if shown is None else shown.still_to_come(directives)
         if shown is not None and directives != NO_DIRECTIVES:
-            url, held = directives.put_on(place.url, shown.offset), STALE * shown.target_duration
+            url, held = directives.add_to_url(place.url, shown.offset), STALL_TARGET_DURATIONS * shown.target_duration
         resource = await self._fetcher.fetch(ResourceRequest(url, request, place.led_by_public), None, good_for, held)
         if resource.status not in {200, 206}:
             resource.close()
@@ -176,5 +176,5 @@ async def whole_playlist(resource: FetchedResource) -> ParsedPlaylist:
 
 def _list_of_one(fetched: ParsedPlaylist) -> ParsedPlaylist:
     """A multivariant playlist with a media playlist as its only variant."""
-    body = joined("", ["#EXTM3U\n", "#EXT-X-STREAM-INF:BANDWIDTH=1\n", f"{fetched.url}\n"])
+    body = encode_playlist("", ["#EXTM3U\n", "#EXT-X-STREAM-INF:BANDWIDTH=1\n", f"{fetched.url}\n"])
     return ParsedPlaylist(read(body), body, fetched.url, fetched.public)

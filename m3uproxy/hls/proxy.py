@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import DeliveryDirectives
-from ..core.hls.playlist_continuity import STALE, DiscontinuityNumbers
+from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import SingleRange
@@ -224,7 +224,7 @@ class HlsProxy:
         if self._runs.delivers(run):
             self._bad_segments.clear()
             self._answers()
-        if shown.silence(now) > STALE and not self._runs.alone:
+        if shown.silence(now) > STALL_TARGET_DURATIONS and not self._runs.alone:
             seconds = shown.silence(now) * shown.target_duration
             raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
 

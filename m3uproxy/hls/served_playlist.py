@@ -13,10 +13,10 @@ from urllib.parse import quote
 import attrs
 
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
-from ..core.hls.playlist import Playlist, blocks_reload, parse
+from ..core.hls.playlist import Playlist, can_block_reload, parse
 from ..core.hls.playlist_continuity import DiscontinuityNumbers, PlaylistContinuity
 from ..core.hls.playlist_lines import NotAPlaylist, attribute
-from ..core.hls.uri_rewriter import RewriteUri, joined, rewrite
+from ..core.hls.uri_rewriter import RewriteUri, encode_playlist, rewrite
 from ..errors import Reason, SourceError
 
 #: Stands in a rewritten playlist for the name of the player. What holds this byte is not taken for a playlist.
@@ -122,10 +122,10 @@ class ServedPlaylist:
 
     def still_to_come(self, directives: DeliveryDirectives) -> DeliveryDirectives:
         """What a player waits for, if the provider says that it can be waited for."""
-        last = self._continuity.last
+        last = self._continuity.last_sequence
         if not self._blocks_reload or last is None:
             return NO_DIRECTIVES
-        return directives.still_to_come(last, self._parts)
+        return directives.pending(last, self._parts)
 
     def update(
         self,
@@ -151,14 +151,14 @@ class ServedPlaylist:
         playlist = fetched.playlist
         try:
             pieces = rewrite(playlist, fetched.url, rename, imported)
-            if not playlist.master:
-                pieces = self._continuity.follow(playlist, pieces, source, change, now)
+            if not playlist.multivariant:
+                pieces = self._continuity.update(playlist, pieces, source, change, now)
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
         self._last = known
-        self._is_media = not playlist.master
+        self._is_media = not playlist.multivariant
         self._note(playlist)
-        self._answer = joined(playlist.bom, pieces)
+        self._answer = encode_playlist(playlist.bom, pieces)
 
     def silence(self, now: float) -> float:
         """Target durations since there was something new; 0 for what does not change."""
@@ -171,13 +171,13 @@ class ServedPlaylist:
         return PlaylistCopy(self._answer, quote(client_id, safe="").encode("ascii"))
 
     def _note(self, playlist: Playlist) -> None:
-        self._blocks_reload = blocks_reload(playlist)
+        self._blocks_reload = can_block_reload(playlist)
         self.target_duration = min(playlist.target_duration, LONGEST_TARGET)
         parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
         part = next((_seconds(part) for part in parts), 0.0)
         self._parts = math.ceil(self.target_duration / part) + 1 if part >= _LEAST_PART else 0
         waits = part or self.target_duration
-        lasts = playlist.master or playlist.ended
+        lasts = playlist.multivariant or playlist.ended
         self._good_for = _LASTING if lasts else max(_SOONEST, waits / 2)
 
 

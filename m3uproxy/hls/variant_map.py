@@ -90,7 +90,7 @@ class VariantMap:
         :raises NoSuchRendition: if the source has nothing of that kind.
         """
         wanted = self._known.get((target.source, target.url)) if target is not None else None
-        if not fetched.playlist.master:
+        if not fetched.playlist.multivariant:
             if wanted is None or wanted.tag == "EXT-X-STREAM-INF":
                 return None
             raise NoSuchRendition

@@ -620,7 +620,7 @@ def test_moving_by_hand_is_for_the_transport_stream_too(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A, B)
     stream.fail_over()
-    joined = stream.open_joined()
+    joined = stream.open_ts_stream()
     assert (joined.source_index, stream.failover_attempts) == (1, 1)
     stream.fail_over()
     assert (joined.source_index, stream.failover_attempts) == (0, 2)

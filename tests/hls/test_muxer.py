@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.hls.segmenter import TARGET
+from m3uproxy.core.hls.segmenter import TARGET_DURATION
 from m3uproxy.core.splice.plan import SpliceKind
 from m3uproxy.core.splice.splicer import SpliceReport
 from m3uproxy.downstream.memory_producer import MemoryProducer
@@ -96,7 +96,7 @@ def test_who_comes_to_a_stream_that_is_watched_gets_what_the_ring_has_at_once() 
 
 
 def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> None:
-    assert LIFETIME >= 3 * TARGET
+    assert LIFETIME >= 3 * TARGET_DURATION
     relay = Relay()
     stream = relay.stream()
     Asked(stream.muxer, JOE)
@@ -138,7 +138,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     results = []
     parcel.ended.addCallback(results.append)
     assert results == [True]
-    assert b"".join(taken) == b"".join(stream.muxer.segment(0).pieces)
+    assert b"".join(taken) == b"".join(stream.muxer.segment(0).buffers)
     assert client.bytes_served == stream.muxer.segment(0).size
     client.seen -= 2 * LIFETIME
     stream.keep_house()

@@ -38,7 +38,7 @@ async def test_two_players_are_one_entry_and_one_fetch(rig):
     for player in players:
         await player.leave()
     await rig.until(lambda: len(stream.clients()) == 1)
-    await rig.until(lambda: not stream.joined.broadcaster.session.active, 15)
+    await rig.until(lambda: not stream.ts_stream.broadcaster.session.active, 15)
     before = len(rig.provider.station.requests)
     await rig.sleep(1.5)
     assert len(rig.provider.station.requests) == before

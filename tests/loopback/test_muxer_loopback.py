@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from loopback_rig import PACKET, assert_whole_packets
 
-from m3uproxy.core.hls import segmenter as cutting
+from m3uproxy.core.hls import segmenter
 from m3uproxy.hls import muxer as audience
 
 
@@ -148,7 +148,7 @@ async def test_deleted_while_played(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_a_failover_that_is_seamless_needs_no_discontinuity(rig, monkeypatch):
-    monkeypatch.setattr(cutting, "GOAL", 0.5)
+    monkeypatch.setattr(segmenter, "MIN_DURATION", 0.5)
     stream = rig.register("/live/a.ts?burst=3", "/live/b.ts?burst=3")
     before = await until_listed(rig, stream, 1)
     rig.provider.control("a", "close=0&status=404")

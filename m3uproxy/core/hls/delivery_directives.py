@@ -12,9 +12,9 @@ from __future__ import annotations
 import attrs
 
 #: Segments behind the last that may be waited for; a server refuses more (section 6.2.5.2).
-AHEAD = 2
+MAX_SEGMENTS_AHEAD = 2
 #: Parts of a segment that may be.
-MOST_PARTS = 100
+MAX_PARTS = 100
 
 
 @attrs.frozen
@@ -29,7 +29,7 @@ class DeliveryDirectives:
     sequence: int | None = None
     part: int | None = None
 
-    def put_on(self, url: str, offset: int) -> str:
+    def add_to_url(self, url: str, offset: int) -> str:
         """
         The URL to ask.
 
@@ -37,11 +37,11 @@ class DeliveryDirectives:
         """
         if self.sequence is None:
             return url
-        mark = "&" if "?" in url else "?"
+        separator = "&" if "?" in url else "?"
         part = f"&_HLS_part={self.part}" if self.part is not None else ""
-        return f"{url}{mark}_HLS_msn={max(0, self.sequence - offset)}{part}"
+        return f"{url}{separator}_HLS_msn={max(0, self.sequence - offset)}{part}"
 
-    def still_to_come(self, last: int, parts: int) -> DeliveryDirectives:
+    def pending(self, last: int, parts: int) -> DeliveryDirectives:
         """
         What of it is worth waiting for; :data:`NO_DIRECTIVES` if it is there already, or too far.
 
@@ -52,9 +52,9 @@ class DeliveryDirectives:
         sequence, part = self.sequence, self.part if parts else None
         if sequence is None:
             return NO_DIRECTIVES
-        if part is not None and part >= min(parts, MOST_PARTS):
+        if part is not None and part >= min(parts, MAX_PARTS):
             sequence, part = sequence + 1, 0
-        return DeliveryDirectives(sequence, part) if last < sequence <= last + AHEAD else NO_DIRECTIVES
+        return DeliveryDirectives(sequence, part) if last < sequence <= last + MAX_SEGMENTS_AHEAD else NO_DIRECTIVES
 
 
 #: The playlist as it is now.

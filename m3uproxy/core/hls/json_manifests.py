@@ -27,7 +27,7 @@ MAX_BYTES = 262_144
 MAX_ENTRIES = 500
 
 #: From what a URI leads to and the value in its place, of whatever type, to the value that replaces it.
-_Replace = Callable[[ResourceKind, Any], Any]
+_ReplaceUri = Callable[[ResourceKind, Any], Any]
 _Manifest = dict[str, Any]
 
 
@@ -35,20 +35,20 @@ class BadManifest(ValueError):
     """A body is something else. The text says what, for people."""
 
 
-def rewrite_manifest(body: bytes, kind: ResourceKind, url: str, rename: RewriteUri) -> bytes:
+def rewrite_manifest(body: bytes, kind: ResourceKind, url: str, rewrite_uri: RewriteUri) -> bytes:
     """
     Replace the URIs.
 
-    :param kind: a key of :data:`REWRITTEN`.
+    :param kind: a key of :data:`REWRITERS`.
     :param url: of the manifest, after redirects: what its relative URIs go by.
     :return: JSON in ASCII.
     :raises BadManifest: for what is no JSON object, or has more than anybody needs.
     """
     try:
-        manifest = json.loads(body, parse_constant=_no_number)
+        manifest = json.loads(body, parse_constant=_reject_constant)
         if not isinstance(manifest, dict):
             raise BadManifest("something that is no JSON object")
-        REWRITTEN[kind](manifest, lambda kind, reference: _renamed(kind, reference, url, rename))
+        REWRITERS[kind](manifest, lambda kind, reference: _rewrite_reference(kind, reference, url, rewrite_uri))
         return json.dumps(manifest, separators=(",", ":"), allow_nan=False).encode("ascii")
     except BadManifest:
         raise
@@ -56,16 +56,16 @@ def rewrite_manifest(body: bytes, kind: ResourceKind, url: str, rename: RewriteU
         raise BadManifest("something that is no JSON") from None
 
 
-def _no_number(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _renamed(kind: ResourceKind, reference: Any, url: str, rename: RewriteUri) -> Any:
+def _rewrite_reference(kind: ResourceKind, reference: Any, url: str, rewrite_uri: RewriteUri) -> Any:
     """What is no text (JSON may have half a surrogate pair) leads nowhere, and stays."""
     if not isinstance(reference, str) or any("\ud800" <= letter <= "\udfff" for letter in reference):
         return reference
     absolute = absolute_url(url, reference)
-    return reference if absolute is None else rename(kind, absolute)
+    return reference if absolute is None else rewrite_uri(kind, absolute)
 
 
 def _entries(manifest: _Manifest, name: str) -> list[Any]:
@@ -77,20 +77,20 @@ def _entries(manifest: _Manifest, name: str) -> list[Any]:
     return found
 
 
-def _steer(manifest: _Manifest, replace: _Replace) -> None:
+def _rewrite_steering_manifest(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
     if "RELOAD-URI" in manifest:
-        manifest["RELOAD-URI"] = replace(ResourceKind.STEERING, manifest["RELOAD-URI"])
+        manifest["RELOAD-URI"] = replace_uri(ResourceKind.STEERING, manifest["RELOAD-URI"])
     clones = [each for each in _entries(manifest, "PATHWAY-CLONES") if isinstance(each, dict)]
     manifest.pop("PATHWAY-CLONES", None)
     pairs = [(clone.get("ID"), clone.get("BASE-ID")) for clone in clones]
     bases = {name: base for name, base in pairs if isinstance(name, str) and isinstance(base, str)}
     preferred = _entries(manifest, "PATHWAY-PRIORITY")
     if bases and preferred:
-        names = [_base(name, bases) for name in preferred if isinstance(name, str)]
+        names = [_base_pathway(name, bases) for name in preferred if isinstance(name, str)]
         manifest["PATHWAY-PRIORITY"] = list(dict.fromkeys(names))
 
 
-def _base(name: str, bases: dict[str, str]) -> str:
+def _base_pathway(name: str, bases: dict[str, str]) -> str:
     """The pathway that a clone, or a clone of a clone, is one of."""
     seen: set[str] = set()
     while name in bases and name not in seen:
@@ -99,14 +99,14 @@ def _base(name: str, bases: dict[str, str]) -> str:
     return name
 
 
-def _list_assets(manifest: _Manifest, replace: _Replace) -> None:
+def _rewrite_asset_list(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
     for asset in _entries(manifest, "ASSETS"):
         if isinstance(asset, dict) and "URI" in asset:
-            asset["URI"] = replace(ResourceKind.PLAYLIST, asset["URI"])
+            asset["URI"] = replace_uri(ResourceKind.PLAYLIST, asset["URI"])
 
 
 #: What is rewritten, and how.
-REWRITTEN: dict[ResourceKind, Callable[[_Manifest, _Replace], None]] = {
-    ResourceKind.STEERING: _steer,
-    ResourceKind.ASSETS: _list_assets,
+REWRITERS: dict[ResourceKind, Callable[[_Manifest, _ReplaceUri], None]] = {
+    ResourceKind.STEERING: _rewrite_steering_manifest,
+    ResourceKind.ASSETS: _rewrite_asset_list,
 }

@@ -16,19 +16,19 @@ import attrs
 from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attributes
 
 #: Tags that are not of a segment, wherever they stand.
-_OF_PLAYLIST = frozenset(
+_PLAYLIST_TAGS = frozenset(
     "EXTM3U EXT-X-VERSION EXT-X-TARGETDURATION EXT-X-MEDIA-SEQUENCE EXT-X-DISCONTINUITY-SEQUENCE EXT-X-ENDLIST"
     " EXT-X-PLAYLIST-TYPE EXT-X-I-FRAMES-ONLY EXT-X-PART-INF EXT-X-SERVER-CONTROL EXT-X-INDEPENDENT-SEGMENTS"
     " EXT-X-START EXT-X-DEFINE EXT-X-ALLOW-CACHE EXT-X-DATERANGE EXT-X-SKIP EXT-X-RENDITION-REPORT".split()
 )
 #: Tags of a segment; the first of them ends the head of the playlist.
-_OF_SEGMENT = frozenset(
+_SEGMENT_TAGS = frozenset(
     "EXTINF EXT-X-BYTERANGE EXT-X-DISCONTINUITY EXT-X-KEY EXT-X-MAP EXT-X-PROGRAM-DATE-TIME EXT-X-GAP EXT-X-BITRATE"
     " EXT-X-PART EXT-X-PRELOAD-HINT".split()
 )
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})")
-_WHOLE = re.compile(r"\s*(\d{1,20})\s*")
-_RANGE = re.compile(r"\s*(\d{1,20})\s*(?:@\s*(\d{1,20}))?\s*")
+_INTEGER = re.compile(r"\s*(\d{1,20})\s*")
+_BYTE_RANGE = re.compile(r"\s*(\d{1,20})\s*(?:@\s*(\d{1,20}))?\s*")
 #: What a KEY tag is for where it does not say (RFC 8216bis section 4.4.4.4).
 IDENTITY = "identity"
 #: Formats of keys in force at a time, one for each DRM. Each segment lists them.
@@ -72,89 +72,89 @@ class MediaSegment:
     date: str | None = None
 
 
-def whole_number(text: str) -> int | None:
+def decimal_integer(text: str) -> int | None:
     """A decimal-integer (RFC 8216 section 4.2), None for what is none."""
-    match = _WHOLE.fullmatch(text)
+    match = _INTEGER.fullmatch(text)
     return int(match[1]) if match else None
 
 
 def read_segments(
-    lines: Sequence[PlaylistLine], first: int, discontinuities: int
+    lines: Sequence[PlaylistLine], first_sequence: int, discontinuity_sequence: int
 ) -> tuple[tuple[MediaSegment, ...], tuple[int, ...]]:
     """
     The segments of a media playlist, and the indexes of the lines of the one that is still to come.
 
-    :param first: the media sequence number of the first.
-    :param discontinuities: the discontinuity sequence number that the playlist states.
+    :param first_sequence: the media sequence number of the first.
+    :param discontinuity_sequence: the discontinuity sequence number that the playlist states.
     """
-    reader = _Reader(first, discontinuities)
+    reader = _SegmentReader(first_sequence, discontinuity_sequence)
     for index, line in enumerate(lines):
-        reader.take(index, line)
-    return tuple(reader.segments), tuple(reader.own)
+        reader.read_line(index, line)
+    return tuple(reader.segments), tuple(reader.pending)
 
 
-class _Reader:
+class _SegmentReader:
     """Goes through the lines once."""
 
-    def __init__(self, sequence: int, discontinuities: int) -> None:
+    def __init__(self, sequence: int, discontinuity_sequence: int) -> None:
         self.segments: list[MediaSegment] = []
-        self.own: list[int] = []
+        self.pending: list[int] = []
         self._in_head = True
         self._sequence = sequence
-        self._discontinuities = discontinuities
+        self._discontinuity_sequence = discontinuity_sequence
         self._keys: dict[str, int] = {}
-        self._in_force: tuple[int, ...] = ()
+        self._active_keys: tuple[int, ...] = ()
         self._map: int | None = None
-        self._next_byte: tuple[str, int] | None = None
+        self._next_offset: tuple[str, int] | None = None
         self._tags: dict[str, PlaylistLine] = {}
 
-    def take(self, index: int, line: PlaylistLine) -> None:
+    def read_line(self, index: int, line: PlaylistLine) -> None:
         """One more line."""
-        if line.name in _OF_PLAYLIST:
+        if line.name in _PLAYLIST_TAGS:
             return
-        if line.kind is LineKind.URI or line.name in _OF_SEGMENT:
+        if line.kind is LineKind.URI or line.name in _SEGMENT_TAGS:
             self._in_head = False
         if self._in_head:
             return
-        self.own.append(index)
+        self.pending.append(index)
         if line.kind is LineKind.URI:
-            self._end(index, line)
+            self._end_segment(index, line)
         elif line.kind is LineKind.TAG:
-            self._tag(index, line)
+            self._read_tag(index, line)
 
-    def _tag(self, index: int, line: PlaylistLine) -> None:
+    def _read_tag(self, index: int, line: PlaylistLine) -> None:
         self._tags[line.name] = line
         if line.name == "EXT-X-DISCONTINUITY":
-            self._discontinuities += 1
+            self._discontinuity_sequence += 1
         elif line.name == "EXT-X-MAP":
             self._map = index
         elif line.name == "EXT-X-KEY":
-            self._key(index, {each.name: each.value for each in attributes(line)})
+            self._read_key(index, {each.name: each.value for each in attributes(line)})
 
-    def _key(self, index: int, said: Mapping[str, str]) -> None:
-        if said.get("METHOD") == "NONE":
+    def _read_key(self, index: int, values: Mapping[str, str]) -> None:
+        if values.get("METHOD") == "NONE":
             self._keys.clear()
         else:
-            self._keys[said.get("KEYFORMAT") or IDENTITY] = index
+            self._keys[values.get("KEYFORMAT") or IDENTITY] = index
         if len(self._keys) > MAX_KEYS:
             raise NotAPlaylist(f"a playlist with keys in more than {MAX_KEYS} formats")
-        self._in_force = tuple(sorted(self._keys.values()))
+        self._active_keys = tuple(sorted(self._keys.values()))
 
-    def _end(self, index: int, line: PlaylistLine) -> None:
+    def _end_segment(self, index: int, line: PlaylistLine) -> None:
         tags, self._tags = self._tags, {}
-        own, self.own = tuple(self.own), []
+        pending, self.pending = tuple(self.pending), []
         date = tags.get("EXT-X-PROGRAM-DATE-TIME")
         self.segments.append(
             MediaSegment(
                 sequence=self._sequence,
-                discontinuity_sequence=self._discontinuities,
+                discontinuity_sequence=self._discontinuity_sequence,
                 duration=_duration(tags.get("EXTINF")),
                 uri=line.value,
                 line=index,
-                lines=own,
+                lines=pending,
                 discontinuity="EXT-X-DISCONTINUITY" in tags,
                 byte_range=self._byte_range(tags.get("EXT-X-BYTERANGE"), line.value),
-                keys=self._in_force,
+                keys=self._active_keys,
                 map=self._map,
                 gap="EXT-X-GAP" in tags,
                 date=date.value if date is not None else None,
@@ -164,13 +164,13 @@ class _Reader:
 
     def _byte_range(self, tag: PlaylistLine | None, uri: str) -> SegmentByteRange | None:
         """Without an offset it follows that of the segment before (RFC 8216bis section 4.4.4.2)."""
-        match = _RANGE.fullmatch(tag.value) if tag is not None else None
+        match = _BYTE_RANGE.fullmatch(tag.value) if tag is not None else None
         if match is None:
-            self._next_byte = None
+            self._next_offset = None
             return None
-        known = self._next_byte is not None and self._next_byte[0] == uri
-        offset = int(match[2]) if match[2] else self._next_byte[1] if known and self._next_byte else 0
-        self._next_byte = (uri, offset + int(match[1]))
+        known = self._next_offset is not None and self._next_offset[0] == uri
+        offset = int(match[2]) if match[2] else self._next_offset[1] if known and self._next_offset else 0
+        self._next_offset = (uri, offset + int(match[1]))
         return SegmentByteRange(int(match[1]), offset)
 
 

@@ -18,7 +18,7 @@ MAX_BYTES = 2_097_152
 #: Lines.
 MAX_LINES = 40_000
 #: Characters of one line: a URI of 16 KiB, some keys and dates.
-MAX_LINE = 65_536
+MAX_LINE_CHARACTERS = 65_536
 #: Attributes of one tag.
 MAX_ATTRIBUTES = 250
 #: Definitions (EXT-X-DEFINE). Each may be long, and made of others.
@@ -26,18 +26,18 @@ MAX_VARIABLES = 100
 #: What all of it may cost.
 MAX_COST = 95_000
 #: As a multiple of that, what a playlist may cost that has its end in it.
-_WHOLE = 4
+_ENDED_FACTOR = 4
 
 _PER_LINE = 1.5
 _PER_URI = 10.0
 _PER_ATTRIBUTE = 1.5
 _PER_BYTE = 0.03
 #: Those of variants are looked at again, to know which is the counterpart of which.
-_PER_ATTRIBUTE_OF_VARIANT = 4.0
+_PER_VARIANT_ATTRIBUTE = 4.0
 
 #: Tags whose attributes are read.
-_VARIANTS = frozenset({"EXT-X-STREAM-INF", "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
-READ = _VARIANTS | frozenset(
+_VARIANT_TAGS = frozenset({"EXT-X-STREAM-INF", "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
+WEIGHED_TAGS = _VARIANT_TAGS | frozenset(
     "EXT-X-KEY EXT-X-SESSION-KEY EXT-X-MAP EXT-X-PART EXT-X-PRELOAD-HINT EXT-X-RENDITION-REPORT EXT-X-SESSION-DATA"
     " EXT-X-DATERANGE EXT-X-CONTENT-STEERING EXT-X-DEFINE EXT-X-SERVER-CONTROL EXT-X-PART-INF".split()
 )
@@ -55,30 +55,30 @@ def check_bytes(body: bytes) -> None:
         raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
 
 
-def check_lines(body: bytes, lines: Sequence[PlaylistLine], names: Mapping[str, int]) -> None:
+def check_lines(body: bytes, lines: Sequence[PlaylistLine], tag_counts: Mapping[str, int]) -> None:
     """
     When it has been cut into lines.
 
-    :param names: how often there is a tag of a name.
+    :param tag_counts: how often there is a tag of a name.
     :raises NotAPlaylist: for too much.
     """
     if len(lines) > MAX_LINES:
         raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
-    if names.get("EXT-X-DEFINE", 0) > MAX_VARIABLES:
+    if tag_counts.get("EXT-X-DEFINE", 0) > MAX_VARIABLES:
         raise NotAPlaylist(f"a playlist of more than {MAX_VARIABLES} variables")
     uris, cost = 0, _PER_LINE * len(lines) + _PER_BYTE * len(body)
     for line in lines:
         text = line.text
-        if len(text) > MAX_LINE:
-            raise NotAPlaylist(f"a playlist with a line of more than {MAX_LINE} characters")
+        if len(text) > MAX_LINE_CHARACTERS:
+            raise NotAPlaylist(f"a playlist with a line of more than {MAX_LINE_CHARACTERS} characters")
         if line.kind is LineKind.URI:
             uris += 1
-        elif line.name in READ:
+        elif line.name in WEIGHED_TAGS:
             # Each has one of these, if not the other way round.
             attributes = text.count("=")
             if attributes > MAX_ATTRIBUTES:
                 raise NotAPlaylist(f"a playlist with a line of more than {MAX_ATTRIBUTES} attributes")
             uris += text.count("URI") + text.count("LIST")
-            cost += attributes * (_PER_ATTRIBUTE_OF_VARIANT if line.name in _VARIANTS else _PER_ATTRIBUTE)
-    if cost + _PER_URI * uris > MAX_COST * (_WHOLE if "EXT-X-ENDLIST" in names else 1):
+            cost += attributes * (_PER_VARIANT_ATTRIBUTE if line.name in _VARIANT_TAGS else _PER_ATTRIBUTE)
+    if cost + _PER_URI * uris > MAX_COST * (_ENDED_FACTOR if "EXT-X-ENDLIST" in tag_counts else 1):
         raise NotAPlaylist(f"a playlist out of all measure, of {len(lines)} lines that name {uris} resources")

@@ -61,7 +61,7 @@ class PlaylistLine(NamedTuple):
         return self.text[self.start : self.end]
 
     @property
-    def whole(self) -> str:
+    def raw(self) -> str:
         """The line with its ending."""
         return self.text + self.ending
 

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from .media_segments import whole_number
+from .media_segments import decimal_integer
 from .playlist import Playlist
 from .playlist_lines import LineKind, PlaylistLine, attributes
 from .uri_rewriter import absolute_url
 from .variables import Variables
 
-_HEIGHT = re.compile(r"\d{1,6}x(\d{1,6})")
-_VARIANT = "EXT-X-STREAM-INF"
-_TAGS = frozenset({_VARIANT, "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
+_RESOLUTION = re.compile(r"\d{1,6}x(\d{1,6})")
+_VARIANT_TAG = "EXT-X-STREAM-INF"
+_RENDITION_TAGS = frozenset({_VARIANT_TAG, "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
 
 
 @attrs.frozen
@@ -33,7 +33,7 @@ class Rendition:
     :ivar bandwidth: bit/s, 0 if not told.
     :ivar height: lines of the picture, 0 if not told.
     :ivar labels: language, name, group, where there are any.
-    :ivar place: its place among all that are offered.
+    :ivar index: its place among all that are offered.
     """
 
     url: str = attrs.field(repr=False)
@@ -42,7 +42,7 @@ class Rendition:
     bandwidth: int
     height: int
     labels: tuple[str, str, str]
-    place: int
+    index: int
 
 
 def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
@@ -57,16 +57,16 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     for line in playlist.lines:
         if line.name == "EXT-X-DEFINE":
             variables.define(line)
-        said = {each.name: each.value for each in attributes(line)} if line.name in _TAGS else {}
-        reference = said.get("URI", "")
+        values = {each.name: each.value for each in attributes(line)} if line.name in _RENDITION_TAGS else {}
+        reference = values.get("URI", "")
         if line.kind is LineKind.URI and variant is not None:
-            said = {each.name: each.value for each in attributes(variant)}
+            values = {each.name: each.value for each in attributes(variant)}
             reference = line.value
-        absolute = absolute_url(url, variables.put_in(reference))
+        absolute = absolute_url(url, variables.substitute(reference))
         if absolute is not None:
-            found.append(_rendition(absolute, line.name or _VARIANT, said, len(found)))
+            found.append(_rendition(absolute, line.name or _VARIANT_TAG, values, len(found)))
         if line.kind in (LineKind.TAG, LineKind.URI):
-            variant = line if line.name == _VARIANT else None
+            variant = line if line.name == _VARIANT_TAG else None
     return tuple(found)
 
 
@@ -79,16 +79,16 @@ def definitions(playlist: Playlist, url: str) -> Mapping[str, str]:
     return variables.values
 
 
-def _rendition(url: str, tag: str, said: Mapping[str, str], place: int) -> Rendition:
-    size = _HEIGHT.fullmatch(said.get("RESOLUTION", ""))
+def _rendition(url: str, tag: str, values: Mapping[str, str], index: int) -> Rendition:
+    size = _RESOLUTION.fullmatch(values.get("RESOLUTION", ""))
     return Rendition(
         url=url,
         tag=tag,
-        type=said.get("TYPE", ""),
-        bandwidth=whole_number(said.get("BANDWIDTH", "")) or 0,
+        type=values.get("TYPE", ""),
+        bandwidth=decimal_integer(values.get("BANDWIDTH", "")) or 0,
         height=int(size[1]) if size else 0,
-        labels=(said.get("LANGUAGE", ""), said.get("NAME", ""), said.get("GROUP-ID", "")),
-        place=place,
+        labels=(values.get("LANGUAGE", ""), values.get("NAME", ""), values.get("GROUP-ID", "")),
+        index=index,
     )
 
 
@@ -100,17 +100,17 @@ def counterpart(wanted: Rendition | None, offered: Sequence[Rendition]) -> Rendi
     :return: None if nothing of that kind is offered.
     """
     if wanted is None:
-        variants = [one for one in offered if one.tag == _VARIANT]
-        return max(variants, key=lambda one: one.bandwidth, default=None)
-    alike = [one for one in offered if (one.tag, one.type) == (wanted.tag, wanted.type)]
-    return min(alike, key=lambda one: _distance(wanted, one), default=None)
+        variants = [each for each in offered if each.tag == _VARIANT_TAG]
+        return max(variants, key=lambda each: each.bandwidth, default=None)
+    alike = [each for each in offered if (each.tag, each.type) == (wanted.tag, wanted.type)]
+    return min(alike, key=lambda each: _distance(wanted, each), default=None)
 
 
-def _distance(wanted: Rendition, one: Rendition) -> tuple[object, ...]:
-    labels = tuple(mine != theirs for mine, theirs in zip(wanted.labels, one.labels, strict=True))
+def _distance(wanted: Rendition, each: Rendition) -> tuple[object, ...]:
+    labels = tuple(mine != theirs for mine, theirs in zip(wanted.labels, each.labels, strict=True))
     return (
         *labels,
-        wanted.height != one.height,
-        abs(wanted.bandwidth - one.bandwidth),
-        abs(wanted.place - one.place),
+        wanted.height != each.height,
+        abs(wanted.bandwidth - each.bandwidth),
+        abs(wanted.index - each.index),
     )

@@ -19,12 +19,12 @@ from .renditions import Rendition, counterpart, renditions
 from .variables import Variables
 
 #: Segments from the end at which to begin, at least (RFC 8216 section 6.3.3).
-START = 3
+START_SEGMENTS = 3
 #: How many of these are kept back: what is listed behind bridges a late one, or one that is missing.
-KEPT = START - 1
+RESERVE_SEGMENTS = START_SEGMENTS - 1
 #: Seconds of media that go at once in the beginning; if segments are shorter, several do.
-BURST = 3.0
-_VECTOR = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
+BURST_SECONDS = 3.0
+_IV = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
 
 
 @attrs.frozen
@@ -33,40 +33,40 @@ class SegmentKey:
     How a segment is encrypted, with AES-128 in CBC mode.
 
     :ivar uri: as it stands in the playlist.
-    :ivar vector: 16 bytes.
+    :ivar iv: 16 bytes.
     """
 
     uri: str = attrs.field(repr=False)
-    vector: bytes
+    iv: bytes
 
 
-def unjoinable(why: str) -> SourceError:
+def not_transport_stream(cause: str) -> SourceError:
     """A source that works, but whose segments make no transport stream."""
-    return SourceError(Reason.NOT_TRANSPORT_STREAM, f"{why}; its playlist plays")
+    return SourceError(Reason.NOT_TRANSPORT_STREAM, f"{cause}; its playlist plays")
 
 
-def best_variant(playlist: Playlist, url: str, most: int = 0) -> Rendition:
+def best_variant(playlist: Playlist, url: str, max_bandwidth: int = 0) -> Rendition:
     """
     The variant to join: that of the highest bandwidth, which has its sound with it.
 
     :param url: of the multivariant playlist, after redirects.
-    :param most: bit/s; variants above count only if none is below. 0 for any.
+    :param max_bandwidth: bit/s; variants above count only if none is below. 0 for any.
     :raises SourceError: if no variant has its sound with it, or there is none.
     """
-    apart = _sound_apart(playlist)
-    mute: set[int] = set()
+    separate = _separate_audio_groups(playlist)
+    silent: set[int] = set()
     variants = [one for one in renditions(playlist, url) if one.tag == "EXT-X-STREAM-INF"]
-    tags = [line for line, behind in _variant_lines(playlist) if behind]
+    tags = [line for line, has_uri in _variant_lines(playlist) if has_uri]
     for place, line in enumerate(tags):
-        if attribute(line, "AUDIO") in apart:
-            mute.add(place)
+        if attribute(line, "AUDIO") in separate:
+            silent.add(place)
     if len(tags) != len(variants):
-        mute.clear()  # some lead nowhere, so it is not known which is which
-    whole = [one for place, one in enumerate(variants) if place not in mute]
-    if variants and not whole:
-        raise unjoinable("picture and sound are in playlists of their own")
-    within = [one for one in whole if not most or one.bandwidth <= most]
-    found = counterpart(None, within) or min(whole, key=lambda one: one.bandwidth, default=None)
+        silent.clear()  # some lead nowhere, so it is not known which is which
+    complete = [one for place, one in enumerate(variants) if place not in silent]
+    if variants and not complete:
+        raise not_transport_stream("picture and sound are in playlists of their own")
+    within = [one for one in complete if not max_bandwidth or one.bandwidth <= max_bandwidth]
+    found = counterpart(None, within) or min(complete, key=lambda one: one.bandwidth, default=None)
     if found is None:
         raise SourceError(Reason.NOT_VIDEO, "a playlist without a variant")
     return found
@@ -83,14 +83,14 @@ def _variant_lines(playlist: Playlist) -> list[tuple[PlaylistLine, bool]]:
     return found
 
 
-def _sound_apart(playlist: Playlist) -> set[str | None]:
+def _separate_audio_groups(playlist: Playlist) -> set[str | None]:
     """Groups of sound of which no member is in the variant itself (RFC 8216 section 4.3.4.2.1)."""
     groups: dict[str | None, bool] = {}
     for line in playlist.lines:
         if line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO":
             group = attribute(line, "GROUP-ID")
             groups[group] = groups.get(group, True) and bool(attribute(line, "URI"))
-    return {group for group, apart in groups.items() if apart and group}
+    return {group for group, separate in groups.items() if separate and group}
 
 
 def check_joinable(playlist: Playlist) -> None:
@@ -101,13 +101,13 @@ def check_joinable(playlist: Playlist) -> None:
     """
     if playlist.ended:
         raise SourceError(Reason.NOT_LIVE, "a playlist that has ended")
-    for segment in playlist.segments[-START:]:
+    for segment in playlist.segments[-START_SEGMENTS:]:
         if segment.map is not None:
-            raise unjoinable("the segments are MP4")
-        key_of(playlist, segment)
+            raise not_transport_stream("the segments are MP4")
+        segment_key(playlist, segment)
 
 
-def key_of(playlist: Playlist, segment: MediaSegment) -> SegmentKey | None:
+def segment_key(playlist: Playlist, segment: MediaSegment) -> SegmentKey | None:
     """
     The key of a segment; None if it is not encrypted.
 
@@ -120,17 +120,17 @@ def key_of(playlist: Playlist, segment: MediaSegment) -> SegmentKey | None:
         uri = attribute(tag, "URI")
         known = (attribute(tag, "KEYFORMAT") or IDENTITY) == IDENTITY
         if uri and known and attribute(tag, "METHOD") == "AES-128":
-            return SegmentKey(uri, _vector(attribute(tag, "IV"), segment.sequence))
-    raise unjoinable(f"the segments are encrypted ({attribute(tags[0], 'METHOD')})")
+            return SegmentKey(uri, _iv_of(attribute(tag, "IV"), segment.sequence))
+    raise not_transport_stream(f"the segments are encrypted ({attribute(tags[0], 'METHOD')})")
 
 
-def _vector(stated: str | None, sequence: int) -> bytes:
+def _iv_of(stated: str | None, sequence: int) -> bytes:
     """Where none is stated it is the media sequence number (RFC 8216 section 5.2)."""
-    match = _VECTOR.fullmatch(stated or "")
+    match = _IV.fullmatch(stated or "")
     return (int(match[1], 16) if match else sequence).to_bytes(16, "big")
 
 
-def variables_of(playlist: Playlist, url: str, imported: Mapping[str, str]) -> Variables:
+def media_variables(playlist: Playlist, url: str, imported: Mapping[str, str]) -> Variables:
     """The variables of a media playlist; ``imported`` are those of the multivariant playlist."""
     variables = Variables(url, imported)
     for line in playlist.lines:
@@ -139,10 +139,10 @@ def variables_of(playlist: Playlist, url: str, imported: Mapping[str, str]) -> V
     return variables
 
 
-def _beginning(segments: Sequence[MediaSegment]) -> MediaSegment:
+def _start_segment(segments: Sequence[MediaSegment]) -> MediaSegment:
     """Where to begin: at the end, as far as what goes at once and what is kept back are there."""
-    first = max(0, len(segments) - START)
-    while first and sum(segment.duration for segment in segments[first:-KEPT]) < BURST:
+    first = max(0, len(segments) - START_SEGMENTS)
+    while first and sum(segment.duration for segment in segments[first:-RESERVE_SEGMENTS]) < BURST_SECONDS:
         first -= 1
     return segments[first]
 
@@ -155,7 +155,7 @@ class SegmentFollower:
         self._next: int | None = None
         self._last: MediaSegment | None = None
 
-    def next(self, playlist: Playlist) -> MediaSegment | None:
+    def next_segment(self, playlist: Playlist) -> MediaSegment | None:
         """
         The segment that is to be taken; None if it is still to come.
 
@@ -165,9 +165,9 @@ class SegmentFollower:
         segments = playlist.segments
         if not segments:
             return None
-        if self._next is None or segments[-1].sequence + max(len(segments), START) < self._next - 1:
-            self._next = _beginning(segments).sequence
-            self.tore()
+        if self._next is None or segments[-1].sequence + max(len(segments), START_SEGMENTS) < self._next - 1:
+            self._next = _start_segment(segments).sequence
+            self.segment_interrupted()
         while (index := max(self._next, playlist.sequence) - playlist.sequence) < len(segments):
             self._next = segments[index].sequence
             if not segments[index].gap:
@@ -175,20 +175,20 @@ class SegmentFollower:
             self._next += 1
         return None
 
-    def behind(self, playlist: Playlist) -> Sequence[MediaSegment]:
+    def segments_after_next(self, playlist: Playlist) -> Sequence[MediaSegment]:
         """What is listed behind the segment that is to be taken."""
         first = self._next if self._next is not None else 0
         return [segment for segment in playlist.segments if segment.sequence > first]
 
-    def tried(self, segment: MediaSegment) -> None:
+    def advance(self, segment: MediaSegment) -> None:
         """It was taken, or cannot be had: the next one is next."""
         self._next = segment.sequence + 1
 
-    def took(self, segment: MediaSegment) -> None:
+    def segment_started(self, segment: MediaSegment) -> None:
         """It is being taken."""
         self._last = segment
 
-    def tore(self) -> None:
+    def segment_interrupted(self) -> None:
         """What was taken last has no end, or no successor: nothing continues it."""
         if self._last is not None:
             self._last = attrs.evolve(self._last, sequence=-2)

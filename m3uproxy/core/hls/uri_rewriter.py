@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from ..http.uri_reference import resolve, split_reference
-from .playlist import Playlist, is_nested
+from .playlist import Playlist, is_nested_playlist
 from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attributes
 from .variables import Variables
 
@@ -31,14 +31,14 @@ class ResourceKind(Enum):
 #: Characters of a playlist that is rewritten, many times what one can have that anybody plays: all of it is made in one
 #: go, and one short URI may stand for a long one, or one line have thousands.
 MAX_REWRITTEN = 4_194_304
-TOO_MUCH = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
+TOO_LONG = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
 
 _SCHEMES = frozenset({"http", "https"})
 
 #: From what a URI leads to and its absolute URL to what a player is given in its place. No quotes, commas or blanks.
 RewriteUri = Callable[[ResourceKind, str], str]
 
-_ATTRIBUTES = {
+_URI_ATTRIBUTES = {
     "EXT-X-MEDIA": {"URI": ResourceKind.PLAYLIST},
     "EXT-X-I-FRAME-STREAM-INF": {"URI": ResourceKind.PLAYLIST},
     "EXT-X-IMAGE-STREAM-INF": {"URI": ResourceKind.PLAYLIST},
@@ -53,12 +53,12 @@ _ATTRIBUTES = {
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
 #: Tags whose value is a URI: segments that are still being made.
-_BARE = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
-_OWNED = frozenset({*_ATTRIBUTES, *_BARE, "EXT-X-DEFINE"})
+_URI_VALUE_TAGS = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
+_REWRITTEN_TAGS = frozenset({*_URI_ATTRIBUTES, *_URI_VALUE_TAGS, "EXT-X-DEFINE"})
 
 
 def rewrite(
-    playlist: Playlist, url: str, rename: RewriteUri, imported: Mapping[str, str] | None = None
+    playlist: Playlist, url: str, rewrite_uri: RewriteUri, imported: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
     """
     Replace the URIs.
@@ -69,60 +69,64 @@ def rewrite(
     :raises NotAPlaylist: if that gets too long.
     """
     variables = Variables(url, imported)
-    pieces: list[str] = []
+    lines: list[str] = []
     size = 0
     is_variant = False
     for line in playlist.lines:
         if line.kind is LineKind.URI:
-            kind = ResourceKind.PLAYLIST if is_variant or is_nested(line) else ResourceKind.SEGMENT
-            pieces.append(_renamed(line, kind, variables, url, rename))
-        elif line.name in _OWNED:
-            pieces.append(_replaced(line, _changes(line, variables, url, rename), MAX_REWRITTEN - size))
+            kind = ResourceKind.PLAYLIST if is_variant or is_nested_playlist(line) else ResourceKind.SEGMENT
+            lines.append(_rewrite_uri_line(line, kind, variables, url, rewrite_uri))
+        elif line.name in _REWRITTEN_TAGS:
+            lines.append(
+                _apply_replacements(line, _replacements(line, variables, url, rewrite_uri), MAX_REWRITTEN - size)
+            )
         else:
-            pieces.append(line.whole)
-        size += len(pieces[-1])
+            lines.append(line.raw)
+        size += len(lines[-1])
         if size > MAX_REWRITTEN:
-            raise NotAPlaylist(TOO_MUCH)
+            raise NotAPlaylist(TOO_LONG)
         if line.kind in (LineKind.TAG, LineKind.URI):
             is_variant = line.name == "EXT-X-STREAM-INF"
-    return tuple(pieces)
+    return tuple(lines)
 
 
-def joined(bom: str, pieces: Sequence[str]) -> bytes:
+def encode_playlist(bom: str, lines: Sequence[str]) -> bytes:
     """The playlist as it goes over the wire; what came as bad UTF-8 leaves as that."""
-    return (bom + "".join(pieces)).encode("utf-8", "surrogateescape")
+    return (bom + "".join(lines)).encode("utf-8", "surrogateescape")
 
 
-Change = tuple[int, int, str]
+Replacement = tuple[int, int, str]
 
 
-def _renamed(line: PlaylistLine, kind: ResourceKind, variables: Variables, url: str, rename: RewriteUri) -> str:
+def _rewrite_uri_line(
+    line: PlaylistLine, kind: ResourceKind, variables: Variables, url: str, rewrite_uri: RewriteUri
+) -> str:
     """A line that is a URI."""
-    absolute = absolute_url(url, variables.put_in(line.value))
+    absolute = absolute_url(url, variables.substitute(line.value))
     if absolute is None:
-        return line.whole
-    return f"{line.text[: line.start]}{rename(kind, absolute)}{line.text[line.end :]}{line.ending}"
+        return line.raw
+    return f"{line.text[: line.start]}{rewrite_uri(kind, absolute)}{line.text[line.end :]}{line.ending}"
 
 
-def _changes(line: PlaylistLine, variables: Variables, url: str, rename: RewriteUri) -> Iterator[Change]:
+def _replacements(line: PlaylistLine, variables: Variables, url: str, rewrite_uri: RewriteUri) -> Iterator[Replacement]:
     """What is to be put where in the line's text, from left to right."""
     if line.name == "EXT-X-DEFINE":
         definition = variables.define(line)
         if definition is not None:
             yield line.start, line.end, definition
         return
-    for kind, start, end in _owned(line):
-        absolute = absolute_url(url, variables.put_in(line.text[start:end]))
+    for kind, start, end in _uri_spans(line):
+        absolute = absolute_url(url, variables.substitute(line.text[start:end]))
         if absolute is not None:
-            yield start, end, rename(kind, absolute)
+            yield start, end, rewrite_uri(kind, absolute)
 
 
-def _owned(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
+def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
     """Where the URIs of a tag stand, and what they lead to."""
-    if line.name in _BARE:
+    if line.name in _URI_VALUE_TAGS:
         yield ResourceKind.SEGMENT, line.start, line.end
-    elif line.name in _ATTRIBUTES:
-        kinds = _ATTRIBUTES[line.name]
+    elif line.name in _URI_ATTRIBUTES:
+        kinds = _URI_ATTRIBUTES[line.name]
         for each in attributes(line):
             if each.name in kinds:
                 yield kinds[each.name], each.start, each.end
@@ -138,12 +142,12 @@ def absolute_url(base: str, reference: str) -> str | None:
     return resolve(base, reference).partition("#")[0] if leads else None
 
 
-def _replaced(line: PlaylistLine, changes: Iterator[Change], most: int) -> str:
-    whole, at = [], 0
-    for start, end, new in changes:
-        whole += [line.text[at:start], new]
+def _apply_replacements(line: PlaylistLine, replacements: Iterator[Replacement], limit: int) -> str:
+    pieces, at = [], 0
+    for start, end, new in replacements:
+        pieces += [line.text[at:start], new]
         at = end
-        most -= len(new)
-        if most < 0:
-            raise NotAPlaylist(TOO_MUCH)
-    return "".join(whole) + line.text[at:] + line.ending
+        limit -= len(new)
+        if limit < 0:
+            raise NotAPlaylist(TOO_LONG)
+    return "".join(pieces) + line.text[at:] + line.ending

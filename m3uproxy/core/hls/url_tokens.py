@@ -26,10 +26,10 @@ from .uri_rewriter import ResourceKind
 #: Keeps this use of the state key apart from all others.
 _LABEL = b"m3uproxy hls url"
 #: Characters of the longest token that is looked at.
-_LONGEST = 16_384
+_MAX_CHARACTERS = 16_384
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 #: Tokens that are remembered: the segments of some playlists, which come again with each refresh.
-_REMEMBERED = 8192
+_CACHED_TOKENS = 8192
 _KINDS = tuple(ResourceKind)
 #: Bytes that name a source.
 _SOURCE_BYTES = 6
@@ -61,8 +61,8 @@ def source_name(url: str) -> bytes:
     return hashlib.sha256(url.encode("utf-8", "surrogateescape")).digest()[:_SOURCE_BYTES]
 
 
-def _letters(sealed: bytes) -> str:
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+def _base64url(ciphertext: bytes) -> str:
+    return base64.urlsafe_b64encode(ciphertext).rstrip(b"=").decode("ascii")
 
 
 class UrlTokens:
@@ -75,13 +75,13 @@ class UrlTokens:
         :param key: a secret that outlives a restart.
         """
         self._cipher = AESSIV(hmac.digest(key, _LABEL, hashlib.sha512))
-        self.make = lru_cache(maxsize=_REMEMBERED)(self._make)
+        self.make = lru_cache(maxsize=_CACHED_TOKENS)(self._make)
 
     def _make(self, stream_id: str, target: TokenTarget) -> str:
         """A token, in the characters that a query takes as they are."""
         head = bytes([2 * _KINDS.index(target.kind) + target.led_by_public])
         content = head + target.source + target.url.encode("utf-8", "surrogateescape")
-        return _letters(self._cipher.encrypt(content, [stream_id.encode()]))
+        return _base64url(self._cipher.encrypt(content, [stream_id.encode()]))
 
     def read(self, stream_id: str, token: str) -> TokenTarget:
         """
@@ -89,13 +89,13 @@ class UrlTokens:
 
         :raises BadToken: 403 to the one who sent it.
         """
-        if len(token) > _LONGEST or len(token) % 4 == 1 or not _TOKEN.fullmatch(token):
+        if len(token) > _MAX_CHARACTERS or len(token) % 4 == 1 or not _TOKEN.fullmatch(token):
             raise BadToken
-        sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        if _letters(sealed) != token:  # of its last letter some bits say nothing
+        ciphertext = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        if _base64url(ciphertext) != token:  # of its last letter some bits say nothing
             raise BadToken
         try:
-            content = self._cipher.decrypt(sealed, [stream_id.encode("utf-8", "surrogateescape")])
+            content = self._cipher.decrypt(ciphertext, [stream_id.encode("utf-8", "surrogateescape")])
         except (InvalidTag, ValueError):
             raise BadToken from None
         source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]

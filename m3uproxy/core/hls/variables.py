@@ -15,10 +15,10 @@ from .playlist_lines import PlaylistLine, attributes
 
 _REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
 #: The last marks the places where names of players go (:mod:`m3uproxy.hls.served_playlist`).
-_UNWRITABLE = re.compile(r'["\r\n\0]')
+_UNQUOTABLE = re.compile(r'["\r\n\0]')
 #: Characters up to which variables are put in. Definitions of definitions double with each line; nobody asks for a URL
 #: as long as this.
-LONGEST = 16_384
+MAX_CHARACTERS = 16_384
 
 
 class Variables:
@@ -36,16 +36,16 @@ class Variables:
         self._imported = imported or {}
         self.values: dict[str, str] = {}
 
-    def put_in(self, text: str) -> str:
+    def substitute(self, text: str) -> str:
         """The text with each variable replaced; one that is not defined stays as it stands, as does what gets long."""
-        if "{$" not in text or len(text) > LONGEST:
+        if "{$" not in text or len(text) > MAX_CHARACTERS:
             return text
         pieces, size, at = [], 0, 0
         for match in _REFERENCE.finditer(text):
             pieces += [text[at : match.start()], self.values.get(match[1], match[0])]
             size += len(pieces[-2]) + len(pieces[-1])
             at = match.end()
-            if size > LONGEST:
+            if size > MAX_CHARACTERS:
                 return text
         return "".join(pieces) + text[at:]
 
@@ -55,16 +55,16 @@ class Variables:
 
         :return: another one that means the same at any URL; None if this one does.
         """
-        said = {each.name: each.value for each in attributes(line)}
-        if "NAME" in said:
-            self.values[said["NAME"]] = self.put_in(said.get("VALUE", ""))
-        elif "IMPORT" in said and said["IMPORT"] in self._imported:
-            self.values[said["IMPORT"]] = self._imported[said["IMPORT"]]
-        elif "QUERYPARAM" in said:
-            return self._take_from_query(said["QUERYPARAM"])
+        values = {each.name: each.value for each in attributes(line)}
+        if "NAME" in values:
+            self.values[values["NAME"]] = self.substitute(values.get("VALUE", ""))
+        elif "IMPORT" in values and values["IMPORT"] in self._imported:
+            self.values[values["IMPORT"]] = self._imported[values["IMPORT"]]
+        elif "QUERYPARAM" in values:
+            return self._define_from_query(values["QUERYPARAM"])
         return None
 
-    def _take_from_query(self, name: str) -> str | None:
+    def _define_from_query(self, name: str) -> str | None:
         if self._query is None:
             query = self._url.partition("#")[0].partition("?")[2]
             self._query = dict(parse_qsl(query, keep_blank_values=True))
@@ -72,4 +72,4 @@ class Variables:
         if value is None:
             return None
         self.values[name] = value
-        return None if _UNWRITABLE.search(value) else f'NAME="{name}",VALUE="{value}"'
+        return None if _UNQUOTABLE.search(value) else f'NAME="{name}",VALUE="{value}"'

@@ -14,24 +14,24 @@ KEY_SIZE = 16
 class Aes128Decryptor:
     """One segment, as it arrives."""
 
-    def __init__(self, key: bytes, vector: bytes) -> None:
+    def __init__(self, key: bytes, iv: bytes) -> None:
         """
         Begin with a segment.
 
         :param key: 16 bytes.
-        :param vector: 16 bytes.
+        :param iv: 16 bytes.
         :raises SourceError: if the key is none.
         """
         if len(key) != KEY_SIZE:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {len(key)} bytes where a key was expected")
-        self._cipher = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+        self._cipher = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
         self._padding = PKCS7(128).unpadder()
 
     def update(self, data: bytes) -> bytes:
         """What is clear by now; the last block waits for the end."""
         return self._padding.update(self._cipher.update(data))
 
-    def finish(self) -> bytes:
+    def finalize(self) -> bytes:
         """
         The rest.
 

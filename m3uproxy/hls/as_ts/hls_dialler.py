@@ -15,11 +15,11 @@ from ...core.stream_kind import StreamKind, kind_of
 from ...interfaces import IDialler, IResponseBody
 from ...settings import Settings
 from ..fetcher import Fetcher
-from .joined_body import JoinedBody, too_late
+from .joined_body import JoinedBody, raise_playlist_timeout
 from .joined_source import JoinedSource
 
 #: Seconds up to which a playlist that somebody else asked for will do.
-_FRESH = 1.0
+_PLAYLIST_MAX_AGE = 1.0
 
 
 @implementer(IDialler)
@@ -27,13 +27,13 @@ _FRESH = 1.0
 class HlsDialler:
     """Joins the segments of sources that are HLS, and dials the others: a stream may have backups of either kind.
 
-    :ivar otherwise: dials those.
+    :ivar live_dialler: dials those.
     :ivar settings: ``hls_join_bandwidth`` counts.
     """
 
     clock: Any
     fetcher: Fetcher
-    otherwise: IDialler
+    live_dialler: IDialler
     settings: Settings
 
     def dial(
@@ -41,12 +41,12 @@ class HlsDialler:
     ) -> Deferred[IResponseBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are asked for on the slot."""
         if kind_of(request.url) is not StreamKind.HLS:
-            return self.otherwise.dial(request, limits, slot)
+            return self.live_dialler.dial(request, limits, slot)
         dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))
-        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=too_late)
+        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=raise_playlist_timeout)
 
     async def _open(self, request: SourceRequest) -> IResponseBody:
         source = JoinedSource(self.fetcher, request, self.settings.hls_join_bandwidth)
-        playlist = await source.media(_FRESH)
+        playlist = await source.media_playlist(_PLAYLIST_MAX_AGE)
         check_joinable(playlist.playlist)
         return JoinedBody(self.clock, source, playlist)

@@ -29,11 +29,11 @@ _TS = content_type("/live/")
 class JoinedStream(LiveStream):
     """The segments of an HLS stream as one transport stream. What happens to it is noted at the entry, too."""
 
-    def __init__(self, entry: Stream, *parts: Any) -> None:
+    def __init__(self, hls_stream: Stream, *parts: Any) -> None:
         """Make one that nobody watches yet; ``parts`` are those of a :class:`.stream.LiveStream`."""
         super().__init__(*parts)
-        self._entry = entry
-        self.decisions = entry.decisions
+        self._hls_stream = hls_stream
+        self.decisions = hls_stream.decisions
 
     @property
     def content_type(self) -> str:
@@ -44,31 +44,31 @@ class JoinedStream(LiveStream):
     def touch(self) -> None:
         """Somebody asked for this stream."""
         super().touch()
-        self._entry.touch()
+        self._hls_stream.touch()
 
     def source_moved(self, index: int) -> None:
         """See :class:`m3uproxy.streams.interfaces.Observer`."""
         super().source_moved(index)
-        self._entry.failover_attempts += 1
-        self._entry.last_failover = self.last_failover
+        self._hls_stream.failover_attempts += 1
+        self._hls_stream.last_failover = self.last_failover
 
     def source_failed(
         self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
     ) -> None:
         """See :class:`m3uproxy.streams.interfaces.Observer`."""
         super().source_failed(error, left, chosen, ran, referral)
-        self._entry.error_count += 1
+        self._hls_stream.error_count += 1
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
         """See :class:`m3uproxy.streams.interfaces.Observer`."""
         super().source_doubted(error, index, ran)
-        self._entry.error_count += 1
+        self._hls_stream.error_count += 1
 
 
 class HlsStreamWithTs(HlsStream):
     """An HLS stream with what is joined of it.
 
-    :ivar joined: None until somebody asks for it.
+    :ivar ts_stream: None until somebody asks for it.
     """
 
     def __init__(
@@ -77,74 +77,78 @@ class HlsStreamWithTs(HlsStream):
         stream_id: str,
         spec: StreamSpec,
         requests: tuple[SourceRequest, ...],
-        make: Callable[[HlsStreamWithTs], JoinedStream],
+        make_ts_stream: Callable[[HlsStreamWithTs], JoinedStream],
     ) -> None:
         """
         Make a stream that nobody watches yet.
 
-        :param make: makes the transport stream.
+        :param make_ts_stream: makes the transport stream.
         """
         super().__init__(context, stream_id, spec, requests)
-        self._make = make
-        self.joined: JoinedStream | None = None
+        self._make_ts_stream = make_ts_stream
+        self.ts_stream: JoinedStream | None = None
 
-    def open_joined(self) -> JoinedStream:
+    def open_ts_stream(self) -> JoinedStream:
         """The transport stream, for a player."""
-        if self.joined is None:
-            self.joined = self._make(self)
-            self._begin_where_playlists_are(self.joined)
-        return self.joined
+        if self.ts_stream is None:
+            self.ts_stream = self._make_ts_stream(self)
+            self._align_source(self.ts_stream)
+        return self.ts_stream
 
-    def _begin_where_playlists_are(self, joined: JoinedStream) -> None:
+    def _align_source(self, ts_stream: JoinedStream) -> None:
         """The next player of the transport stream gets the source that was chosen; that is one move, not two."""
-        counted = self.failover_attempts, self.last_failover
-        joined.broadcaster.session.switch(super().source_index)
-        self.failover_attempts, self.last_failover = counted
+        counters = self.failover_attempts, self.last_failover
+        ts_stream.broadcaster.session.switch(super().source_index)
+        self.failover_attempts, self.last_failover = counters
 
-    def _take_along(self, done: bool, joined: JoinedStream) -> bool:
-        self._begin_where_playlists_are(joined)
+    def _align_and_return(self, done: bool, ts_stream: JoinedStream) -> bool:
+        self._align_source(ts_stream)
         return done
 
     @property
-    def _shown(self) -> JoinedStream | None:
+    def _active(self) -> JoinedStream | None:
         """The transport stream, if it is what there is to show: it is watched, and the playlists are not."""
-        return self.joined if self.joined is not None and self.joined.clients() and not len(self.viewers) else None
+        return (
+            self.ts_stream
+            if self.ts_stream is not None and self.ts_stream.clients() and not len(self.viewers)
+            else None
+        )
 
     @property
     def source_index(self) -> int:
         """0 for the primary."""
-        return super().source_index if self._shown is None else self._shown.source_index
+        return super().source_index if self._active is None else self._active.source_index
 
     @property
     def current_url(self) -> str:
         """The URL in use, or the one that will be asked next."""
-        return super().current_url if self._shown is None else self._shown.current_url
+        return super().current_url if self._active is None else self._active.current_url
 
     @property
     def bytes_served(self) -> int:
         """To all clients, past ones included."""
-        return super().bytes_served + (0 if self.joined is None else self.joined.bytes_served)
+        return super().bytes_served + (0 if self.ts_stream is None else self.ts_stream.bytes_served)
 
     def health(self) -> dict[str, object] | None:
         """Of the transport stream: only that is looked into."""
-        return None if self.joined is None else self.joined.health()
+        return None if self.ts_stream is None else self.ts_stream.health()
 
     def sources(self) -> list[dict[str, object]]:
         """How each source has behaved, in order."""
-        return super().sources() if self._shown is None else self._shown.sources()
+        return super().sources() if self._active is None else self._active.sources()
 
     def clients(self) -> Sequence[ClientInfo]:
         """Who watches, of the playlists first."""
-        return [*self.viewers.all(), *(() if self.joined is None else self.joined.clients())]
+        return [*self.viewers.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
 
     def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: what is watched keeps metadata and counts."""
-        if self.joined is not None:
-            self.joined.renew(spec, requests)
-        shown, kept = self._shown, (self.failover_attempts, self.last_failover, self.error_count)
-        super().renew(spec if shown is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
-        if shown is not None:
-            self.failover_attempts, self.last_failover, self.error_count = kept
+        if self.ts_stream is not None:
+            self.ts_stream.renew(spec, requests)
+        active, counters = self._active, (self.failover_attempts, self.last_failover, self.error_count)
+        super().renew(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
+        if active is not None:
+            self.failover_attempts, self.last_failover, self.error_count = counters
 
     def disconnect(self, client_id: str) -> int:
         """
@@ -152,42 +156,42 @@ class HlsStreamWithTs(HlsStream):
 
         :return: how many there were.
         """
-        return super().disconnect(client_id) + (0 if self.joined is None else self.joined.disconnect(client_id))
+        return super().disconnect(client_id) + (0 if self.ts_stream is None else self.ts_stream.disconnect(client_id))
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
         """Move what is watched to a source, or one on; the playlists, if nothing is."""
-        if self._shown is not None:
-            return self._shown.fail_over(index)
+        if self._active is not None:
+            return self._active.fail_over(index)
         moved = super().fail_over(index)
-        joined = self.joined
-        if joined is None:
+        ts_stream = self.ts_stream
+        if ts_stream is None:
             return moved
-        if not joined.clients():
-            moved.addCallback(self._take_along, joined)
+        if not ts_stream.clients():
+            moved.addCallback(self._align_and_return, ts_stream)
             return moved
-        both = gatherResults([moved, joined.fail_over(self.source_index)], consumeErrors=True)
+        both = gatherResults([moved, ts_stream.fail_over(self.source_index)], consumeErrors=True)
         return both.addCallback(any)
 
     def give_way(self) -> None:
         """Its viewer plays something else by now."""
         super().give_way()
-        if self.joined is not None:
-            self.joined.give_way()
+        if self.ts_stream is not None:
+            self.ts_stream.give_way()
 
     def keep_house(self) -> None:
         """Let go of players that have been silent for too long."""
         super().keep_house()
-        if self.joined is not None:
-            self.joined.keep_house()
+        if self.ts_stream is not None:
+            self.ts_stream.keep_house()
 
     def end(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the joined source is gone."""
         ended = super().end(reason)
-        return ended if self.joined is None else self.joined.end(reason)
+        return ended if self.ts_stream is None else self.ts_stream.end(reason)
 
 
-def live_part(entry: Stream | None) -> LiveStream | None:
+def live_stream_of(stream: Stream | None) -> LiveStream | None:
     """The live stream that an entry is, or has beside its playlists."""
-    if isinstance(entry, HlsStreamWithTs):
-        return entry.joined
-    return entry if isinstance(entry, LiveStream) else None
+    if isinstance(stream, HlsStreamWithTs):
+        return stream.ts_stream
+    return stream if isinstance(stream, LiveStream) else None

@@ -17,7 +17,7 @@ from ..fetched_resource import FetchedResource
 from .aes128 import Aes128Decryptor
 
 #: Seconds between two looks at whether there may be more.
-STEP = 0.1
+INTERVAL = 0.1
 
 
 class SegmentPacer:
@@ -26,35 +26,35 @@ class SegmentPacer:
     def __init__(
         self,
         clock: IReactorTime,
-        began: float,
+        start: float,
         seconds: float,
-        usual: int,
-        room: Callable[[], bool],
+        expected_bytes: int,
+        has_room: Callable[[], bool],
         write: Callable[[bytes], None],
     ) -> None:
         """
         Prepare.
 
-        :param began: when the first of it is due, seconds of the clock.
+        :param start: when the first of it is due, seconds of the clock.
         :param seconds: for all of it; 0 for as fast as it comes.
-        :param usual: bytes that it has if its length is not told; 0 if nobody knows: then it goes as it comes.
-        :param room: whether more may be written.
+        :param expected_bytes: bytes that it has if its length is not told; 0 if nobody knows: then it goes as it comes.
+        :param has_room: whether more may be written.
         :param write: takes some bytes, never none.
-        :ivar given: bytes that were written.
+        :ivar bytes_written: bytes that were written.
         """
-        self.given = 0
+        self.bytes_written = 0
         self._clock = clock
         self._seconds = seconds
-        self._length = usual
-        self._room = room
-        self._put = write
-        self._waiting = bytearray()
+        self._length = expected_bytes
+        self._has_room = has_room
+        self._write = write
+        self._pending = bytearray()
         self._complete = False
-        self._began = began
+        self._start = start
         self._timer: IDelayedCall | None = None
-        self._done: Deferred[None] = Deferred(self._cancelled)
+        self._done: Deferred[None] = Deferred(self._cancel)
 
-    def start(self, resource: FetchedResource, decryption: Aes128Decryptor | None) -> Deferred[None]:
+    def start(self, resource: FetchedResource, decryptor: Aes128Decryptor | None) -> Deferred[None]:
         """
         Begin.
 
@@ -62,76 +62,76 @@ class SegmentPacer:
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
         self._length = resource.length or self._length
-        self._decryption = decryption
-        self._reader = resource.deliver(self._take, self._ended)
-        self._timer = self._clock.callLater(STEP, self._look)
+        self._decryptor = decryptor
+        self._reader = resource.deliver(self._data_received, self._segment_ended)
+        self._timer = self._clock.callLater(INTERVAL, self._tick)
         self._reader.start()
         return self._done
 
-    def _played(self) -> float:
+    def _elapsed_share(self) -> float:
         """The part of the time that is over; 1 for all of it."""
-        return min(1.0, (self._clock.seconds() - self._began) / self._seconds) if self._seconds else 1.0
+        return min(1.0, (self._clock.seconds() - self._start) / self._seconds) if self._seconds else 1.0
 
-    def _due(self) -> int:
+    def _bytes_due(self) -> int:
         """Bytes that may be written now."""
-        played = self._played()
-        if not self._room():
+        elapsed_share = self._elapsed_share()
+        if not self._has_room():
             return 0
-        if played >= 1 or not self._length:
-            return len(self._waiting)
-        length = self.given + len(self._waiting) if self._complete else self._length
-        return max(0, int(length * played) - self.given)
+        if elapsed_share >= 1 or not self._length:
+            return len(self._pending)
+        length = self.bytes_written + len(self._pending) if self._complete else self._length
+        return max(0, int(length * elapsed_share) - self.bytes_written)
 
-    def _flow(self) -> None:
-        size = min(self._due(), len(self._waiting))
+    def _write_due(self) -> None:
+        size = min(self._bytes_due(), len(self._pending))
         if size:
-            data = bytes(self._waiting[:size])
-            del self._waiting[:size]
-            self.given += size
-            self._put(data)
+            data = bytes(self._pending[:size])
+            del self._pending[:size]
+            self.bytes_written += size
+            self._write(data)
 
-    def _look(self) -> None:
-        self._timer = self._clock.callLater(STEP, self._look)
-        self._flow()
-        if self._waiting:
+    def _tick(self) -> None:
+        self._timer = self._clock.callLater(INTERVAL, self._tick)
+        self._write_due()
+        if self._pending:
             return
         if self._complete:
-            self._end_in_time()
-        elif self._room():
+            self._close_if_played()
+        elif self._has_room():
             self._reader.resumeProducing()
 
-    def _take(self, data: bytes) -> None:
-        self._waiting += data if self._decryption is None else self._decryption.update(data)
-        self._flow()
-        if self._waiting or not self._room():
+    def _data_received(self, data: bytes) -> None:
+        self._pending += data if self._decryptor is None else self._decryptor.update(data)
+        self._write_due()
+        if self._pending or not self._has_room():
             self._reader.pauseProducing()
 
-    def _ended(self, error: SourceError | None) -> None:
+    def _segment_ended(self, error: SourceError | None) -> None:
         try:
-            self._waiting += self._decryption.finish() if error is None and self._decryption is not None else b""
-        except SourceError as torn:
-            error = torn
-        self._flow()
+            self._pending += self._decryptor.finalize() if error is None and self._decryptor is not None else b""
+        except SourceError as truncated:
+            error = truncated
+        self._write_due()
         self._complete = True
         if error is not None:
-            self._end(error)
+            self._close(error)
         else:
-            self._end_in_time()
+            self._close_if_played()
 
-    def _end_in_time(self) -> None:
+    def _close_if_played(self) -> None:
         """The next one begins when this one was played, however fast it came."""
-        if not self.given and not self._waiting:
-            self._end(SourceError(Reason.TRUNCATED, "a segment of no bytes"))
-        elif not self._waiting and self._played() >= 1:
-            self._end(None)
+        if not self.bytes_written and not self._pending:
+            self._close(SourceError(Reason.TRUNCATED, "a segment of no bytes"))
+        elif not self._pending and self._elapsed_share() >= 1:
+            self._close(None)
 
-    def _cancelled(self, _: Deferred[None]) -> None:
+    def _cancel(self, _: Deferred[None]) -> None:
         if self._complete:
-            self._end(GONE)
+            self._close(GONE)
         else:
             self._reader.stopProducing()
 
-    def _end(self, error: SourceError | None) -> None:
+    def _close(self, error: SourceError | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

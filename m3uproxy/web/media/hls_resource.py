@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.hls.delivery_directives import DeliveryDirectives
-from ...core.hls.json_manifests import REWRITTEN
+from ...core.hls.json_manifests import REWRITERS
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import read_range
@@ -130,7 +130,7 @@ class SegmentResource(_ProxiedPage):
         if target is None or target.kind is ResourceKind.PLAYLIST:
             raise HTTPError(403, "This is not a segment of this stream.")
         client = self._client(request, stream)
-        if target.kind in REWRITTEN:
+        if target.kind in REWRITERS:
             asked = stream.resource(target, None, client)
             answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
         else:

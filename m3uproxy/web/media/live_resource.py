@@ -162,7 +162,7 @@ class LiveResource(MediaResource):
     def _live(self, entry: Stream) -> LiveStream:
         """What is live of it; of HLS what is joined."""
         if isinstance(entry, HlsStreamWithTs):
-            return entry.open_joined()
+            return entry.open_ts_stream()
         if isinstance(entry, LiveStream):
             return entry
         raise HTTPError(501, "This stream is not served here.")

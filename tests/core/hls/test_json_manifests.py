@@ -13,12 +13,12 @@ from m3uproxy.core.hls.uri_rewriter import ResourceKind
 URL = "https://steer.example/a/b.json?session=1%2B2"
 
 
-def renamed(kind: ResourceKind, url: str) -> str:
+def rewrite_uri(kind: ResourceKind, url: str) -> str:
     return f"/{kind.value}/{url.encode('utf-8', 'surrogateescape').hex()}"
 
 
 def rewritten(manifest: object, kind: ResourceKind) -> Any:
-    return json.loads(rewrite_manifest(json.dumps(manifest).encode(), kind, URL, renamed))
+    return json.loads(rewrite_manifest(json.dumps(manifest).encode(), kind, URL, rewrite_uri))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_where_to_ask_next(reference: str, absolute: str) -> None:
     manifest = {"VERSION": 1, "TTL": 300, "RELOAD-URI": reference, "PATHWAY-PRIORITY": ["b", "a"]}
     assert rewritten(manifest, ResourceKind.STEERING) == {
         **manifest,
-        "RELOAD-URI": renamed(ResourceKind.STEERING, absolute),
+        "RELOAD-URI": rewrite_uri(ResourceKind.STEERING, absolute),
     }
 
 
@@ -73,8 +73,8 @@ def test_assets() -> None:
     }
     new = rewritten(manifest, ResourceKind.ASSETS)
     first, second = "https://ads.example/1/master.m3u8?a=%2B", "https://steer.example/a/2.m3u8"
-    assert new["ASSETS"][0] == {**manifest["ASSETS"][0], "URI": renamed(ResourceKind.PLAYLIST, first)}
-    assert new["ASSETS"][1] == {"URI": renamed(ResourceKind.PLAYLIST, second), "DURATION": 5}
+    assert new["ASSETS"][0] == {**manifest["ASSETS"][0], "URI": rewrite_uri(ResourceKind.PLAYLIST, first)}
+    assert new["ASSETS"][1] == {"URI": rewrite_uri(ResourceKind.PLAYLIST, second), "DURATION": 5}
     assert new["ASSETS"][2:] == manifest["ASSETS"][2:]
     assert new["SKIP-CONTROL"] == {"OFFSET": 5}
 
@@ -104,7 +104,7 @@ def test_values_that_are_none_stay_or_go(kind: ResourceKind, name: str, value: o
 )
 def test_what_is_none(body: bytes) -> None:
     with pytest.raises(BadManifest, match="no JSON"):
-        rewrite_manifest(body, ResourceKind.STEERING, URL, renamed)
+        rewrite_manifest(body, ResourceKind.STEERING, URL, rewrite_uri)
 
 
 @pytest.mark.parametrize(

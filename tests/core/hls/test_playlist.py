@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.hls.media_segments import SegmentByteRange
-from m3uproxy.core.hls.playlist import Playlist, blocks_reload, parse
+from m3uproxy.core.hls.playlist import Playlist, can_block_reload, parse
 from m3uproxy.core.hls.playlist_limits import MAX_BYTES, MAX_LINES
 from m3uproxy.core.hls.playlist_lines import NotAPlaylist
 
@@ -41,7 +41,7 @@ c.mp4
 
 def media(text: str = MEDIA) -> Playlist:
     playlist = parse(text.encode())
-    assert not playlist.master
+    assert not playlist.multivariant
     return playlist
 
 
@@ -107,7 +107,7 @@ def test_lines_that_go_with_a_segment() -> None:
 
 def test_master() -> None:
     playlist = parse(b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow\n")
-    assert playlist.master
+    assert playlist.multivariant
     assert playlist.segments == ()
 
 
@@ -167,9 +167,9 @@ def test_target_duration_that_is_not_told() -> None:
 
 
 def test_blocking_reload() -> None:
-    assert blocks_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3\n"))
-    assert not blocks_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=36\n"))
-    assert not blocks_reload(media())
+    assert can_block_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3\n"))
+    assert not can_block_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=36\n"))
+    assert not can_block_reload(media())
 
 
 @given(st.binary() | st.text(st.sampled_from("#EXTINFM3U-X:,\n\r 0123456789.@")).map(lambda text: text.encode()))
@@ -178,5 +178,5 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         playlist = parse(body)
     except NotAPlaylist:
         return
-    whole = playlist.bom + "".join(line.whole for line in playlist.lines)
+    whole = playlist.bom + "".join(line.raw for line in playlist.lines)
     assert whole.encode("utf-8", "surrogateescape") == body

@@ -111,7 +111,7 @@ def rig():
 
 def ask(continuity: PlaylistContinuity, text: str, source: str, change: int = 0, now: float = 0.0) -> str:
     playlist = parse(text.encode())
-    return "".join(continuity.follow(playlist, [line.whole for line in playlist.lines], source, change, now))
+    return "".join(continuity.update(playlist, [line.raw for line in playlist.lines], source, change, now))
 
 
 def test_one_source_passes_as_it_is() -> None:
@@ -389,5 +389,5 @@ def test_what_is_remembered_is_bounded(count: int) -> None:
     continuity, player = rig()
     for change in range(count):
         player.take(ask(continuity, Source(f"s{change}-").make(3).text(), str(change), change))
-    assert len(continuity._seen) <= 32
+    assert len(continuity._last_playlists) <= 32
     assert len(continuity._discontinuities._shifts) <= 32

@@ -8,12 +8,18 @@ from itertools import count
 import pytest
 
 from m3uproxy.core.hls.media_segments import MAX_KEYS
-from m3uproxy.core.hls.playlist import blocks_reload, parse
+from m3uproxy.core.hls.playlist import can_block_reload, parse
 from m3uproxy.core.hls.playlist_continuity import DiscontinuityNumbers, PlaylistContinuity
-from m3uproxy.core.hls.playlist_limits import MAX_ATTRIBUTES, MAX_BYTES, MAX_LINE, MAX_VARIABLES, READ
+from m3uproxy.core.hls.playlist_limits import (
+    MAX_ATTRIBUTES,
+    MAX_BYTES,
+    MAX_LINE_CHARACTERS,
+    MAX_VARIABLES,
+    WEIGHED_TAGS,
+)
 from m3uproxy.core.hls.playlist_lines import NotAPlaylist
 from m3uproxy.core.hls.renditions import definitions, renditions
-from m3uproxy.core.hls.uri_rewriter import _ATTRIBUTES, ResourceKind, joined, rewrite
+from m3uproxy.core.hls.uri_rewriter import _URI_ATTRIBUTES, ResourceKind, encode_playlist, rewrite
 from m3uproxy.core.hls.url_tokens import TokenTarget, UrlTokens
 
 URL = "http://tv.example/live/joe/s3cret/index.m3u8?" + "a=b&" * 50
@@ -29,22 +35,22 @@ def work(body: bytes, anew: bool = False) -> float:
     """
     tokens, numbers = UrlTokens(b"k" * 32), count()
 
-    def rename(kind: ResourceKind, url: str) -> str:
+    def rewrite_uri(kind: ResourceKind, url: str) -> str:
         return f"/hls/{'0' * 32}/segment.ts?url={tokens.make('0' * 32, TokenTarget(url, kind=kind))}&client_id=\0"
 
     continuity = PlaylistContinuity(DiscontinuityNumbers())
     if anew:
         first = parse(b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:6,\na.ts\n")
-        continuity.follow(first, rewrite(first, URL, rename), "first", 0, 0.0)
+        continuity.update(first, rewrite(first, URL, rewrite_uri), "first", 0, 0.0)
     began = time.process_time()
     playlist = parse(body)
     renditions(playlist, URL)
     definitions(playlist, URL)
-    pieces = rewrite(playlist, URL, rename)
-    if not playlist.master:
-        pieces = continuity.follow(playlist, pieces, "second", next(numbers), 1.0)
-    blocks_reload(playlist)
-    joined(playlist.bom, pieces)
+    pieces = rewrite(playlist, URL, rewrite_uri)
+    if not playlist.multivariant:
+        pieces = continuity.update(playlist, pieces, "second", next(numbers), 1.0)
+    can_block_reload(playlist)
+    encode_playlist(playlist.bom, pieces)
     return time.process_time() - began
 
 
@@ -119,7 +125,10 @@ def test_what_people_play_is_accepted() -> None:
     ("body", "said"),
     [
         (of(MANY["URIs"], 20_000), "a playlist out of all measure, of 20002 lines that name 20000 resources"),
-        (HEAD.encode() + b"#" + b"x" * MAX_LINE, f"a playlist with a line of more than {MAX_LINE} characters"),
+        (
+            HEAD.encode() + b"#" + b"x" * MAX_LINE_CHARACTERS,
+            f"a playlist with a line of more than {MAX_LINE_CHARACTERS} characters",
+        ),
         (
             HEAD.encode() + b"#EXT-X-KEY:" + b"A=1," * (MAX_ATTRIBUTES + 1),
             f"a playlist with a line of more than {MAX_ATTRIBUTES} attributes",
@@ -161,7 +170,7 @@ def test_a_key_that_would_make_megabytes_of_a_playlist() -> None:
 
 
 def test_what_is_read_is_weighed() -> None:
-    assert _ATTRIBUTES.keys() <= READ
+    assert _URI_ATTRIBUTES.keys() <= WEIGHED_TAGS
 
 
 def test_what_is_over_may_be_larger_for_it_is_not_read_again() -> None:

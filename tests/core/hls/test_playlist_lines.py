@@ -8,7 +8,7 @@ from m3uproxy.core.hls.playlist_lines import LineKind, attribute, attributes, sp
 @given(st.text(alphabet=st.sampled_from("#EXT-INF:a=\"', \t\r\n\ufeff\x85\u2028")))
 def test_lines_are_all_of_the_text(text: str) -> None:
     bom, lines = split_lines(text)
-    assert bom + "".join(line.whole for line in lines) == text
+    assert bom + "".join(line.raw for line in lines) == text
     assert all(line.ending for line in lines[:-1])
 
 

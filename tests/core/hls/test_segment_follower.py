@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from m3uproxy.core.hls.playlist import parse
-from m3uproxy.core.hls.segment_follower import SegmentFollower, best_variant, check_joinable, key_of
+from m3uproxy.core.hls.segment_follower import SegmentFollower, best_variant, check_joinable, segment_key
 from m3uproxy.errors import Reason, SourceError
 
 URL = "http://a.example/x/index.m3u8"
@@ -72,20 +72,20 @@ def test_what_is_not_joined(playlist, reason) -> None:
 
 def test_keys() -> None:
     plain = media("s.ts")
-    assert key_of(plain, plain.segments[0]) is None
+    assert segment_key(plain, plain.segments[0]) is None
     counted = media("s.ts", first=258, head='#EXT-X-KEY:METHOD=AES-128,URI="k"')
-    assert key_of(counted, counted.segments[0]).vector == bytes(14) + b"\1\2"
+    assert segment_key(counted, counted.segments[0]).iv == bytes(14) + b"\1\2"
     stated = media("s.ts", head='#EXT-X-KEY:METHOD=AES-128,URI="k",IV=0x0a')
-    key = key_of(stated, stated.segments[0])
-    assert (key.uri, key.vector) == ("k", bytes(15) + b"\n")
+    key = segment_key(stated, stated.segments[0])
+    assert (key.uri, key.iv) == ("k", bytes(15) + b"\n")
 
 
 def follow(follower, playlist) -> list[tuple[int, bool]]:
     taken = []
-    while (segment := follower.next(playlist)) is not None:
+    while (segment := follower.next_segment(playlist)) is not None:
         taken.append((segment.sequence, follower.continues(segment)))
-        follower.tried(segment)
-        follower.took(segment)
+        follower.advance(segment)
+        follower.segment_started(segment)
     return taken
 
 
@@ -114,15 +114,15 @@ def test_a_discontinuity_a_gap_and_a_torn_segment_are_seams() -> None:
     playlist = media("a.ts", "#EXT-X-DISCONTINUITY", "b.ts", "#EXT-X-GAP", "c.ts", "d.ts", "e.ts")
     follower._next = 0
     assert follow(follower, playlist) == [(0, True), (1, False), (3, False), (4, True)]
-    follower.tore()
+    follower.segment_interrupted()
     assert follow(follower, numbered(3, 3)) == [(5, False)]
 
 
 def test_what_is_ahead() -> None:
     follower = SegmentFollower()
     playlist = numbered(0, 5)
-    assert follower.next(playlist).sequence == 2
-    assert [segment.sequence for segment in follower.behind(playlist)] == [3, 4]
+    assert follower.next_segment(playlist).sequence == 2
+    assert [segment.sequence for segment in follower.segments_after_next(playlist)] == [3, 4]
 
 
 def test_short_segments_begin_earlier() -> None:
@@ -131,7 +131,9 @@ def test_short_segments_begin_earlier() -> None:
     def first(count: int, seconds: float) -> int:
         lines = [line for n in range(count) for line in (f"#EXTINF:{seconds},", f"s{n}.ts")]
         return (
-            SegmentFollower().next(parse("\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:9", *lines]).encode())).sequence
+            SegmentFollower()
+            .next_segment(parse("\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:9", *lines]).encode()))
+            .sequence
         )
 
     assert [first(9, seconds) for seconds in (6, 3, 2.9, 1.5, 1, 0)] == [6, 6, 5, 5, 4, 0]

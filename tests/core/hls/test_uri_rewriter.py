@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.hls.playlist import parse
 from m3uproxy.core.hls.playlist_lines import NotAPlaylist
-from m3uproxy.core.hls.uri_rewriter import MAX_REWRITTEN, ResourceKind, absolute_url, joined, rewrite
+from m3uproxy.core.hls.uri_rewriter import MAX_REWRITTEN, ResourceKind, absolute_url, encode_playlist, rewrite
 
 URL = "http://tv.example:8080/live/joe/s3cret/index.m3u8?token=a%2Bb%3D&n=1"
 
 
-def renamed(kind: ResourceKind, url: str) -> str:
+def rewrite_uri(kind: ResourceKind, url: str) -> str:
     return f"/{kind.value}/{url.encode().hex()}"
 
 
 def rewritten(text: str, url: str = URL, imported: dict[str, str] | None = None) -> str:
     playlist = parse(text.encode("utf-8", "surrogateescape"))
-    pieces = rewrite(playlist, url, renamed, imported)
+    pieces = rewrite(playlist, url, rewrite_uri, imported)
     assert len(pieces) == len(playlist.lines)
-    return joined(playlist.bom, pieces).decode("utf-8", "surrogateescape")
+    return encode_playlist(playlist.bom, pieces).decode("utf-8", "surrogateescape")
 
 
 def at(kind: str, url: str) -> str:
