@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from ..core.http.source_request import DialTimeouts, SourceRequest
-from ..errors import Reason, SourceError
+from ..errors import SourceError
 from ..log import make_logger
 from ..upstream.previous_socket import PreviousSocket
 from ..upstream.slots import Slot, StreamSlot
+from ..upstream.twisted_errors import on_failure
 from .body_reader import BodyReaderOwner
 from .source_connection import SourceConnection
 
@@ -61,7 +61,7 @@ class CurrentConnection:
     def open(self, request: SourceRequest, limits: DialTimeouts) -> None:
         """Dial as soon as that may be. There must be none."""
         asking = Deferred.fromCoroutine(self._open(request, limits))
-        asking.addErrback(self._refused)
+        on_failure(asking, self._refused, log, "asking for leave to dial failed")
         if not asking.called:
             self._asking = asking
 
@@ -91,12 +91,6 @@ class CurrentConnection:
         self._feed = self._make(slot)
         self._feed.open(request, limits)
 
-    def _refused(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
+    def _refused(self, error: SourceError) -> None:
         self._asking = None
-        if not isinstance(error, SourceError):
-            log.failure("asking for leave to dial failed", failure=failure)
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
         self._owner.ended(error)

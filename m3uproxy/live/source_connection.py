@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from ..core.http.redact import redact
 from ..core.http.source_request import DialTimeouts, SourceRequest
@@ -15,6 +14,7 @@ from ..log import make_logger
 from ..timers import Timer
 from ..upstream.body_probe import classify_finite_body
 from ..upstream.slots import Slot
+from ..upstream.twisted_errors import on_failure
 from .body_reader import BodyReader, BodyReaderOwner
 from .read_scheduler import ReadScheduler
 
@@ -66,7 +66,8 @@ class SourceConnection:
         :param limits: the first packet may take as long as the head, and within ``total``.
         """
         dialling = Deferred.fromCoroutine(self._open(request, limits))
-        dialling.addErrback(self._dial_failed, request)
+        url = redact(request.url)
+        on_failure(dialling, self._dial_failed, log, "opening {url} failed unexpectedly", url=url)
         if not dialling.called:
             self._dialling = dialling
 
@@ -129,14 +130,8 @@ class SourceConnection:
         self._alarm.set(min(limits.first_byte, left), self._unproven)
         self._reader.start()
 
-    def _dial_failed(self, failure: Failure, request: SourceRequest) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
+    def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
-        if not isinstance(error, SourceError):
-            log.failure("opening {url} failed unexpectedly", failure=failure, url=redact(request.url))
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
         self.ended(error)
 
     def _unproven(self) -> None:

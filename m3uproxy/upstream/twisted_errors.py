@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet import error as neterror
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -21,6 +22,35 @@ log = make_logger()
 
 class Unexpected(Exception):
     """Stands in the log for an exception that nobody foresaw; the text is its class."""
+
+
+def source_error(failure: Failure, logger: Any, event: str, **fields: object) -> SourceError:
+    """
+    Return the failure of a step as a :class:`SourceError`. An exception of another class is a fault of this program.
+
+    :param logger: logs such a fault, as ``event`` with ``fields``.
+    """
+    error = failure.value
+    if isinstance(error, SourceError):
+        return error
+    logger.failure(event, failure=failure, **fields)
+    return SourceError(Reason.INTERNAL, type(error).__name__)
+
+
+def on_failure(
+    step: Deferred[Any], failed: Callable[[SourceError], None], logger: Any, event: str, **fields: object
+) -> None:
+    """
+    Tell if and why a step fails. If the step is cancelled, tell nothing.
+
+    :param failed: called with the failure, as :func:`source_error` returns it.
+    """
+
+    def tell(failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            failed(source_error(failure, logger, event, **fields))
+
+    step.addErrback(tell)
 
 
 def timed_out(connection: ProviderConnection | None, after: str) -> SourceError:

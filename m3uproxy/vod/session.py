@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from ..core.failover.machine import SETTLED, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
 from ..core.http.byte_ranges import ByteRange
@@ -30,6 +29,7 @@ from ..log import make_logger
 from ..timers import Timer
 from ..upstream.previous_socket import PreviousSocket
 from ..upstream.slots import StreamSlot
+from ..upstream.twisted_errors import on_failure
 from .file_reader import FileReader
 from .interfaces import RangeConsumer, VodFile
 from .range_request import check_same, described, opened, request_for
@@ -244,7 +244,7 @@ class VodSession:
 
     def _dial(self, step: Dial) -> None:
         dialling = Deferred.fromCoroutine(self._open(step))
-        dialling.addErrback(self._dial_failed)
+        on_failure(dialling, self._dial_failed, log, "dialling {url} failed unexpectedly", url=self._label())
         if not dialling.called:
             self._dialling = dialling
 
@@ -264,14 +264,8 @@ class VodSession:
             self._goodbye.to(body.close())
             raise
 
-    def _dial_failed(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
+    def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
-        if not isinstance(error, SourceError):
-            log.failure("dialling {url} failed unexpectedly", failure=failure, url=self._label())
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
         self._failed(error)
 
     def _take(self, body: IResponseBody, wanted: ByteRange | None, asker: RangeConsumer, url: str) -> None:
