@@ -151,10 +151,10 @@ class IViewer(Interface):
     def fell_behind(block: Block, number: int, taken: int) -> None:
         """At the live edge, the socket took only ``taken`` bytes of block ``number``."""
 
-    def end(error: SourceError) -> None:
+    def close(error: SourceError) -> None:
         """There will be no more blocks: answer with an error if nothing was sent, else abort."""
 
-    def evict(why: str) -> None:
+    def abort(why: str) -> None:
         """Disconnect this viewer at once (``why`` goes to the log)."""
 
 
@@ -163,8 +163,8 @@ class IBlockConsumer(Interface):
 
     waiting: bool = Attribute("It has had no block that it could begin with.")
 
-    def take(block: Block) -> None:
+    def block_received(block: Block) -> None:
         """The next block."""
 
-    def end(error: SourceError) -> None:
+    def stream_ended(error: SourceError) -> None:
         """There will be no more blocks."""

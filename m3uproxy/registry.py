@@ -83,7 +83,7 @@ class Registry:
         if self._housekeeping is not None and self._housekeeping.active():
             self._housekeeping.cancel()
         self._housekeeping = None
-        ends = [stream.end(Reason.STOPPING) for stream in self._streams.values()]
+        ends = [stream.close(Reason.STOPPING) for stream in self._streams.values()]
         return DeferredList(ends, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
     def get(self, stream_id: str) -> Stream | None:
@@ -119,7 +119,7 @@ class Registry:
         if entry is stream:
             entry = self._streams[stream.id] = self._factory.file_of(stream, error)
             self._past_bytes += stream.bytes_served
-            ended = stream.turn_out(error)
+            ended = stream.close_with(error)
             ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         return entry if isinstance(entry, VodStream) else None
 
@@ -141,7 +141,7 @@ class Registry:
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return False
-        ended = stream.end(Reason.DELETED)
+        ended = stream.close(Reason.DELETED)
         ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         self._past_bytes += stream.bytes_served
         self._past_segments += stream.segments_served
@@ -152,12 +152,12 @@ class Registry:
     def _vacate(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
-            stream.give_way()
+            stream.yield_slot()
 
     def _keep_house(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
         for stream in self.streams():
-            stream.keep_house()
+            stream.run_housekeeping()
         self._forget_unplayed()
         live = [stream for stream in map(live_stream_of, self._streams.values()) if stream is not None]
         for stream in live if self._settings.bridge_with_nulls else ():

@@ -129,12 +129,12 @@ class StreamFactory:
         :param error: the failure that told so, with the media type of the file.
         """
         made = self._vod_stream(stream.id, stream.spec, error.media_type)
-        made.succeed(stream)
+        made.continue_history_of(stream)
         return made
 
     def update(self, stream: Stream, spec: StreamSpec) -> None:
         """Apply a repeated registration to its stream, with the settings of now."""
-        stream.renew(spec, self._requests(spec))
+        stream.update_spec(spec, self._requests(spec))
         live = live_stream_of(stream)
         if live is not None:
             live.session.sources.outage.rules = self._live_policy(spec).rules

@@ -74,7 +74,7 @@ class HlsMuxer:
         """Who plays, oldest first."""
         return self._viewers.all()
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """Forget a player and end what it is being sent.
 
         :return: how many there were of that name.
@@ -86,7 +86,7 @@ class HlsMuxer:
         self._leave_if_empty()
         return 1
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Let go of players that have been silent for too long, and behind the last of them of the stream."""
         for client in self._viewers.silent(LIFETIME):
             self._gone(client)
@@ -99,12 +99,12 @@ class HlsMuxer:
         """No segment could be begun yet."""
         return not self._begun
 
-    def take(self, block: Block) -> None:
+    def block_received(self, block: Block) -> None:
         """The next block of the stream."""
         if not self._seated:
             return
         if self._stream.broadcaster.format is not Format.TS:
-            self.end(SourceError(Reason.NOT_TRANSPORT_STREAM, "nothing else is made into HLS"))
+            self.stream_ended(SourceError(Reason.NOT_TRANSPORT_STREAM, "nothing else is made into HLS"))
             return
         self._begun = self._begun or block.access
         self._cutting.feed(block)
@@ -114,11 +114,11 @@ class HlsMuxer:
     def joined(self, report: SpliceReport) -> None:
         """A source follows another."""
         if report.kind is SpliceKind.FORMAT_CHANGE:
-            self.end(SourceError(Reason.FORMAT, ", ".join(report.changed)))
+            self.stream_ended(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.kind in _ANEW:
             self._cutting.discontinue()
 
-    def end(self, error: SourceError) -> None:
+    def stream_ended(self, error: SourceError) -> None:
         """There will be no more blocks: who waits is told why, and nobody plays any more."""
         self._answer(error)
         for client in self.clients():
@@ -163,7 +163,7 @@ class HlsMuxer:
         if not self._seated:
             self._seated = True
             self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
-            self._stream.broadcaster.seat(self, client.player.viewer)
+            self._stream.broadcaster.attach_muxer(self, client.player.viewer)
         return asked
 
     def segment(self, number: int) -> LiveSegment | None:
@@ -249,7 +249,7 @@ class HlsMuxer:
             self._answer(SourceError(Reason.ENDED, "the player was disconnected"))
             self._seated = self._begun = False
             self._cutting.reset()
-            self._stream.broadcaster.dismiss()
+            self._stream.broadcaster.detach_muxer()
 
 
 def muxer_of(stream: LiveStream) -> HlsMuxer:

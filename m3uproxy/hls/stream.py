@@ -106,7 +106,7 @@ class HlsStream(FailoverStream):
 
     # what the API does
 
-    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: as for live streams, metadata stays while somebody watches."""
         watched = bool(len(self.viewers))
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
@@ -117,7 +117,7 @@ class HlsStream(FailoverStream):
             self._runs.switch(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """
         Forget a player and end what it is being sent.
 
@@ -129,22 +129,22 @@ class HlsStream(FailoverStream):
         self._gone(client)
         return 1
 
-    def give_way(self) -> None:
+    def yield_slot(self) -> None:
         """Its viewer plays something else by now."""
         for client in self.viewers.all():
             self._gone(client)
         self._supply.begin_anew(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
 
-    def end(self, reason: Reason) -> Deferred[None]:
+    def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
         self._over = SourceError(reason)
-        self.resolver.end()
+        self.resolver.close()
         for client in self.viewers.all():
             self.viewers.remove(client)
         self._supply.close(self._over)
         return succeed(None)
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Let go of players that have been silent for too long, and with the last of them of the source."""
         lifetime = max(LEAST_LIFETIME, LIFETIME * self._supply.target_duration)
         for client in self.viewers.silent(lifetime):

@@ -78,7 +78,7 @@ class Broadcaster:
         self._viewers: dict[Pump, None] = {}
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
-        self._audience: IBlockConsumer | None = None
+        self._muxer: IBlockConsumer | None = None
         self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
         self._lingering: IDelayedCall | None = None
         self._ended: SourceError | None = None
@@ -94,7 +94,7 @@ class Broadcaster:
     @property
     def waiting(self) -> bool:
         """A viewer has not had its first block."""
-        return bool(self._waiting) or (self._audience is not None and self._audience.waiting)
+        return bool(self._waiting) or (self._muxer is not None and self._muxer.waiting)
 
     @property
     def format(self) -> Format | None:
@@ -111,7 +111,7 @@ class Broadcaster:
     def attach(self, pump: Pump, viewer: ViewerIdentity | None = None) -> None:
         """A player arrived. The first one opens the source, in this very turn; ``viewer`` is who that is."""
         if self._ended is not None:
-            pump.end(self._ended)
+            pump.close(self._ended)
             return
         self._stop_lingering()
         self._viewers[pump] = None
@@ -126,26 +126,26 @@ class Broadcaster:
         if self._viewers.pop(pump, self) is not self:
             self._close_behind_the_last()
 
-    def seat(self, audience: IBlockConsumer, viewer: ViewerIdentity | None = None) -> None:
-        """An audience arrived, where there is none: it gets what there is, and each block from now on."""
+    def attach_muxer(self, muxer: IBlockConsumer, viewer: ViewerIdentity | None = None) -> None:
+        """Attach the muxer. It receives the blocks in the ring, then each new block."""
         if self._ended is not None:
-            audience.end(self._ended)
+            muxer.stream_ended(self._ended)
             return
         self._stop_lingering()
-        self._audience = audience
+        self._muxer = muxer
         place = self.ring.join_point(self._clock.seconds(), math.inf, math.inf)
         for number in range(self.ring.next if place is None else place, self.ring.next):
-            audience.take(self.ring[number])
+            muxer.block_received(self.ring[number])
         self.session.start(viewer)
 
-    def dismiss(self) -> None:
-        """The audience left. Harmless if there is none."""
-        audience, self._audience = self._audience, None
-        if audience is not None:
+    def detach_muxer(self) -> None:
+        """The muxer left. Harmless if there is none."""
+        muxer, self._muxer = self._muxer, None
+        if muxer is not None:
             self._close_behind_the_last()
 
     def _close_behind_the_last(self) -> None:
-        if self._viewers or self._audience is not None:
+        if self._viewers or self._muxer is not None:
             return
         if self._timing.linger and self.session.active:
             self._lingering = self._clock.callLater(self._timing.linger, self._close)
@@ -170,7 +170,7 @@ class Broadcaster:
         limit = self._clock.seconds() - self._timing.stall
         for pump in tuple(self._viewers):
             if pump.blocked_since is not None and pump.blocked_since <= limit:
-                pump.evict(f"took nothing for {self._timing.stall:g} s")
+                pump.abort(f"took nothing for {self._timing.stall:g} s")
 
     def bridge(self) -> None:
         """Nothing comes, but will: keep the players that read at the live edge from giving up."""
@@ -180,7 +180,7 @@ class Broadcaster:
         if self._edge and self.session.active and self.ring.silence(now) >= _BRIDGE:
             self._send_to_edge(self.ring.append_filler(_NULLS, now))
 
-    def end(self, error: SourceError) -> Deferred[None]:
+    def close(self, error: SourceError) -> Deferred[None]:
         """Disconnect all viewers and close the source, for good.
 
         :return: fires when the provider's socket is gone.
@@ -189,7 +189,7 @@ class Broadcaster:
         self._end_viewers(error)
         return self._close()
 
-    def vacate(self, error: SourceError) -> None:
+    def reset(self, error: SourceError) -> None:
         """Disconnect all viewers and close the source now, without lingering. Who comes then is served again."""
         self._end_viewers(error)
         self._close()
@@ -199,7 +199,7 @@ class Broadcaster:
     def source_changed(self) -> None:
         """Another body begins. As long as nobody has begun, what the last one left is no place to begin at."""
         self._take(self._intake.next_source(self._clock.seconds()))
-        begun = self._audience is not None and not self._audience.waiting
+        begun = self._muxer is not None and not self._muxer.waiting
         if self.waiting and len(self._waiting) == len(self._viewers) and not begun:
             self.ring.clear()
 
@@ -243,8 +243,8 @@ class Broadcaster:
                 return
             block = self.ring.append(cut, self._clock.seconds())
             self._send_to_edge(block)
-            if self._audience is not None:
-                self._audience.take(block)
+            if self._muxer is not None:
+                self._muxer.block_received(block)
             for pump in tuple(self._waiting):
                 pump.try_to_start()
 
@@ -277,9 +277,9 @@ class Broadcaster:
 
     def _end_viewers(self, error: SourceError) -> None:
         for pump in tuple(self._viewers):
-            pump.end(error)
-        if self._audience is not None:
-            self._audience.end(error)
+            pump.close(error)
+        if self._muxer is not None:
+            self._muxer.stream_ended(error)
 
     def _close(self) -> Deferred[None]:
         self._stop_lingering()

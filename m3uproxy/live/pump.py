@@ -132,7 +132,7 @@ class Pump:
 
         def give_up() -> None:
             self._patience = None
-            self.end(last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+            self.close(last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
         if self.state is PumpState.WAITING:
             self._patience = self._clock.callLater(seconds, give_up)
@@ -167,17 +167,17 @@ class Pump:
         """At the edge, the socket took nothing of ``block`` and never will."""
         self._sent += block.position - self._edge_from
         self.state = PumpState.DRAINING
-        self.evict(f"send failed: {error}")
+        self.abort(f"send failed: {error}")
 
-    def end(self, error: SourceError) -> None:
+    def close(self, error: SourceError) -> None:
         """There will be no more blocks."""
         if self.state is PumpState.WAITING:
             self._leave()
             self._answer.refuse(error)
         else:
-            self.evict(str(error))
+            self.abort(str(error))
 
-    def evict(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         """Disconnect at once."""
         if self.state is not PumpState.GONE:
             log.info("viewer disconnected by us: {why}", why=why)
@@ -215,7 +215,7 @@ class Pump:
         except BlockingIOError:
             pass
         except OSError as error:
-            self.evict(f"send failed: {error}")
+            self.abort(f"send failed: {error}")
         if self.state is not PumpState.DRAINING:
             return
         if self._rest:
@@ -240,7 +240,7 @@ class Pump:
     def _skip(self) -> bool:
         """Out of the ring: put in hand what a joiner would start with, or leave."""
         if self._evict_laggards:
-            self.evict("fell too far behind")
+            self.abort("fell too far behind")
             return False
         ring = self._source.ring
         place = self._source.join()

@@ -41,13 +41,13 @@ class StreamMuxer(Protocol):
     def joined(self, report: SpliceReport) -> None:
         """Begin a new part of the playlist if the new source does not continue the old one."""
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """Abort the answers of a client.
 
         :return: the number of clients of that name.
         """
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Remove clients that have asked for nothing for too long. Called once a second."""
 
 
@@ -126,7 +126,7 @@ class LiveStream(FailoverStream):
         """Who is connected, oldest first; behind them those who play it as HLS."""
         return [*self._clients, *self.muxer.clients()]
 
-    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated.
 
         While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
@@ -157,7 +157,7 @@ class LiveStream(FailoverStream):
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """End the connections that go by that name, now.
 
         :return: how many there were.
@@ -165,8 +165,8 @@ class LiveStream(FailoverStream):
         pumps = [client.pump for client in self._clients if client.client_id == client_id]
         for pump in pumps:
             if pump is not None:
-                pump.evict("asked for by the API")
-        return len(pumps) + self.muxer.disconnect(client_id)
+                pump.abort("asked for by the API")
+        return len(pumps) + self.muxer.abort_client(client_id)
 
     def source_joined(self, report: SpliceReport) -> None:
         """The source chosen goes on from what was sent, or does not fit it.
@@ -187,25 +187,25 @@ class LiveStream(FailoverStream):
             agent = client.user_agent.lower()
             begun = client.pump is not None and client.pump.state is not PumpState.WAITING
             if client.pump is not None and begun and not any(part in agent for part in but):
-                client.pump.end(error)
+                client.pump.close(error)
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Disconnect players that take nothing any more, or ask for nothing."""
         self.broadcaster.abort_stalled()
-        self.muxer.keep_house()
+        self.muxer.run_housekeeping()
 
-    def end(self, reason: Reason) -> Deferred[None]:
+    def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
-        return self.turn_out(SourceError(reason))
+        return self.close_with(SourceError(reason))
 
-    def turn_out(self, error: SourceError) -> Deferred[None]:
+    def close_with(self, error: SourceError) -> Deferred[None]:
         """The same, for another reason."""
-        self.resolver.end()
-        return self.broadcaster.end(error)
+        self.resolver.close()
+        return self.broadcaster.close(error)
 
-    def give_way(self) -> None:
+    def yield_slot(self) -> None:
         """Its viewer plays something else by now, which needs the connection to the provider."""
-        self.broadcaster.vacate(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
+        self.broadcaster.reset(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
 
     def _client_gone(self, client: LiveClient) -> None:
         self._clients.pop(client, None)

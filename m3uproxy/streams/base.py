@@ -115,11 +115,11 @@ class Stream(ABC):
         """Who is connected, oldest first."""
 
     @abstractmethod
-    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated."""
 
     @abstractmethod
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """End the connections that go by that name, now.
 
         :return: how many there were.
@@ -141,18 +141,18 @@ class Stream(ABC):
         """How each source has behaved, in order."""
 
     @abstractmethod
-    def give_way(self) -> None:
+    def yield_slot(self) -> None:
         """Its viewer plays something else by now, which needs the connection to the provider."""
 
     @abstractmethod
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Called once a second."""
 
     @abstractmethod
-    def end(self, reason: Reason) -> Deferred[None]:
+    def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the provider's socket is gone."""
 
-    def succeed(self, other: Stream) -> None:
+    def continue_history_of(self, other: Stream) -> None:
         """It takes the place of another, which turned out to be of another kind: its history goes on."""
         self.created_at, self._born = other.created_at, other._born
         self.failover_attempts, self.last_failover = other.failover_attempts, other.last_failover

@@ -107,7 +107,7 @@ class StreamResolver:
         self._ask_unless_asked(None, "manual")
         return waiting
 
-    def end(self) -> None:
+    def close(self) -> None:
         """The stream is over."""
         self._alarm.cancel()
         self._cancel()

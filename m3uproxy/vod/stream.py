@@ -127,7 +127,7 @@ class VodStream(Stream):
         self.ask_if_idle()
         return answer
 
-    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: what is under way goes on, and dials the new sources when it breaks."""
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if self._viewers else spec
         changed = [each.url for each in requests] != [each.url for each in self.requests]
@@ -140,7 +140,7 @@ class VodStream(Stream):
             self._index = 0
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """End the connections that go by that name, now."""
         named = [viewer for viewer in self._viewers if viewer.client_id == client_id]
         for viewer in named:
@@ -158,7 +158,7 @@ class VodStream(Stream):
             viewer.line.switch(self._index)
         return succeed(True)
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Disconnect players that have paused for longer than anybody does."""
         error = SourceError(Reason.STALLED, "the player has taken nothing for too long")
         for viewer in list(self._viewers):
@@ -174,13 +174,13 @@ class VodStream(Stream):
         sources = viewer.line.failover.sources if viewer is not None else self._fresh_sources()
         return sources.report(self._clock.seconds())
 
-    def give_way(self) -> None:
+    def yield_slot(self) -> None:
         """Its player plays something else by now."""
         error = SourceError(Reason.NO_SLOT, "its viewer moved on to another stream")
         for viewer in list(self._viewers):
             viewer.end(error)
 
-    def end(self, reason: Reason) -> Deferred[None]:
+    def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
         error = SourceError(reason)
         closing = [self.enquiry.give_way()]

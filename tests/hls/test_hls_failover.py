@@ -104,7 +104,7 @@ def test_who_finds_no_slot_is_told_soon_and_who_waits_gets_it(make_rig) -> None:
     rig.wait(4)
     waiting = [rig.open(f"/hls/{other.id}/playlist.m3u8?client_id=c{n}") for n in range(5)]
     rig.wait(1)
-    mine.disconnect("mine")
+    mine.abort_client("mine")
     assert {wire.answer().status for wire in waiting} == {200}
     assert rig.origin.count(B) == 1
 
@@ -115,7 +115,7 @@ def test_who_leaves_while_he_waits_for_a_slot_leaves_nothing(make_rig) -> None:
     rig.play(mine, "client_id=mine")
     wire = rig.open(f"/hls/{other.id}/playlist.m3u8?client_id=other")
     wire.lose()
-    other.disconnect("other")
+    other.abort_client("other")
     assert row(rig)["waiting"] == 0
     assert rig.play(mine, "client_id=mine").status == 200
 
@@ -143,7 +143,7 @@ def test_somebody_elses_stream_is_not_taken(make_rig) -> None:
     wire = rig.open(f"/hls/{second.id}/playlist.m3u8?client_id=one")
     rig.wait(1)
     assert len(first.clients()) == 2
-    first.disconnect("two")
+    first.abort_client("two")
     assert wire.answer().status == 200
 
 
@@ -375,7 +375,7 @@ def test_a_backup_of_an_account_that_is_full_is_not_looked_at(make_rig) -> None:
             rig.wait(4)
 
     rig.play(other, "client_id=two")
-    other.disconnect("two")
+    other.abort_client("two")
     before = rig.origin.count(B)
     watch(12)
     assert rig.origin.count(B) == before + 1
@@ -416,7 +416,7 @@ def test_an_error_of_a_player_that_does_not_count_any_more_begins_nothing(make_r
     stream = counted(rig, A)
     rig.origin.put(A, silent=True)
     wire = rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
-    assert stream.disconnect("me") == 1
+    assert stream.abort_client("me") == 1
     (waiting,) = rig.origin.waiting
     waiting.errback(SourceError(Reason.RESET))
     assert wire.answer().status == 502

@@ -326,8 +326,8 @@ def test_room(make_rig) -> None:
     assert rig.play(stream, "client_id=one").status == 200
     assert rig.play(stream, "client_id=two").status == 503
     assert rig.play(stream, "client_id=one").status == 200
-    assert stream.disconnect("two") == 0
-    assert stream.disconnect("one") == 1
+    assert stream.abort_client("two") == 0
+    assert stream.abort_client("one") == 1
     assert rig.play(stream, "client_id=two").status == 200
 
 
@@ -706,7 +706,7 @@ def test_who_is_being_sent_a_segment(make_rig, how) -> None:
     if how == "delete":
         rig.registry.delete(stream.id)
     elif how == "disconnect":
-        assert stream.disconnect("me") == 1
+        assert stream.abort_client("me") == 1
     else:
         wire.lose()
         rig.wait(15)

@@ -143,7 +143,7 @@ def test_who_waits_for_a_segment_of_a_stream_that_goes(make_rig, how) -> None:
     if how == "delete":
         rig.registry.delete(stream.id)
     else:
-        assert stream.disconnect("me") == 1
+        assert stream.abort_client("me") == 1
     assert rig.origin.cancelled == [SEGMENT]
     assert wire.answer().status == (404 if how == "delete" else 502)
     assert stream.clients() == []
@@ -248,7 +248,7 @@ def test_who_is_being_sent_a_large_playlist(make_rig, how) -> None:
     if how == "delete":
         rig.registry.delete(stream.id)
     elif how == "disconnect":
-        assert stream.disconnect("me") == 1
+        assert stream.abort_client("me") == 1
     else:
         wire.lose()
     assert wire.aborted is (how != "leave")

@@ -104,11 +104,11 @@ def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> Non
     relay.play(body, 4)
     Asked(stream.muxer, ANN)
     relay.play(body, LIFETIME - 1)
-    stream.keep_house()
+    stream.run_housekeeping()
     assert [client.client_id for client in stream.clients()] == ["ann"]
     assert not body.closed
     relay.play(body, 4)
-    stream.keep_house()
+    stream.run_housekeeping()
     relay.clock.advance(0)
     assert stream.clients() == []
     assert body.closed
@@ -124,7 +124,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     stream.muxer.client(ANN)
     for _ in range(3):
         stream.muxer._viewers.get("joe").seen -= LIFETIME
-    stream.keep_house()
+    stream.run_housekeeping()
     assert "joe" in [client.client_id for client in stream.clients()]
     body = relay.dialler.last.answer()
     relay.play(body, 4)
@@ -132,7 +132,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     parcel = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
     parcel.pauseProducing()
     client.seen -= 2 * LIFETIME
-    stream.keep_house()
+    stream.run_housekeeping()
     assert client in stream.clients()
     parcel.resumeProducing()
     results = []
@@ -141,7 +141,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     assert b"".join(taken) == b"".join(stream.muxer.segment(0).buffers)
     assert client.bytes_served == stream.muxer.segment(0).size
     client.seen -= 2 * LIFETIME
-    stream.keep_house()
+    stream.run_housekeeping()
     assert client not in stream.clients()
 
 
@@ -160,7 +160,7 @@ def test_who_stops_waiting() -> None:
     asked.deferred.cancel()
     assert asked.error is not None
     assert asked.client.answers == {}
-    assert stream.disconnect("joe") == 1
+    assert stream.abort_client("joe") == 1
     relay.clock.advance(0)
     assert relay.dialler.last.cancelled
     assert relay.clock.getDelayedCalls() == []
@@ -169,14 +169,14 @@ def test_who_stops_waiting() -> None:
 def test_a_stream_that_is_over() -> None:
     relay = Relay()
     stream = relay.stream()
-    stream.end(Reason.DELETED)
+    stream.close(Reason.DELETED)
     asked = Asked(stream.muxer, JOE)
     assert asked.error.reason is Reason.DELETED
     assert stream.clients() == []
     assert relay.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("leave", ["give_way", "end"])
+@pytest.mark.parametrize("leave", ["yield_slot", "end"])
 def test_all_are_sent_away(leave) -> None:
     relay = Relay()
     stream = relay.stream()
@@ -189,7 +189,7 @@ def test_all_are_sent_away(leave) -> None:
         stream.muxer.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
     )
     parcel.start()
-    stream.give_way() if leave == "give_way" else stream.end(Reason.DELETED)
+    stream.yield_slot() if leave == "yield_slot" else stream.close(Reason.DELETED)
     assert aborted == [True]
     parcel.stopProducing()
     relay.clock.advance(0)
@@ -257,6 +257,6 @@ def test_a_player_of_the_stream_that_leaves_does_not_take_it_along() -> None:
     viewer.transport.leave()
     relay.clock.advance(0)
     assert not body.closed
-    assert stream.disconnect("joe") == 1
+    assert stream.abort_client("joe") == 1
     relay.clock.advance(0)
     assert body.closed

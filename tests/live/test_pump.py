@@ -229,15 +229,15 @@ def test_a_head_that_leaves_is_not_blocked() -> None:
 
 def test_end_while_waiting_refuses_and_later_aborts() -> None:
     rig = Rig()
-    rig.pump.end(BROKEN)
-    rig.pump.end(BROKEN)
+    rig.pump.close(BROKEN)
+    rig.pump.close(BROKEN)
     assert rig.player.refused is BROKEN
     assert not rig.player.transport.aborted
     assert rig.gone == 1
     rig = Rig()
     rig.group()
     rig.pump.try_to_start()
-    rig.pump.end(BROKEN)
+    rig.pump.close(BROKEN)
     assert rig.player.refused is None
     assert rig.player.transport.aborted
     assert rig.gone == 1
@@ -256,8 +256,8 @@ def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
     rig.clock.advance(0)
     for _ in range(2):
         rig.pump.stopProducing()
-        rig.pump.evict("x")
-        rig.pump.end(BROKEN)
+        rig.pump.abort("x")
+        rig.pump.close(BROKEN)
         rig.pump.pauseProducing()
         rig.pump.resumeProducing()
         rig.pump.try_to_start()

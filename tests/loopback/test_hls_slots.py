@@ -56,7 +56,7 @@ async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
     assert len([name for name in rig.provider.station.resources if "/seg" in name]) >= 4
     assert (row(rig)["slots_taken"], row(rig)["open_connections"]) in {(1, 0), (1, 1)}
     for n in range(4):
-        assert stream.disconnect(f"c{n}") == 1
+        assert stream.abort_client(f"c{n}") == 1
     await rig.until(lambda: rig.service._sockets.open == 0)
     assert row(rig) == {}
 
@@ -191,7 +191,7 @@ async def test_an_account_without_a_limit_is_counted(rig):
     await together([get(rig, uri) for uri in named])
     assert row(rig)["max_connections"] is None
     assert row(rig)["open_connections"] == rig.provider.station.sockets.current > 1
-    stream.disconnect("me")
+    stream.abort_client("me")
     await rig.until(lambda: rig.provider.station.sockets.current == 0)
     assert row(rig) == {}
 
@@ -216,7 +216,7 @@ async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
 async def test_a_paused_player_goes_on_with_a_segment(rig):
     stream = counted(rig, HIGH)
     named = uris((await get(rig, entry(stream))).body)
-    stream.disconnect("me")
+    stream.abort_client("me")
     await rig.until(lambda: row(rig) == {})
     assert (await get(rig, named[-1])).status == 200
     assert row(rig)["slots_taken"] == 1

@@ -133,7 +133,7 @@ async def test_who_leaves_before_there_is_a_segment(rig):
     await rig.until(lambda: stream.clients())
     await player.leave()
     await rig.sleep(0.05)
-    assert stream.disconnect("me") == 1
+    assert stream.abort_client("me") == 1
     await rig.until(lambda: rig.open_upstreams() == 0)
 
 

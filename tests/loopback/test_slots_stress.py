@@ -65,7 +65,7 @@ class Chaos:
         if what == "play" and isinstance(stream, HlsStream):
             await self._play(stream, rand.choice(["A", "B", "C"]))
         elif what == "leave" and isinstance(stream, HlsStream) and rand.random() < 0.5:
-            stream.disconnect(rand.choice(["A", "B", "C"]))
+            stream.abort_client(rand.choice(["A", "B", "C"]))
         elif what == "play":
             agent = rand.choice(["A", "B", "C"])
             begin = rand.choice([0, 1_000_000, 49_000_000])

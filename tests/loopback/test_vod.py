@@ -517,7 +517,7 @@ async def test_a_player_that_is_disconnected_by_name(rig):
     player = await player_of(rig, stream)
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
-    assert stream.disconnect(stream.clients()[0].client_id) == 1
+    assert stream.abort_client(stream.clients()[0].client_id) == 1
     await player.ended
     assert stream.clients() == []
 

@@ -53,7 +53,7 @@ def test_a_pause_of_an_hour(make_rig):
     assert rig.clock.getDelayedCalls() == []
     for _ in range(3600):
         rig.clock.advance(1)
-        rig.title.keep_house()
+        rig.title.run_housekeeping()
     assert (len(rig.title.clients()), len(body.held), len(rig.dialler.dials)) == (1, held, 1)
     rig.drain(response)
     assert response.body == film(0, 4 * M)
@@ -67,10 +67,10 @@ def test_a_pause_has_an_end(make_rig):
     rig.answer(status=200).bring(film(0, 4 * M))
     rig.turn()
     rig.clock.advance(3599)
-    rig.title.keep_house()
+    rig.title.run_housekeeping()
     assert not response.aborted
     rig.clock.advance(2)
-    rig.title.keep_house()
+    rig.title.run_housekeeping()
     assert response.aborted
 
 
@@ -328,7 +328,7 @@ def test_deleting_answers_who_waits_and_disconnects_who_plays(make_rig):
     body.bring(film(0, M))
     waiting = rig.ask(ByteRange(30 * M), player=PlayerInfo("192.0.2.2"))
     body.lingers = True
-    ended = rig.title.end(Reason.DELETED)
+    ended = rig.title.close(Reason.DELETED)
     assert playing.aborted
     assert waiting.refused.reason is Reason.DELETED
     assert rig.title.clients() == []
@@ -420,7 +420,7 @@ def test_head_asks_itself_when_who_played_could_not_tell(make_rig, how):
     elif how == "refused":
         rig.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 403", 403))
     else:
-        rig.title.end(Reason.DELETED)
+        rig.title.close(Reason.DELETED)
         assert failed[0].value.reason is Reason.DELETED
         assert len(rig.dialler.dials) == 1
         return

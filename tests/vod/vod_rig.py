@@ -107,7 +107,7 @@ class VodRig:
         urls = [f"http://{number}.example/film.mp4" for number in range(sources)]
         spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
         self.ends = EdgeCache(1 << 24)
-        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.title.give_way())
+        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.title.yield_slot())
         self.title = VodStream(
             self.clock,
             lambda: datetime.now(timezone.utc),

@@ -141,22 +141,24 @@ class HlsStreamWithTs(HlsStream):
         """Who watches, of the playlists first."""
         return [*self.viewers.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
 
-    def renew(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: what is watched keeps metadata and counts."""
         if self.ts_stream is not None:
-            self.ts_stream.renew(spec, requests)
+            self.ts_stream.update_spec(spec, requests)
         active, counters = self._active, (self.failover_attempts, self.last_failover, self.error_count)
-        super().renew(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
+        super().update_spec(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
         if active is not None:
             self.failover_attempts, self.last_failover, self.error_count = counters
 
-    def disconnect(self, client_id: str) -> int:
+    def abort_client(self, client_id: str) -> int:
         """
         End the connections that go by that name, now.
 
         :return: how many there were.
         """
-        return super().disconnect(client_id) + (0 if self.ts_stream is None else self.ts_stream.disconnect(client_id))
+        return super().abort_client(client_id) + (
+            0 if self.ts_stream is None else self.ts_stream.abort_client(client_id)
+        )
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
         """Move what is watched to a source, or one on; the playlists, if nothing is."""
@@ -172,22 +174,22 @@ class HlsStreamWithTs(HlsStream):
         both = gatherResults([moved, ts_stream.fail_over(self.source_index)], consumeErrors=True)
         return both.addCallback(any)
 
-    def give_way(self) -> None:
+    def yield_slot(self) -> None:
         """Its viewer plays something else by now."""
-        super().give_way()
+        super().yield_slot()
         if self.ts_stream is not None:
-            self.ts_stream.give_way()
+            self.ts_stream.yield_slot()
 
-    def keep_house(self) -> None:
+    def run_housekeeping(self) -> None:
         """Let go of players that have been silent for too long."""
-        super().keep_house()
+        super().run_housekeeping()
         if self.ts_stream is not None:
-            self.ts_stream.keep_house()
+            self.ts_stream.run_housekeeping()
 
-    def end(self, reason: Reason) -> Deferred[None]:
+    def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody; fires when the joined source is gone."""
-        ended = super().end(reason)
-        return ended if self.ts_stream is None else self.ts_stream.end(reason)
+        ended = super().close(reason)
+        return ended if self.ts_stream is None else self.ts_stream.close(reason)
 
 
 def live_stream_of(stream: Stream | None) -> LiveStream | None:

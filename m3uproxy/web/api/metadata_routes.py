@@ -85,7 +85,7 @@ class MetadataApi:
         skipped: list[Skipped] = []
         for stream in having(self._registry.streams(), query.field, query.value):
             if query.client_id and not query.force and not excluded(stream, query.exclude_channel_id):
-                stream.disconnect(query.client_id)
+                stream.abort_client(query.client_id)
             why = spared(stream, query.exclude_channel_id, query.force)
             if why is None:
                 self._registry.delete(stream.id)

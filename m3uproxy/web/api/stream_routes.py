@@ -178,7 +178,7 @@ class StreamsApi:
 
     def disconnect(self, stream_id: str, client_id: str) -> Done:
         """Disconnect a player, on whatever stream it is."""
-        count = sum(stream.disconnect(client_id) for stream in self._registry.streams())
+        count = sum(stream.abort_client(client_id) for stream in self._registry.streams())
         return {"message": f"Disconnected {count} {'player' if count == 1 else 'players'}."}
 
     def _stream(self, stream_id: str) -> Stream:
