@@ -95,10 +95,10 @@ def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
     health, pulse, received = ContentHealth(HealthLimits(continuity=0.01, bitrate=62_500), 0.0), TrickleDetector(0.0), 0
     for number, piece in enumerate(pieces, 1):
         now, received = number * BLOCK, received + len(piece)
-        if health.took(now, piece, program) is not None:
+        if health.packets_received(now, piece, program) is not None:
             raise AssertionError("there is nothing wrong with it")
         if now >= pulse.due:
-            pulse.beat(now, received, health.media)
+            pulse.update(now, received, health.media)
 
 
 def rewriter(tables: PsiTables, moved: bool) -> PacketRewriter:

@@ -65,13 +65,13 @@ def failover_policy(settings: Settings, strict: bool = False) -> FailoverPolicy:
     """
     made = FailoverPolicy(
         laps=max(1, settings.stream_retry_attempts),
-        rest=settings.stream_retry_delay,
+        backoff=settings.stream_retry_delay,
         start=settings.start_timeout * 0.95,
         total=settings.stream_total_timeout,
         connect=settings.default_connection_timeout,
         first_byte=settings.first_byte_timeout,
-        growth=1.5 if settings.stream_retry_exponential_backoff else 1.0,
-        moves=settings.max_failover_attempts,
+        backoff_growth=1.5 if settings.stream_retry_exponential_backoff else 1.0,
+        max_changes=settings.max_failover_attempts,
         quick=settings.live_chunk_timeout_seconds or settings.first_byte_timeout,
         failback=settings.failback_seconds,
     )
@@ -137,7 +137,7 @@ class StreamFactory:
         stream.update_spec(spec, self._requests(spec))
         live = live_stream_of(stream)
         if live is not None:
-            live.session.sources.outage.rules = self._live_policy(spec).rules
+            live.session.sources.budget.rules = self._live_policy(spec).rules
 
     # construction of one kind each
 
@@ -145,7 +145,7 @@ class StreamFactory:
         settings = self._settings
         limits = VodLimits(settings.vod_stall_timeout, settings.vod_pause_limit, settings.start_timeout)
         # Players of files send a request again for missing bytes.
-        policy = attrs.evolve(failover_policy(settings), patient=False)
+        policy = attrs.evolve(failover_policy(settings), unlimited_laps=False)
         upstream = VodUpstream(self._dialler, policy, self._slots)
         return VodStream(
             self._clock,

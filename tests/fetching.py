@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from m3uproxy.core.http.outbound_policy import DEFAULT
+from m3uproxy.core.http.outbound_policy import DEFAULT_POLICY
 from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.fetcher import Fetcher
@@ -25,12 +25,12 @@ SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chun
 class Rig(Bench):
     """Scripted providers, and what fetches from them."""
 
-    def __init__(self, reactor, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
+    def __init__(self, reactor, outbound=DEFAULT_POLICY, per_host=8, rest=15.0, **settings):
         super().__init__(reactor)
         self.failures = []
         self.set_up(outbound, per_host, rest, **settings)
 
-    def set_up(self, outbound=DEFAULT, per_host=8, rest=15.0, **settings):
+    def set_up(self, outbound=DEFAULT_POLICY, per_host=8, rest=15.0, **settings):
         self.lines = ConnectionPool(self.reactor, self.sockets, outbound, per_host, rest)
         self.asker = HlsHttpClient(self.lines)
         self.fetcher = Fetcher(self.reactor, self.asker, load({**SETTINGS, **settings}))

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from ..core.http.redirects import REDIRECTS, Cookies, RequestHop, led_hop, next_hop
+from ..core.http.redirects import REDIRECT_STATUSES, Cookies, RequestHop, next_hop, playlist_hop
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
@@ -135,10 +135,10 @@ class _Asking(TimedRequest[ProviderResponse]):
         """Ask, and ask again where a redirect points, until something else is answered."""
         try:
             source = self._wanted.source
-            hop = led_hop(self._wanted.url, source.url, source.user_agent, source.headers)
+            hop = playlist_hop(self._wanted.url, source.url, source.user_agent, source.headers)
             while True:
                 response = await self._ask(hop)
-                if response.code not in REDIRECTS:
+                if response.code not in REDIRECT_STATUSES:
                     return await self._answer(response, hop)
                 locations = response.headers.getRawHeaders(b"Location", [None])
                 hop = next_hop(hop, locations[0], _cookies(response))

@@ -41,7 +41,7 @@ MOST_KNOWN = 20
 def _now_and_then(request: SourceRequest) -> SourceRequest:
     """Whatever its URL ends in: here it is HLS."""
     account = request.account
-    return request if account is None else attrs.evolve(request, account=attrs.evolve(account, now_and_then=True))
+    return request if account is None else attrs.evolve(request, account=attrs.evolve(account, intermittent=True))
 
 
 @attrs.frozen(eq=False)
@@ -123,7 +123,7 @@ class HlsSession(FailoverDriver):
     def stop(self, error: SourceError) -> None:
         """Nobody wants the stream any more, or nobody is to have it. Who waits is told why."""
         self._over = error
-        self._carry_out(self._failover.unwanted(self._clock.seconds()))
+        self._carry_out(self._failover.stop(self._clock.seconds()))
         self._tell(error)
 
     async def take(self, deadline: float) -> SourceRun:
@@ -153,7 +153,7 @@ class HlsSession(FailoverDriver):
             self._admission.viewer = None
             self._since = self._reviewed = now
             self._review = FailbackReview(self._clock, self._failover, self)
-            self._carry_out(self._failover.flowed(now))
+            self._carry_out(self._failover.started(now))
             return True
         rules = self._rules()
         if self._review is not None and rules.interval and now - self._reviewed >= rules.interval:
@@ -267,7 +267,7 @@ class HlsSession(FailoverDriver):
         self._tell(error)
 
     def _ran(self) -> float:
-        return self._clock.seconds() - self._since if self._failover.state is FailoverState.FLOWING else 0.0
+        return self._clock.seconds() - self._since if self._failover.state is FailoverState.STREAMING else 0.0
 
     # who waits
 

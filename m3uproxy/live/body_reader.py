@@ -6,7 +6,7 @@ from typing import Protocol
 
 from zope.interface import implementer
 
-from ..core.http.body_sniffing import HEAD, complaint
+from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..errors import Reason, SourceError
 from ..interfaces import IDiscontinuityConsumer, IResponseBody, IStreamSink
 from .read_scheduler import LITTLE, MUCH, STEPS, ReadScheduler
@@ -214,8 +214,8 @@ class BodyReader:
             self._proven = True
             self._owner.flowing()
             return
-        self._head = (self._head + data)[:HEAD]
-        error = complaint(self._head, self.received, self._body.content_type)
+        self._head = (self._head + data)[:SNIFF_BYTES]
+        error = body_error(self._head, self.received, self._body.content_type)
         if error is not None:
             self.close()
             self._owner.ended(error)

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.failover.machine import FailoverMachine
 from ..core.health.content import ContentFault, ContentHealth, HealthSnapshot
-from ..core.health.silence import SHORTEST, SilenceTracker
+from ..core.health.silence import SHORTEST_PAUSE, SilenceTracker
 from ..core.health.trend import TrendDetector
 from ..core.health.trickle import TrickleDetector
 from ..core.mpegts.psi import ProgramMap
@@ -95,7 +95,7 @@ class SourceMonitor:
     @property
     def condition(self) -> HealthSnapshot | None:
         """What is known of what the body brings; None if nothing is looked at."""
-        return None if self._health is None else self._health.condition()
+        return None if self._health is None else self._health.snapshot()
 
     def close(self) -> None:
         """Watch no more. Safe to call twice."""
@@ -114,8 +114,8 @@ class SourceMonitor:
         :param received: bytes of the body so far.
         """
         now = self._heard = self._clock.seconds()
-        self._rhythm.heard(now)
-        if now >= self._pulse.due and self._pulse.beat(now, received, self._media()):
+        self._rhythm.packets_received(now)
+        if now >= self._pulse.due and self._pulse.update(now, received, self._media()):
             self._owner.ended(SourceError(Reason.STALLED, f"a trickle of {self._pulse.rate:.0f} bytes per second"))
         elif self._fault is not None:
             fault, self._fault = self._fault, None
@@ -143,12 +143,12 @@ class SourceMonitor:
         if now - due > _LATE:
             self._listen(_LATE)
             return
-        if self._health is not None and self._rhythm.silent(now) >= SHORTEST:
-            self._rhythm.delivered(self._health.delivered())
-        if not self._rhythm.stalled(now):
-            self._listen(self._rhythm.look_again(now))
+        if self._health is not None and self._rhythm.silence(now) >= SHORTEST_PAUSE:
+            self._rhythm.media_received(self._health.measure_media())
+        if not self._rhythm.is_stalled(now):
+            self._listen(self._rhythm.check_after(now))
         else:
-            self._owner.ended(SourceError(Reason.STALLED, f"no packet for {self._rhythm.silent(now):.1f} s"))
+            self._owner.ended(SourceError(Reason.STALLED, f"no packet for {self._rhythm.silence(now):.1f} s"))
 
     # what it brings
 
@@ -156,14 +156,14 @@ class SourceMonitor:
         """See :attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`. What watches must not harm what it watches."""
         assert self._health is not None, "only then packets are shown"
         try:
-            self._fault = self._health.took(now, packets, program) or self._fault
+            self._fault = self._health.packets_received(now, packets, program) or self._fault
         except Exception:
             log.failure("looking at what a source brings failed; it is looked at no more")
             self._sink.watch(None)
 
     def _explain(self, fault: ContentFault) -> SourceError:
         assert self._health is not None, "where else would it come from"
-        found = self._health.condition()
+        found = self._health.snapshot()
         if fault is ContentFault.LOW_BITRATE:
             rates = [rate for rate in (found.bitrate, found.media_bitrate) if rate is not None]
             return SourceError(Reason.LOW_BITRATE, f"{min(rates, default=0.0):.0f} bytes per second")
@@ -177,7 +177,7 @@ class SourceMonitor:
     def _doubt(self, kind: Reason | ContentFault, error: SourceError) -> None:
         """Leave for another source, or tell that none is known here: a resolver comes before the list."""
         now = self._clock.seconds()
-        spare = None if self._failover.has_resolver else self._failover.sources.spare(now)
+        spare = None if self._failover.has_resolver else self._failover.sources.best_backup(now)
         if spare is not None:
             self._owner.leave_for(spare, error)
         elif now - self._noted.get(kind, float("-inf")) >= NOTE_AGAIN:
@@ -196,7 +196,7 @@ class SourceMonitor:
     def _judge(self) -> None:
         if self._health is None:
             return
-        verdict = self._suspicion.judge(self._health.reading(self._clock.seconds()))
+        verdict = self._suspicion.judge(self._health.trend_reading(self._clock.seconds()))
         self.signs = verdict.signs
         if verdict.suspect and self._rules.leave_suspect:
             self._doubt(Reason.SUSPECT, SourceError(Reason.SUSPECT, "; ".join(verdict.signs)))

@@ -66,7 +66,7 @@ class LiveSession(FailoverDriver):
 
         :return: a Deferred that fires when its socket is gone.
         """
-        self._carry_out(self._failover.unwanted(self._clock.seconds()))
+        self._carry_out(self._failover.stop(self._clock.seconds()))
         return self._sole.when_gone()
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
@@ -111,14 +111,14 @@ class LiveSession(FailoverDriver):
         self._sink.gave_up(error)
 
     def _ran(self) -> float:
-        return self.watch.ran if self.watch is not None and self._failover.state is FailoverState.FLOWING else 0.0
+        return self.watch.ran if self.watch is not None and self._failover.state is FailoverState.STREAMING else 0.0
 
     # the feed's owner
 
     def flowing(self) -> None:
         """The source delivers."""
         self._admission.viewer = None
-        self._carry_out(self._failover.flowed(self._clock.seconds()))
+        self._carry_out(self._failover.started(self._clock.seconds()))
         self._start_watch()
 
     def heard(self) -> None:
@@ -176,7 +176,7 @@ class LiveSession(FailoverDriver):
     # the candidate's owner
 
     def _open_beside(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
-        if self._failover.state is not FailoverState.FLOWING or index == self._failover.index:
+        if self._failover.state is not FailoverState.STREAMING or index == self._failover.index:
             return False
         return self._beside.open(index, self.request(index), self.request(), why, chosen)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ByteSize, SecretStr, ValidationError
 
-from ..core.http.redact import CUT, redact
+from ..core.http.redact import REDACTED, redact
 from .field_types import SettingConflict, UnusableValue
 from .model import MIB, Settings
 
@@ -26,7 +26,7 @@ def shown(name: str, value: object) -> str:
     if value is None:
         return ""
     if is_secret(name) or isinstance(value, SecretStr):
-        return CUT
+        return REDACTED
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, ByteSize) and value % MIB == 0:

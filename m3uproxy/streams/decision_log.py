@@ -34,7 +34,7 @@ class DecisionLog:
 
         :param target: what follows, maybe after a rest; None for none.
         """
-        self._last = self._timeline.decided(self._wall(), source, target, cause, measured)
+        self._last = self._timeline.record(self._wall(), source, target, cause, measured)
         self._since = self._clock.seconds()
         if target is None:
             self._tell(self._last)
@@ -49,11 +49,11 @@ class DecisionLog:
             self.decided(source, target, cause, {})
         else:
             self._last = None
-            self._tell(self._timeline.decided(self._wall(), source, target, cause))
+            self._tell(self._timeline.record(self._wall(), source, target, cause))
 
     def noted(self, source: SourceLabel, cause: str, measured: Mapping[str, Value]) -> None:
         """Something is wrong with a source, and it stays, for there is no other."""
-        self._tell(self._timeline.decided(self._wall(), source, source, cause, measured))
+        self._tell(self._timeline.record(self._wall(), source, source, cause, measured))
 
     def joined(self, report: SpliceReport) -> None:
         """The source that was chosen goes on from what was sent."""
@@ -63,7 +63,7 @@ class DecisionLog:
             lost_ms=0.0 if report.kind is SpliceKind.OVERLAP else None,
             bridged_ms=round((self._clock.seconds() - self._since) * 1000, 1),
         )
-        whole = self._timeline.completed(self._last.number, outcome) or self._last
+        whole = self._timeline.record_outcome(self._last.number, outcome) or self._last
         self._last = None
         self._tell(whole, f"; it {report.kind.value}")
 
@@ -71,7 +71,7 @@ class DecisionLog:
         """The source that was chosen answers; what was lost in between is not known."""
         if self._last is not None:
             outcome = Outcome(bridged_ms=round((self._clock.seconds() - self._since) * 1000, 1))
-            whole = self._timeline.completed(self._last.number, outcome) or self._last
+            whole = self._timeline.record_outcome(self._last.number, outcome) or self._last
             self._last = None
             self._tell(whole)
 

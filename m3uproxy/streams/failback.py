@@ -56,13 +56,13 @@ class FailbackReview:
             looking.cancel()
 
     def _probe(self) -> None:
-        index = self._failover.sources.to_probe(self._clock.seconds())
+        index = self._failover.sources.probe_target(self._clock.seconds())
         if index is None:
             return
         looking = self._owner.look_at(index)
         if looking is not None:
             self._looking = looking
-            key = self._failover.sources.lineup.key(index)
+            key = self._failover.sources.source_list.key(index)
             looking.addCallbacks(self._looks_well, self._looks_bad, callbackArgs=(key,), errbackArgs=(key,))
             looking.addErrback(lambda failure: log.failure("looking at a backup failed", failure=failure))
 
@@ -80,7 +80,7 @@ class FailbackReview:
 
     def _looked(self, key: Hashable, error: SourceError | None) -> None:
         """The list may be another one by now than when the backup was asked."""
-        index = self._failover.sources.lineup.index_of(key)
+        index = self._failover.sources.source_list.index_of(key)
         if index is None:
             return
         if error is not None:

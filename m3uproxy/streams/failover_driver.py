@@ -110,12 +110,12 @@ class FailoverDriver(ABC):
     @property
     def index(self) -> int:
         """The source in use, or to be used next, as people count."""
-        return self._failover.sources.lineup.position(self._aim)
+        return self._failover.sources.source_list.position(self._aim)
 
     @property
     def one_on(self) -> int | None:
         """The source behind that in the list; see :meth:`m3uproxy.core.failover.source_list.Lineup.one_on`."""
-        return self._failover.sources.lineup.one_on(self._aim)
+        return self._failover.sources.source_list.next_after(self._aim)
 
     @property
     def error(self) -> SourceError | None:
@@ -135,7 +135,7 @@ class FailoverDriver(ABC):
     @property
     def asking(self) -> bool:
         """Whether nothing happens until there is an answer, or the advisor says that there is none."""
-        return self._failover.state is FailoverState.ASKING
+        return self._failover.state is FailoverState.ASKING_RESOLVER
 
     @property
     def moving(self) -> bool:
@@ -145,7 +145,7 @@ class FailoverDriver(ABC):
     def request(self, index: int | None = None) -> SourceRequest:
         """How a source is asked for the stream: that in use or next, if no other."""
         index = self._failover.index if index is None else index
-        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.guest(index))
+        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.named_url(index))
 
     # what is done with it
 
@@ -153,7 +153,7 @@ class FailoverDriver(ABC):
         """Somebody wants the stream; ``viewer``, if it is one. Harmless when it runs."""
         if not self.active:
             self._admission.viewer = viewer
-        self._carry_out(self._failover.wanted(self._clock.seconds()))
+        self._carry_out(self._failover.start(self._clock.seconds()))
 
     def switch(self, index: int) -> None:
         """Move to another source."""
@@ -165,7 +165,7 @@ class FailoverDriver(ABC):
         self._requests = requests
         self._failover.has_resolver = self._advisor.available
         stays = self._failover.sources.replace([request.url for request in requests])
-        if not stays and self._failover.state in (FailoverState.DIALLING, FailoverState.RESTING):
+        if not stays and self._failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
             self.switch(0)
         else:
             self._chronicle.renumbered(self._aim)
@@ -187,7 +187,7 @@ class FailoverDriver(ABC):
 
     def referred(self, referral: ResolverAnswer) -> None:
         """What came of asking. To be called only while it is waited for."""
-        effect = self._failover.referred(self._clock.seconds(), referral)
+        effect = self._failover.resolver_answered(self._clock.seconds(), referral)
         self._chronicle.follows(effect, referral)
         self._carry_out(effect)
 
@@ -260,4 +260,4 @@ class FailoverDriver(ABC):
             assert isinstance(effect, Idle)
 
     def _rested(self) -> None:
-        self._carry_out(self._failover.rested(self._clock.seconds()))
+        self._carry_out(self._failover.backoff_over(self._clock.seconds()))

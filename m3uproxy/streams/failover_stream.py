@@ -74,7 +74,7 @@ class FailoverStream(Stream):
 
     def label(self, index: int) -> SourceLabel:
         """The same, for people."""
-        return SourceLabel(self.session.sources.lineup.position(index), self.url(index))
+        return SourceLabel(self.session.sources.source_list.position(index), self.url(index))
 
     # the course's observer
 

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from ..core.failover.resolver import LONGEST_ANSWER, TIMEOUT, ResolverAnswer, ResolverQuestion, read_answer
-from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.failover.resolver import MAX_ANSWER_BYTES, TIMEOUT, ResolverAnswer, ResolverQuestion, read_answer
+from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResolver
@@ -32,7 +32,7 @@ class HttpResolver:
 
     reactor: Any
     sockets: SocketCounter
-    outbound: OutboundPolicy = DEFAULT
+    outbound: OutboundPolicy = DEFAULT_POLICY
     user_agent: str = "m3uproxy"
     timeout: float = TIMEOUT
 
@@ -115,8 +115,8 @@ class _Whole:
     def body_received(self, data: bytes) -> None:
         """Keep it. More than is allowed ends the body."""
         self._data += data
-        if len(self._data) > LONGEST_ANSWER:
-            raise SourceError(Reason.TRUNCATED, f"an answer over {LONGEST_ANSWER} bytes")
+        if len(self._data) > MAX_ANSWER_BYTES:
+            raise SourceError(Reason.TRUNCATED, f"an answer over {MAX_ANSWER_BYTES} bytes")
 
     def body_ended(self, error: SourceError) -> None:
         """A clean end is the end of the answer."""

@@ -121,7 +121,7 @@ class StreamResolver:
             return self._one_on(f"; {referral}")
         if referral.url is None:
             return False
-        index = self._stream.session.sources.take_in(referral.url)
+        index = self._stream.session.sources.add_named(referral.url)
         return self._choose(index, f"; {referral}")
 
     def _leave(self, referral: ResolverAnswer) -> bool:
@@ -132,9 +132,9 @@ class StreamResolver:
         if session.moving:
             return True  # who is taken in now might be given the index of the guest that is on its way
         if referral.url is not None:
-            session.leave_for(session.sources.take_in(referral.url), error)
+            session.leave_for(session.sources.add_named(referral.url), error)
             return True
-        spare = session.sources.spare(self._clock.seconds()) if referral.problem is not None else None
+        spare = session.sources.best_backup(self._clock.seconds()) if referral.problem is not None else None
         if spare is None:
             session.keep(error)
             return False

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from ..core.http.body_sniffing import HEAD, complaint, container, finite
+from ..core.http.body_sniffing import SNIFF_BYTES, body_error, container_type, finite_body_error
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import FormatDetector
 from ..core.stream_kind import has_extension
@@ -53,7 +53,7 @@ async def _look_at(
     body = await dialler.dial(request, limits, slot)
     try:
         if body.length is not None and not has_extension(request.url):
-            raise finite(body.length, body.content_type)
+            raise finite_body_error(body.length, body.content_type)
         packet = _FirstPacket(body.content_type)
         body.deliver(packet)
         await packet.seen.addTimeout(limits.first_byte, clock, onTimeoutCancel=packet.too_late)
@@ -81,11 +81,11 @@ class _FirstPacket:
         if self.seen.called:
             return
         self._received += len(data)
-        self._head = (self._head + data)[:HEAD]
+        self._head = (self._head + data)[:SNIFF_BYTES]
         if self._recogniser.feed(data) is not None:
             self.seen.callback(None)
             return
-        error = complaint(self._head, self._received, self._content_type)
+        error = body_error(self._head, self._received, self._content_type)
         if error is not None:
             self.seen.errback(error)
 
@@ -108,7 +108,7 @@ async def classify_finite_body(body: IResponseBody, length: int, clock: IReactor
     :param seconds: that the first bytes may take.
     :return: with a ``media_type`` if it can be played as a film.
     """
-    error = finite(length, body.content_type)
+    error = finite_body_error(length, body.content_type)
     if error.reason is not Reason.NOT_LIVE or length < SHORTEST_FILM:
         return error
     beginning = _Beginning()
@@ -117,7 +117,7 @@ async def classify_finite_body(body: IResponseBody, length: int, clock: IReactor
         await beginning.enough.addTimeout(seconds, clock, onTimeoutCancel=lambda *_: None)
     finally:
         body.close()
-    media_type = container(beginning.head)
+    media_type = container_type(beginning.head)
     if media_type != "video/mp2t" or body.header("Accept-Ranges").lower() == "bytes":
         error.media_type = media_type
     return error

@@ -40,7 +40,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import Location
 from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
@@ -106,7 +106,7 @@ class ProviderConnection:
         location: Location,
         verify_tls: bool,
         connected: Callable[[], None],
-        outbound: OutboundPolicy = DEFAULT,
+        outbound: OutboundPolicy = DEFAULT_POLICY,
         led_by_public: bool = False,
         slot: ProviderSlot | None = None,
     ) -> None:

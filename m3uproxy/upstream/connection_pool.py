@@ -31,7 +31,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
-from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import Location
 from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
@@ -198,7 +198,7 @@ class ConnectionPool:
         self,
         reactor: Any,
         sockets: SocketCounter,
-        outbound: OutboundPolicy = DEFAULT,
+        outbound: OutboundPolicy = DEFAULT_POLICY,
         per_host: int = 8,
         rest: float = 15.0,
     ) -> None:

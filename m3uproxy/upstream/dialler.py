@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from ..core.http.byte_ranges import parse_content_range
-from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
-from ..core.http.redirects import REDIRECTS, Cookies, first_hop, next_hop
+from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
+from ..core.http.redirects import REDIRECT_STATUSES, Cookies, first_hop, next_hop
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.slots.accounts import ProviderSlot
 from ..errors import SourceError, bad_status
@@ -34,7 +34,7 @@ class Dialler:
 
     reactor: Any
     sockets: SocketCounter
-    outbound: OutboundPolicy = DEFAULT
+    outbound: OutboundPolicy = DEFAULT_POLICY
 
     def dial(
         self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
@@ -70,7 +70,7 @@ class _Dial(TimedRequest[IResponseBody]):
             assert self._connection is not None
             if response.code in {200, 206}:
                 return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
-            if response.code not in REDIRECTS:
+            if response.code not in REDIRECT_STATUSES:
                 raise _refusal(response)
             locations = response.headers.getRawHeaders(b"Location", [None])
             hop = next_hop(hop, locations[0], _cookies(response))

@@ -13,7 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from ..core.http.redirects import Location
-from ..core.http.response_head import LONGEST_HEAD, end_of_head, is_interim, repair
+from ..core.http.response_head import MAX_HEAD_BYTES, end_of_head, is_interim, repair_head
 from ..errors import Reason, SourceError
 from .tcp_socket import connect_through
 
@@ -78,11 +78,11 @@ class HeadRepairProtocol(ProtocolWrapper):
         while self._head is not None:
             buffer = bytes(self._head)
             end = end_of_head(buffer, searched)
-            if self._read + (end if end >= 0 else len(buffer)) > LONGEST_HEAD:
-                raise SourceError(Reason.BAD_HEAD, f"a response head over {LONGEST_HEAD} bytes")
+            if self._read + (end if end >= 0 else len(buffer)) > MAX_HEAD_BYTES:
+                raise SourceError(Reason.BAD_HEAD, f"a response head over {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 return
-            head, rest = repair(buffer[:end]), buffer[end:]
+            head, rest = repair_head(buffer[:end]), buffer[end:]
             self._read, searched = self._read + end, 0
             if is_interim(head):
                 self._head = bytearray(rest)

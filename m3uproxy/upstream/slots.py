@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.slots.accounts import Account
-from ..core.slots.slot_table import Effect, Granted, Refused, SlotTable, Takeover
+from ..core.slots.slot_table import Granted, Refused, SlotEffect, SlotTable, Takeover
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
 from ..log import make_logger
@@ -50,7 +50,7 @@ class Slot:
 
     def opened(self) -> bool:
         """A socket was opened on it. False if it has to be closed at once."""
-        return self.desk.slots.opened(self.token)
+        return self.desk.slots.socket_opened(self.token)
 
     def closed(self) -> None:
         """A socket that was opened on it is gone."""
@@ -161,7 +161,7 @@ class SlotAllocator:
 
     def ask(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Deferred[Slot]:
         """
-        Ask for a slot; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.ask`.
+        Ask for a slot; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.request`.
 
         :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
             waiting.
@@ -169,7 +169,7 @@ class SlotAllocator:
         shared = self._shared.get((stream, account))
         if shared is not None:
             return succeed(shared.share())
-        effect = self.slots.ask(self._clock.seconds(), account, stream, viewer)
+        effect = self.slots.request(self._clock.seconds(), account, stream, viewer)
         asking: Deferred[Slot] = Deferred(lambda _: self.done(effect.token))
         self._asking[effect.token] = _Ask(stream, account, asking)
         self._carry_out([effect])
@@ -177,25 +177,25 @@ class SlotAllocator:
 
     def joined(self, stream: str, viewer: ViewerIdentity) -> None:
         """A player watches a stream. To be told before the stream asks."""
-        self.slots.joined(stream, viewer)
+        self.slots.viewer_joined(stream, viewer)
 
     def left(self, stream: str, viewer: ViewerIdentity) -> None:
         """A player is gone."""
-        self._carry_out(self.slots.left(self._clock.seconds(), stream, viewer))
+        self._carry_out(self.slots.viewer_left(self._clock.seconds(), stream, viewer))
 
     def closed(self, token: int) -> None:
         """See :meth:`Slot.closed`."""
-        self._carry_out(self.slots.closed(self._clock.seconds(), token))
+        self._carry_out(self.slots.socket_closed(self._clock.seconds(), token))
 
     def done(self, token: int) -> None:
         """See :meth:`Slot.done`; also for one that waits."""
         self._asking.pop(token, None)
         self._shared = {key: slot for key, slot in self._shared.items() if slot.token != token}
-        self._carry_out(self.slots.done(self._clock.seconds(), token))
+        self._carry_out(self.slots.release(self._clock.seconds(), token))
 
     def has_room(self, account: Account, stream: str) -> bool:
         """Whether that stream is granted a slot at once."""
-        return (stream, account) in self._shared or self.slots.has_room(account)
+        return (stream, account) in self._shared or self.slots.has_free_slot(account)
 
     def report(self, configured: Collection[Account]) -> dict[str, object]:
         """For statistics; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.report`."""
@@ -209,7 +209,7 @@ class SlotAllocator:
 
     # inside
 
-    def _carry_out(self, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, effects: Iterable[SlotEffect]) -> None:
         for effect in effects:
             if isinstance(effect, Takeover):
                 log.info("stream {stream} gives up its provider connection, its viewer moved on", stream=effect.stream)
@@ -226,7 +226,7 @@ class SlotAllocator:
             return
         slot = Slot(self, asked.account, token, asked.stream)
         answers = [asked.answer]
-        if asked.account.now_and_then:
+        if asked.account.intermittent:
             self._shared[asked.tenant] = slot
             answers += self._with_the_same(asked.tenant)
         for _ in answers[1:]:

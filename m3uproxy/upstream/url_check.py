@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from ..core.http.outbound_policy import DEFAULT, OutboundPolicy
+from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
 from ..interfaces import IUrlChecker
 from .agent import SourceAgent
@@ -24,7 +24,7 @@ class UrlChecker:
 
     reactor: Any
     sockets: SocketCounter
-    outbound: OutboundPolicy = DEFAULT
+    outbound: OutboundPolicy = DEFAULT_POLICY
     user_agent: str = "m3uproxy"
 
     def status(self, url: str, timeout: float) -> Deferred[int]:

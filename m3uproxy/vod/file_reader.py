@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from ..core.http.body_sniffing import HEAD, complaint
+from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..core.http.representation import Representation
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer
@@ -210,7 +210,7 @@ class FileReader:
     def _judge(self, data: memoryview) -> bool:
         """A provider may answer with a login page, whatever is asked for."""
         self._judged = True
-        error = complaint(bytes(data[:HEAD]), 0, "")
+        error = body_error(bytes(data[:SNIFF_BYTES]), 0, "")
         if error is not None:
             self._fail(error)
         return error is None

@@ -93,7 +93,7 @@ class HeadRequest:
 
     def found(self, edition: Representation, url: str) -> None:
         """Known for longer only if there are parts: HEAD may say nothing of them, and there are."""
-        if edition.ranged:
+        if edition.accepts_ranges:
             self._learn(edition, url)
         self.told(edition)
 

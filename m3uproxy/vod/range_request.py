@@ -64,7 +64,7 @@ def request_for(asker: RangeConsumer, request: SourceRequest) -> tuple[SourceReq
     :return: also the part that is asked for; None for a HEAD.
     """
     known = asker.edition
-    if asker.position is not None and known is not None and known.ranged is False and asker.url == request.url:
+    if asker.position is not None and known is not None and known.accepts_ranges is False and asker.url == request.url:
         wanted = WHOLE
     elif asker.position is not None:
         wanted = ByteRange(max(0, asker.position - len(asker.proof)))

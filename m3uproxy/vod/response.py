@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from ..core.http.byte_ranges import WHOLE, ByteRange, Span, Unsatisfiable, resolve
-from ..core.http.representation import PROOF, Representation
+from ..core.http.representation import PROOF_SIZE, Representation
 from ..downstream.socket_writer import SocketWriter
 from ..errors import Reason, SourceError
 from ..log import make_logger
@@ -150,7 +150,7 @@ class VodResponse:
     def found(self, edition: Representation, url: str) -> None:
         """See :meth:`.roles.Asker.found`."""
         self.edition, self.url = edition, url
-        ranges = self._ranges if edition.ranged and edition.admits(self._if_range) else ()
+        ranges = self._ranges if edition.accepts_ranges and edition.range_applies(self._if_range) else ()
         self._span, self._stop = None, edition.length
         if edition.length is not None:
             try:
@@ -169,7 +169,7 @@ class VodResponse:
         if self._stop is not None:
             data = data[: self._stop - self.position]
         self.position += len(data)
-        self.proof = bytes(data[-PROOF:]) if len(data) >= PROOF else (self.proof + bytes(data))[-PROOF:]
+        self.proof = bytes(data[-PROOF_SIZE:]) if len(data) >= PROOF_SIZE else (self.proof + bytes(data))[-PROOF_SIZE:]
         if self.begun:
             self._send(data)
         else:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ..core.failover.machine import SETTLED, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
+from ..core.failover.machine import SETTLED_AFTER, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
@@ -86,7 +86,7 @@ class VodSession:
     @property
     def edition(self) -> Representation | None:
         """The file that it is connected to; None if it is not, or that is not known yet."""
-        return self._feed.edition if self._feed is not None and self.failover.state is FailoverState.FLOWING else None
+        return self._feed.edition if self._feed is not None and self.failover.state is FailoverState.STREAMING else None
 
     def serve(self, asker: RangeConsumer) -> None:
         """``asker`` wants bytes. Whoever was served before is not any more."""
@@ -118,7 +118,7 @@ class VodSession:
         :return: a Deferred that fires when the socket is gone.
         """
         self._asker = None
-        self.failover.unwanted(self._clock.seconds())
+        self.failover.stop(self._clock.seconds())
         self._drop()
         self._admission.leave()
         return self._goodbye.said()
@@ -134,7 +134,7 @@ class VodSession:
         """The film has other sources. What is flowing goes on."""
         self._refused.clear()
         stays = self.failover.sources.replace([request.url for request in requests])
-        if not stays and self.failover.state in (FailoverState.DIALLING, FailoverState.RESTING):
+        if not stays and self.failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
             self.switch(0)
 
     # the feed's owner
@@ -144,7 +144,7 @@ class VodSession:
         if feed is self._feed and self.failover.state is FailoverState.DIALLING:
             self._refused.clear()
             self._admission.viewer = None
-            self.failover.flowed(self._clock.seconds())
+            self.failover.started(self._clock.seconds())
             if self._asker is not None and self._asker.edition is not None:
                 self._film.confirmed(self._asker.edition, self._asker.url, self.failover.index)
         self._film.passed(feed.edition, offset, data)
@@ -176,10 +176,10 @@ class VodSession:
     def _restart(self) -> None:
         """Open a body for the asker. Its slot stays: nobody else is to have it between two parts of a film."""
         self._refused.clear()
-        self.failover.unwanted(self._clock.seconds())
+        self.failover.stop(self._clock.seconds())
         self._drop()
         self._admission.viewer = self._viewer
-        self._carry_out(self.failover.wanted(self._clock.seconds()))
+        self._carry_out(self.failover.start(self._clock.seconds()))
 
     def _carry_out(self, effect: Effect) -> None:
         if effect is None:
@@ -210,7 +210,7 @@ class VodSession:
             self._goodbye.to(feed.close())
 
     def _rested(self) -> None:
-        self._carry_out(self.failover.rested(self._clock.seconds()))
+        self._carry_out(self.failover.backoff_over(self._clock.seconds()))
 
     def _label(self) -> str:
         return redact(self._film.requests[self.failover.index].url)
@@ -224,11 +224,11 @@ class VodSession:
             return
         effect: Effect
         if self._is_final(error, left):
-            self.failover.unwanted(now)
+            self.failover.stop(now)
             self._drop()
             effect = GiveUp(error)
         else:
-            effect = self.failover.failed(now, error, max(SETTLED, ran) if passed >= ENOUGH else 0.0)
+            effect = self.failover.failed(now, error, max(SETTLED_AFTER, ran) if passed >= ENOUGH else 0.0)
         chosen = None if isinstance(effect, GiveUp) else self.failover.index
         self._film.source_failed(error, left, chosen, ran)
         self._carry_out(effect)
@@ -273,7 +273,7 @@ class VodSession:
         if wanted is None:
             edition = described(body)
             self._goodbye.to(body.close())
-            self.failover.unwanted(self._clock.seconds())
+            self.failover.stop(self._clock.seconds())
             asker.found(edition, url)
             return
         came = opened(body, wanted)
@@ -285,7 +285,7 @@ class VodSession:
             self._goodbye.to(body.close())
             return
         feed = FileReader(self._clock, came, asker.edition, self._limit, self)
-        if asker.begun or not came.edition.ranged or feed.suits(asker, asker.edition):
+        if asker.begun or not came.edition.accepts_ranges or feed.suits(asker, asker.edition):
             self._feed = feed
             feed.start(asker)
         else:  # what was asked for is not what is needed, now that the file is known

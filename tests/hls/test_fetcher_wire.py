@@ -14,7 +14,7 @@ from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.byte_ranges import SingleRange
-from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
+from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
 from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IResponseBody
@@ -359,7 +359,7 @@ class TestOutbound:
 
     @staticmethod
     def pretend(address):
-        return AddressKind.PUBLIC if address == "::1" else kind_of(address)
+        return AddressKind.PUBLIC if address == "::1" else address_kind(address)
 
     @pytest_twisted.ensureDeferred
     async def test_what_a_public_playlist_names_must_not_lead_inside(self, fetching):

@@ -91,7 +91,7 @@ class Rig:
         self.dialler = FakeDialler(self.clock)
         self.sink, self.observer, self.advisor = Sink(), Observer(), FakeAdvisor()
         self.advisor.available = options.get("resolver", False)
-        self.policy = policy or FailoverPolicy(laps=2, rest=1, start=19, total=30, connect=4, first_byte=6)
+        self.policy = policy or FailoverPolicy(laps=2, backoff=1, start=19, total=30, connect=4, first_byte=6)
         self.tick = ReadScheduler(self.clock, INTERVAL)
         self.session = LiveSession(
             self.clock,
@@ -323,7 +323,7 @@ def test_a_provider_that_closes_is_redialled_at_once() -> None:
 
 
 def test_one_packet_and_a_close_does_not_spin() -> None:
-    rig = Rig(policy=FailoverPolicy(laps=5, rest=1, total=0))
+    rig = Rig(policy=FailoverPolicy(laps=5, backoff=1, total=0))
 
     def one_packet(dial: Dial) -> None:
         body = FakeBody()
@@ -504,7 +504,7 @@ def test_a_slow_dial_leaves_less_for_the_first_packet() -> None:
 
 
 def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
-    rig = Rig(3, FailoverPolicy(laps=1000, rest=0.5, start=19, total=60, connect=4, first_byte=6))
+    rig = Rig(3, FailoverPolicy(laps=1000, backoff=0.5, start=19, total=60, connect=4, first_byte=6))
 
     def slow(dial: Dial) -> None:
         rig.clock.callLater(dial.limits.total, lambda: dial.pending and dial.fail(Reason.CONNECT_TIMEOUT))
@@ -623,7 +623,7 @@ def test_at_most_one_socket_at_any_time() -> None:
 
     for seed in range(60):
         rng = random.Random(seed)
-        rig = Rig(3, FailoverPolicy(laps=1000, rest=0.3, start=500, total=0))
+        rig = Rig(3, FailoverPolicy(laps=1000, backoff=0.3, start=500, total=0))
         bodies: list[FakeBody] = []
         for _ in range(80):
             step = rng.choice(
@@ -777,7 +777,7 @@ def beside(count: int) -> tuple[SourceRequest, ...]:
 
 def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to_try() -> None:
     """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
-    rig = Rig(2, FailoverPolicy(laps=1, rest=1, start=19, total=30, connect=4, first_byte=6, moves=1))
+    rig = Rig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
     rig.session.replace_sources(beside(2))
     rig.session.start()
     rig.dialler.last.fail()

@@ -211,7 +211,7 @@ def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
     [error] = rig.advisor.doubts
     assert fault in str(error)
     assert (rig.observer.left, rig.observer.doubted) == ([], [])
-    rig.session.leave_for(rig.session.sources.take_in("http://named/"), error)
+    rig.session.leave_for(rig.session.sources.add_named("http://named/"), error)
     assert rig.body.closed
     rig.run(30)
     assert rig.dialler.urls == ["http://s0/", "http://named/"]
@@ -221,7 +221,7 @@ def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
 
 def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
     rig = Rig(2).play(20)
-    rig.session.sources.lineup.standing(1).until = rig.clock.seconds() + 30
+    rig.session.sources.source_list.state_of(1).quarantined_until = rig.clock.seconds() + 30
     rig.source.video = False
     rig.run(20)
     assert len(rig.observer.doubted) == 1
@@ -257,7 +257,7 @@ def test_what_is_switched_off_is_not_looked_at() -> None:
 def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
     rig = Rig(2).play(1)
     assert rig.session.watch is not None
-    rig.session.watch._health.took = None  # type: ignore[assignment, method-assign, union-attr]
+    rig.session.watch._health.packets_received = None  # type: ignore[assignment, method-assign, union-attr]
     rig.run(5)
     assert rig.sink.intake.observer is None
     assert not rig.body.closed
@@ -473,7 +473,7 @@ def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: l
     rig.session.replace_sources(tuple(SourceRequest(f"http://s{n}/", "agent", (), True, None) for n in after))
     if well:
         for index in range(len(after)):
-            sources.lineup.standing(index).until = now + 100
+            sources.source_list.state_of(index).quarantined_until = now + 100
         probe.answer().bring(Source().tables())
     else:
         probe.fail(Reason.NOT_VIDEO)

@@ -8,7 +8,7 @@ from loopback_rig import assert_whole_packets
 from naming import Names
 from scripted_provider import Provider, redirect
 
-from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
+from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
 from m3uproxy.upstream.dialler import Dialler
 
 NOTATIONS = [
@@ -111,7 +111,9 @@ async def test_a_backup_is_played_instead(rig, names):
 async def test_this_machine_and_private_networks(rig, names, redirector, private, entry, led_by_public):
     """::1 plays a host on the internet, 127.0.0.1 one in the house."""
     await rig.start(stream_retry_attempts=1)
-    outbound = OutboundPolicy(private, lambda address: AddressKind.PUBLIC if address == "::1" else kind_of(address))
+    outbound = OutboundPolicy(
+        private, lambda address: AddressKind.PUBLIC if address == "::1" else address_kind(address)
+    )
     rig.registry._factory._live_dialler = Dialler(rig.reactor, rig.service._sockets, outbound)
     here = rig.provider.url(LIVE)
     for url in (here, here.replace("127.0.0.1", "inside.test"), here.replace("127.0.0.1", "0x7f.1")):

@@ -9,7 +9,7 @@ from scripted_provider import CLOSE, RESET, head, redirect
 from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.failover.resolver import LONGEST_ANSWER, ResolverAnswer, ResolverQuestion
+from m3uproxy.core.failover.resolver import MAX_ANSWER_BYTES, ResolverAnswer, ResolverQuestion
 from m3uproxy.core.http.outbound_policy import OutboundPolicy
 from m3uproxy.interfaces import IResolver
 from m3uproxy.streams.http_resolver import HttpResolver
@@ -92,7 +92,7 @@ async def test_none(bench, resolver):
         ([CLOSE], "bad response head: closed without a complete response head"),
         ([RESET], "connection reset: before a complete response head"),
         ([b"s3cret\r\n\r\n"], "bad response head: the answer does not begin with a status line"),
-        ([head(), *[b" " * 30_000] * 9], f"truncated: an answer over {LONGEST_ANSWER} bytes"),
+        ([head(), *[b" " * 30_000] * 9], f"truncated: an answer over {MAX_ANSWER_BYTES} bytes"),
     ],
 )
 @pytest_twisted.ensureDeferred

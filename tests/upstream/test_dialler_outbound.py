@@ -8,7 +8,7 @@ from scripted_provider import head, redirect
 from twisted.internet.error import DNSLookupError
 from twisted.internet.protocol import Factory
 
-from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, kind_of
+from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
 from m3uproxy.core.http.redirects import Location
 from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
@@ -39,7 +39,7 @@ OUTSIDE = "::1"
 
 
 def pretend(address: str) -> AddressKind:
-    return AddressKind.PUBLIC if address == OUTSIDE else kind_of(address)
+    return AddressKind.PUBLIC if address == OUTSIDE else address_kind(address)
 
 
 def allow(bench, private: str) -> None:
@@ -205,4 +205,4 @@ class TestInside:
 
     @pytest_twisted.ensureDeferred
     async def test_as_started(self, bench):
-        assert Dialler(bench.reactor, bench.sockets).outbound == OutboundPolicy("api", kind_of)
+        assert Dialler(bench.reactor, bench.sockets).outbound == OutboundPolicy("api", address_kind)

@@ -5,7 +5,7 @@ import pytest_twisted
 from scripted_provider import CLOSE, Body, head, redirect
 from twisted.internet.defer import CancelledError
 
-from m3uproxy.core.http.redirects import MOST_HOPS
+from m3uproxy.core.http.redirects import MAX_REDIRECTS
 from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason
 
@@ -89,9 +89,9 @@ async def test_redirects_that_lead_nowhere(bench, answer, reason):
 @pytest_twisted.ensureDeferred
 async def test_the_limit(bench):
     provider = await bench.provider(head())
-    for number in range(MOST_HOPS + 1):
+    for number in range(MAX_REDIRECTS + 1):
         provider.answers[f"/{number}"] = [redirect(f"/{number + 1}")]
-    assert await opens(bench, provider.url("/1")) == provider.url(f"/{MOST_HOPS + 1}")
+    assert await opens(bench, provider.url("/1")) == provider.url(f"/{MAX_REDIRECTS + 1}")
     assert (await bench.fails(provider.url("/0"))).reason is Reason.REDIRECT_LOOP
 
 

@@ -14,7 +14,7 @@ from m3uproxy.upstream.slots import Slot, SlotAllocator, StreamSlot
 
 ONE = Account("acme", 1)
 TWO = Account("beta", 2)
-NOW_AND_THEN = Account("acme", 1, now_and_then=True)
+NOW_AND_THEN = Account("acme", 1, intermittent=True)
 ANN = ViewerIdentity("192.0.2.1", "VLC", client_id="ann")
 BOB = ViewerIdentity("192.0.2.2", "VLC", client_id="bob")
 

@@ -45,7 +45,7 @@ def answer(
 )
 def test_what_is_sent(wanted, body, first, stop, length, ranged):
     came = opened(body, wanted)
-    assert (came.first, came.stop, came.edition) == (first, stop, Representation(length, ranged=ranged))
+    assert (came.first, came.stop, came.edition) == (first, stop, Representation(length, accepts_ranges=ranged))
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class VodRig:
             "id",
             spec,
             source_requests(spec),
-            VodUpstream(self.dialler, FailoverPolicy(laps=2, rest=0.5), self.desk),
+            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.desk),
             VodLimits(**{"silence": 10.0, "pause": 14_400.0, "patience": 20.0, **limits}),
             self.ends,
         )

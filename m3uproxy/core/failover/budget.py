@@ -1,12 +1,12 @@
-"""What one outage may still spend: laps over the sources, and changes from one to another.
+"""Budget of one outage: laps over the sources, and changes from one source to another.
 
-Who waits for a first picture is told soon that there is none: after some laps. Who was watching waits until the time of
-the outage is over, which is not counted here; laps go on, with rests that grow.
+Within an outage every source is tried once without delay. Then there is a backoff, and the next lap begins. Backoffs
+have jitter, so that the streams of one provider do not all dial again in the same moment. Sources that a resolver
+names share the lap.
 
-Within an outage every source is tried once without delay; then there is a rest, with jitter, so that the streams of
-one provider do not all come back in the same moment; then the next lap. Sources that a resolver named share the lap.
-
-The limits under which sources are tried; see :mod:`.sources` and :mod:`.outage`.
+Before the first byte the number of laps is limited, so that a player soon gets an error. During playback the time
+limit of the outage ends it (:mod:`m3uproxy.core.failover.machine`); laps then continue beyond their number, with
+backoffs that grow.
 """
 
 from __future__ import annotations
@@ -15,145 +15,150 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 
 import attrs
 
-from .causes import TREATMENTS, CausePolicy, FailureCause
+from .causes import CAUSE_POLICIES, CausePolicy, FailureCause
 from .source_list import NamedSources
 
 
 @attrs.frozen
 class FailoverRules:
     """
-    Limits; times are seconds.
+    The rules for choosing a source. Times are in seconds.
 
     :ivar laps: passes over the sources within one outage (``STREAM_RETRY_ATTEMPTS``).
-    :ivar rest: between the first two laps (``STREAM_RETRY_DELAY``).
-    :ivar growth: factor from rest to rest: 1, or 1.5 with ``STREAM_RETRY_EXPONENTIAL_BACKOFF``.
-    :ivar busy_rest: the least rest after a lap in which a provider had no free connection.
-    :ivar jitter: part by which rests and cool-downs are drawn longer or shorter.
-    :ivar moves: changes to another source within one outage (``MAX_FAILOVER_ATTEMPTS``); 0 for no limit.
+    :ivar backoff: time between the first two laps (``STREAM_RETRY_DELAY``).
+    :ivar backoff_growth: factor from one backoff to the next: 1, or 1.5 with ``STREAM_RETRY_EXPONENTIAL_BACKOFF``.
+    :ivar busy_backoff: the least backoff after a lap in which a provider had no free connection.
+    :ivar jitter: part by which backoffs and cool-downs are randomly longer or shorter.
+    :ivar max_changes: changes to another source within one outage (``MAX_FAILOVER_ATTEMPTS``); 0 for no limit.
     :ivar stall_cool_down: the first quarantine of a source that stalled (for strict streams
         ``STRICT_LIVE_TS_CIRCUIT_BREAKER_COOLDOWN``).
-    :ivar failback: how long the source in use must have run, and a better one not have failed, before the stream
+    :ivar failback: time for which the source in use must have run, and a better one not have failed, before the stream
         moves back to the better one; 0 for never.
     """
 
     laps: int = 3
-    rest: float = 1.0
-    growth: float = 1.0
-    busy_rest: float = 3.0
+    backoff: float = 1.0
+    backoff_growth: float = 1.0
+    busy_backoff: float = 3.0
     jitter: float = 0.2
-    moves: int = 0
+    max_changes: int = 0
     stall_cool_down: float = 10.0
     failback: float = 0.0
 
-    def treatment(self, cause: FailureCause) -> CausePolicy:
-        """What follows from a cause."""
-        treatment = TREATMENTS[cause]
+    def cause_policy(self, cause: FailureCause) -> CausePolicy:
+        """Return the policy for a cause."""
+        policy = CAUSE_POLICIES[cause]
         if cause is FailureCause.STALLED:
             first = self.stall_cool_down
-            return attrs.evolve(treatment, cool_down=first, longest=max(first, treatment.longest))
-        return treatment
+            return attrs.evolve(policy, cool_down=first, longest=max(first, policy.longest))
+        return policy
 
 
-#: The longest rest between two laps, in seconds; and of those beyond the number of laps, unless others are longer.
-LONGEST_REST = 30.0
-PATIENT_REST = 4.0
-#: By how much such a rest is longer than the one before.
-_PATIENT_GROWTH = 1.5
-#: What that begins with where there is no rest otherwise.
-_PATIENT_LEAST = 0.5
+#: The longest backoff between two laps, in seconds.
+MAX_BACKOFF = 30.0
+#: The longest backoff beyond the number of laps, in seconds, unless the rules ask for a longer one.
+MAX_EXTRA_LAP_BACKOFF = 4.0
+#: Growth of the backoffs beyond the number of laps, from one to the next.
+_EXTRA_LAP_GROWTH = 1.5
+#: First value of these backoffs, in seconds, if the rules have no backoff.
+_EXTRA_LAP_BACKOFF = 0.5
 
 
 class OutageBudget:
     """
-    The budget of an outage. Which outage that is, and when it begins, :class:`.sources.Sources` knows.
+    The budget of the present outage; :class:`.sources.Sources` begins a new one.
 
     :ivar rules: the limits; they may change at any time.
-    :ivar patient: whether it is time that ends the outage, and not the number of laps.
-    :ivar tried: the sources that this lap is done with, by index.
+    :ivar unlimited_laps: whether time ends the outage, and not the number of laps.
+    :ivar tried: indices of the sources that are not tried again in this lap.
     """
 
-    def __init__(self, rules: FailoverRules, random: Callable[[], float], guests: NamedSources) -> None:
+    def __init__(self, rules: FailoverRules, random: Callable[[], float], named: NamedSources) -> None:
         """
-        Nothing is spent.
+        Initialise a fresh budget.
 
-        :param random: numbers from 0 up to 1.
-        :param guests: told of each new lap.
+        :param random: returns numbers from 0 up to 1.
+        :param named: the sources that a resolver named; informed of each new lap.
         """
         self._random = random
-        self._guests = guests
-        self._laps = self._moves = 0
+        self._named = named
+        self._laps = self._changes = 0
         self._was_busy = False
         self.rules = rules
-        self.patient = False
+        self.unlimited_laps = False
         self.tried: set[int] = set()
 
     @property
     def first_lap(self) -> bool:
-        """Whether no lap is over: a source may be untried."""
+        """True while no lap is over: a source may be untried."""
         return not self._laps
 
     @property
-    def spent(self) -> bool:
-        """Whether there is no further lap."""
-        return self._laps >= self.rules.laps and not self.patient
+    def exhausted(self) -> bool:
+        """True if there is no further lap."""
+        return self._laps >= self.rules.laps and not self.unlimited_laps
 
     @property
-    def may_move(self) -> bool:
-        """Whether another change of source is allowed."""
-        return not self.rules.moves or self._moves < self.rules.moves
+    def may_change(self) -> bool:
+        """True if another change of source is allowed."""
+        return not self.rules.max_changes or self._changes < self.rules.max_changes
 
     def begin(self) -> None:
-        """A fresh outage has a budget of its own."""
-        self._laps = self._moves = 0
+        """Begin a fresh outage, with a budget of its own."""
+        self._laps = self._changes = 0
         self._new_lap()
 
-    def moved(self) -> None:
-        """A change of source."""
-        self._moves += 1
+    def source_changed(self) -> None:
+        """Count a change of source."""
+        self._changes += 1
 
-    def was_busy(self) -> None:
-        """A provider had no free connection: the rest after this lap is longer."""
+    def provider_busy(self) -> None:
+        """Lengthen the backoff after this lap: a provider had no free connection."""
         self._was_busy = True
 
     def renumber(self, places: Mapping[int, int]) -> None:
-        """The sources have other indices now; those that are not among them are gone."""
+        """Replace the indices of the sources; sources without a new index are gone."""
         self.tried = {places[index] for index in self.tried if index in places}
 
     def end_lap(self) -> float:
-        """Seconds to rest before the next lap."""
-        rest = min(LONGEST_REST, self.rules.rest * self.rules.growth**self._laps)
+        """Begin the next lap and return the seconds to back off before it."""
+        backoff = min(MAX_BACKOFF, self.rules.backoff * self.rules.backoff_growth**self._laps)
         beyond = self._laps - self.rules.laps + 1
         if beyond > 0:
-            rest = max(rest, min(PATIENT_REST, max(rest, _PATIENT_LEAST) * _PATIENT_GROWTH**beyond))
+            grown = max(backoff, _EXTRA_LAP_BACKOFF) * _EXTRA_LAP_GROWTH**beyond
+            backoff = max(backoff, min(MAX_EXTRA_LAP_BACKOFF, grown))
         if self._was_busy:
-            rest = max(rest, self.rules.busy_rest)
+            backoff = max(backoff, self.rules.busy_backoff)
         self._laps += 1
         self._new_lap()
-        return rest * self.jitter()
+        return backoff * self.jitter()
 
-    def rest_before(self, guest: str, tried: Collection[Hashable]) -> float:
+    def backoff_before_named(self, url: str, tried: Collection[Hashable]) -> float:
         """
-        Seconds to rest before a source that a resolver named: if it names the same again, that was a lap.
+        Return the seconds to back off before a source that a resolver named.
 
-        :param tried: what tells the sources that were tried from others.
+        If the resolver names a source for the second time, the lap is over.
+
+        :param url: URL of the named source.
+        :param tried: keys of the sources that were tried in this lap.
         """
-        again = self._guests.came(guest) or guest in tried
+        again = self._named.is_over(url) or url in tried
         delay = self.end_lap() if again else 0.0
-        self._guests.note(guest)
+        self._named.record(url)
         return delay
 
-    def rest_at_start(self, quarantine: float) -> float:
+    def backoff_at_start(self, quarantine: float) -> float:
         """
-        A player that asks again and again must not make us dial dead sources again and again.
+        Return the seconds to wait before the first dial. The wait keeps repeated requests from redialling dead sources.
 
-        :param quarantine: seconds until a source is out of it.
+        :param quarantine: seconds until the first source leaves quarantine.
         """
-        return min(quarantine, self.rules.rest * self.jitter())
+        return min(quarantine, self.rules.backoff * self.jitter())
 
     def jitter(self) -> float:
-        """The factor for the next rest or cool-down."""
+        """Return the factor for the next backoff or cool-down."""
         return 1 + self.rules.jitter * (2 * self._random() - 1)
 
     def _new_lap(self) -> None:
         self.tried, self._was_busy = set(), False
-        self._guests.new_lap()
+        self._named.new_lap()

@@ -47,7 +47,7 @@ class CausePolicy:
 
 
 #: A provider needs seconds to notice that a connection of ours is gone; a wrong password stays wrong for longer.
-TREATMENTS = {
+CAUSE_POLICIES = {
     FailureCause.UNREACHABLE: CausePolicy(2, 60),
     FailureCause.REFUSED: CausePolicy(30, 600),
     FailureCause.BUSY: CausePolicy(5, 60),
@@ -64,10 +64,10 @@ TREATMENTS = {
 }
 
 #: Causes that concern an account, so that its other sources need not be asked either.
-OF_ACCOUNT = frozenset({FailureCause.BUSY, FailureCause.NO_SLOT})
+ACCOUNT_CAUSES = frozenset({FailureCause.BUSY, FailureCause.NO_SLOT})
 
 #: Causes that are found in what a source delivers. A source is left for them only for a better one.
-OF_WHAT_CAME = frozenset({FailureCause.LOW_BITRATE, FailureCause.CONTENT, FailureCause.SUSPECT})
+CONTENT_CAUSES = frozenset({FailureCause.LOW_BITRATE, FailureCause.CONTENT, FailureCause.SUSPECT})
 
 _CAUSES = {
     Reason.DNS: FailureCause.UNREACHABLE,

@@ -1,36 +1,36 @@
-"""When to dial, to rest and to stop trying: a table, without I/O. Which source it is, :mod:`.sources` knows.
+"""State machine of failover: when to dial, when to back off, when to stop. Pure; the clock is a parameter.
 
-An *outage* begins when somebody wants the stream and nothing flows, and ends when a source has delivered for
-:data:`SETTLED` seconds. Within an outage the sources are tried in laps:
+:mod:`m3uproxy.core.failover.sources` chooses the source. The session carries out the effects: it closes the present
+connection, dials or waits (:mod:`m3uproxy.live.session`, :mod:`m3uproxy.hls.session`, :mod:`m3uproxy.vod.session`).
 
-- a source that ran well and then closed is redialled at once (providers close at will, every ten seconds even);
-- one that brings nothing, or stops at once, or stalls, hands over to the next, without delay;
-- when all have been tried, the lap is over: rest, then begin the next lap;
-- time is limited, and before a viewer has had a byte laps are as well. A fresh outage has fresh limits.
+An *outage* begins when the stream is started or its source fails. It ends when a source has delivered for
+:data:`SETTLED_AFTER` seconds. Within an outage the sources are tried in laps:
 
-A *resolver*, where there is one, is asked before each change of source, and what it names is next. If it names none,
-that is the end; if it does not answer, the outage goes on without it, as if there were none.
+- A source that ran well and then closed is redialled at once: some providers close every ten seconds.
+- A source that delivers nothing, stops at once or stalls is followed by the next one without delay.
+- When all sources have been tried, the lap is over. The machine backs off, then begins the next lap.
+- Time is limited. Until a player has received a byte, the number of laps is limited as well. Each outage has its own
+  limits.
 
-States and events (rows) and what follows (see ``_TABLE``)::
+If the application has a *resolver*, the resolver is asked before each change of source. The source that it names is
+dialled next. If it names none, the machine gives up. If it does not answer, the outage continues without a resolver.
 
-                IDLE        DIALLING      FLOWING       RESTING     ASKING
-    wanted      dial, rest  -             -             -           -
-    flowed      -           -> FLOWING    -             -           -
-    failed      -           ask or next   ask or next   -           -
-    rested      -           -             -             dial        -
-    named       -           -             -             -           next
-    none        -           -             -             -           end
-    unanswered  -           -             -             -           next
-    unwanted    -           -> IDLE       -> IDLE       -> IDLE     -> IDLE
-    switched    -           dial          dial          dial        dial
-    left_for    -           -             dial          -           -
+Events (rows), states (columns) and the step that follows (``_TABLE``)::
 
-*next* is to dial, or to rest before that, or the end.
+                  IDLE        DIALLING      STREAMING     BACKING_OFF   ASKING_RESOLVER
+    start         next        -             -             -             -
+    started       -           -> STREAMING  -             -             -
+    failed        -           ask or next   ask or next   -             -
+    backoff_over  -           -             -             dial          -
+    named         -           -             -             -             next
+    none          -           -             -             -             give up
+    unanswered    -           -             -             -             next
+    stop          -           -> IDLE       -> IDLE       -> IDLE       -> IDLE
+    switched      -           dial          dial          dial          dial
+    left_for      -           -             dial          -             -
 
-What the session does about an effect (drop the connection that it has, dial, wait) is in
-:mod:`m3uproxy.live.session`.
-
-What the table of failover tells a session to do; see :mod:`m3uproxy.core.failover.machine`.
+*next* means: dial, back off before that, or give up. *named*, *none* and *unanswered* are answers of the resolver
+(:meth:`FailoverMachine.resolver_answered`).
 """
 
 from __future__ import annotations
@@ -41,14 +41,22 @@ from enum import Enum
 import attrs
 
 from ...errors import Reason, SourceError
+from .budget import FailoverRules
 from .causes import FailureCause, cause_of
 from .resolver import TIMEOUT, ResolverAnswer
-from .sources import FailoverRules, Sources
+from .sources import Sources
 
 
 @attrs.frozen
 class Dial:
-    """Drop what there is and dial the source of that index; seconds allowed for each step."""
+    """
+    Effect: close the present connection and dial a source.
+
+    :ivar index: index of the source.
+    :ivar connect: seconds until TCP is connected, name look-up included.
+    :ivar first_byte: seconds from then until the response head, TLS handshake included.
+    :ivar total: seconds for everything, redirects included.
+    """
 
     index: int
     connect: float
@@ -58,82 +66,88 @@ class Dial:
 
 @attrs.frozen
 class Backoff:
-    """Drop what there is and wait that many seconds."""
+    """Effect: close the present connection and wait for ``seconds``."""
 
     seconds: float
 
 
 @attrs.frozen
 class AskResolver:
-    """Drop what there is and ask the resolver; its answer is of use for that many seconds."""
+    """Effect: close the present connection and ask the resolver, with a timeout of ``seconds``."""
 
     seconds: float
 
 
 @attrs.frozen
 class GiveUp:
-    """Drop what there is and tell the viewers."""
+    """Effect: close the present connection and end the stream's players with ``error``."""
 
     error: SourceError
 
 
 @attrs.frozen
 class Idle:
-    """Drop what there is."""
+    """Effect: close the present connection."""
 
 
 Effect = Dial | Backoff | AskResolver | GiveUp | Idle | None
 
 
-#: Seconds of delivery after which a source counts as having run well.
-SETTLED = 1.0
-#: The longest one source may take to answer when an outage has no limit in time.
-_PATIENCE = 20.0
-#: Seconds in which hardly any source answers: a dial cut short would hide from the first viewer why the others failed.
-_HOPELESS = 0.2
+#: Seconds of delivery after which a source has run well and the outage is over.
+SETTLED_AFTER = 1.0
+#: The longest total timeout of one dial, in seconds; the only bound where the outage has none.
+_MAX_DIAL_TIME = 20.0
+#: Seconds in which hardly any source answers. Before the first byte no dial is given less: its timeout would replace
+#: the error of the sources that failed before it.
+_MIN_DIAL_TIME = 0.2
 
 
 class FailoverState(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
     IDLE = "idle"
     DIALLING = "dialling"
-    FLOWING = "flowing"
-    RESTING = "resting"
-    ASKING = "asking"
+    STREAMING = "streaming"
+    BACKING_OFF = "backing off"
+    ASKING_RESOLVER = "asking resolver"
 
 
 @attrs.frozen
 class FailoverPolicy:
-    """The limits, in seconds unless said otherwise.
+    """
+    The limits of an outage. Times are in seconds.
 
-    ``start`` bounds an outage in which no viewer has had a byte yet (a real status can still be sent);
-    ``total`` one in the middle of playback, 0 for no bound. ``quick`` is what a source may take until its first packet
-    in the middle of playback, as long as there is another one to try. ``patient`` has laps go on there until then. The
-    others are those of :class:`.sources.FailoverRules`.
+    The fields that are not listed are those of :class:`.budget.FailoverRules`.
+
+    :ivar start: limit of an outage in which no player has received a byte; an HTTP error can still be sent.
+    :ivar total: limit of an outage during playback; 0 for no limit.
+    :ivar connect: timeout of a connection.
+    :ivar first_byte: timeout of the first packet.
+    :ivar quick: total timeout of a dial during playback, in the first lap, if there is another source to try.
+    :ivar unlimited_laps: whether only ``total`` ends an outage during playback, and not the number of laps.
     """
 
     laps: int = 3
-    rest: float = 1.0
+    backoff: float = 1.0
     start: float = 20.0
     total: float = 30.0
     connect: float = 4.0
     first_byte: float = 6.0
     quick: float = 3.0
-    growth: float = 1.0
-    moves: int = 0
+    backoff_growth: float = 1.0
+    max_changes: int = 0
     stall_cool_down: float = 10.0
     failback: float = 0.0
-    patient: bool = True
+    unlimited_laps: bool = True
 
     @property
     def rules(self) -> FailoverRules:
-        """How sources are chosen."""
+        """The rules for choosing a source."""
         return FailoverRules(
             laps=self.laps,
-            rest=self.rest,
-            growth=self.growth,
-            moves=self.moves,
+            backoff=self.backoff,
+            backoff_growth=self.backoff_growth,
+            max_changes=self.max_changes,
             stall_cool_down=self.stall_cool_down,
             failback=self.failback,
         )
@@ -142,9 +156,13 @@ class FailoverPolicy:
 @attrs.define
 class FailoverMachine:
     """
-    The state of one stream's sources.
+    The failover state of one stream. Each event returns the effect that the session carries out.
 
-    :ivar has_resolver: whether there is somebody to ask.
+    Parameters named ``now`` are monotonic seconds.
+
+    :ivar has_resolver: whether the application has a resolver to ask.
+    :ivar error: the last failure of the present outage.
+    :ivar sent: whether a source has streamed since the start, so that players have received bytes.
     """
 
     policy: FailoverPolicy
@@ -153,193 +171,198 @@ class FailoverMachine:
     state: FailoverState = FailoverState.IDLE
     error: SourceError | None = None
     sent: bool = False
-    _helpless: bool = False
-    _outage: float = 0.0
-    _flowing: float = 0.0
+    _resolver_failed: bool = False
+    _outage_began: float = 0.0
+    _streaming_since: float = 0.0
 
     @property
     def index(self) -> int:
-        """The source in use, or to be used next."""
+        """The index of the source in use, or of the next one."""
         return self.sources.current
 
-    def wanted(self, now: float) -> Effect:
-        """Somebody wants the stream."""
-        return self._on("wanted", now)
+    def start(self, now: float) -> Effect:
+        """Start the stream: the first player has asked for it."""
+        return self._on("start", now)
 
-    def flowed(self, now: float) -> Effect:
-        """The source that was dialled has brought its first packet."""
-        return self._on("flowed", now)
+    def started(self, now: float) -> Effect:
+        """Take note that the dialled source delivered its first packet."""
+        return self._on("started", now)
 
     def failed(self, now: float, error: SourceError, ran: float = 0.0, cause: FailureCause | None = None) -> Effect:
-        """The source dialled or flowing has failed, having delivered for ``ran`` seconds."""
+        """
+        Take note that the source dialled or streaming has failed.
+
+        :param ran: seconds for which the source had delivered.
+        :param cause: the kind of failure; by default derived from ``error``.
+        """
         self.error = error
-        if self.state is FailoverState.FLOWING and ran >= SETTLED:
+        if self.state is FailoverState.STREAMING and ran >= SETTLED_AFTER:
             self.sources.settled(self.index, now - ran)
-            self._outage, self._helpless = now, False
-        if self.state in (FailoverState.DIALLING, FailoverState.FLOWING):
+            self._outage_began, self._resolver_failed = now, False
+        if self.state in (FailoverState.DIALLING, FailoverState.STREAMING):
             self.sources.failed(self.index, cause or cause_of(error), now)
         return self._on("failed", now)
 
     def preferred(self, now: float) -> int | None:
-        """The source to move back to, if it is time for that."""
+        """Return the index of the better source to move back to; None if there is none yet."""
         self._settle(now)
-        return self.sources.preferred(now) if self.state is FailoverState.FLOWING else None
+        return self.sources.preferred(now) if self.state is FailoverState.STREAMING else None
 
-    def rested(self, now: float) -> Effect:
-        """The rest between two laps is over."""
-        return self._on("rested", now)
+    def backoff_over(self, now: float) -> Effect:
+        """Continue after the backoff between two laps."""
+        return self._on("backoff_over", now)
 
-    def referred(self, now: float, referral: ResolverAnswer) -> Effect:
-        """The resolver has answered, or cannot."""
-        if self.state is not FailoverState.ASKING:
+    def resolver_answered(self, now: float, answer: ResolverAnswer) -> Effect:
+        """Take the answer of the resolver, or its failure. An answer that is not awaited has no effect."""
+        if self.state is not FailoverState.ASKING_RESOLVER:
             return None
-        if referral.problem is not None:
-            self._helpless = True
+        if answer.problem is not None:
+            self._resolver_failed = True
             return self._on("unanswered", now)
-        if referral.url is None:
+        if answer.url is None:
             return self._on("none", now)
-        self.sources.invite(referral.url)
+        self.sources.name_next(answer.url)
         return self._on("named", now)
 
-    def unwanted(self, now: float) -> Effect:
-        """Nobody wants the stream any more."""
-        return self._on("unwanted", now)
+    def stop(self, now: float) -> Effect:
+        """Stop the stream: the last player has left."""
+        return self._on("stop", now)
 
     def switched(self, now: float, index: int) -> Effect:
-        """Somebody chose another source. It becomes the one to start with, also when nothing is playing."""
+        """Switch to the source that an operator or the application chose; while idle, the next start begins there."""
         self._settle(now)
-        self.sources.chose(index, now)
+        self.sources.chosen(index, now)
         return self._on("switched", now)
 
     def left_for(self, now: float, index: int, error: SourceError | None = None) -> Effect:
         """
-        The source that flows is left for a better one.
+        Leave the streaming source for a better one.
 
-        :param error: what is wrong with what it brings; None if it is only not the best.
+        :param error: the fault of the source that is left; None if it has none.
         """
-        if self.state is not FailoverState.FLOWING:
+        if self.state is not FailoverState.STREAMING:
             return None
         self._settle(now)
         if error is not None:
             self.error = error
             self.sources.failed(self.index, cause_of(error), now)
-        self.sources.leave_for(index, now)
+        self.sources.left_for(index, now)
         return self._on("left_for", now)
 
     def took_over(self, now: float, index: int, error: SourceError | None = None, chosen: bool = False) -> None:
         """
-        A source that was opened beside the one that flowed flows in its place.
+        Take note that a standby connection has replaced the streaming one.
 
-        :param error: what was wrong with that, or how it ended in the meantime.
-        :param chosen: whether somebody chose the new one.
+        :param error: the fault of the source that was left, or the way it ended in the meantime.
+        :param chosen: whether an operator or the application chose the new source.
         """
         self._settle(now)
         if error is not None:
             self.error = error
             self.sources.failed(self.index, cause_of(error), now)
         if chosen:
-            self.sources.chose(index, now)
+            self.sources.chosen(index, now)
         self.sources.took_over(index, now)
-        self.state, self._flowing = FailoverState.FLOWING, now
+        self.state, self._streaming_since = FailoverState.STREAMING, now
 
     def _on(self, event: str, now: float) -> Effect:
         step = _TABLE.get((self.state, event))
         return step(self, now) if step else None
 
     def _settle(self, now: float) -> None:
-        if self.state is FailoverState.FLOWING and now - self._flowing >= SETTLED:
-            self.sources.settled(self.index, self._flowing)
+        if self.state is FailoverState.STREAMING and now - self._streaming_since >= SETTLED_AFTER:
+            self.sources.settled(self.index, self._streaming_since)
 
     def _start(self, now: float) -> Effect:
-        self._outage, self._helpless = now, False
-        self.sources.begin(now)
+        self._outage_began, self._resolver_failed = now, False
+        self.sources.begin_outage(now)
         self.error, self.sent = None, False
         return self._next(now)
 
     def _ask(self, now: float) -> Effect:
-        """Ask where to go, within half of what is left: what is named must still be dialled."""
+        """Ask the resolver, within half of the time left: the source that it names must still be dialled."""
         left = self._deadline() - now
-        if not self._may_ask or self.sources.redials or left <= 0:
+        if not self._may_ask_resolver or self.sources.redials or left <= 0:
             return self._next(now)
-        self.state = FailoverState.ASKING
+        self.state = FailoverState.ASKING_RESOLVER
         return AskResolver(min(TIMEOUT, left / 2))
 
     @property
-    def _may_ask(self) -> bool:
-        return self.has_resolver and not self._helpless and self.sources.outage.may_move
+    def _may_ask_resolver(self) -> bool:
+        return self.has_resolver and not self._resolver_failed and self.sources.budget.may_change
 
     def _next(self, now: float) -> Effect:
-        """The source whose turn it is, now or after a rest; or the end."""
-        self.sources.outage.patient = self.policy.patient and self.sent and self.policy.total > 0
+        """Dial the next source, back off before that, or give up."""
+        self.sources.budget.unlimited_laps = self.policy.unlimited_laps and self.sent and self.policy.total > 0
         choice = self.sources.next(now)
-        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_settled):
+        if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_final):
             return self._give_up(now)
         if choice.delay:
-            self.state = FailoverState.RESTING
+            self.state = FailoverState.BACKING_OFF
             return Backoff(choice.delay)
         return self._dial(now)
 
     @property
-    def _is_settled(self) -> bool:
-        """Another lap would bring nothing else, and who waits can still be told: no connection is left, or a film."""
+    def _is_final(self) -> bool:
+        """Whether another lap cannot help before the first byte: no free slot, or the source is a file."""
         error = None if self.sent else self.error
         return error is not None and (error.reason is Reason.NO_SLOT or error.media_type is not None)
 
     def _dial(self, now: float) -> Effect:
-        """Dial the source in turn, within its share of what is left."""
+        """Dial the current source, within its share of the time left."""
         left = self._deadline() - now
-        if left <= (_HOPELESS if self.error is not None and not self.sent else 0.0):
+        if left <= (_MIN_DIAL_TIME if self.error is not None and not self.sent else 0.0):
             return self._give_up(now)
-        share = left / max(1, self.sources.untried + self._may_ask)
-        if self.sent and (len(self.sources) > 1 or self._may_ask) and self.sources.first_lap:
+        share = left / max(1, self.sources.untried + self._may_ask_resolver)
+        if self.sent and (len(self.sources) > 1 or self._may_ask_resolver) and self.sources.first_lap:
             share = min(share, self.policy.quick)
         self.state = FailoverState.DIALLING
         policy = self.policy
-        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), min(share, _PATIENCE))
+        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), min(share, _MAX_DIAL_TIME))
 
     def _deadline(self) -> float:
         policy = self.policy
         if not self.sent:
-            return self._outage + (min(policy.start, policy.total) if policy.total else policy.start)
-        return self._outage + policy.total if policy.total else float("inf")
+            return self._outage_began + (min(policy.start, policy.total) if policy.total else policy.start)
+        return self._outage_began + policy.total if policy.total else float("inf")
 
-    def _flow(self, now: float) -> Effect:
-        self.state = FailoverState.FLOWING
+    def _stream(self, now: float) -> Effect:
+        self.state = FailoverState.STREAMING
         self.sent = True
-        self._flowing = now
+        self._streaming_since = now
         return None
 
     def _give_up(self, now: float) -> Effect:
         self.state = FailoverState.IDLE
         return GiveUp(self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time"))
 
-    def _leave(self, now: float) -> Effect:
+    def _stop(self, now: float) -> Effect:
         self._settle(now)
         self.sources.left(now)
         self.state = FailoverState.IDLE
         return Idle()
 
-    def _choose(self, now: float) -> Effect:
-        self._outage, self._helpless = now, False
+    def _switch(self, now: float) -> Effect:
+        self._outage_began, self._resolver_failed = now, False
         return self._next(now)
 
 
 _TABLE: dict[tuple[FailoverState, str], Callable[[FailoverMachine, float], Effect]] = {
-    (FailoverState.IDLE, "wanted"): FailoverMachine._start,
-    (FailoverState.DIALLING, "flowed"): FailoverMachine._flow,
+    (FailoverState.IDLE, "start"): FailoverMachine._start,
+    (FailoverState.DIALLING, "started"): FailoverMachine._stream,
     (FailoverState.DIALLING, "failed"): FailoverMachine._ask,
-    (FailoverState.FLOWING, "failed"): FailoverMachine._ask,
-    (FailoverState.RESTING, "rested"): FailoverMachine._dial,
-    (FailoverState.ASKING, "named"): FailoverMachine._next,
-    (FailoverState.ASKING, "none"): FailoverMachine._give_up,
-    (FailoverState.ASKING, "unanswered"): FailoverMachine._next,
-    (FailoverState.DIALLING, "unwanted"): FailoverMachine._leave,
-    (FailoverState.FLOWING, "unwanted"): FailoverMachine._leave,
-    (FailoverState.RESTING, "unwanted"): FailoverMachine._leave,
-    (FailoverState.ASKING, "unwanted"): FailoverMachine._leave,
-    (FailoverState.DIALLING, "switched"): FailoverMachine._choose,
-    (FailoverState.FLOWING, "switched"): FailoverMachine._choose,
-    (FailoverState.RESTING, "switched"): FailoverMachine._choose,
-    (FailoverState.ASKING, "switched"): FailoverMachine._choose,
-    (FailoverState.FLOWING, "left_for"): FailoverMachine._choose,
+    (FailoverState.STREAMING, "failed"): FailoverMachine._ask,
+    (FailoverState.BACKING_OFF, "backoff_over"): FailoverMachine._dial,
+    (FailoverState.ASKING_RESOLVER, "named"): FailoverMachine._next,
+    (FailoverState.ASKING_RESOLVER, "none"): FailoverMachine._give_up,
+    (FailoverState.ASKING_RESOLVER, "unanswered"): FailoverMachine._next,
+    (FailoverState.DIALLING, "stop"): FailoverMachine._stop,
+    (FailoverState.STREAMING, "stop"): FailoverMachine._stop,
+    (FailoverState.BACKING_OFF, "stop"): FailoverMachine._stop,
+    (FailoverState.ASKING_RESOLVER, "stop"): FailoverMachine._stop,
+    (FailoverState.DIALLING, "switched"): FailoverMachine._switch,
+    (FailoverState.STREAMING, "switched"): FailoverMachine._switch,
+    (FailoverState.BACKING_OFF, "switched"): FailoverMachine._switch,
+    (FailoverState.ASKING_RESOLVER, "switched"): FailoverMachine._switch,
+    (FailoverState.STREAMING, "left_for"): FailoverMachine._switch,
 }

@@ -16,15 +16,15 @@ from collections.abc import Mapping
 import attrs
 
 from ...errors import SourceError
-from ..http.outbound_policy import refused_literal
+from ..http.outbound_policy import literal_refusal
 from ..http.redirects import first_hop
 
 #: Seconds for an answer, from the look-up of the resolver's name to the last byte.
 TIMEOUT = 10.0
 #: Bytes of an answer that are read.
-LONGEST_ANSWER = 65_536
+MAX_ANSWER_BYTES = 65_536
 #: Characters of a URL.
-_LONGEST_URL = 8192
+_MAX_URL_CHARACTERS = 8192
 
 
 @attrs.frozen
@@ -92,9 +92,9 @@ def read_answer(status: int, body: bytes) -> ResolverAnswer:
 
 
 def _is_fetchable(url: str) -> bool:
-    if len(url) > _LONGEST_URL:
+    if len(url) > _MAX_URL_CHARACTERS:
         return False
     try:
-        return refused_literal(first_hop(url, "", ()).location.host) is None
+        return literal_refusal(first_hop(url, "", ()).location.host) is None
     except SourceError:
         return False

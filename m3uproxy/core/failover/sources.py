@@ -1,27 +1,28 @@
-"""The sources of one stream: how each has behaved, and which is to be tried next, and when.
+"""The sources of one stream: which one is tried next, and when.
 
-:mod:`m3uproxy.core.failover.machine` knows whether a source is wanted, dialled or flowing, and how long an outage may
-last. This knows the sources themselves:
+:mod:`m3uproxy.core.failover.machine` holds the state of the session and the time limit of an outage. This module
+chooses the source:
 
-**Why a source failed decides what happens.** Each has its treatment (:mod:`m3uproxy.core.failover.causes`). What was
-probably an accident (a provider that closes the connection) is redialled at once if the source had run well; what will
-happen again (a stall, a fault in the picture) goes to the next source at once.
+**The cause of a failure decides the next step** (:mod:`m3uproxy.core.failover.causes`). A probable accident (a
+provider that closes the connection) leads to a redial at once, if the source had run well. A failure that will repeat
+(a stall, a fault in the picture) leads to the next source at once.
 
-**Quarantine orders, it does not forbid.** A source that failed stays behind the others for a cool-down, which doubles
-with each failure until the source has run for :data:`CALM`. While one source is out of quarantine, none in quarantine
-is tried. When all are in quarantine, the one that leaves it soonest is next: viewers wait.
+**Quarantined sources are tried last, but are not excluded.** A source that failed is quarantined for a cool-down. The
+cool-down doubles with each failure until the source has run for :data:`.source_list.FORGIVE_AFTER` seconds. While a
+source is out of quarantine, no quarantined source is tried. If all are quarantined, the one that leaves quarantine
+first is next, so that players wait.
 
-**Laps** have a budget (:mod:`m3uproxy.core.failover.budget`). A source that delivered for some seconds (``settled``)
+**Laps** have a budget (:mod:`m3uproxy.core.failover.budget`). A source that delivered for some seconds is *settled*. It
 ends the outage: its next failure has a budget of its own.
 
-**One outage never burns two sources.** A failure counts once, and only against the source in use: what is told of
-another, or told twice, changes nothing. (A stall timer and a closed connection may both report the same end.)
+**One outage never penalises two sources.** A failure counts once, and only against the source in use. A report about
+another source, or a second report, changes nothing. (A stall timer and a closed connection may report the same end.)
 
-**Guests.** A resolver may name a source that is in no list (:mod:`m3uproxy.core.failover.source_list`): it is next,
-whatever else there is. One that it names twice in a lap is a lap: then there is a rest.
+**Named sources.** A resolver may name a source that is in no list (:mod:`m3uproxy.core.failover.source_list`). It is
+tried next. A source that is named twice in a lap ends the lap; then there is a backoff.
 
-**Order.** The *home* source first (:mod:`m3uproxy.core.failover.source_list`); not "the one after the last that was
-tried", which would never return to a good primary.
+**Order.** The *home* source comes first (:mod:`m3uproxy.core.failover.source_list`). An order relative to the last
+source tried would never return to a good primary.
 """
 
 from __future__ import annotations
@@ -30,16 +31,14 @@ from collections.abc import Callable, Hashable, Sequence
 
 import attrs
 
-from .budget import LONGEST_REST, FailoverRules, OutageBudget
-from .causes import OF_ACCOUNT, FailureCause
-from .source_list import CALM, GRUDGE, NamedSources, SourceList, SourceState
-
-__all__ = ["CALM", "GRUDGE", "LONGEST_REST", "Choice", "FailoverRules", "Sources"]
+from .budget import FailoverRules, OutageBudget
+from .causes import ACCOUNT_CAUSES, FailureCause
+from .source_list import NamedSources, SourceList, SourceState
 
 
 @attrs.frozen
 class Choice:
-    """Dial the source of that index in so many seconds."""
+    """The source to dial next, by index, and the seconds to back off before."""
 
     index: int
     delay: float = 0.0
@@ -47,13 +46,15 @@ class Choice:
 
 class Sources:
     """
-    The sources of one stream, by index; see the module's text.
+    The sources of one stream, by index.
 
-    :ivar lineup: their order.
-    :ivar outage: what the present outage may still spend.
-    :ivar current: the source in use, or to be used next.
-    :ivar in_use: whether it is dialled or flowing.
-    :ivar redials: whether it is next, having run well.
+    Parameters named ``now`` and ``since`` are monotonic seconds.
+
+    :ivar source_list: the sources in their order.
+    :ivar budget: the budget of the present outage.
+    :ivar current: index of the source in use, or of the next one.
+    :ivar in_use: whether that source is dialled or streaming.
+    :ivar redials: whether that source is dialled again, because it ran well.
     """
 
     def __init__(
@@ -64,233 +65,239 @@ class Sources:
         accounts: Sequence[Hashable | None] = (),
     ) -> None:
         """
-        Sources of which nothing is known yet.
+        Initialise sources without history.
 
-        :param keys: what tells a source from others, in order of preference; its URL. Never shown.
-        :param random: numbers from 0 up to 1.
-        :param accounts: the provider account of each, None where unknown: at its limit for one, at its limit for all.
+        :param keys: the identity of each source, its URL, in order of preference. Never shown.
+        :param random: returns numbers from 0 up to 1.
+        :param accounts: the provider account of each source, None if unknown. If one source of an account fails because
+            the account is at its limit, the others are quarantined, too.
         """
-        guests = NamedSources()
-        self.lineup = SourceList(keys, accounts, guests)
-        self.outage = OutageBudget(rules, random, guests)
+        named = NamedSources()
+        self.source_list = SourceList(keys, accounts, named)
+        self.budget = OutageBudget(rules, random, named)
         self.current = 0
         self.in_use = self.redials = self._started = False
-        self._invited: int | None = None
+        self._next_named: int | None = None
 
     def __len__(self) -> int:
-        return len(self.lineup)
+        return len(self.source_list)
 
     @property
     def rules(self) -> FailoverRules:
-        """The limits."""
-        return self.outage.rules
+        """The rules for choosing a source."""
+        return self.budget.rules
 
     @property
     def untried(self) -> int:
-        """How many sources this lap still has, that in use included: what the time left is shared among."""
-        return sum(index not in self.outage.tried for index in {*self.lineup.order(), self.current})
+        """The number of sources that this lap has not tried, the one in use included. They share the time left."""
+        return sum(index not in self.budget.tried for index in {*self.source_list.order(), self.current})
 
     @property
     def first_lap(self) -> bool:
-        """Whether no lap of this outage is over: a source may be untried."""
-        return self.outage.first_lap
+        """True while no lap of this outage is over: a source may be untried."""
+        return self.budget.first_lap
 
     @property
     def position(self) -> int:
-        """The current source as people know it."""
-        return self.lineup.position(self.current)
+        """The position of the current source, for people."""
+        return self.source_list.position(self.current)
 
-    def guest(self, index: int) -> str:
-        """The URL of a source that a resolver named; its index is negative."""
-        return str(self._standing(index).key)
+    def named_url(self, index: int) -> str:
+        """Return the URL of a source that a resolver named; its index is negative."""
+        return str(self._state(index).key)
 
     # events
 
-    def begin(self, now: float) -> None:
-        """Somebody wants the stream, which was not running: a fresh outage, from the best source on."""
+    def begin_outage(self, now: float) -> None:
+        """Begin a fresh outage with the best source: the stream, which was idle, is started."""
         self.left(now)
-        self.outage.begin()
+        self.budget.begin()
         self.redials = self._started = False
-        self._invited = None
+        self._next_named = None
 
     def left(self, now: float) -> None:
-        """The source in use is left for no fault of its own: nobody wants the stream any more."""
+        """Take note that the source in use is left without a failure."""
         self.in_use = False
-        self._standing(self.current).left(now)
+        self._state(self.current).left(now)
 
     def next(self, now: float) -> Choice | None:
         """
-        The source to dial, which is in use from now on.
+        Choose the source to dial, which is in use from now on. While a source is in use, return the same source.
 
-        Asked again while one is in use, the answer stays the same.
-
-        :return: None if the budget of the outage is spent.
+        :return: None if the budget of the outage is exhausted.
         """
         if self.in_use:
             return Choice(self.current)
-        delay = 0.0
-        if self.redials:
-            index = self.current
-        elif self._invited is not None:
-            index = self._invited
-            tried = [self._standing(each).key for each in self.outage.tried]
-            delay = self.outage.rest_before(self.guest(index), tried)
-            if self.outage.spent:
-                return None
-        else:
-            delay = 0.0 if self._started else self.outage.rest_at_start(self.retry_after(now))
-            picked = self._pick(now + delay)
-            if picked is None:
-                delay = self.outage.end_lap()
-                picked = self._pick(now + delay)
-            if picked is None or self.outage.spent:
-                return None
-            index = picked
-        self._take(index)
-        return Choice(index, delay)
+        choice = self._choose(now)
+        if choice is not None:
+            self._take(choice.index)
+        return choice
 
     def settled(self, index: int, since: float) -> None:
-        """The source in use delivers well, and has done so from ``since`` on."""
+        """Take note that the source in use has delivered well since a time. It leaves quarantine."""
         if self.in_use and index == self.current:
-            standing = self._standing(index)
-            standing.since = since
-            standing.until = float("-inf")
+            state = self._state(index)
+            state.delivering_since = since
+            state.end_quarantine()
 
     def failed(self, index: int, cause: FailureCause, now: float) -> None:
-        """The source in use failed, or is given up."""
+        """Take note that the source in use failed. A report about another source has no effect."""
         if not self.in_use or index != self.current:
             return
-        standing = self._standing(index)
-        ran_well = standing.since is not None
+        state = self._state(index)
+        ran_well = state.delivering_since is not None
         self.left(now)
-        standing.note(cause, now)
+        state.failed(cause, now)
         if ran_well:
-            self.outage.begin()
-            self.redials = self.rules.treatment(cause).redial
+            self.budget.begin()
+            self.redials = self.rules.cause_policy(cause).redial
             if self.redials:
                 return
         else:
-            self.outage.tried.add(index)
+            self.budget.tried.add(index)
         self._quarantine(index, cause, now)
 
     def probed(self, index: int, cause: FailureCause | None, now: float) -> None:
-        """A source that is not in use was looked at: it failed, or (None) it would deliver."""
+        """
+        Take the result of probing a source that is not in use.
+
+        :param cause: the cause of the failure; None if the source would deliver.
+        """
         if self.in_use and index == self.current:
             return
-        standing = self._standing(index)
+        state = self._state(index)
         if cause is None:
-            standing.until = float("-inf")
+            state.end_quarantine()
             return
-        standing.note(cause, now)
+        state.failed(cause, now)
         self._quarantine(index, cause, now)
 
-    def leave_for(self, index: int, now: float) -> None:
-        """The source in use is left for a better one, which is next: nobody chose it, so home stays where it is."""
+    def left_for(self, index: int, now: float) -> None:
+        """Make a better source the next one. The home source stays, because the better one was not chosen."""
         self.left(now)
-        self.current = self.lineup.place(index)
-        self.outage.begin()
+        self.current = self.source_list.wrapped(index)
+        self.budget.begin()
         self.redials = self._started = True
 
-    def chose(self, index: int, now: float) -> None:
-        """Somebody chose a source: it is next, home from now on, and nothing is held against it."""
+    def chosen(self, index: int, now: float) -> None:
+        """Make a source that an operator or the application chose the next one and the home; forgive its failures."""
         self.left(now)
-        home = self.lineup.home = self.lineup.place(index)
-        self._standing(home).forgive()
+        home = self.source_list.home = self.source_list.wrapped(index)
+        self._state(home).forgive()
         self.current = home
-        self._invited = None
-        self.outage.begin()
+        self._next_named = None
+        self.budget.begin()
         self.redials = self._started = True
 
-    def take_in(self, url: str) -> int:
-        """A resolver named a source: its index, which is good until two others were named."""
-        index = self.lineup.take_in(url, self.position + 1, self.current)
-        self.outage.tried.discard(index)
+    def add_named(self, url: str) -> int:
+        """Add a source that a resolver named. Its index is valid until two others are named."""
+        index = self.source_list.add_named(url, self.position + 1, self.current)
+        self.budget.tried.discard(index)
         return index
 
-    def invite(self, url: str) -> None:
-        """A resolver named a source while none is in use: it is next."""
-        self._invited = self.take_in(url)
+    def name_next(self, url: str) -> None:
+        """Make a source that a resolver named the next one; no source is in use."""
+        self._next_named = self.add_named(url)
 
     def took_over(self, index: int, since: float) -> None:
-        """Another source was opened beside the one in use and replaced it without an outage."""
+        """Take note that a standby connection to another source replaced the one in use, without an outage."""
         self.left(since)
-        self.outage.begin()
+        self.budget.begin()
         self._take(index)
         self.settled(index, since)
 
     def replace(self, keys: Sequence[Hashable], accounts: Sequence[Hashable | None] = ()) -> bool:
         """
-        Other sources; those that stay keep their standing.
+        Replace the sources. A source that stays keeps its state.
 
-        :return: whether the current source is among them; else the current one is the first, and not in use.
+        :return: whether the current source stays. If it does not, the first source is the current one, and not in use.
         """
-        moved = self.lineup.replace(keys, accounts)
-        self.outage.renumber(moved)
+        moved = self.source_list.replace(keys, accounts)
+        self.budget.renumber(moved)
         stays = self.current in moved
         self.current = moved.get(self.current, 0)
         if not stays:
             self.in_use = self.redials = False
-            self.outage.begin()
+            self.budget.begin()
         return stays
 
-    # questions
+    # queries
 
     def preferred(self, now: float) -> int | None:
-        """The better source to move back to, if it is time for that (see ``Rules.failback``)."""
-        calm, since = self.rules.failback, self._standing(self.current).since
-        if not calm or not self.in_use or since is None or now - since < calm:
+        """Return the better source to move back to; None before the time that :attr:`FailoverRules.failback` asks."""
+        wait, since = self.rules.failback, self._state(self.current).delivering_since
+        if not wait or not self.in_use or since is None or now - since < wait:
             return None
-        return self.lineup.better(self.current, now, calm)
+        return self.source_list.better_than(self.current, now, wait)
 
-    def spare(self, now: float) -> int | None:
+    def best_backup(self, now: float) -> int | None:
         """
-        The best source beside the one in use, if one is out of quarantine: where to go before it breaks.
+        Return the best backup that is out of quarantine, to move to before the source in use breaks.
 
-        One that was itself left for what it brought is none for :data:`GRUDGE` seconds: where all sources show the
-        same (a channel that announces pictures and has none), a stream must not go round and round.
+        A source with a content fault is no such backup for :data:`.source_list.AVOID_AFTER_CONTENT_FAULT` seconds. If
+        all sources have the same fault (a channel that announces video and has none), the stream would change for ever.
         """
-        return self.lineup.spare(self.current, now)
+        return self.source_list.best_backup(self.current, now)
 
-    def to_probe(self, now: float) -> int | None:
-        """The backup that would be next: the best one, or if all are in quarantine that which leaves it soonest."""
-        return self.lineup.soonest([index for index in self.lineup.order() if index != self.current], now)
+    def probe_target(self, now: float) -> int | None:
+        """Return the backup that would be next: the best one, or the one that leaves quarantine first."""
+        backups = [index for index in self.source_list.order() if index != self.current]
+        return self.source_list.soonest_free(backups, now)
 
     def quarantine(self, index: int, now: float) -> float:
-        """Seconds for which the source stays behind others; 0 if it does not."""
-        return self._standing(index).quarantine(now)
+        """Return the seconds of quarantine left for a source, 0 for none."""
+        return self._state(index).quarantine(now)
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a source is out of quarantine, 0 if one is: what a player that is refused can be told."""
-        return min(self.quarantine(index, now) for index in self.lineup.order())
+        """Return the seconds until a source is out of quarantine, 0 if one is; for the error sent to a player."""
+        return min(self.quarantine(index, now) for index in self.source_list.order())
 
     def report(self, now: float) -> list[dict[str, object]]:
-        """For statistics, in order of the list; the current one last if it is in none."""
+        """Return the statistics of the sources in order of the list; a named source in use comes last."""
         indices = [*range(len(self)), *([self.current] if self.current < 0 else [])]
         return [self._reported(index, now) for index in indices]
 
-    # inside
+    # helpers
 
-    def _standing(self, index: int) -> SourceState:
-        return self.lineup.standing(index)
+    def _state(self, index: int) -> SourceState:
+        return self.source_list.state_of(index)
 
     def _quarantine(self, index: int, cause: FailureCause, now: float) -> None:
-        self._standing(index).punish(self.rules.treatment(cause), now, self.outage.jitter())
-        if cause in OF_ACCOUNT:
-            self.outage.was_busy()
-            self.outage.tried.update(self.lineup.share_quarantine(index))
+        self._state(index).start_quarantine(self.rules.cause_policy(cause), now, self.budget.jitter())
+        if cause in ACCOUNT_CAUSES:
+            self.budget.provider_busy()
+            self.budget.tried.update(self.source_list.share_quarantine(index))
+
+    def _choose(self, now: float) -> Choice | None:
+        """Return the next source: a redial, the source that a resolver named, or one of the list."""
+        if self.redials:
+            return Choice(self.current)
+        if self._next_named is not None:
+            return self._choose_named(self._next_named)
+        delay = 0.0 if self._started else self.budget.backoff_at_start(self.retry_after(now))
+        index = self._pick(now + delay)
+        if index is None:
+            delay = self.budget.end_lap()
+            index = self._pick(now + delay)
+        return None if index is None or self.budget.exhausted else Choice(index, delay)
+
+    def _choose_named(self, index: int) -> Choice | None:
+        tried = [self._state(each).key for each in self.budget.tried]
+        delay = self.budget.backoff_before_named(self.named_url(index), tried)
+        return None if self.budget.exhausted else Choice(index, delay)
 
     def _pick(self, at: float) -> int | None:
-        """The source to try at that time; None if this lap has none left."""
-        allowed = [self.current] if self._started and not self.outage.may_move else self.lineup.order()
-        return self.lineup.pick(allowed, self.outage.tried, at)
+        """Return the source to try at a time; None if this lap has none left."""
+        allowed = [self.current] if self._started and not self.budget.may_change else self.source_list.order()
+        return self.source_list.pick(allowed, self.budget.tried, at)
 
     def _take(self, index: int) -> None:
         if self._started and index != self.current:
-            self.outage.moved()
+            self.budget.source_changed()
         self.current = index
-        self._invited = None
+        self._next_named = None
         self.in_use, self.redials, self._started = True, False, True
 
     def _reported(self, index: int, now: float) -> dict[str, object]:
         in_use = self.in_use and index == self.current
-        return {"index": self.lineup.position(index), "in_use": in_use, **self._standing(index).report(now)}
+        return {"index": self.source_list.position(index), "in_use": in_use, **self._state(index).report(now)}

@@ -16,7 +16,7 @@ import attrs
 from ..http.redact import redact
 
 #: Decisions that are kept of each stream.
-KEPT = 200
+MAX_DECISIONS = 200
 #: Characters of a cause that are kept.
 _LONGEST = 200
 
@@ -98,16 +98,16 @@ class Decision:
 
 
 class Timeline:
-    """The last :data:`KEPT` decisions of one stream, oldest first."""
+    """The last :data:`MAX_DECISIONS` decisions of one stream, oldest first."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_DECISIONS) -> None:
         self._decisions: deque[Decision] = deque(maxlen=kept)
         self._next = 1
 
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def decided(
+    def record(
         self,
         time: datetime,
         source: SourceLabel | None,
@@ -138,7 +138,7 @@ class Timeline:
         self._decisions.append(decision)
         return decision
 
-    def completed(self, number: int, outcome: Outcome) -> Decision | None:
+    def record_outcome(self, number: int, outcome: Outcome) -> Decision | None:
         """Add what the decision of that number cost; the decision, or None if it has been let go."""
         for place, decision in enumerate(self._decisions):
             if decision.number == number:

@@ -2,8 +2,8 @@
 
 Bytes that flow are no proof. Providers send a table of contents without the picture, the same picture for ever, an
 encrypted channel, or a trickle. All of this can be read off the packets. One run of packets is looked at every
-:data:`SAMPLE` seconds (:mod:`m3uproxy.core.mpegts.sampler`), which costs 0.1 ms per second of a stream at most; while
-video is missed every run is, for it may come in the others.
+:data:`SAMPLE_INTERVAL` seconds (:mod:`m3uproxy.core.mpegts.sampler`), which costs 0.1 ms per second of a stream at
+most; while video is missed every run is, for it may come in the others.
 
 What each fault needs, and why it is on or off by default (:class:`HealthLimits`):
 
@@ -78,9 +78,9 @@ def exceeds(count: int, of: int, limit: float) -> bool:
 
 
 #: Seconds between two looks.
-SAMPLE = 0.25
+SAMPLE_INTERVAL = 0.25
 #: Seconds after which a fault that goes on is told again.
-REPEAT = 30.0
+REPORT_INTERVAL = 30.0
 #: Seconds without video in any sample after which every run is looked at.
 _MISSED = 1.0
 #: How often a PTS must have been seen to be called frozen.
@@ -184,12 +184,12 @@ class ContentHealth:
         self._was_clear = False
         self._scrambled_at: float | None = None
 
-    def took(self, now: float, packets: bytes, program: ProgramMap | None) -> ContentFault | None:
+    def packets_received(self, now: float, packets: bytes, program: ProgramMap | None) -> ContentFault | None:
         """
         Take the next whole packets of the body.
 
         :param program: the PMT in force.
-        :return: a fault when it sets in, and every :data:`REPEAT` seconds while it goes on.
+        :return: a fault when it sets in, and every :data:`REPORT_INTERVAL` seconds while it goes on.
         """
         size = len(packets)
         pause, self._last = now - self._last, now
@@ -202,10 +202,10 @@ class ContentHealth:
             return None
         self._look(now, packets, program)
         self._unseen = packets[max(_LOOKED_AT, size - _LOOKED_AT) :]
-        self._due = now if self._misses_video() else now + SAMPLE
+        self._due = now if self._misses_video() else now + SAMPLE_INTERVAL
         return self._tell(now)
 
-    def delivered(self) -> float:
+    def measure_media(self) -> float:
         """How far the stream's clock went so far, in seconds, for :mod:`m3uproxy.core.health.silence`.
 
         Looks at the last packets that came, which a burst that has just ended left unseen.
@@ -214,7 +214,7 @@ class ContentHealth:
             self._look(self._last, self._unseen, self._program)
         return self.media
 
-    def reading(self, now: float) -> TrendReading:
+    def trend_reading(self, now: float) -> TrendReading:
         """What happened since the last call, for :mod:`m3uproxy.core.health.trend`."""
         period = self._period
         self._period = SampleWindow(now)
@@ -223,7 +223,7 @@ class ContentHealth:
             period.rate(now) or 0.0, period.longest_pause, period.errors + period.breaks, period.pace(now)
         )
 
-    def condition(self) -> HealthSnapshot:
+    def snapshot(self) -> HealthSnapshot:
         """A snapshot."""
         total = self._total
         expected = self._examiner.video_expected
@@ -253,7 +253,7 @@ class ContentHealth:
             self._watch_video()
         # Time in which packets came: pauses count as two looks at most.
         self._unseen = b""
-        self._flow += min(now - self._sampled_at, 2 * SAMPLE)
+        self._flow += min(now - self._sampled_at, 2 * SAMPLE_INTERVAL)
         self._sampled_at = now
         sample = self._examiner.sample(packets)
         for window in self._windows:
@@ -320,7 +320,7 @@ class ContentHealth:
 
     def _tell(self, now: float) -> ContentFault | None:
         before, self.fault = self.fault, self._judge()
-        if self.fault is None or (self.fault is before and now - self._told < REPEAT):
+        if self.fault is None or (self.fault is before and now - self._told < REPORT_INTERVAL):
             return None
         self._told = now
         return self.fault

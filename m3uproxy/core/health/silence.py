@@ -4,7 +4,7 @@ Three seconds of silence is a stall, if the source normally delivers all the tim
 HLS segments itself sends six seconds of video in one go and is then silent for six. So the usual pause is
 learned, from the pauses themselves:
 
-- A pause is a silence of at least :data:`SHORTEST` seconds that ended.
+- A pause is a silence of at least :data:`SHORTEST_PAUSE` seconds that ended.
 - A source *delivers in bursts* when it is silent for at least half of the time over which its pauses are looked at.
   One hiccup of an even source stops counting as soon as the source has delivered for as long again.
 - Its usual pause is the median of those, so that one long one does not set it. Twice that is allowed.
@@ -21,9 +21,9 @@ from collections import deque
 from statistics import median
 
 #: Seconds of silence that make a pause; less is the network, or our own ticks.
-SHORTEST = 0.5
+SHORTEST_PAUSE = 0.5
 #: Never wait for longer than this, in seconds, unless the setting does.
-LONGEST = 30.0
+MAX_TIMEOUT = 30.0
 #: Pauses that are remembered.
 _KEPT = 8
 
@@ -33,7 +33,7 @@ class SilenceTracker:
 
     __slots__ = ("_ahead", "_base", "_began", "_heard", "_known", "_longest", "_pauses")
 
-    def __init__(self, base: float, now: float, longest: float = LONGEST) -> None:
+    def __init__(self, base: float, now: float, longest: float = MAX_TIMEOUT) -> None:
         """
         A source that was heard for the first time at ``now`` (monotonic seconds, as all times here).
 
@@ -47,24 +47,24 @@ class SilenceTracker:
         self._known = False
         self._ahead = 0.0
 
-    def heard(self, now: float) -> None:
+    def packets_received(self, now: float) -> None:
         """Packets came."""
-        if now - self._heard >= SHORTEST:
+        if now - self._heard >= SHORTEST_PAUSE:
             self._pauses.append((self._heard, now - self._heard))
             self._known = True
         elif not self._known and now - self._began >= self._base:
             self._known = True
         self._heard = now
 
-    def delivered(self, media: float) -> None:
+    def media_received(self, media: float) -> None:
         """How much video came so far, in seconds of the stream's own clock; need not be told."""
         self._ahead = media - (self._heard - self._began)
 
-    def silent(self, now: float) -> float:
+    def silence(self, now: float) -> float:
         """Seconds since packets came."""
         return now - self._heard
 
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds of silence that are allowed now; 0 for any length."""
         if not self._base:
             return 0.0
@@ -73,13 +73,13 @@ class SilenceTracker:
             allowed = max(allowed, self._base + self._ahead)
         return min(max(self._base, allowed), self._longest)
 
-    def stalled(self, now: float) -> bool:
+    def is_stalled(self, now: float) -> bool:
         """Whether the silence has lasted too long."""
-        return bool(self._base) and self.silent(now) >= self.patience()
+        return bool(self._base) and self.silence(now) >= self.timeout()
 
-    def look_again(self, now: float) -> float:
+    def check_after(self, now: float) -> float:
         """Seconds after which to ask again; never more than an even source is allowed, as the rhythm may change."""
-        return max(0.05, min(self._base, self.patience() - self.silent(now)))
+        return max(0.05, min(self._base, self.timeout() - self.silence(now)))
 
     def _usual(self) -> float:
         """The median of the latest pauses that together are half of the time since the first of them; else 0."""

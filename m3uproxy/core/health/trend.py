@@ -31,7 +31,7 @@ import attrs
 LATEST = 3
 _KEPT = 12
 #: The weight of signs that makes a source suspect.
-SUSPECT = 2
+SUSPECT_WEIGHT = 2
 
 
 @attrs.frozen
@@ -61,7 +61,7 @@ class TrendVerdict:
     @property
     def suspect(self) -> bool:
         """Whether to leave the source, if there is a better place to go."""
-        return self.weight >= SUSPECT
+        return self.weight >= SUSPECT_WEIGHT
 
 
 class TrendDetector:

@@ -9,8 +9,8 @@ it:
   channel that shows a black picture at night needs 1 % of what it needs by day;
 - if the clock is slower, the body starves when less than a tenth comes of what usually came;
 - if no clock is seen, when less than a hundredth comes;
-- in both cases when less comes than :data:`LEAST`, which is less than the clock alone takes in a stream that has one (a
-  packet every 100 ms, ISO/IEC 13818-1, 2.7.2) and less than the slowest radio.
+- in both cases when less comes than :data:`MIN_RATE`, which is less than the clock alone takes in a stream that has
+  one (a packet every 100 ms, ISO/IEC 13818-1, 2.7.2) and less than the slowest radio.
 
 A window ends with the first packets after its time, so that a source that delivers in bursts is not judged by its
 pauses.
@@ -23,7 +23,7 @@ WINDOW = 5.0
 #: Windows on end in which a body starves that make it dead.
 WINDOWS = 2
 #: Bytes per second under which nothing can be played whose clock does not go on.
-LEAST = 1000.0
+MIN_RATE = 1000.0
 #: Parts: of real time that the clock must go on, and of what usually comes with a slow clock and without one.
 _SLOW, _LITTLE, _NOTHING = 0.1, 0.1, 0.01
 #: Weight of a new window in what is usual.
@@ -39,7 +39,7 @@ class TrickleDetector:
         """
         A body begins at ``now`` (monotonic seconds, as all times here).
 
-        :ivar due: when the window ends; before that :meth:`beat` need not be called.
+        :ivar due: when the window ends; before that :meth:`update` need not be called.
         :ivar rate: bytes per second in the last window.
         """
         self._began = now
@@ -49,7 +49,7 @@ class TrickleDetector:
         self._usual = self.rate = 0.0
         self._starving = 0
 
-    def beat(self, now: float, received: int, media: float) -> bool:
+    def update(self, now: float, received: int, media: float) -> bool:
         """
         Packets came.
 
@@ -74,4 +74,4 @@ class TrickleDetector:
         """Judge a window; ``pace`` is seconds of the stream's clock per second."""
         if pace >= _SLOW:
             return False
-        return self.rate < max(LEAST, (_LITTLE if pace > 0 else _NOTHING) * self._usual)
+        return self.rate < max(MIN_RATE, (_LITTLE if pace > 0 else _NOTHING) * self._usual)

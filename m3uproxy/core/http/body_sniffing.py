@@ -7,9 +7,9 @@ import re
 from ...errors import Reason, SourceError
 
 #: Bytes without one transport stream packet, FLV tag or frame of audio after which a body is given up.
-PATIENCE = 65_536
+MAX_UNRECOGNISED_BYTES = 65_536
 #: Bytes of the beginning that are enough to judge by.
-HEAD = 512
+SNIFF_BYTES = 512
 
 #: A stream may begin in the middle of anything, with these bytes too; but hardly with so many of them.
 _SIGNS = (
@@ -21,10 +21,10 @@ _PAGES = ("text/", "application/json", "application/xml", "application/xhtml+xml
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
-def complaint(head: bytes, received: int, content_type: str) -> SourceError | None:
+def body_error(head: bytes, received: int, content_type: str) -> SourceError | None:
     """Why a body in which nothing has been recognised so far is no stream, or None while that is open.
 
-    :param head: the first bytes of the body, up to :data:`HEAD`.
+    :param head: the first bytes of the body, up to :data:`SNIFF_BYTES`.
     :param received: bytes received so far.
     :param content_type: as the provider claims; believed only together with a body that looks like text.
     """
@@ -33,16 +33,21 @@ def complaint(head: bytes, received: int, content_type: str) -> SourceError | No
         for sign, name in _SIGNS:
             if sign.match(text):
                 return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
-    if content_type.startswith("text/") and head and b"\0" not in head and received >= min(HEAD, PATIENCE):
+    if (
+        content_type.startswith("text/")
+        and head
+        and b"\0" not in head
+        and received >= min(SNIFF_BYTES, MAX_UNRECOGNISED_BYTES)
+    ):
         return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}")
-    if received >= PATIENCE:
+    if received >= MAX_UNRECOGNISED_BYTES:
         return SourceError(
             Reason.NOT_TRANSPORT_STREAM, f"no packet, no FLV tag, no frame of audio in the first {received} bytes"
         )
     return None
 
 
-def container(head: bytes) -> str | None:
+def container_type(head: bytes) -> str | None:
     """The media type of a film by its first bytes, 400 are enough; None if it is none that is known.
 
     ISO/IEC 14496-12 clause 4.3 (the type of the first box), RFC 8794 section 11.2 (EBML, the type of document close
@@ -57,7 +62,7 @@ def container(head: bytes) -> str | None:
     return "video/mp2t" if len(head) > 376 and head[:377:188] == b"GGG" else None
 
 
-def finite(length: int, content_type: str) -> SourceError:
+def finite_body_error(length: int, content_type: str) -> SourceError:
     """Why a body that says how long it is, where nothing else says that it is live, is no stream.
 
     A page (no connection is free, an account has run out) may give way to video soon; a file will not.

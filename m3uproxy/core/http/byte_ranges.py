@@ -23,7 +23,7 @@ _CONTENT_RANGE = re.compile(
     rf"\s*bytes[\s=:]+(?:({_NUMBER})-({_NUMBER})|\*)/({_NUMBER}|\*)\s*", re.ASCII | re.IGNORECASE
 )
 #: Ranges of one request that are looked at; a request with more of them is up to no good (section 17.15).
-MOST = 16
+MAX_RANGES = 16
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class Unsatisfiable(Exception):
     """Nothing of the file is asked for: 416."""
 
 
-def unsatisfied(length: int) -> str:
+def unsatisfied_range(length: int) -> str:
     """The value of ``Content-Range`` in a 416 (section 15.5.17)."""
     return f"bytes */{length}"
 
@@ -88,9 +88,9 @@ def parse_range(value: str) -> tuple[ByteRange, ...]:
     :return: nothing if it is to be ignored: another unit, not as section 14.1.1 has it, or too many.
     """
     unit, equals, text = value.partition("=")
-    words = [word.strip(" \t") for word in text.split(",", MOST + 1)]
+    words = [word.strip(" \t") for word in text.split(",", MAX_RANGES + 1)]
     matches = [_SPEC.fullmatch(word) for word in words if word]
-    if unit.strip(" \t").lower() != "bytes" or not equals or not 0 < len(matches) <= MOST:
+    if unit.strip(" \t").lower() != "bytes" or not equals or not 0 < len(matches) <= MAX_RANGES:
         return ()
     ranges = [_range_of(match) for match in matches if match is not None]
     if len(ranges) < len(matches) or any(map(_is_turned_round, ranges)):

@@ -98,7 +98,7 @@ _EMBEDDINGS = tuple(
 
 
 @lru_cache(maxsize=4096)
-def address_of(host: str) -> IPv4Address | IPv6Address | None:
+def parse_address(host: str) -> IPv4Address | IPv6Address | None:
     """
     The address that a host is, in whatever notation; None if it is a name.
 
@@ -133,13 +133,13 @@ def _packed(numbers: list[int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def kind_of(address: str) -> AddressKind:
+def address_kind(address: str) -> AddressKind:
     """
     What an address is for.
 
     :raises ValueError: if it is no address.
     """
-    parsed = address_of(address)
+    parsed = parse_address(address)
     if parsed is None:
         raise ValueError("a name")
     if isinstance(parsed, IPv4Address):
@@ -165,16 +165,16 @@ def _never(kind: AddressKind) -> str | None:
     return f"{kind.value} addresses are never connected to"
 
 
-def refused_literal(host: str) -> str | None:
+def literal_refusal(host: str) -> str | None:
     """Why a host that is an IP address in any notation is never connected to; None if it may be, or is a name.
 
     :param host: as in a URL, IPv6 with or without brackets.
     """
     try:
         ascii_host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
-        if address_of(ascii_host) is None:
+        if parse_address(ascii_host) is None:
             return None
-        return _never(kind_of(ascii_host))
+        return _never(address_kind(ascii_host))
     except UnicodeError:
         return "the host name is none"
     except ValueError:
@@ -186,15 +186,15 @@ class OutboundPolicy:
     """What may be connected to.
 
     :ivar private: loopback and private networks: always, never, or (``api``) unless a public host led us there.
-    :ivar kind_of: tells the kind of an address; for tests.
+    :ivar address_kind: tells the kind of an address; for tests.
     """
 
     private: PrivateUpstreams = "api"
-    kind_of: Callable[[str], AddressKind] = kind_of
+    address_kind: Callable[[str], AddressKind] = address_kind
 
     def is_public(self, address: str) -> bool:
         """Whether an address lies outside, so that nothing it says may lead us inside."""
-        return self.kind_of(address) is AddressKind.PUBLIC
+        return self.address_kind(address) is AddressKind.PUBLIC
 
     def refusal(self, address: str, led_by_public: bool) -> str | None:
         """
@@ -204,7 +204,7 @@ class OutboundPolicy:
         :param led_by_public: whether a redirect (or a playlist) from a public host brought us here.
         """
         try:
-            kind = self.kind_of(address)
+            kind = self.address_kind(address)
         except ValueError:
             return "it is no valid address"
         if kind is AddressKind.PUBLIC:
@@ -219,4 +219,4 @@ class OutboundPolicy:
 
 
 #: As started.
-DEFAULT = OutboundPolicy()
+DEFAULT_POLICY = OutboundPolicy()

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 #: What stands for everything that was cut.
-CUT = "***"
+REDACTED = "***"
 
 _HIERARCHICAL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):/{1,3}([^/?#]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
@@ -43,7 +43,7 @@ def redact(url: str) -> str:
     """
     match = _HIERARCHICAL.fullmatch(url)
     if match is None:
-        return _redact_target(url) if url.startswith("/") else CUT
+        return _redact_target(url) if url.startswith("/") else REDACTED
     scheme, authority, target = match.groups()
     return f"{scheme.lower()}://{_redact_authority(authority)}{_redact_target(target)}"
 
@@ -51,7 +51,7 @@ def redact(url: str) -> str:
 def _redact_authority(authority: str) -> str:
     """Host and port; all of it goes if it is none (a password with a slash in it ends up here)."""
     _, at, host = authority.rpartition("@")
-    return (CUT + at if at else "") + (host if _HOST.fullmatch(host) or not host else CUT)
+    return (REDACTED + at if at else "") + (host if _HOST.fullmatch(host) or not host else REDACTED)
 
 
 def _redact_target(target: str) -> str:
@@ -67,7 +67,7 @@ def _redact_path(path: str) -> str:
     last = len(pieces) - 1
     for position, index in enumerate(named):
         if position in secret:
-            pieces[index] = CUT
+            pieces[index] = REDACTED
         else:
             pieces[index] = _redact_segment(pieces[index], index == last)
     return "/".join(pieces)
@@ -102,8 +102,8 @@ def _redact_segment(segment: str, is_last: bool) -> str:
     word, semicolon, _ = segment.partition(";")
     too_long = len(word) >= (_TOKEN_LENGTH if not is_last else 2 * _TOKEN_LENGTH)
     if _ASSIGNMENT.search(word) or (too_long and not (is_last and _FILE.fullmatch(word))):
-        word = CUT
-    return word + (semicolon + CUT if semicolon else "")
+        word = REDACTED
+    return word + (semicolon + REDACTED if semicolon else "")
 
 
 def _redact_query(query: str) -> str:
@@ -116,8 +116,8 @@ def _redact_pair(pair: str) -> str:
     if not pair:
         return ""
     if not equals:
-        return CUT
+        return REDACTED
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", key):
-        key = CUT
+        key = REDACTED
     harmless = key.lower() in _HARMLESS_KEYS and len(value) < _TOKEN_LENGTH and "=" not in value
-    return key + equals + (value if harmless or not value else CUT)
+    return key + equals + (value if harmless or not value else REDACTED)

@@ -21,13 +21,13 @@ import attrs
 import idna
 
 from ...errors import Reason, SourceError
-from .outbound_policy import address_of
+from .outbound_policy import parse_address
 from .uri_reference import resolve, split_reference
 
 #: Redirects followed before we give up.
-MOST_HOPS = 10
+MAX_REDIRECTS = 10
 #: Statuses that are followed. The request is a GET, so they all mean the same (RFC 9110 section 15.4).
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 _ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin", "range", "if-range"})
 #: Set by the HTTP client for each connection; a stream's own would contradict it (RFC 9110 section 7.6.1).
@@ -129,7 +129,7 @@ def first_hop(url: str, user_agent: str, headers: Headers) -> RequestHop:
     return RequestHop(location, location, _merged(ours, headers), authorization, ((location, frozenset()),))
 
 
-def led_hop(url: str, entry_url: str, user_agent: str, headers: Headers) -> RequestHop:
+def playlist_hop(url: str, entry_url: str, user_agent: str, headers: Headers) -> RequestHop:
     """
     The request for a playlist, or for what one names. It has no ``Referer`` and ``Origin`` of ours.
 
@@ -167,8 +167,8 @@ def next_hop(hop: RequestHop, location: bytes | None, cookies: Cookies = frozens
         raise SourceError(Reason.BAD_REDIRECT, f"a redirect to {why}") from None
     if (target, cookies) in hop.seen:
         raise SourceError(Reason.REDIRECT_LOOP, "the provider redirects in a circle")
-    if len(hop.seen) > MOST_HOPS:
-        raise SourceError(Reason.REDIRECT_LOOP, f"more than {MOST_HOPS} redirects")
+    if len(hop.seen) > MAX_REDIRECTS:
+        raise SourceError(Reason.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
     if authorization is None and hop.location.trusts(target):
         authorization = hop.authorization
     return RequestHop(target, hop.entry, hop.entry_headers, authorization, (*hop.seen, (target, cookies)))
@@ -207,7 +207,7 @@ def _locate(url: str) -> tuple[Location, str | None]:
 def _plain_host(host: str) -> str:
     """A host as it is compared, and as everybody reads it: libc takes ``0x7f.1`` for 127.0.0.1, others for a name."""
     try:
-        address = address_of(host)
+        address = parse_address(host)
     except ValueError:
         raise ValueError("an address that is none") from None
     return str(address) if isinstance(address, IPv4Address) else host.strip("[]")

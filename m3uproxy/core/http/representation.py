@@ -11,7 +11,7 @@ import attrs
 from .byte_ranges import if_range_holds
 
 #: Bytes that a continued file must repeat to be taken for the same. Compressed pictures agree by chance on none.
-PROOF = 4096
+PROOF_SIZE = 4096
 
 
 @attrs.frozen
@@ -21,13 +21,13 @@ class Representation:
 
     :ivar length: bytes; None if it does not say.
     :ivar etag: as sent, '' if there is none; the same for ``last_modified``.
-    :ivar ranged: whether parts of it can be had; None if it does not say.
+    :ivar accepts_ranges: whether parts of it can be had; None if it does not say.
     """
 
     length: int | None = None
     etag: str = ""
     last_modified: str = ""
-    ranged: bool | None = False
+    accepts_ranges: bool | None = False
 
     @property
     def validator(self) -> str:
@@ -49,7 +49,7 @@ class Representation:
             return _plain(self.etag) != _plain(other.etag)
         return bool(self.last_modified and other.last_modified and self.last_modified != other.last_modified)
 
-    def admits(self, if_range: str | None) -> bool:
+    def range_applies(self, if_range: str | None) -> bool:
         """Whether a player's ``Range`` counts."""
         return if_range is None or if_range_holds(if_range, self.etag, self.last_modified)
 

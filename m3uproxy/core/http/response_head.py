@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from ...errors import Reason, SourceError
 
 #: Longest head we read, in bytes, interim (1xx) heads included.
-LONGEST_HEAD = 65_536
+MAX_HEAD_BYTES = 65_536
 #: Twisted takes lines of 16,384 bytes up to the line feed, with the carriage return; a longer one is left out.
 _LONGEST_LINE = 16_383
 
@@ -44,7 +44,7 @@ def end_of_head(buffer: bytes, start: int = 0) -> int:
     return min(found, default=-1)
 
 
-def repair(head: bytes) -> bytes:
+def repair_head(head: bytes) -> bytes:
     """
     Rewrite a response head, up to and including its empty line, so that Twisted's client takes it.
 

@@ -22,13 +22,13 @@ class Account:
     What connections are counted by.
 
     :ivar limit: the number of them allowed at once, None for any number.
-    :ivar now_and_then: whether it is asked as for HLS, of which a provider counts who watches: a stream has one slot of
+    :ivar intermittent: whether it is asked as for HLS, of which a provider counts who watches: a stream has one slot of
         it, for whatever is asked, and has it between two connections.
     """
 
     name: str
     limit: int | None = None
-    now_and_then: bool = False
+    intermittent: bool = False
 
 
 class ProviderSlot(Protocol):
@@ -104,7 +104,7 @@ def account_of(
         return None
     account = entry.connections if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")
     limits = [limit for limit in (account.limit, max_connections) if limit]
-    return attrs.evolve(account, limit=min(limits, default=None), now_and_then=_is_hls(url))
+    return attrs.evolve(account, limit=min(limits, default=None), intermittent=_is_hls(url))
 
 
 def _is_hls(url: str) -> bool:

@@ -5,7 +5,7 @@ account, and says when it is done with it. All calls that can change who is next
 
 **Sockets are what is counted.** A slot is taken from the moment it is granted (there is a dial under way) until its
 holder is done with it *and* its last socket is closed. Between two hops of a redirect, and while a source is redialled,
-the holder keeps it. A holder that has had no socket for :data:`FORGOTTEN` seconds and never said that it is done no
+the holder keeps it. A holder that has had no socket for :data:`IDLE_TIMEOUT` seconds and never said that it is done no
 longer counts: a counter that stays up while nothing plays would lock the account. But where an account is asked *now
 and then* a holder has its slot for as long as somebody watches.
 
@@ -57,7 +57,7 @@ class SlotRequest:
     @property
     def is_idle(self) -> bool:
         """Holds a slot and has no socket, which may be for a moment only."""
-        return not (self.waiting or self.sockets or self.lapsed or self.account.now_and_then)
+        return not (self.waiting or self.sockets or self.lapsed or self.account.intermittent)
 
 
 class SlotRequests:
@@ -140,7 +140,7 @@ class SlotRequests:
 
 
 #: Seconds after which a slot without a socket is taken back.
-FORGOTTEN = 60.0
+IDLE_TIMEOUT = 60.0
 
 
 @attrs.frozen
@@ -175,7 +175,7 @@ class Refused:
     why: str
 
 
-Effect = Granted | Wait | Takeover | Refused
+SlotEffect = Granted | Wait | Takeover | Refused
 
 
 class SlotTable:
@@ -196,11 +196,11 @@ class SlotTable:
 
     # who watches what
 
-    def joined(self, stream: str, viewer: ViewerIdentity) -> None:
+    def viewer_joined(self, stream: str, viewer: ViewerIdentity) -> None:
         """A player watches a stream, or waits for it. To be told before the stream asks."""
         self._audience.setdefault(stream, []).append(viewer)
 
-    def left(self, now: float, stream: str, viewer: ViewerIdentity) -> list[Effect]:
+    def viewer_left(self, now: float, stream: str, viewer: ViewerIdentity) -> list[SlotEffect]:
         """A player is gone. One who waits may be the only one left at the stream that he was watching."""
         audience = self._audience.get(stream, [])
         if viewer in audience:
@@ -211,7 +211,7 @@ class SlotTable:
 
     # slots
 
-    def ask(self, now: float, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Effect:
+    def request(self, now: float, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> SlotEffect:
         """
         A stream wants to dial.
 
@@ -224,7 +224,7 @@ class SlotTable:
         taken = self._try_takeover(claim)
         return taken[0] if taken else Wait(claim.token, claim.deadline)
 
-    def opened(self, token: int) -> bool:
+    def socket_opened(self, token: int) -> bool:
         """
         The holder opened a socket: told for each, those of redirects as well.
 
@@ -237,7 +237,7 @@ class SlotTable:
         claim.lapsed = False
         return True
 
-    def closed(self, now: float, token: int) -> list[Effect]:
+    def socket_closed(self, now: float, token: int) -> list[SlotEffect]:
         """A socket of the holder's is gone."""
         claim = self._claims.get(token)
         if claim is None or not claim.sockets:
@@ -246,7 +246,7 @@ class SlotTable:
         claim.without = now
         return self._settle(claim, now)
 
-    def done(self, now: float, token: int) -> list[Effect]:
+    def release(self, now: float, token: int) -> list[SlotEffect]:
         """The holder will not dial any more, or does not want to wait any longer. Harmless twice."""
         claim = self._claims.get(token)
         if claim is None:
@@ -254,11 +254,11 @@ class SlotTable:
         claim.done = True
         return self._settle(claim, now)
 
-    def tick(self, now: float) -> list[Effect]:
+    def tick(self, now: float) -> list[SlotEffect]:
         """Time has passed: refuse those whose deadline is over, take back what was forgotten."""
-        effects: list[Effect] = []
+        effects: list[SlotEffect] = []
         for claim in list(self._claims):
-            if claim.is_idle and now >= claim.without + FORGOTTEN:
+            if claim.is_idle and now >= claim.without + IDLE_TIMEOUT:
                 self._tally["forgotten"] += 1
                 claim.lapsed = True
             elif claim.waiting and now >= claim.deadline:
@@ -270,13 +270,13 @@ class SlotTable:
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do at the earliest; None if never."""
         times = [
-            claim.deadline if claim.waiting else claim.without + FORGOTTEN
+            claim.deadline if claim.waiting else claim.without + IDLE_TIMEOUT
             for claim in self._claims
             if claim.waiting or claim.is_idle
         ]
         return min(times, default=None)
 
-    def has_room(self, account: Account) -> bool:
+    def has_free_slot(self, account: Account) -> bool:
         """Whether an ask would be granted at once: to be known before a second connection is opened beside one."""
         return self._claims.has_room(account) and next(self._claims.queue(account.name), None) is None
 
@@ -304,7 +304,7 @@ class SlotTable:
         self._claims.disinherit(claim)
         return Granted(claim.token)
 
-    def _settle(self, claim: SlotRequest, now: float) -> list[Effect]:
+    def _settle(self, claim: SlotRequest, now: float) -> list[SlotEffect]:
         """Is ``claim`` over? Then its slot goes to its heir, or to the queue."""
         if not claim.done or claim.sockets:
             return self._serve(now)
@@ -314,9 +314,9 @@ class SlotTable:
             return [self._grant(heir, now), *self._serve(now)]
         return self._serve(now)
 
-    def _serve(self, now: float) -> list[Effect]:
+    def _serve(self, now: float) -> list[SlotEffect]:
         """Grant what is free, in order; behind one who has to wait on, nobody of that account is served."""
-        effects: list[Effect] = []
+        effects: list[SlotEffect] = []
         blocked: set[str] = set()
         for claim in list(self._claims.queue()):
             name = claim.account.name
@@ -326,7 +326,7 @@ class SlotTable:
                 effects.append(self._grant(claim, now))
         return effects
 
-    def _try_takeover(self, claim: SlotRequest) -> list[Effect]:
+    def _try_takeover(self, claim: SlotRequest) -> list[SlotEffect]:
         """Find a stream that ``claim`` may end, unless it has one already."""
         if not self._takeover or self._claims.is_heir(claim):
             return []

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
-from ...core.http.outbound_policy import refused_literal
+from ...core.http.outbound_policy import literal_refusal
 from ...core.http.redirects import first_hop
 from ...errors import SourceError
 from ...streams.spec import StreamSpec
@@ -41,7 +41,7 @@ def check_url(url: str) -> str:
     lowered = url.lower()
     if any(word in lowered for word in _UNSAFE):
         raise ValueError("a URL must not contain script")
-    refused = refused_literal(parts.hostname)
+    refused = literal_refusal(parts.hostname)
     if refused is not None:
         raise ValueError(f"a URL must not lead to {parts.hostname}: {refused}")
     try:

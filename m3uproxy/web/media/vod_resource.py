@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
-from ...core.http.byte_ranges import Span, parse_range, unsatisfied
+from ...core.http.byte_ranges import Span, parse_range, unsatisfied_range
 from ...core.http.representation import Representation
 from ...downstream.socket_writer import writer_for
 from ...errors import Reason, SourceError
@@ -36,7 +36,7 @@ def file_headers(title: VodStream, edition: Representation) -> tuple[tuple[bytes
     """What is said of a file, whatever part of it is sent."""
     told = [
         ("Content-Type", title.content_type),
-        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[edition.ranged]),
+        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[edition.accepts_ranges]),
         ("Cache-Control", "no-cache"),
         ("ETag", edition.etag),
         ("Last-Modified", edition.last_modified),
@@ -97,7 +97,7 @@ class FileAnswer:
 
     def out_of_range(self, length: int | None) -> None:
         """416 with the length, so that the player can ask again."""
-        headers = {} if length is None else {"Content-Range": unsatisfied(length)}
+        headers = {} if length is None else {"Content-Range": unsatisfied_range(length)}
         self._end_with(HTTPError(416, "The file has no such part.", {"Accept-Ranges": "bytes", **headers}))
 
     def _end_with(self, error: HTTPError) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.failover.machine import (
-    SETTLED,
+    SETTLED_AFTER,
     AskResolver,
     Backoff,
     Dial,
@@ -23,7 +23,7 @@ from m3uproxy.core.failover.machine import (
     Idle,
 )
 from m3uproxy.core.failover.resolver import ResolverAnswer
-from m3uproxy.core.failover.source_list import MOST
+from m3uproxy.core.failover.source_list import MAX_NAMED_PER_LAP
 from m3uproxy.core.failover.sources import Sources
 from m3uproxy.errors import Reason, SourceError
 
@@ -41,13 +41,13 @@ def in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources
     """A failover that came to ``state`` at time 0 by the shortest way."""
     machine = failover(policy or FailoverPolicy(), sources)
     if state is not FailoverState.IDLE:
-        machine.wanted(0)
-    if state is FailoverState.FLOWING:
-        machine.flowed(0)
-    if state is FailoverState.RESTING:
+        machine.start(0)
+    if state is FailoverState.STREAMING:
+        machine.started(0)
+    if state is FailoverState.BACKING_OFF:
         for _ in range(sources):
             machine.failed(0, BROKEN)
-    if state is FailoverState.ASKING:
+    if state is FailoverState.ASKING_RESOLVER:
         machine.has_resolver = True
         machine.failed(0, BROKEN)
     assert machine.state is state
@@ -57,7 +57,7 @@ def in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources
 def tell(machine: FailoverMachine, event: str) -> Any:
     referral = {"named": A, "none": NONE, "unanswered": SILENT}.get(event)
     if referral is not None:
-        return machine.referred(0, referral)
+        return machine.resolver_answered(0, referral)
     arguments = {"failed": (0, BROKEN), "switched": (0, 1), "left_for": (0, 1)}.get(event, (0,))
     return getattr(machine, event)(*arguments)
 
@@ -65,38 +65,38 @@ def tell(machine: FailoverMachine, event: str) -> Any:
 I, D, F, R, Q = (  # noqa: E741
     FailoverState.IDLE,
     FailoverState.DIALLING,
-    FailoverState.FLOWING,
-    FailoverState.RESTING,
-    FailoverState.ASKING,
+    FailoverState.STREAMING,
+    FailoverState.BACKING_OFF,
+    FailoverState.ASKING_RESOLVER,
 )
 
 
 @pytest.mark.parametrize(
     ("state", "event", "effect", "then"),
     [
-        (I, "wanted", Dial, D),
-        (I, "flowed", None, I),
+        (I, "start", Dial, D),
+        (I, "started", None, I),
         (I, "failed", None, I),
-        (I, "rested", None, I),
-        (I, "unwanted", None, I),
+        (I, "backoff_over", None, I),
+        (I, "stop", None, I),
         (I, "switched", None, I),
-        (D, "wanted", None, D),
-        (D, "flowed", None, F),
+        (D, "start", None, D),
+        (D, "started", None, F),
         (D, "failed", Dial, D),
-        (D, "rested", None, D),
-        (D, "unwanted", Idle, I),
+        (D, "backoff_over", None, D),
+        (D, "stop", Idle, I),
         (D, "switched", Dial, D),
-        (F, "wanted", None, F),
-        (F, "flowed", None, F),
+        (F, "start", None, F),
+        (F, "started", None, F),
         (F, "failed", Dial, D),
-        (F, "rested", None, F),
-        (F, "unwanted", Idle, I),
+        (F, "backoff_over", None, F),
+        (F, "stop", Idle, I),
         (F, "switched", Dial, D),
-        (R, "wanted", None, R),
-        (R, "flowed", None, R),
+        (R, "start", None, R),
+        (R, "started", None, R),
         (R, "failed", None, R),
-        (R, "rested", Dial, D),
-        (R, "unwanted", Idle, I),
+        (R, "backoff_over", Dial, D),
+        (R, "stop", Idle, I),
         (R, "switched", Dial, D),
         (I, "left_for", None, I),
         (D, "left_for", None, D),
@@ -104,14 +104,14 @@ I, D, F, R, Q = (  # noqa: E741
         (R, "left_for", None, R),
         (Q, "left_for", None, Q),
         *((state, event, None, state) for state in (I, D, F, R) for event in ("named", "none", "unanswered")),
-        (Q, "wanted", None, Q),
-        (Q, "flowed", None, Q),
+        (Q, "start", None, Q),
+        (Q, "started", None, Q),
         (Q, "failed", None, Q),
-        (Q, "rested", None, Q),
+        (Q, "backoff_over", None, Q),
         (Q, "named", Dial, D),
         (Q, "none", GiveUp, I),
         (Q, "unanswered", Dial, D),
-        (Q, "unwanted", Idle, I),
+        (Q, "stop", Idle, I),
         (Q, "switched", Dial, D),
     ],
 )
@@ -129,7 +129,7 @@ def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
     assert dial.index == 2
     assert machine.sources.quarantine(0, 50) == 0
     assert machine.error is None
-    machine.flowed(51)
+    machine.started(51)
     why = SourceError(Reason.CONTENT, "video gone")
     assert isinstance(machine.left_for(100, 1, why), Dial)
     assert machine.sources.quarantine(2, 100) == 30
@@ -137,12 +137,12 @@ def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
 
 
 def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
-    machine = failover(FailoverPolicy(laps=2, rest=1), 3)
-    effects = [machine.wanted(0)]
+    machine = failover(FailoverPolicy(laps=2, backoff=1), 3)
+    effects = [machine.start(0)]
     effects += [machine.failed(0.1 * n, BROKEN) for n in range(1, 4)]
     assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
     assert effects[-1] == Backoff(1)
-    effects = [machine.rested(1.3)]
+    effects = [machine.backoff_over(1.3)]
     effects += [machine.failed(1.3, BROKEN) for _ in range(3)]
     assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
     assert effects[-1] == GiveUp(BROKEN)
@@ -151,27 +151,27 @@ def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
 
 def test_a_source_that_ran_well_is_redialled_at_once() -> None:
     machine = in_state(F)
-    effect = machine.failed(100, CLOSED, SETTLED)
+    effect = machine.failed(100, CLOSED, SETTLED_AFTER)
     assert isinstance(effect, Dial)
     assert effect.index == 0
 
 
 def test_a_source_that_stops_at_once_hands_over() -> None:
     machine = in_state(F)
-    effect = machine.failed(100, BROKEN, SETTLED / 2)
+    effect = machine.failed(100, BROKEN, SETTLED_AFTER / 2)
     assert isinstance(effect, Dial | GiveUp)
     machine = in_state(F)
-    effect = machine.failed(0.5, BROKEN, SETTLED / 2)
+    effect = machine.failed(0.5, BROKEN, SETTLED_AFTER / 2)
     assert isinstance(effect, Dial)
     assert effect.index == 1
 
 
 def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
     machine = failover(FailoverPolicy(), 2)
-    machine.wanted(0)
+    machine.start(0)
     now = 0.0
     for _ in range(10_000):
-        machine.flowed(now + 0.1)
+        machine.started(now + 0.1)
         now += 2.1
         effect = machine.failed(now, CLOSED, 2.0)
         assert isinstance(effect, Dial)
@@ -182,28 +182,28 @@ def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
 def test_one_packet_and_a_close_never_spins(sources: int) -> None:
     """Without time passing there is never more than one dial for each source."""
     machine = failover(FailoverPolicy(laps=10, total=0), sources)
-    effect: Any = machine.wanted(0)
+    effect: Any = machine.start(0)
     dials, rests, now = 0, 0, 0.0
     while not isinstance(effect, GiveUp):
         if isinstance(effect, Backoff):
             assert dials == sources
             assert effect.seconds == 1.0
             now, dials, rests = now + effect.seconds, 0, rests + 1
-            effect = machine.rested(now)
+            effect = machine.backoff_over(now)
             continue
         dials += 1
-        machine.flowed(now)
+        machine.started(now)
         effect = machine.failed(now, BROKEN, 0.0)
     assert rests == 9
 
 
 def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
     machine = failover(FailoverPolicy(laps=1), 1)
-    machine.wanted(0)
+    machine.start(0)
     last = SourceError(Reason.BUSY, status=458)
     assert machine.failed(1, last) == GiveUp(last)
     assert machine.error is last
-    machine.wanted(2)
+    machine.start(2)
     assert machine.error is None
     assert not machine.sent
 
@@ -213,7 +213,7 @@ def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on()
     waiting = in_state(FailoverState.DIALLING)
     assert isinstance(waiting.failed(3, full), Dial)
     assert waiting.failed(6, full) == GiveUp(full)
-    playing = in_state(FailoverState.FLOWING)
+    playing = in_state(FailoverState.STREAMING)
     playing.failed(10, CLOSED, ran=10)
     assert isinstance(playing.failed(10, full), Dial)
     assert isinstance(playing.failed(13, full), Backoff)
@@ -221,14 +221,14 @@ def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on()
 
 @pytest.mark.parametrize("rest", [0.0, 1.0])
 def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_too_often(rest: float) -> None:
-    machine = failover(FailoverPolicy(laps=3, rest=rest, total=30), 1)
-    machine.wanted(0)
-    machine.flowed(0)
+    machine = failover(FailoverPolicy(laps=3, backoff=rest, total=30), 1)
+    machine.start(0)
+    machine.started(0)
     now, asked, effect = 10.0, 0, machine.failed(10, CLOSED, 10)
     while not isinstance(effect, GiveUp):
         if isinstance(effect, Backoff):
             now += effect.seconds
-            effect = machine.rested(now)
+            effect = machine.backoff_over(now)
         else:
             asked += 1
             effect = machine.failed(now, BROKEN)
@@ -239,14 +239,14 @@ def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_to
 def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
     machine = failover(FailoverPolicy(), 3)
     assert machine.switched(0, 5) is None
-    effect = machine.wanted(1)
+    effect = machine.start(1)
     assert isinstance(effect, Dial)
     assert effect.index == 2
 
 
 def test_a_switch_has_fresh_limits() -> None:
     machine = failover(FailoverPolicy(start=20), 1)
-    machine.wanted(0)
+    machine.start(0)
     effect = machine.switched(19, 0)
     assert isinstance(effect, Dial)
     assert effect.total == 20
@@ -257,18 +257,18 @@ def test_in_the_middle_of_playback_the_first_lap_is_quick_where_there_is_another
         assert isinstance(effect, Dial)
         return effect.connect, effect.first_byte, effect.total
 
-    machine = in_state(FailoverState.FLOWING, FailoverPolicy(quick=2, connect=4, first_byte=6, rest=1))
+    machine = in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6, backoff=1))
     assert times(machine.failed(100, CLOSED, ran=60)) == (2, 2, 2)  # redialled
     assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other one
     assert isinstance(machine.failed(104, BROKEN), Backoff)
-    assert times(machine.rested(105)) == (4, 6, 12.5)  # none of them is quick
-    alone = in_state(FailoverState.FLOWING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
+    assert times(machine.backoff_over(105)) == (4, 6, 12.5)  # none of them is quick
+    alone = in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
     assert times(alone.failed(100, CLOSED, ran=60)) == (4, 6, 20)
 
 
 def test_shares_of_what_is_left() -> None:
     machine = failover(FailoverPolicy(start=20, connect=4, first_byte=6), 4)
-    assert machine.wanted(0) == Dial(0, 4, 5, 5)
+    assert machine.start(0) == Dial(0, 4, 5, 5)
     assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
     assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
     assert machine.failed(17, BROKEN) == Dial(3, 3, 3, 3)
@@ -277,7 +277,7 @@ def test_shares_of_what_is_left() -> None:
 @pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
 def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
     machine = failover(FailoverPolicy(start=start, total=total, connect=99, first_byte=99), 2)
-    effect = machine.wanted(0)
+    effect = machine.start(0)
     assert isinstance(effect, Dial)
     assert effect.total == limit / 2
     assert isinstance(machine.failed(limit, BROKEN), GiveUp)
@@ -285,17 +285,17 @@ def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: flo
 
 def test_no_dial_without_time_for_an_answer_hides_why_the_others_failed() -> None:
     machine = failover(FailoverPolicy(start=1.0), sources=3)
-    machine.wanted(0)
+    machine.start(0)
     assert isinstance(machine.failed(0.5, BROKEN), Dial)
     assert machine.failed(0.85, BROKEN) == GiveUp(BROKEN)
 
 
 def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
-    machine = failover(FailoverPolicy(start=20, rest=5), 1)
-    machine.wanted(0)
+    machine = failover(FailoverPolicy(start=20, backoff=5), 1)
+    machine.start(0)
     assert machine.failed(14, BROKEN) == Backoff(5)
-    machine = failover(FailoverPolicy(start=20, rest=5), 1)
-    machine.wanted(0)
+    machine = failover(FailoverPolicy(start=20, backoff=5), 1)
+    machine.start(0)
     assert machine.failed(15, BROKEN) == GiveUp(BROKEN)
 
 
@@ -316,13 +316,13 @@ class World:
         while not isinstance(effect, GiveUp):
             if isinstance(effect, Backoff):
                 self.now += effect.seconds
-                effect = self.machine.rested(self.now)
+                effect = self.machine.backoff_over(self.now)
                 continue
             if isinstance(effect, AskResolver):
                 referral, seconds = next(self.answers, (SILENT, 10.0))
                 late = seconds > effect.seconds
                 self.now += effect.seconds if late else seconds
-                effect = self.machine.referred(self.now, SILENT if late else referral)
+                effect = self.machine.resolver_answered(self.now, SILENT if late else referral)
                 continue
             assert isinstance(effect, Dial)
             assert len(self.dials) < 10_000, "for ever"
@@ -330,7 +330,7 @@ class World:
             wait, delivers = next(draws, (effect.total, None))
             self.now += min(wait, effect.total)
             if delivers is not None and wait < effect.total:
-                self.machine.flowed(self.now)
+                self.machine.started(self.now)
                 self.now += delivers
             effect = self.machine.failed(self.now, BROKEN, delivers or 0.0)
         return self.now
@@ -339,7 +339,7 @@ class World:
 policies = st.builds(
     FailoverPolicy,
     laps=st.integers(1, 50),
-    rest=st.floats(0.01, 10),
+    backoff=st.floats(0.01, 10),
     start=st.floats(1, 60),
     total=st.one_of(st.just(0.0), st.floats(1, 90)),
     connect=st.floats(0.1, 60),
@@ -356,7 +356,7 @@ def most_laps(policy: FailoverPolicy) -> float:
 @given(policies, st.integers(1, 60), waits)
 def test_nothing_sent_ends_within_the_start_limit(policy: FailoverPolicy, sources: int, waits: list[float]) -> None:
     world = World(failover(policy, sources), now=1000.0)
-    effect = world.machine.wanted(world.now)
+    effect = world.machine.start(world.now)
     ended = world.until_given_up(effect, ((wait, None) for wait in waits))
     assert ended - 1000.0 <= policy.start + 1e-6
     assert len(world.dials) <= policy.laps * sources
@@ -367,14 +367,14 @@ def test_after_something_was_sent_an_outage_ends_within_the_total(
     policy: FailoverPolicy, sources: int, waits: list[float]
 ) -> None:
     world = World(failover(policy, sources), now=5000.0)
-    world.machine.wanted(0)
-    world.machine.flowed(1)
+    world.machine.start(0)
+    world.machine.started(1)
     effect = world.machine.failed(5000.0, BROKEN, 3000.0)
     ended = world.until_given_up(effect, ((wait, None) for wait in waits))
     if policy.total:
         assert ended - 5000.0 <= policy.total + 1e-6
     else:
-        assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.rest)
+        assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.backoff)
     assert len(world.dials) <= most_laps(policy) * sources
 
 
@@ -384,9 +384,9 @@ def test_short_runs_do_not_stretch_an_outage(
 ) -> None:
     """Sources that bring a little and stop: at most the last little goes beyond the limit."""
     world = World(failover(policy, sources))
-    ended = world.until_given_up(world.machine.wanted(0), iter(runs))
-    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.rest)
-    assert ended <= max(limit, policy.start) + SETTLED + 1e-6
+    ended = world.until_given_up(world.machine.start(0), iter(runs))
+    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.backoff)
+    assert ended <= max(limit, policy.start) + SETTLED_AFTER + 1e-6
     assert len(world.dials) <= most_laps(policy) * sources
     longest = max((sum(1 for at in world.dials if at == begin) for begin in world.dials), default=0)
     assert longest <= sources
@@ -394,10 +394,12 @@ def test_short_runs_do_not_stretch_an_outage(
 
 @given(st.integers(1, 5), st.data())
 def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
-    machine = failover(FailoverPolicy(rest=0.5), sources)
+    machine = failover(FailoverPolicy(backoff=0.5), sources)
     now = 0.0
     for event in data.draw(
-        st.lists(st.sampled_from(["wanted", "flowed", "failed", "ran", "rested", "unwanted", "switched"]), max_size=40)
+        st.lists(
+            st.sampled_from(["start", "started", "failed", "ran", "backoff_over", "stop", "switched"]), max_size=40
+        )
     ):
         now += 0.3
         if event == "failed":
@@ -424,62 +426,62 @@ def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
 def asked(policy: FailoverPolicy | None = None, sources: int = 1) -> FailoverMachine:
     """A failover whose primary has just failed, and whose resolver is asked."""
     machine = failover(policy or FailoverPolicy(start=20, total=30), sources, has_resolver=True)
-    machine.wanted(0)
+    machine.start(0)
     assert isinstance(machine.failed(0, BROKEN), AskResolver)
     return machine
 
 
 def test_what_the_resolver_names_is_dialled_next_and_counts_one_on() -> None:
     machine = failover(FailoverPolicy(start=20), 3, has_resolver=True)
-    machine.wanted(0)
+    machine.start(0)
     assert machine.failed(1, BROKEN) == AskResolver(9.5)
     assert machine.state is Q
-    effect = machine.referred(2, A)
+    effect = machine.resolver_answered(2, A)
     assert isinstance(effect, Dial)
-    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://a/", 1)
+    assert (machine.sources.named_url(effect.index), machine.sources.position) == ("http://a/", 1)
     assert isinstance(machine.failed(3, BROKEN), AskResolver)
-    effect = machine.referred(4, B)
+    effect = machine.resolver_answered(4, B)
     assert isinstance(effect, Dial)
-    assert (machine.sources.guest(effect.index), machine.sources.position) == ("http://b/", 2)
+    assert (machine.sources.named_url(effect.index), machine.sources.position) == ("http://b/", 2)
 
 
 def test_a_source_that_ran_well_is_redialled_without_a_question() -> None:
     machine = failover(FailoverPolicy(), 2, has_resolver=True)
-    machine.wanted(0)
-    machine.flowed(0)
+    machine.start(0)
+    machine.started(0)
     effect = machine.failed(100, CLOSED, ran=60)
     assert isinstance(effect, Dial)
     assert effect.index == 0
     assert isinstance(machine.failed(101, BROKEN), AskResolver), "the redial failed"
-    machine.referred(101, A)
-    machine.flowed(101)
+    machine.resolver_answered(101, A)
+    machine.started(101)
     effect = machine.failed(200, CLOSED, ran=60)
     assert isinstance(effect, Dial)
-    assert machine.sources.guest(effect.index) == "http://a/", "the same holds for one that was named"
+    assert machine.sources.named_url(effect.index) == "http://a/", "the same holds for one that was named"
 
 
 def test_none_is_the_end_even_with_a_list() -> None:
     machine = asked(sources=3)
-    assert machine.referred(1, NONE) == GiveUp(BROKEN)
+    assert machine.resolver_answered(1, NONE) == GiveUp(BROKEN)
     assert machine.state is I
 
 
 def test_without_an_answer_the_list_is_gone_through_and_nobody_asked_again_in_that_outage() -> None:
-    machine = asked(FailoverPolicy(laps=2, rest=1), sources=3)
-    effects = [machine.referred(1, SILENT)]
+    machine = asked(FailoverPolicy(laps=2, backoff=1), sources=3)
+    effects = [machine.resolver_answered(1, SILENT)]
     effects += [machine.failed(1, BROKEN) for _ in range(2)]
     assert [getattr(effect, "index", None) for effect in effects] == [1, 2, None]
     assert effects[-1] == Backoff(1)
-    assert isinstance(machine.rested(2), Dial)
-    machine.flowed(3)
+    assert isinstance(machine.backoff_over(2), Dial)
+    machine.started(3)
     assert isinstance(machine.failed(10, CLOSED, ran=5), Dial)
     assert isinstance(machine.failed(10, BROKEN), AskResolver), "a fresh outage"
 
 
 def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> None:
-    machine = asked(FailoverPolicy(laps=2, rest=1))
-    assert machine.referred(1, SILENT) == Backoff(1)
-    effect = machine.rested(2)
+    machine = asked(FailoverPolicy(laps=2, backoff=1))
+    assert machine.resolver_answered(1, SILENT) == Backoff(1)
+    effect = machine.backoff_over(2)
     assert isinstance(effect, Dial)
     assert effect.index == 0
     assert machine.failed(2, BROKEN) == GiveUp(BROKEN)
@@ -488,91 +490,91 @@ def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> No
 @pytest.mark.parametrize(("failed", "seconds"), [(0, 10), (2, 9), (19, 0.5)])
 def test_a_question_may_take_half_of_what_is_left_and_ten_seconds_at_most(failed: float, seconds: float) -> None:
     machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
-    machine.wanted(0)
+    machine.start(0)
     assert machine.failed(failed, BROKEN) == AskResolver(seconds)
 
 
 def test_no_question_when_time_is_up() -> None:
     machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
-    machine.wanted(0)
+    machine.start(0)
     assert machine.failed(20, BROKEN) == GiveUp(BROKEN)
 
 
 def test_a_source_that_may_be_followed_by_a_named_one_leaves_time_for_it() -> None:
     machine = failover(FailoverPolicy(start=20, total=30, quick=2), 1, has_resolver=True)
-    assert machine.wanted(0) == Dial(0, 4, 6, 10)
-    machine.flowed(1)
+    assert machine.start(0) == Dial(0, 4, 6, 10)
+    machine.started(1)
     assert machine.failed(100, CLOSED, ran=60) == Dial(0, 2, 2, 2)
 
 
 def test_the_same_named_again_waits_for_the_next_lap_and_laps_end() -> None:
-    machine = asked(FailoverPolicy(laps=3, rest=1, total=0, start=99))
+    machine = asked(FailoverPolicy(laps=3, backoff=1, total=0, start=99))
     effects: list[Any] = []
     now = 0.0
     while not effects or not isinstance(effects[-1], GiveUp):
         assert len(effects) < 100, "for ever"
-        effects.append(machine.referred(now, A))
+        effects.append(machine.resolver_answered(now, A))
         if isinstance(effects[-1], Backoff):
             now += effects[-1].seconds
-            effects.append(machine.rested(now))
+            effects.append(machine.backoff_over(now))
         machine.failed(now, BROKEN)
     assert [type(effect) for effect in effects] == [Dial, Backoff, Dial, Backoff, Dial, GiveUp]
 
 
 def test_naming_what_has_just_failed_waits_for_the_next_lap() -> None:
-    machine = FailoverMachine(FailoverPolicy(rest=1), Sources([A.url], FailoverPolicy().rules, lambda: 0.5), True)
-    machine.wanted(0)
+    machine = FailoverMachine(FailoverPolicy(backoff=1), Sources([A.url], FailoverPolicy().rules, lambda: 0.5), True)
+    machine.start(0)
     machine.failed(0, BROKEN)
-    assert machine.referred(0, A) == Backoff(1)
+    assert machine.resolver_answered(0, A) == Backoff(1)
 
 
 def test_a_resolver_that_always_knows_another_does_not_make_us_spin() -> None:
-    machine = asked(FailoverPolicy(laps=3, rest=1, total=0, start=1e9))
-    now, dials, effect = 0.0, 0, machine.referred(0, ResolverAnswer("http://0/"))
+    machine = asked(FailoverPolicy(laps=3, backoff=1, total=0, start=1e9))
+    now, dials, effect = 0.0, 0, machine.resolver_answered(0, ResolverAnswer("http://0/"))
     for number in itertools.count(1):
         if isinstance(effect, GiveUp):
             break
         if isinstance(effect, Backoff):
             now += effect.seconds
-            effect = machine.rested(now)
+            effect = machine.backoff_over(now)
         dials += 1
         machine.failed(now, BROKEN)
-        effect = machine.referred(now, ResolverAnswer(f"http://{number}/"))
-    assert dials == 3 * MOST
+        effect = machine.resolver_answered(now, ResolverAnswer(f"http://{number}/"))
+    assert dials == 3 * MAX_NAMED_PER_LAP
     assert now == 2.0
 
 
 def test_a_limit_of_moves_holds_for_named_ones() -> None:
-    machine = asked(FailoverPolicy(moves=2, laps=2))
-    machine.referred(0, A)
+    machine = asked(FailoverPolicy(max_changes=2, laps=2))
+    machine.resolver_answered(0, A)
     assert isinstance(machine.failed(0, BROKEN), AskResolver)
-    machine.referred(0, B)
+    machine.resolver_answered(0, B)
     effect = machine.failed(0, BROKEN)
     assert isinstance(effect, Backoff), "no question: it may not go anywhere"
-    effect = machine.rested(effect.seconds)
+    effect = machine.backoff_over(effect.seconds)
     assert isinstance(effect, Dial)
-    assert machine.sources.guest(effect.index) == "http://b/"
+    assert machine.sources.named_url(effect.index) == "http://b/"
 
 
 def test_a_new_run_starts_at_the_primary() -> None:
     machine = asked(sources=2)
-    machine.referred(0, A)
-    machine.flowed(0)
-    machine.unwanted(100)
+    machine.resolver_answered(0, A)
+    machine.started(0)
+    machine.stop(100)
     assert machine.sources.position == 1, "shown until then"
-    effect = machine.wanted(200)
+    effect = machine.start(200)
     assert isinstance(effect, Dial)
     assert (effect.index, machine.sources.position) == (0, 0)
 
 
 def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
     machine = failover(FailoverPolicy(), 2, has_resolver=True)
-    assert machine.switched(0, machine.sources.take_in("http://a/")) is None
-    effect = machine.wanted(1)
+    assert machine.switched(0, machine.sources.add_named("http://a/")) is None
+    effect = machine.start(1)
     assert isinstance(effect, Dial)
-    assert machine.sources.guest(effect.index) == "http://a/"
+    assert machine.sources.named_url(effect.index) == "http://a/"
     machine.failed(1, BROKEN)
-    effect = machine.referred(1, SILENT)
+    effect = machine.resolver_answered(1, SILENT)
     assert isinstance(effect, Dial)
     assert effect.index == 0, "behind it comes the list"
 
@@ -580,23 +582,23 @@ def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
 def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
     """Each is opened beside it, and it is what goes on if that fails."""
     machine = asked(sources=2)
-    machine.referred(0, A)
-    machine.flowed(0)
-    indices = [machine.sources.take_in(f"http://{name}/") for name in "cde"]
+    machine.resolver_answered(0, A)
+    machine.started(0)
+    indices = [machine.sources.add_named(f"http://{name}/") for name in "cde"]
     assert machine.index not in indices
-    assert machine.sources.guest(machine.index) == A.url
-    assert machine.sources.guest(indices[-1]) == "http://e/"
+    assert machine.sources.named_url(machine.index) == A.url
+    assert machine.sources.named_url(indices[-1]) == "http://e/"
 
 
 def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
     machine = failover(FailoverPolicy(), 2, has_resolver=True)
-    machine.switched(0, machine.sources.take_in("http://a/"))
-    machine.wanted(0)
+    machine.switched(0, machine.sources.add_named("http://a/"))
+    machine.start(0)
     for referral in (B, ResolverAnswer("http://c/")):
         machine.failed(0, BROKEN)
-        machine.referred(0, referral)
-    machine.unwanted(0)
-    effect = machine.wanted(1)
+        machine.resolver_answered(0, referral)
+    machine.stop(0)
+    effect = machine.start(1)
     assert isinstance(effect, Dial)
     assert effect.index == 0
 
@@ -604,23 +606,23 @@ def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
 def test_an_answer_that_comes_too_late_changes_nothing() -> None:
     machine = asked(sources=2)
     machine.switched(1, 1)
-    assert machine.referred(2, A) is None
+    assert machine.resolver_answered(2, A) is None
     assert (machine.state, machine.index) == (D, 1)
 
 
 def test_other_sources_leave_a_named_one_alone() -> None:
     machine = asked(sources=2)
-    machine.referred(0, A)
-    machine.flowed(0)
+    machine.resolver_answered(0, A)
+    machine.started(0)
     assert machine.sources.replace(["x", "y", "z"])
-    assert (machine.sources.guest(machine.index), machine.sources.position) == ("http://a/", 1)
+    assert (machine.sources.named_url(machine.index), machine.sources.position) == ("http://a/", 1)
     assert isinstance(machine.failed(100, CLOSED, ran=60), Dial)
-    assert machine.sources.guest(machine.index) == "http://a/"
+    assert machine.sources.named_url(machine.index) == "http://a/"
 
 
 def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
     machine = asked(sources=2)
-    machine.referred(0, A)
+    machine.resolver_answered(0, A)
     shown = machine.sources.report(1)
     assert [(one["index"], one["in_use"], one["failures"]) for one in shown] == [
         (0, False, 1),
@@ -638,7 +640,7 @@ class History:
     """A failover and what must hold after every event, whatever went before."""
 
     def __init__(self, sources: int, has_resolver: bool) -> None:
-        policy = FailoverPolicy(laps=2, rest=1, start=20, total=30)
+        policy = FailoverPolicy(laps=2, backoff=1, start=20, total=30)
         self.machine = failover(policy, sources, has_resolver)
         self.now = 1000.0
 
@@ -663,23 +665,23 @@ class History:
         if machine.index >= 0:
             assert machine.sources.position == machine.index
         else:
-            assert machine.sources.guest(machine.index) in (A.url, B.url)
+            assert machine.sources.named_url(machine.index) in (A.url, B.url)
 
 
 EVENTS: list[Callable[[FailoverMachine, float], Any]] = [
-    lambda machine, now: machine.wanted(now),
-    lambda machine, now: machine.flowed(now),
+    lambda machine, now: machine.start(now),
+    lambda machine, now: machine.started(now),
     lambda machine, now: machine.failed(now, BROKEN),
     lambda machine, now: machine.failed(now, CLOSED, 60.0),
-    lambda machine, now: machine.rested(now),
-    lambda machine, now: machine.referred(now, A),
-    lambda machine, now: machine.referred(now, B),
-    lambda machine, now: machine.referred(now, NONE),
-    lambda machine, now: machine.referred(now, SILENT),
-    lambda machine, now: machine.unwanted(now),
+    lambda machine, now: machine.backoff_over(now),
+    lambda machine, now: machine.resolver_answered(now, A),
+    lambda machine, now: machine.resolver_answered(now, B),
+    lambda machine, now: machine.resolver_answered(now, NONE),
+    lambda machine, now: machine.resolver_answered(now, SILENT),
+    lambda machine, now: machine.stop(now),
     lambda machine, now: machine.switched(now, 1),
     lambda machine, now: machine.left_for(now, 0, BROKEN),
-    lambda machine, now: machine.switched(now, machine.sources.take_in("http://a/")),
+    lambda machine, now: machine.switched(now, machine.sources.add_named("http://a/")),
 ]
 
 
@@ -710,6 +712,6 @@ def test_with_a_resolver_an_outage_ends_in_time_too(
 ) -> None:
     world = World(failover(policy, sources, has_resolver=True), now=1000.0)
     world.answers = iter(answers)
-    ended = world.until_given_up(world.machine.wanted(world.now), ((wait, None) for wait in waits))
+    ended = world.until_given_up(world.machine.start(world.now), ((wait, None) for wait in waits))
     assert ended - 1000.0 <= policy.start + 1e-6
-    assert len(world.dials) <= policy.laps * (sources + MOST)
+    assert len(world.dials) <= policy.laps * (sources + MAX_NAMED_PER_LAP)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.failover.resolver import ResolverAnswer, ResolverQuestion, read_answer
-from m3uproxy.core.failover.source_list import MOST, NamedSources
+from m3uproxy.core.failover.source_list import MAX_NAMED_PER_LAP, NamedSources
 from m3uproxy.core.http.redirects import first_hop
 
 
@@ -112,20 +112,20 @@ def test_what_is_named_can_be_dialled(value: object) -> None:
         first_hop(referral.url, "agent", ())
 
 
-def test_guests_take_turns_so_that_the_last_one_is_still_known() -> None:
-    guests = NamedSources()
-    indices = [guests.take_in(f"http://{n}/", n + 1) for n in range(4)]
+def test_named_sources_alternate_between_two_indices() -> None:
+    named = NamedSources()
+    indices = [named.add(f"http://{n}/", n + 1) for n in range(4)]
     assert indices == [-1, -2, -1, -2]
-    assert [guests.standing(index).key for index in (-1, -2)] == ["http://2/", "http://3/"]
-    assert [guests.position(index) for index in (-1, -2)] == [3, 4]
+    assert [named.state_of(index).key for index in (-1, -2)] == ["http://2/", "http://3/"]
+    assert [named.position(index) for index in (-1, -2)] == [3, 4]
 
 
-def test_so_many_guests_are_a_lap() -> None:
-    guests = NamedSources()
-    for number in range(MOST):
-        assert not guests.came(f"http://{number}/")
-        guests.note(f"http://{number}/")
-        assert guests.came(f"http://{number}/")
-    assert guests.came("http://another/")
-    guests.new_lap()
-    assert not guests.came("http://0/")
+def test_naming_a_url_twice_or_twenty_urls_ends_the_lap() -> None:
+    named = NamedSources()
+    for number in range(MAX_NAMED_PER_LAP):
+        assert not named.is_over(f"http://{number}/")
+        named.record(f"http://{number}/")
+        assert named.is_over(f"http://{number}/")
+    assert named.is_over("http://another/")
+    named.new_lap()
+    assert not named.is_over("http://0/")

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.failover.causes import TREATMENTS, FailureCause, cause_of
-from m3uproxy.core.failover.sources import CALM, GRUDGE, LONGEST_REST, Choice, FailoverRules, Sources
+from m3uproxy.core.failover.budget import MAX_BACKOFF
+from m3uproxy.core.failover.causes import CAUSE_POLICIES, FailureCause, cause_of
+from m3uproxy.core.failover.source_list import AVOID_AFTER_CONTENT_FAULT, FORGIVE_AFTER
+from m3uproxy.core.failover.sources import Choice, FailoverRules, Sources
 from m3uproxy.errors import Reason, SourceError, bad_status
 
 EVEN = 0.5  # a "random" number that leaves rests and cool-downs as they are
@@ -22,7 +24,7 @@ def sources(count: int = 3, *accounts: str, random: Callable[[], float] = lambda
 
 def begun(*arguments: object, **rules: object) -> Sources:
     made = sources(*arguments, **rules)  # type: ignore[arg-type]
-    made.begin(0)
+    made.begin_outage(0)
     return made
 
 
@@ -42,8 +44,8 @@ def ran(made: Sources, now: float, cause: FailureCause, seconds: float = 5) -> N
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_cause_and_every_cause_a_treatment(reason: Reason) -> None:
-    assert cause_of(SourceError(reason)) in TREATMENTS
-    assert set(TREATMENTS) == set(FailureCause)
+    assert cause_of(SourceError(reason)) in CAUSE_POLICIES
+    assert set(CAUSE_POLICIES) == set(FailureCause)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +71,9 @@ def test_statuses(status: int, cause: FailureCause) -> None:
 @pytest.mark.parametrize("cause", [cause for cause in FailureCause if cause is not FailureCause.NO_SLOT])
 def test_the_cool_down_doubles_up_to_its_end(cause: FailureCause) -> None:
     made = sources(1)
-    treatment = TREATMENTS[cause]
+    treatment = CAUSE_POLICIES[cause]
     for strike in range(20):
-        made.begin(0)
+        made.begin_outage(0)
         assert made.next(strike * 10_000)
         made.failed(0, cause, strike * 10_000)
         expected = min(treatment.longest, treatment.cool_down * 2**strike)
@@ -88,31 +90,31 @@ def test_a_longer_quarantine_stays() -> None:
 def test_who_ran_for_long_starts_with_a_short_cool_down_again() -> None:
     made = begun(1)
     for at in (0, 100):
-        made.begin(at)
+        made.begin_outage(at)
         made.next(at)
         made.failed(0, FailureCause.STALLED, at)
     assert made.quarantine(0, 100) == 20
-    made.begin(200)
+    made.begin_outage(200)
     made.next(200)
-    ran(made, 200 + CALM, FailureCause.STALLED, CALM)
-    assert made.quarantine(0, 200 + CALM) == 10
+    ran(made, 200 + FORGIVE_AFTER, FailureCause.STALLED, FORGIVE_AFTER)
+    assert made.quarantine(0, 200 + FORGIVE_AFTER) == 10
     made.next(300)
-    ran(made, 310, FailureCause.STALLED, CALM - 1)
+    ran(made, 310, FailureCause.STALLED, FORGIVE_AFTER - 1)
     assert made.quarantine(0, 310) == 20
 
 
 def test_who_ran_for_long_and_was_left_is_forgiven_too() -> None:
     made = begun(2)
     for at in (0, 100):
-        made.begin(at)
+        made.begin_outage(at)
         made.next(at)
         made.failed(0, FailureCause.STALLED, at)
-    made.begin(200)
+    made.begin_outage(200)
     made.next(200)
     made.settled(0, 200)
-    made.left(200 + CALM)
+    made.left(200 + FORGIVE_AFTER)
     assert not made.in_use
-    made.begin(300)
+    made.begin_outage(300)
     made.next(300)
     made.failed(0, FailureCause.STALLED, 300)
     assert made.quarantine(0, 300) == 10
@@ -124,7 +126,7 @@ def test_a_strict_stream_has_its_own_cool_down_for_stalls() -> None:
     made.next(0)
     made.failed(0, FailureCause.STALLED, 0)
     assert made.quarantine(0, 0) == 400
-    made.begin(0)
+    made.begin_outage(0)
     made.next(500)
     made.failed(0, FailureCause.ENDED, 500)
     assert made.quarantine(0, 500) == 4
@@ -134,7 +136,7 @@ def test_a_strict_stream_has_its_own_cool_down_for_stalls() -> None:
 
 
 def test_each_source_once_then_a_rest_then_again_until_the_laps_are_over() -> None:
-    made = begun(3, laps=2, rest=1)
+    made = begun(3, laps=2, backoff=1)
     choices, firsts = [], []
     for _ in range(7):
         choice = made.next(0)
@@ -147,7 +149,7 @@ def test_each_source_once_then_a_rest_then_again_until_the_laps_are_over() -> No
 
 
 def test_rests_grow_and_end_growing() -> None:
-    made = begun(1, laps=50, rest=1, growth=1.5)
+    made = begun(1, laps=50, backoff=1, backoff_growth=1.5)
     rests = []
     for _ in range(20):
         choice = made.next(0)
@@ -155,12 +157,12 @@ def test_rests_grow_and_end_growing() -> None:
         rests.append(choice.delay)
         made.failed(0, FailureCause.UNREACHABLE, 0)
     assert rests[:4] == [0, 1, 1.5, 2.25]
-    assert rests[-1] == LONGEST_REST
+    assert rests[-1] == MAX_BACKOFF
 
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_jitter(number: float) -> None:
-    made = begun(1, random=lambda: number, rest=10, jitter=0.2)
+    made = begun(1, random=lambda: number, backoff=10, jitter=0.2)
     made.next(0)
     made.failed(0, FailureCause.BROKEN, 0)
     assert 4 <= made.quarantine(0, 0) <= 6
@@ -284,7 +286,7 @@ def test_sources_of_unknown_accounts_do_not_share_a_fate() -> None:
 def test_no_slot_of_ours_is_no_fault_of_the_source() -> None:
     made = begun(1)
     for at in range(5):
-        made.begin(at)
+        made.begin_outage(at)
         made.next(at)
         made.failed(0, FailureCause.NO_SLOT, at)
     assert made.quarantine(0, 4) == 3
@@ -292,7 +294,7 @@ def test_no_slot_of_ours_is_no_fault_of_the_source() -> None:
 
 @pytest.mark.parametrize(("moves", "indices"), [(0, [0, 1, 2, 3, 0, 1]), (1, [0, 1, 1, 1]), (2, [0, 1, 2, 2, 2])])
 def test_moves_are_limited(moves: int, indices: list[int]) -> None:
-    made = begun(4, moves=moves, laps=3)
+    made = begun(4, max_changes=moves, laps=3)
     seen = []
     while (choice := made.next(0)) and len(seen) < 6:
         seen.append(choice.index)
@@ -301,11 +303,11 @@ def test_moves_are_limited(moves: int, indices: list[int]) -> None:
 
 
 def test_a_start_is_no_move() -> None:
-    made = begun(3, moves=1)
+    made = begun(3, max_changes=1)
     made.next(0)
     made.failed(0, FailureCause.UNREACHABLE, 0)
     assert index_of(made.next(0)) == 1
-    made.begin(100)
+    made.begin_outage(100)
     assert index_of(made.next(100)) == 0
     made.failed(0, FailureCause.UNREACHABLE, 100)
     assert index_of(made.next(100)) == 1
@@ -318,13 +320,13 @@ def test_a_player_that_comes_again_and_again_is_slowed_down() -> None:
         made.failed(made.current, FailureCause.REFUSED, at)
     assert made.next(0) is None
     assert made.retry_after(0) == 30
-    made.begin(0.5)
+    made.begin_outage(0.5)
     assert made.next(0.5) == Choice(0, 1)
-    made.begin(29.8)
+    made.begin_outage(29.8)
     choice = made.next(29.8)
     assert choice
     assert choice.delay == pytest.approx(0.2)
-    made.begin(31)
+    made.begin_outage(31)
     assert made.next(31) == Choice(0)
 
 
@@ -335,19 +337,19 @@ def test_a_chosen_source_is_next_and_home_and_forgiven() -> None:
     made = begun(3)
     made.next(0)
     made.probed(2, FailureCause.REFUSED, 0)
-    made.chose(5, 1)
+    made.chosen(5, 1)
     assert made.next(1) == Choice(2)
     made.failed(2, FailureCause.ENDED, 1)
     assert index_of(made.next(1)) == 0
-    made.begin(100)
+    made.begin_outage(100)
     assert index_of(made.next(100)) == 2
 
 
 def test_hundred_steps_are_hundred_moves() -> None:
-    made = begun(4, moves=1)
+    made = begun(4, max_changes=1)
     made.next(0)
     for step in range(1, 101):
-        made.chose(made.current + 1, step)
+        made.chosen(made.current + 1, step)
         assert index_of(made.next(step)) == step % 4
 
 
@@ -356,9 +358,9 @@ def test_a_probe_counts_for_the_probed_only() -> None:
     made.next(0)
     made.settled(0, 0)
     made.probed(1, FailureCause.BROKEN, 5)
-    assert made.spare(5) == 2
+    assert made.best_backup(5) == 2
     made.probed(1, None, 6)
-    assert made.spare(6) == 1
+    assert made.best_backup(6) == 1
     made.probed(0, FailureCause.BROKEN, 6)
     assert made.quarantine(0, 6) == 0, "the source in use is judged by what it delivers"
     assert made.next(6) == Choice(0)
@@ -368,8 +370,8 @@ def test_no_spare_while_all_others_are_in_quarantine() -> None:
     made = begun(2)
     made.next(0)
     made.probed(1, FailureCause.REFUSED, 0)
-    assert made.spare(1) is None
-    assert made.spare(30) == 1
+    assert made.best_backup(1) is None
+    assert made.best_backup(30) == 1
 
 
 @pytest.mark.parametrize("cause", [FailureCause.CONTENT, FailureCause.LOW_BITRATE, FailureCause.SUSPECT])
@@ -380,9 +382,9 @@ def test_where_all_show_the_same_nobody_goes_round(cause: FailureCause) -> None:
     assert made.next(10) == Choice(1)
     made.settled(1, 11)
     assert made.quarantine(0, 100) == 0
-    assert made.spare(100) is None
-    assert made.spare(10 + GRUDGE) == 0
-    assert made.to_probe(100) == 0
+    assert made.best_backup(100) is None
+    assert made.best_backup(10 + AVOID_AFTER_CONTENT_FAULT) == 0
+    assert made.probe_target(100) == 0
 
 
 def test_a_spare_that_failed_otherwise_is_one_again() -> None:
@@ -390,26 +392,26 @@ def test_a_spare_that_failed_otherwise_is_one_again() -> None:
     made.next(0)
     ran(made, 10, FailureCause.STALLED)
     made.next(10)
-    assert made.spare(100) == 0
+    assert made.best_backup(100) == 0
 
 
 def test_the_backup_to_probe_is_the_one_that_would_be_next() -> None:
     made = begun(4)
     made.next(0)
-    assert made.to_probe(0) == 1
+    assert made.probe_target(0) == 1
     made.probed(1, FailureCause.REFUSED, 0)
-    assert made.to_probe(0) == 2
+    assert made.probe_target(0) == 2
     made.probed(2, FailureCause.BUSY, 0)
     made.probed(3, FailureCause.UNUSABLE, 0)
-    assert made.to_probe(0) == 2, "in quarantine for the shortest time"
-    assert begun(1).to_probe(0) is None
+    assert made.probe_target(0) == 2, "in quarantine for the shortest time"
+    assert begun(1).probe_target(0) is None
 
 
 def test_leaving_for_another_makes_it_no_home() -> None:
     made = begun(3, failback=100)
     made.next(0)
     made.settled(0, 0)
-    made.leave_for(2, 10)
+    made.left_for(2, 10)
     assert made.next(10) == Choice(2)
     made.settled(2, 10)
     assert made.quarantine(0, 10) == 0
@@ -422,7 +424,7 @@ def test_leaving_for_one_that_fails_goes_on_with_the_others() -> None:
     made = begun(3)
     made.next(0)
     made.settled(0, 0)
-    made.leave_for(2, 10)
+    made.left_for(2, 10)
     made.next(10)
     made.failed(2, FailureCause.REFUSED, 11)
     assert made.next(11) == Choice(0)
@@ -467,7 +469,7 @@ def test_failback_waits_until_both_have_been_calm() -> None:
 def test_failback_never_leaves_a_chosen_source() -> None:
     made = begun(3, failback=10)
     made.next(0)
-    made.chose(1, 0)
+    made.chosen(1, 0)
     made.next(0)
     made.settled(1, 0)
     assert made.preferred(1000) is None
@@ -524,7 +526,7 @@ def in_state(state: str) -> Sources:
     made = sources(2, laps=1)
     if state == "new":
         return made
-    made.begin(0)
+    made.begin_outage(0)
     made.next(0)
     if state in ("settled", "redial"):
         made.settled(0, -5)
@@ -540,15 +542,15 @@ def in_state(state: str) -> Sources:
 
 def tell(made: Sources, event: str) -> None:
     {
-        "begin": lambda: made.begin(1),
+        "begin": lambda: made.begin_outage(1),
         "next": lambda: made.next(1),
         "settled": lambda: made.settled(made.current, 0),
         "failed": lambda: made.failed(made.current, FailureCause.BROKEN, 1),
         "other failed": lambda: made.failed(1 - made.current, FailureCause.BROKEN, 1),
         "probed": lambda: made.probed(1, FailureCause.BROKEN, 1),
-        "chose": lambda: made.chose(1, 1),
+        "chose": lambda: made.chosen(1, 1),
         "took_over": lambda: made.took_over(1, 1),
-        "leave_for": lambda: made.leave_for(1, 1),
+        "leave_for": lambda: made.left_for(1, 1),
         "replace": lambda: made.replace(["http://host/0", "http://host/1"]),
     }[event]()
 
@@ -581,7 +583,7 @@ class World:
     """Carries events out and checks what must always hold, by a count of its own."""
 
     def __init__(self) -> None:
-        self.made = sources(3, "one", "one", "two", laps=2, rest=1)
+        self.made = sources(3, "one", "one", "two", laps=2, backoff=1)
         self.now = 0.0
         self.tried: set[int] = set()
         self.dials = 0
@@ -637,17 +639,17 @@ class World:
         self.fresh()
         self.now += 5
         ran(self.made, self.now, cause)
-        self.expect = self.made.current if TREATMENTS[cause].redial else None
+        self.expect = self.made.current if CAUSE_POLICIES[cause].redial else None
 
     def begin(self) -> None:
         self.fresh()
         self.expect = None
-        self.made.begin(self.now)
+        self.made.begin_outage(self.now)
 
     def chose(self) -> None:
         self.fresh()
         self.expect = 1
-        self.made.chose(1, self.now)
+        self.made.chosen(1, self.now)
 
     def probed(self) -> None:
         self.made.probed(2, FailureCause.REFUSED, self.now)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.failover.timeline import KEPT, Outcome, SourceLabel, Timeline
+from m3uproxy.core.failover.timeline import MAX_DECISIONS, Outcome, SourceLabel, Timeline
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 5000, timezone.utc)
 SECRET = SourceLabel(0, "http://host:80/live/ann/password/1.ts?token=abc")
@@ -18,7 +18,7 @@ OTHER = SourceLabel(1, "http://other/live/ann/password/2.ts")
 
 def test_an_entry() -> None:
     timeline = Timeline()
-    timeline.decided(NOON, SECRET, OTHER, "stalled: no packet for 3.0 s", {"silent_ms": 3012.34567, "bytes": 7})
+    timeline.record(NOON, SECRET, OTHER, "stalled: no packet for 3.0 s", {"silent_ms": 3012.34567, "bytes": 7})
     assert timeline.entries() == [
         {
             "number": 1,
@@ -38,45 +38,45 @@ def test_an_entry() -> None:
 
 def test_a_line() -> None:
     timeline = Timeline()
-    decision = timeline.decided(NOON, SECRET, OTHER, "stalled", {"silent_ms": 3012.34567})
+    decision = timeline.record(NOON, SECRET, OTHER, "stalled", {"silent_ms": 3012.34567})
     text = "source 0 http://host:80/live/***/***/1.ts?token=*** -> 1 http://other/live/***/***/2.ts: stalled"
     assert decision.line() == f"{text} (silent_ms 3012.35)"
-    done = timeline.completed(1, Outcome(lost_bytes=376, bridged_ms=120.0))
+    done = timeline.record_outcome(1, Outcome(lost_bytes=376, bridged_ms=120.0))
     assert done is not None
     assert done.line() == f"{text} (silent_ms 3012.35, lost_bytes 376, bridged_ms 120)"
-    assert timeline.decided(NOON, None, None, "gave up").line() == "source none -> none: gave up"
+    assert timeline.record(NOON, None, None, "gave up").line() == "source none -> none: gave up"
 
 
 def test_completed() -> None:
     timeline = Timeline(2)
     for _ in range(3):
-        timeline.decided(NOON, None, OTHER, "start")
-    assert timeline.completed(1, Outcome(1)) is None, "let go"
-    assert timeline.completed(3, Outcome(1, 2.0, 3.0)) is not None
-    assert timeline.completed(4, Outcome(1)) is None
+        timeline.record(NOON, None, OTHER, "start")
+    assert timeline.record_outcome(1, Outcome(1)) is None, "let go"
+    assert timeline.record_outcome(3, Outcome(1, 2.0, 3.0)) is not None
+    assert timeline.record_outcome(4, Outcome(1)) is None
     assert [entry["lost_bytes"] for entry in timeline.entries()] == [None, 1]
 
 
 def test_the_last_two_hundred_are_kept() -> None:
     timeline = Timeline()
     for number in range(500):
-        timeline.decided(NOON + timedelta(seconds=number), None, None, "x")
-    assert len(timeline) == KEPT
+        timeline.record(NOON + timedelta(seconds=number), None, None, "x")
+    assert len(timeline) == MAX_DECISIONS
     assert [entry["number"] for entry in timeline.entries()] == list(range(301, 501))
 
 
 def test_time_zones() -> None:
     timeline = Timeline()
     there = NOON.astimezone(timezone(timedelta(hours=5)))
-    assert timeline.decided(there, None, None, "x").as_dict()["time"] == "2026-03-01T12:00:00.005Z"
+    assert timeline.record(there, None, None, "x").as_dict()["time"] == "2026-03-01T12:00:00.005Z"
     with pytest.raises(ValueError, match="zone"):
-        timeline.decided(NOON.replace(tzinfo=None), None, None, "x")
+        timeline.record(NOON.replace(tzinfo=None), None, None, "x")
 
 
 @given(st.text(max_size=400), st.text(max_size=50), st.dictionaries(st.text(max_size=5), st.floats() | st.integers()))
 def test_one_line_and_json_whatever_comes(cause: str, url: str, measured: dict[str, float]) -> None:
     timeline = Timeline()
-    decision = timeline.decided(NOON, SourceLabel(0, url), None, cause, measured)
+    decision = timeline.record(NOON, SourceLabel(0, url), None, cause, measured)
     assert json.loads(json.dumps(timeline.entries(), allow_nan=False))
     assert len(decision.cause) <= 200
     assert len(decision.cause.splitlines()) <= 1

@@ -11,7 +11,7 @@ from faulty_stream import RADIO, STEP, TV, Source
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.health.content import REPEAT, SAMPLE, ContentFault, ContentHealth, HealthLimits
+from m3uproxy.core.health.content import REPORT_INTERVAL, SAMPLE_INTERVAL, ContentFault, ContentHealth, HealthLimits
 from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
 
 
@@ -36,7 +36,7 @@ class Watched:
         return self
 
     def take(self, packets: bytes) -> None:
-        fault = self.health.took(self.now, packets, self.program)
+        fault = self.health.packets_received(self.now, packets, self.program)
         if fault is not None:
             self.told.append((self.now - 100.0, fault))
 
@@ -64,7 +64,7 @@ ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
 def test_a_healthy_stream() -> None:
     watched = Watched(ALL_ON).run(60)
     assert watched.told == []
-    condition = watched.health.condition()
+    condition = watched.health.snapshot()
     assert condition.fault is None
     assert condition.pace == pytest.approx(1, abs=0.02)
     assert condition.bitrate == pytest.approx(20 * 188 / STEP, rel=0.05)
@@ -90,7 +90,7 @@ def test_a_fault_is_told_once_in_time(fault: ContentFault, low: float, high: flo
     watched.run(25)
     assert watched.faults == [fault]
     assert low <= watched.after(20) <= high
-    assert watched.health.condition().fault == fault.value
+    assert watched.health.snapshot().fault == fault.value
 
 
 @pytest.mark.parametrize("fault", BREAK)
@@ -109,7 +109,7 @@ def test_each_can_be_switched_off(fault: ContentFault) -> None:
     BREAK[fault](watched.source)
     watched.run(40)
     assert watched.told == []
-    condition = watched.health.condition()
+    condition = watched.health.snapshot()
     seen = {
         ContentFault.VIDEO_GONE: condition.seconds_without_video,
         ContentFault.FROZEN: condition.seconds_same_picture,
@@ -125,12 +125,12 @@ def test_each_can_be_switched_off(fault: ContentFault) -> None:
 def test_a_fault_that_goes_on_is_told_again_and_one_that_ends_is_forgotten() -> None:
     watched = Watched().run(20)
     watched.source.video = False
-    watched.run(5 + 2 * REPEAT + 1)
+    watched.run(5 + 2 * REPORT_INTERVAL + 1)
     assert watched.faults == [ContentFault.VIDEO_GONE] * 3
     watched.source.video = True
     watched.run(10)
     assert watched.health.fault is None
-    assert watched.health.condition().fault is None
+    assert watched.health.snapshot().fault is None
 
 
 @pytest.mark.parametrize("fault", BREAK)
@@ -148,7 +148,7 @@ def test_a_short_trouble_is_no_fault(fault: ContentFault) -> None:
 def test_radio_has_no_video_to_miss() -> None:
     watched = Watched(program=RADIO, source=Source(video=False)).run(60)
     assert watched.told == []
-    assert watched.health.condition().seconds_without_video is None
+    assert watched.health.snapshot().seconds_without_video is None
 
 
 def test_video_that_never_comes() -> None:
@@ -172,9 +172,9 @@ def test_a_program_that_is_announced_and_not_sent() -> None:
     other = ProgramMap(2, 0x300, (ElementaryStream(ts.H264, 0x300, b""), ElementaryStream(ts.AAC, 0x301, b"")))
     watched = Watched(program=other).run(60)
     assert watched.told == []
-    condition = watched.health.condition()
+    condition = watched.health.snapshot()
     assert condition.seconds_without_video is not None
-    assert condition.packets_sampled < 60 / SAMPLE * 25, "and it costs no more than others"
+    assert condition.packets_sampled < 60 / SAMPLE_INTERVAL * 25, "and it costs no more than others"
 
 
 def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
@@ -184,7 +184,7 @@ def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
 def test_before_a_program_map_nothing_is_missed() -> None:
     watched = Watched(program=None).run(60)
     assert watched.told == []
-    assert watched.health.condition().packets_sampled > 0
+    assert watched.health.snapshot().packets_sampled > 0
 
 
 def test_another_program_map_starts_afresh() -> None:
@@ -201,7 +201,7 @@ def test_pauses_of_a_source_are_no_content_fault() -> None:
     """Six seconds of video in one go, then nothing for six."""
     watched = Watched(attrs.evolve(ALL_ON, window=5.0)).run(120, step=6.0, burst=150)
     assert watched.told == []
-    assert watched.health.condition().bitrate == pytest.approx(94_000, rel=0.05)
+    assert watched.health.snapshot().bitrate == pytest.approx(94_000, rel=0.05)
 
 
 def test_a_long_silence_is_the_stall_timers() -> None:
@@ -224,11 +224,11 @@ def test_jumps_of_the_clock_are_counted_and_not_taken_for_time() -> None:
     for offset in (5 * 10**10, 10, 2**33 * 300 - 30 * 27_000_000):
         watched.source.offset = offset
         watched.run(10)
-    condition = watched.health.condition()
+    condition = watched.health.snapshot()
     assert condition.clock_jumps == 3
     assert condition.pace == pytest.approx(1, abs=0.1)
     watched.run(20)
-    assert watched.health.condition().clock_jumps == 3, "wrapping round is none"
+    assert watched.health.snapshot().clock_jumps == 3, "wrapping round is none"
     assert watched.health.media == pytest.approx(70, abs=2)
 
 
@@ -239,8 +239,8 @@ def test_the_bitrate_of_a_source_that_starves_us() -> None:
     """The media is fast enough; what arrives of it is not."""
     watched = Watched(HealthLimits(bitrate=62_500, grace=0)).run(40, step=0.1)
     assert watched.faults == [ContentFault.LOW_BITRATE]
-    assert watched.health.condition().pace == pytest.approx(0.4, abs=0.03)
-    media_bitrate = watched.health.condition().media_bitrate
+    assert watched.health.snapshot().pace == pytest.approx(0.4, abs=0.03)
+    media_bitrate = watched.health.snapshot().media_bitrate
     assert media_bitrate is not None
     assert media_bitrate > 80_000
 
@@ -249,7 +249,7 @@ def test_the_bitrate_of_media_that_arrives_too_fast() -> None:
     """A burst at the start hides a picture that hardly moves from the clock on the wall only."""
     source = Source(size=300)
     watched = Watched(HealthLimits(bitrate=62_500, grace=0), source=source).run(40, step=0.01)
-    condition = watched.health.condition()
+    condition = watched.health.snapshot()
     assert condition.bitrate is not None
     assert condition.bitrate > 62_500
     assert watched.faults == [ContentFault.LOW_BITRATE]
@@ -280,7 +280,7 @@ def test_the_media_bitrate_does_not_depend_on_how_the_bytes_are_cut() -> None:
     for step, units in ((0.3, 1), (0.3, 50), (0.5, 50)):
         watched.now += step
         watched.take(b"".join(watched.source.unit() for _ in range(units)))
-    media_bitrate = watched.health.condition().media_bitrate
+    media_bitrate = watched.health.snapshot().media_bitrate
     assert media_bitrate == pytest.approx(len(Source().unit()) / STEP, rel=0.01)
 
 
@@ -292,12 +292,12 @@ def test_what_a_burst_delivered_is_known_when_it_is_over(step: float) -> None:
     """Six seconds of video in less time than lies between two looks, or little more."""
     watched = Watched()
     watched.run(150 * step, step=step)
-    assert watched.health.delivered() == pytest.approx(6, abs=0.1)
-    seen = watched.health.condition().packets_sampled
-    assert watched.health.delivered() == pytest.approx(6, abs=0.1)
-    assert watched.health.condition().packets_sampled == seen, "nothing is looked at twice"
+    assert watched.health.measure_media() == pytest.approx(6, abs=0.1)
+    seen = watched.health.snapshot().packets_sampled
+    assert watched.health.measure_media() == pytest.approx(6, abs=0.1)
+    assert watched.health.snapshot().packets_sampled == seen, "nothing is looked at twice"
     watched.run(10)
-    assert watched.health.delivered() == pytest.approx(16, abs=0.1)
+    assert watched.health.measure_media() == pytest.approx(16, abs=0.1)
 
 
 # readings for suspicion
@@ -305,7 +305,7 @@ def test_what_a_burst_delivered_is_known_when_it_is_over(step: float) -> None:
 
 def test_readings_are_of_their_period() -> None:
     watched = Watched().run(60)
-    first = watched.health.reading(watched.now)
+    first = watched.health.trend_reading(watched.now)
     assert first.bitrate == pytest.approx(94_000, rel=0.05)
     assert first.longest_pause == pytest.approx(STEP)
     assert first.errors == 0
@@ -313,19 +313,19 @@ def test_readings_are_of_their_period() -> None:
     watched.now += 2
     watched.source.damaged = 1
     watched.run(58)
-    second = watched.health.reading(watched.now)
+    second = watched.health.trend_reading(watched.now)
     assert second.longest_pause == pytest.approx(2 + STEP)
     assert second.errors > 100
     assert second.bitrate < first.bitrate
     watched.source.damaged = 0
-    assert watched.run(10).health.reading(watched.now).errors == 0
+    assert watched.run(10).health.trend_reading(watched.now).errors == 0
 
 
 def test_only_a_sample_is_looked_at() -> None:
     watched = Watched().run(60)
-    looks = watched.health.condition().packets_sampled / 20
-    assert looks <= 60 / SAMPLE + 1
-    assert looks >= 0.9 * 60 / (SAMPLE + STEP)
+    looks = watched.health.snapshot().packets_sampled / 20
+    assert looks <= 60 / SAMPLE_INTERVAL + 1
+    assert looks >= 0.9 * 60 / (SAMPLE_INTERVAL + STEP)
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.binary(max_size=187 * 6)), max_size=40))
@@ -334,6 +334,6 @@ def test_anything(pieces: list[tuple[float, bytes]]) -> None:
     for passes, data in pieces:
         now += passes
         packets = b"".join(b"G" + data[at : at + 187].ljust(187, b"\xff") for at in range(0, len(data), 187))
-        health.took(now, packets, TV)
-        assert attrs.asdict(health.condition())
-        assert health.reading(now).bitrate >= 0
+        health.packets_received(now, packets, TV)
+        assert attrs.asdict(health.snapshot())
+        assert health.trend_reading(now).bitrate >= 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.health.trickle import LEAST, WINDOW, WINDOWS, TrickleDetector
+from m3uproxy.core.health.trickle import MIN_RATE, WINDOW, WINDOWS, TrickleDetector
 
 
 class Body:
@@ -23,7 +23,7 @@ class Body:
             self.now += step
             self.received += int(rate * step)
             self.media += pace * step
-            if self.pulse.beat(self.now, self.received, self.media):
+            if self.pulse.update(self.now, self.received, self.media):
                 return number * step
         return None
 
@@ -64,7 +64,7 @@ def test_what_harms_nobody(rate: float, pace: float) -> None:
 
 
 def test_the_slowest_radio_without_a_clock() -> None:
-    assert Body().run(600, LEAST * 1.1, 0) is None
+    assert Body().run(600, MIN_RATE * 1.1, 0) is None
 
 
 def test_bursts_with_long_pauses() -> None:
@@ -95,5 +95,5 @@ def test_anything(steps: list[tuple[float, int, float]]) -> None:
     pulse, now, received, media = TrickleDetector(0.0), 0.0, 0, 0.0
     for passes, size, seconds in steps:
         now, received, media = now + passes, received + size, media + seconds
-        assert pulse.beat(now, received, media) in (True, False)
+        assert pulse.update(now, received, media) in (True, False)
         assert pulse.rate >= 0

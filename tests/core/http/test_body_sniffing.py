@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.http.body_sniffing import HEAD, PATIENCE, complaint, container, finite
+from m3uproxy.core.http.body_sniffing import (
+    MAX_UNRECOGNISED_BYTES,
+    SNIFF_BYTES,
+    body_error,
+    container_type,
+    finite_body_error,
+)
 from m3uproxy.errors import Reason
 
 
@@ -28,37 +34,37 @@ from m3uproxy.errors import Reason
     ],
 )
 def test_told_by_the_first_bytes(head: bytes, word: str) -> None:
-    error = complaint(head, len(head), "video/mp2t")
+    error = body_error(head, len(head), "video/mp2t")
     assert error is not None
     assert error.reason is Reason.NOT_VIDEO
     assert word in error.detail
 
 
 def test_text_type_needs_a_text_body() -> None:
-    assert complaint(b"User limit reached" * 30, HEAD, "text/plain") is not None
-    assert complaint(b"User limit", 10, "text/plain") is None
-    assert complaint(b"\0" + b"x" * 511, HEAD, "text/html") is None
-    assert complaint(b"x" * 512, HEAD, "video/mp2t") is None
+    assert body_error(b"User limit reached" * 30, SNIFF_BYTES, "text/plain") is not None
+    assert body_error(b"User limit", 10, "text/plain") is None
+    assert body_error(b"\0" + b"x" * 511, SNIFF_BYTES, "text/html") is None
+    assert body_error(b"x" * 512, SNIFF_BYTES, "video/mp2t") is None
 
 
 def test_patience_ends() -> None:
-    assert complaint(b"\0" * HEAD, PATIENCE - 1, "video/mp2t") is None
-    error = complaint(b"\0" * HEAD, PATIENCE, "video/mp2t")
+    assert body_error(b"\0" * SNIFF_BYTES, MAX_UNRECOGNISED_BYTES - 1, "video/mp2t") is None
+    error = body_error(b"\0" * SNIFF_BYTES, MAX_UNRECOGNISED_BYTES, "video/mp2t")
     assert error is not None
     assert error.reason is Reason.NOT_TRANSPORT_STREAM
 
 
-@given(st.binary(max_size=HEAD - 1), st.integers(0, PATIENCE - 1))
+@given(st.binary(max_size=SNIFF_BYTES - 1), st.integers(0, MAX_UNRECOGNISED_BYTES - 1))
 def test_a_sync_byte_in_front_is_never_complained_about_early(rest: bytes, received: int) -> None:
-    assert complaint(b"G" + rest, received, "video/mp2t") is None
-    assert complaint(b"", 0, "text/html") is None
+    assert body_error(b"G" + rest, received, "video/mp2t") is None
+    assert body_error(b"", 0, "text/html") is None
 
 
 @given(st.sampled_from([b"<", b"{", b"[", b"<a", b'{"', b" [1"]), st.binary(min_size=1, max_size=400))
 def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes, rest: bytes) -> None:
     """Radio may begin in the middle of a frame."""
-    assert complaint(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
-    assert complaint(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None
+    assert body_error(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
+    assert body_error(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,7 @@ def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes,
     ],
 )
 def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> None:
-    error = finite(64, content_type)
+    error = finite_body_error(64, content_type)
     assert error.reason is reason
     assert content_type in str(error) or reason is Reason.NOT_LIVE
 
@@ -93,4 +99,4 @@ def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> N
     ],
 )
 def test_films_by_their_first_bytes(head: bytes, media_type: str | None) -> None:
-    assert container(head) == media_type
+    assert container_type(head) == media_type

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.http.byte_ranges import (
-    MOST,
+    MAX_RANGES,
     WHOLE,
     ByteRange,
     ContentRange,
@@ -13,7 +13,7 @@ from m3uproxy.core.http.byte_ranges import (
     parse_content_range,
     parse_range,
     resolve,
-    unsatisfied,
+    unsatisfied_range,
 )
 from m3uproxy.core.http.representation import Representation
 
@@ -49,7 +49,7 @@ DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
         ("bytes=0-1,x", ()),
         ("seconds=0-1", ()),
         ("bytes=" + "9" * 19 + "-", ()),
-        ("bytes=" + ",".join(["0-0"] * (MOST + 1)), ()),
+        ("bytes=" + ",".join(["0-0"] * (MAX_RANGES + 1)), ()),
     ],
 )
 def test_what_is_asked_for(value, ranges):
@@ -122,7 +122,7 @@ def test_what_a_provider_says(value, told):
 def test_content_range_written_and_read(first, size, more):
     span, length = Span(first, first + size), first + size + more
     assert parse_content_range(span.content_range(length)) == ContentRange(span, length)
-    assert parse_content_range(unsatisfied(length)) == ContentRange(None, length)
+    assert parse_content_range(unsatisfied_range(length)) == ContentRange(None, length)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_content_range_written_and_read(first, size, more):
 )
 def test_if_range(value, etag, date, holds):
     assert if_range_holds(value, etag, date) == holds
-    assert Representation(1, etag, date).admits(value) == holds
+    assert Representation(1, etag, date).range_applies(value) == holds
 
 
 def test_without_a_condition_a_range_counts():
-    assert Representation(1).admits(None)
+    assert Representation(1).range_applies(None)
 
 
 @pytest.mark.parametrize(

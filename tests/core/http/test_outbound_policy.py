@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_of, kind_of, refused_literal
+from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind, literal_refusal, parse_address
 from m3uproxy.core.http.redirects import first_hop, next_hop
 from m3uproxy.errors import Reason, SourceError
 
@@ -50,7 +50,7 @@ BRACKETS = st.sampled_from(["{}", "[{}]", "[{}%25eth0]", "{}%1"])
 
 def is_read(host: str) -> bool:
     try:
-        address_of(host)
+        parse_address(host)
     except ValueError:
         return False
     return True
@@ -80,14 +80,14 @@ class TestNotations:
         ],
     )
     def test_are_read(self, host: str, address: str) -> None:
-        assert address_of(host) == ip_address(address)
+        assert parse_address(host) == ip_address(address)
 
     @pytest.mark.parametrize(
         "host", ["localhost", "tv.example", "metadata.google.internal", "a1", "1a", "x.0xg", "_", ""]
     )
     def test_names_are_none(self, host: str) -> None:
-        assert address_of(host) is None
-        assert refused_literal(host) is None
+        assert parse_address(host) is None
+        assert literal_refusal(host) is None
 
     @pytest.mark.parametrize(
         "host",
@@ -97,12 +97,12 @@ class TestNotations:
     )
     def test_what_is_neither(self, host: str) -> None:
         assert not is_read(host)
-        assert refused_literal(host) == "it is no valid address"
+        assert literal_refusal(host) == "it is no valid address"
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
     def test_every_notation_of_ipv4_is_read(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, dot = notation
-        assert address_of(in_numbers(value, parts, bases) + dot) == IPv4Address(value)
+        assert parse_address(in_numbers(value, parts, bases) + dot) == IPv4Address(value)
 
     @given(st.lists(st.from_regex(r"0[xX][0-9A-Fa-f]{1,9}|[0-9]{1,11}", fullmatch=True), min_size=1, max_size=5))
     @example(["0x7f", "1"])
@@ -113,13 +113,13 @@ class TestNotations:
         except OSError:
             assert not is_read(host)
         else:
-            assert address_of(host) == expected
+            assert parse_address(host) == expected
 
     @given(st.integers(0, 2**128 - 1), BRACKETS)
     def test_ipv6(self, value: int, brackets: str) -> None:
         address = IPv6Address(value)
         for text in (address.compressed, address.exploded.upper()):
-            assert address_of(brackets.format(text)) == address
+            assert parse_address(brackets.format(text)) == address
 
 
 class TestKinds:
@@ -154,7 +154,7 @@ class TestKinds:
     )
     def test_table(self, kind: AddressKind, addresses: str) -> None:
         for address in addresses.split():
-            assert kind_of(address) is kind, address
+            assert address_kind(address) is kind, address
 
     @given(st.integers(0, 2**32 - 1).map(IPv4Address))
     @example(IPv4Address("255.255.255.255"))
@@ -171,22 +171,22 @@ class TestKinds:
 
     def compare(self, address: "IPv4Address | IPv6Address") -> None:
         """It knows fewer kinds, and not all of them in all versions; we may be stricter."""
-        kind = kind_of(str(address))
+        kind = address_kind(str(address))
         assert address.is_loopback is (kind is AddressKind.LOOPBACK)
         if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-            assert refused_literal(str(address)) or address.is_loopback
+            assert literal_refusal(str(address)) or address.is_loopback
         assert address.is_global or kind is not AddressKind.PUBLIC
 
     @given(st.integers(0, 2**32 - 1) | st.sampled_from([0x7F000001, 0x0A000001, 0x08080808, METADATA]))
     def test_an_address_in_an_address(self, value: int) -> None:
-        kind, address = kind_of(str(IPv4Address(value))), IPv4Address(value)
+        kind, address = address_kind(str(IPv4Address(value))), IPv4Address(value)
         for text in (
             f"::ffff:{address}",
             f"64:ff9b::{address}",
             f"::ffff:0:{address}",
             f"2002:{value >> 16:x}:{value & 0xFFFF:x}::1",
         ):
-            assert kind_of(text) is kind
+            assert address_kind(text) is kind
 
 
 class TestRefused:
@@ -194,7 +194,7 @@ class TestRefused:
     def test_in_any_ipv6(self, value: int) -> None:
         for text in in_ipv6(value):
             for host in (text, text.upper(), f"[{text}]", f"[{text}%25eth0]"):
-                assert refused_literal(host), host
+                assert literal_refusal(host), host
                 assert OutboundPolicy("always").refusal(host, False), host
 
     @given(
@@ -203,12 +203,12 @@ class TestRefused:
     )
     def test_in_any_ipv4(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, dot = notation
-        assert refused_literal(in_numbers(value, parts, bases) + dot)
+        assert literal_refusal(in_numbers(value, parts, bases) + dot)
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
     def test_the_notation_makes_no_difference(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, _ = notation
-        assert refused_literal(in_numbers(value, parts, bases)) == refused_literal(str(IPv4Address(value)))
+        assert literal_refusal(in_numbers(value, parts, bases)) == literal_refusal(str(IPv4Address(value)))
 
     def test_letters_that_stand_for_digits_and_dots(self) -> None:
         for host in (
@@ -217,16 +217,16 @@ class TestRefused:
             "\u2461852039166",
             "169.254.169.25\u00ad4",
         ):
-            assert refused_literal(host) == refused_literal("169.254.169.254"), host
+            assert literal_refusal(host) == literal_refusal("169.254.169.254"), host
 
     def test_what_may_be(self) -> None:
         for host in ("8.8.8.8", "127.0.0.1", "10.0.0.1", "[::1]", "tv.example", "m\u00fcnchen.example", "my_host"):
-            assert refused_literal(host) is None, host
+            assert literal_refusal(host) is None, host
 
     @given(st.text())
     def test_never_raises(self, host: str) -> None:
         for text in (host, f"[{host}]", f"0x{host}", f"1.{host}"):
-            refused_literal(text)
+            literal_refusal(text)
 
 
 class TestPolicy:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.http.redirects import MOST_HOPS, RequestHop, first_hop, led_hop, next_hop
+from m3uproxy.core.http.redirects import MAX_REDIRECTS, RequestHop, first_hop, next_hop, playlist_hop
 from m3uproxy.errors import Reason, SourceError
 
 
@@ -172,7 +172,7 @@ class TestChain:
 
     def test_the_limit(self) -> None:
         hop = start("http://a/0")
-        for number in range(MOST_HOPS):
+        for number in range(MAX_REDIRECTS):
             hop = next_hop(hop, b"/%d" % (number + 1))
         with pytest.raises(SourceError) as caught:
             next_hop(hop, b"/last")
@@ -262,15 +262,15 @@ class TestHeaders:
     ) -> None:
         """CDNs look at Referer and User-Agent. Live streams and HLS do the same, whoever leads to the host."""
         entry, own = "http://panel.example/index.m3u8", tuple((name, value) for name, value, _ in self.OWN)
-        hop = led_hop(url, entry, "VLC/3", own) if led else next_hop(first_hop(entry, "VLC/3", own), url.encode())
+        hop = playlist_hop(url, entry, "VLC/3", own) if led else next_hop(first_hop(entry, "VLC/3", own), url.encode())
         sent = {name: value for name, value in hop.headers if name != "Accept"}
         assert sent.get(name) == (value if everywhere or "panel" in url else None)
         assert sent.keys() <= {name for name, _, _ in self.OWN}
 
     def test_of_a_playlist_nothing_is_said_that_the_stream_does_not_say(self) -> None:
-        hop = led_hop("http://cdn.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        hop = playlist_hop("http://cdn.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
         assert dict(hop.headers) == {"User-Agent": "VLC/3", "Accept": "*/*"}
-        back = led_hop("http://panel.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
+        back = playlist_hop("http://panel.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
         assert dict(back.headers)["Authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
 
     def test_a_repr_shows_no_secrets(self) -> None:

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol, Request
 from twisted.web.http_headers import Headers
 
-from m3uproxy.core.http.response_head import end_of_head, is_interim, repair
+from m3uproxy.core.http.response_head import end_of_head, is_interim, repair_head
 from m3uproxy.errors import Reason, SourceError
 
 
@@ -64,7 +64,7 @@ TAKEN = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_twisted_refuses_it_takes_repaired(name: str) -> None:
     assert parsed(REFUSED[name]) is None
-    response = parsed(repair(REFUSED[name]))
+    response = parsed(repair_head(REFUSED[name]))
     assert response is not None
     assert response.code == 200
 
@@ -72,20 +72,20 @@ def test_what_twisted_refuses_it_takes_repaired(name: str) -> None:
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_twisted_takes_it_takes_repaired(name: str) -> None:
     assert parsed(TAKEN[name]) is not None
-    response = parsed(repair(TAKEN[name]))
+    response = parsed(repair_head(TAKEN[name]))
     assert response is not None
     assert response.code == 200
 
 
 @pytest.mark.parametrize("name", REFUSED_BY_SOME)
 def test_what_only_some_versions_refuse_all_take_repaired(name: str) -> None:
-    response = parsed(repair(REFUSED_BY_SOME[name]))
+    response = parsed(repair_head(REFUSED_BY_SOME[name]))
     assert response is not None
     assert response.code == 200
 
 
 def lines(head: bytes) -> list[bytes]:
-    return repair(head).split(b"\r\n")[:-2]
+    return repair_head(head).split(b"\r\n")[:-2]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_lines(head: bytes, expected: list[bytes]) -> None:
 def test_framing(stated: list[str], kept: list[bytes]) -> None:
     head = "\r\n".join(["HTTP/1.1 200 OK", *stated, "", ""]).encode()
     assert lines(head)[1:] == kept
-    assert parsed(repair(head)) is not None
+    assert parsed(repair_head(head)) is not None
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,15 @@ def test_framing(stated: list[str], kept: list[bytes]) -> None:
 )
 def test_no_status_line(head: bytes) -> None:
     with pytest.raises(SourceError) as caught:
-        repair(head)
+        repair_head(head)
     assert caught.value.reason is Reason.BAD_HEAD
 
 
 def test_interim_heads_pass() -> None:
-    head = repair(b"HTTP/1.1 102 Processing\r\n\r\n")
+    head = repair_head(b"HTTP/1.1 102 Processing\r\n\r\n")
     assert head == b"HTTP/1.1 102 Processing\r\n\r\n"
     assert is_interim(head)
-    assert not is_interim(repair(b"HTTP/1.1 200 OK\r\n\r\n"))
+    assert not is_interim(repair_head(b"HTTP/1.1 200 OK\r\n\r\n"))
     assert parsed(head + b"HTTP/1.1 200 OK\r\n\r\n").code == 200
 
 
@@ -203,6 +203,6 @@ LINE = st.binary(max_size=40) | st.sampled_from(
 @given(st.lists(LINE, max_size=8))
 def test_any_head_with_a_status_line_is_taken(headers: list[bytes]) -> None:
     head = b"\r\n".join([b"HTTP/1.1 200 OK", *headers, b"", b""])
-    fixed = repair(head[: end_of_head(head)])
+    fixed = repair_head(head[: end_of_head(head)])
     assert parsed(fixed) is not None
-    assert repair(fixed) == fixed
+    assert repair_head(fixed) == fixed

@@ -83,5 +83,5 @@ def test_never_raises(url: str, pattern: str) -> None:
 
 def test_playlists_are_asked_for_now_and_then() -> None:
     account = account_of("http://p/live/a.m3u8?x", (), "home", 1)
-    assert account == Account("home", 1, now_and_then=True)
+    assert account == Account("home", 1, intermittent=True)
     assert account_of("http://p/live/a.ts", (), "home", 1) == Account("home", 1)

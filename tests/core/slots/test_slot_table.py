@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from m3uproxy.core.slots.accounts import Account
-from m3uproxy.core.slots.slot_table import FORGOTTEN, Effect, Granted, Refused, SlotTable, Takeover, Wait
+from m3uproxy.core.slots.slot_table import IDLE_TIMEOUT, Granted, Refused, SlotEffect, SlotTable, Takeover, Wait
 from m3uproxy.core.slots.viewer_identity import ViewerIdentity
 
 ONE = Account("acme", 1)
 ANN, BOB, CAT = (ViewerIdentity(f"10.0.0.{n}", "player") for n in range(3))
 
 
-def granted(effect: Effect) -> int:
+def granted(effect: SlotEffect) -> int:
     assert isinstance(effect, Granted)
     return effect.token
 
 
 def holding(slots: SlotTable, stream: str, viewer: ViewerIdentity, account: Account = ONE) -> int:
     """A stream that is watched by ``viewer``, with an open socket."""
-    slots.joined(stream, viewer)
-    token = granted(slots.ask(0, account, stream, viewer))
-    assert slots.opened(token)
+    slots.viewer_joined(stream, viewer)
+    token = granted(slots.request(0, account, stream, viewer))
+    assert slots.socket_opened(token)
     return token
 
 
@@ -61,46 +61,46 @@ def test_same_viewer(one: ViewerIdentity, other: ViewerIdentity, same: bool) -> 
 
 def test_without_a_limit_everybody_is_granted_and_counted() -> None:
     slots = SlotTable()
-    tokens = [granted(slots.ask(0, Account("any"), f"s{n}")) for n in range(100)]
+    tokens = [granted(slots.request(0, Account("any"), f"s{n}")) for n in range(100)]
     for token in tokens:
-        slots.opened(token)
+        slots.socket_opened(token)
     assert slots.open_sockets("any") == 100
 
 
 def test_accounts_do_not_share_slots() -> None:
     slots = SlotTable()
-    granted(slots.ask(0, ONE, "s1"))
-    granted(slots.ask(0, Account("other", 1), "s2"))
+    granted(slots.request(0, ONE, "s1"))
+    granted(slots.request(0, Account("other", 1), "s2"))
 
 
 def test_a_slot_is_free_when_its_holder_is_done_and_the_socket_is_closed() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s2", BOB), Wait)
-    assert slots.done(0, token) == []
-    assert slots.closed(0, token) == [Granted(2)]
+    assert isinstance(slots.request(0, ONE, "s2", BOB), Wait)
+    assert slots.release(0, token) == []
+    assert slots.socket_closed(0, token) == [Granted(2)]
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s2", BOB), Wait)
-    assert slots.closed(0, token) == [], "between two hops, or before a redial"
-    assert slots.done(0, token) == [Granted(2)]
+    assert isinstance(slots.request(0, ONE, "s2", BOB), Wait)
+    assert slots.socket_closed(0, token) == [], "between two hops, or before a redial"
+    assert slots.release(0, token) == [Granted(2)]
 
 
 def test_a_dial_that_never_connects_frees_its_slot_when_done() -> None:
     slots = SlotTable()
-    slots.joined("s1", ANN)
-    token = granted(slots.ask(0, ONE, "s1"))
-    assert isinstance(slots.ask(0, ONE, "s2"), Wait)
-    assert slots.done(1, token) == [Granted(2)]
+    slots.viewer_joined("s1", ANN)
+    token = granted(slots.request(0, ONE, "s1"))
+    assert isinstance(slots.request(0, ONE, "s2"), Wait)
+    assert slots.release(1, token) == [Granted(2)]
 
 
 def test_hops_and_redials_keep_the_slot() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
     for _ in range(5):
-        slots.closed(0, token)
-        assert not slots.has_room(ONE)
-        assert slots.opened(token)
+        slots.socket_closed(0, token)
+        assert not slots.has_free_slot(ONE)
+        assert slots.socket_opened(token)
     assert slots.open_sockets("acme") == 1
 
 
@@ -108,57 +108,57 @@ def test_two_sockets_of_one_holder_are_two_slots() -> None:
     slots = SlotTable()
     account = Account("acme", 2)
     token = holding(slots, "s1", ANN, account)
-    slots.opened(token)
-    assert not slots.has_room(account)
-    slots.closed(0, token)
-    assert slots.has_room(account)
+    slots.socket_opened(token)
+    assert not slots.has_free_slot(account)
+    slots.socket_closed(0, token)
+    assert slots.has_free_slot(account)
 
 
 def test_who_may_not_open_is_told() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    waiting = slots.ask(0, ONE, "s2", BOB)
+    waiting = slots.request(0, ONE, "s2", BOB)
     assert isinstance(waiting, Wait)
-    assert not slots.opened(waiting.token)
-    slots.done(0, token)
-    assert not slots.opened(token)
-    assert not slots.opened(999)
-    assert slots.closed(0, 999) == slots.done(0, 999) == []
+    assert not slots.socket_opened(waiting.token)
+    slots.release(0, token)
+    assert not slots.socket_opened(token)
+    assert not slots.socket_opened(999)
+    assert slots.socket_closed(0, 999) == slots.release(0, 999) == []
 
 
 def test_what_was_forgotten_does_not_lock_the_account() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    slots.closed(10, token)
-    assert slots.next_deadline() == 10 + FORGOTTEN
-    assert slots.tick(10 + FORGOTTEN - 0.1) == []
-    assert not slots.has_room(ONE)
-    slots.tick(10 + FORGOTTEN)
-    assert slots.has_room(ONE)
+    slots.socket_closed(10, token)
+    assert slots.next_deadline() == 10 + IDLE_TIMEOUT
+    assert slots.tick(10 + IDLE_TIMEOUT - 0.1) == []
+    assert not slots.has_free_slot(ONE)
+    slots.tick(10 + IDLE_TIMEOUT)
+    assert slots.has_free_slot(ONE)
     assert slots.next_deadline() is None
-    assert slots.opened(token), "it is a socket all the same"
-    assert not slots.has_room(ONE)
+    assert slots.socket_opened(token), "it is a socket all the same"
+    assert not slots.has_free_slot(ONE)
 
 
 def test_what_was_forgotten_and_is_somebody_elses_by_now_may_not_be_used() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    slots.closed(10, token)
-    slots.tick(10 + FORGOTTEN)
-    other = slots.ask(100, ONE, "s2", BOB)
+    slots.socket_closed(10, token)
+    slots.tick(10 + IDLE_TIMEOUT)
+    other = slots.request(100, ONE, "s2", BOB)
     assert isinstance(other, Granted)
-    assert not slots.opened(token)
-    assert slots.opened(other.token)
-    slots.closed(101, other.token)
-    slots.done(101, other.token)
-    assert slots.opened(token)
+    assert not slots.socket_opened(token)
+    assert slots.socket_opened(other.token)
+    slots.socket_closed(101, other.token)
+    slots.release(101, other.token)
+    assert slots.socket_opened(token)
 
 
 def test_an_open_socket_is_never_forgotten() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
     slots.tick(1e9)
-    assert not slots.has_room(ONE)
+    assert not slots.has_free_slot(ONE)
 
 
 # the queue
@@ -167,22 +167,22 @@ def test_an_open_socket_is_never_forgotten() -> None:
 def test_the_queue_is_served_in_order() -> None:
     slots = SlotTable(takeover=False)
     token = holding(slots, "s0", ANN)
-    waits = [slots.ask(0, ONE, f"s{n}", BOB) for n in range(1, 4)]
+    waits = [slots.request(0, ONE, f"s{n}", BOB) for n in range(1, 4)]
     assert [type(wait) for wait in waits] == [Wait, Wait, Wait]
-    slots.done(1, token)
-    assert slots.closed(1, token) == [Granted(2)]
-    assert slots.done(1, 2) == [Granted(3)]
-    assert slots.done(1, 3) == [Granted(4)]
+    slots.release(1, token)
+    assert slots.socket_closed(1, token) == [Granted(2)]
+    assert slots.release(1, 2) == [Granted(3)]
+    assert slots.release(1, 3) == [Granted(4)]
 
 
 def test_nobody_passes_the_queue() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    slots.ask(0, ONE, "s2", BOB)
-    slots.ask(0, ONE, "s3", CAT)
-    slots.done(0, 2)
-    slots.done(0, token)
-    assert slots.closed(0, token) == [Granted(3)]
+    slots.request(0, ONE, "s2", BOB)
+    slots.request(0, ONE, "s3", CAT)
+    slots.release(0, 2)
+    slots.release(0, token)
+    assert slots.socket_closed(0, token) == [Granted(3)]
 
 
 def test_nobody_passes_one_who_waits_for_a_tighter_limit() -> None:
@@ -191,11 +191,11 @@ def test_nobody_passes_one_who_waits_for_a_tighter_limit() -> None:
     wide = Account("acme", 3)
     holding(slots, "s1", ANN, wide)
     token = holding(slots, "s2", ANN, wide)
-    assert isinstance(slots.ask(0, Account("acme", 2), "s3", BOB), Wait)
-    assert not slots.has_room(wide)
-    assert isinstance(slots.ask(0, wide, "s4", CAT), Wait)
-    assert slots.closed(0, token) == []
-    assert slots.done(0, token) == [Granted(3), Granted(4)]
+    assert isinstance(slots.request(0, Account("acme", 2), "s3", BOB), Wait)
+    assert not slots.has_free_slot(wide)
+    assert isinstance(slots.request(0, wide, "s4", CAT), Wait)
+    assert slots.socket_closed(0, token) == []
+    assert slots.release(0, token) == [Granted(3), Granted(4)]
 
 
 def test_an_heir_is_held_to_its_limit() -> None:
@@ -203,12 +203,12 @@ def test_an_heir_is_held_to_its_limit() -> None:
     wide = Account("acme", 2)
     old = holding(slots, "s1", ANN, wide)
     other = holding(slots, "s2", BOB, wide)
-    slots.joined("s3", ANN)
-    assert isinstance(slots.ask(0, ONE, "s3", ANN), Takeover)
-    slots.done(0, old)
-    assert slots.closed(0, old) == []
-    slots.done(0, other)
-    assert slots.closed(0, other) == [Granted(3)]
+    slots.viewer_joined("s3", ANN)
+    assert isinstance(slots.request(0, ONE, "s3", ANN), Takeover)
+    slots.release(0, old)
+    assert slots.socket_closed(0, old) == []
+    slots.release(0, other)
+    assert slots.socket_closed(0, other) == [Granted(3)]
 
 
 def test_who_was_served_otherwise_inherits_no_more() -> None:
@@ -217,28 +217,28 @@ def test_who_was_served_otherwise_inherits_no_more() -> None:
     holding(slots, "s1", ANN, account)
     other = holding(slots, "s2", BOB, account)
     for stream in ("s3", "s4"):
-        slots.joined(stream, ANN)
-    assert slots.ask(0, account, "s3", ANN) == Takeover(3, "s1", 3)
-    slots.done(0, other)
-    assert slots.closed(0, other) == [Granted(3)]
-    assert slots.ask(0, account, "s4", ANN) == Takeover(4, "s1", 3)
+        slots.viewer_joined(stream, ANN)
+    assert slots.request(0, account, "s3", ANN) == Takeover(3, "s1", 3)
+    slots.release(0, other)
+    assert slots.socket_closed(0, other) == [Granted(3)]
+    assert slots.request(0, account, "s4", ANN) == Takeover(4, "s1", 3)
 
 
 def test_the_later_wish_counts() -> None:
     slots = SlotTable()
     holding(slots, "s1", CAT)
     for stream, viewer in (("s2", ANN), ("s2", BOB), ("s3", ANN)):
-        slots.joined(stream, viewer)
-    assert isinstance(slots.ask(0, ONE, "s2", ANN), Wait)
-    assert isinstance(slots.ask(0, ONE, "s3", ANN), Wait)
-    assert slots.left(1, "s9", BOB) == []
-    assert slots.left(1, "s2", BOB) == [Takeover(3, "s2", 3)]
+        slots.viewer_joined(stream, viewer)
+    assert isinstance(slots.request(0, ONE, "s2", ANN), Wait)
+    assert isinstance(slots.request(0, ONE, "s3", ANN), Wait)
+    assert slots.viewer_left(1, "s9", BOB) == []
+    assert slots.viewer_left(1, "s2", BOB) == [Takeover(3, "s2", 3)]
 
 
 def test_refused_after_the_deadline_with_name_and_limit() -> None:
     slots = SlotTable(patience=3)
     holding(slots, "s1", ANN)
-    wait = slots.ask(10, ONE, "s2", BOB)
+    wait = slots.request(10, ONE, "s2", BOB)
     assert wait == Wait(2, 13)
     assert slots.next_deadline() == 13
     assert slots.tick(12.9) == []
@@ -250,11 +250,11 @@ def test_refused_after_the_deadline_with_name_and_limit() -> None:
 def test_who_gives_up_waiting_is_not_granted() -> None:
     slots = SlotTable()
     token = holding(slots, "s1", ANN)
-    wait = slots.ask(0, ONE, "s2", BOB)
+    wait = slots.request(0, ONE, "s2", BOB)
     assert isinstance(wait, Wait)
-    slots.done(0, wait.token)
-    slots.done(0, token)
-    assert slots.closed(0, token) == []
+    slots.release(0, wait.token)
+    slots.release(0, token)
+    assert slots.socket_closed(0, token) == []
 
 
 # takeover
@@ -263,98 +263,98 @@ def test_who_gives_up_waiting_is_not_granted() -> None:
 def test_who_zaps_gives_his_old_slot_up() -> None:
     slots = SlotTable()
     old = holding(slots, "s1", ANN)
-    slots.joined("s2", ANN)
-    assert slots.ask(1, ONE, "s2", ANN) == Takeover(2, "s1", 4)
-    assert slots.done(1, old) == []
-    assert slots.closed(1, old) == [Granted(2)]
+    slots.viewer_joined("s2", ANN)
+    assert slots.request(1, ONE, "s2", ANN) == Takeover(2, "s1", 4)
+    assert slots.release(1, old) == []
+    assert slots.socket_closed(1, old) == [Granted(2)]
 
 
 def test_his_slot_is_his_past_the_queue() -> None:
     slots = SlotTable()
     old = holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s3", BOB), Wait)
-    slots.joined("s2", ANN)
-    assert isinstance(slots.ask(1, ONE, "s2", ANN), Takeover)
-    slots.done(1, old)
-    assert slots.closed(1, old) == [Granted(3)]
+    assert isinstance(slots.request(0, ONE, "s3", BOB), Wait)
+    slots.viewer_joined("s2", ANN)
+    assert isinstance(slots.request(1, ONE, "s2", ANN), Takeover)
+    slots.release(1, old)
+    assert slots.socket_closed(1, old) == [Granted(3)]
 
 
 def test_a_stream_that_others_watch_is_not_taken_until_they_leave() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    slots.joined("s1", BOB)
-    slots.joined("s2", ANN)
-    assert slots.ask(0, ONE, "s2", ANN) == Wait(2, 3)
-    assert slots.left(1, "s1", BOB) == [Takeover(2, "s1", 3)]
-    assert slots.left(1, "s1", BOB) == []
+    slots.viewer_joined("s1", BOB)
+    slots.viewer_joined("s2", ANN)
+    assert slots.request(0, ONE, "s2", ANN) == Wait(2, 3)
+    assert slots.viewer_left(1, "s1", BOB) == [Takeover(2, "s1", 3)]
+    assert slots.viewer_left(1, "s1", BOB) == []
 
 
 def test_a_lingering_stream_is_anybodys() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    slots.left(1, "s1", ANN)
-    assert slots.ask(1, ONE, "s2", BOB) == Takeover(2, "s1", 4)
+    slots.viewer_left(1, "s1", ANN)
+    assert slots.request(1, ONE, "s2", BOB) == Takeover(2, "s1", 4)
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    slots.left(1, "s1", ANN)
-    assert slots.ask(1, ONE, "s2") == Takeover(2, "s1", 4)
+    slots.viewer_left(1, "s1", ANN)
+    assert slots.request(1, ONE, "s2") == Takeover(2, "s1", 4)
 
 
 @pytest.mark.parametrize("asker", [BOB, None])
 def test_no_takeover_by_others(asker: ViewerIdentity | None) -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s2", asker), Wait)
+    assert isinstance(slots.request(0, ONE, "s2", asker), Wait)
 
 
 def test_no_takeover_if_switched_off() -> None:
     slots = SlotTable(takeover=False)
     holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s2", ANN), Wait)
+    assert isinstance(slots.request(0, ONE, "s2", ANN), Wait)
 
 
 def test_a_stream_does_not_end_itself() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    assert isinstance(slots.ask(0, ONE, "s1", ANN), Wait)
+    assert isinstance(slots.request(0, ONE, "s1", ANN), Wait)
 
 
 def test_no_takeover_from_another_account_or_from_one_that_is_over() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN, Account("other", 1))
     old = holding(slots, "s2", BOB)
-    slots.done(0, old)
-    assert isinstance(slots.ask(0, ONE, "s3", ANN), Wait)
-    assert isinstance(slots.ask(0, ONE, "s4", BOB), Wait)
+    slots.release(0, old)
+    assert isinstance(slots.request(0, ONE, "s3", ANN), Wait)
+    assert isinstance(slots.request(0, ONE, "s4", BOB), Wait)
 
 
 def test_a_second_zap_passes_over_the_first() -> None:
     slots = SlotTable()
     old = holding(slots, "s1", ANN)
     for stream in ("s2", "s3"):
-        slots.joined(stream, ANN)
-    assert slots.ask(0, ONE, "s2", ANN) == Takeover(2, "s1", 3)
-    assert slots.ask(0.5, ONE, "s3", ANN) == Takeover(3, "s2", 3.5)
-    slots.done(1, old)
-    assert slots.closed(1, old) == [Granted(3)]
-    assert slots.done(1, 2) == []
+        slots.viewer_joined(stream, ANN)
+    assert slots.request(0, ONE, "s2", ANN) == Takeover(2, "s1", 3)
+    assert slots.request(0.5, ONE, "s3", ANN) == Takeover(3, "s2", 3.5)
+    slots.release(1, old)
+    assert slots.socket_closed(1, old) == [Granted(3)]
+    assert slots.release(1, 2) == []
 
 
 def test_an_heir_that_leaves_gives_the_slot_to_the_queue() -> None:
     slots = SlotTable()
     old = holding(slots, "s1", ANN)
-    slots.ask(0, ONE, "s3", BOB)
-    slots.joined("s2", ANN)
-    slots.ask(0, ONE, "s2", ANN)
-    slots.done(1, 3)
-    slots.done(1, old)
-    assert slots.closed(1, old) == [Granted(2)]
+    slots.request(0, ONE, "s3", BOB)
+    slots.viewer_joined("s2", ANN)
+    slots.request(0, ONE, "s2", ANN)
+    slots.release(1, 3)
+    slots.release(1, old)
+    assert slots.socket_closed(1, old) == [Granted(2)]
 
 
 def test_report() -> None:
     slots = SlotTable()
     holding(slots, "s1", ANN)
-    slots.ask(0, ONE, "s2", BOB)
+    slots.request(0, ONE, "s2", BOB)
     report = slots.report([Account("zeta", 5)])
     assert report["providers"] == [
         {"provider": "acme", "max_connections": 1, "open_connections": 1, "slots_taken": 1, "waiting": 1},
@@ -369,19 +369,19 @@ def test_two_hundred_zaps_of_a_player_that_opens_the_new_stream_first() -> None:
     previous: str | None = None
     for zap in range(200):
         stream, now = f"s{zap * 7 % 50}", now + 1
-        slots.joined(stream, ANN)
-        answer = slots.ask(now, ONE, stream, ANN)
+        slots.viewer_joined(stream, ANN)
+        answer = slots.request(now, ONE, stream, ANN)
         if isinstance(answer, Takeover):
             assert answer.stream == previous
             old = tokens.pop(answer.stream)
-            slots.left(now, answer.stream, ANN)
-            effects = slots.done(now, old)
+            slots.viewer_left(now, answer.stream, ANN)
+            effects = slots.release(now, old)
             sockets -= 1
-            effects += slots.closed(now + 0.05, old)
+            effects += slots.socket_closed(now + 0.05, old)
             assert effects == [Granted(answer.token)]
         else:
             assert isinstance(answer, Granted)
-        assert slots.opened(answer.token)
+        assert slots.socket_opened(answer.token)
         sockets += 1
         assert sockets == 1
         tokens[stream], previous = answer.token, stream
@@ -414,14 +414,14 @@ class World:
     def ask(self, stream: str, viewer: ViewerIdentity, account: Account) -> None:
         if any(holder.stream == stream and holder.state != "closing" for holder in self.holders.values()):
             return
-        self.slots.joined(stream, viewer)
-        room = self.slots.has_room(account)
-        effect = self.slots.ask(self.now, account, stream, viewer)
+        self.slots.viewer_joined(stream, viewer)
+        room = self.slots.has_free_slot(account)
+        effect = self.slots.request(self.now, account, stream, viewer)
         assert isinstance(effect, Granted) == room
         self.holders[effect.token] = Holder(effect.token, stream, account, viewer, "waiting", self.now)
         self.carry_out([effect])
 
-    def carry_out(self, effects: list[Effect]) -> None:
+    def carry_out(self, effects: list[SlotEffect]) -> None:
         for effect in effects:
             holder = self.holders.get(effect.token)
             assert holder is not None, "an effect for somebody who is gone"
@@ -432,7 +432,7 @@ class World:
             elif isinstance(effect, Refused):
                 assert self.now >= holder.asked + self.patience
                 assert holder.account.name in effect.why
-                self.slots.left(self.now, holder.stream, holder.viewer)
+                self.slots.viewer_left(self.now, holder.stream, holder.viewer)
                 del self.holders[effect.token]
             elif isinstance(effect, Takeover):
                 holder.passed = True
@@ -461,22 +461,22 @@ class World:
         was, holder.state = holder.state, "closing"
         if was != "open":
             del self.holders[holder.token]
-        effects = self.slots.left(self.now, holder.stream, holder.viewer)
-        self.carry_out(effects + self.slots.done(self.now, holder.token))
+        effects = self.slots.viewer_left(self.now, holder.stream, holder.viewer)
+        self.carry_out(effects + self.slots.release(self.now, holder.token))
 
     def open(self, holder: Holder) -> None:
         holder.state = "open"
-        assert self.slots.opened(holder.token)
+        assert self.slots.socket_opened(holder.token)
         self.check()
 
     def lose(self, holder: Holder) -> None:
         """The provider closes; the session redials."""
         holder.state = "granted"
-        self.carry_out(self.slots.closed(self.now, holder.token))
+        self.carry_out(self.slots.socket_closed(self.now, holder.token))
 
     def close(self, holder: Holder) -> None:
         del self.holders[holder.token]
-        self.carry_out(self.slots.closed(self.now, holder.token))
+        self.carry_out(self.slots.socket_closed(self.now, holder.token))
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
