@@ -70,7 +70,7 @@ def test_what_makes_no_sense(wanted, body):
 
 @pytest.mark.parametrize(("said", "ranged"), [("bytes", True), ("none", False), ("", None), ("x", None)])
 def test_what_head_says(said, ranged):
-    assert described(answer(Content_Length="70", Accept_Ranges=said)) == Representation(70, ranged=ranged)
+    assert described(answer(Content_Length="70", Accept_Ranges=said)) == Representation(70, accepts_ranges=ranged)
 
 
 @pytest.mark.parametrize("length", ["", "0", "x", "9" * 19, "-1", "7, 7"])
