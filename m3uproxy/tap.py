@@ -23,7 +23,16 @@ from .daemon.process import obey_signals, prepare_reactor, raise_descriptor_limi
 from .daemon.reload import Reload, warn_if_open
 from .daemon.state import StateError, stream_key
 from .log import make_logger, set_level
-from .settings import ONLY_IN_FILE, Settings, SettingsError, SettingsLoader, allowed, is_secret, remarks, shown
+from .settings import (
+    ONLY_IN_FILE,
+    Settings,
+    SettingsError,
+    SettingsLoader,
+    allowed_values,
+    display_value,
+    is_secret,
+    no_effect_notes,
+)
 
 log = make_logger()
 
@@ -37,7 +46,7 @@ def _parameters() -> list[list[str | None]]:
     """An option for each setting. Not for secrets: everybody on a machine sees the options of its processes."""
     defaults = Settings.model_construct()
     return [
-        [name.replace("_", "-"), None, None, f"{allowed(name)} [{shown(name, getattr(defaults, name))}]"]
+        [name.replace("_", "-"), None, None, f"{allowed_values(name)} [{display_value(name, getattr(defaults, name))}]"]
         for name in Settings.model_fields
         if name not in {"listen", "config_file", *ONLY_IN_FILE} and not is_secret(name)
     ]
@@ -211,6 +220,6 @@ def makeService(options: Options) -> ProxyService:
     except (SettingsError, StateError) as error:
         raise CannotStart(f"m3uproxy: {error}") from None
     obey_signals(reactor, service.hurry, Reload(sources, settings, lambda: service.ports))
-    for line in remarks({*loaded.without_effect}):
+    for line in no_effect_notes({*loaded.without_effect}):
         log.info("{line}", line=line)
     return service

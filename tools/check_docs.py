@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3uproxy.settings import FOR_NEW_STREAMS, NEED_RESTART, NO_EFFECT, Settings, shown
+from m3uproxy.settings import FOR_NEW_STREAMS, NEED_RESTART, NO_EFFECT, Settings, display_value
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`")
@@ -75,7 +75,7 @@ def settings_table(document: Path) -> Iterator[str]:
             rows[cells[0].strip("`").lower()] = cells[1:3]
     defaults = Settings()
     for name in Settings.model_fields:
-        default = shown(name, getattr(defaults, name))
+        default = display_value(name, getattr(defaults, name))
         wanted = [f"`{default}`" if default else "", when(name)]
         if name == "state_dir":
             wanted[0] = rows.get(name, [""])[0]

@@ -3,8 +3,8 @@
 Other packages import the names below from here.
 """
 
-from .display import allowed, is_secret, shown
-from .ignored import NO_EFFECT, remarks
+from .display import allowed_values, display_value, is_secret
+from .ignored import NO_EFFECT, no_effect_notes
 from .loader import DEFAULT_FILE, LoadedSettings, SettingsError, SettingsLoader, apply_reload, load
 from .model import FOR_NEW_STREAMS, KIB, MIB, NEED_RESTART, ONLY_IN_FILE, Settings
 
@@ -20,10 +20,10 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SettingsLoader",
-    "allowed",
+    "allowed_values",
     "apply_reload",
+    "display_value",
     "is_secret",
     "load",
-    "remarks",
-    "shown",
+    "no_effect_notes",
 ]

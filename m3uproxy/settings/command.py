@@ -1,4 +1,4 @@
-"""``m3uproxy settings``: the settings as a daemon would read them here."""
+"""The command ``m3uproxy settings``: print the settings that a daemon would read in this folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .display import as_json, shown
+from .display import display_value, json_value
 from .ignored import NO_EFFECT
 from .loader import LoadedSettings, SettingsError, SettingsLoader
 from .model import Settings
@@ -34,7 +34,7 @@ def _tree(loaded: LoadedSettings) -> dict[str, Any]:
     return {
         "settings": {
             name: {
-                "value": as_json(name, getattr(loaded.settings, name)),
+                "value": json_value(name, getattr(loaded.settings, name)),
                 "source": loaded.origins.get(name, "default"),
             }
             for name in Settings.model_fields
@@ -47,7 +47,7 @@ def _tree(loaded: LoadedSettings) -> dict[str, Any]:
 
 def _table(loaded: LoadedSettings) -> str:
     rows = [
-        (name.upper(), shown(name, getattr(loaded.settings, name)), loaded.origins.get(name, "default"))
+        (name.upper(), display_value(name, getattr(loaded.settings, name)), loaded.origins.get(name, "default"))
         for name in Settings.model_fields
     ]
     rows += [(name.upper(), "(no effect)", origin) for name, origin in loaded.without_effect.items()]

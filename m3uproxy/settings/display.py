@@ -1,4 +1,4 @@
-"""Settings as people read them: what is secret is cut."""
+"""Settings as text and as JSON for people, without secrets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..core.http.redact import REDACTED, redact
 from .field_types import SettingConflict, UnusableValue
 from .model import MIB, Settings
 
-#: More of a value than this is not shown.
-_LONGEST = 200
+#: Characters of a value that are shown.
+_MAX_LENGTH = 200
 
 
 def is_secret(name: str) -> bool:
-    """Whether a setting is one that nobody may see."""
+    """Return whether a setting is a secret: a token or a password."""
     return name.endswith(("token", "password"))
 
 
-def shown(name: str, value: object) -> str:
-    """A value as one line: secrets cut, also those inside of URLs."""
+def display_value(name: str, value: object) -> str:
+    """Return a value as one line; secrets are cut, also secrets in URLs."""
     if value is None:
         return ""
     if is_secret(name) or isinstance(value, SecretStr):
@@ -34,48 +34,51 @@ def shown(name: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (tuple, list)):
-        return ", ".join(shown(name, one) for one in value)
+        return ", ".join(display_value(name, item) for item in value)
     return _without_urls(str(value))
 
 
-def as_json(name: str, value: object) -> object:
-    """The same for JSON: numbers, switches and lists stay what they are."""
+def json_value(name: str, value: object) -> object:
+    """Return a value for JSON: numbers, booleans and lists keep their type; secrets are cut."""
     if value is None or (isinstance(value, (bool, int, float)) and not is_secret(name)):
         return value
     if isinstance(value, (tuple, list)):
-        return [shown(name, one) for one in value]
-    return shown(name, value)
+        return [display_value(name, item) for item in value]
+    return display_value(name, value)
 
 
 def _without_urls(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,]*", lambda found: redact(found[0]), text)
 
 
-def allowed(name: str) -> str:
-    """What a setting may be."""
+def allowed_values(name: str) -> str:
+    """Return the description of the values that a setting allows."""
     extra = Settings.model_fields[name].json_schema_extra
     return str(extra["allowed"]) if isinstance(extra, dict) else "text"
 
 
-def complaints(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """One line on all that is wrong: setting, value, where it came from, what is allowed.
+def describe_errors(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """
+    Return one line on all invalid settings: setting, value, origin, allowed values.
 
-    :param origins: by name of the setting; what is missing is a default.
+    :param origins: origin by name of the setting; a missing name is a default.
     """
     lines: dict[str, str] = {}
-    for one in error.errors(include_url=False):
-        name = str(one["loc"][0])
-        why = _why(one.get("ctx", {}).get("error"), origins)
-        lines.setdefault(name, f"{_given(name, one['input'], origins)} cannot be used{why}; allowed: {allowed(name)}")
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0])
+        reason = _reason(item.get("ctx", {}).get("error"), origins)
+        lines.setdefault(
+            name, f"{_given(name, item['input'], origins)} cannot be used{reason}; allowed: {allowed_values(name)}"
+        )
     return "; ".join(lines.values())
 
 
 def _given(name: str, value: Any, origins: Mapping[str, str]) -> str:
-    return f"{name.upper()}: {shown(name, value)[:_LONGEST]!r} ({origins.get(name, 'default')})"
+    return f"{name.upper()}: {display_value(name, value)[:_MAX_LENGTH]!r} ({origins.get(name, 'default')})"
 
 
-def _why(error: object, origins: Mapping[str, str]) -> str:
-    """What there is to say besides what is allowed."""
+def _reason(error: object, origins: Mapping[str, str]) -> str:
+    """Return the reason of a refusal, if the allowed values do not explain it."""
     if isinstance(error, UnusableValue):
         return f": {error}"
     if isinstance(error, SettingConflict):

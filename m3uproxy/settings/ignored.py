@@ -1,6 +1,6 @@
-"""Settings of m3u-proxy that installations still pass on and that change nothing here.
+"""Settings of m3u-proxy that existing installations still set and that have no effect here.
 
-They are known: no error in the TOML file, and the daemon says once at its start that they have no effect, and why.
+They are no error in the TOML file. At its start, the daemon logs once that they have no effect, and why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _REASONS = {
         hls_broadcast_dir dvr_recording_dir broadcast_gc_enabled broadcast_callback_timeout
         broadcast_max_start_retries broadcast_start_retry_window broadcast_start_retry_cooldown
         broadcast_start_failure_grace""",
-    "VOD_STALL_TIMEOUT and VOD_PAUSE_LIMIT bound the silence of who sends and who plays a film": """
+    "VOD_STALL_TIMEOUT and VOD_PAUSE_LIMIT bound the silence of the provider and of the player of a film": """
         vod_read_timeout vod_write_timeout""",
     "a player of HLS counts until it has been silent for three target durations": "client_timeout",
     "pages are not resolved to streams so far": "streamlink_enabled ytdlp_enabled",
@@ -43,12 +43,12 @@ _REASONS = {
     "restart the daemon after an update": "reload",
 }
 
-#: Why a setting has no effect, by its name.
+#: The reason why a setting has no effect, by its name.
 NO_EFFECT: Mapping[str, str] = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
-def remarks(names: set[str]) -> list[str]:
-    """What to say about those of ``names`` that have no effect: one line for each reason."""
+def no_effect_notes(names: set[str]) -> list[str]:
+    """Return the notes on those of ``names`` that have no effect, one line for each reason."""
     lines = []
     for reason, words in _REASONS.items():
         given = [name.upper() for name in words.split() if name in names]

@@ -1,9 +1,9 @@
-"""Settings: where they are read from, and which source wins.
+"""The sources of settings, in order of precedence.
 
 A value comes from the first of: an option of ``twistd m3uproxy``, the environment, a file ``.env`` in the working
-directory, a TOML file, the default. A variable of the environment has the name of its field, in capitals or not. One
-that is set but empty counts as not set (containers pass those on), except where empty has a meaning. The TOML file
-has the names in lower case; a name in it that is unknown is an error, one in the environment is somebody else's.
+directory, a TOML file, the default. An environment variable has the name of its field, in capitals or not. An empty
+variable counts as not set, because containers pass on such variables; exceptions are in ``EMPTY_IS_A_VALUE``. The
+TOML file has the names in lower case. An unknown name is an error in the TOML file, and is ignored in the environment.
 """
 
 from __future__ import annotations
@@ -19,70 +19,70 @@ import attrs
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from . import field_types as checks
-from .display import complaints, shown
+from .display import describe_errors, display_value
+from .field_types import expand_home
 from .ignored import NO_EFFECT
-from .model import EMPTY_SAYS_SOMETHING, NEED_RESTART, ONLY_IN_FILE, Settings
+from .model import EMPTY_IS_A_VALUE, NEED_RESTART, ONLY_IN_FILE, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-#: The TOML file that is read if there is one and no other is named.
+#: The TOML file that is read if it exists and no other file is named.
 DEFAULT_FILE = Path("/etc/m3uproxy/m3uproxy.toml")
 
 
 class SettingsError(Exception):
-    """A setting cannot be used. The text is one line: which setting, its value, where from, what is allowed."""
+    """A setting cannot be used. The text is one line: setting, value, origin, allowed values."""
 
 
 @attrs.frozen
 class LoadedSettings:
-    """What was found."""
+    """The settings in force, with their origins."""
 
     settings: Settings
-    #: Where each setting comes from that was given, by its name; the others are defaults.
+    #: Origin of each setting that was given, by name; the others are defaults.
     origins: Mapping[str, str]
-    #: The same for names that are known and have no effect.
+    #: Origin of each given setting that has no effect, by name.
     without_effect: Mapping[str, str]
 
 
 @attrs.frozen
 class _Source:
-    """One place that settings come from."""
+    """A source of settings: options, environment, or a file."""
 
     name: str
     values: Mapping[str, object]
 
     def origin(self, setting: str) -> str:
-        """As an error names it."""
+        """Return the origin of a setting, for errors."""
         return f"option --{setting.replace('_', '-')}" if self.name == "option" else self.name
 
-    def given(self) -> Iterator[tuple[str, object]]:
-        """What is known and not empty."""
+    def known_values(self) -> Iterator[tuple[str, object]]:
+        """Yield the settings with known names that count as set."""
         for name, value in self.values.items():
             if name in ONLY_IN_FILE and isinstance(value, str):
                 continue
-            empty = value == "" and name not in EMPTY_SAYS_SOMETHING
+            empty = value == "" and name not in EMPTY_IS_A_VALUE
             if not empty and (name in Settings.model_fields or name in NO_EFFECT):
                 yield name, value
 
 
 class SettingsLoader:
-    """The places that settings are read from. They are settled at the start, so that a reload reads the same files."""
+    """Reads the settings. The places are fixed at the start, so that a reload reads the same files."""
 
     def __init__(self, options: Mapping[str, object]) -> None:
         """
-        Settle where to read; nothing is read yet.
+        Remember the options and the working directory.
 
-        :param options: what was given on the command line, by field name; it wins over everything else.
+        :param options: values from the command line, by field name; they take precedence.
         """
         self._options = dict(options)
         self._folder = Path.cwd()
 
     def read(self) -> LoadedSettings:
-        """The settings that the sources give now.
+        """Read all sources and return the settings.
 
         :raises SettingsError: if a value cannot be used, or a file cannot be read.
         """
@@ -97,14 +97,14 @@ class SettingsLoader:
         values: dict[str, Any] = {} if file is None else {"config_file": file}
         origins: dict[str, str] = {}
         for source in reversed(sources):
-            for name, value in source.given():
+            for name, value in source.known_values():
                 values[name] = value
                 origins[name] = source.origin(name)
         known = {name: value for name, value in values.items() if name in Settings.model_fields}
         try:
             settings = Settings.model_validate(known)
         except ValidationError as error:
-            raise SettingsError(complaints(error, origins)) from None
+            raise SettingsError(describe_errors(error, origins)) from None
         return LoadedSettings(
             settings,
             {name: origin for name, origin in origins.items() if name in Settings.model_fields},
@@ -121,7 +121,7 @@ class SettingsLoader:
 
 def _home(path: str) -> Path:
     try:
-        return checks.home(Path(path))
+        return expand_home(Path(path))
     except ValueError as error:
         raise SettingsError(f"CONFIG_FILE: {path!r} cannot be read: {error}") from None
 
@@ -158,27 +158,27 @@ def _why(error: Exception) -> str:
 
 
 def load(options: Mapping[str, object]) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
-    :param options: what was given on the command line, by field name; it wins over everything else.
+    :param options: values from the command line, by field name; they take precedence.
     :raises SettingsError: if a value cannot be used, or a file cannot be read.
     """
     return SettingsLoader(options).read().settings
 
 
 def apply_reload(settings: Settings, fresh: Settings) -> tuple[list[str], list[str]]:
-    """Have ``settings`` say what ``fresh`` says, as far as that can change while the daemon runs.
+    """Copy to ``settings`` the values of ``fresh`` that can change while the daemon runs.
 
-    The object is shared and frozen; this is the one exception, so that all who hold it see the new values.
+    The object is frozen and shared. This function is the only exception: all holders of the object see the new values.
 
-    :return: what changed, and what would need a restart, as lines without secrets.
+    :return: the changes that were made and the changes that need a restart, as lines without secrets.
     """
     changed, waiting = [], []
     for name in Settings.model_fields:
         old, new = getattr(settings, name), getattr(fresh, name)
         if old == new:
             continue
-        line = f"{name.upper()}: {shown(name, old)!r} -> {shown(name, new)!r}"
+        line = f"{name.upper()}: {display_value(name, old)!r} -> {display_value(name, new)!r}"
         if name in NEED_RESTART:
             waiting.append(line)
         else:

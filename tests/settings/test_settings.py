@@ -1,4 +1,4 @@
-"""Settings: which source wins, what is refused, and in which words."""
+"""Settings: precedence of sources, validation, error messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_defaults():
 
 
 def test_every_default_is_within_its_own_limits():
-    """pydantic does not validate defaults."""
+    """Defaults pass the validation that pydantic skips for them."""
     defaults = load({}).model_dump()
     assert load(defaults) == load({})
 
@@ -47,7 +47,7 @@ def test_options_win_over_environment_over_file_over_default(monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["stream_timeout", "STREAM_TIMEOUT", "Stream_Timeout"])
-def test_names_in_any_case(monkeypatch, name):
+def test_names_are_case_insensitive(monkeypatch, name):
     monkeypatch.setenv(name, "0")
     assert load({}).stream_timeout == 0
 
@@ -66,7 +66,7 @@ def test_frozen():
         load({}).port = 1
 
 
-def test_the_token_is_not_shown():
+def test_token_is_not_in_the_repr():
     chosen = load({"api_token": "geheim"})
     assert chosen.api_token.get_secret_value() == "geheim"
     assert "geheim" not in repr(chosen)
@@ -113,7 +113,7 @@ def test_values(name, value, result):
     assert getattr(load({name: value}), name) == result
 
 
-def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
+def test_relative_state_dir_is_resolved_at_start(tmp_path, monkeypatch):
     chosen = load({"state_dir": "state"})
     monkeypatch.chdir("/")
     assert chosen.state_dir == tmp_path / "state"
@@ -159,25 +159,25 @@ def test_a_relative_state_dir_is_that_of_the_start(tmp_path, monkeypatch):
         ("listen", "tcp", LISTEN_ALLOWED),
     ],
 )
-def test_what_is_refused(name, value, allowed):
+def test_invalid_value_is_refused(name, value, allowed):
     with pytest.raises(SettingsError) as refused:
         load({name: value})
     option = "--" + name.replace("_", "-")
     assert str(refused.value) == f"{name.upper()}: {value!r} (option {option}) cannot be used; allowed: {allowed}"
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_errors_are_reported_at_once():
     with pytest.raises(SettingsError, match=r"^PORT: .*; LINGER: [^\n]*$"):
         load({"port": "x", "linger": "x"})
 
 
 @pytest.mark.parametrize(("ring", "join"), [("2", 2), ("2.5", 2.5), ("3", 3), ("60", 3)])
-def test_the_default_start_is_within_the_ring(ring, join):
+def test_default_join_is_within_the_ring(ring, join):
     assert load({"ring_seconds": ring}).join_seconds == join
     assert Settings(ring_seconds=float(ring)).join_seconds == join
 
 
-def test_a_start_that_was_given_stays(monkeypatch):
+def test_given_join_is_kept_or_refused(monkeypatch):
     assert load({"ring_seconds": "2", "join_seconds": "1"}).join_seconds == 1
     assert load({"join_seconds": "10"}).join_seconds == 10
     allowed = "seconds from 0 to 600, and no more than RING_SECONDS"
@@ -192,7 +192,7 @@ def test_a_start_that_was_given_stays(monkeypatch):
     assert str(refused.value) == f"{both}; allowed: {allowed}"
 
 
-def test_a_ring_that_is_wrong_is_all_that_is_said():
+def test_invalid_ring_is_the_only_error():
     with pytest.raises(SettingsError, match=r"^RING_SECONDS: '0' [^;]*; allowed: seconds from 1 to 600$"):
         load({"ring_seconds": "0"})
 
@@ -205,7 +205,7 @@ OF_THE_API = (
 
 @pytest.mark.parametrize("segment", [*OF_THE_API, "redoc", "openapi.json"])
 @pytest.mark.parametrize("rest", ["", "/", "/x"])
-def test_a_prefix_that_is_a_path_of_the_api(segment, rest):
+def test_prefix_must_not_be_a_path_of_the_api(segment, rest):
     with pytest.raises(SettingsError) as refused:
         load({"root_path": f"/{segment}{rest}"})
     assert str(refused.value) == (
@@ -216,20 +216,20 @@ def test_a_prefix_that_is_a_path_of_the_api(segment, rest):
 
 @pytest.mark.parametrize("segment", OF_THE_API)
 @pytest.mark.parametrize("name", ["redoc_url", "openapi_url"])
-def test_a_page_in_place_of_the_api(name, segment):
+def test_page_must_not_be_a_path_of_the_api(name, segment):
     for path in (f"/{segment}", f"/{segment}/", f"/{segment}/x"):
         with pytest.raises(SettingsError, match=f"cannot be used: /{segment} is a path of the API and not free; "):
             load({name: path})
 
 
 @pytest.mark.parametrize("name", ["redoc_url", "openapi_url"])
-def test_a_page_at_the_root(name):
+def test_page_must_not_be_the_root(name):
     with pytest.raises(SettingsError, match=f"^{name.upper()}: '/' .* cannot be used: / is a path of the API; "):
         load({name: "/"})
 
 
-def test_every_route_is_kept_from_pages():
-    """What the API answers, and what m3u-proxy answers besides."""
+def test_page_must_not_be_a_route():
+    """The reserved segments include those of m3u-proxy that the API does not have."""
     from m3uproxy.web.api.app import Api
 
     nothing = object()
@@ -239,7 +239,7 @@ def test_every_route_is_kept_from_pages():
     assert first <= set(OF_THE_API)
 
 
-def test_two_pages_at_one_path(monkeypatch):
+def test_pages_must_have_different_paths(monkeypatch):
     monkeypatch.setenv("OPENAPI_URL", "/redoc/")
     with pytest.raises(SettingsError) as refused:
         load({})
@@ -259,7 +259,7 @@ def test_two_pages_at_one_path(monkeypatch):
         ("public_url", "http://tv.example/?t=geheim", "PUBLIC_URL: 'http://tv.example/?t=***' (option"),
     ],
 )
-def test_an_error_holds_no_secret(name, value, part):
+def test_errors_hold_no_secrets(name, value, part):
     with pytest.raises(SettingsError) as refused:
         load({name: value})
     assert part in str(refused.value)
@@ -267,12 +267,14 @@ def test_an_error_holds_no_secret(name, value, part):
 
 
 @pytest.mark.parametrize("name", ["state_dir", "config_file"])
-def test_a_home_that_there_is_not(name):
-    with pytest.raises(SettingsError, match=rf"^{name.upper()}: '~nobody-at-all/x'.*nobody of that name has a home"):
+def test_unknown_home_directory_is_refused(name):
+    with pytest.raises(
+        SettingsError, match=rf"^{name.upper()}: '~nobody-at-all/x'.*the home directory of that user is unknown"
+    ):
         load({name: "~nobody-at-all/x"})
 
 
-def test_a_dot_env_that_is_not_text(tmp_path):
+def test_dot_env_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe\n")
     with pytest.raises(SettingsError, match=r"^\.env: cannot be read: [^\n]+$"):
         load({})
@@ -280,12 +282,12 @@ def test_a_dot_env_that_is_not_text(tmp_path):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(Settings.model_fields)), value=st.text())
-def test_any_text_is_taken_or_refused_in_one_line(name, value):
-    said = None
+def test_any_text_is_accepted_or_refused_in_one_line(name, value):
+    message = None
     try:
         load({name: value})
     except SettingsError as refused:
-        said = str(refused)
-    if said is not None:
-        assert said.startswith(f"{name.upper()}: ")
-        assert len(said.splitlines()) == 1
+        message = str(refused)
+    if message is not None:
+        assert message.startswith(f"{name.upper()}: ")
+        assert len(message.splitlines()) == 1

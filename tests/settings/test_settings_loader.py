@@ -1,4 +1,4 @@
-"""The TOML file, where a value came from, what a reload changes, and names that change nothing."""
+"""The settings loader: the TOML file, the origin of values, reloads, and settings without effect."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from m3uproxy.settings import (
     SettingsError,
     SettingsLoader,
     apply_reload,
+    display_value,
     load,
-    remarks,
-    shown,
+    no_effect_notes,
 )
 
-#: What m3u-proxy knows (its wire contract, section 3.11), and what its compose files set besides.
+#: Settings of m3u-proxy (its wire contract, section 3.11), and further settings of its compose files.
 OF_M3U_PROXY = """
 HOST PORT LOG_LEVEL APP_DEBUG RELOAD DOCS_URL REDOC_URL OPENAPI_URL ROOT_PATH API_TOKEN CLIENT_TIMEOUT STREAM_TIMEOUT
 CLEANUP_INTERVAL SHARED_STREAM_TIMEOUT SHARED_STREAM_GRACE STREAM_SHARING_STRATEGY DEFAULT_USER_AGENT
@@ -55,7 +55,7 @@ def _plain_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def toml(tmp_path):
-    """Writes the file that is read by default."""
+    """Return a function that writes the default TOML file."""
 
     def write(text: str):
         path = tmp_path / "default.toml"
@@ -66,7 +66,7 @@ def toml(tmp_path):
 
 
 class TestToml:
-    def test_values_of_all_kinds(self, toml):
+    def test_values_of_all_types(self, toml):
         path = toml(
             'port = 1\nlinger = 1.5\ndirect_write = false\nring_bytes = "64MiB"\nroot_path = ""\n'
             'allowed_hosts = ["a.example", "b.example"]\ntrusted_proxies = []\nlisten = ["unix:/a b"]\n'
@@ -77,7 +77,7 @@ class TestToml:
         assert chosen.listen == ("unix:/a b",)
         assert chosen.config_file == path
 
-    def test_everything_else_wins(self, toml, tmp_path, monkeypatch):
+    def test_other_sources_override_the_file(self, toml, tmp_path, monkeypatch):
         toml("port = 4\nlinger = 4\ntick = 0.4\njoin_wait = 4\n")
         (tmp_path / ".env").write_text("PORT=3\nLINGER=3\nTICK=0.3\n")
         monkeypatch.setenv("Port", "2")
@@ -93,7 +93,7 @@ class TestToml:
         }
 
     @pytest.mark.parametrize("way", ["option", "environment", ".env"])
-    def test_it_can_be_named(self, toml, tmp_path, monkeypatch, way):
+    def test_file_can_be_named(self, toml, tmp_path, monkeypatch, way):
         toml("port = 1\n")
         (tmp_path / "mine.toml").write_text("port = 2\n")
         if way == "environment":
@@ -119,31 +119,31 @@ class TestToml:
             ("allowed_hosts = [1]\n", r"ALLOWED_HOSTS: '1' \({file}\) cannot be used; allowed: host names, .*"),
         ],
     )
-    def test_what_is_refused(self, toml, text, said):
+    def test_invalid_file_is_refused(self, toml, text, said):
         file = re.escape(str(toml(text)))
         with pytest.raises(SettingsError) as refused:
             load({})
         assert re.fullmatch(said.replace("{file}", file), str(refused.value))
 
-    def test_a_named_file_that_is_not_there(self, tmp_path):
+    def test_missing_named_file_is_refused(self, tmp_path):
         with pytest.raises(
             SettingsError, match=r"^CONFIG_FILE: '.*/no.toml' cannot be read: No such file or directory$"
         ):
             load({"config_file": "no.toml"})
 
-    def test_bytes_that_are_not_text(self, tmp_path):
+    def test_file_that_is_not_utf8_is_refused(self, tmp_path):
         (tmp_path / "default.toml").write_bytes(b"port = '\xff'")
         with pytest.raises(SettingsError, match=r"^CONFIG_FILE: '[^']*' is not TOML: [^\n]*$"):
             load({})
 
-    def test_names_that_have_no_effect_are_known(self, toml):
+    def test_settings_without_effect_are_no_error(self, toml):
         toml("redis_enabled = false\n")
         assert list(SettingsLoader({}).read().without_effect) == ["redis_enabled"]
 
 
 class TestProviders:
     def test_tables(self, toml, monkeypatch):
-        monkeypatch.setenv("PROVIDER", "somebody else's")
+        monkeypatch.setenv("PROVIDER", "of another program")
         toml(
             '[[provider]]\nname = "acme"\nhosts = ["*.acme.tv"]\nmax_connections = 2\n'
             '[[provider]]\nname = "ann"\naccount = "ann7"\n'
@@ -157,13 +157,13 @@ class TestProviders:
     @pytest.mark.parametrize(
         ("table", "said"),
         [
-            ('name = "a"', "one has neither hosts nor account"),
-            ('name = "a"\nhosts = ["b"]\n[[provider]]\nname = "a"\naccount = "c"', "two of them have the same name"),
+            ('name = "a"', "a provider has neither hosts nor account"),
+            ('name = "a"\nhosts = ["b"]\n[[provider]]\nname = "a"\naccount = "c"', "two providers have the same name"),
             ('name = "a"\nhosts = ["b"]\nlimit = 1', "PROVIDER"),
             ('name = "a"\naccount = "ann7"\nmax_connections = -1', "PROVIDER"),
         ],
     )
-    def test_what_is_refused(self, toml, table, said):
+    def test_invalid_table_is_refused(self, toml, table, said):
         toml(f"[[provider]]\n{table}\n")
         with pytest.raises(SettingsError) as refused:
             load({})
@@ -171,58 +171,58 @@ class TestProviders:
         assert "each with a name of its own" in str(refused.value)
         assert "ann7" not in str(refused.value)
 
-    def test_a_user_name_is_not_shown(self, toml):
+    def test_account_is_not_displayed(self, toml):
         toml('[[provider]]\nname = "a"\naccount = "ann7"\n')
-        assert "ann7" not in shown("provider", load({}).provider)
+        assert "ann7" not in display_value("provider", load({}).provider)
 
 
-class TestKnown:
-    def test_every_name_of_m3u_proxy(self):
+class TestIgnored:
+    def test_every_setting_of_m3u_proxy_is_known(self):
         known = {*Settings.model_fields, *NO_EFFECT}
         assert not {name.lower() for name in OF_M3U_PROXY.split()} - known
         assert not set(Settings.model_fields) & set(NO_EFFECT)
 
-    def test_said_once_for_each_reason(self, monkeypatch):
+    def test_one_note_for_each_reason(self, monkeypatch):
         monkeypatch.setenv("REDIS_HOST", "a")
         monkeypatch.setenv("REDIS_DB", "0")
         monkeypatch.setenv("RELOAD", "")
         monkeypatch.setenv("DOCS_URL", "/docs")
         loaded = SettingsLoader({}).read()
         assert loaded.without_effect == dict.fromkeys(("redis_host", "redis_db", "docs_url"), "environment")
-        assert sorted(remarks({*loaded.without_effect})) == [
+        assert sorted(no_effect_notes({*loaded.without_effect})) == [
             "DOCS_URL is set but has no effect: the documentation is always at /docs",
             "REDIS_HOST, REDIS_DB are set but have no effect: one process serves all streams, without Redis",
         ]
 
-    def test_unknown_names_of_the_environment_are_ignored(self, monkeypatch):
+    def test_unknown_environment_variables_are_ignored(self, monkeypatch):
         monkeypatch.setenv("PROT", "1")
         loaded = SettingsLoader({}).read()
         assert not loaded.origins
         assert not loaded.without_effect
 
 
-class TestRenew:
-    def test_all_who_hold_the_object_see_it(self):
+class TestReload:
+    def test_shared_object_is_changed(self):
         settings = load({"linger": "1"})
         changed, waiting = apply_reload(settings, load({"linger": "2", "log_level": "debug"}))
         assert (settings.linger, settings.log_level) == (2, "debug")
         assert changed == ["LOG_LEVEL: 'info' -> 'debug'", "LINGER: '1' -> '2'"]
         assert waiting == []
 
-    def test_what_needs_a_restart_stays(self):
+    def test_settings_that_need_a_restart_stay(self):
         settings = load({})
         changed, waiting = apply_reload(settings, load({"port": "1", "tick": "0.1"}))
         assert (settings.port, settings.tick) == (8085, 0.08)
         assert changed == []
         assert waiting == ["PORT: '8085' -> '1'", "TICK: '0.08' -> '0.1'"]
 
-    def test_no_secret_is_told(self):
+    def test_secrets_are_cut(self):
         settings = load({"api_token": "vorher"})
         changed, _ = apply_reload(settings, load({"api_token": "nachher"}))
         assert changed == ["API_TOKEN: '***' -> '***'"]
         assert settings.api_token.get_secret_value() == "nachher"
 
-    def test_nothing_changed(self):
+    def test_equal_settings_change_nothing(self):
         assert apply_reload(load({}), load({})) == ([], [])
 
     def test_the_lists_name_settings(self):
