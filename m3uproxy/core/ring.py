@@ -1,10 +1,8 @@
-"""The last few seconds of one stream, as immutable blocks that all viewers share.
+"""The ring of one stream: the last few seconds as immutable blocks that all readers share.
 
-Blocks are numbered from 0 for as long as the stream runs; a viewer's place is a block number. What the ring
-holds is bounded twice: in seconds of media at the measured bitrate, and in bytes. The bound in seconds never
-cuts into the newest complete group of pictures, or there would be nothing to join at; the bound in bytes does.
-
-How fast a stream arrives.
+Blocks are numbered from 0 for as long as the stream runs. The position of a reader is a block number. Two limits bound
+the ring: seconds of media at the measured bitrate, and bytes. The limit in seconds always keeps the newest complete
+group of pictures, because a player needs one to join at. The limit in bytes has no such exception.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ _SAMPLE_WEIGHT = 0.2
 class Bitrate:
     """A moving average over about five seconds, in bytes per second.
 
-    A pause longer than a second counts as one second: an outage of the provider says nothing about the bitrate
-    of the media, and must not make a ring forget what it holds.
+    A pause longer than one second counts as one second. An outage of the provider must not lower the bitrate of the
+    media, or the ring would drop blocks that it should keep.
     """
 
     def __init__(self) -> None:
@@ -53,9 +51,13 @@ class Bitrate:
 
 @attrs.define(eq=False)
 class Block:
-    """Whole packets at a place in the stream.
+    """Whole packets (or frames, or tags) at one position of the stream.
 
-    ``time`` is when they arrived (monotonic seconds); ``position`` counts the stream's bytes before them.
+    :ivar data: the bytes.
+    :ivar psi: packets of the PAT and PMT in force at the first byte; empty while unknown.
+    :ivar access: True if the first packet is a random access point.
+    :ivar time: arrival, monotonic seconds.
+    :ivar position: bytes of the stream before this block.
     """
 
     data: bytes
@@ -66,14 +68,18 @@ class Block:
 
 
 class Ring:
-    """A window on a stream, written at one end and read anywhere."""
+    """A window on a stream, written at the live edge and read at any block.
+
+    :ivar first: number of the oldest block in the ring.
+    :ivar size: bytes in the ring.
+    :ivar position: bytes of the stream so far.
+    """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
-        """
-        Make an empty ring.
+        """Make an empty ring.
 
-        :param seconds: of media to keep, at the measured bitrate.
-        :param max_bytes: never to be exceeded.
+        :param seconds: media to keep, in seconds at the measured bitrate.
+        :param max_bytes: hard limit in bytes.
         """
         self._seconds = seconds
         self._max_bytes = max_bytes
@@ -86,12 +92,12 @@ class Ring:
 
     @property
     def next(self) -> int:
-        """The number that the next block will get; the live edge."""
+        """The number of the next block to be appended: the live edge."""
         return self.first + len(self._blocks)
 
     @property
     def bitrate(self) -> float:
-        """Bytes per second, as measured over the last seconds; 0 while unknown."""
+        """Bytes per second over the last seconds; 0 while unknown."""
         return self._bitrate.value
 
     @property
@@ -103,11 +109,11 @@ class Ring:
         return self.position - self[group_start].position
 
     def __getitem__(self, number: int) -> Block:
-        """The block of that number, which must be one that the ring still holds."""
+        """Return the block of this number, which must still be in the ring."""
         return self._blocks[number - self.first]
 
     def append(self, chunk: Chunk, now: float) -> Block:
-        """Add a block at the live edge and let go of what is out of bounds at the other end."""
+        """Add a block at the live edge and drop the oldest blocks above the limits."""
         block = self._add(chunk, now)
         self._bitrate.add(len(chunk.data), now)
         if self._bitrate.known:
@@ -117,15 +123,15 @@ class Ring:
         return block
 
     def append_filler(self, data: bytes, now: float) -> Block:
-        """Add packets that stand for nothing: they say nothing of the bitrate, by which the ring is measured."""
+        """Add padding packets at the live edge. Padding is left out of the bitrate, because the bitrate sizes the ring."""
         return self._add(Chunk(data), now)
 
     def silence(self, now: float) -> float:
-        """Seconds since the last block; 0 if there is none."""
+        """Return the seconds since the last block; 0 if the ring is empty."""
         return now - self._blocks[-1].time if self._blocks else 0.0
 
     def tail(self, limit: int) -> bytes:
-        """The newest whole blocks of together ``limit`` bytes at most."""
+        """Return the newest whole blocks, at most ``limit`` bytes together."""
         first = len(self._blocks)
         for block in reversed(self._blocks):
             limit -= len(block.data)
@@ -135,19 +141,19 @@ class Ring:
         return b"".join(block.data for block in islice(self._blocks, first, None))
 
     def shrink(self, limit: int) -> None:
-        """Drop the oldest blocks until ``limit`` bytes are held, but keep one group of pictures."""
+        """Drop the oldest blocks down to ``limit`` bytes, but keep one group of pictures."""
         self._drop_to(max(limit, self.min_size))
 
     def clear(self) -> None:
-        """Forget all blocks; numbers and positions go on."""
+        """Drop all blocks. Block numbers and positions continue."""
         self._drop_to(0, keep=0)
         self._bitrate = Bitrate()
 
     def join_point(self, now: float, back: float, wait: float) -> int | None:
-        """Where a viewer that arrives now should start, or None when it has to wait for a better moment.
+        """Return the number of the block at which a player that joins now starts; None if the player must wait.
 
-        The newest random access point that is at least ``back`` seconds old, else the oldest there is. A
-        stream that has shown none for ``wait`` seconds is joined at any block.
+        The result is the newest random access point that is at least ``back`` seconds old, else the oldest one. If the
+        stream has shown no random access point for ``wait`` seconds, a player may start at any block.
         """
         if self._access_points:
             return self._latest_before(now - back)
@@ -173,7 +179,7 @@ class Ring:
         return self._access_points[0]
 
     def _any_before(self, moment: float) -> int:
-        """For a stream without random access points: from a PAT on, if there is one."""
+        """Choose a block of a stream without random access points: from a PAT on, if there is one."""
         best = None
         for offset, block in enumerate(self._blocks):
             if block.psi and (best is None or block.time <= moment):
@@ -190,9 +196,9 @@ class Ring:
 
 
 def share_memory(rings: list[Ring], limit: int) -> None:
-    """Bring the buffers under ``limit`` bytes together: the largest shrink, to a common size.
+    """Reduce the rings to ``limit`` bytes together: the largest rings shrink to a common size.
 
-    None shrinks below one group of pictures, so the limit may be exceeded by what that takes.
+    Each ring keeps one group of pictures. The sum may therefore exceed the limit.
     """
     rings = sorted(rings, key=lambda ring: ring.size)
     remaining = limit

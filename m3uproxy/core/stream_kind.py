@@ -1,4 +1,4 @@
-"""What a URL says about the kind of stream behind it (before anybody has asked the provider)."""
+"""The kind of a stream (live, HLS or VOD) and its Content-Type, as far as the URL tells before the first dial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .ingest.parser import Format
 
 
 class StreamKind(Enum):
-    """The three paths through the proxy; the values are what listings show as ``stream_type``."""
+    """The three paths through the proxy. The values are the ``stream_type`` of listings."""
 
     HLS = "HLS"
     VOD = "VOD"
@@ -29,7 +29,7 @@ _CONTENT_TYPES = {
     ".mp3": Format.MPEG_AUDIO.value,
     ".flv": Format.FLV.value,
 }
-#: Both files and live streams are called so.
+#: Extensions that both files and live streams have.
 _AMBIGUOUS_EXTENSIONS = (".aac", ".mp3", ".flv")
 _OTHER_FORMATS = tuple(_CONTENT_TYPES[extension] for extension in _AMBIGUOUS_EXTENSIONS)
 
@@ -39,7 +39,7 @@ def _path(url: str) -> str:
 
 
 def kind_of(url: str) -> StreamKind:
-    """How the stream is to be served. An extension-less URL is a live one."""
+    """Return the kind of a stream from its URL. A URL without an extension is a live stream."""
     path = _path(url)
     if path.endswith(".m3u8"):
         return StreamKind.HLS
@@ -49,16 +49,20 @@ def kind_of(url: str) -> StreamKind:
 
 
 def has_extension(url: str) -> bool:
-    """A URL without one, or one of radio, is taken for live only until its body turns out to have an end."""
+    """Return True if the extension of the URL decides between a file and a live stream.
+
+    A URL without an extension, or with one of radio or FLV, is dialled as a live stream. If its body has an end, it is
+    a file after all.
+    """
     content_type_name = _path(url).rpartition("/")[2]
     return "." in content_type_name and not content_type_name.endswith(_AMBIGUOUS_EXTENSIONS)
 
 
 def content_type(url: str, sent: Format | None = None) -> str:
-    """The Content-Type told to players: by the path's extension, else by what is known of live URLs.
+    """Return the Content-Type for players: by the extension of the path, else by known forms of live URLs.
 
-    :param sent: what the bytes are, if that is known; unless that is a transport stream it counts for more. If it is
-        one, the URL may call it what it likes, but not radio or FLV.
+    :param sent: format of the bytes, if known. A format other than a transport stream replaces the type from the URL.
+        For a transport stream the type from the URL stays, unless that is one of radio or FLV.
     """
     by_url = _content_type_by_url(url)
     if sent is None or (sent is Format.TS and by_url not in _OTHER_FORMATS):

@@ -1,13 +1,12 @@
-"""Radio: a body of audio frames and nothing else, as Icecast and its kind send it. Every frame is a place to begin at.
+"""The parser of radio: a body of bare audio frames, as Icecast and similar servers send it. A player can start at any
+frame.
 
-There is no time in it and no table, so sources are joined by leaving out what is torn, and the player decodes on. A
-server that sends its last seconds again to whoever connects is continued behind the last frame that was sent
-(:mod:`~m3uproxy.core.ingest.audio_parser`).
+Audio frames have no timestamps and no tables. Sources are joined by dropping torn frames; the decoder of the player
+continues.
 
-Whether a new source of radio brings again what was sent: frames have no time, so their bytes are compared.
-
-Servers send a few seconds at once to whoever connects, so that playing begins at once. After a reconnect they would be
-heard twice.
+Most servers send a few seconds at once to each new connection, so that playback starts without delay. After a reconnect
+these seconds would be heard twice. Because frames have no time, their bytes are compared: if the new body contains the
+end of the audio already sent, playback continues behind it.
 """
 
 from __future__ import annotations
@@ -19,25 +18,24 @@ from ..splice.splicer import SpliceReport
 from .audio_sync import AudioSync
 from .parser import BufferedParser, Chunk
 
-#: Bytes of the end of what was sent that must come again.
+#: Bytes of the end of the sent audio that are searched for.
 _MARKER_BYTES = 1024
-#: Seconds and bytes for which a new source is kept back: what a server has gathered comes at once.
+#: Seconds and bytes for which a new source is held. A server sends its buffered seconds at once.
 MAX_WAIT_SECONDS = 0.5
 MAX_HELD_BYTES = 1 << 20
 
 
 class AudioReplayFilter:
-    """Frames of a new source, kept until it is known where they go on from what was sent.
+    """Frames of a new source, held until the end of the audio already sent is found in them.
 
-    :ivar since: when the first came, monotonic seconds.
-    :ivar dropped: bytes that had been sent before; None if the end of what was sent did not come again.
+    :ivar since: arrival of the first frames, monotonic seconds.
+    :ivar dropped: bytes that were sent before; None if the end of the sent audio was not found.
     """
 
     def __init__(self, sent: bytes, since: float) -> None:
-        """
-        Compare with what was sent.
+        """Compare with the audio already sent.
 
-        :param sent: its last seconds, whole frames.
+        :param sent: last seconds that were sent, whole frames.
         """
         self.since = since
         self.dropped: int | None = None
@@ -46,7 +44,7 @@ class AudioReplayFilter:
         self._searched = 0
 
     def push(self, frames: bytes, now: float) -> bytes | None:
-        """Take whole frames; those to be sent from now on, or None while that is not known."""
+        """Take whole frames. Return the frames to send from now on, or None while undecided."""
         self._held += frames
         position = self._held.find(self._marker, self._searched) if len(self._marker) == _MARKER_BYTES else -1
         if position >= 0:
@@ -62,20 +60,19 @@ class AudioReplayFilter:
         return None
 
     def flush(self) -> bytes:
-        """It does not come again: all that is kept."""
+        """Return all held frames: the sent audio was not found in them."""
         return bytes(self._held)
 
 
 class AudioParser(BufferedParser):
-    """See :class:`m3uproxy.core.ingest.parser.Part`."""
+    """A :class:`m3uproxy.core.ingest.parser.StreamParser` for ADTS and MPEG audio."""
 
     preamble = b""
 
     def __init__(self, tail: Callable[[], bytes]) -> None:
-        """
-        Begin without a source.
+        """Start without a source.
 
-        :param tail: gives the last seconds of what was sent.
+        :param tail: returns the last seconds that were sent, as whole frames.
         """
         super().__init__()
         self._tail = tail
@@ -89,16 +86,16 @@ class AudioParser(BufferedParser):
 
     @property
     def packets(self) -> int:
-        """Frames recognised in the present body."""
+        """The number of frames in the current body."""
         return self._sync.count
 
     def flush(self, now: float) -> list[Chunk]:
-        """All whole frames but the last, which is let go when the next one is seen."""
+        """Return all whole frames but the last, which is released when the header behind it is seen."""
         pieces = self._take_pieces()
         return self._filter_replay(self._sync.feed(b"".join(pieces)), now) if pieces or self._replay_filter else []
 
     def next_source(self, now: float) -> list[Chunk]:
-        """The last frame needs no next one."""
+        """Start the next body. The last frame of the old body is released without a header behind it."""
         chunks = self.flush(now) + self._filter_replay(self._sync.flush(), now)
         if self._replay_filter is not None:
             chunks += self._end_replay_filter(self._replay_filter.flush(), now)
@@ -115,7 +112,7 @@ class AudioParser(BufferedParser):
         return [] if new_frames is None else self._end_replay_filter(new_frames, now)
 
     def _start_body(self, now: float) -> None:
-        """The first frames of a body are there."""
+        """Compare the kind of the first frames with the last source, and start the replay filter if they are alike."""
         assert self._sync.kind is not None, "there are frames"
         layer, self._layer = self._layer, self._sync.kind.layer
         if layer is None:

@@ -1,12 +1,12 @@
-"""Frames of audio that no container holds, found in a body that begins, and is cut, anywhere.
+"""Synchronisation on bare audio frames (no container) in a body that begins, and is cut, at any byte.
 
-The sync of ADTS (ISO/IEC 13818-7, 6.2) and of MPEG audio (ISO/IEC 11172-3, 2.4.2.3) is common within frames too, so
-it is believed when two frames in a row are as long as they say: three headers of one kind, each where the one before
-it puts it. From then on a frame is let go when the header behind it is seen. If that is not there, bytes are missing,
-the frame is torn and dropped, and the search begins anew behind its first byte.
+The sync word of ADTS (ISO/IEC 13818-7, 6.2) and of MPEG audio (ISO/IEC 11172-3, 2.4.2.3) is common within frames. A
+frame is therefore accepted only after three headers of one kind, each at the end of the frame before it. From then on a
+frame is released when the header behind it is seen. If that header is missing, bytes were lost: the frame is torn and
+dropped, and the search restarts behind its first byte.
 
-Nothing depends on how the body is cut: while a question is open, the bytes wait (for three of the longest frames at
-most, 24 kB).
+The result does not depend on the cuts of the body. Undecided bytes are kept, at most three of the longest frames (24
+kB).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import attrs
 
 from ..mpegts.audio_frames import frame_size
 
-#: Bytes of a header that are looked at.
+#: Bytes of a header that are read.
 _HEADER_BYTES = 7
 _SYNC = re.compile(rb"\xff[\xe0-\xff]")
-#: Frames that must follow each other before the first one is believed.
+#: Frames that must follow each other before the first one is accepted.
 _CHAINED_HEADERS = 2
 
 
 @attrs.frozen
 class FrameKind:
-    """What all frames of a stream have in common.
+    """The properties that all frames of a stream share.
 
-    :ivar layer: 0 for ADTS; of MPEG audio 1, 2 or 3.
-    :ivar fixed_bits: the bits that do not change.
+    :ivar layer: 0 for ADTS; 1, 2 or 3 for MPEG audio.
+    :ivar fixed_bits: header bits that stay the same from frame to frame.
     """
 
     layer: int
@@ -38,7 +38,7 @@ class FrameKind:
 
 
 def _read_header(data: bytes, offset: int) -> tuple[int, FrameKind] | None:
-    """Length of the frame whose header stands there, and its kind; None if it is none."""
+    """Return length and kind of the frame whose header is at ``offset``; None if there is no header."""
     coded = data[offset + 1] >> 1 & 3
     size = frame_size(data, offset, "MPEG audio" if coded else "AAC")
     if size is None:
@@ -49,10 +49,10 @@ def _read_header(data: bytes, offset: int) -> tuple[int, FrameKind] | None:
 
 
 class AudioSync:
-    """Finds the frames of one body.
+    """A reader of the frames of one body.
 
-    :ivar count: frames let go so far.
-    :ivar kind: of those found last; None until there are any.
+    :ivar count: frames released so far.
+    :ivar kind: kind of the last frames found; None before the first.
     """
 
     __slots__ = ("_locked", "_pending", "count", "kind")
@@ -64,7 +64,7 @@ class AudioSync:
         self.kind: FrameKind | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Take more of the body; the whole frames that may go."""
+        """Take more of the body. Return the whole frames that are verified."""
         data = self._pending + data
         frames: list[bytes] = []
         offset, locked = 0, self._locked
@@ -83,7 +83,7 @@ class AudioSync:
         return b"".join(frames)
 
     def flush(self) -> bytes:
-        """The body is over: its last frame, if that is whole. Nothing is expected behind it."""
+        """End the body. Return its last frame if that is whole, without a header behind it."""
         rest, self._pending = self._pending, b""
         header = _read_header(rest, 0) if self._locked and len(rest) >= _HEADER_BYTES else None
         self._locked = False
@@ -93,10 +93,10 @@ class AudioSync:
         return rest[: header[0]]
 
     def _find_first(self, data: bytes, offset: int) -> tuple[int, bool]:
-        """Look for a frame from ``at`` on; what lies before the offset returned is done with. Whether it is one.
+        """Search for a frame from ``offset`` on. Return the offset to continue at, and whether a frame begins there.
 
-        Bytes that look like a long frame are open for long. They do not keep from looking on: behind a real one
-        nothing is certain sooner.
+        Bytes before the returned offset are not needed any more. Bytes that look like a long frame stay undecided for
+        long. The search continues behind them meanwhile, because a real frame there is verified no later.
         """
         first_undecided: int | None = None
         for sync in _SYNC.finditer(data, offset):
@@ -110,7 +110,7 @@ class AudioSync:
         return max(offset, len(data) - data.endswith(b"\xff")) if first_undecided is None else first_undecided, False
 
     def _verify(self, data: bytes, offset: int) -> FrameKind | Literal[False] | None:
-        """The kind of frames that begin there; False if none do, None while that is open."""
+        """Return the kind of the frames that begin at ``offset``; False if there are none, None while undecided."""
         kind: FrameKind | None = None
         for _ in range(_CHAINED_HEADERS + 1):
             if offset + _HEADER_BYTES > len(data):
@@ -123,10 +123,12 @@ class AudioSync:
         return kind
 
     def _walk_frames(self, data: bytes, offset: int) -> tuple[int, bool]:
-        """Go from frame to frame; the offset of the first that may not go, and whether it may later: it is not torn."""
+        """Go from frame to frame. Return the offset of the first frame that is not verified, and False if that frame is
+        torn.
+        """
         while offset + _HEADER_BYTES <= len(data):
             header = _read_header(data, offset)
-            assert header is not None, "looked at before"
+            assert header is not None, "verified before"
             next_offset = offset + header[0]
             if next_offset + _HEADER_BYTES > len(data):
                 return offset, True

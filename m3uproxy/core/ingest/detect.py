@@ -1,13 +1,11 @@
-"""Takes bodies of any format that can be shared: finds out what each is, and leaves the work to the part for that.
+"""Detection of the format of a body, and the parser that hands each body to the parser of its format.
 
-A body of another format than what was sent cannot be joined to it. It begins a stream of its own, for which players
-must begin anew.
+**Detection** uses the first bytes of the body. The provider's Content-Type is ignored, because it is wrong too often.
+An FLV file has a signature. Transport stream packets have a grid, audio frames form a chain, and both may begin
+anywhere. Small audio frames can follow each other within one packet of a transport stream, so the grid is tested first:
+frames count only after so many bytes that a grid would have been found.
 
-What a body is, by its first bytes. What the provider calls it is not asked: that is wrong too often.
-
-An FLV file says so in its first bytes. Packets have a grid, frames of audio have a chain; both may begin anywhere.
-Packets carry frames of audio, which small ones follow each other within one packet, so the grid is asked first: frames
-count only when so much has come that packets would have been recognised.
+**A body of another format** cannot be spliced to the last one. It begins a new stream, and players must start again.
 """
 
 from __future__ import annotations
@@ -25,12 +23,14 @@ from .parser import CHUNK_BYTES, Chunk, Format, StreamParser
 from .ts_parser import PacketObserver, TsParser
 
 FLV_SIGNATURE = b"FLV\x01"
-#: Bytes in which a grid shows, wherever the first packet begins.
+#: Bytes after which a packet grid would have been found, at any offset of the first packet.
 _DETECTION_BYTES = 4 * PACKET_SIZE
+#: Bytes of an undetected body that are kept. The reader of the body gives up long before.
+_MAX_UNDETECTED_BYTES = 2 * CHUNK_BYTES
 
 
 class FormatDetector:
-    """Looks at the beginning of one body."""
+    """A detector for the beginning of one body."""
 
     def __init__(self) -> None:
         self._aligner = Aligner()
@@ -39,7 +39,7 @@ class FormatDetector:
         self._size = 0
 
     def feed(self, data: bytes) -> Format | None:
-        """Take the next bytes; None while it is not to be told."""
+        """Take the next bytes. Return the format, or None while it is undecided."""
         self._start = (self._start + data)[: len(FLV_SIGNATURE)]
         self._size += len(data)
         if self._start == FLV_SIGNATURE:
@@ -53,21 +53,16 @@ class FormatDetector:
         return Format.MPEG_AUDIO if self._frames.kind.layer else Format.ADTS
 
 
-#: Bytes of a body that are kept while it is not recognised; who reads it has given up long before.
-_MAX_UNDETECTED_BYTES = 2 * CHUNK_BYTES
-
-
 class DetectingParser:
-    """Takes whatever bodies bring and gives blocks of whole units.
+    """A parser for bodies of any format.
 
-    :ivar format: of what was sent last; None if nothing was.
+    :ivar format: format of the last bytes sent; None before the first.
     """
 
     def __init__(self, tail: Callable[[], bytes] = bytes, announce_codecs: bool = False) -> None:
-        """
-        Begin without a source.
+        """Start without a source.
 
-        :param tail: gives the last seconds of what was sent.
+        :param tail: returns the last seconds that were sent, as whole units.
         :param announce_codecs: announce changed codecs of a transport stream to the players; else it passes unchanged.
         """
         self._tail = tail
@@ -85,16 +80,16 @@ class DetectingParser:
 
     @property
     def packets(self) -> int:
-        """Whole units recognised in the present body."""
+        """The number of whole units in the current body."""
         return 0 if self._parser is None else self._parser.packets
 
     @property
     def preamble(self) -> bytes:
-        """What every player is sent first, once."""
+        """The bytes that each player gets once, before its first block."""
         return b"" if self._last_parser is None else self._last_parser.preamble
 
     def feed(self, data: bytes, now: float) -> list[Chunk]:
-        """Take bytes of the body; blocks if enough is waiting.
+        """Take bytes of the body. Return chunks if enough bytes are buffered.
 
         :param now: monotonic seconds.
         """
@@ -104,7 +99,7 @@ class DetectingParser:
         return self.flush(now) if len(self._pending) >= CHUNK_BYTES else []
 
     def flush(self, now: float) -> list[Chunk]:
-        """Make blocks of all whole units that are waiting."""
+        """Return chunks of all whole units in the buffer."""
         if self._parser is not None:
             return self._parser.flush(now)
         if not self._pending:
@@ -119,24 +114,26 @@ class DetectingParser:
         return self._parser.feed(data, now) + self._parser.flush(now)
 
     def observe(self, observer: PacketObserver | None) -> None:
-        """Show the packets of the present body to ``look`` (:attr:`m3uproxy.core.ingest.ts_parser.TsParser.look`), if
-        there are."""
+        """Show the packets of the current body to ``observer``, if it is a transport stream.
+
+        See :attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`. None ends the observation.
+        """
         if isinstance(self._parser, TsParser):
             self._parser.observer = observer
 
     def next_source(self, now: float) -> list[Chunk]:
-        """Another body begins: drop what is torn of the last one, return what is whole and was still waiting."""
+        """Start the next body. Drop a torn unit of the last body and return its whole units."""
         chunks = [] if self._parser is None else self._parser.next_source(now)
         self._reset_source()
         return chunks
 
     def take_reports(self) -> list[SpliceReport]:
-        """How bodies were joined to what was sent, since the last call."""
+        """Return the splices since the last call, oldest first."""
         reports, self._reports = self._reports, []
         return reports if self._last_parser is None else reports + self._last_parser.take_reports()
 
     def _parser_for(self, detected: Format, now: float) -> StreamParser:
-        """The part that made what was sent, if it can go on; else a new one."""
+        """Return the last parser if it can continue with this format, else a new parser."""
         if self._last_parser is not None and detected is self.format:
             return self._last_parser
         parser = self._new_parser(detected)

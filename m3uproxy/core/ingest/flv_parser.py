@@ -1,7 +1,7 @@
-"""FLV: tags of one body after another as blocks that begin at key pictures.
+"""The parser of FLV: tags of one body after another in, chunks that begin at key frames out.
 
-A player that begins is sent the header of a file first, and before its block the metadata and what configures its
-decoders, at the time of the block: a tag like any other, so that one that skips ahead may get it again.
+Each player first gets an FLV file header. Its first block is preceded by the metadata and the decoder configuration,
+with the time of that block. These tags are ordinary tags, so a player that skips ahead may get them again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from .flv_splice import FlvSplicer
 from .flv_tags import AUDIO, FlvReader, FlvTag, FlvTagUse
 from .parser import BufferedParser, Chunk
 
-#: Flags of a file's header: sound, and pictures.
+#: Flags of a file header: audio, and the mask of audio and video.
 _AUDIO_FLAG, _TRACK_FLAGS = 4, 5
 
 
 class FlvParser(BufferedParser):
-    """See :class:`m3uproxy.core.ingest.parser.Part`."""
+    """A :class:`m3uproxy.core.ingest.parser.StreamParser` for FLV."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,16 +28,16 @@ class FlvParser(BufferedParser):
 
     @property
     def packets(self) -> int:
-        """Tags recognised in the present body."""
+        """The number of tags in the current body."""
         return self._reader.count
 
     @property
     def preamble(self) -> bytes:
-        """The header of a file, and the length of the tag before the first one: there is none."""
+        """The FLV file header and the length of the tag before the first one, which is 0."""
         return b"FLV\x01" + bytes([self._flags]) + b"\0\0\0\x09\0\0\0\0"
 
     def flush(self, now: float) -> list[Chunk]:
-        """All whole tags."""
+        """Return all whole tags."""
         if not self._size:
             return []
         pieces = self._take_pieces()
@@ -46,7 +46,7 @@ class FlvParser(BufferedParser):
         return self._chunks(tags, now)
 
     def next_source(self, now: float) -> list[Chunk]:
-        """A tag that is not whole is dropped."""
+        """Start the next body and drop an incomplete tag."""
         chunks = self.flush(now)
         self._splicer.next_source()
         self._reset_source()
@@ -66,7 +66,9 @@ class FlvParser(BufferedParser):
         return [Chunk(b"".join(data), psi, access) for psi, access, data in groups]
 
     def _is_access(self, tag: FlvTag, has_group: bool) -> bool:
-        """A key picture; of a stream without pictures any sound, which need not begin more blocks than there are."""
+        """Return True for a key frame. In a stream without video, return True for audio, but start only one chunk with
+        it.
+        """
         if self._splicer.has_video or self._flags & _TRACK_FLAGS != _AUDIO_FLAG:
             return tag.use is FlvTagUse.KEY
         return tag.kind == AUDIO and not has_group

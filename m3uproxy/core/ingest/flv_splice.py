@@ -1,7 +1,7 @@
-"""One timeline of FLV out of the tags of several bodies: where a new one begins, and what is added to its times.
+"""The splice of FLV sources: one timeline out of the tags of several bodies.
 
-The first body passes as it comes. A later one begins at a key picture (at a sound, if there were no pictures before),
-a usual step behind the last one that was sent; of what tells decoders what to do, only that which is new is told again.
+The first body passes unchanged. A later body begins at a key frame (at an audio tag, if no video was sent before), one
+usual step behind the last tag that was sent. Decoder configuration is repeated only if it differs from the last one.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from ..splice.plan import SpliceKind
 from ..splice.splicer import SpliceReport
 from .flv_tags import AUDIO, SCRIPT, VIDEO, FlvTag, FlvTagUse
 
-#: Seconds and bytes for which a key picture is waited for; then a body begins with what comes.
+#: Seconds and bytes to wait for a key frame. After that the body begins with its next tag.
 MAX_WAIT_SECONDS = 2.0
 MAX_DROPPED_BYTES = 16 << 20
-#: Milliseconds between two pictures or sounds that are taken for a step; more is a hole.
+#: Largest step between two tags of a track, milliseconds. A larger one is a gap.
 _MAX_STEP = 1000
 _TIME_WRAP = 1 << 32
 _NAMES = {AUDIO: "sound", VIDEO: "pictures"}
 
 
 def _ahead(later: int, earlier: int) -> int:
-    """Milliseconds between two times, the short way round their 32 bits."""
+    """Return the milliseconds from ``earlier`` to ``later``, the short way round 32 bits."""
     return (later - earlier + _TIME_WRAP // 2) % _TIME_WRAP - _TIME_WRAP // 2
 
 
 @attrs.define
 class FlvTrack:
-    """Pictures or sound, as they were sent.
+    """The video or audio track as it was sent.
 
-    :ivar time: of the last tag.
-    :ivar last_shown: when the picture is shown that is shown last.
-    :ivar step: from the tag before to the last one, milliseconds.
+    :ivar codec: codec of the last tag.
+    :ivar time: time of the last tag, milliseconds.
+    :ivar last_shown: latest presentation time so far, milliseconds.
+    :ivar step: milliseconds between the last two tags.
     """
 
     codec: int | bytes | None = None
@@ -41,7 +42,7 @@ class FlvTrack:
     step: int = 1
 
     def tag_sent(self, time: int, delay: int) -> None:
-        """Another tag is sent, to be shown after ``delay``."""
+        """Record a tag that is sent at ``time`` and shown ``delay`` milliseconds later."""
         step = _MAX_STEP if self.time is None else _ahead(time, self.time)
         is_continuous = 0 <= step < _MAX_STEP
         if step and is_continuous:
@@ -51,7 +52,7 @@ class FlvTrack:
         self.time = time
 
     def due(self, last: int, delay: int) -> int:
-        """When a tag is due that follows, not before ``last``, and is shown behind all others."""
+        """Return the time for the next tag: not before ``last``, and presented behind all other tags."""
         if self.time is None:
             return last
         wanted = (self.time, self.last_shown - delay)
@@ -59,9 +60,9 @@ class FlvTrack:
 
 
 class FlvSplicer:
-    """What is sent, and how the next tag follows it.
+    """The timeline that players get, and the tags that are added to it.
 
-    :ivar header_tags: by kind, the tags of the present body that a decoder must have seen first.
+    :ivar header_tags: tags of the current body that a decoder must see first, by tag kind.
     """
 
     def __init__(self) -> None:
@@ -74,13 +75,13 @@ class FlvSplicer:
 
     @property
     def has_video(self) -> bool:
-        """Whether pictures were sent."""
+        """True if video was sent."""
         return self._tracks[VIDEO].time is not None
 
     def join_tags(self) -> bytes:
-        """What a player must be told that begins with the last tag that was sent.
+        """Return the header tags for a player that starts with the last tag sent.
 
-        Metadata keeps its time, 0 as a rule: libavformat takes such with another one for a track of text.
+        Metadata keeps its own time, usually 0: libavformat makes a text track of metadata with another time.
         """
         last = self._last_time or 0
         return b"".join(
@@ -88,14 +89,14 @@ class FlvSplicer:
         )
 
     def next_source(self) -> None:
-        """Another body begins."""
+        """Start the next body."""
         self.header_tags = {}
         self._splice_pending = True
         self._waiting_since: float | None = None
         self._dropped = 0
 
     def splice(self, tag: FlvTag, now: float) -> tuple[list[bytes], SpliceReport | None]:
-        """What is to be sent now that this tag has come; a report if it begins its body, or has another codec."""
+        """Return the bytes to send for this tag, and a report if the tag begins its body or changes the codec."""
         since = self._waiting_since = now if self._waiting_since is None else self._waiting_since
         if tag.use in (FlvTagUse.METADATA, FlvTagUse.CONFIGURATION):
             self.header_tags[tag.kind] = tag
@@ -121,7 +122,7 @@ class FlvSplicer:
         return tag.use is FlvTagUse.KEY if self.has_video else tag.kind == AUDIO
 
     def _start_with(self, tag: FlvTag, last: int, waited: float) -> tuple[list[bytes], SpliceReport]:
-        """Put the first tag a step behind the last one of its kind, but not before what was sent last."""
+        """Place the first tag one step behind the last one of its track, but not before the last tag sent."""
         due = self._tracks[tag.kind].due(last, tag.delay)
         changed = self._changed_tracks(tag)
         self._offset = (due - tag.time) % _TIME_WRAP
@@ -133,7 +134,7 @@ class FlvSplicer:
         return [*(self._send(head, last) for head in new_headers), self._send(tag)], report
 
     def _changed_tracks(self, tag: FlvTag) -> tuple[str, ...]:
-        """Which tracks are of another codec now, or gone."""
+        """Return the names of the tracks that have another codec now, or are gone."""
         first = {**self.header_tags, tag.kind: tag}
         changed = [_NAMES[each.kind] for each in first.values() if self._is_other_codec(each)]
         return (*changed, "no pictures") if self.has_video and VIDEO not in first else tuple(changed)
@@ -143,7 +144,7 @@ class FlvSplicer:
         return track is not None and None not in (track.codec, tag.codec) and track.codec != tag.codec
 
     def _send(self, tag: FlvTag, time: int | None = None) -> bytes:
-        """The tag as it is sent, and remembered to be."""
+        """Return the tag as sent, and record it."""
         moved = (tag.time + self._offset) % _TIME_WRAP if time is None else time
         if tag.use is FlvTagUse.CONFIGURATION:
             self._sent_headers[tag.kind] = tag

@@ -1,7 +1,7 @@
-"""FLV as it comes over HTTP: its tags, found in a body that is cut anywhere, and what each of them is for.
+"""The reader of FLV over HTTP: finds tags in a body that is cut at any byte, and classifies them.
 
 Adobe Flash Video File Format Specification 10.1, annex E: a header of nine bytes, then tags, each followed by its own
-length. HEVC and other codecs come as "codec 12" of some providers, or by four letters (Enhanced RTMP, version 1).
+length. Some providers send HEVC and other codecs as "codec 12"; Enhanced RTMP (version 1) names codecs by four letters.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from enum import Enum
 import attrs
 
 AUDIO, VIDEO, SCRIPT = 8, 9, 18
-#: No tag is longer, bytes; what says so is none.
+#: Largest tag in bytes. A longer one is not a tag.
 MAX_TAG_BYTES = 4 << 20
 
 #: Bytes of a tag's own header, and of the length behind it.
 _TAG_HEADER, _TAG_LENGTH = 11, 4
 _FILE_HEADER = 9
-#: Type, length, time, and the stream's number, which is 0.
+#: Type, length, time, and the stream id, which is 0.
 _TAG = re.compile(rb"[\x08\x09\x12][\x00-\xff]{7}\x00\x00\x00")
 #: Video codecs whose tags have a packet type behind the codec: H.264, and HEVC and AV1 as some providers number them.
 _TYPED_VIDEO = (7, 12, 13)
 _AAC, _AUDIO_FOURCC = 10, 9
-#: A tag with all that may stand before a picture.
+#: Bytes of a tag's headers before a picture, at most.
 _MAX_PREFIX = 23
 
 
 class FlvTagUse(Enum):
-    """What a tag is for."""
+    """The purpose of a tag."""
 
     METADATA = "metadata"
-    CONFIGURATION = "what a decoder must know first"
+    CONFIGURATION = "decoder configuration"
     KEY = "key picture"
     MEDIA = "picture or sound"
     END = "end of sequence"
@@ -39,10 +39,10 @@ class FlvTagUse(Enum):
 
 @attrs.frozen
 class FlvTag:
-    """One tag with the length behind it.
+    """A tag with the length behind it.
 
     :ivar kind: :data:`AUDIO`, :data:`VIDEO` or :data:`SCRIPT`.
-    :ivar codec: its number, or its four letters; None for what is neither picture nor sound.
+    :ivar codec: number or four letters of the codec; None for a tag of neither audio nor video.
     """
 
     kind: int
@@ -52,12 +52,12 @@ class FlvTag:
 
     @property
     def time(self) -> int:
-        """Milliseconds, of 32 bits."""
+        """The time in milliseconds (32 bits)."""
         return self.data[7] << 24 | int.from_bytes(self.data[4:7], "big")
 
     @property
     def delay(self) -> int:
-        """Milliseconds from its time, at which a picture is decoded, until it is shown."""
+        """The composition time in milliseconds: from decoding (the tag's time) to presentation."""
         if self.kind != VIDEO or len(self.data) < _MAX_PREFIX:
             return 0
         if self.codec in _TYPED_VIDEO:
@@ -67,17 +67,17 @@ class FlvTag:
         return 0
 
     def with_time(self, time: int) -> bytes:
-        """The bytes of the same tag at another time."""
+        """Return the bytes of the same tag with another time."""
         low = (time & 0xFFFFFF).to_bytes(3, "big")
         return b"".join((self.data[:4], low, bytes([time >> 24 & 0xFF]), self.data[8:]))
 
     def has_same_content(self, other: FlvTag | None) -> bool:
-        """Whether the other one differs in its time at most."""
+        """Return True if the other tag differs at most in its time."""
         return other is not None and self.data[8:] == other.data[8:] and self.kind == other.kind
 
 
 def read_tag(data: bytes) -> FlvTag:
-    """Look into a whole tag."""
+    """Classify a whole tag."""
     kind, body = data[0], data[_TAG_HEADER : _TAG_HEADER + 16]
     if kind == SCRIPT:
         return FlvTag(kind, FlvTagUse.METADATA if b"onMetaData" in body else FlvTagUse.MEDIA, None, data)
@@ -94,7 +94,7 @@ def read_tag(data: bytes) -> FlvTag:
 
 
 def _audio_codec(body: bytes) -> tuple[int | bytes, int]:
-    """Codec, and packet type: 0 is configuration, 2 the end."""
+    """Return codec and packet type: 0 is configuration, 2 the end of the sequence."""
     codec = body[0] >> 4
     if codec == _AUDIO_FOURCC:
         return body[1:5], body[0] & 15
@@ -109,10 +109,10 @@ def _video_codec(body: bytes) -> tuple[int | bytes, int]:
 
 
 class FlvReader:
-    """Finds the tags of one body; what is none is left out.
+    """A reader of the tags of one body. Bytes between tags are skipped.
 
     :ivar count: tags found so far.
-    :ivar flags: of the file's header: 4 for sound, 1 for pictures. Many are wrong.
+    :ivar flags: flags of the file header: 4 for audio, 1 for video. Many files have wrong flags.
     """
 
     __slots__ = ("_pending", "count", "flags")
@@ -123,7 +123,7 @@ class FlvReader:
         self.flags: int | None = None
 
     def feed(self, data: bytes) -> list[FlvTag]:
-        """Take more of the body; the tags that are whole."""
+        """Take more of the body. Return the tags that are now whole."""
         data = self._pending + data
         offset = 0
         if self.flags is None:
@@ -146,7 +146,7 @@ class FlvReader:
         return tags
 
     def _tag_end(self, data: bytes, offset: int) -> int | None:
-        """Where the tag ends; 0 if it is none, None if that has not come yet."""
+        """Return the offset behind the tag at ``offset``; 0 if there is no tag, None if its end has not arrived."""
         size = _TAG_HEADER + int.from_bytes(data[offset + 1 : offset + 4], "big")
         if size > MAX_TAG_BYTES:
             return 0

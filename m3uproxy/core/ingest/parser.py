@@ -1,8 +1,7 @@
-"""The small role that one kind of stream plays: bytes of one body after another in, blocks of whole units out.
+"""The protocol of a stream parser, its output (chunks), and the buffer that all parsers share.
 
-Blocks: the packets (or tags, or frames of sound) that leave together.
-
-The number of writes is the cost of a relay, so they are few and large.
+A parser takes the bytes of one body after another and returns chunks: packets, tags or frames of audio that leave
+together. The number of writes is the cost of a relay, so chunks are few and large.
 """
 
 from __future__ import annotations
@@ -17,16 +16,27 @@ import attrs
 from ..mpegts.access_index import AccessPoint
 from ..splice.splicer import SpliceReport
 
-#: Bytes waiting that make a block. It may exceed that by what the reads of one interval brought.
+#: Buffered bytes that make a chunk. A chunk may be larger by the reads of one interval.
 CHUNK_BYTES = 65_536
+
+
+class Format(Enum):
+    """The format of a body, detected from its bytes. The values are the Content-Type for players."""
+
+    TS = "video/mp2t"
+    ADTS = "audio/aac"
+    MPEG_AUDIO = "audio/mpeg"
+    FLV = "video/x-flv"
 
 
 @attrs.define
 class Chunk:
     """Whole packets that leave together.
 
-    ``psi`` holds the PAT and PMT packets in force at the first byte (empty while unknown; of FLV, what configures the
-    decoders); ``access`` says that the first packet is a random access point.
+    :ivar data: the bytes.
+    :ivar psi: packets of the PAT and PMT in force at the first byte; empty while unknown. For FLV, the tags that
+        configure the decoders.
+    :ivar access: True if the first packet is a random access point.
     """
 
     data: bytes
@@ -35,10 +45,10 @@ class Chunk:
 
 
 def split_at_access_points(packets: bytes, points: Sequence[AccessPoint], psi: bytes) -> list[Chunk]:
-    """Cut whole packets in front of each random access point, so that a joining player starts with a block.
+    """Split whole packets before each random access point, so that a player that joins starts with a whole chunk.
 
-    :param points: the random access points among ``packets``, in order.
-    :param psi: PAT and PMT in force at the first byte of ``packets``.
+    :param points: random access points in ``packets``, in order.
+    :param psi: packets of the PAT and PMT in force at the first byte of ``packets``.
     """
     if not points:
         return [Chunk(packets, psi)] if packets else []
@@ -49,8 +59,32 @@ def split_at_access_points(packets: bytes, points: Sequence[AccessPoint], psi: b
     return chunks
 
 
+class StreamParser(Protocol):
+    """A parser for the bodies of one format. All times are monotonic seconds."""
+
+    @property
+    def packets(self) -> int:
+        """The number of whole units (packets, frames, tags) in the current body."""
+
+    @property
+    def preamble(self) -> bytes:
+        """The bytes that each player gets once, before its first block."""
+
+    def feed(self, data: bytes, now: float) -> list[Chunk]:
+        """Take bytes of the body. Return chunks if enough bytes are buffered."""
+
+    def flush(self, now: float) -> list[Chunk]:
+        """Return chunks of all whole units in the buffer."""
+
+    def next_source(self, now: float) -> list[Chunk]:
+        """Start the next body, or the first one. Drop a torn unit of the last body and return its whole units."""
+
+    def take_reports(self) -> list[SpliceReport]:
+        """Return the splices since the last call, oldest first."""
+
+
 class BufferedParser(ABC):
-    """Lets the bytes of a body wait until they are worth a block; what it makes of them is for who derives from it."""
+    """A base class that buffers the bytes of a body until they are large enough for a chunk."""
 
     def __init__(self) -> None:
         self._reports: list[SpliceReport] = []
@@ -58,7 +92,7 @@ class BufferedParser(ABC):
         self._size = 0
 
     def feed(self, data: bytes, now: float) -> list[Chunk]:
-        """Take bytes of the body; blocks if enough is waiting.
+        """Take bytes of the body. Return chunks if at least :data:`CHUNK_BYTES` are buffered.
 
         :param now: monotonic seconds.
         """
@@ -68,47 +102,14 @@ class BufferedParser(ABC):
 
     @abstractmethod
     def flush(self, now: float) -> list[Chunk]:
-        """Make blocks of all whole units that are waiting."""
+        """Return chunks of all whole units in the buffer."""
 
     def take_reports(self) -> list[SpliceReport]:
-        """How bodies were joined to what was sent, since the last call."""
+        """Return the splices since the last call, oldest first."""
         reports, self._reports = self._reports, []
         return reports
 
     def _take_pieces(self) -> list[bytes]:
-        """What was waiting."""
+        """Return the buffered bytes and empty the buffer."""
         pieces, self._pieces, self._size = self._pieces, [], 0
         return pieces
-
-
-class Format(Enum):
-    """What a body is by its bytes; the values are the Content-Type that players are told."""
-
-    TS = "video/mp2t"
-    ADTS = "audio/aac"
-    MPEG_AUDIO = "audio/mpeg"
-    FLV = "video/x-flv"
-
-
-class StreamParser(Protocol):
-    """Makes blocks of the bodies of one format. The times given are monotonic seconds."""
-
-    @property
-    def packets(self) -> int:
-        """Whole units (packets, frames, tags) recognised in the present body."""
-
-    @property
-    def preamble(self) -> bytes:
-        """What every player is sent first, once, whatever block it begins with."""
-
-    def feed(self, data: bytes, now: float) -> list[Chunk]:
-        """Take bytes of the body; blocks if enough is waiting."""
-
-    def flush(self, now: float) -> list[Chunk]:
-        """Make blocks of all whole units that are waiting."""
-
-    def next_source(self, now: float) -> list[Chunk]:
-        """Another body begins, also the first: drop what is torn of the last one, return what is whole."""
-
-    def take_reports(self) -> list[SpliceReport]:
-        """How bodies were joined to what was sent, since the last call."""

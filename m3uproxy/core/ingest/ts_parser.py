@@ -1,8 +1,8 @@
-"""From the bytes of one source after another to the blocks of one transport stream.
+"""The parser of transport streams: bytes of one source after another in, chunks of one transport stream out.
 
-Bytes wait as they came until they are worth a block; only then are they joined, aligned, spliced and indexed, in one
-go. That is less work than a little for each read, and each block is one allocation among few: joining pieces that had
-been cut from reads left the heap half as large again as what was in it.
+Bytes are buffered as read until they make a chunk. Only then are they joined, aligned, spliced and indexed, in one
+pass. One pass over a chunk is less work than a little for each read. Each chunk is also one allocation: when pieces cut
+from single reads were joined, the heap grew to one and a half times its contents.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ from .parser import BufferedParser, Chunk, split_at_access_points
 
 PacketObserver = Callable[[float, bytes, ProgramMap | None], object]
 
-#: Joins after which the tables and access points known so far say nothing about what comes.
+#: Splices after which the known tables and access points no longer apply.
 _INDEX_RESET_KINDS = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
 
 class TsParser(BufferedParser):
-    """Takes whatever bodies bring and gives blocks of whole packets: a :class:`m3uproxy.core.ingest.parser.Part`.
+    """A :class:`m3uproxy.core.ingest.parser.StreamParser` for MPEG-2 transport streams.
 
-    :ivar packets: whole packets recognised in the present body.
+    :ivar packets: whole packets in the current body.
     :ivar observer: called with the unchanged packets of the current body, some at a time: arrival time, packets, and
-        the body's own PMT in force (None while unknown). It must not call back.
+        the body's own PMT in force (None while unknown). The observer must not call back.
     """
 
     preamble = b""
 
     def __init__(self, tail: Callable[[], bytes] = bytes, announce_codecs: bool = False) -> None:
-        """
-        Begin without a source.
+        """Start without a source.
 
-        :param tail: gives the last seconds of what was sent.
-        :param announce_codecs: whether a source of other codecs is announced to the players, or passes as it is.
+        :param tail: returns the last seconds that were sent, as whole packets.
+        :param announce_codecs: announce changed codecs of a source to the players; else the source passes unchanged.
         """
         super().__init__()
         self._splicer = Splicer(tail, self._source_spliced, announce_codecs=announce_codecs)
@@ -51,7 +50,7 @@ class TsParser(BufferedParser):
         self.observer: PacketObserver | None = None
 
     def flush(self, now: float) -> list[Chunk]:
-        """Make blocks of all that is waiting, but for a last unit that is not whole yet."""
+        """Return chunks of the buffered bytes, except for an incomplete last unit."""
         if not self._size:
             return []
         pieces = self._take_pieces()
@@ -64,16 +63,19 @@ class TsParser(BufferedParser):
         return chunks
 
     def next_source(self, now: float) -> list[Chunk]:
-        """Another body begins: drop what is torn of the last one.
+        """Start the next body. Drop a torn unit of the last body.
 
-        :return: what was still waiting; it ends at a whole unit.
+        :return: the buffered rest of the last body; it ends with a whole unit.
         """
         chunks = self.flush(now) + self._split(self._splicer.next_source(now))
         self._reset_source()
         return chunks
 
     def _source_program(self) -> ProgramMap | None:
-        """The present body's own; what is sent has the same, unless it is changed to what the players know."""
+        """Return the PMT of the current body; None while the splice is pending.
+
+        The rewriter knows the source's own PMT. Without a rewriter the sent PMT is the same.
+        """
         return None if self._splicer.splice_pending else self._splicer.program or self._index.program_map
 
     def _split(self, packets: bytes) -> list[Chunk]:
