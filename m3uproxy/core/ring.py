@@ -123,7 +123,7 @@ class Ring:
         return block
 
     def append_filler(self, data: bytes, now: float) -> Block:
-        """Add padding packets at the live edge. Padding is left out of the bitrate, because the bitrate sizes the ring."""
+        """Add padding packets at the live edge. Padding must not count in the bitrate, which sizes the ring."""
         return self._add(Chunk(data), now)
 
     def silence(self, now: float) -> float:

@@ -1,14 +1,13 @@
-"""Where a player can be let in: random access points of a stream and the PAT and PMT that belong to each.
+"""An index of the random access points of a stream, each with the PAT and PMT that belong to it.
 
-Nearly every byte passes untouched: the walk steps from unit start to unit start, and of these it looks at
-three PIDs only (the PAT's, the program map's, and that of the stream to start at). A stream that flags its random
-access points is believed; only in others are the pictures looked into. A table that is repeated
-unchanged is compared, not read. The exception is a section that runs over several packets: until it is
-complete, the packets between the unit starts are looked through as well.
+Nearly every byte passes untouched. The scan steps from unit start to unit start and inspects three PIDs: the PAT, the
+PMT, and the stream to start at. If a stream flags its random access points, the flag is sufficient. Only in other
+streams are the pictures inspected. A table that is repeated unchanged is compared, not parsed. The exception is a
+section that spans several packets: until it is complete, the packets between the unit starts are inspected too.
 
-Of several programs the first is served. The tables are kept as the packets they came in, always the latest,
-so that a player's continuity counters of the PAT and PMT run on into the live stream. They are not offered
-until both have come, nor from a change of the PAT until the PMT it names has come.
+Of several programs the first is served. The tables are kept as the packets in which they arrived, always the latest
+ones. The continuity counters of the PAT and PMT at a player therefore continue into the live stream. The tables are
+unavailable until both have arrived, and from a change of the PAT until the new PMT has arrived.
 """
 
 from __future__ import annotations
@@ -39,11 +38,12 @@ from m3uproxy.core.mpegts.random_access import AccessKind, random_access_kind
 
 @attrs.frozen
 class AccessPoint:
-    """A place in a chunk where a player can start.
+    """A position in a chunk at which a player can start.
 
-    :ivar offset: where in the chunk the packet begins in which the picture's (or audio's) PES packet starts.
-    :ivar psi: the packets of the PAT and of the PMT in force there; to be sent first.
-    :ivar kind: what the first picture is.
+    :ivar offset: offset of the packet in which the PES packet of the picture (or audio) begins, bytes from the chunk's
+        start.
+    :ivar psi: packets of the PAT and PMT in force there, to be sent first.
+    :ivar kind: kind of the first picture.
     """
 
     offset: int
@@ -52,7 +52,7 @@ class AccessPoint:
 
 
 class _Table:
-    """The table of one PID that is in force: its section and the packets in which it was last seen."""
+    """The table in force on one PID: its section, and the packets in which it last arrived."""
 
     __slots__ = ("_assembler", "_extension", "_section", "_single_payload", "_table_id", "packets")
 
@@ -69,7 +69,7 @@ class _Table:
         return self._assembler.unfinished
 
     def feed(self, packet: bytes) -> Section | None:
-        """Take the PID's next packet; a section that changes the table, if this completes one."""
+        """Take the next packet of the PID. Return the section if this packet completes one that changes the table."""
         if self._single_payload and packet.startswith(self._single_payload, 4) and not self.unfinished:
             self.packets = packet
             return None
@@ -96,7 +96,7 @@ class _Table:
 
 
 class AccessIndex:
-    """Finds the access points of one stream, chunk by chunk."""
+    """An index of the access points of one stream, filled chunk by chunk."""
 
     __slots__ = (
         "_has_flags",
@@ -116,23 +116,23 @@ class AccessIndex:
         self.reset()
 
     def reset(self) -> None:
-        """Another source begins: nothing of what the last one announced applies."""
+        """Start another source: forget the tables of the last one."""
         self._pat = _Table(PAT_TABLE_ID)
         self._incomplete = False
         self._follow_program(None, None)
 
     @property
     def psi(self) -> bytes:
-        """Packets of the PAT and PMT in force after the last chunk; ``b""`` until both are known."""
+        """The packets of the PAT and PMT in force after the last chunk; ``b""`` until both are known."""
         return self._pat.packets + self._pmt.packets if self._program_map is not None else b""
 
     @property
     def program_map(self) -> ProgramMap | None:
-        """The PMT in force, if there is one."""
+        """The PMT in force; None while unknown."""
         return self._program_map
 
     def scan(self, packets: bytes) -> list[AccessPoint]:
-        """Walk the next chunk of whole packets, of any length; its access points in order."""
+        """Scan the next chunk of whole packets, of any length. Return its access points in order."""
         points: list[AccessPoint] = []
         scanned_to = 0
         for at in unit_starts(packets):
@@ -155,7 +155,7 @@ class AccessIndex:
         return points
 
     def _finish_sections(self, packets: bytes, start: int, end: int) -> None:
-        """Look for the rest of unfinished sections in packets in which no unit starts."""
+        """Search packets without a unit start for the rest of unfinished sections."""
         for at in range(start, end, PACKET_SIZE):
             if not self._incomplete:
                 return
@@ -192,7 +192,7 @@ class AccessIndex:
         self._set_program_map(read_pmt(section))
 
     def _set_program_map(self, program_map: ProgramMap | None) -> None:
-        """Choose the stream whose random access points count: the first video, else the first audio."""
+        """Select the stream with the random access points: the first video, else the first audio."""
         self._program_map = program_map
         streams = program_map.streams if program_map is not None else ()
         video = [stream for stream in streams if stream.codec.is_video]

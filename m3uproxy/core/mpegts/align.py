@@ -1,24 +1,23 @@
-"""From the bytes of a body to whole transport stream packets.
+"""Alignment: the bytes of a body in, whole transport stream packets out.
 
-**What is known.** A packet starts with 0x47, but that byte is also common inside packets. What tells a
-packet boundary is the grid: sync bytes 188 apart (ISO/IEC 13818-1, 2.4.3.2 and annex G.1). Here a point of
-the grid must also look like a header: no transport error, and not the reserved value of
-``adaptation_field_control``.
+**The grid.** A packet starts with 0x47, but that byte is also common inside packets. A packet boundary is recognised by
+the grid: sync bytes 188 bytes apart (ISO/IEC 13818-1, 2.4.3.2 and annex G.1). Each point of the grid must also look
+like a header: no transport error, and not the reserved value of ``adaptation_field_control``.
 
-**Acquiring.** Three headers in a row. At the very start of a body, where a provider is expected to begin
-with a packet, two are enough, so that a trickle of single packets is held back by one packet once and never
-again. A page of HTML or random data passes neither test: at a given byte of random data two headers are a
-matter of 1 in 466,000, three of 1 in 300 million.
+**Acquiring the grid** takes three headers in a row. At the very start of a body two are enough, because a provider is
+expected to begin with a whole packet. A trickle of single packets is then held back by one packet once, and never
+again. HTML and random data pass neither test: at a given byte of random data, two headers have a probability of 1 in
+466,000, three of 1 in 300 million.
 
-**Locked.** One comparison of a stride over the chunk. A complete packet at the end of a chunk goes out at
-once, although nobody has yet seen the sync byte that must follow it.
+**While locked**, one comparison of a stride over the chunk verifies all sync bytes. A complete packet at the end of a
+chunk is returned at once, before the sync byte behind it has arrived.
 
-**Losing.** Bytes are missing somewhere before the first point of the grid without a sync byte. Mostly they
-are missing from the packet before it; but one time in 256 a payload byte happens to stand in for a sync
-byte, and it was the packet before that. The next grid settles it: the packet in which it begins is the torn
-one. While it is not in sight, both packets are held to be torn. A good packet lost beside a torn one costs
-nothing that the torn one did not; a torn packet passed off as whole makes decoders fail. What cannot be
-noticed here is a hole of a multiple of 188 bytes, which leaves the grid as it was.
+**Losing the grid.** Bytes are missing somewhere before the first grid point without a sync byte. Mostly they are
+missing from the packet before that point. One time in 256 a payload byte happens to stand in for a sync byte, and the
+packet before that one is torn. The next grid decides: the packet in which it begins is the torn one. While the next
+grid is not in sight, both packets count as torn. A good packet lost beside a torn one costs nothing more than the torn
+one did; a torn packet that passes as whole makes decoders fail. A hole of a multiple of 188 bytes cannot be detected
+here, because the grid stays the same.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ _GAP = rb"[\x00-\xff]{%d}" % (PACKET_SIZE - 4)
 _TWO_HEADERS = re.compile(_HEADER + _GAP + _HEADER)
 _THREE_HEADERS = re.compile(_HEADER + _GAP + _HEADER + _GAP + _HEADER)
 
-#: Bytes from the first to the end of the third header: the most that acquiring ever keeps is one byte less.
+#: Bytes from the first header to the end of the third. While acquiring, at most one byte less is held back.
 _THREE_HEADERS_SIZE = 2 * PACKET_SIZE + 4
 
 
 class Aligner:
-    """Turns chunks of a body, cut anywhere, into runs of whole packets.
+    """An aligner that turns chunks of a body, cut anywhere, into runs of whole packets.
 
-    :ivar locked: whether the last bytes fitted the grid.
+    :ivar locked: True if the last bytes fitted the grid.
     :ivar skipped: bytes dropped so far, over all bodies.
-    :ivar resyncs: how often the grid was lost so far, over all bodies.
+    :ivar resyncs: losses of the grid so far, over all bodies.
     """
 
     __slots__ = ("_at_start", "_pending", "locked", "resyncs", "skipped")
@@ -54,11 +53,11 @@ class Aligner:
 
     @property
     def pending(self) -> int:
-        """Bytes held back, 379 at most."""
+        """The number of bytes held back, at most 379."""
         return len(self._pending)
 
     def reset(self) -> None:
-        """A new body begins; what is left of the one before is dropped."""
+        """Start a new body. Drop the bytes held back from the last one."""
         self.skipped += len(self._pending)
         self._pending = b""
         self._at_start = True
@@ -67,8 +66,8 @@ class Aligner:
     def feed(self, *pieces: bytes) -> bytes:
         """Take the next bytes of the body, in one piece or several.
 
-        :return: the packets now complete, in order, without a gap where none was found; ``b""`` if there are
-            none. Its length is a multiple of 188 and every packet in it has its sync byte.
+        :return: the packets that are now complete, in order, without a gap where none was found; ``b""`` if there are
+            none. The length is a multiple of 188, and every packet has its sync byte.
         """
         if self.locked:
             whole = self._join_whole(pieces)
@@ -77,7 +76,7 @@ class Aligner:
         return self._realign(b"".join((self._pending, *pieces)))
 
     def _join_whole(self, pieces: tuple[bytes, ...]) -> bytes | None:
-        """The pieces as whole packets, copied once, and the rest put aside; None if the grid does not go on."""
+        """Return the pieces as whole packets, copied once, and keep the rest; None if the grid does not continue."""
         rest = (len(self._pending) + sum(map(len, pieces))) % PACKET_SIZE
         last = pieces[-1]
         end = len(last) - rest
@@ -118,7 +117,7 @@ class Aligner:
         return b"".join(aligned)
 
     def _acquire(self, data: bytes, at: int) -> int:
-        """Look for the grid from ``at`` on; what lies before the offset returned is done with."""
+        """Search for the grid from ``at`` on. Return the offset to continue at; bytes before it are consumed."""
         found = _THREE_HEADERS.search(data, at)
         if found is None and self._at_start and len(data) < _THREE_HEADERS_SIZE:
             found = _TWO_HEADERS.match(data)
@@ -133,9 +132,9 @@ class Aligner:
         return keep
 
     def _lose(self, data: bytes, at: int, good: int, aligned: list[bytes]) -> int:
-        """Keep what is surely whole of a grid that ends after ``good`` sync bytes.
+        """Append the certainly whole packets of a grid that ends after ``good`` sync bytes to ``aligned``.
 
-        :return: the offset to look for the next grid from.
+        :return: offset from which to search for the next grid.
         """
         self.resyncs += 1
         self.locked = False

@@ -1,7 +1,7 @@
-"""Frames of audio: where they begin and how long they last, so that sound can be cut between two of them.
+"""Offsets and durations of audio frames, so that audio can be cut between two frames.
 
-ADTS (ISO/IEC 13818-7, 6.2), MPEG-1 and MPEG-2 audio (ISO/IEC 11172-3, 2.4.2.3 and 13818-3), AC-3 and enhanced
-AC-3 (ETSI TS 102 366, 4.3 and annex E 1.3). Of other codings no frame is found, and they are cut between units.
+ADTS (ISO/IEC 13818-7, 6.2), MPEG-1 and MPEG-2 audio (ISO/IEC 11172-3, 2.4.2.3 and 13818-3), AC-3 and enhanced AC-3
+(ETSI TS 102 366, 4.3 and annex E 1.3). Frames of other codecs are not found; those tracks are cut between PES packets.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _HeaderReader = Callable[[bytes, int], tuple[int, float] | None]
 
 @attrs.frozen
 class AudioFrames:
-    """Frames that begin in a run of bytes; the last one may not be complete there.
+    """Frames that begin in a run of bytes. The last frame may be incomplete.
 
-    :ivar offsets: where they begin, in order.
-    :ivar duration: of each, in ticks of 90 kHz; need not be whole.
+    :ivar offsets: start of each frame, in order.
+    :ivar duration: duration of one frame in ticks of 90 kHz; may be a fraction.
     """
 
     offsets: tuple[int, ...]
@@ -26,12 +26,12 @@ class AudioFrames:
 
 
 def find_frames(data: bytes, codec: str) -> AudioFrames | None:
-    """Find the frames that begin in ``data``, the contents of a unit.
+    """Find the frames that begin in ``data``, the content of a PES packet.
 
-    What comes before the first one belongs to a frame that began in the unit before.
+    Bytes before the first frame belong to a frame that began in the PES packet before.
 
-    :param codec: as :func:`m3uproxy.core.splice.track_mapping.codec_name` tells it.
-    :return: None if the coding is not known here, or the frames do not follow each other without a gap.
+    :param codec: name from :func:`m3uproxy.core.splice.track_mapping.codec_name`.
+    :return: None if the codec is unknown here, or the frames do not follow each other without a gap.
     """
     read = _READERS.get(codec)
     if read is None:
@@ -47,7 +47,10 @@ def find_frames(data: bytes, codec: str) -> AudioFrames | None:
 
 
 def frame_size(data: bytes, at: int, codec: str) -> int | None:
-    """Bytes of the frame whose header stands at ``at``, of which seven bytes are there; None if it is no header."""
+    """Return the size in bytes of the frame whose header is at ``at``; None if there is no header.
+
+    Seven bytes from ``at`` on must be present.
+    """
     header = _READERS[codec](data, at)
     return None if header is None else header[0]
 
@@ -64,7 +67,7 @@ def _walk_frames(data: bytes, first: int, read: _HeaderReader) -> AudioFrames | 
         if header is None:
             return None
         size, frame_duration = header
-        if frame_duration:  # A substream that belongs to the frame before it lasts no time of its own.
+        if frame_duration:  # A dependent substream belongs to the frame before it and adds no duration.
             offsets.append(at)
             duration = frame_duration
         at += size

@@ -1,8 +1,7 @@
-"""PES packets, here called units: where they start in a stretch of packets, their stamps and their contents.
+"""PES packets, here called units: their starts in a run of packets, their timestamps and their contents.
 
-Made for the moment of a splice. It reads what was asked for and nothing before it was asked for: the places of
-all starts cost a stride, the header of one unit a microsecond, and only a unit whose contents are compared is
-put together.
+The index is made for the moment of a splice and reads only the values that are asked for. The offsets of all starts
+cost a stride, the header of a unit costs a microsecond, and only units whose contents are compared are put together.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from m3uproxy.core.mpegts.timestamps import read_timestamp
 
 START_CODE = b"\x00\x00\x01"
 
-# Stream ids whose packets have no header behind their length (table 2-21, 2.4.3.6): no stamps.
+# Stream ids whose packets have no header behind their length (table 2-21, 2.4.3.6), and so no timestamps.
 _HEADERLESS_STREAM_IDS = frozenset({0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF})
 
 
@@ -26,10 +25,10 @@ _HEADERLESS_STREAM_IDS = frozenset({0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0x
 class PesHeader:
     """The header of a PES packet (2.4.3.6).
 
-    :ivar size: bytes before the elementary stream's.
+    :ivar size: bytes before the elementary stream's bytes.
     :ivar length: bytes of the whole PES packet; 0 if left open.
-    :ivar pts: 90 kHz, if there is one.
-    :ivar dts: the same as ``pts`` if it is not coded on its own.
+    :ivar pts: 90 kHz; None if absent.
+    :ivar dts: 90 kHz; the same as ``pts`` if it is not coded separately.
     """
 
     stream_id: int
@@ -40,7 +39,7 @@ class PesHeader:
 
 
 def read_pes_header(payload: bytes | bytearray) -> PesHeader | None:
-    """Read the header at the beginning of ``payload``; None if there is none, or not the whole of it."""
+    """Read the header at the beginning of ``payload``; None if there is none or it is incomplete."""
     if len(payload) < 6 or payload[:3] != START_CODE:
         return None
     stream_id = payload[3]
@@ -58,19 +57,19 @@ def read_pes_header(payload: bytes | bytearray) -> PesHeader | None:
 
 
 def payload_of(data: bytes | bytearray, at: int) -> bytes | bytearray:
-    """What the packet at ``at`` carries."""
+    """Return the payload of the packet at ``at``."""
     return data[payload_offset(data, at) : at + PACKET_SIZE]
 
 
 @cache
 def _pid_masks(pid: int) -> tuple[bytes, bytes]:
-    """Second and third byte of a packet -> 1 if it is one of that PID's, else 0."""
+    """Return tables for the second and third header byte: 1 for bytes of this PID, else 0."""
     highs = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
     return highs, bytes(int(byte == pid & 0xFF) for byte in range(256))
 
 
 def packets_of(data: bytes | bytearray, pid: int, begin: int, end: int) -> list[int]:
-    """Offsets of the packets of one PID between two offsets that are packet boundaries."""
+    """Return the offsets of the packets of one PID between two packet boundaries."""
     highs, lows = _pid_masks(pid)
     marks = data[begin + 1 : end : PACKET_SIZE].translate(highs)
     both = int.from_bytes(marks, "little")
@@ -79,11 +78,12 @@ def packets_of(data: bytes | bytearray, pid: int, begin: int, end: int) -> list[
 
 
 class PesIndex:
-    """Packets in a row, and where units start in them.
+    """A run of packets and the offsets at which units start in it.
 
-    What comes on a PID before its first start is the rest of a unit that began before; it is nobody's.
+    Packets of a PID before its first unit start are the rest of an earlier unit and belong to no unit of the index.
 
-    :ivar starts: for each PID the offsets of the packets in which its units start, PSI included.
+    :ivar data: the packets.
+    :ivar starts: for each PID, the offsets of the packets in which its units start, PSI included.
     """
 
     __slots__ = ("data", "starts")
@@ -94,7 +94,7 @@ class PesIndex:
         self._find_starts(data, 0)
 
     def append(self, packets: bytes) -> None:
-        """Let it go on."""
+        """Append packets to the run."""
         base = len(self.data)
         if not isinstance(self.data, bytearray):
             self.data = bytearray(self.data)
@@ -106,11 +106,11 @@ class PesIndex:
             self.starts.setdefault(pid_of(packets, at), []).append(base + at)
 
     def count(self, pid: int) -> int:
-        """How many units start on that PID."""
+        """Return the number of units that start on the PID."""
         return len(self.starts.get(pid, ()))
 
     def header(self, pid: int, number: int) -> PesHeader | None:
-        """The header of a unit; None also if it is scrambled."""
+        """Return the header of a unit; None also if the unit is scrambled."""
         at = self.starts[pid][number]
         if scrambled(self.data, at):
             return None
@@ -118,12 +118,12 @@ class PesIndex:
         return header or read_pes_header(self._payload(pid, number))
 
     def end(self, pid: int, number: int) -> int:
-        """Offset behind a unit: where the next one on the PID starts, or the end."""
+        """Return the offset behind a unit: the start of the next unit on the PID, or the end of the run."""
         starts = self.starts[pid]
         return starts[number + 1] if number + 1 < len(starts) else len(self.data)
 
     def content(self, pid: int, number: int) -> bytes:
-        """The elementary stream's bytes of a unit, as far as they have come; ``b""`` if its header is none."""
+        """Return the elementary stream's bytes of a unit, as far as they have arrived; ``b""`` without a header."""
         payload = self._payload(pid, number)
         header = read_pes_header(payload)
         if header is None:
@@ -131,7 +131,7 @@ class PesIndex:
         return payload[header.size : header.length or None]
 
     def is_whole(self, pid: int, number: int) -> bool:
-        """Whether all of a unit has come: the next one has begun, or its length is reached."""
+        """Return True if all of a unit has arrived: the next unit has begun, or its length is reached."""
         if number + 1 < self.count(pid):
             return True
         payload = self._payload(pid, number)
@@ -139,7 +139,7 @@ class PesIndex:
         return header is not None and 0 < header.length <= len(payload)
 
     def prefix(self, pid: int, number: int, size: int) -> bytes:
-        """The first bytes of the elementary stream in a unit: a key that is cheap to get, and no more than that."""
+        """Return the first ``size`` bytes of the elementary stream in a unit: a cheap key for comparisons."""
         at = self.starts[pid][number]
         first = payload_of(self.data, at)
         if first[:3] == START_CODE and len(first) >= 9 and len(first) >= 9 + first[8] + size:

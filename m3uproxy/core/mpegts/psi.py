@@ -1,7 +1,7 @@
-"""Program specific information: which elementary streams a transport stream carries, and on which PIDs.
+"""Program specific information: the elementary streams of a transport stream and their PIDs.
 
-Sections (ISO/IEC 13818-1, 2.4.4) are put together from the packets of one PID, and the two tables that matter
-here are read: the program association table (2.4.4.3) and the program map table (2.4.4.8).
+Sections (ISO/IEC 13818-1, 2.4.4) are assembled from the packets of one PID. Two tables are read: the program
+association table (2.4.4.3) and the program map table (2.4.4.8).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CRC = 4
 
 
 class Codec(Enum):
-    """What an elementary stream is coded with, as far as finding random access points depends on it."""
+    """The codec of an elementary stream, as far as finding random access points depends on it."""
 
     MPEG_VIDEO = "MPEG-1 or MPEG-2 video"
     H264 = "H.264"
@@ -35,46 +35,46 @@ class Codec(Enum):
 
     @property
     def is_video(self) -> bool:
-        """Whether this is a stream of pictures."""
+        """True for a video stream."""
         return self not in (Codec.AUDIO, Codec.DATA)
 
 
 @attrs.frozen
 class Section:
-    """One section, not checked yet, and the packets it came in, which may carry others as well."""
+    """A section, not validated yet, and the packets in which it arrived. These may carry other sections too."""
 
     data: bytes
     packets: bytes
 
     @property
     def table_id(self) -> int:
-        """Which kind of table this is a part of (table 2-31)."""
+        """The kind of the table (table 2-31)."""
         return self.data[0]
 
     @property
     def table_id_extension(self) -> int:
-        """For a PAT the transport stream's id, for a PMT the program number."""
+        """The transport stream's id of a PAT, or the program number of a PMT."""
         return self.data[3] << 8 | self.data[4]
 
     @property
     def applies_now(self) -> bool:
-        """``current_next_indicator``: a table sent ahead of time does not apply yet."""
+        """The ``current_next_indicator``: False for a table that is sent ahead of time."""
         return bool(self.data[5] & 0x01)
 
     @property
     def number(self) -> int:
-        """Place among the sections of the table, from 0."""
+        """The position among the sections of the table, from 0."""
         return self.data[6]
 
     @property
     def is_valid(self) -> bool:
-        """Whether it has the long form of header that these tables must have, and its CRC is right."""
+        """True if the section has the long header that these tables must have, and its CRC is correct."""
         return len(self.data) >= _HEADER + _CRC and bool(self.data[1] & 0x80) and crc32(self.data) == 0
 
 
 @attrs.frozen
 class ElementaryStream:
-    """One entry of a program map table."""
+    """An entry of a program map table."""
 
     stream_type: int
     pid: int
@@ -82,14 +82,14 @@ class ElementaryStream:
 
     @property
     def codec(self) -> Codec:
-        """Read off the stream type, or off the descriptors where the type says "private data"."""
+        """The codec by the stream type, or by the descriptors if the type means "private data"."""
         known = _STREAM_TYPES.get(self.stream_type)
         return known or _codec_by_descriptors(self.descriptors)
 
 
 @attrs.frozen
 class ProgramMap:
-    """A program map table: PID of the program's clock and its elementary streams in the table's order."""
+    """A program map table: the PID of the program's clock and its elementary streams in the table's order."""
 
     program: int
     pcr_pid: int
@@ -97,7 +97,7 @@ class ProgramMap:
 
 
 class SectionAssembler:
-    """Puts the sections of one PID together; holds one unfinished section of 1024 bytes at most."""
+    """An assembler for the sections of one PID. It holds one unfinished section of at most 1024 bytes."""
 
     __slots__ = ("_data", "_last_packet", "_packets")
 
@@ -108,11 +108,11 @@ class SectionAssembler:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the next packet of the PID is needed even if no section starts in it."""
+        """True if the next packet of the PID is needed even without a section start in it."""
         return bool(self._packets)
 
     def feed(self, packet: bytes) -> list[Section]:
-        """Take the PID's next packet; the sections that it completes."""
+        """Take the next packet of the PID. Return the sections that it completes."""
         if self.unfinished and packet == self._last_packet:
             return []  # A packet may be sent twice (2.4.3.3).
         self._last_packet = packet
@@ -134,7 +134,7 @@ class SectionAssembler:
         return self._take_sections()
 
     def _take_sections(self) -> list[Section]:
-        """Cut complete sections off what has come in; keep the rest if it is the beginning of another."""
+        """Return the complete sections in the buffer and keep the beginning of another one."""
         sections: list[Section] = []
         data = self._data
         while data and data[0] != _STUFFING:
@@ -152,7 +152,7 @@ class SectionAssembler:
 
 
 def read_pat(section: Section) -> dict[int, int]:
-    """Program number -> PID of its map, in the table's order, without the network PID (program 0)."""
+    """Return program number -> PID of its map, in the table's order, without the network PID (program 0)."""
     body = section.data[_HEADER:-_CRC]
     programs: dict[int, int] = {}
     for at in range(0, len(body) - 3, 4):
@@ -163,7 +163,7 @@ def read_pat(section: Section) -> dict[int, int]:
 
 
 def read_pmt(section: Section) -> ProgramMap | None:
-    """The section's program map; None if its lengths contradict each other."""
+    """Return the program map of a section; None if its lengths contradict each other."""
     body = section.data[_HEADER:-_CRC]
     if len(body) < 4:
         return None
@@ -181,7 +181,7 @@ def read_pmt(section: Section) -> ProgramMap | None:
 
 
 def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and content of each descriptor in a descriptor loop (2.6); a torn last one is left out."""
+    """Yield tag and content of each descriptor in a descriptor loop (2.6). A torn last one is left out."""
     at = 0
     while at + 2 <= len(data):
         end = at + 2 + data[at + 1]
@@ -191,7 +191,7 @@ def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def crc32(data: bytes) -> int:
-    """CRC of annex A (polynomial 0x04C11DB7, most significant bit first); 0 over a section with its CRC."""
+    """Return the CRC of annex A (polynomial 0x04C11DB7, most significant bit first); 0 over a section with its CRC."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[crc >> 24 ^ byte]

@@ -1,4 +1,6 @@
-"""The tables that players were told, as packets: kept in force over a splice, counted on, or announced anew."""
+"""The tables that players have received, as packets: kept in force over a splice, repeated, or announced with new
+codecs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _PAYLOAD = PACKET_SIZE - 4
 
 @attrs.frozen
 class PsiTables:
-    """A PAT and the PMT it names, as packets."""
+    """A PAT and its PMT, as packets."""
 
     program: ProgramMap
     pmt_pid: int
@@ -34,7 +36,7 @@ class PsiTables:
 
 
 def tables_in_force(index: AccessIndex) -> PsiTables | None:
-    """The tables in force at the end of what an index has scanned."""
+    """Return the tables in force at the end of the packets that an index has scanned; None while unknown."""
     program, psi = index.program_map, index.psi
     if program is None:
         return None
@@ -48,9 +50,11 @@ def _packets_with_pid(psi: bytes, pid: int) -> bytes:
 
 
 def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTables:
-    """The tables with the codecs of the new source on the PIDs of the old one, the PMT's version one up.
+    """Return the tables with other streams and the next version of the PMT.
 
-    Tracks without a twin are left out. PAT, program number and PID of the clock stay.
+    PAT, program number and PID of the clock stay.
+
+    :param streams: streams of the new PMT, on the PIDs that players know.
     """
     section = _pmt_section(tables.pmt)
     if section is None:
@@ -74,7 +78,7 @@ def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTable
 
 
 def _pmt_section(packets: bytes) -> bytes | None:
-    """The program map section in these packets."""
+    """Return the program map section in these packets."""
     assembler = SectionAssembler()
     for at in range(0, len(packets), PACKET_SIZE):
         for section in assembler.feed(packets[at : at + PACKET_SIZE]):
@@ -94,7 +98,7 @@ def _packetize(pid: int, section: bytes) -> bytes:
 
 
 class TableRepeater:
-    """Repeats a table, its continuity counter running on from the last one sent."""
+    """A table that is sent repeatedly, with a continuity counter that continues from the last packet sent."""
 
     __slots__ = ("_packets", "counter")
 
@@ -103,7 +107,7 @@ class TableRepeater:
         self.counter = counter
 
     def repeat(self) -> bytes:
-        """The table once more."""
+        """Return the packets of the table with the next counters."""
         out = bytearray(self._packets)
         for at in range(3, len(out), PACKET_SIZE):
             self.counter = self.counter + 1 & 0x0F

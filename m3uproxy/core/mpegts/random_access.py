@@ -1,9 +1,8 @@
-"""Random access points: where a decoder that has seen nothing before can begin.
+"""Random access points: pictures at which a decoder can start without earlier data.
 
-Only the packet in which a PES packet starts is looked at. The multiplexer's own flag counts most. Where it
-is not set, the first bytes of the elementary stream tell: parameter sets (H.264, HEVC) and sequence headers
-(MPEG-2) stand in front of the picture to start at. They can also push that picture's own slices out of the
-packet, which is why its kind may stay unknown.
+Only the packet in which a PES packet starts is inspected. The multiplexer's own flag has priority. Without the flag,
+the first bytes of the elementary stream decide: parameter sets (H.264, HEVC) and sequence headers (MPEG-2) precede the
+picture to start at. They can also push the slices of that picture out of the packet, so its kind may stay unknown.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from m3uproxy.core.mpegts.psi import Codec
 _PES_HEADER = 9
 _SEQUENCE_HEADER = b"\x00\x00\x01\xb3"
 
-# What a NAL unit means here; 0 is nothing.
+# Classes of NAL units; 0 is any other unit.
 _IDR_SLICE, _INTRA_SLICE, _SLICE, _PARAMETERS = 1, 2, 3, 4
 
 
 class AccessKind(Enum):
-    """What kind of picture a random access point starts with, as far as its first packet shows.
+    """The kind of picture at a random access point, as far as its first packet shows.
 
-    A decoder that is already running goes on cleanly at an ``IDR``, but not always at an ``OTHER`` (recovery
-    point, CRA, MPEG-2 I picture): pictures may follow that refer to what it never got.
+    A decoder that is already running continues cleanly at an ``IDR``, but not always at an ``OTHER`` (recovery point,
+    CRA, MPEG-2 I picture): pictures may follow that refer to pictures it never received.
     """
 
     IDR = "IDR"
@@ -34,10 +33,10 @@ class AccessKind(Enum):
 
 
 def random_access_kind(packets: bytes, at: int, codec: Codec) -> AccessKind | None:
-    """Judge the packet at ``at``, in which a PES packet starts.
+    """Classify the packet at ``at``, in which a PES packet starts.
 
-    :return: None if it is not a random access point. Of a scrambled packet only the flag is believed. Every
-        start of audio counts.
+    :return: None without a random access point. Of a scrambled packet, only the flag counts. Every audio unit is a
+        random access point.
     """
     if codec is Codec.AUDIO:
         return AccessKind.UNKNOWN
@@ -56,7 +55,9 @@ def _kind_by_payload(packets: bytes, at: int, codec: Codec, flagged: bool) -> Ac
 
 
 def _elementary_stream_offset(packets: bytes, at: int) -> int:
-    """First byte after the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end if there is none."""
+    """Return the offset of the first byte after the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end without
+    one.
+    """
     begin = payload_offset(packets, at)
     end = at + PACKET_SIZE
     if begin + _PES_HEADER > end or not packets.startswith(START_CODE, begin):
@@ -65,10 +66,10 @@ def _elementary_stream_offset(packets: bytes, at: int) -> int:
 
 
 def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool) -> AccessKind | None:
-    """Go through NAL units up to the first slice.
+    """Read NAL units up to the first slice.
 
-    :param units: what each first byte of one stands for, from :data:`NAL_UNITS`.
-    :param flagged: whether the multiplexer calls this a random access point.
+    :param units: meaning of the first byte of a NAL unit, from :data:`NAL_UNITS`.
+    :param flagged: True if the multiplexer marks this as a random access point.
     """
     expected = flagged
     found = packets.find(START_CODE, at, end - 1)
@@ -86,7 +87,9 @@ def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool
 
 
 def _h264_unit(nal_type: int) -> int:
-    """ITU-T H.264 table 7-1: 1 to 5 are slices, 5 of an IDR picture; 7 is a sequence parameter set."""
+    """Classify a NAL unit type (ITU-T H.264 table 7-1): 1 to 5 are slices, 5 of an IDR picture; 7 is a sequence
+    parameter set.
+    """
     if nal_type == 5:
         return _IDR_SLICE
     if 1 <= nal_type <= 4:
@@ -95,7 +98,9 @@ def _h264_unit(nal_type: int) -> int:
 
 
 def _hevc_unit(nal_type: int) -> int:
-    """ITU-T H.265 table 7-1: up to 31 are slices, 16 to 23 of IRAP, 19 and 20 of IDR; 32 is VPS, 33 SPS."""
+    """Classify a NAL unit type (ITU-T H.265 table 7-1): up to 31 slices, 16 to 23 of IRAP, 19 and 20 of IDR; 32 VPS, 33
+    SPS.
+    """
     if nal_type in (19, 20):
         return _IDR_SLICE
     if 16 <= nal_type <= 23:
@@ -105,7 +110,7 @@ def _hevc_unit(nal_type: int) -> int:
     return _PARAMETERS if nal_type in (32, 33) else 0
 
 
-#: For each codec that has them, what the first byte of a NAL unit stands for.
+#: For each codec with NAL units: the class of a unit by its first byte.
 NAL_UNITS = {
     Codec.H264: bytes(_h264_unit(byte & 0x1F) for byte in range(256)),
     Codec.HEVC: bytes(_hevc_unit(byte >> 1 & 0x3F) for byte in range(256)),

@@ -1,8 +1,9 @@
-"""What a run of packets shows about the health of a stream, without a decoder.
+"""Samples of packets for the health of a stream, taken without a decoder.
 
-This looks at a sample, so it may do more for each packet than the data path can; still it never loops over packets.
-One header field of all packets is a stride of the run (``packets[3::188]``), a question about it a table
-(``translate``), and "packets of this PID in which a unit starts" an AND of two such answers as big integers.
+The sampler inspects a part of the packets, so it may do more work for each packet than the data path can. It still has
+no loop over packets. One header field of all packets is a stride of the run (``packets[3::188]``), a question about the
+field is a table (``translate``), and "packets of this PID in which a unit starts" is an AND of two such answers as big
+integers.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import attrs
 from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
 from .psi import Codec, ProgramMap
 
-#: Packets of a run that are looked at.
+#: Packets of a run that are inspected.
 MAX_PACKETS = 512
-#: Ticks per second of the clocks in the stream (ISO/IEC 13818-1, 2.4.2.1), and where they start anew.
+#: Ticks per second of the clocks in the stream (ISO/IEC 13818-1, 2.4.2.1), and the value at which they wrap.
 PCR_RATE = 27_000_000
 PCR_WRAP = (1 << 33) * 300
 
-# Tables from a header byte (2.4.3.2) to 1 where it says so, else 0.
+# Tables from a header byte (2.4.3.2) to 1 if the field is set, else 0.
 _ERROR = bytes(byte >> 7 for byte in range(256))
 _START = bytes(byte >> 6 & 1 for byte in range(256))
 _SCRAMBLED = bytes(int(byte & 0xC0 != 0) for byte in range(256))
@@ -38,17 +39,16 @@ _BROKEN = bytes(int(byte & 15 > 1) for byte in range(256))
 
 @attrs.frozen
 class PacketSample:
-    """
-    What was seen in a run of packets.
+    """Counts from a run of packets.
 
-    :ivar packets: how many were looked at.
-    :ivar errors: of them, flagged by ``transport_error_indicator``.
-    :ivar video: of them, of the video PID.
-    :ivar scrambled: of the video packets, scrambled.
-    :ivar breaks: of the video packets, not continuing the counter of the one before (2.4.3.3).
-    :ivar pts: of the first picture that starts in the run (90 kHz), None without one or if it cannot be read.
-    :ivar clocks: the first clock reference (27 MHz) and the last, each with where its packet begins in the run; the
-        same twice if there is one, nothing if there is none.
+    :ivar packets: packets inspected.
+    :ivar errors: packets with ``transport_error_indicator``.
+    :ivar video: packets of the video PID.
+    :ivar scrambled: video packets that are scrambled.
+    :ivar breaks: video packets that do not continue the counter of the packet before (2.4.3.3).
+    :ivar pts: PTS of the first picture that starts in the run (90 kHz); None without one or if it cannot be read.
+    :ivar clocks: first and last clock reference (27 MHz), each with the offset of its packet in the run; twice the same
+        if there is only one, empty if there is none.
     """
 
     packets: int
@@ -61,16 +61,15 @@ class PacketSample:
 
 
 class PacketSampler:
-    """Looks at runs of one program."""
+    """A sampler for one program.
+
+    :ivar video_expected: True if the program has a video stream.
+    """
 
     __slots__ = ("_audio_masks", "_clock_masks", "_video_masks", "video_expected")
 
     def __init__(self, program: ProgramMap | None) -> None:
-        """
-        Look for the first video stream of ``program`` and for its clock.
-
-        :ivar video_expected: whether there is a video stream.
-        """
+        """Sample the first video stream of ``program`` and its clock."""
         streams = program.streams if program is not None else ()
         video = next((stream.pid for stream in streams if stream.codec.is_video), None)
         self.video_expected = video is not None
@@ -80,7 +79,7 @@ class PacketSampler:
         self._clock_masks = _pid_masks(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
 
     def sample(self, packets: bytes) -> PacketSample:
-        """Look at the first :data:`MAX_PACKETS` of whole packets."""
+        """Inspect the first :data:`MAX_PACKETS` of whole packets."""
         end = min(len(packets), MAX_PACKETS * PACKET_SIZE)
         high, low, control = packets[1:end:PACKET_SIZE], packets[2:end:PACKET_SIZE], packets[3:end:PACKET_SIZE]
         count = len(high)
@@ -95,7 +94,9 @@ class PacketSampler:
         )
 
     def has_audio(self, packets: bytes) -> bool:
-        """Whether the first sound of the program is there: of programs that are announced, not all need be sent."""
+        """Return True if packets of the first audio stream are present. A program may announce streams that are never
+        sent.
+        """
         if self._audio_masks is None:
             return False
         end = min(len(packets), MAX_PACKETS * PACKET_SIZE)
@@ -103,14 +104,14 @@ class PacketSampler:
 
 
 def _pid_masks(pid: int) -> tuple[bytes, bytes]:
-    """Tables that tell the two header bytes that hold a PID."""
+    """Return tables that recognise the two header bytes of a PID."""
     high = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
     low = bytes(int(byte == pid & 0xFF) for byte in range(256))
     return high, low
 
 
 def _packets_with_pid(pid: tuple[bytes, bytes], high: bytes, low: bytes) -> int:
-    """One byte for each packet, 1 if it is of that PID, as a big integer."""
+    """Return one byte for each packet, 1 for packets of the PID, as a big integer."""
     return _as_integer(high.translate(pid[0])) & _as_integer(low.translate(pid[1]))
 
 
@@ -119,7 +120,7 @@ def _as_integer(marks: bytes) -> int:
 
 
 def _sample_video(packets: bytes, video: int, high: bytes, control: bytes) -> tuple[int, int, int, int | None]:
-    """``video``, ``scrambled``, ``breaks`` and ``pts`` of a sample."""
+    """Return ``video``, ``scrambled``, ``breaks`` and ``pts`` of a sample."""
     if not video:
         return 0, 0, 0, None
     count = len(control)
@@ -136,7 +137,7 @@ def _sample_video(packets: bytes, video: int, high: bytes, control: bytes) -> tu
 
 
 def _count_breaks(packets: bytes, counters: bytes, carriers: bytes, control: bytes) -> int:
-    """Counters that do not go on; one packet may be sent twice, and a flag may announce a break."""
+    """Count the counters that do not continue. A packet may be sent twice, and a flag may announce a break."""
     if not counters or counters == _CYCLE[counters[0] : counters[0] + len(counters)]:
         return 0
     count = len(counters) - 1
@@ -151,14 +152,14 @@ def _count_breaks(packets: bytes, counters: bytes, carriers: bytes, control: byt
 
 
 def _announced_breaks(packets: bytes, count: int) -> int:
-    """The ``discontinuity_indicator`` (2.4.3.5) of each packet, if it has an adaptation field."""
+    """Return the ``discontinuity_indicator`` (2.4.3.5) of each packet with an adaptation field."""
     end = count * PACKET_SIZE
     flagged = _as_integer(packets[5:end:PACKET_SIZE].translate(_DISCONTINUITY))
     return flagged & _as_integer(packets[4:end:PACKET_SIZE].translate(_NOT_EMPTY))
 
 
 def _first_pts(packets: bytes, at: int) -> int | None:
-    """The PTS of the PES packet that starts at ``at`` (2.4.3.6), None below 0 or if there is none."""
+    """Return the PTS of the PES packet that starts at ``at`` (2.4.3.6); None if ``at`` is negative or there is none."""
     if at < 0 or scrambled(packets, at):
         return None
     begin = payload_offset(packets, at)
@@ -169,7 +170,7 @@ def _first_pts(packets: bytes, at: int) -> int | None:
 
 
 def _clock_references(packets: bytes, with_clock: int, control: bytes) -> tuple[tuple[int, int], ...]:
-    """``clocks`` of a sample."""
+    """Return ``clocks`` of a sample."""
     count = len(control)
     with_clock = with_clock & _as_integer(control.translate(_ADAPTED))
     if not with_clock:
@@ -186,6 +187,6 @@ def _clock_references(packets: bytes, with_clock: int, control: bytes) -> tuple[
 
 
 def _clock_reference(packets: bytes, at: int) -> tuple[int, int]:
-    """The clock reference in the packet at ``at`` (2.4.3.5), and ``at``."""
+    """Return the clock reference in the packet at ``at`` (2.4.3.5), and ``at``."""
     value = int.from_bytes(packets[at + 6 : at + 12], "big")
     return (value >> 15) * 300 + (value & 0x1FF), at

@@ -1,1 +1,1 @@
-"""Joining one source to another."""
+"""The splice: packets of a new source continue the stream of the old one."""

@@ -1,9 +1,10 @@
-"""Where sound goes on, if a new source brings again what has been sent (:mod:`~m3uproxy.core.splice.video_overlap`).
+"""The overlap of audio: the position at which playback continues if a new source repeats audio already sent.
 
-Units of sound are packed in many ways, so the bytes of the elementary stream are compared. Either the new source
-begins with bytes that were sent, or, if it begins before what is still known, the last bytes sent are in it. From
-there on all must be equal. A unit may begin within a frame: what was sent may end there, too, and only the rest of
-that very frame can follow.
+See :mod:`~m3uproxy.core.splice.video_overlap` for pictures. Multiplexers pack audio units in many ways, so the bytes of
+the elementary stream are compared. Either the new source begins with bytes that were sent, or it begins before the
+known past and contains the last bytes sent. From that position on all bytes must be equal.
+
+A unit may begin within a frame. The sent audio may end within a frame too; then only the rest of that frame can follow.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from m3uproxy.core.mpegts.pes import PesIndex
 from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
 from m3uproxy.core.splice.video_overlap import KEY, REACH, OverlapMatch, OverlapSearch
 
-#: Bytes in which a frame of sound begins, in all codings that are known.
+#: Bytes within which the next audio frame begins, for all known codecs.
 _FRAME_BYTES = 1 << 13
-#: How far sound may be from where pictures say that it is, ticks.
+#: Largest distance of audio from the time that the pictures predict, ticks.
 _TOLERANCE = TICKS // 50
 
 
 @attrs.frozen
 class _AudioTrack:
-    """The elementary stream of a track and where its units begin in it."""
+    """The elementary stream of a track.
+
+    :ivar data: its bytes.
+    :ivar starts: positions in ``data`` at which units begin.
+    :ivar timestamps: PTS of each unit; None if unknown.
+    """
 
     data: bytes
     starts: tuple[int, ...]
@@ -41,18 +47,18 @@ class _AudioTrack:
         return cls(b"".join(pieces), tuple(starts), tuple(timestamps))
 
     def unit_at(self, position: int) -> int:
-        """The unit in which a byte is."""
+        """Return the number of the unit that contains a byte."""
         return max(n for n, start in enumerate(self.starts) if start <= position)
 
     def time_at(self, position: int, codec: str) -> int | None:
-        """When the frame that begins at a byte is due; ticks, not wrapped."""
+        """Return the presentation time of the frame that begins at a byte; ticks, not wrapped."""
         unit = self.unit_at(min(position, len(self.data)))
         while unit and self.timestamps[unit] is None:
             unit -= 1
         pts, start = self.timestamps[unit], self.starts[unit]
         if pts is None or position == start:
             return pts
-        # The stamp is that of the first frame that begins in the unit, which need not be at its first byte.
+        # The timestamp belongs to the first frame that begins in the unit, which may be behind its first byte.
         frames = find_frames(self.data[start : position + _FRAME_BYTES], codec)
         if frames is not None:
             return pts + round(sum(at < position - start for at in frames.offsets) * frames.duration)
@@ -68,7 +74,7 @@ class _AudioTrack:
 
 
 class AudioOverlap:
-    """Looks for the overlap of one track of sound."""
+    """A search for the overlap of one audio track."""
 
     def __init__(self, sent: PesIndex, sent_pid: int, new: PesIndex, new_pid: int, codec: str) -> None:
         self._sent = _AudioTrack.read(sent, sent_pid)
@@ -76,9 +82,9 @@ class AudioOverlap:
         self._codec = codec
 
     def search(self, offset: int | None) -> OverlapMatch | OverlapSearch:
-        """Look again, after more of the new source has come.
+        """Search again after more of the new source has arrived.
 
-        :param offset: ticks from the new source's stamps to those sent, if pictures have told it.
+        :param offset: ticks from the new source's timestamps to those sent, if the pictures have shown it.
         """
         sent = self._sent
         if not sent.starts:
@@ -97,7 +103,7 @@ class AudioOverlap:
         return self._search_end(new, offset)
 
     def _search_end(self, new: _AudioTrack, offset: int | None) -> OverlapMatch | OverlapSearch:
-        """Theirs may begin before what is known of ours: look for the last of ours in it."""
+        """Search the end of the sent audio in the new track, which may begin before the known past."""
         sent, codec, shift = self._sent, self._codec, offset or 0
         due = sent.time_at(len(sent.data), codec)
         start, first = sent.timestamps[0], new.timestamps[0]
@@ -112,7 +118,7 @@ class AudioOverlap:
 
 
 def _candidate_positions(sent: _AudioTrack, new: _AudioTrack, codec: str, offset: int | None) -> list[int]:
-    """Where in ours theirs may begin, the likeliest first."""
+    """Return the positions in the sent track at which the new track may begin, the likeliest first."""
     positions, first = _find_all(sent.data, new.data[:KEY]), new.timestamps[0]
     return (
         positions
@@ -131,9 +137,9 @@ def _find_all(data: bytes, key: bytes) -> list[int]:
 
 
 def _nearest_positions(positions: list[int], track: _AudioTrack, codec: str, due: int, required: bool) -> list[int]:
-    """Of several places those that are due about then, the nearest first.
+    """Return the positions whose time is close to ``due``, the nearest first. A single position is returned as it is.
 
-    :param required: whether that is known; if not, all of them when none is.
+    :param required: True if ``due`` is certain. If False and no position is close, return all positions.
     """
     if len(positions) < 2:
         return positions
@@ -147,9 +153,9 @@ def _nearest_positions(positions: list[int], track: _AudioTrack, codec: str, due
 
 
 def _match_after(sent: _AudioTrack, new: _AudioTrack, position: int, codec: str, offset: int | None) -> OverlapMatch:
-    """Go on behind the last of ours.
+    """Return the match that continues behind the end of the sent track.
 
-    :param position: where in ours theirs begins; negative if before it.
+    :param position: position in the sent track at which the new one begins; negative if before it.
     """
     rest = len(sent.data) - position
     unit = new.unit_at(rest)

@@ -1,10 +1,10 @@
-"""A splice in force: the packets of a source get the PIDs, continuity counters and clocks that its players know.
+"""The rewriter of a splice: packets of a source get the PIDs, continuity counters and clocks that its players know.
 
-For each track the change is a constant: one PID for another, so much to the counter, so many ticks to PTS and
-DTS, so many to the clock. PIDs and counters are therefore changed for a whole run of packets at once, the bytes
-at one place of all packets taken as one large number, with a mask for the packets of a track. One by one go only
-the packets in which a unit starts, those with a clock value, and the tables, in whose place the known ones go out.
-What belongs to no track is dropped.
+The change is a constant for each track: another PID, an addition to the counter, ticks added to PTS and DTS, ticks
+added to the clock. PIDs and counters are therefore changed for a whole run of packets at once. The bytes at one offset
+of all packets are taken as one large number, with a mask for the packets of a track. Three kinds of packets are changed
+one by one: packets in which a unit starts, packets with a clock value, and tables, which the known tables replace.
+Packets of no track are dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from m3uproxy.core.mpegts.psi import ProgramMap
 from m3uproxy.core.mpegts.psi_tables import PsiTables, TableRepeater, tables_in_force
 from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_timestamp, write_pcr, write_timestamp
 
-#: Ticks that the clock, or decoding, goes on by where the source's own time would step back.
+#: Ticks by which the clock, or the DTS, advances where the source's own time would step back.
 CLOCK_STEP = 900
 DECODING_STEP = 90
 
@@ -50,12 +50,12 @@ class _TrackRewrite:
         self.counters: bytes | None = None
 
     def set_counter_delta(self, delta: int) -> None:
-        """Add so much to continuity counters."""
+        """Add ``delta`` to the continuity counters."""
         self.delta = delta
         self.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
 
     def marks(self, packets: bytes | bytearray, among: bytes = b"") -> bytes:
-        """A byte for each packet: 0xFF for those of the PID, if also ``among`` has it, else 0."""
+        """Return a byte for each packet: 0xFF for packets of the PID (if ``among`` has them too), else 0."""
         highs, lows = packets[1::PACKET_SIZE].translate(self.high), packets[2::PACKET_SIZE].translate(self.low)
         both = int.from_bytes(highs, "little") & int.from_bytes(lows, "little")
         if among:
@@ -64,23 +64,22 @@ class _TrackRewrite:
 
 
 class PacketRewriter:
-    """Changes the packets of one source.
+    """A rewriter for the packets of one source.
 
     :ivar offset: ticks added to PTS and DTS.
-    :ivar clock_offset: ticks added to the clock; None until its first value comes, which decides.
-    :ivar rest: packets from other tables of the same source on.
+    :ivar clock_offset: ticks added to the clock; None until its first value decides.
+    :ivar rest: packets from new tables of the same source on.
     """
 
     def __init__(
         self, tables: PsiTables, source: PsiTables, pids: Mapping[int, int], counters: Mapping[int, int]
     ) -> None:
-        """
-        Prepare.
+        """Prepare the change of each track.
 
-        :param tables: what the players are told.
-        :param source: the tables of the source.
-        :param pids: PID of the source -> PID of the players, for each track that goes on.
-        :param counters: the last continuity counter of each PID of the players.
+        :param tables: tables that the players know.
+        :param source: tables of the source.
+        :param pids: PID of the source -> PID of the players, for each track that continues.
+        :param counters: last continuity counter of each PID of the players.
         """
         self.offset = 0
         self.clock_offset: int | None = None
@@ -107,21 +106,21 @@ class PacketRewriter:
         self._clock_counter = counters.get(carrier, 0)
 
     def set_offsets(self, offset: int, last_clock: int | None) -> None:
-        """Shift PTS and DTS by ``offset`` ticks, and the clock too unless it then stepped back behind the last one."""
+        """Shift PTS and DTS by ``offset`` ticks, and the clock too unless it would step back behind ``last_clock``."""
         self.offset = offset % WRAP
         self._last_clock = last_clock
         self.clock_offset = None
 
     def decode_after(self, pid: int, dts: int) -> None:
-        """Let the first DTS of a track follow this one: those of pictures that come too early are moved.
+        """Let the first DTS of a track follow ``dts``: move the DTS of pictures that come too early.
 
-        A picture is shown one frame after the last one was. It may have to be decoded longer before that than it
-        would be if the sources' pictures were reordered alike.
+        The first picture is shown one frame after the last one. If the two sources reorder pictures differently, its DTS
+        may lie before the last DTS sent.
         """
         self._reordered_pid, self._last_dts = pid, dts
 
     def decide_clock(self, pcr: int) -> int:
-        """The clock's offset, given its first value."""
+        """Return the clock's offset, given its first value."""
         if self.clock_offset is None:
             last = self._last_clock
             back = -1 if last is None else ahead(last, pcr + self.offset)
@@ -129,9 +128,9 @@ class PacketRewriter:
         return self.clock_offset
 
     def start_track(self, pid: int, counter: int) -> None:
-        """The first packet of a track has this counter; it goes on from what was sent.
+        """Continue the counters of a track: its first packet has the counter ``counter``.
 
-        Not called for a track, the first packet seen does.
+        Without this call, the first packet of the track decides.
         """
         delta = self._counters.get(self._pids[pid], counter - 1) + 1 - counter
         for track in self._tracks:
@@ -139,7 +138,7 @@ class PacketRewriter:
                 track.set_counter_delta(delta)
 
     def skip_packets(self, pid: int, packets: int) -> None:
-        """So many packets of a track are missing before its next one."""
+        """Reduce the counters of a track, because ``packets`` are missing before its next packet."""
         for track in self._tracks:
             if track.pid == pid:
                 track.set_counter_delta(track.delta - packets)
@@ -151,18 +150,18 @@ class PacketRewriter:
 
     @property
     def source_tables(self) -> PsiTables | None:
-        """The tables of the source, as they are by now."""
+        """The tables of the source as of now."""
         return tables_in_force(self._index)
 
     def tables(self) -> bytes:
-        """The tables, with counters that run on."""
+        """Return the tables, with counters that continue."""
         return self._pat.repeat() + self._pmt.repeat()
 
     def rewrite(self, packets: bytes) -> bytes:
-        """Change whole packets; what players get for them.
+        """Change whole packets. Return the packets for the players.
 
-        :return: if the source brings other tables, only what comes before these; ``rest`` has the others, for a
-            rewriter that knows them (:meth:`next_tables`).
+        :return: if the source brings other tables, only the packets before these. ``rest`` has the others, for a
+            rewriter that knows these tables (:attr:`source_tables`).
         """
         count = len(packets) // PACKET_SIZE
         highs, lows, controls = packets[1::PACKET_SIZE], packets[2::PACKET_SIZE], packets[3::PACKET_SIZE]
@@ -183,7 +182,7 @@ class PacketRewriter:
         return _apply_edits(out, edits) if edits else bytes(out)
 
     def _change_headers(self, out: bytearray, highs: bytes, lows: bytes, controls: bytes, count: int) -> int:
-        """PIDs and counters; a mask of the packets that belong to a track."""
+        """Change PIDs and counters. Return a mask of the packets that belong to a track."""
         ones = int.from_bytes(b"\1" * count, "little")
         new_highs = int.from_bytes(highs, "little")
         new_lows = int.from_bytes(lows, "little")
@@ -217,7 +216,7 @@ class PacketRewriter:
                     self._shift_header(out, begin, at + PACKET_SIZE, pid)
 
     def _shift_header(self, out: bytearray, at: int, end: int, pid: int) -> None:
-        """PTS and DTS of the PES header at ``at``, if its packet is not scrambled and it has them."""
+        """Shift PTS and DTS of the PES header at ``at``, if its packet is clear and has them."""
         flags = out[at + 7] >> 6
         if flags < 2 or out[at + 6] & 0xC0 != 0x80 or out[at + 8] < 5:
             return
@@ -247,7 +246,7 @@ class PacketRewriter:
                 write_pcr(out, at, (value + self.decide_clock(value)) % WRAP)
 
     def _find_change(self, packets: bytes, marks: bytes) -> int | None:
-        """Offset of the packet that completes tables which the source has not had so far."""
+        """Return the offset of the packet that completes new tables of the source; None without one."""
         for at in marked_offsets(marks, 0xFF):
             if pid_of(packets, at) not in self._dropped_pids:
                 self._index.scan(packets[at : at + PACKET_SIZE])
@@ -257,7 +256,7 @@ class PacketRewriter:
         return None
 
     def _replacements(self, packets: bytes, marks: bytes) -> Iterator[tuple[int, bytes]]:
-        """Offsets of the packets that belong to no track, and what goes out in place of each."""
+        """Yield the offsets of the packets of no track, each with its replacement."""
         for at in marked_offsets(marks, 0xFF):
             pid = pid_of(packets, at)
             starts = STARTS[packets[at + 1]]
@@ -271,7 +270,7 @@ class PacketRewriter:
     def _move_clock(
         self, packets: bytes, out: bytearray, edits: list[tuple[int, bytes]], track_mask: bytes
     ) -> list[tuple[int, bytes]]:
-        """Put the clock, which the source has elsewhere, onto the PID where players look for it."""
+        """Move the clock from its PID in the source to the PID on which players read it."""
         replaced = dict(edits)
         carriers = self._clock_out.marks(out, track_mask)
         marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_HAS_ADAPTATION_FIELD))
@@ -290,9 +289,9 @@ class PacketRewriter:
 
 
 def clock_packet(pid: int, counter: int, pcr: bytes, ticks: int | None = None) -> bytes:
-    """A packet with a clock value and nothing else (2.4.3.5); its counter is that of the packet before it.
+    """Return a packet with only a clock value (2.4.3.5). Its counter is that of the packet before it.
 
-    :param pcr: the six bytes, whose base is replaced if ``ticks`` are given.
+    :param pcr: the six bytes; their base is replaced if ``ticks`` are given.
     """
     head = bytes([SYNC_BYTE, pid >> 8, pid & 0xFF, 0x20 | counter & 0x0F, PACKET_SIZE - 5, 0x10])
     packet = bytearray((head + pcr).ljust(PACKET_SIZE, b"\xff"))

@@ -1,19 +1,22 @@
-"""What has been sent cannot be taken back: so that a stream can be joined to another at any moment, the packets
-of a unit are let go only when all of it is there.
+"""The hold: packets of a PES unit are released only when the unit is complete.
 
-**Video** ends where its next unit starts, its length being left open. The stream is cut in front of the last
-start of video; all behind it waits, whatever its PID, so that the order in which the multiplexer put the packets
-is kept, and its clock with it. That costs one frame, less what would have waited for the next block anyway.
+Packets that were sent cannot be taken back. A stream can therefore be spliced to another at any moment only if each
+unit is sent completely or not at all.
 
-**Audio** and other units say how long they are. One that is not complete at the cut stays behind, its packets
-picked out. Multiplexers that write units without a break (most) never pay for that.
+**Video** units end where the next one starts, because their length is left open. The stream is cut before the last
+start of a video unit. All packets behind the cut wait, whatever their PID. The order of the multiplexer is kept, and
+its clock with it. The cost is a delay of one frame, less the time that the packets would have waited for the next chunk
+anyway.
 
-PIDs without units (tables, clock, padding) and units whose header cannot be read (scrambled) are not looked at.
-Nor is anything held for more than :data:`LONGEST` seconds or :data:`LARGEST` bytes: a unit that takes longer
-goes out as it comes, and video with such units is not held at all.
+**Audio** and other units declare their length. A unit that is incomplete at the cut is held back, its packets picked
+out. Most multiplexers write units without a break and never pay this cost.
 
-This is done for every byte of every stream. The walk looks at starts only; each packet is looked at once, however
-often and in whatever small pieces the stream comes.
+PIDs without units (tables, clock, padding) and units with an unreadable header (scrambled) are not held. Packets are
+held for at most :data:`MAX_HOLD_SECONDS` seconds or :data:`MAX_HOLD_BYTES` bytes. A unit that takes longer is released
+as it comes, and video with such units is not held at all.
+
+The hold handles every byte of every stream. It inspects starts only. Each packet is inspected once, however many and
+small the pieces are in which the stream arrives.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled,
 from m3uproxy.core.mpegts.packets import pid as pid_of
 from m3uproxy.core.mpegts.pes import START_CODE, packets_of
 
-#: Seconds and bytes that anything waits for the rest of its unit.
+#: Seconds and bytes for which packets wait for the rest of their unit, at most.
 MAX_HOLD_SECONDS = 0.5
 MAX_HOLD_BYTES = 1 << 20
 
@@ -30,7 +33,7 @@ _UNHELD, _SIZED, _VIDEO = 0, 1, 2
 
 
 class PesHold:
-    """Lets packets go whose units are complete, PID by PID."""
+    """A hold for the packets of incomplete units, PID by PID."""
 
     __slots__ = ("_count", "_kinds", "_picture", "_pieces", "_unheld_since", "_units", "_video", "_waiting_since")
 
@@ -38,25 +41,26 @@ class PesHold:
         self.reset()
 
     def reset(self) -> None:
-        """Another stream begins; what is held is forgotten."""
+        """Start another stream and drop the packets held."""
         self._pieces: list[bytes] = []
         self._count = 0
         self._kinds: dict[int, int] = {}
-        # Which packets of those held units start in: the last one of video, those of other PIDs.
+        # Numbers of held packets in which units start: the last one of video, all of other PIDs.
         self._video: int | None = None
         self._picture: int | None = None
         self._units: dict[int, list[int]] = {}
-        # PID -> since when its unfinished unit waits; of video also when one that was not held started.
+        # PID -> start of the wait for its unfinished unit.
         self._waiting_since: dict[int, float] = {}
+        # PID of video -> start of the last unit that was not held.
         self._unheld_since: dict[int, float] = {}
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """The number of bytes held."""
         return self._count * PACKET_SIZE
 
     def push(self, packets: bytes, now: float) -> bytes:
-        """Take the next packets; those that may go, in the order they came, but for what was picked out.
+        """Take the next packets. Return the packets that are released, in order, except for those picked out.
 
         :param now: monotonic seconds.
         """
@@ -65,7 +69,7 @@ class PesHold:
         end = base + len(packets) // PACKET_SIZE
         cut = end if self._picture is None else self._picture
         if cut < base:
-            # Video that began before goes on: no cut in these packets.
+            # A video unit from before continues: no cut in these packets.
             if self._may_hold(now, end):
                 self._pieces.append(packets)
                 self._count = end
@@ -74,13 +78,13 @@ class PesHold:
         return self._release(packets, base, cut, now)
 
     def take_all(self) -> bytes:
-        """What is held, complete or not: the stream ends here and nothing follows."""
+        """Return all held packets, complete or not: the stream ends here."""
         held = b"".join(self._pieces)
         self.reset()
         return held
 
     def take_complete(self) -> bytes:
-        """What is held and complete: the stream breaks off here. The rest is dropped."""
+        """Return the held packets of complete units and drop the rest: the stream breaks off here."""
         held = b"".join(self._pieces)
         drop: set[int] = set()
         if self._video is not None and self._picture is not None:
@@ -119,7 +123,7 @@ class PesHold:
         return kind
 
     def _choose_video(self, pid: int, now: float) -> None:
-        """One video is held: the first, as long as its units do not take too long."""
+        """Hold one video PID: the first, unless its units take too long."""
         if self._video is None:
             if now - self._unheld_since.get(pid, now) < MAX_HOLD_SECONDS:
                 self._video = pid
@@ -136,7 +140,7 @@ class PesHold:
         return False
 
     def _release(self, packets: bytes, base: int, cut: int, now: float) -> bytes:
-        """Let go what lies before packet number ``cut`` and is complete."""
+        """Release the packets before packet number ``cut`` whose units are complete."""
         split = (cut - base) * PACKET_SIZE
         rest = packets[split:]
         all_released = not rest and not self._pieces
@@ -150,7 +154,7 @@ class PesHold:
         return _without(out, carried) if carried else out
 
     def _carry_incomplete(self, out: bytes, cut: int, now: float) -> list[int]:
-        """Offsets of the packets in ``out`` whose units are not complete; starts are counted anew."""
+        """Return the offsets of the packets in ``out`` whose units are incomplete, and renumber the unit starts."""
         carried: list[int] = []
         begun: dict[int, int] = {}
         for pid, starts in self._units.items():
@@ -158,7 +162,7 @@ class PesHold:
             unfinished = _unfinished(out, before[-1] * PACKET_SIZE, pid) if before else []
             since = self._waiting_since.pop(pid, now)
             if len(before) > 1:
-                # Not the unit that waited: that one is complete.
+                # The unit that waited is complete; this is another one.
                 since = now
             if unfinished and now - since < MAX_HOLD_SECONDS:
                 self._waiting_since[pid] = since
@@ -177,7 +181,9 @@ class PesHold:
 
 
 def _unfinished(data: bytes, start: int, pid: int) -> list[int]:
-    """Offsets of the packets of the unit that starts at ``start``, to the end of ``data``; none if it is complete."""
+    """Return the offsets of the packets of the unit that starts at ``start``, to the end of ``data``; empty if it is
+    complete.
+    """
     begin = payload_offset(data, start)
     if begin + 6 > start + PACKET_SIZE or not data.startswith(START_CODE, begin):
         return []
@@ -201,7 +207,7 @@ def _unfinished(data: bytes, start: int, pid: int) -> list[int]:
 
 
 def _without(data: bytes, offsets: list[int]) -> bytes:
-    """The packets but for those at the offsets given, which are in order."""
+    """Return the packets except those at the given offsets, which are in order."""
     pieces: list[bytes] = []
     begin = 0
     for at in offsets:

@@ -1,8 +1,8 @@
-"""How a new source goes on from what was sent: decided from the first packets of the one and the last of the other.
+"""The plan of a splice: how a new source continues, from its first packets and the last packets that were sent.
 
-Either the new source brings again what was sent: then every track goes on after its last unit. Or it does not:
-then it begins at a random access point, and all of it is moved on the timeline so that its first picture follows
-the last one by as much as pictures do.
+If the new source repeats packets that were sent, every track continues behind its last unit. Else the new source begins
+at a random access point. All of it is moved on the timeline, so that its first picture follows the last one at the
+usual distance of pictures.
 """
 
 from __future__ import annotations
@@ -23,33 +23,36 @@ from m3uproxy.core.splice.splice_out import SpliceOut
 from m3uproxy.core.splice.track_mapping import TrackMapping, TrackPair, codec_name, map_tracks
 from m3uproxy.core.splice.video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
 
-#: Seconds that an overlap is waited for in any case.
+#: Seconds to wait for an overlap in any case.
 _MIN_BURST_WAIT = 1.0
-#: Two sources whose stamps are nearer than this are taken to have the same clock, ticks.
+#: Two sources with timestamps closer than this are assumed to share a clock, ticks.
 _SAME_CLOCK = 30 * TICKS
 
 
 class SpliceKind(Enum):
-    """How a source was joined to what was sent."""
+    """The way in which a source was joined to the packets already sent."""
 
-    OVERLAP = "goes on exactly where the last source ended"
+    OVERLAP = "continues exactly where the last source ended"
     SHIFTED = "begins at a random access point, moved on the timeline"
     LATER = "has the last source's clock; begins at the first random access point not sent yet"
     FRAME = "begins at a whole frame"
     CODEC_CHANGE = "has other codecs"
     FORMAT_CHANGE = "is of another format"
-    PLAIN = "passes as it is: nothing to go on from, or nothing that can be read"
+    PLAIN = "passes unchanged: nothing was sent before, or the packets are unreadable"
 
 
 @attrs.frozen
 class SplicePlan:
-    """A way to go on.
+    """A plan for the new source.
 
-    :ivar starts: where each track begins, by PID of the new source, the main track first.
+    :ivar kind: way of joining.
+    :ivar mapping: tracks that continue.
+    :ivar tables: tables of the new source.
+    :ivar starts: start of each track, by PID of the new source, the main track first.
     :ivar offset: ticks to add to PTS and DTS.
-    :ivar begin: offset of the first packet that any track needs.
+    :ivar begin: offset of the first packet that a track needs.
     :ivar repeated: units of the main track that were sent before and are not sent again.
-    :ivar after_dts: DTS that the main track's first one must follow, if that is not certain.
+    :ivar after_dts: DTS that the first one of the main track must follow, if that is uncertain; else None.
     """
 
     kind: SpliceKind
@@ -63,9 +66,10 @@ class SplicePlan:
 
 
 class SplicePlanner:
-    """Packets of a new source, until it is known how it goes on from what was sent.
+    """The packets of a new source, kept until a plan is found.
 
-    :param since: when its first packets came, monotonic seconds.
+    :param sent: last packets that were sent.
+    :param since: arrival of the first packets of the source, monotonic seconds.
     """
 
     def __init__(self, sent: SpliceOut, since: float) -> None:
@@ -81,7 +85,7 @@ class SplicePlanner:
         self._overlap_possible = True
 
     def append(self, packets: bytes) -> None:
-        """Take more of the source."""
+        """Take more packets of the source."""
         base = len(self.new.data)
         self.new.append(packets)
         known = self._index.program_map is not None
@@ -91,12 +95,12 @@ class SplicePlanner:
         self._points += [(base + point.offset, point.kind) for point in points]
 
     def plan(self, now: float, may_wait: bool, last_chance: bool) -> SplicePlan | None:
-        """Decide, if that is possible by now.
+        """Find a plan, if the packets so far suffice.
 
         :param now: monotonic seconds.
-        :param may_wait: whether to wait for a better access point than there is.
-        :param last_chance: no more may be waited for.
-        :return: None if more is needed; after the last chance: if it cannot be joined.
+        :param may_wait: True to wait for a better access point than the present one.
+        :param last_chance: True if no more packets can be waited for.
+        :return: None if more packets are needed; after the last chance, None if the source cannot be joined.
         """
         tables = tables_in_force(self._index)
         if tables is None or self.sent.tables is None:
@@ -120,7 +124,7 @@ class SplicePlanner:
             self._overlap_possible = False
         return self._shift(mapping, tables, now - self.since, may_wait, last_chance)
 
-    # overlap
+    # overlap: the source repeats packets that were sent
 
     def _find_overlap(self, mapping: TrackMapping, tables: PsiTables, last_chance: bool) -> SplicePlan | OverlapSearch:
         main = mapping.video
@@ -144,10 +148,10 @@ class SplicePlanner:
         )
 
     def _arrives_in_burst(self, mapping: TrackMapping, waited: float) -> bool:
-        """Whether to wait for the end of an overlap: replays come much faster than they are played.
+        """Return True to wait for the end of an overlap: a replay arrives much faster than it is played.
 
-        What comes as it is played is a loop's next lap, or would keep the players waiting for as long as they have
-        seen it before.
+        Data that arrives at the speed of playback is the next lap of a loop. Waiting for it would stop the players for
+        as long as they have seen it before.
         """
         main = self._main_pair(mapping)
         if waited < _MIN_BURST_WAIT or main is None:
@@ -156,7 +160,7 @@ class SplicePlanner:
         return len(timestamps) == 2 and ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
 
     def _first_and_last_pts(self, main: TrackPair) -> list[int]:
-        """PTS of the first and of the last unit of a track that have come, as far as they have any."""
+        """Return the PTS of the first and the last unit of a track that have arrived, as far as they have one."""
         count = self.new.count(main.new.pid)
         headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
         return [header.pts for header in headers if header is not None and header.pts is not None]
@@ -184,7 +188,7 @@ class SplicePlanner:
         return overlap.search(offset)
 
     def _start_after(self, pair: TrackPair, offset: int) -> TrackStart | None:
-        """Where a further track goes on; None if that has not come yet."""
+        """Return the start of another track than the main one; None if its packets have not arrived yet."""
         if pair.sent.codec is not Codec.AUDIO:
             return self._start_by_time(pair, offset)
         match = self._match_audio(pair, offset)
@@ -195,7 +199,7 @@ class SplicePlanner:
         return self._start_by_time(pair, offset)
 
     def _start_by_time(self, pair: TrackPair, offset: int) -> TrackStart:
-        """At the end of what was sent of a track; if nothing was, at its next unit."""
+        """Return a start at the end of the sent track. If nothing of the track was sent, start at its next unit."""
         end = self.sent.end_of(pair.sent)
         if end is None:
             return TrackStart()
@@ -204,7 +208,7 @@ class SplicePlanner:
         return TrackStart(pts=(end.pts + 1 - offset) % WRAP)
 
     def _first_needed_offset(self, starts: dict[int, TrackStart]) -> int:
-        """Offset before which no track begins."""
+        """Return the offset before which no track begins."""
         needed = [len(self.new.data)]
         for pid, start in starts.items():
             starts_of_pid = self.new.starts.get(pid, [])
@@ -215,14 +219,14 @@ class SplicePlanner:
         return min(needed)
 
     def _last_before(self, pid: int, pts: int) -> int:
-        """Number of the last unit that is due by then; the first unit if none is."""
+        """Return the number of the last unit due by ``pts``; the first unit if there is none."""
         for number in reversed(range(self.new.count(pid))):
             header = self.new.header(pid, number)
             if header is not None and header.pts is not None and ahead(header.pts, pts) <= 0:
                 return number
         return 0
 
-    # no overlap
+    # no overlap: the source begins at a random access point
 
     def _shift(
         self, mapping: TrackMapping, tables: PsiTables, waited: float, may_wait: bool, last_chance: bool
@@ -230,7 +234,7 @@ class SplicePlanner:
         main = self._main_pair(mapping)
         if main is None:
             return None
-        # Pictures whose stamps cannot be read (all are scrambled) go on where the sound does.
+        # If the timestamps of pictures are unreadable (all scrambled), the pictures continue with the audio.
         ends = (self.sent.end_of(pair.sent) for pair in (main, *mapping.audio))
         end = next((each for each in ends if each is not None), None)
         if end is None:
@@ -259,19 +263,19 @@ class SplicePlanner:
         return SplicePlan(kind, mapping, tables, starts, offset, self._first_needed_offset(starts), after_dts=end.dts)
 
     def _main_pair(self, mapping: TrackMapping) -> TrackPair | None:
-        """The track whose time counts: the first video of which something was sent, else the first audio."""
+        """Return the track whose time decides: the first video of which units were sent, else the first audio."""
         pairs = [pair for pair in (mapping.video, *mapping.audio) if pair is not None]
         return next((pair for pair in pairs if self.sent.pes.count(pair.sent.pid)), None)
 
     def _catches_up(self, main: TrackPair, sent: int, waited: float) -> bool:
-        """Whether the source has the clock of what was sent, is behind it, and comes fast enough to get beyond."""
+        """Return True if the source shares the sent clock, is behind it, and arrives fast enough to pass it."""
         timestamps = self._first_and_last_pts(main)
         if len(timestamps) < 2 or not 0 < ahead(sent, timestamps[0]) < _SAME_CLOCK:
             return False
         return ahead(sent, timestamps[1]) < TICKS / 2 or ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
 
     def _start_unit(self, main: TrackPair, after: int | None, may_wait: bool, last_chance: bool) -> int | None:
-        """Number of the unit to begin with."""
+        """Return the number of the unit to begin with; None if there is none yet."""
         starts = self.new.starts.get(main.new.pid, [])
         fallback: int | None = None
         for offset, kind in self._points:
@@ -292,7 +296,7 @@ class SplicePlanner:
         return after is None or header is None or header.pts is None or ahead(header.pts, after) > 0
 
     def _access_kind(self, main: TrackPair, number: int, kind: AccessKind) -> AccessKind:
-        """What the first picture is, looked up in the whole unit if its first packet does not show it."""
+        """Return the kind of the first picture, from the whole unit if its first packet does not show it."""
         units = NAL_UNITS.get(main.new.codec)
         if kind is not AccessKind.UNKNOWN or units is None:
             return kind

@@ -1,13 +1,13 @@
-"""The first packets of a new source: which of them still go to players that have seen the old one.
+"""The start of a new source: decides which of its first packets go to players that have seen the old source.
 
-Each track begins at a place of its own and not in the middle of a unit; what comes before is dropped. Leading
-pictures (shown before the one that is begun with, but made from pictures before it) are dropped too, as they come:
-the first picture does not wait for them. The clock that their packets carry is kept. Sound can begin in the middle of
-a unit, which is then made anew: from the first frame that is still to come, with its own stamp; or, where the rest of
-a unit is known by its bytes, without one.
+Each track begins at a unit of its own; packets before that unit are dropped. Leading pictures are shown before the
+first picture but depend on pictures before it. They are dropped too, one by one as they arrive, so the first picture
+does not wait for them. Clock values in dropped packets are kept. Audio can begin in the middle of a unit. The unit is
+then rebuilt from the first frame still to be sent, with its own timestamp. If the rest of the unit is known by its
+bytes, the rebuilt unit has no timestamp.
 
-Counters are set so that they run up to those that the source itself has behind the opening; from there on the
-difference to what players know is a constant for each track.
+Counters are set so that they lead up to the source's own counters behind the start. From there on the difference to the
+players' counters is a constant for each track.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from m3uproxy.core.mpegts.pes import START_CODE, PesIndex, packets_of, payload_o
 from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, write_timestamp
 from m3uproxy.core.splice.packet_rewriter import clock_packet
 
-#: Sound that begins so much before the end of the sound that was sent is taken for its continuation, ticks.
+#: Audio that begins at most this much before the end of the sent audio counts as its continuation, ticks.
 _TOLERANCE = TICKS // 1000
 _CRA, _BLA = b"\0\0\1\x2a", 0x20
 
 
 @attrs.frozen
 class TrackStart:
-    """Where a track begins: at the unit of a number, or at a time, or else at its next unit.
+    """The start of a track: a unit number, or a time, or else the next unit of the track.
 
-    :ivar number: counted on the PID from the source's first.
+    :ivar number: number of the unit on the PID, counted from the source's first.
     :ivar skip: bytes of that unit that were sent already.
-    :ivar pts: not before that, on the source's own timeline.
-    :ivar codec: to find frames by, if it may begin in the middle of a unit.
-    :ivar drop_leading: leave out pictures that are to be shown before the first.
-    :ivar break_link: say in the first picture (HEVC) that it does not belong to what came before.
+    :ivar pts: earliest time, on the source's own timeline.
+    :ivar codec: codec for finding frames, if the track may begin in the middle of a unit.
+    :ivar drop_leading: drop pictures that are shown before the first one.
+    :ivar break_link: mark the first picture (HEVC) as independent of the pictures before it.
     """
 
     number: int | None = None
@@ -50,21 +50,25 @@ class TrackStart:
 
 @attrs.frozen
 class _FirstUnit:
-    """The unit to begin with, in a run of packets; ``pes`` if it is made anew."""
+    """The first unit of a track in a run of packets.
+
+    :ivar number: number of the unit in the run.
+    :ivar rebuilt: new PES packet in its place; None to send the unit unchanged.
+    """
 
     number: int
     rebuilt: bytes | None = None
 
 
 class SpliceIn:
-    """Lets the tracks of a source begin.
+    """A filter that starts the tracks of a source.
 
-    :param starts: for each PID of the source that goes on; the first one is the main track, and packets that
-        belong to no track are dropped until it has begun.
+    :param starts: start of each track, by PID of the source. The first one is the main track. Packets that belong to no
+        track are dropped until it has started.
     :param clock: PID of the source's clock.
-    :param units_passed: how many units of each track have gone by already.
-    :param track_started: is told PID and counter of each track's first packet.
-    :param packets_skipped: is told PID and number of the packets that are left out of a track which has begun.
+    :param units_passed: units of each track before the first packets.
+    :param track_started: called with PID and counter of each track's first packet.
+    :param packets_skipped: called with PID and number of the packets dropped from a track that has started.
     """
 
     def __init__(
@@ -87,16 +91,16 @@ class SpliceIn:
 
     @property
     def is_complete(self) -> bool:
-        """All tracks have begun, and no leading picture may follow."""
+        """True if all tracks have started and no leading picture can follow."""
         return not self._pending and self._first_shown is None
 
     def start_all(self) -> None:
-        """Tracks that have not begun begin with their next unit."""
+        """Start the remaining tracks at their next unit."""
         self._pending = {pid: TrackStart() for pid in self._pending}
         self._first_shown = None
 
     def filter(self, packets: bytes) -> bytes:
-        """Take complete units; those that go on, tables and padding with them."""
+        """Take complete units. Return the packets that pass, with tables and padding."""
         pes = PesIndex(packets)
         edits: dict[int, bytes] = {}
         main_start = 0
@@ -115,9 +119,9 @@ class SpliceIn:
         return out
 
     def _start_track(self, pid: int, pes: PesIndex, edits: dict[int, bytes], main_start: int) -> int:
-        """Let a track begin if its first unit is here; where that is, or the end of the packets.
+        """Start a track if its first unit is in the run. Return the unit's offset, or the end of the run.
 
-        :param main_start: where the main track begins; a clock value before that is of no use.
+        :param main_start: offset at which the main track starts. Clock values before it are dropped.
         """
         start = self._pending[pid]
         offsets = packets_of(pes.data, pid, 0, len(pes.data))
@@ -128,7 +132,8 @@ class SpliceIn:
             main_start = first_offset
         if first is None:
             edits.update((at, self._clock_only(pes.data, at, main_start)) for at in offsets)
-            self._track_started(pid, 1)  # What is left are clock values, with counter 0: that of the last packet sent.
+            # Only clock values remain. Their counter is 0, that of the last packet sent.
+            self._track_started(pid, 1)
             return first_offset
         del self._pending[pid]
         drop = {at for at in offsets if at < first_offset}
@@ -151,13 +156,13 @@ class SpliceIn:
         return first_offset
 
     def _clock_only(self, data: bytes | bytearray, at: int, main_start: int, counter: int = 0) -> bytes:
-        """What is left of a packet that is dropped."""
+        """Return the clock value of a dropped packet as a packet of its own; ``b""`` without one."""
         if at < main_start or pid_of(data, at) != self._clock or not has_pcr(data, at):
             return b""
         return clock_packet(self._clock, counter, bytes(data[at + 6 : at + 12]))
 
     def _renumber(self, pid: int, kept: list[tuple[int, bytes]], last: int, edits: dict[int, bytes]) -> None:
-        """Number the packets so that the last one has the counter that it had."""
+        """Set the counters so that the last packet keeps its counter."""
         payloads = sum(each[at + 3] >> 4 & 1 for _, each in kept for at in range(0, len(each), PACKET_SIZE))
         counter = last - payloads
         self._track_started(pid, counter + 1 & 0x0F)
@@ -187,7 +192,7 @@ class SpliceIn:
         return None
 
     def _leading_packets(self, pid: int, number: int, pes: PesIndex, offsets: list[int]) -> set[int]:
-        """Packets of the pictures, from that unit on, that are shown before the first one, until one is not."""
+        """Return the packets of leading pictures from a unit on, up to the first picture that is not leading."""
         drop: set[int] = set()
         while self._first_shown is not None and number < pes.count(pid):
             header = pes.header(pid, number)
@@ -200,28 +205,28 @@ class SpliceIn:
         return drop
 
     def _drop_leading(self, pid: int, pes: PesIndex, edits: dict[int, bytes]) -> None:
-        """Leave out leading pictures that come after the packets in which the track began."""
+        """Drop leading pictures that arrive after the start of the track."""
         drop = sorted(self._leading_packets(pid, 0, pes, packets_of(pes.data, pid, 0, len(pes.data))))
         if not drop:
             return
         data = pes.data
         self._packets_skipped(pid, sum(data[at + 3] >> 4 & 1 for at in drop))
         for at in drop:
-            # What is left are clock values; with what was left out they count as the packet before it did.
+            # Only clock values remain. Their counter is that of the last packet dropped.
             edits[at] = self._clock_only(data, at, 0, data[drop[-1] + 3] & 0x0F)
 
 
 def first_clock(packets: bytes, clock: int) -> int | None:
-    """Offset of the first packet with a value of the source's clock."""
+    """Return the offset of the first packet with a value of the source's clock."""
     return next((at for at in packets_of(packets, clock, 0, len(packets)) if has_pcr(packets, at)), None)
 
 
 def _with_broken_link(kept: list[tuple[int, bytes]], begin: int, end: int) -> list[tuple[int, bytes]]:
-    """Turn slices of a clean random access picture into those of a broken link access picture.
+    """Turn slices of a clean random access picture into slices of a broken link access picture.
 
-    ITU-T H.265, 7.4.2.2: CRA (21) and BLA_W_LP (16) have the same syntax. A decoder that is running counts a CRA
-    picture's place in the order of output on from the pictures before it, which are another source's here; a BLA
-    picture begins a count of its own. It is made for splices.
+    ITU-T H.265, 7.4.2.2: CRA (21) and BLA_W_LP (16) have the same syntax. A running decoder counts the output order of
+    a CRA picture from the pictures before it, which belong to another source here. A BLA picture starts a new count.
+    BLA pictures exist for splices.
     """
     unit = [(at, bytearray(packet)) for at, packet in kept if begin <= at < end]
     payload = b"".join([payload_of(packet, 0) for _, packet in unit])
@@ -240,7 +245,7 @@ def _with_broken_link(kept: list[tuple[int, bytes]], begin: int, end: int) -> li
 
 
 def _first_unit_due(pes: PesIndex, pid: int, number: int, due: int, codec: str) -> _FirstUnit | None:
-    """Whether a unit, or a frame in it, is not to be heard before ``due``."""
+    """Return the unit if it, or a frame in it, is presented at ``due`` or later; else None."""
     header = pes.header(pid, number)
     if header is None or header.pts is None:
         return None
@@ -256,7 +261,7 @@ def _first_unit_due(pes: PesIndex, pid: int, number: int, due: int, codec: str) 
 
 
 def _rebuild_pes(pes: PesIndex, pid: int, number: int, content: bytes, pts: int | None) -> bytes:
-    """A PES packet with other content, stamped anew or not at all."""
+    """Return a PES packet with other content, with a new timestamp or none."""
     old = pes.header(pid, number)
     stamp = bytearray(b"\x20\0\0\0\0" if pts is not None else b"")
     if pts is not None:
@@ -268,7 +273,7 @@ def _rebuild_pes(pes: PesIndex, pid: int, number: int, content: bytes, pts: int 
 
 
 def _packetize(pid: int, pes_packet: bytes) -> list[bytes]:
-    """A PES packet as packets; an adaptation field of stuffing fills up the last one (2.4.3.5)."""
+    """Split a PES packet into packets. An adaptation field of stuffing fills the last one (2.4.3.5)."""
     packets: list[bytes] = []
     room = PACKET_SIZE - 4
     for at in range(0, len(pes_packet), room):

@@ -1,6 +1,7 @@
-"""What the players have: read off the last seconds that were sent, at the moment another source must go on.
+"""The end of the old source: the state of each track, read from the last seconds that were sent.
 
-Nothing is kept while a stream runs; all of this is computed when a source has failed, in some milliseconds.
+Nothing is recorded while a stream runs. All of this is computed when another source must continue, in some
+milliseconds.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_in_force
 from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, latest, read_pcr
 from m3uproxy.core.splice.track_mapping import codec_name
 
-#: Units with stamps looked at for the highest PTS and for the usual step.
+#: Units with timestamps that are read for the highest PTS and for the usual step.
 _RECENT_UNITS = 48
 
 
 @attrs.frozen
 class TrackEnd:
-    """Where a track stands, in ticks of 90 kHz.
+    """The end of a sent track, in ticks of 90 kHz.
 
-    :ivar dts: of the last unit.
-    :ivar pts: the highest.
-    :ivar step: from one picture to the next; of sound, from one unit to the next.
-    :ivar due: when the next picture or sound is due.
+    :ivar dts: DTS of the last unit.
+    :ivar pts: highest PTS.
+    :ivar step: distance of pictures; for audio, distance of units.
+    :ivar due: time of the next picture or audio frame.
     """
 
     dts: int
@@ -43,11 +44,12 @@ class TrackEnd:
 class SpliceOut:
     """The last seconds that were sent.
 
-    :ivar pes: these seconds.
-    :ivar tables: None if they hold no PAT and PMT: then there is nothing to go on from.
-    :ivar counters: for each PID its last continuity counter.
-    :ivar pcr: the last one of the program's clock.
-    :ivar readable: whether there is anything to go on from: tables, and a track with stamps (scrambled ones have none).
+    :ivar pes: units of these seconds.
+    :ivar tables: PAT and PMT; None if these seconds hold none, so that no source can continue them.
+    :ivar counters: last continuity counter of each PID.
+    :ivar pcr: last value of the program's clock.
+    :ivar readable: True if a source can continue: there are tables, and a track with timestamps (scrambled ones have
+        none).
     """
 
     def __init__(self, tail: bytes) -> None:
@@ -77,9 +79,9 @@ class SpliceOut:
                 return
 
     def end_of(self, stream: ElementaryStream) -> TrackEnd | None:
-        """Where a track stands; None if it has no stamps.
+        """Return the end of a track; None if it has no timestamps.
 
-        A unit that cannot be read (scrambled) was sent all the same: the track goes on behind it, by its usual step.
+        Unreadable (scrambled) units at the end were sent too. The track continues behind them, by its usual step.
         """
         timestamps: list[tuple[int, int]] = []
         last = unreadable = 0
@@ -102,7 +104,9 @@ class SpliceOut:
         return TrackEnd((dts + skipped) % WRAP, (pts + skipped) % WRAP, step, (due + skipped) % WRAP)
 
     def _audio_due(self, stream: ElementaryStream, timestamps: list[tuple[int, int]], number: int) -> int:
-        """The last stamp and as long as the frames behind it last, or as the unit before it did."""
+        """Return the last timestamp plus the duration of the frames behind it, or plus the duration of the unit before
+        it.
+        """
         pts = timestamps[-1][0]
         units = range(number, self.pes.count(stream.pid))
         content = b"".join([self.pes.content(stream.pid, unit) for unit in units])
@@ -113,7 +117,7 @@ class SpliceOut:
 
 
 def _median_step(pts: list[int]) -> int:
-    """The usual distance of stamps in the order of presentation; 0 if there is but one."""
+    """Return the usual distance of timestamps in presentation order; 0 if there is only one."""
     order = sorted(ahead(each, pts[0]) for each in pts)
     steps = [later - sooner for sooner, later in pairwise(order) if later > sooner]
     return round(statistics.median(steps)) if steps else 0

@@ -1,12 +1,12 @@
-"""Sources come and go, and the player does not notice: one stream out of what several sources bring.
+"""The splicer: one continuous stream out of the packets of several sources.
 
-While a source runs, :meth:`Splicer.push` only holds back units that are not complete. When another source takes
-over (:meth:`Splicer.next_source`) its packets are kept until it is known how it goes on from what was sent
-(:mod:`m3uproxy.core.splice.plan`); then they are let begin (:mod:`~m3uproxy.core.splice.splice_in`) and, as long as
-that source runs, changed to what the players know (:mod:`~m3uproxy.core.splice.packet_rewriter`).
+While a source runs, :meth:`Splicer.push` only holds back incomplete units. When another source takes over
+(:meth:`Splicer.next_source`), its packets are kept until a plan is found (:mod:`m3uproxy.core.splice.plan`). Then its
+tracks are started (:mod:`~m3uproxy.core.splice.splice_in`). As long as that source runs, its packets are changed to the
+PIDs, counters and clocks of the players (:mod:`~m3uproxy.core.splice.packet_rewriter`).
 
-What was sent is not remembered here. It is asked for when it is needed: whoever keeps the last seconds for late
-joiners has it.
+The splicer keeps no copy of the packets sent. It asks for them when needed, because the ring has the last seconds for
+players that join.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from m3uproxy.core.splice.splice_in import SpliceIn, first_clock
 from m3uproxy.core.splice.splice_out import SpliceOut
 from m3uproxy.core.splice.track_mapping import map_tracks
 
-#: Seconds after a join in which tracks wait for their place; after that they begin with what comes.
+#: Seconds after a splice in which tracks wait for their start. After that they start at their next unit.
 _START_TIMEOUT = 3.0
 
 
 @attrs.frozen
 class SpliceTimeouts:
-    """How long a new source is kept back, in seconds and bytes from its first packet on.
+    """The limits for holding back a new source, in seconds and bytes from its first packet on.
 
-    :ivar access_point: for an IDR picture, if there is another random access point to begin at; and for what was not
-        sent yet, if it has the last source's clock.
-    :ivar total: altogether; then it begins wherever it can, or passes as it is.
-    :ivar max_bytes: bytes, altogether.
+    :ivar access_point: seconds to wait for an IDR picture if there is only another random access point; and for packets
+        not sent yet, if the source has the last source's clock.
+    :ivar total: seconds altogether; then the source begins at any possible point, or passes unchanged.
+    :ivar max_bytes: bytes altogether.
     """
 
     access_point: float = 2.0
@@ -50,14 +50,15 @@ class SpliceTimeouts:
 
 @attrs.frozen
 class SpliceReport:
-    """What became of a new source.
+    """The result of a splice.
 
-    :ivar offset: seconds added to its PTS and DTS.
-    :ivar clock_offset: seconds added to its clock; None if it has none yet.
-    :ivar waited: seconds from its first packet to its first that was sent.
-    :ivar repeated: units of the main track that it brought again and that were not sent again.
-    :ivar dropped: bytes of it that were not sent: sent before, or nothing to begin with.
-    :ivar changed: what has another codec, in words.
+    :ivar kind: way in which the source was joined.
+    :ivar waited: seconds from the first packet of the source to its first packet sent.
+    :ivar offset: seconds added to PTS and DTS.
+    :ivar clock_offset: seconds added to the clock; None while the source has no clock.
+    :ivar repeated: units of the main track that the source repeated and that were not sent again.
+    :ivar dropped: bytes of the source that were not sent: sent before, or before the first random access point.
+    :ivar changed: tracks with another codec, in words.
     """
 
     kind: SpliceKind
@@ -70,13 +71,14 @@ class SpliceReport:
 
 
 class Splicer:
-    """Makes one stream of the packets of several sources.
+    """A splicer for the transport streams of several sources.
 
-    :param tail: gives the last packets that were sent, as many seconds as an overlap may be long; asked for once
-        for each new source.
-    :param report: is told how a source was joined, before its first packets are returned.
-    :param announce_codecs: what to do with a source of other codecs: announce them on the known PIDs; if not, it passes
-        as it is, and ``report`` must see to it that nobody who saw the last source gets it.
+    :param tail: returns the last packets that were sent, as many seconds as an overlap may be long. Called once for
+        each new source, and once for each change of its tables.
+    :param report: called with the result of each splice, before the first packets of the source are returned.
+    :param timeouts: limits for holding back a new source.
+    :param announce_codecs: True to announce changed codecs on the known PIDs. If False, such a source passes unchanged,
+        and ``report`` must ensure that no player of the last source gets it.
     """
 
     def __init__(
@@ -99,23 +101,23 @@ class Splicer:
 
     @property
     def splice_pending(self) -> bool:
-        """A new source is there and has not been joined yet."""
+        """True if a new source has begun and is not joined yet."""
         return self._splice_pending
 
     @property
     def program(self) -> ProgramMap | None:
-        """The program map of the source that runs, where that is not the one that is sent."""
+        """The program map of the current source, if it differs from the sent one; else None."""
         return None if self._rewriter is None else self._rewriter.program
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that are held or kept."""
+        """The number of bytes held back or kept for a plan."""
         return self._hold.size + (0 if self._planner is None else len(self._planner.new.data))
 
     def next_source(self, now: float) -> bytes:
-        """Another source follows; what the last one left incomplete is dropped.
+        """Start another source. Drop the incomplete units of the last one.
 
-        :return: what it left complete, to be sent.
+        :return: packets of the last source that are complete, to be sent.
         """
         out = b"" if self._splice_pending else self._rewrite(self._hold.take_complete(), now)
         self._hold.reset()
@@ -124,14 +126,14 @@ class Splicer:
         return out
 
     def flush(self, now: float) -> bytes:
-        """The stream ends and nothing follows: all that was held, to be sent."""
+        """End the stream. Return all packets held back."""
         return b"" if self._splice_pending else self._rewrite(self._hold.take_all(), now)
 
     def push(self, packets: bytes, now: float) -> bytes:
-        """Take whole packets of the source that runs.
+        """Take whole packets of the current source.
 
         :param now: monotonic seconds.
-        :return: the packets to be sent now; ``b""`` if there are none.
+        :return: packets to send now; ``b""`` if there are none.
         """
         if self._splice_pending:
             return self._plan_splice(packets, now)
@@ -149,7 +151,7 @@ class Splicer:
         return out
 
     def _follow_tables(self, old: PacketRewriter, out: bytes, now: float) -> bytes:
-        """The source has other tables now: its tracks go on as the ones they resemble, on the same timeline."""
+        """Follow new tables of the same source: its tracks continue as their counterparts, on the same timeline."""
         rest, tables, sent = old.rest, old.source_tables, SpliceOut(self._tail() + out)
         old.rest = b""
         if tables is None or sent.tables is None:
@@ -190,7 +192,7 @@ class Splicer:
         return b""
 
     def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> bytes:
-        """Let the source go through as it is."""
+        """Let the source pass unchanged."""
         kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
         self._report(SpliceReport(kind, now - planner.since, changed=changed))
         self._planner, self._splice_pending = None, False
@@ -198,7 +200,7 @@ class Splicer:
 
     def _start_plan(self, planner: SplicePlanner, plan: SplicePlan, now: float) -> bytes:
         sent = planner.sent
-        assert sent.tables is not None, "there is something to go on from"
+        assert sent.tables is not None, "the sent packets have tables"
         player_tables = announce(sent.tables, plan.mapping.streams) if plan.mapping.changed else sent.tables
         rewriter = PacketRewriter(player_tables, plan.tables, plan.mapping.pids, sent.counters)
         units_passed = {pid: bisect_left(planner.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
@@ -229,7 +231,7 @@ class Splicer:
 
 
 def _set_clocks(rewriter: PacketRewriter, plan: SplicePlan, packets: bytes, pcr: int | None) -> None:
-    """Choose the offsets so that the clock does not step back and is not ahead of what it is the clock for."""
+    """Choose offsets with which the clock neither steps back nor passes the timestamps that depend on it."""
     rewriter.set_offsets(plan.offset, pcr)
     clock = plan.tables.program.pcr_pid
     first = first_clock(packets, clock)
@@ -243,7 +245,7 @@ def _set_clocks(rewriter: PacketRewriter, plan: SplicePlan, packets: bytes, pcr:
 
 
 def _least_margin(packets: bytes, clock: int, plan: SplicePlan) -> int:
-    """The least that a unit's DTS is ahead of the clock, in the source's own time; 0 if that is not known."""
+    """Return the least distance from the clock to a unit's DTS, in the source's own time; 0 if unknown."""
     pes = PesIndex(packets)
     unit_starts = [(at, pid, number) for pid in plan.mapping.pids for number, at in enumerate(pes.starts.get(pid, ()))]
     least: int | None = None

@@ -1,7 +1,7 @@
-"""Which track of a new source goes on as which track of what was sent.
+"""The mapping of the tracks of a new source to the tracks that were sent.
 
-Players keep to the PIDs they began with (those built on libavformat stop for good when these vanish), so the
-new source gets theirs: by kind and coding, first to first, second to second, the same language preferred.
+Players keep the PIDs that they began with; players based on libavformat stop for good when these vanish. The new source
+therefore gets the old PIDs: by media type and codec, first to first, second to second, preferably of the same language.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REGISTRATION, _EXTENSION, _LANGUAGE = 0x05, 0x7F, 0x0A
 
 
 def codec_name(stream: ElementaryStream) -> str:
-    """What a track is coded with; equal for two tracks that one decoder can play one after the other."""
+    """Return the codec of a track. Two tracks with equal names can be played by one decoder, one after the other."""
     known = _TYPE_NAMES.get(stream.stream_type)
     if known is not None:
         return known
@@ -42,7 +42,7 @@ def codec_name(stream: ElementaryStream) -> str:
 
 @attrs.frozen
 class TrackPair:
-    """A track of the new source and the one it goes on as."""
+    """A track of the new source and the sent track that it continues."""
 
     new: ElementaryStream
     sent: ElementaryStream
@@ -50,9 +50,9 @@ class TrackPair:
 
 @attrs.frozen
 class TrackMapping:
-    """Tracks that go on; those of the new source that are not among them are left out.
+    """The tracks that continue. All other tracks of the new source are dropped.
 
-    :ivar changed: what cannot go on because the codec is another one, in words; empty if nothing.
+    :ivar changed: changes of codec that prevent a track from continuing, in words; empty if there are none.
     """
 
     pairs: tuple[TrackPair, ...]
@@ -65,26 +65,26 @@ class TrackMapping:
 
     @property
     def streams(self) -> tuple[ElementaryStream, ...]:
-        """The streams of the new source on the PIDs that were sent."""
+        """The streams of the new source, on the PIDs that were sent."""
         return tuple(attrs.evolve(pair.new, pid=pair.sent.pid) for pair in self.pairs)
 
     @property
     def video(self) -> TrackPair | None:
-        """The first track of pictures."""
+        """The first video track; None without one."""
         return next((pair for pair in self.pairs if pair.sent.codec.is_video), None)
 
     @property
     def audio(self) -> tuple[TrackPair, ...]:
-        """All tracks of sound."""
+        """All audio tracks."""
         return tuple(pair for pair in self.pairs if pair.sent.codec is Codec.AUDIO)
 
 
 def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
-    """Find a twin for each track that was sent.
+    """Find a counterpart for each track that was sent.
 
-    A first track of pictures or sound for which the new source has only other codecs, or nothing at all while it
-    has the other of the two, is a change. Further tracks may be missing. With a change the first tracks are
-    paired all the same, for a caller that wants to carry on.
+    A change is reported for a first video or audio track if the new source has only other codecs for it. A change is
+    also reported if the track is missing while the source has the other of the two. Further tracks may be missing. In
+    case of a change the first tracks are paired nevertheless, for a caller that announces new codecs.
     """
     free = list(new.streams)
     pairs: list[TrackPair] = []

@@ -1,16 +1,16 @@
-"""Whether a new source brings again what has been sent, and where it goes on from there.
+"""The overlap of video: finds out if a new source repeats pictures that were sent, and where it continues.
 
-Providers replay the last seconds to whoever connects, as they were, packed anew, or with other stamps. What stays
-is the elementary stream, so that is what is compared: of pictures unit by unit, since a picture is one unit however
-it is packed; of sound byte by byte, since its units are not.
+Providers replay the last seconds to each new connection: unchanged, multiplexed again, or with other timestamps. Only
+the elementary stream stays the same, so that is compared. Pictures are compared unit by unit, because a picture is one
+unit in any multiplex. Audio is compared byte by byte, because its units differ.
 
-Two streams overlap if from the new one's first unit on **all** units are those sent, up to the last one sent. One
-that is equal proves nothing (black pictures, silence), and equal stamps do not either (another encode of the same
-programme). The first bytes of each unit find the place, and all bytes of the last seconds decide. Of several
-places the first is right: that of the longest run. What is shown in a loop fits in several places for as long as it
-lasts; there a run of many different units that is all there is preferred to a longer one that would be waited for.
+Two streams overlap if, from the new source's first unit on, **all** units equal those sent, up to the last one sent. A
+single equal unit proves nothing (black pictures, silence). Equal timestamps prove nothing either (another encode of the
+same programme). The first bytes of each unit find the position, and all bytes of the last seconds decide. Of several
+positions the first is correct: it gives the longest run. Pictures shown in a loop fit in several positions for as long
+as the loop lasts. There, a complete run of many different units is preferred to a longer one that is still incomplete.
 
-Nothing is waited for in vain: if the new source's first units were never sent, there is no overlap.
+The search ends early: if the new source's first units were never sent, there is no overlap.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ import attrs
 from m3uproxy.core.mpegts.pes import PesIndex
 from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
 
-#: Bytes that find a place.
+#: Bytes of a unit that serve as its key.
 KEY = 64
-#: A source whose stamps say that it begins at most this much before what is still known is waited for, ticks.
+#: A source is waited for if its timestamps begin at most this much before the known past, ticks.
 REACH = 60 * TICKS
-#: Units of the new source that are looked for before it is believed that it brings nothing again. The first may be
-#: damaged on either side; but a second is not waited for.
+#: Units of the new source that are tried before the search ends without a match. The first unit may be damaged on
+#: either side. The search does not wait for a second unit.
 _MAX_ANCHORS = 2
-#: Units, the last ones, of which every byte is compared.
+#: The number of last units of which every byte is compared.
 _COMPARED_UNITS = 50
-#: Different units in a run that is believed in although a longer one may turn up.
+#: Different units in a run that is accepted although a longer one may follow.
 _MIN_DISTINCT = 12
-#: Different units in a run that is believed in when a longer one can no more be waited for.
+#: Different units in a run that is accepted after a longer one can no longer be waited for.
 _MIN_DISTINCT_LATE = 4
 
 
 class OverlapSearch(Enum):
-    """What is known of an overlap that has not been found."""
+    """The state of a search without a match."""
 
-    WAITING = "it may be there"
-    NONE = "there is none"
+    WAITING = "undecided"
+    NONE = "no overlap"
 
 
 @attrs.frozen
 class OverlapMatch:
-    """Where a track of the new source goes on.
+    """The position at which a track of the new source continues.
 
-    :ivar number: the unit, counted on its PID from the source's first.
-    :ivar skip: bytes of its elementary stream that were sent already.
-    :ivar offset: ticks from the new source's stamps to those sent.
-    :ivar units: how many were compared.
+    :ivar number: number of the unit on its PID, counted from the source's first.
+    :ivar skip: bytes of the unit's elementary stream that were sent already.
+    :ivar offset: ticks from the new source's timestamps to those sent.
+    :ivar units: units compared.
     """
 
     number: int
@@ -61,7 +61,7 @@ class OverlapMatch:
 
 
 class VideoOverlap:
-    """Looks for the overlap of one track in which a unit is a picture."""
+    """A search for the overlap of one track in which a unit is a picture."""
 
     def __init__(self, sent: PesIndex, sent_pid: int, new: PesIndex, new_pid: int) -> None:
         self._sent, self._sent_pid = sent, sent_pid
@@ -76,9 +76,9 @@ class VideoOverlap:
         self._checked_starts: set[int] = set()
 
     def search(self, last_chance: bool = False) -> OverlapMatch | OverlapSearch:
-        """Look again, after more of the new source has come.
+        """Search again after more of the new source has arrived.
 
-        :param last_chance: no more will come: what cannot be decided is passed over.
+        :param last_chance: True if no more packets can be waited for. Undecided positions are then skipped.
         """
         complete = self._new.count(self._new_pid) - 1
         passed_over = False
@@ -101,7 +101,7 @@ class VideoOverlap:
             self._next_anchor()
 
     def _compare_from(self, start: int, complete: int) -> OverlapMatch | OverlapSearch:
-        """Go on comparing from one place; keys while units come, everything when all have come."""
+        """Continue the comparison from one position: keys while units arrive, all bytes when all units have arrived."""
         run = self._sent.count(self._sent_pid) - start
         while self._matched_units < min(run, complete - self._anchor):
             sent_unit, new_unit = start + self._matched_units, self._anchor + self._matched_units
@@ -113,7 +113,7 @@ class VideoOverlap:
         return self._match(start, run) if self._is_identical(start, run) else OverlapSearch.NONE
 
     def _match_shorter_run(self, complete: int) -> OverlapMatch | OverlapSearch:
-        """A shorter run that is all there and long enough not to be chance, while a longer one is still possible."""
+        """Match a shorter run that is complete and too varied for chance, while a longer one is still possible."""
         for start in self._starts[1:]:
             run = self._sent.count(self._sent_pid) - start
             if start in self._checked_starts or run > complete - self._anchor:
@@ -129,7 +129,7 @@ class VideoOverlap:
         return not (passed_over and self._distinct_units(match.units) < _MIN_DISTINCT_LATE)
 
     def _distinct_units(self, units: int) -> int:
-        """How many different ones are among the last that were sent."""
+        """Return the number of different units among the last ones sent."""
         count = self._sent.count(self._sent_pid)
         return len({self._sent.prefix(self._sent_pid, number, KEY) for number in range(count - units, count)})
 
@@ -141,12 +141,12 @@ class VideoOverlap:
         kept = [start for start in self._starts if self._distance(start) == 0]
         if kept:
             self._starts = kept
-        # Key pictures begin alike: that one from before what is known is found in it is no try.
+        # Key frames begin alike. A match of a unit from before the known past does not count as a try.
         if not 0 < (self._distance(0) or 0) < REACH:
             self._anchors_tried += 1
 
     def _distance(self, start: int) -> int | None:
-        """Ticks from the anchor to a unit that was sent."""
+        """Return the ticks from the anchor to a sent unit; None if unknown."""
         if start >= self._sent.count(self._sent_pid):
             return None
         sent_unit, new_unit = self._sent.header(self._sent_pid, start), self._new.header(self._new_pid, self._anchor)
