@@ -1,1 +1,1 @@
-"""Films: each player has its own place in the file and its own pace; nothing is shared but the file's ends."""
+"""VOD: each client reads the file at its own offset and pace over its own session; clients share the edge cache."""

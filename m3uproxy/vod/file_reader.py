@@ -1,12 +1,13 @@
-"""An open body of a file, read at the pace of one response to a player.
+"""Reading an open body of a file at the pace of one player.
 
-The body is paused, unless its reader wants bytes and there are none. Only then does the reactor wait for it, and only
-then does the silence timer run: a player may pause for as long as it likes. A reader that wants more gets at once
-what the socket holds, up to :data:`TURN` bytes in one turn of the reactor. A provider on the internet sends 1.4 kB
-every millisecond, and a turn for each piece would be the greatest cost there is; so behind a small piece the
-reactor rests for a moment, while more gathers in the kernel. A paused socket has a small window, and a fixed rest would
-throttle a fast provider: the rest halves when it brought much, and when it is too short to be worth it, the reactor
-reads as it comes for a while.
+**Pausing.** The body is paused unless the consumer can accept bytes and none are pending. Only while bytes are awaited
+does the reactor watch the socket, and only then does the silence timer run: a player may pause for hours. If the
+consumer can accept more, the reader reads the socket at once, up to :data:`TURN_BYTES` in one reactor turn.
+
+**Gathering.** A provider on the internet sends 1.4 kB every millisecond. One reactor turn for each of these pieces
+would be the largest cost of all. So after a small read the body is paused for a moment, while the kernel queues more.
+A paused socket has a small window, so that a fixed pause would throttle a fast provider. The pause is halved after a
+large read. When it falls below :data:`MIN_GATHER`, the body is read without pauses for :data:`UNPAUSED_TIME`.
 """
 
 from __future__ import annotations
@@ -26,211 +27,216 @@ from ..timers import SilenceTimer
 from .interfaces import ByteConsumer
 from .range_request import OpenedRange
 
-#: Bytes handed on in one turn of the reactor.
-TURN = 1_048_576
-#: Seconds for which small pieces gather, at most and at least; below that, seconds without a rest.
-GATHER = 0.02
-SHORTEST = 0.002
-FREE = 1.0
-#: Bytes that are much for one rest, half of what any window holds; and bytes that no rest comes before.
-MUCH = 32_768
-AT_ONCE = 262_144
-#: Bytes that are rather read and dropped than asked for anew.
-SKIP = 1_048_576
+#: Bytes delivered in one reactor turn.
+TURN_BYTES = 1_048_576
+#: Seconds for which small pieces gather in the kernel: maximum and minimum.
+MAX_GATHER = 0.02
+MIN_GATHER = 0.002
+#: Seconds without gathering, once the pause has fallen below the minimum.
+UNPAUSED_TIME = 1.0
+#: Bytes that count as a large read after a pause: half of the smallest receive window.
+LARGE_READ = 32_768
+#: Bytes at the beginning of a body that are read without gathering, so that playback starts at once.
+UNPAUSED_BYTES = 262_144
+#: Bytes. A gap up to this size is read and discarded; a larger one needs a new connection.
+MAX_SKIP = 1_048_576
 
 
 class FileReaderOwner(Protocol):
-    """Who opened the body."""
+    """The session that has opened the body."""
 
-    def passing(self, feed: FileReader, offset: int, data: memoryview) -> None:
-        """These bytes of the file, which is the right one, are about to be handed on."""
+    def bytes_read(self, reader: FileReader, offset: int, data: memoryview) -> None:
+        """Note bytes of the right file, before they are delivered to the consumer."""
 
-    def broke(self, feed: FileReader, error: SourceError) -> None:
-        """There is no more to come, or nothing good. Told once; the owner closes the feed."""
+    def read_failed(self, reader: FileReader, error: SourceError) -> None:
+        """Close the reader: the body has ended or is unusable. Called once."""
 
 
 @implementer(IBodyConsumer)
 class FileReader:
-    """See the module's text."""
+    """Reader of one body. See the module's text."""
 
     def __init__(
         self,
         clock: IReactorTime,
         opened: OpenedRange,
-        edition: Representation | None,
+        representation: Representation | None,
         silence: float,
         owner: FileReaderOwner,
     ) -> None:
         """
-        Take nothing yet.
+        Initialise a reader that has not started.
 
-        :param edition: the file that this belongs to.
-        :param silence: seconds without a byte, while some are wanted, after which the body counts as stalled.
+        :param representation: the file that the body is a part of.
+        :param silence: seconds without a byte, while bytes are awaited, after which the body counts as stalled.
         """
         self._clock = clock
         self._body = opened.body
         self._owner = owner
         self._limit = silence
-        self._reader: ByteConsumer | None = None
-        self._spare: deque[memoryview] = deque()
-        self._over: SourceError | None = None
-        self._judged = opened.first > 0
+        self._consumer: ByteConsumer | None = None
+        self._pending: deque[memoryview] = deque()
+        self._end_error: SourceError | None = None
+        self._sniffed = opened.first > 0
         self._closed = self._running = self._reading = self._resumed = False
         self._waiting_since: float | None = None
-        self._interval = GATHER
+        self._interval = MAX_GATHER
         self._gathered = False
-        self._free_until = 0.0
+        self._unpaused_until = 0.0
         self._silence = SilenceTimer(clock, self._silence_remaining, self._stalled)
         self._next: IDelayedCall | None = None
-        self.edition = edition
+        self.representation = representation
         self.stop = opened.stop
         self.position = opened.first
-        self.passed = 0
-        self._began = self._heard = 0.0
+        self.bytes_used = 0
+        self._started_at = self._last_byte_at = 0.0
 
     @property
     def ran(self) -> float:
-        """Seconds until the last byte came."""
-        return self._heard - self._began
+        """Seconds from the start to the last byte."""
+        return self._last_byte_at - self._started_at
 
-    def start(self, reader: ByteConsumer) -> None:
-        """Begin to read."""
-        self._reader = reader
-        self._began = self._heard = self._clock.seconds()
+    def start(self, consumer: ByteConsumer) -> None:
+        """Start reading for a consumer."""
+        self._consumer = consumer
+        self._started_at = self._last_byte_at = self._clock.seconds()
         self._body.deliver(self)
         self._resumed = True
-        self.go_on()
+        self.read_on()
 
-    def suits(self, reader: ByteConsumer, edition: Representation | None) -> bool:
-        """Whether what comes next is what a reader of that edition needs, or close before it."""
-        place = reader.position
-        if self._closed or self._over is not None or place is None or edition is None or edition != self.edition:
+    def matches(self, consumer: ByteConsumer, representation: Representation | None) -> bool:
+        """Return whether this body continues at the consumer's position, or at most :data:`MAX_SKIP` before it."""
+        place, known = consumer.position, representation
+        if self._closed or self._end_error is not None or place is None or known is None:
             return False
-        return self.position <= place <= self.position + SKIP and (self.stop is None or place < self.stop)
+        if known != self.representation:
+            return False
+        return self.position <= place <= self.position + MAX_SKIP and (self.stop is None or place < self.stop)
 
-    def serve(self, reader: ByteConsumer | None) -> None:
-        """From now on for this reader; for none, the body is paused and kept."""
-        self._reader = reader
-        self.go_on()
+    def serve(self, consumer: ByteConsumer | None) -> None:
+        """Deliver to another consumer from now on. If it is None, pause the body and keep it open."""
+        self._consumer = consumer
+        self.read_on()
 
     def close(self) -> Deferred[None]:
-        """Drop the connection.
+        """Close the connection.
 
-        :return: a Deferred that fires when the socket is gone.
+        :return: a Deferred that fires when the socket has closed.
         """
         self._closed = True
-        self._reader = None
-        self._spare.clear()
+        self._consumer = None
+        self._pending.clear()
         self._silence.cancel()
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
         return self._body.close()
 
-    def go_on(self) -> None:
-        """Hand on what there is, as far as it is wanted, and see that more comes."""
+    def read_on(self) -> None:
+        """Deliver pending bytes while the consumer accepts them, then arrange for the next read."""
         if self._running or self._closed:
             return
         self._running = True
         try:
-            brought = self._run()
+            delivered = self._run_turn()
         finally:
             self._running = False
-        self._settle(brought)
+        self._turn_ended(delivered)
 
     # IBodyConsumer
 
     def body_received(self, data: bytes) -> None:
-        """Keep it until it is wanted: a paused body may still bring what was under way."""
-        self._heard = self._clock.seconds()
+        """Queue the data until the consumer accepts it: a paused body may still deliver one read."""
+        self._last_byte_at = self._clock.seconds()
         if not self._closed:
-            self._spare.append(memoryview(data))
+            self._pending.append(memoryview(data))
             if not self._reading:
-                self.go_on()
+                self.read_on()
 
     def body_ended(self, error: SourceError) -> None:
-        """What was read is still to be handed on."""
-        self._over = error
+        """Note the end. Pending bytes are still delivered."""
+        self._end_error = error
         if not self._reading:
-            self.go_on()
+            self.read_on()
 
     # inside
 
-    def _settle(self, brought: int) -> None:
-        """Nothing more goes on in this turn: rest, wait, or tell that this is the end."""
+    def _turn_ended(self, delivered: int) -> None:
+        """Pause the body, wait for more, or report its end."""
         if self._closed:
             return
-        if self._over is not None and not self._spare and (self._wants() or self._reader is None):
-            self._fail(self._over)
-        elif not self._wants():
-            self._rest()
+        if self._end_error is not None and not self._pending and (self._can_deliver() or self._consumer is None):
+            self._fail(self._end_error)
+        elif not self._can_deliver():
+            self._stop_waiting()
         else:
-            self._wait(brought)
+            self._wait(delivered)
 
-    def _wants(self) -> bool:
-        return not self._closed and self._reader is not None and self._reader.wants
+    def _can_deliver(self) -> bool:
+        return not self._closed and self._consumer is not None and self._consumer.can_accept
 
-    def _run(self) -> int:
-        """Bytes handed on."""
-        brought = 0
-        while brought < TURN and self._wants() and (self._spare or self._read()):
-            brought += self._hand_on()
-        return brought
+    def _run_turn(self) -> int:
+        """Read and deliver up to one turn's bytes; return the number of bytes delivered."""
+        delivered = 0
+        while delivered < TURN_BYTES and self._can_deliver() and (self._pending or self._read()):
+            delivered += self._deliver()
+        return delivered
 
     def _read(self) -> bool:
-        """Read what the socket holds, without asking the reactor."""
-        if self._over is not None:
+        """Read the socket's queue without waiting for the reactor; return whether there are bytes."""
+        if self._end_error is not None:
             return False
         self._reading = True
         try:
             self._body.read(True)
         finally:
             self._reading = False
-        return bool(self._spare)
+        return bool(self._pending)
 
-    def _hand_on(self) -> int:
-        reader, data = self._reader, self._spare.popleft()
-        assert reader is not None
-        assert reader.position is not None
-        if not self._judged and not self._judge(data):
+    def _deliver(self) -> int:
+        """Deliver one piece, or discard it as far as it precedes the position; return the bytes used."""
+        consumer, data = self._consumer, self._pending.popleft()
+        assert consumer is not None
+        assert consumer.position is not None
+        if not self._sniffed and not self._sniff(data):
             return 0
-        before = data[: max(0, reader.position - self.position)]
+        before = data[: max(0, consumer.position - self.position)]
         if len(before):
-            self._skip(reader, before)
+            self._skip(consumer, before)
             used = len(before)
         else:
-            self._owner.passing(self, self.position, data)
-            used = reader.take(data)
+            self._owner.bytes_read(self, self.position, data)
+            used = consumer.accept(data)
         self.position += used
-        self.passed += used
+        self.bytes_used += used
         if used < len(data) and not self._closed:
-            self._spare.appendleft(data[used:])
+            self._pending.appendleft(data[used:])
         return used
 
-    def _judge(self, data: memoryview) -> bool:
-        """A provider may answer with a login page, whatever is asked for."""
-        self._judged = True
+    def _sniff(self, data: memoryview) -> bool:
+        """Return whether the first bytes may be a file: providers may send a login page with status 200."""
+        self._sniffed = True
         error = body_error(bytes(data[:SNIFF_BYTES]), 0, "")
         if error is not None:
             self._fail(error)
         return error is None
 
-    def _skip(self, reader: ByteConsumer, data: memoryview) -> None:
-        """What was given before must come again."""
-        assert reader.position is not None
-        begin = reader.position - len(reader.proof)
-        known = max(0, begin - self.position)
-        again = data[known:]
-        place = self.position + known - begin
-        if again != reader.proof[place : place + len(again)]:
-            self._fail(SourceError(Reason.OTHER_FILE, "it goes on otherwise than what was sent"))
+    def _skip(self, consumer: ByteConsumer, data: memoryview) -> None:
+        """Compare repeated bytes with those that the consumer accepted last. If they differ, fail."""
+        assert consumer.position is not None
+        begin = consumer.position - len(consumer.last_bytes)
+        earlier = max(0, begin - self.position)
+        repeated = data[earlier:]
+        place = self.position + earlier - begin
+        if repeated != consumer.last_bytes[place : place + len(repeated)]:
+            self._fail(SourceError(Reason.OTHER_FILE, "bytes differ from those already sent"))
 
     def _fail(self, error: SourceError) -> None:
-        self._spare.clear()
-        self._owner.broke(self, error)
+        self._pending.clear()
+        self._owner.read_failed(self, error)
 
-    def _rest(self) -> None:
-        """Nothing is wanted."""
+    def _stop_waiting(self) -> None:
+        """Pause: the consumer accepts nothing."""
         self._waiting_since = None
         self._pause()
 
@@ -239,29 +245,29 @@ class FileReader:
             self._resumed = False
             self._body.pause()
 
-    def _is_to_gather(self, brought: int) -> bool:
-        """Whether to rest; how much the last rest brought says how long the next one is."""
+    def _should_gather(self, delivered: int) -> bool:
+        """Return whether to pause while more gathers, and adapt the pause to the bytes that the last one brought."""
         now = self._clock.seconds()
         gathered, self._gathered = self._gathered, False
-        if not brought or self.passed <= AT_ONCE or now < self._free_until:
+        if not delivered or self.bytes_used <= UNPAUSED_BYTES or now < self._unpaused_until:
             return False
-        if gathered and brought >= MUCH:
+        if gathered and delivered >= LARGE_READ:
             self._interval /= 2
-            if self._interval < SHORTEST:
-                self._interval, self._free_until = GATHER, now + FREE
+            if self._interval < MIN_GATHER:
+                self._interval, self._unpaused_until = MAX_GATHER, now + UNPAUSED_TIME
                 return False
-        elif gathered and brought < MUCH // 4:
-            self._interval = min(GATHER, self._interval * 2)
-        return gathered or brought < MUCH
+        elif gathered and delivered < LARGE_READ // 4:
+            self._interval = min(MAX_GATHER, self._interval * 2)
+        return gathered or delivered < LARGE_READ
 
-    def _wait(self, brought: int) -> None:
-        """More is wanted."""
-        if brought >= TURN:
-            self._again(0)
-        elif self._is_to_gather(brought):
+    def _wait(self, delivered: int) -> None:
+        """Wait for more bytes: in the next turn, after a pause, or as the reactor reads them."""
+        if delivered >= TURN_BYTES:
+            self._read_later(0)
+        elif self._should_gather(delivered):
             self._pause()
             self._gathered = True
-            self._again(self._interval)
+            self._read_later(self._interval)
         elif not self._resumed:
             self._resumed = True
             self._body.resume()
@@ -269,22 +275,22 @@ class FileReader:
             self._waiting_since = self._clock.seconds()
         self._silence.start(self._limit)
 
-    def _again(self, seconds: float) -> None:
+    def _read_later(self, seconds: float) -> None:
         if self._next is None:
-            self._next = self._clock.callLater(seconds, self._go_on_later)
+            self._next = self._clock.callLater(seconds, self._read_now)
 
-    def _go_on_later(self) -> None:
+    def _read_now(self) -> None:
         self._next = None
-        self.go_on()
+        self.read_on()
 
-    def _quiet(self, since: float) -> float:
+    def _silent_for(self, since: float) -> float:
         """Return the seconds without a byte."""
-        return self._clock.seconds() - max(self._heard, since)
+        return self._clock.seconds() - max(self._last_byte_at, since)
 
     def _silence_remaining(self) -> float | None:
-        """Return the seconds until the body counts as stalled; None if no bytes are wanted."""
-        return None if self._waiting_since is None else self._limit - self._quiet(self._waiting_since)
+        """Return the seconds until the body counts as stalled; None if no bytes are awaited."""
+        return None if self._waiting_since is None else self._limit - self._silent_for(self._waiting_since)
 
     def _stalled(self) -> None:
         assert self._waiting_since is not None
-        self._fail(SourceError(Reason.STALLED, f"no byte for {self._quiet(self._waiting_since):.1f} s"))
+        self._fail(SourceError(Reason.STALLED, f"no byte for {self._silent_for(self._waiting_since):.1f} s"))

@@ -1,8 +1,7 @@
-"""What a provider says of a file, for a player that asks with HEAD before it plays.
+"""HEAD requests of players: a player may ask for length and type of a file before it plays.
 
-A line to the provider that somebody plays over tells as well what the file is: while there is one, or while one is
-being opened, none is opened to ask. Providers that answer no HEAD are asked for the first byte. All who ask meanwhile
-share the answer.
+The session of a playing client learns the same. While one is open, or being opened, no connection is opened for HEAD.
+From providers that do not answer HEAD the first byte is requested. All players that ask meanwhile share the response.
 """
 
 from __future__ import annotations
@@ -16,101 +15,104 @@ from ..core.http.representation import Representation
 from ..errors import Reason, SourceError
 from .session import VodSession
 
-#: Answers to HEAD that say nothing of what GET would be answered, and no answers.
-_NO_HEAD = frozenset({400, 403, 404, 405, 500, 501})
-_NO_ANSWER = frozenset({Reason.BAD_HEAD, Reason.RESET, Reason.FIRST_BYTE_TIMEOUT})
+#: Statuses of HEAD that say nothing about GET.
+_UNRELIABLE_STATUSES = frozenset({400, 403, 404, 405, 500, 501})
+#: Failures of servers that do not answer HEAD at all.
+_UNANSWERED = frozenset({Reason.BAD_HEAD, Reason.RESET, Reason.FIRST_BYTE_TIMEOUT})
 
 
 class HeadRequest:
-    """One question; an :class:`.roles.Asker` that takes no bytes."""
+    """The pending HEAD request of a stream: a :class:`.interfaces.RangeConsumer` that accepts no bytes."""
 
     position: int | None = None
-    proof = b""
-    wants = False
-    begun = False
+    last_bytes = b""
+    can_accept = False
+    started = False
     url = ""
 
     def __init__(
-        self, open_line: Callable[[Callable[[], None]], VodSession], learn: Callable[[Representation, str], None]
+        self,
+        open_session: Callable[[Callable[[], None]], VodSession],
+        confirmed: Callable[[Representation, str], None],
     ) -> None:
         """
-        Prepare to ask.
+        Initialise without a connection.
 
-        :param open_line: makes a line that is closed; given what to call when it is of no use any more.
-        :param learn: told of what was found.
+        :param open_session: return a session that is not dialled; its parameter is called when the session is unused.
+        :param confirmed: called with the file and the URL of its source.
         """
-        self._open_line = open_line
-        self._learn = learn
-        self._line: VodSession | None = None
+        self._open_session = open_session
+        self._confirmed = confirmed
+        self._session: VodSession | None = None
         self._waiting: list[Deferred[Representation]] = []
-        self.edition: Representation | None = None
-        self.wanted: ByteRange | None = None
+        self.representation: Representation | None = None
+        self.requested: ByteRange | None = None
 
-    def answer(self) -> Deferred[Representation]:
+    def wait(self) -> Deferred[Representation]:
         """
-        What is found.
+        Wait for the result of a request, sent already or later.
 
-        :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; cancelling it cancels nobody else's.
+        :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; cancelling it leaves others waiting.
         """
         waiting: Deferred[Representation] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return waiting
 
-    def ask(self) -> None:
-        """Ask the provider, if somebody wants to know and that is not under way."""
-        if self._waiting and self._line is None:
-            self.wanted = None
-            self._line = self._open_line(self._drop)
-            self._line.serve(self)
+    def send(self) -> None:
+        """Send a request to the provider, if a player waits and none is under way."""
+        if self._waiting and self._session is None:
+            self.requested = None
+            self._session = self._open_session(self._close)
+            self._session.serve(self)
 
-    def give_way(self) -> Deferred[None]:
+    def close_session(self) -> Deferred[None]:
         """
-        Somebody plays, and so will know: who waits waits for that.
+        Close the connection, because a client's session will bring the same result. Players continue to wait.
 
-        :return: a Deferred that fires when our socket is gone.
+        :return: a Deferred that fires when the socket has closed.
         """
-        line, self._line = self._line, None
-        return line.close() if line is not None else succeed(None)
+        session, self._session = self._session, None
+        return session.close() if session is not None else succeed(None)
 
-    def told(self, edition: Representation) -> None:
-        """It is known."""
-        self._drop()
-        for waiting in self._end():
-            waiting.callback(edition)
+    def succeed(self, representation: Representation) -> None:
+        """Give the result to all players that wait."""
+        self._close()
+        for waiting in self._take_waiting():
+            waiting.callback(representation)
 
-    # for the line
+    # RangeConsumer
 
-    def try_otherwise(self, error: SourceError) -> bool:
-        """Whether it is worth asking with GET."""
-        if self.wanted is not None or not (error.status in _NO_HEAD or error.reason in _NO_ANSWER):
+    def retry_differently(self, error: SourceError) -> bool:
+        """Return whether to try again with GET, for the first byte."""
+        if self.requested is not None or not (error.status in _UNRELIABLE_STATUSES or error.reason in _UNANSWERED):
             return False
-        self.wanted = ByteRange(0, 0)
+        self.requested = ByteRange(0, 0)
         return True
 
-    def take(self, data: memoryview) -> int:
-        """Nothing is asked for."""
+    def accept(self, data: memoryview) -> int:
+        """Accept nothing: no body is requested."""
         return 0
 
-    def found(self, edition: Representation, url: str) -> None:
-        """Known for longer only if there are parts: HEAD may say nothing of them, and there are."""
-        if edition.accepts_ranges:
-            self._learn(edition, url)
-        self.told(edition)
+    def file_known(self, representation: Representation, url: str) -> None:
+        """Succeed. The file is remembered only if it has ranges, because responses to HEAD may omit Accept-Ranges."""
+        if representation.accepts_ranges:
+            self._confirmed(representation, url)
+        self.succeed(representation)
 
-    def complete(self) -> None:
-        """Nothing was asked for."""
+    def file_ended(self) -> None:
+        """Do nothing: no body is requested."""
 
-    def failed(self, error: SourceError) -> None:
-        """Nobody knows."""
-        self._drop()
-        for waiting in self._end():
+    def sources_failed(self, error: SourceError) -> None:
+        """Fail for all players that wait."""
+        self._close()
+        for waiting in self._take_waiting():
             waiting.errback(error)
 
     # inside
 
-    def _drop(self) -> None:
-        self.give_way()
+    def _close(self) -> None:
+        self.close_session()
 
-    def _end(self) -> list[Deferred[Representation]]:
+    def _take_waiting(self) -> list[Deferred[Representation]]:
         waiting, self._waiting = self._waiting, []
         return waiting

@@ -1,6 +1,7 @@
-"""Who takes part when a file is sent: the response that needs it, and the title that knows of it.
+"""Interfaces and values of the VOD package: the consumers of a session, the stream of a session, limits.
 
-What a title is given to go by, and what it knows.
+Read from top to bottom to follow a byte: a :class:`ByteConsumer` accepts bytes of the file. A :class:`RangeConsumer`
+also says which part of which file it needs. The session reports what it reads to a :class:`VodFile`.
 """
 
 from __future__ import annotations
@@ -19,94 +20,102 @@ from ..upstream.slots import SlotAllocator
 
 
 class ByteConsumer(Protocol):
-    """Who is fed."""
+    """The receiver of the bytes that a file reader reads."""
 
     @property
     def position(self) -> int | None:
-        """Offset of the next byte that it needs; None while it does not know."""
+        """Offset of the next byte needed; None as long as the file is unknown."""
 
     @property
-    def proof(self) -> bytes:
-        """The last bytes before ``position`` that it was given: what another body must repeat."""
+    def last_bytes(self) -> bytes:
+        """The last bytes accepted before ``position``. Another body must repeat them, as proof of the same file."""
 
     @property
-    def wants(self) -> bool:
-        """Whether it takes bytes now."""
+    def can_accept(self) -> bool:
+        """Whether bytes are needed now. False while the player is paused, and after the end."""
 
-    def take(self, data: memoryview) -> int:
-        """Bytes from ``position`` on, never none.
+    def accept(self, data: memoryview) -> int:
+        """Take bytes of the file from ``position`` on.
 
-        :return: how many were of use.
+        :param data: at least one byte.
+        :return: the number of bytes used.
         """
 
 
 class RangeConsumer(ByteConsumer, Protocol):
-    """A response that needs a file, or what is said of it."""
+    """A consumer of one range of a file, or of the file's headers: the session dials for it."""
 
     @property
-    def wanted(self) -> ByteRange | None:
-        """What to ask for as long as ``position`` is not known; None asks only about the file."""
+    def requested(self) -> ByteRange | None:
+        """The range to request as long as ``position`` is unknown; None for a HEAD request."""
 
     @property
-    def edition(self) -> Representation | None:
-        """The file that it is a part of; None while it does not know."""
+    def representation(self) -> Representation | None:
+        """The file that the range is a part of; None as long as it is unknown."""
 
     @property
     def url(self) -> str:
-        """The source's that ``edition`` is from."""
+        """URL of the source that ``representation`` was read from."""
 
     @property
-    def begun(self) -> bool:
-        """Whether the player knows of ``edition``, so that no other file will do."""
+    def started(self) -> bool:
+        """Whether the player has received headers of ``representation``. From then on no other file is acceptable."""
 
-    def try_otherwise(self, error: SourceError) -> bool:
-        """Whether to ask the same source again at once: for ``wanted``, which has become something else."""
+    def retry_differently(self, error: SourceError) -> bool:
+        """Return whether to request from the same source again at once, because ``requested`` has changed."""
 
-    def found(self, edition: Representation, url: str) -> None:
-        """What the file is. Only as long as it has not begun. It may let the line go from within."""
+    def file_known(self, representation: Representation, url: str) -> None:
+        """Set the file. Called only before ``started``. The consumer may release the session from within."""
 
-    def complete(self) -> None:
-        """A file of unknown length has come to its end."""
+    def file_ended(self) -> None:
+        """End a file of unknown length: its body has ended."""
 
-    def failed(self, error: SourceError) -> None:
-        """Nothing more comes."""
+    def sources_failed(self, error: SourceError) -> None:
+        """End with the failure of the last source: the session does not dial again."""
 
 
 class VodFile(Protocol):
-    """What a line is a line to."""
+    """The stream that a session reads from."""
+
+    @property
+    def id(self) -> str:
+        """Id of the stream, for log lines."""
 
     @property
     def requests(self) -> tuple[SourceRequest, ...]:
-        """One for each source, in order."""
+        """One request for each source, in order."""
 
-    def passed(self, edition: Representation | None, offset: int, data: memoryview) -> None:
-        """Some bytes of the file passed."""
+    def bytes_read(self, representation: Representation | None, offset: int, data: memoryview) -> None:
+        """Cache bytes of the file that a session has read."""
 
-    def confirmed(self, edition: Representation, url: str, index: int) -> None:
-        """The source of that index delivers the file that ``url`` is."""
+    def source_confirmed(self, representation: Representation, url: str, index: int) -> None:
+        """Note that the source with this index delivers the file.
+
+        :param url: the URL that ``representation`` was read from.
+        """
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
-        """See :meth:`m3uproxy.live.session.Observer.source_failed`."""
+        """Note a failure; see :meth:`m3uproxy.live.session.Observer.source_failed`."""
 
 
 @attrs.frozen
 class VodLimits:
     """
-    Seconds.
+    Timeouts, in seconds.
 
-    :ivar silence: without a byte, while some are wanted, after which a source counts as stalled.
-    :ivar pause: for which a player may take nothing.
-    :ivar patience: within which a player is answered.
+    :ivar silence: time without a byte, while bytes are needed, after which a source counts as stalled.
+    :ivar pause: time for which a player may read nothing.
+    :ivar start: time within which a player gets a response.
     """
 
     silence: float
     pause: float
-    patience: float
+    start: float
 
 
 @attrs.frozen
 class VodUpstream:
-    """How providers are reached: by what, by which rules, and by whose leave."""
+    """The way to providers: dialler, failover policy and slots."""
 
     dialler: IDialler
     policy: FailoverPolicy
@@ -115,8 +124,12 @@ class VodUpstream:
 
 @attrs.frozen
 class KnownFile:
-    """What a file is, by which source, and since when (seconds)."""
+    """A file that a source has confirmed.
 
-    edition: Representation
+    :ivar url: the source's URL.
+    :ivar confirmed_at: time of the last confirmation, in seconds of the reactor's clock.
+    """
+
+    representation: Representation
     url: str = attrs.field(repr=False)
-    at: float
+    confirmed_at: float

@@ -1,4 +1,4 @@
-"""Asking a provider for a part of a file, and what its answer amounts to."""
+"""Range requests of a file, and the checks of their responses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
 from .interfaces import RangeConsumer
 
-#: Ours, whatever the stream's own headers say.
-_OURS = frozenset({"range", "if-range"})
+#: Request headers set by this module. Those of the stream's own headers are removed.
+_OWN_HEADERS = frozenset({"range", "if-range"})
 _LENGTH = re.compile(r"0*[1-9]\d{0,17}", re.ASCII)
 _RANGED = {"bytes": True, "none": False}
 
@@ -22,135 +22,139 @@ _RANGED = {"bytes": True, "none": False}
 @attrs.frozen
 class OpenedRange:
     """
-    A file that is being sent.
+    A response body with its place in the file.
 
-    :ivar first: offset of the first byte that comes.
-    :ivar stop: offset behind the last byte that comes; None if that is not announced.
+    :ivar first: offset of the first byte of the body.
+    :ivar stop: offset behind the last byte of the body; None if the length is unknown.
     """
 
     body: IResponseBody
     first: int
     stop: int | None
-    edition: Representation
+    representation: Representation
 
 
-def part_of(request: SourceRequest, wanted: ByteRange, if_range: str = "") -> SourceRequest:
+def as_range_request(request: SourceRequest, wanted: ByteRange, if_range: str = "") -> SourceRequest:
     """
-    The request for a part of a file.
+    Return the request for a range of a file.
 
-    Also the whole is asked for as a range: whether the provider can do that tells whether a broken connection can be
-    continued.
+    The whole file is requested as a range, too: the response shows whether the provider supports ranges, and so
+    whether a broken connection can be continued.
 
-    :param if_range: the validator of the file that is to be continued; of another one the whole is sent, which tells.
+    :param if_range: validator of the file to be continued. If the provider has another file, it sends the whole one.
     """
-    headers = [(name, value) for name, value in request.headers if name.lower() not in _OURS]
+    headers = [(name, value) for name, value in request.headers if name.lower() not in _OWN_HEADERS]
     headers.append(("Range", wanted.header))
     if if_range:
         headers.append(("If-Range", if_range))
     return attrs.evolve(request, headers=tuple(headers))
 
 
-def about(request: SourceRequest) -> SourceRequest:
-    """The request for what a provider says of the whole file."""
-    headers = tuple((name, value) for name, value in request.headers if name.lower() not in _OURS)
+def as_head_request(request: SourceRequest) -> SourceRequest:
+    """Return the HEAD request for a file."""
+    headers = tuple((name, value) for name, value in request.headers if name.lower() not in _OWN_HEADERS)
     return attrs.evolve(request, headers=headers, method="HEAD")
 
 
-def request_for(asker: RangeConsumer, request: SourceRequest) -> tuple[SourceRequest, ByteRange | None]:
+def request_for(consumer: RangeConsumer, request: SourceRequest) -> tuple[SourceRequest, ByteRange | None]:
     """
-    What to ask a source for, from where on: what the asker was given last is to come again. One that is known to send
-    no parts is not tempted to.
+    Return the request that serves a consumer from one source.
 
-    :return: also the part that is asked for; None for a HEAD.
+    The range begins with the bytes that the consumer accepted last, so that they can be compared. From a source known
+    to ignore ranges the whole file is requested.
+
+    :return: the request and its range; the range is None for HEAD.
     """
-    known = asker.edition
-    if asker.position is not None and known is not None and known.accepts_ranges is False and asker.url == request.url:
+    known, same_url = consumer.representation, consumer.url == request.url
+    if consumer.position is not None and known is not None and known.accepts_ranges is False and same_url:
         wanted = WHOLE
-    elif asker.position is not None:
-        wanted = ByteRange(max(0, asker.position - len(asker.proof)))
-    elif asker.wanted is not None:
-        wanted = asker.wanted
+    elif consumer.position is not None:
+        wanted = ByteRange(max(0, consumer.position - len(consumer.last_bytes)))
+    elif consumer.requested is not None:
+        wanted = consumer.requested
     else:
-        return about(request), None
-    same = asker.begun and asker.url == request.url
-    return part_of(request, wanted, known.validator if same and known is not None else ""), wanted
+        return as_head_request(request), None
+    is_started = consumer.started and same_url
+    return as_range_request(request, wanted, known.validator if is_started and known is not None else ""), wanted
 
 
-def check_same(came: OpenedRange, asker: RangeConsumer, url: str) -> None:
+def check_continuation(opened: OpenedRange, consumer: RangeConsumer, url: str) -> None:
     """
-    Whether what comes goes on with what was sent, as far as can be told before it is read.
+    Check by the headers that a body continues the file that the consumer has started to send.
 
-    :param url: the source's that it comes from.
-    :raises SourceError: if it does not.
+    :param url: URL of the source of the body.
+    :raises SourceError: if it is another file, or ends before the consumer's position.
     """
-    if asker.edition is not None and came.edition.contradicts(asker.edition, url == asker.url):
-        raise SourceError(Reason.OTHER_FILE, "its length or its validator is another")
-    if asker.position is not None and came.stop is not None and came.stop <= asker.position:
-        raise SourceError(Reason.BAD_HEAD, "a part that ends before what is needed")
+    known = consumer.representation
+    if known is not None and opened.representation.contradicts(known, url == consumer.url):
+        raise SourceError(Reason.OTHER_FILE, "length, ETag or Last-Modified changed")
+    if consumer.position is not None and opened.stop is not None and opened.stop <= consumer.position:
+        raise SourceError(Reason.BAD_HEAD, "the range ends before the required offset")
 
 
-def described(body: IResponseBody) -> Representation:
-    """What the answer to a HEAD says.
+def representation_from_head(body: IResponseBody) -> Representation:
+    """
+    Return the representation that the response to a HEAD request describes.
 
-    :raises SourceError: if it says nothing of the length, which was what was asked for: scripts that compute their
-        answers have none for HEAD, or 0, and a length of what is compressed is not that of the file.
+    :raises SourceError: if there is no usable length, which is the purpose of the request. Scripts that compute their
+        responses send none for HEAD, or 0. The length of compressed data is not that of the file.
     """
     length = body.header("Content-Length")
     if not _LENGTH.fullmatch(length) or body.encoded:
-        raise SourceError(Reason.BAD_HEAD, "no length in the answer to HEAD")
-    return _edition(body, int(length), _RANGED.get(body.header("Accept-Ranges").lower()))
+        raise SourceError(Reason.BAD_HEAD, "HEAD response without a usable Content-Length")
+    return _representation(body, int(length), _RANGED.get(body.header("Accept-Ranges").lower()))
 
 
-def opened(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
+def opened_range(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
     """
-    What the answer to :func:`part_of` is.
+    Return the place in the file of the response to :func:`as_range_request`.
 
-    :raises SourceError: if it is not what was asked for, or nothing.
+    :raises SourceError: if the response is not the requested range, or empty.
     """
-    if body.status == 206 and not _is_whole(body, wanted):
-        return _part(body, wanted)
+    if body.status == 206 and not _is_whole_file(body, wanted):
+        return _partial(body, wanted)
     if body.length == 0:
         raise SourceError(Reason.ENDED, "the file is empty")
-    # The whole may be answered as such by who can send parts.
+    # Servers that support ranges may answer a request for the whole file with 200.
     ranged = wanted == WHOLE and body.status == 200 and body.header("Accept-Ranges").lower() == "bytes"
-    return OpenedRange(body, 0, body.length, _edition(body, body.length, ranged and body.length is not None))
+    return OpenedRange(body, 0, body.length, _representation(body, body.length, ranged and body.length is not None))
 
 
-def _is_whole(body: IResponseBody, wanted: ByteRange) -> bool:
+def _is_whole_file(body: IResponseBody, wanted: ByteRange) -> bool:
     """
-    Whether a 206 is as good as a 200, from a server that gets ranges wrong.
+    Return whether a 206 has the whole file as its body, as from a server with wrong ranges.
 
-    It sends all, whatever part was asked for; or all was asked for, and it does not say which part it sends; or the
-    ranges are of what is compressed.
+    Three cases: the server sends the whole file for any range; the whole file was requested and Content-Range is
+    missing; the ranges are of compressed data.
     """
     told = parse_content_range(body.header("Content-Range"))
     if told is None or told.span is None:
-        silent = not body.header("Content-Range") and not body.content_type.startswith("multipart/")
-        return silent and wanted == WHOLE
+        is_missing = not body.header("Content-Range") and not body.content_type.startswith("multipart/")
+        return is_missing and wanted == WHOLE
     whole = told.span.first == 0 and told.span.stop == told.length
     return whole and (bool(wanted.first) or body.encoded)
 
 
-def _part(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
+def _partial(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
     told = parse_content_range(body.header("Content-Range"))
     if told is None or told.span is None:
-        raise SourceError(Reason.BAD_HEAD, "a part, and no word on which")
+        raise SourceError(Reason.BAD_HEAD, "206 without a usable Content-Range")
     if body.encoded:
-        raise SourceError(Reason.BAD_HEAD, "a part of what is compressed")
-    span, length = told.span, _whole(told, wanted)
+        raise SourceError(Reason.BAD_HEAD, "206 with a range of compressed data")
+    span, length = told.span, _file_length(told, wanted)
     if wanted.first is not None and span.first != wanted.first:
-        raise SourceError(Reason.BAD_HEAD, f"another part than asked for: {span.first} instead of {wanted.first}")
+        raise SourceError(Reason.BAD_HEAD, f"206 begins at byte {span.first}, requested was byte {wanted.first}")
     if body.length not in (None, len(span)):
-        raise SourceError(Reason.BAD_HEAD, "a part that is not as long as it is said to be")
-    return OpenedRange(body, span.first, span.stop, _edition(body, length, ranged=True))
+        raise SourceError(Reason.BAD_HEAD, "Content-Length and Content-Range differ")
+    return OpenedRange(body, span.first, span.stop, _representation(body, length, ranged=True))
 
 
-def _whole(told: ContentRange, wanted: ByteRange) -> int | None:
-    """The file's length; who does not tell it has sent up to the end if that was asked for."""
+def _file_length(told: ContentRange, wanted: ByteRange) -> int | None:
+    """Return the file's length. If Content-Range omits it and the range was open-ended, use the end of the range."""
     if told.length is None and told.span is not None and wanted.last is None:
         return told.span.stop
     return told.length
 
 
-def _edition(body: IResponseBody, length: int | None, ranged: bool | None) -> Representation:
+def _representation(body: IResponseBody, length: int | None, ranged: bool | None) -> Representation:
     return Representation(length, body.header("ETag"), body.header("Last-Modified"), ranged)

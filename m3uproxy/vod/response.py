@@ -1,13 +1,14 @@
-"""One response to a player of a file: a part of it, from the cached ends and over the player's line.
+"""One response to a player of a file: a range, sent from the edge cache and over the client's session.
 
-The head is held back until the first bytes are there; until then a failure is a status, afterwards an abort. What the
-socket does not take at once waits here, and nothing more is asked for until it has gone: so a player that pauses
-pauses its provider. That may last as long as the operator allows (``VOD_PAUSE_LIMIT``).
+The headers are held back until the first bytes are there. Until then a failure becomes an HTTP status; afterwards it
+aborts the connection. Bytes that the socket does not take are kept, and no more are requested until they are sent: a
+paused player pauses its provider. The operator limits such a pause with ``VOD_PAUSE_LIMIT``.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
@@ -22,34 +23,47 @@ from .interfaces import KnownFile
 log = make_logger()
 
 
+class PlayerConnection(Protocol):
+    """A player's connection, over which several requests may come."""
+
+    def set_owner(self, released: Callable[[], None] | None) -> None:
+        """Assign the connection to a client, or to none.
+
+        :param released: called when the connection is assigned to another client, or has closed.
+        """
+
+
 class VodResponseWriter(Protocol):
-    """What a transfer needs of the web side."""
+    """The HTTP side of a response."""
 
-    outlet: SocketWriter
-    #: The player's connection, which may bring more requests.
-    link: Any
+    socket_writer: SocketWriter
+    connection: PlayerConnection
 
-    def begin(self, transfer: VodResponse) -> None:
-        """Register ``transfer`` as the producer."""
+    def register(self, response: VodResponse) -> None:
+        """Register a response as the producer."""
 
-    def head(self, edition: Representation, span: Span | None) -> None:
-        """Write the head of a part, or of the whole. The body follows through the outlet."""
+    def write_head(self, representation: Representation, span: Span | None) -> None:
+        """Write the headers of a range, or of the whole file (None). The body follows through the socket writer."""
 
     def refuse(self, error: SourceError) -> None:
-        """Answer with the status that the error amounts to."""
+        """Answer with the status that stands for an error."""
 
-    def out_of_range(self, length: int | None) -> None:
+    def refuse_range(self, length: int | None) -> None:
         """Answer 416, with the file's length if it is known."""
 
     def finish(self) -> None:
-        """The body is complete. The connection goes on if that was agreed."""
+        """End a complete body. The connection stays open for the next request."""
 
     def abort(self) -> None:
-        """Drop the connection: the body is not complete."""
+        """Abort the connection: the body is incomplete."""
 
 
 class ResponseOwner(Protocol):
     """The client that a response belongs to."""
+
+    @property
+    def label(self) -> str:
+        """Client and stream, for log lines."""
 
     @property
     def known(self) -> KnownFile | None:
@@ -59,8 +73,8 @@ class ResponseOwner(Protocol):
     def last_error(self) -> SourceError | None:
         """The failure of the source that failed last."""
 
-    def cached(self, edition: Representation, offset: int) -> memoryview | None:
-        """Return cached bytes of the file from an offset on, or None."""
+    def cached(self, representation: Representation, offset: int) -> memoryview | None:
+        """Return cached bytes of a file from an offset on, or None."""
 
     def serve(self, response: VodResponse) -> None:
         """Give the client's session to a response that can accept bytes."""
@@ -68,239 +82,238 @@ class ResponseOwner(Protocol):
     def response_ended(self, response: VodResponse, complete: bool) -> None:
         """Release the client's session.
 
-        :param complete: the whole range was sent, so that the player may ask for the next one.
+        :param complete: the whole range was sent, so that the player may request the next one.
         """
 
 
 @implementer(IPushProducer)
 class VodResponse:
-    """See the module's text. Asks its viewer for the line."""
+    """One response: a :class:`.interfaces.RangeConsumer` to the session, a producer to the transport."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        answer: VodResponseWriter,
-        viewer: ResponseOwner,
+        writer: VodResponseWriter,
+        client: ResponseOwner,
         ranges: tuple[ByteRange, ...],
         if_range: str | None,
     ) -> None:
         """
-        Prepare a response.
+        Initialise a response that has not started.
 
-        :param ranges: asked for by the player; none for the whole.
-        :param if_range: the player's condition for that.
+        :param ranges: the ranges that the player requests; empty for the whole file.
+        :param if_range: the player's ``If-Range``.
         """
         self._clock = clock
-        self._answer = answer
-        self._outlet = answer.outlet
+        self._writer = writer
+        self._socket_writer = writer.socket_writer
         self._ranges = ranges
         self._if_range = if_range
         self._span: Span | None = None
         self._stop: int | None = None
-        self._rest: memoryview | bytes = b""
-        self._blocked = self._over = self._running = False
-        self._patience: IDelayedCall | None = None
-        self._taken = 0
-        self.viewer = viewer
-        self.link = answer.link
-        self.blocked_since: float | None = None
+        self._unsent: memoryview | bytes = b""
+        self._paused = self._ended = self._sending = False
+        self._start_timer: IDelayedCall | None = None
+        self._bytes_sent = 0
+        self.client = client
+        self.connection = writer.connection
+        self.paused_since: float | None = None
         self.position: int | None = None
-        self.proof = b""
-        self.edition: Representation | None = None
+        self.last_bytes = b""
+        self.representation: Representation | None = None
         self.url = ""
-        self.begun = False
+        self.started = False
 
     @property
-    def wanted(self) -> ByteRange:
-        """What to ask a provider for while the file is not known: also what follows the part, for who reads on."""
+    def requested(self) -> ByteRange:
+        """The range to request while the file is unknown. It is open-ended, because players read on after a range."""
         if len(self._ranges) != 1:
             return WHOLE
         first = self._ranges[0].first
         return self._ranges[0] if first is None else ByteRange(first)
 
     @property
-    def wants(self) -> bool:
-        """Whether it takes bytes now."""
-        return not (self._over or self._blocked or self._complete)
+    def can_accept(self) -> bool:
+        """Whether bytes are needed now."""
+        return not (self._ended or self._paused or self._complete)
 
     @property
     def bytes_sent(self) -> int:
         """Bytes of media that the kernel (or TLS) has taken."""
-        return self._taken
+        return self._bytes_sent
 
     @property
     def _complete(self) -> bool:
         return self._stop is not None and self.position == self._stop
 
-    def start(self, patience: float) -> None:
+    def start(self, timeout: float) -> None:
         """
-        Begin to answer.
+        Start the response.
 
-        :param patience: seconds after which the player is refused when nothing could be sent.
+        :param timeout: seconds after which the player is refused if no byte could be sent.
         """
-        self._patience = self._clock.callLater(patience, self._out_of_patience)
-        self._answer.begin(self)
-        known = self.viewer.known
+        self._start_timer = self._clock.callLater(timeout, self._start_timed_out, timeout)
+        self._writer.register(self)
+        known = self.client.known
         if known is not None:
-            self.found(known.edition, known.url)
-        self._go_on()
+            self.file_known(known.representation, known.url)
+        self._send_more()
 
-    # for the line
+    # RangeConsumer
 
-    def found(self, edition: Representation, url: str) -> None:
-        """See :meth:`.roles.Asker.found`."""
-        self.edition, self.url = edition, url
-        ranges = self._ranges if edition.accepts_ranges and edition.range_applies(self._if_range) else ()
-        self._span, self._stop = None, edition.length
-        if edition.length is not None:
+    def file_known(self, representation: Representation, url: str) -> None:
+        """Resolve the player's range against the file. If it cannot be satisfied, answer 416."""
+        self.representation, self.url = representation, url
+        ranges = self._ranges if representation.accepts_ranges and representation.range_applies(self._if_range) else ()
+        self._span, self._stop = None, representation.length
+        if representation.length is not None:
             try:
-                self._span = resolve(ranges, edition.length)
+                self._span = resolve(ranges, representation.length)
             except Unsatisfiable:
-                self._leave()
-                self._answer.out_of_range(edition.length)
+                self._end()
+                self._writer.refuse_range(representation.length)
                 return
         if self._span is not None:
             self._stop = self._span.stop
         self.position = self._span.first if self._span is not None else 0
 
-    def take(self, data: memoryview) -> int:
-        """See :meth:`.roles.Reader.take`."""
+    def accept(self, data: memoryview) -> int:
+        """Send bytes from ``position`` on; the headers go before the first ones."""
         assert self.position is not None
         if self._stop is not None:
             data = data[: self._stop - self.position]
         self.position += len(data)
-        self.proof = bytes(data[-PROOF_SIZE:]) if len(data) >= PROOF_SIZE else (self.proof + bytes(data))[-PROOF_SIZE:]
-        if self.begun:
+        size = PROOF_SIZE
+        self.last_bytes = bytes(data[-size:]) if len(data) >= size else (self.last_bytes + bytes(data))[-size:]
+        if self.started:
             self._send(data)
         else:
-            self._begin(data)
+            self._send_head(data)
         self._finish_if_complete()
         return len(data)
 
-    def try_otherwise(self, error: SourceError) -> bool:
-        """There is one way only."""
+    def retry_differently(self, error: SourceError) -> bool:
+        """Return False: a response requests its range in one way only."""
         return False
 
-    def complete(self) -> None:
-        """See :meth:`.roles.Asker.complete`."""
+    def file_ended(self) -> None:
+        """End a file of unknown length here."""
         self._stop = self.position
         self._finish_if_complete()
 
-    def failed(self, error: SourceError) -> None:
-        """See :meth:`.roles.Asker.failed`."""
-        self.end(error)
+    def sources_failed(self, error: SourceError) -> None:
+        """Refuse the player, or abort its connection."""
+        self.abort(error)
 
-    # from outside
+    # for the client
 
-    def end(self, error: SourceError) -> None:
-        """Refuse the player, or disconnect it if it had something."""
-        if self._over:
+    def abort(self, error: SourceError) -> None:
+        """Refuse the player with a status. If the headers were sent, abort its connection."""
+        if self._ended:
             return
-        self._leave()
-        if self.begun:
-            log.info("player of a file disconnected by us: {why}", why=str(error))
-            self._answer.abort()
+        self._end()
+        if self.started:
+            log.info("{client}: response aborted: {error}", client=self.client.label, error=str(error))
+            self._writer.abort()
         elif error.status == 416:
-            self._answer.out_of_range(error.length)
+            self._writer.refuse_range(error.length)
         else:
-            self._answer.refuse(error)
+            self._writer.refuse(error)
 
     # IPushProducer
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
-        self._outlet.paused()
-        self._block()
+        """Pause: the transport's buffer is full."""
+        self._socket_writer.paused()
+        self._pause()
 
     def resumeProducing(self) -> None:
-        """The transport, or the socket, takes more."""
-        self._outlet.resumed()
-        self._blocked = False
-        self.blocked_since = None
-        self._go_on()
+        """Go on: the transport, or the socket, takes more."""
+        self._socket_writer.resumed()
+        self._paused = False
+        self.paused_since = None
+        self._send_more()
 
     def stopProducing(self) -> None:
-        """The player is gone."""
-        self._leave()
+        """End: the player has disconnected."""
+        self._end()
 
     # inside
 
-    def _out_of_patience(self) -> None:
-        self._patience = None
-        self.end(self.viewer.last_error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+    def _start_timed_out(self, timeout: float) -> None:
+        self._start_timer = None
+        late = SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no data within {timeout:g} s (START_TIMEOUT)")
+        self.abort(self.client.last_error or late)
 
-    def _begin(self, data: memoryview) -> None:
-        assert self.edition is not None
-        self.begun = True
-        self._cancel_patience()
-        self._answer.head(self.edition, self._span)
-        self._taken += len(data)
-        if self._outlet.start(bytes(data)):
-            self._block()
+    def _send_head(self, data: memoryview) -> None:
+        assert self.representation is not None
+        self.started = True
+        self._cancel_start_timer()
+        self._writer.write_head(self.representation, self._span)
+        self._bytes_sent += len(data)
+        if self._socket_writer.start(bytes(data)):
+            self._pause()
 
     def _send(self, data: memoryview | bytes) -> None:
-        """Send as much as the socket takes; the rest waits."""
+        """Send as much as the socket takes, and keep the rest."""
         sent = 0
         try:
-            while sent < len(data) and not self._blocked:
-                taken = self._outlet.send(data[sent:])
-                sent += taken
-                if sent < len(data):
-                    break
+            if len(data) and not self._paused:
+                sent = self._socket_writer.send(data)
         except BlockingIOError:
             pass
         except OSError as error:
-            log.info("player of a file is gone: {error}", error=str(error))
-            self._leave()
-            self._answer.abort()
+            log.info("{client}: player has disconnected: {error}", client=self.client.label, error=str(error))
+            self._end()
+            self._writer.abort()
             return
-        self._taken += sent
-        self._rest = data[sent:]
-        if len(self._rest):
-            self._block()
-            self._outlet.wait()
+        self._bytes_sent += sent
+        self._unsent = data[sent:]
+        if len(self._unsent):
+            self._pause()
+            self._socket_writer.wait()
 
-    def _block(self) -> None:
-        self._blocked = True
-        if self.blocked_since is None:
-            self.blocked_since = self._clock.seconds()
+    def _pause(self) -> None:
+        self._paused = True
+        if self.paused_since is None:
+            self.paused_since = self._clock.seconds()
 
-    def _go_on(self) -> None:
-        """Send what is at hand, then ask for more. Not from within itself: a transport may call at any time."""
-        if self._running:
+    def _send_more(self) -> None:
+        """Send unsent and cached bytes, then ask for the session. Not reentrant: transports may call at any time."""
+        if self._sending:
             return
-        self._running = True
+        self._sending = True
         try:
-            if len(self._rest) and not self._over:
-                self._send(self._rest)
+            if len(self._unsent) and not self._ended:
+                self._send(self._unsent)
             self._send_cached()
             self._finish_if_complete()
         finally:
-            self._running = False
-        if self.wants:
-            self.viewer.serve(self)
+            self._sending = False
+        if self.can_accept:
+            self.client.serve(self)
 
     def _send_cached(self) -> None:
-        while self.wants and self.position is not None and self.edition is not None:
-            data = self.viewer.cached(self.edition, self.position)
+        while self.can_accept and self.position is not None and self.representation is not None:
+            data = self.client.cached(self.representation, self.position)
             if data is None:
                 return
-            self.take(data)
+            self.accept(data)
 
     def _finish_if_complete(self) -> None:
-        if self._complete and not self._over and not self._blocked and not len(self._rest):
-            self._leave(complete=True)
-            self._answer.finish()
+        if self._complete and not self._ended and not self._paused and not len(self._unsent):
+            self._end(complete=True)
+            self._writer.finish()
 
-    def _cancel_patience(self) -> None:
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-        self._patience = None
+    def _cancel_start_timer(self) -> None:
+        if self._start_timer is not None and self._start_timer.active():
+            self._start_timer.cancel()
+        self._start_timer = None
 
-    def _leave(self, complete: bool = False) -> None:
-        if self._over:
+    def _end(self, complete: bool = False) -> None:
+        if self._ended:
             return
-        self._over = True
-        self._rest = b""
-        self._cancel_patience()
-        self.viewer.response_ended(self, complete)
+        self._ended = True
+        self._unsent = b""
+        self._cancel_start_timer()
+        self.client.response_ended(self, complete)

@@ -1,14 +1,15 @@
-"""A player's one connection to its provider: from which source, from which byte on, and for which of its responses.
+"""The provider side of one player: its one connection, the source, the offset, and the response that is served.
 
-A line has at most one of: a dial under way, a body, a rest between dials. It serves at most one *asker*, a response
-to the player; another takes its place by asking. If the body stands where the asker reads on, or a little before, it
-is used further; otherwise it is closed, and a new one is dialled at the right place when its socket is gone. So
-whatever a player asks for, in whatever order, the provider sees one connection.
+A session has at most one of: a dial under way, a body, a backoff between dials. It serves at most one *consumer*, a
+response to the player; another consumer replaces it. If the open body stands at the new consumer's position, or a
+little before it, the body is used further. Otherwise it is closed, and the right range is dialled once the socket has
+closed. In whatever order a player sends its requests, the provider sees one connection.
 
-When a body breaks or stalls, the next one must be the same file. It is asked for from a little before the place,
-under ``If-Range``; it must not contradict the file in its length and, under the same URL, in ETag and date; and the
-bytes before the place must repeat what the player was sent last. Which source is dialled, and when to stop,
-:mod:`m3uproxy.core.failover.machine` decides. When all sources refuse with 4xx, none is asked twice.
+If a body breaks or stalls, the next one must be the same file. The request begins a little before the position and has
+``If-Range``. The length must not contradict the file; under the same URL neither must ETag and date. The bytes before
+the position must repeat the bytes that the player got last.
+:mod:`m3uproxy.core.failover.machine` decides the source of each dial, and when to give up. If all sources refuse with
+4xx, none is asked again.
 """
 
 from __future__ import annotations
@@ -32,262 +33,274 @@ from ..upstream.slots import StreamSlot
 from ..upstream.twisted_errors import on_failure
 from .file_reader import FileReader
 from .interfaces import RangeConsumer, VodFile
-from .range_request import check_same, described, opened, request_for
+from .range_request import check_continuation, opened_range, representation_from_head, request_for
 
 log = make_logger()
 
-#: Seconds for which a body is kept, paused, when a response is complete and the player may ask for what follows.
+#: Seconds for which a paused body is kept after a complete response: the player may request the range that follows.
 LINGER = 5.0
-#: Bytes after which a source that breaks is one that works: files are sent faster than they are played.
-ENOUGH = 262_144
+#: Bytes after which a source that breaks counts as one that has worked: files are sent faster than they are played.
+WORKING_BYTES = 262_144
 
 
 class VodSession:
-    """See the module's text."""
+    """The provider side of one player. See the module's text."""
 
     def __init__(
         self,
         clock: IReactorTime,
         dialler: IDialler,
-        film: VodFile,
+        file: VodFile,
         failover: FailoverMachine,
-        admission: StreamSlot,
+        slot: StreamSlot,
         silence: float,
-        idle: Callable[[], None],
+        linger_over: Callable[[], None],
     ) -> None:
         """
-        Make a line that is closed.
+        Initialise a session without a connection.
 
-        :param admission: asked before each dial; ``viewer`` is whose line it is.
-        :param failover: knows the sources, and why the last one failed.
-        :param silence: see :class:`.feed.FileReader`.
-        :param idle: called when nothing is open any more, and nobody asked for that.
+        :param failover: knows the sources and the last failure.
+        :param slot: acquired before each dial; its ``viewer`` is the viewer of this session.
+        :param silence: seconds; see :class:`.file_reader.FileReader`.
+        :param linger_over: called when a connection that no response used has closed.
         """
         self._clock = clock
         self._dialler = dialler
-        self._film = film
+        self._file = file
         self.failover = failover
-        self._admission = admission
-        self._viewer = admission.viewer
-        self._limit = silence
-        self._idle = idle
-        self._asker: RangeConsumer | None = None
+        self._slot = slot
+        self._viewer = slot.viewer
+        self._silence = silence
+        self._linger_over = linger_over
+        self._consumer: RangeConsumer | None = None
         self._dialling: Deferred[None] | None = None
-        self._feed: FileReader | None = None
-        self._goodbye = PreviousSocket(clock)
-        self._alarm = Timer(clock)
-        self._refused: set[int] = set()
+        self._reader: FileReader | None = None
+        self._previous_socket = PreviousSocket(clock)
+        self._timer = Timer(clock)
+        self._refused_by: set[int] = set()
 
     @property
-    def open(self) -> bool:
-        """Whether there is a connection, or will be."""
+    def is_open(self) -> bool:
+        """Whether there is a connection, a dial, or a backoff before a dial."""
         return self.failover.state is not FailoverState.IDLE
 
     @property
-    def edition(self) -> Representation | None:
-        """The file that it is connected to; None if it is not, or that is not known yet."""
-        return self._feed.edition if self._feed is not None and self.failover.state is FailoverState.STREAMING else None
+    def representation(self) -> Representation | None:
+        """The file that is being read; None without a body, or before its first bytes."""
+        streaming = self.failover.state is FailoverState.STREAMING
+        return self._reader.representation if self._reader is not None and streaming else None
 
-    def serve(self, asker: RangeConsumer) -> None:
-        """``asker`` wants bytes. Whoever was served before is not any more."""
-        other = asker is not self._asker
-        self._asker = asker
-        if self._feed is not None and (not other or self._feed.suits(asker, asker.edition)):
-            self._alarm.cancel()
-            self._feed.serve(asker)
-        elif other or not self.open:
+    def serve(self, consumer: RangeConsumer) -> None:
+        """Serve a consumer instead of the one served before."""
+        is_other = consumer is not self._consumer
+        self._consumer = consumer
+        if self._reader is not None and (not is_other or self._reader.matches(consumer, consumer.representation)):
+            self._timer.cancel()
+            self._reader.serve(consumer)
+        elif is_other or not self.is_open:
             self._restart()
 
-    def let_go(self, asker: RangeConsumer, linger: bool) -> None:
-        """``asker`` needs nothing more.
+    def release(self, consumer: RangeConsumer, linger: bool) -> None:
+        """Stop serving a consumer. If it is not the one that is served, do nothing.
 
-        :param linger: keep the body for a while, for who asks next.
+        :param linger: keep the body for :data:`LINGER` seconds, for the player's next request.
         """
-        if asker is not self._asker:
+        if consumer is not self._consumer:
             return
-        if linger and self._feed is not None:
-            self._asker = None
-            self._alarm.set(LINGER, self._expire)
-            self._feed.serve(None)
+        if linger and self._reader is not None:
+            self._consumer = None
+            self._timer.set(LINGER, self._close_unused)
+            self._reader.serve(None)
         else:
             self.close()
 
     def close(self) -> Deferred[None]:
-        """End whatever is under way.
+        """Close the connection, or cancel the dial or backoff.
 
-        :return: a Deferred that fires when the socket is gone.
+        :return: a Deferred that fires when the socket has closed.
         """
-        self._asker = None
+        self._consumer = None
         self.failover.stop(self._clock.seconds())
-        self._drop()
-        self._admission.leave()
-        return self._goodbye.said()
+        self._close_connection()
+        self._slot.leave()
+        return self._previous_socket.said()
 
-    def switch(self, index: int) -> None:
-        """Move to another source, at once if one is in use."""
-        if self.open and self._asker is None:
-            self._expire()
-        self._refused.clear()
+    def switch_to(self, index: int) -> None:
+        """Switch to another source: at once if a source is in use, otherwise with the next dial."""
+        if self.is_open and self._consumer is None:
+            self._close_unused()
+        self._refused_by.clear()
         self._carry_out(self.failover.switched(self._clock.seconds(), index))
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
-        """The film has other sources. What is flowing goes on."""
-        self._refused.clear()
+        """Replace the sources. An open body is used further; a dial of a removed source is restarted."""
+        self._refused_by.clear()
         stays = self.failover.sources.replace([request.url for request in requests])
         if not stays and self.failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
-            self.switch(0)
+            self.switch_to(0)
 
-    # the feed's owner
+    # FileReaderOwner
 
-    def passing(self, feed: FileReader, offset: int, data: memoryview) -> None:
-        """The source delivers what it should."""
-        if feed is self._feed and self.failover.state is FailoverState.DIALLING:
-            self._refused.clear()
-            self._admission.viewer = None
-            self.failover.started(self._clock.seconds())
-            if self._asker is not None and self._asker.edition is not None:
-                self._film.confirmed(self._asker.edition, self._asker.url, self.failover.index)
-        self._film.passed(feed.edition, offset, data)
+    def bytes_read(self, reader: FileReader, offset: int, data: memoryview) -> None:
+        """Note that the source delivers the right file."""
+        if reader is self._reader and self.failover.state is FailoverState.DIALLING:
+            self._source_started()
+        self._file.bytes_read(reader.representation, offset, data)
 
-    def broke(self, feed: FileReader, error: SourceError) -> None:
-        """No more comes from this body."""
-        if feed is not self._feed:
+    def read_failed(self, reader: FileReader, error: SourceError) -> None:
+        """End the file, fail over, or close a body that no response uses."""
+        if reader is not self._reader:
             return
-        if self._asker is None:
-            self._expire()
-        elif error.reason is Reason.ENDED and feed.stop is None and feed.passed:
-            self._complete()
+        if self._consumer is None:
+            self._close_unused()
+        elif error.reason is Reason.ENDED and reader.stop is None and reader.bytes_used:
+            self._file_ended()
         else:
-            self._failed(error, feed.ran, feed.passed)
+            self._source_failed(error, reader.ran, reader.bytes_used)
 
     # inside
 
-    def _complete(self) -> None:
-        asker = self._asker
-        self.close()
-        if asker is not None:
-            asker.complete()
+    def _source_started(self) -> None:
+        self._refused_by.clear()
+        self._slot.viewer = None
+        self.failover.started(self._clock.seconds())
+        consumer = self._consumer
+        if consumer is not None and consumer.representation is not None:
+            self._file.source_confirmed(consumer.representation, consumer.url, self.failover.index)
 
-    def _expire(self) -> None:
-        """Nobody asked for what follows."""
+    def _file_ended(self) -> None:
+        consumer = self._consumer
         self.close()
-        self._idle()
+        if consumer is not None:
+            consumer.file_ended()
+
+    def _close_unused(self) -> None:
+        """Close a connection that no response uses."""
+        self.close()
+        self._linger_over()
 
     def _restart(self) -> None:
-        """Open a body for the asker. Its slot stays: nobody else is to have it between two parts of a film."""
-        self._refused.clear()
+        """Dial for the consumer. The slot is kept, so that no other stream gets it between two ranges of a file."""
+        self._refused_by.clear()
         self.failover.stop(self._clock.seconds())
-        self._drop()
-        self._admission.viewer = self._viewer
+        self._close_connection()
+        self._slot.viewer = self._viewer
         self._carry_out(self.failover.start(self._clock.seconds()))
 
     def _carry_out(self, effect: Effect) -> None:
         if effect is None:
             return
-        self._drop()
+        self._close_connection()
         if not isinstance(effect, Dial):
-            self._admission.leave()
+            self._slot.leave()
         if isinstance(effect, Dial):
             self._dial(effect)
         elif isinstance(effect, Backoff):
-            self._alarm.set(effect.seconds, self._rested)
+            self._timer.set(effect.seconds, self._backoff_over)
         elif isinstance(effect, GiveUp):
             self._give_up(effect.error)
 
     def _give_up(self, error: SourceError) -> None:
-        asker, self._asker = self._asker, None
-        log.warn("giving up on {url}: {error}", url=self._label(), error=error)
-        if asker is not None:
-            asker.failed(error)
+        consumer, self._consumer = self._consumer, None
+        log.warn("stream {stream}: giving up after {url}: {error}", **self._place, error=error)
+        if consumer is not None:
+            consumer.sources_failed(error)
 
-    def _drop(self) -> None:
-        self._alarm.cancel()
+    def _close_connection(self) -> None:
+        self._timer.cancel()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            self._goodbye.to(feed.close())
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self._previous_socket.to(reader.close())
 
-    def _rested(self) -> None:
+    def _backoff_over(self) -> None:
         self._carry_out(self.failover.backoff_over(self._clock.seconds()))
 
-    def _label(self) -> str:
-        return redact(self._film.requests[self.failover.index].url)
+    @property
+    def _place(self) -> dict[str, str]:
+        """Stream id and source URL, for log lines."""
+        return {"stream": self._file.id, "url": redact(self._file.requests[self.failover.index].url)}
 
-    def _failed(self, error: SourceError, ran: float = 0.0, passed: int = 0) -> None:
-        log.warn("{url} failed: {error}", url=self._label(), error=error)
+    def _source_failed(self, error: SourceError, ran: float = 0.0, bytes_used: int = 0) -> None:
+        log.warn("stream {stream}: {url} failed: {error}", **self._place, error=error)
         left, now = self.failover.index, self._clock.seconds()
-        asker = self._asker
-        if asker is not None and asker.try_otherwise(error):
+        consumer = self._consumer
+        if consumer is not None and consumer.retry_differently(error):
             self._restart()
             return
         effect: Effect
         if self._is_final(error, left):
             self.failover.stop(now)
-            self._drop()
+            self._close_connection()
             effect = GiveUp(error)
         else:
-            effect = self.failover.failed(now, error, max(SETTLED_AFTER, ran) if passed >= ENOUGH else 0.0)
+            effect = self.failover.failed(now, error, max(SETTLED_AFTER, ran) if bytes_used >= WORKING_BYTES else 0.0)
         chosen = None if isinstance(effect, GiveUp) else self.failover.index
-        self._film.source_failed(error, left, chosen, ran)
+        self._file.source_failed(error, left, chosen, ran)
         self._carry_out(effect)
 
     def _is_final(self, error: SourceError, index: int) -> bool:
-        """Whether no source will answer otherwise: a range that is none, or 4xx from each."""
+        """Return whether another dial is useless: after 416, or after 4xx from every source."""
         if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
-            self._refused.add(index)
-            return error.status == 416 or len(self._refused) >= len(self._film.requests)
+            self._refused_by.add(index)
+            return error.status == 416 or len(self._refused_by) >= len(self._file.requests)
         return False
 
     # dialling
 
     def _dial(self, step: Dial) -> None:
         dialling = Deferred.fromCoroutine(self._open(step))
-        on_failure(dialling, self._dial_failed, log, "dialling {url} failed unexpectedly", url=self._label())
+        unexpected = "stream {stream}: dialling {url} failed unexpectedly"
+        on_failure(dialling, self._dial_failed, log, unexpected, **self._place)
         if not dialling.called:
             self._dialling = dialling
 
     async def _open(self, step: Dial) -> None:
-        source = self._film.requests[step.index]
-        slot = await self._admission.admit(source.account)
-        await self._goodbye.before_dialling()
-        asker = self._asker
-        if asker is None:
+        source = self._file.requests[step.index]
+        slot = await self._slot.admit(source.account)
+        await self._previous_socket.before_dialling()
+        consumer = self._consumer
+        if consumer is None:
             return
-        request, wanted = request_for(asker, source)
+        request, wanted = request_for(consumer, source)
         body = await self._dialler.dial(request, DialTimeouts(step.connect, step.first_byte, step.total), slot)
         self._dialling = None
         try:
-            self._take(body, wanted, asker, request.url)
+            self._opened(body, wanted, consumer, request.url)
         except Exception:
-            self._goodbye.to(body.close())
+            self._previous_socket.to(body.close())
             raise
 
     def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
-        self._failed(error)
+        self._source_failed(error)
 
-    def _take(self, body: IResponseBody, wanted: ByteRange | None, asker: RangeConsumer, url: str) -> None:
-        log.info("{url} opened", url=self._label())
+    def _opened(self, body: IResponseBody, wanted: ByteRange | None, consumer: RangeConsumer, url: str) -> None:
+        log.info("stream {stream}: {url} opened", **self._place)
         if wanted is None:
-            edition = described(body)
-            self._goodbye.to(body.close())
-            self.failover.stop(self._clock.seconds())
-            asker.found(edition, url)
+            self._head_answered(body, consumer, url)
             return
-        came = opened(body, wanted)
-        if not asker.begun:
-            asker.found(came.edition, url)
+        opened = opened_range(body, wanted)
+        if not consumer.started:
+            consumer.file_known(opened.representation, url)
         else:
-            check_same(came, asker, url)
-        if asker is not self._asker:
-            self._goodbye.to(body.close())
+            check_continuation(opened, consumer, url)
+        if consumer is not self._consumer:
+            self._previous_socket.to(body.close())
             return
-        feed = FileReader(self._clock, came, asker.edition, self._limit, self)
-        if asker.begun or not came.edition.accepts_ranges or feed.suits(asker, asker.edition):
-            self._feed = feed
-            feed.start(asker)
-        else:  # what was asked for is not what is needed, now that the file is known
-            self._goodbye.to(body.close())
+        reader = FileReader(self._clock, opened, consumer.representation, self._silence, self)
+        ranged = opened.representation.accepts_ranges
+        if consumer.started or not ranged or reader.matches(consumer, consumer.representation):
+            self._reader = reader
+            reader.start(consumer)
+        else:  # Now that the file is known, another range is needed than was requested.
+            self._previous_socket.to(body.close())
             self._restart()
+
+    def _head_answered(self, body: IResponseBody, consumer: RangeConsumer, url: str) -> None:
+        representation = representation_from_head(body)
+        self._previous_socket.to(body.close())
+        self.failover.stop(self._clock.seconds())
+        consumer.file_known(representation, url)

@@ -1,11 +1,10 @@
-"""A registered file: what is known of it, who plays it."""
+"""A registered file: the state that its clients share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from random import random
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -29,21 +28,21 @@ from .client import VodClient
 from .edge_cache import EdgeCache
 from .head_request import HeadRequest
 from .interfaces import KnownFile, VodLimits, VodUpstream
-from .response import VodResponse, VodResponseWriter
+from .response import PlayerConnection, VodResponse, VodResponseWriter
 from .session import VodSession
 
 log = make_logger()
 
-#: Seconds for which what a provider said of a file is believed without asking again.
-FRESH = 300.0
-#: Seconds within which one of several devices that look alike comes back, on a new connection, when it seeks.
-AWAY = 10.0
+#: Seconds for which a confirmed file is trusted without asking a provider again.
+KNOWN_LIFETIME = 300.0
+#: Seconds within which one of several devices that look the same reconnects when it seeks.
+RECONNECT_WINDOW = 10.0
 
 
 class VodStream(Stream):
-    """A file that players see, each at its own place. Each has a line of its own; they share the file's ends."""
+    """A file with its clients. Each client has its own session; the clients share the edge cache."""
 
-    #: Whatever its URL says.
+    #: Independent of the URL: a live stream may turn out to be a file.
     kind = StreamKind.VOD
 
     def __init__(
@@ -55,251 +54,267 @@ class VodStream(Stream):
         requests: tuple[SourceRequest, ...],
         upstream: VodUpstream,
         limits: VodLimits,
-        ends: EdgeCache,
+        edge_cache: EdgeCache,
         media_type: str | None = None,
     ) -> None:
         """
-        Make a title that nobody plays yet.
+        Initialise a stream without clients.
 
         :param requests: one for each source, in order.
-        :param media_type: what it is, if the URL does not say that.
+        :param media_type: the Content-Type, if the URL does not show it.
         """
         super().__init__(clock, wall, stream_id, spec)
         self._upstream = upstream
         self._limits = limits
-        self._ends = ends
-        self._viewers: dict[VodClient, None] = {}
-        self._away: dict[PlayerInfo, float] = {}
+        self._edge_cache = edge_cache
+        self._clients: dict[VodClient, None] = {}
+        self._reconnecting: dict[PlayerInfo, float] = {}
         self._known: KnownFile | None = None
-        self._index = 0
+        self._source_index = 0
         self._past_bytes = 0
-        self.enquiry = HeadRequest(self.open_session, self._learn)
+        self._head_request = HeadRequest(self.open_session, self._file_known)
         self._media_type = media_type
         self.requests = requests
 
     @property
     def content_type(self) -> str:
-        """What players are told."""
+        """Content-Type of the responses."""
         return self._media_type or content_type(self.current_url)
 
     @property
     def source_index(self) -> int:
-        """0 for the primary."""
-        return self._index
+        """Index of the source for new sessions; 0 for the primary source."""
+        return self._source_index
 
     @property
     def bytes_served(self) -> int:
-        """To all clients, past ones included."""
-        return self._past_bytes + sum(viewer.bytes_served for viewer in self._viewers)
+        """Bytes of media sent to all clients, past ones included."""
+        return self._past_bytes + sum(client.bytes_served for client in self._clients)
 
     @property
     def known(self) -> KnownFile | None:
-        """What the file is, if that is not long ago."""
+        """The file, if a source has confirmed it within :data:`KNOWN_LIFETIME`."""
         known = self._known
-        return known if known is not None and self._clock.seconds() - known.at < FRESH else None
+        return known if known is not None and self._clock.seconds() - known.confirmed_at < KNOWN_LIFETIME else None
 
-    def clients(self) -> list[Any]:
-        """Who is connected, oldest first."""
-        return list(self._viewers)
+    def clients(self) -> list[VodClient]:
+        """Return the connected clients, oldest first."""
+        return list(self._clients)
 
-    def is_new(self, player: PlayerInfo, link: Any) -> bool:
-        """Whether a request would be a new client's."""
-        return self._viewer_of(player, link) is None
+    def is_new(self, player: PlayerInfo, connection: PlayerConnection) -> bool:
+        """Return whether a request would add a client."""
+        return self._find_client(player, connection) is None
 
     def attach(
-        self, player: PlayerInfo, answer: VodResponseWriter, ranges: tuple[ByteRange, ...], if_range: str | None
+        self, player: PlayerInfo, writer: VodResponseWriter, ranges: tuple[ByteRange, ...], if_range: str | None
     ) -> None:
-        """A player asks for the file, or for a part of it."""
+        """Start a response to a player.
+
+        :param ranges: the ranges that the player requests; empty for the whole file.
+        """
         self.touch()
-        viewer = self._viewer_of(player, answer.link) or self._join(player)
-        transfer = VodResponse(self._clock, answer, viewer, ranges, if_range)
-        viewer.add(transfer)
-        transfer.start(self._limits.patience)
+        client = self._find_client(player, writer.connection) or self._add_client(player)
+        response = VodResponse(self._clock, writer, client, ranges, if_range)
+        client.add(response)
+        response.start(self._limits.start)
 
     def describe(self) -> Deferred[Representation]:
-        """What the file is, from what is known or from a provider."""
+        """Return the file, as known already or as a provider answers."""
         self.touch()
-        lines = (viewer.line.edition for viewer in self._viewers)
-        told = self.known.edition if self.known is not None else next(filter(None, lines), None)
-        if told is not None:
-            return succeed(told)
-        answer = self.enquiry.answer()
+        in_sessions = (client.session.representation for client in self._clients)
+        known = self.known.representation if self.known is not None else next(filter(None, in_sessions), None)
+        if known is not None:
+            return succeed(known)
+        waiting = self._head_request.wait()
         self.ask_if_idle()
-        return answer
+        return waiting
 
     def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
-        """The registration was repeated: what is under way goes on, and dials the new sources when it breaks."""
-        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if self._viewers else spec
+        """Update a stream that was registered again. Open bodies are used further; the next dial uses the new sources.
+
+        If the stream has clients, it keeps its metadata.
+        """
+        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if self._clients else spec
         changed = [each.url for each in requests] != [each.url for each in self.requests]
         self.requests = requests
-        for viewer in list(self._viewers):
-            viewer.line.replace_sources(requests)
+        for client in list(self._clients):
+            client.session.replace_sources(requests)
         if changed:
-            self._index = min(self._index, len(requests) - 1) if self._viewers else 0
-        if not self._viewers:
-            self._index = 0
+            self._source_index = min(self._source_index, len(requests) - 1) if self._clients else 0
+        if not self._clients:
+            self._source_index = 0
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
     def abort_client(self, client_id: str) -> int:
-        """End the connections that go by that name, now."""
-        named = [viewer for viewer in self._viewers if viewer.client_id == client_id]
-        for viewer in named:
-            viewer.end(SourceError(Reason.DELETED, "asked for by the API"))
-        return len(named)
+        """Disconnect the clients with an id and return their number."""
+        found = [client for client in self._clients if client.client_id == client_id]
+        for client in found:
+            client.close(SourceError(Reason.DELETED, "asked for by the API"))
+        return len(found)
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move to a source, or one on, for who plays and who comes: if it is the same file there."""
-        left = self._place(self._index)
-        self._moved((self._index + 1) % len(self.requests) if index is None else index)
-        self.decisions.chosen(left, self._place(self._index), "asked for by the API", bool(self._viewers))
-        if not self._viewers:
-            self._forget()
-        for viewer in list(self._viewers):
-            viewer.line.switch(self._index)
+        """Switch all clients to another source, which must have the same file.
+
+        :param index: the source; None for the next one.
+        """
+        left = self._source_label(self._source_index)
+        self._source_changed((self._source_index + 1) % len(self.requests) if index is None else index)
+        chosen = self._source_label(self._source_index)
+        self.decisions.chosen(left, chosen, "asked for by the API", bool(self._clients))
+        if not self._clients:
+            self._discard_known()
+        for client in list(self._clients):
+            client.session.switch_to(self._source_index)
         return succeed(True)
 
     def run_housekeeping(self) -> None:
-        """Disconnect players that have paused for longer than anybody does."""
-        error = SourceError(Reason.STALLED, "the player has taken nothing for too long")
-        for viewer in list(self._viewers):
-            viewer.end_stalled(self._limits.pause, error)
+        """Abort responses that have been paused for longer than ``VOD_PAUSE_LIMIT``."""
+        limit = self._limits.pause
+        error = SourceError(Reason.STALLED, f"the player has read nothing for {limit:g} s (VOD_PAUSE_LIMIT)")
+        for client in list(self._clients):
+            client.abort_paused(limit, error)
 
     def health(self) -> dict[str, object] | None:
-        """Nobody looks into files."""
+        """Return None: the content of files is not sampled."""
         return None
 
     def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, to the player that came last."""
-        viewer = next(reversed(self._viewers), None)
-        sources = viewer.line.failover.sources if viewer is not None else self._fresh_sources()
+        """Return the state of each source, as the newest client's session has it."""
+        client = next(reversed(self._clients), None)
+        sources = client.session.failover.sources if client is not None else self._fresh_sources()
         return sources.report(self._clock.seconds())
 
     def yield_slot(self) -> None:
-        """Its player plays something else by now."""
+        """Disconnect all clients: the viewer plays another stream, which needs the slot."""
         error = SourceError(Reason.NO_SLOT, "its viewer moved on to another stream")
-        for viewer in list(self._viewers):
-            viewer.end(error)
+        for client in list(self._clients):
+            client.close(error)
 
     def close(self, reason: Reason) -> Deferred[None]:
-        """Disconnect everybody."""
+        """Disconnect all clients; the Deferred fires when the providers' sockets have closed."""
         error = SourceError(reason)
-        closing = [self.enquiry.give_way()]
-        self.enquiry.failed(error)
-        closing += [viewer.end(error) for viewer in list(self._viewers)]
-        self._forget()
+        closing = [self._head_request.close_session()]
+        self._head_request.sources_failed(error)
+        closing += [client.close(error) for client in list(self._clients)]
+        self._discard_known()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
-    # for viewers
+    # ClientOwner
 
-    def open_session(self, idle: Callable[[], None], player: PlayerInfo | None = None) -> VodSession:
-        """A line, closed as yet, that begins with the source in use."""
+    def open_session(self, linger_over: Callable[[], None], player: PlayerInfo | None = None) -> VodSession:
+        """Return a session without a connection, for the source in use."""
         upstream = self._upstream
         failover = FailoverMachine(upstream.policy, self._fresh_sources())
-        if self._index:
-            failover.switched(self._clock.seconds(), self._index)
-        admission = StreamSlot(upstream.slots, self.id)
-        admission.viewer = player.viewer if player is not None else None
-        return VodSession(self._clock, upstream.dialler, self, failover, admission, self._limits.silence, idle)
+        if self._source_index:
+            failover.switched(self._clock.seconds(), self._source_index)
+        slot = StreamSlot(upstream.slots, self.id)
+        slot.viewer = player.viewer if player is not None else None
+        return VodSession(self._clock, upstream.dialler, self, failover, slot, self._limits.silence, linger_over)
 
     def session_needed(self) -> None:
-        """Close the connection of a HEAD request: a client's session reports the same."""
-        self.enquiry.give_way()
+        """Close the connection of a HEAD request: the client's session will bring the same result."""
+        self._head_request.close_session()
 
-    def split_off(self, player: PlayerInfo, transfer: VodResponse) -> VodClient:
-        """What seemed to be one player is two; this response is the other one's."""
-        viewer = self._join(player)
-        viewer.add(transfer)
-        return viewer
+    def split_off(self, player: PlayerInfo, response: VodResponse) -> VodClient:
+        """Return a new client with this response, which belongs to a second device."""
+        client = self._add_client(player)
+        client.add(response)
+        return client
 
-    def client_left(self, viewer: VodClient) -> None:
-        """Nothing is left of a player."""
-        if self._viewers.pop(viewer, viewer) is viewer:
+    def client_left(self, client: VodClient) -> None:
+        """Remove a client that has neither responses nor connections nor an open session."""
+        if self._clients.pop(client, client) is client:
             return
-        self._upstream.slots.left(self.id, viewer.player.viewer)
-        self._past_bytes += viewer.bytes_served
-        self._away.pop(viewer.player, None)
-        if any(other.player == viewer.player for other in self._viewers):
-            self._away[viewer.player] = self._clock.seconds()
+        self._upstream.slots.left(self.id, client.player.viewer)
+        self._past_bytes += client.bytes_served
+        self._reconnecting.pop(client.player, None)
+        if any(other.player == client.player for other in self._clients):
+            self._reconnecting[client.player] = self._clock.seconds()
         self.touch()
-        seconds = (self.last_access - viewer.created_at).total_seconds()
+        seconds = (self.last_access - client.created_at).total_seconds()
         log.info(
-            "client {client!r:.80} left file {stream} after {seconds:.1f} s and {size} bytes",
-            client=viewer.client_id,
+            "client {client!r:.80} left stream {stream} after {seconds:.1f} s and {size} bytes",
+            client=client.client_id,
             stream=self.id,
             seconds=seconds,
-            size=viewer.bytes_served,
+            size=client.bytes_served,
         )
 
     def ask_if_idle(self) -> None:
-        """Whoever wants to know what the file is learns it from a player's line, if one is open."""
-        if not any(viewer.line.open for viewer in self._viewers):
-            self.enquiry.ask()
+        """Send the HEAD requests that wait, if no client has a session open: that session would bring the result."""
+        if not any(client.session.is_open for client in self._clients):
+            self._head_request.send()
 
-    def cached(self, edition: Representation, offset: int) -> memoryview | None:
-        """Bytes from there on that passed before."""
+    def cached(self, representation: Representation, offset: int) -> memoryview | None:
+        """Return cached bytes of a file from an offset on; None if they are not cached, or of another file."""
         known = self._known
-        return self._ends.read(self.id, offset) if known is not None and known.edition == edition else None
+        is_same = known is not None and known.representation == representation
+        return self._edge_cache.read(self.id, offset) if is_same else None
 
-    # for lines
+    # VodFile
 
-    def passed(self, edition: Representation | None, offset: int, data: memoryview) -> None:
-        """Some bytes of the file passed."""
+    def bytes_read(self, representation: Representation | None, offset: int, data: memoryview) -> None:
+        """Cache bytes of the file that a session has read."""
         known = self._known
-        if known is not None and known.edition == edition:
-            self._ends.keep(self.id, known.edition.length, offset, data)
+        if known is not None and known.representation == representation:
+            self._edge_cache.store(self.id, known.representation.length, offset, data)
 
-    def confirmed(self, edition: Representation, url: str, index: int) -> None:
-        """A source delivers."""
-        self._learn(edition, url)
-        if index != self._index:
-            self._moved(index)
+    def source_confirmed(self, representation: Representation, url: str, index: int) -> None:
+        """Note that the source with this index delivers the file; new sessions use that source."""
+        self._file_known(representation, url)
+        if index != self._source_index:
+            self._source_changed(index)
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
-        """A source failed one of the lines."""
+        """Note a failure of a session's source."""
         self.error_count += 1
-        target = self._place(chosen) if chosen is not None else None
-        self.decisions.decided(self._place(left), target, str(error), {"ran_s": ran})
+        target = self._source_label(chosen) if chosen is not None else None
+        self.decisions.decided(self._source_label(left), target, str(error), {"ran_s": ran})
 
     # inside
 
     def _fresh_sources(self) -> Sources:
         return Sources([request.url for request in self.requests], self._upstream.policy.rules, random)
 
-    def _place(self, index: int) -> SourceLabel:
-        """A line may have begun with other sources than there are now."""
+    def _source_label(self, index: int) -> SourceLabel:
+        """Return the label of a source. A session may still have an index of removed sources; use the primary then."""
         index = index if index < len(self.requests) else 0
         return SourceLabel(index, self.requests[index].url)
 
-    def _moved(self, index: int) -> None:
-        self._index = index
+    def _source_changed(self, index: int) -> None:
+        self._source_index = index
         self.failover_attempts += 1
         self.last_failover = self._wall()
-        log.info("file {stream} moves to {url}", stream=self.id, url=redact(self.current_url))
+        log.info("stream {stream}: switching to {url}", stream=self.id, url=redact(self.current_url))
 
-    def _learn(self, edition: Representation, url: str) -> None:
-        """This is the file. What is kept of another one is of no use."""
-        if self._known is not None and edition != self._known.edition:
-            self._ends.forget(self.id)
-        self._known = KnownFile(edition, url, self._clock.seconds())
-        self.enquiry.told(edition)
+    def _file_known(self, representation: Representation, url: str) -> None:
+        """Remember the file. If it is another one than before, remove the cached bytes."""
+        if self._known is not None and representation != self._known.representation:
+            self._edge_cache.remove(self.id)
+        self._known = KnownFile(representation, url, self._clock.seconds())
+        self._head_request.succeed(representation)
 
-    def _forget(self) -> None:
+    def _discard_known(self) -> None:
         self._known = None
-        self._ends.forget(self.id)
+        self._edge_cache.remove(self.id)
 
-    def _join(self, player: PlayerInfo) -> VodClient:
+    def _add_client(self, player: PlayerInfo) -> VodClient:
         self._upstream.slots.joined(self.id, player.viewer)
-        self._away.pop(player, None)
-        viewer = VodClient(self._clock, self, self._client_id(player), player, self._wall)
-        self._viewers[viewer] = None
-        log.info("client {client!r:.80} plays file {stream}", client=viewer.client_id, stream=self.id)
-        return viewer
+        self._reconnecting.pop(player, None)
+        client = VodClient(self._clock, self, self._client_id(player), player, self._wall)
+        self._clients[client] = None
+        log.info("client {client!r:.80} plays stream {stream}", client=client.client_id, stream=self.id)
+        return client
 
-    def _viewer_of(self, player: PlayerInfo, link: Any) -> VodClient | None:
-        """Whose request it is: of who uses that connection, or looks alike, rather one that has nothing under way."""
-        alike = [viewer for viewer in reversed(self._viewers) if viewer.player == player]
-        found = next((viewer for viewer in alike if viewer.uses(link)), None)
-        found = found or next((viewer for viewer in alike if viewer.idle), None)
-        if found is None and self._clock.seconds() - self._away.get(player, float("-inf")) < AWAY:
+    def _find_client(self, player: PlayerInfo, connection: PlayerConnection) -> VodClient | None:
+        """Return the client of a request: with the same connection, otherwise with the same player.
+
+        Of several clients with the same player the preferred one is idle, then paused. None if the request is of a
+        new client, also if one of several devices that look the same is reconnecting.
+        """
+        alike = [client for client in reversed(self._clients) if client.player == player]
+        found = next((client for client in alike if client.uses(connection)), None)
+        found = found or next((client for client in alike if client.is_idle), None)
+        if found is None and self._clock.seconds() - self._reconnecting.get(player, float("-inf")) < RECONNECT_WINDOW:
             return None
-        return found or next((viewer for viewer in alike if not viewer.busy), None) or next(iter(alike), None)
+        return found or next((client for client in alike if not client.is_reading), None) or next(iter(alike), None)

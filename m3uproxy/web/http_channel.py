@@ -76,10 +76,10 @@ class HttpChannel(HTTPChannel):
         if going_on is not None:
             going_on.cancel()
         super().connectionLost(reason)
-        self.belongs_to(None)
+        self.set_owner(None)
         self.site.connection_closed(self)
 
-    def belongs_to(self, release: Callable[[], None] | None) -> None:
+    def set_owner(self, release: Callable[[], None] | None) -> None:
         """From now on this connection is somebody's, or nobody's.
 
         :param release: called when that is over: somebody else asks for something, or the connection is gone.

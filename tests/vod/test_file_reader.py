@@ -17,39 +17,39 @@ WINDOW = 65_536
 class Sponge:
     """Takes everything."""
 
-    proof = b""
-    wants = True
+    last_bytes = b""
+    can_accept = True
 
     def __init__(self) -> None:
         self.position = 0
         self.pieces = 0
 
-    def take(self, data) -> int:
+    def accept(self, data) -> int:
         self.position += len(data)
         self.pieces += 1
         return len(data)
 
 
 class Owner:
-    def passing(self, feed, offset, data) -> None:
+    def bytes_read(self, reader, offset, data) -> None:
         """All is well."""
 
-    def broke(self, feed, error) -> None:
+    def read_failed(self, reader, error) -> None:
         raise AssertionError(error)
 
 
 def received(megabits: float, seconds: float = 5.0) -> tuple[float, float]:
     """The share of what the provider could send that was taken, and the pieces it came in, for each second."""
     clock, body, sponge = Clock(), FakeBody(status=206), Sponge()
-    feed = FileReader(clock, OpenedRange(body, 0, None, Representation()), Representation(), 10.0, Owner())
-    feed.start(sponge)
+    reader = FileReader(clock, OpenedRange(body, 0, None, Representation()), Representation(), 10.0, Owner())
+    reader.start(sponge)
     body.bring(bytes(300_000))  # what is not kept waiting
     begin, step = sponge.position, 0.001
     for _ in range(int(seconds / step)):
         room = WINDOW - len(body.held)
         body.bring(bytes(max(0, min(room, int(megabits * 1e6 / 8 * step)))))
         clock.advance(step)
-    feed.close()
+    reader.close()
     assert clock.getDelayedCalls() == []
     return (sponge.position - begin) / (megabits * 1e6 / 8 * seconds), sponge.pieces / seconds
 

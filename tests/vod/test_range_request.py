@@ -8,7 +8,7 @@ from fakes import FakeBody
 from m3uproxy.core.http.byte_ranges import WHOLE, ByteRange
 from m3uproxy.core.http.representation import Representation
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.vod.range_request import described, opened
+from m3uproxy.vod.range_request import opened_range, representation_from_head
 
 MIDDLE, END = ByteRange(400), ByteRange(None, 100)
 
@@ -44,8 +44,8 @@ def answer(
     ],
 )
 def test_what_is_sent(wanted, body, first, stop, length, ranged):
-    came = opened(body, wanted)
-    assert (came.first, came.stop, came.edition) == (first, stop, Representation(length, accepts_ranges=ranged))
+    came = opened_range(body, wanted)
+    assert (came.first, came.stop, came.representation) == (first, stop, Representation(length, accepts_ranges=ranged))
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,22 @@ def test_what_is_sent(wanted, body, first, stop, length, ranged):
 )
 def test_what_makes_no_sense(wanted, body):
     with pytest.raises(SourceError) as caught:
-        opened(body, wanted)
+        opened_range(body, wanted)
     assert caught.value.reason is Reason.BAD_HEAD
 
 
 @pytest.mark.parametrize(("said", "ranged"), [("bytes", True), ("none", False), ("", None), ("x", None)])
 def test_what_head_says(said, ranged):
-    assert described(answer(Content_Length="70", Accept_Ranges=said)) == Representation(70, accepts_ranges=ranged)
+    body = answer(Content_Length="70", Accept_Ranges=said)
+    assert representation_from_head(body) == Representation(70, accepts_ranges=ranged)
 
 
 @pytest.mark.parametrize("length", ["", "0", "x", "9" * 19, "-1", "7, 7"])
 def test_what_head_does_not_say(length):
     with pytest.raises(SourceError):
-        described(answer(Content_Length=length))
+        representation_from_head(answer(Content_Length=length))
 
 
 def test_a_length_of_what_is_compressed():
     with pytest.raises(SourceError):
-        described(answer(Content_Length="70", encoded=True))
+        representation_from_head(answer(Content_Length="70", encoded=True))

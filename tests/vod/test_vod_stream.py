@@ -5,14 +5,14 @@ from __future__ import annotations
 import attrs
 import pytest
 from fakes import FakeBody
-from vod_rig import ETAG, SIZE, Link, film
+from vod_rig import ETAG, SIZE, PlayerConnection, film
 
 from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.downstream.socket_writer import BufferedWriter
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.live.stream import PlayerInfo
-from m3uproxy.vod.client import PATIENCE
-from m3uproxy.vod.file_reader import SKIP
+from m3uproxy.vod.client import HANDOVER_TIMEOUT
+from m3uproxy.vod.file_reader import MAX_SKIP
 from m3uproxy.vod.session import LINGER
 
 M = 1_000_000
@@ -31,8 +31,8 @@ def test_a_part_is_asked_for_up_to_the_end_with_the_stream_s_headers(make_rig):
     body = rig.answer()
     assert response.began is None
     body.bring(film(5 * M, 7 * M))
-    edition, span = response.began
-    assert (edition.length, edition.etag, len(span)) == (SIZE, ETAG, M)
+    representation, span = response.began
+    assert (representation.length, representation.etag, len(span)) == (SIZE, ETAG, M)
     rig.drain(response)
     assert response.finished
     assert response.body == film(5 * M, 6 * M)
@@ -53,8 +53,8 @@ def test_a_pause_of_an_hour(make_rig):
     assert rig.clock.getDelayedCalls() == []
     for _ in range(3600):
         rig.clock.advance(1)
-        rig.title.run_housekeeping()
-    assert (len(rig.title.clients()), len(body.held), len(rig.dialler.dials)) == (1, held, 1)
+        rig.stream.run_housekeeping()
+    assert (len(rig.stream.clients()), len(body.held), len(rig.dialler.dials)) == (1, held, 1)
     rig.drain(response)
     assert response.body == film(0, 4 * M)
     rig.clock.advance(0.1)  # it may rest while more gathers
@@ -67,10 +67,10 @@ def test_a_pause_has_an_end(make_rig):
     rig.answer(status=200).bring(film(0, 4 * M))
     rig.turn()
     rig.clock.advance(3599)
-    rig.title.run_housekeeping()
+    rig.stream.run_housekeeping()
     assert not response.aborted
     rig.clock.advance(2)
-    rig.title.run_housekeeping()
+    rig.stream.run_housekeeping()
     assert response.aborted
 
 
@@ -153,18 +153,18 @@ def test_another_file_is_not_even_read(make_rig):
 
 def test_what_begins_close_behind_is_read_up_to(make_rig):
     rig = make_rig()
-    link = Link()
-    rig.ask(ByteRange(5 * M, 6 * M - 1), link=link, kernel=4 * M)
+    connection = PlayerConnection()
+    rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection, kernel=4 * M)
     body = rig.answer()
     body.bring(film(5 * M, 6 * M))
     rig.drain(rig.responses[0])
     assert rig.responses[0].finished
     assert body.paused
-    near = rig.ask(ByteRange(6 * M + SKIP, 6 * M + SKIP + 9), link=link)
-    body.bring(film(6 * M, 6 * M + SKIP + 10))
+    near = rig.ask(ByteRange(6 * M + MAX_SKIP, 6 * M + MAX_SKIP + 9), connection=connection)
+    body.bring(film(6 * M, 6 * M + MAX_SKIP + 10))
     rig.drain(near)
-    assert near.body == film(6 * M + SKIP, 6 * M + SKIP + 10)
-    far = rig.ask(ByteRange(9 * M, 9 * M + 9), link=link)
+    assert near.body == film(6 * M + MAX_SKIP, 6 * M + MAX_SKIP + 10)
+    far = rig.ask(ByteRange(9 * M, 9 * M + 9), connection=connection)
     assert body.closed
     assert len(rig.dialler.dials) == 2
     rig.answer().bring(film(9 * M, 10 * M))
@@ -174,8 +174,8 @@ def test_what_begins_close_behind_is_read_up_to(make_rig):
 
 def test_a_connection_that_nobody_uses_is_closed_soon(make_rig):
     rig = make_rig()
-    link = Link()
-    response = rig.ask(ByteRange(5 * M, 6 * M - 1), link=link)
+    connection = PlayerConnection()
+    response = rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection)
     body = rig.answer()
     body.bring(film(5 * M, 7 * M))
     rig.drain(response)
@@ -183,9 +183,9 @@ def test_a_connection_that_nobody_uses_is_closed_soon(make_rig):
     assert not body.closed
     rig.clock.advance(0.2)
     assert body.closed
-    assert len(rig.title.clients()) == 1, "its connection is still open"
-    link.close()
-    assert rig.title.clients() == []
+    assert len(rig.stream.clients()) == 1, "its connection is still open"
+    connection.close()
+    assert rig.stream.clients() == []
 
 
 def test_who_sends_no_parts_is_asked_for_all_of_it(make_rig):
@@ -194,7 +194,7 @@ def test_who_sends_no_parts_is_asked_for_all_of_it(make_rig):
     first = rig.ask()
     rig.answer(status=200).bring(film(0, M))
     rig.drain(first)
-    first.transfer.stopProducing()
+    first.response.stopProducing()
     for kept, status in ((M, 200), (2 * M, 206)):
         again = rig.ask(ByteRange(30 * M))
         rig.drain(again)
@@ -204,7 +204,7 @@ def test_who_sends_no_parts_is_asked_for_all_of_it(make_rig):
         rig.drain(again)
         assert again.body == film(0, kept + M)
         assert again.began[1] is None, "the whole"
-        again.transfer.stopProducing()
+        again.response.stopProducing()
     assert len(rig.dialler.dials) == 3
 
 
@@ -213,10 +213,10 @@ def test_who_hangs_up_in_the_middle_leaves_nothing(make_rig):
     response = rig.ask()
     body = rig.answer()
     body.bring(film(0, M))
-    response.transfer.stopProducing()
-    response.link.close()
+    response.response.stopProducing()
+    response.connection.close()
     assert body.closed
-    assert rig.title.clients() == []
+    assert rig.stream.clients() == []
     assert rig.clock.getDelayedCalls() == [] or rig.clock.advance(11) is None
 
 
@@ -226,7 +226,7 @@ def test_the_newest_request_has_the_connection_and_gives_it_back(make_rig):
     body = rig.answer()
     body.bring(film(0, 4 * M))
     rig.turn()
-    second = rig.ask(ByteRange(30 * M, 31 * M - 1), link=Link())
+    second = rig.ask(ByteRange(30 * M, 31 * M - 1), connection=PlayerConnection())
     assert body.closed
     rig.answer().bring(film(30 * M, 32 * M))
     rig.drain(second)
@@ -238,7 +238,7 @@ def test_the_newest_request_has_the_connection_and_gives_it_back(make_rig):
     rig.answer().bring(film(len(first.body) - 4096, 5 * M))
     rig.drain(first)
     assert first.body == film(0, 5 * M)
-    assert len(rig.title.clients()) == 1
+    assert len(rig.stream.clients()) == 1
 
 
 def test_two_that_both_want_are_two_players(make_rig):
@@ -248,17 +248,17 @@ def test_two_that_both_want_are_two_players(make_rig):
     body = rig.answer()
     body.bring(film(20 * M, 21 * M))
     rig.drain(second)
-    rig.clock.advance(PATIENCE - 0.1)
-    assert len(rig.title.clients()) == 1
+    rig.clock.advance(HANDOVER_TIMEOUT - 0.1)
+    assert len(rig.stream.clients()) == 1
     body.bring(film(21 * M, 22 * M))
     rig.drain(second)
     rig.clock.advance(0.2)
-    assert len({client.client_id for client in rig.title.clients()}) == 2
+    assert len({client.client_id for client in rig.stream.clients()}) == 2
     assert not body.closed
     rig.answer().bring(film(3 * M, 4 * M))
     rig.drain(first)
     assert first.body == film(3 * M, 4 * M)
-    assert sum(client.bytes_served for client in rig.title.clients()) == rig.title.bytes_served == 3 * M
+    assert sum(client.bytes_served for client in rig.stream.clients()) == rig.stream.bytes_served == 3 * M
 
 
 def test_one_that_rests_gives_way(make_rig):
@@ -268,8 +268,8 @@ def test_one_that_rests_gives_way(make_rig):
     rig.ask(ByteRange(20 * M), kernel=100_000)
     rig.answer().bring(film(20 * M, 24 * M))
     rig.turn()
-    rig.clock.advance(PATIENCE + 0.1)
-    assert len(rig.title.clients()) == 1
+    rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
+    assert len(rig.stream.clients()) == 1
     rig.answer().bring(film(3 * M, 4 * M))
     rig.drain(first)
     assert first.body == film(3 * M, 4 * M)
@@ -281,11 +281,11 @@ def test_different_players_have_lines_of_their_own(make_rig):
     for player in players:
         rig.ask(player=player)
     assert [dial.pending for dial in rig.dialler.dials] == [True, True]
-    assert [client.client_id for client in rig.title.clients()] == ["a", "b"]
+    assert [client.client_id for client in rig.stream.clients()] == ["a", "b"]
 
 
 def test_nobody_is_left_without_an_answer(make_rig):
-    rig = make_rig(patience=20.0)
+    rig = make_rig(start=20.0)
     response = rig.ask()
     rig.clock.pump([1] * 21)
     assert response.refused is not None
@@ -311,13 +311,13 @@ def test_out_of_range_is_told_without_asking_another(make_rig):
 
 def test_once_known_it_is_told_without_asking(make_rig):
     rig = make_rig()
-    link = Link()
-    response = rig.ask(ByteRange(5 * M, 6 * M - 1), link=link)
+    connection = PlayerConnection()
+    response = rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection)
     rig.answer().bring(film(5 * M, 6 * M))
     rig.drain(response)
-    assert rig.ask(ByteRange(SIZE), link=link).range_refused == [SIZE]
+    assert rig.ask(ByteRange(SIZE), connection=connection).range_refused == [SIZE]
     rig.clock.advance(301)
-    rig.ask(ByteRange(SIZE), link=link)
+    rig.ask(ByteRange(SIZE), connection=connection)
     assert len(rig.dialler.dials) == 2, "that was long ago"
 
 
@@ -328,10 +328,10 @@ def test_deleting_answers_who_waits_and_disconnects_who_plays(make_rig):
     body.bring(film(0, M))
     waiting = rig.ask(ByteRange(30 * M), player=PlayerInfo("192.0.2.2"))
     body.lingers = True
-    ended = rig.title.close(Reason.DELETED)
+    ended = rig.stream.close(Reason.DELETED)
     assert playing.aborted
     assert waiting.refused.reason is Reason.DELETED
-    assert rig.title.clients() == []
+    assert rig.stream.clients() == []
     assert rig.dialler.last.cancelled
     assert not ended.called
     body.vanish()
@@ -340,7 +340,7 @@ def test_deleting_answers_who_waits_and_disconnects_who_plays(make_rig):
 
 def test_head_is_asked_once_for_all_who_ask(make_rig):
     rig = make_rig()
-    answers = [rig.title.describe(), rig.title.describe()]
+    answers = [rig.stream.describe(), rig.stream.describe()]
     assert [dial.request.method for dial in rig.dialler.dials] == ["HEAD"]
     assert header(rig.dialler.last, "Range") is None
 
@@ -348,13 +348,13 @@ def test_head_is_asked_once_for_all_who_ask(make_rig):
     rig.dialler.last.answer(body)
     assert [answer.result.length for answer in answers] == [77, 77]
     assert body.closed
-    assert rig.title.describe().result.length == 77
+    assert rig.stream.describe().result.length == 77
 
 
 @pytest.mark.parametrize("how", ["no length", "nothing", "silence"])
 def test_head_that_brings_nothing_is_asked_with_get(make_rig, how):
     rig = make_rig()
-    asked = rig.title.describe()
+    asked = rig.stream.describe()
     if how == "no length":
         rig.dialler.last.answer(FakeBody(headers={"Content-Length": "0"}))
     else:
@@ -368,21 +368,21 @@ def test_head_that_brings_nothing_is_asked_with_get(make_rig, how):
 
 def test_head_that_nobody_waits_for(make_rig):
     rig = make_rig()
-    asking = rig.title.describe()
+    asking = rig.stream.describe()
     asking.addErrback(lambda _: None)
     asking.cancel()
     rig.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 500", 500))
     assert [dial.request.method for dial in rig.dialler.dials] == ["HEAD", "GET"]
     assert header(rig.dialler.last, "Range") == "bytes=0-0"
     rig.answer()
-    assert rig.title.describe().result.length == SIZE
+    assert rig.stream.describe().result.length == SIZE
 
 
 def test_head_waits_for_the_line_of_who_plays(make_rig):
     """Also while that is dialled, and long after it was opened."""
     rig = make_rig(silence=1000.0)
     response = rig.ask()
-    asked = rig.title.describe()
+    asked = rig.stream.describe()
     assert len(rig.dialler.dials) == 1
     body = rig.answer()
     assert not asked.called, "it may be a page"
@@ -392,14 +392,14 @@ def test_head_waits_for_the_line_of_who_plays(make_rig):
         rig.clock.pump([1.0] * 99)
         body.bring(film(place * M, (place + 1) * M))
         rig.drain(response)
-    assert rig.title.known is None
-    assert rig.title.describe().result.length == SIZE
+    assert rig.stream.known is None
+    assert rig.stream.describe().result.length == SIZE
     assert len(rig.dialler.dials) == 1
 
 
 def test_who_plays_takes_the_place_of_who_asks(make_rig):
     rig = make_rig()
-    asked = rig.title.describe()
+    asked = rig.stream.describe()
     rig.ask()
     first, second = rig.dialler.dials
     assert (first.request.method, first.cancelled, second.request.method) == ("HEAD", True, "GET")
@@ -412,15 +412,15 @@ def test_who_plays_takes_the_place_of_who_asks(make_rig):
 def test_head_asks_itself_when_who_played_could_not_tell(make_rig, how):
     rig = make_rig()
     response = rig.ask()
-    asked = rig.title.describe()
+    asked = rig.stream.describe()
     failed = []
     asked.addErrback(failed.append)
     if how == "left":
-        response.transfer.stopProducing()
+        response.response.stopProducing()
     elif how == "refused":
         rig.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 403", 403))
     else:
-        rig.title.close(Reason.DELETED)
+        rig.stream.close(Reason.DELETED)
         assert failed[0].value.reason is Reason.DELETED
         assert len(rig.dialler.dials) == 1
         return
@@ -432,13 +432,13 @@ def test_head_asks_itself_when_who_played_could_not_tell(make_rig, how):
 
 def test_a_dial_waits_until_the_socket_before_it_is_gone(make_rig):
     rig = make_rig()
-    link = Link()
-    response = rig.ask(ByteRange(3 * M), link=link)
+    connection = PlayerConnection()
+    response = rig.ask(ByteRange(3 * M), connection=connection)
     body = rig.answer()
     body.lingers = True
     body.bring(film(3 * M, 4 * M))
-    response.transfer.stopProducing()
-    again = rig.ask(ByteRange(30 * M), link=link)
+    response.response.stopProducing()
+    again = rig.ask(ByteRange(30 * M), connection=connection)
     assert body.closed
     assert len(rig.dialler.dials) == 1
     body.vanish()
@@ -446,8 +446,8 @@ def test_a_dial_waits_until_the_socket_before_it_is_gone(make_rig):
     body = rig.answer()
     body.lingers = True
     body.bring(film(30 * M, 31 * M))
-    again.transfer.stopProducing()
-    rig.ask(ByteRange(40 * M), link=link)
+    again.response.stopProducing()
+    rig.ask(ByteRange(40 * M), connection=connection)
     rig.clock.advance(0.9)
     assert len(rig.dialler.dials) == 2
     rig.clock.advance(0.2)
@@ -469,7 +469,7 @@ def test_the_timeline_says_how_long_a_source_ran(make_rig, seconds):
     rig.clock.advance(3)
     body.end(SourceError(Reason.RESET))
     rig.dialler.last.deferred.errback(SourceError(Reason.REFUSED))
-    entries = rig.title.decisions.entries()
+    entries = rig.stream.decisions.entries()
     assert [entry["measured"]["ran_s"] for entry in entries] == [seconds, 0]
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 0), (0, 1)]
 
@@ -480,9 +480,9 @@ def test_a_source_chosen_by_hand_is_in_the_timeline(make_rig, watched):
     if watched:
         rig.ask()
         rig.answer().bring(film(0, M))
-    rig.title.fail_over()
-    rig.title.fail_over(0)
-    entries = rig.title.decisions.entries()
+    rig.stream.fail_over()
+    rig.stream.fail_over(0)
+    entries = rig.stream.decisions.entries()
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
     assert [entry["to"] for entry in entries] == [f"http://{number}.example/film.mp4" for number in (1, 0)]
     assert all(entry["measured"] == {} for entry in entries)
@@ -494,11 +494,11 @@ def two_devices(rig):
     bodies = [rig.answer()]
     bodies[0].bring(film(20 * M, 21 * M))
     rig.drain(second)
-    rig.clock.advance(PATIENCE + 0.1)
+    rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
     bodies.insert(0, rig.answer())
     bodies[0].bring(film(3 * M, 4 * M))
     rig.drain(first)
-    assert len(rig.title.clients()) == 2
+    assert len(rig.stream.clients()) == 2
     return [first, second], bodies
 
 
@@ -507,19 +507,19 @@ def two_devices(rig):
 def test_a_device_that_seeks_is_not_taken_for_the_other(make_rig, which, same_link):
     rig = make_rig()
     responses, bodies = two_devices(rig)
-    responses[which].transfer.stopProducing()
+    responses[which].response.stopProducing()
     if not same_link:
-        responses[which].link.close()
-        link = Link()
-        rig.links.append(link)
-    again = rig.ask(ByteRange(40 * M), link=responses[which].link if same_link else link)
+        responses[which].connection.close()
+        connection = PlayerConnection()
+        rig.connections.append(connection)
+    again = rig.ask(ByteRange(40 * M), connection=responses[which].connection if same_link else connection)
     assert bodies[which].closed
     assert not bodies[1 - which].closed
     rig.answer().bring(film(40 * M, 41 * M))
     rig.drain(again)
-    rig.clock.advance(PATIENCE + 0.1)
+    rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
     assert len(rig.dialler.dials) == 4
-    assert len(rig.title.clients()) == 2
+    assert len(rig.stream.clients()) == 2
 
 
 def test_who_waits_goes_on_as_soon_as_the_other_is_done(make_rig):
@@ -532,13 +532,13 @@ def test_who_waits_goes_on_as_soon_as_the_other_is_done(make_rig):
     rig.answer().bring(film(3 * M, 4 * M))
     rig.drain(first)
     assert first.body == film(3 * M, 4 * M)
-    assert len(rig.title.clients()) == 1
+    assert len(rig.stream.clients()) == 1
 
 
 def test_a_player_over_tls(make_rig):
     """Its socket belongs to OpenSSL: all goes through the transport, which says when it has enough."""
     rig = make_rig()
-    response = rig.ask(ByteRange(3 * M, 5 * M - 1), outlet=BufferedWriter)
+    response = rig.ask(ByteRange(3 * M, 5 * M - 1), writer=BufferedWriter)
     body = rig.answer()
     for place in range(3 * M, 5 * M, 50_000):
         body.bring(film(place, place + 50_000))

@@ -1,4 +1,4 @@
-"""A title on a Clock, with providers and players that do what a test tells them."""
+"""A stream on a Clock, with providers and players that do what a test tells them."""
 
 from __future__ import annotations
 
@@ -28,47 +28,47 @@ def film(first: int, stop: int, seed: int = 0) -> bytes:
     return content("film", seed, first, stop)
 
 
-class Link:
+class PlayerConnection:
     """A player's connection."""
 
     def __init__(self) -> None:
         self._release = None
 
-    def belongs_to(self, release) -> None:
+    def set_owner(self, release) -> None:
         before, self._release = self._release, release
         if before is not None:
             before()
 
     def close(self) -> None:
-        self.belongs_to(None)
+        self.set_owner(None)
 
 
 class Response:
     """What the web side does for a transfer, and the player at its other end."""
 
-    def __init__(self, clock: Clock, link: Link, kernel: int, outlet=DirectWriter) -> None:
-        self.link = link
+    def __init__(self, clock: Clock, connection: PlayerConnection, kernel: int, writer=DirectWriter) -> None:
+        self.connection = connection
         self.socket = SlowConsumer(clock, kernel)
-        self.outlet = outlet(self.socket)
+        self.socket_writer = writer(self.socket)
         self.began = None
         self.refused: SourceError | None = None
         self.range_refused: list[int | None] = []
         self.finished = self.aborted = False
 
-    def begin(self, transfer) -> None:
-        self.transfer = transfer
-        self.socket.registerProducer(transfer, True)
+    def register(self, response) -> None:
+        self.response = response
+        self.socket.registerProducer(response, True)
 
-    def head(self, edition, span) -> None:
+    def write_head(self, representation, span) -> None:
         assert self.began is None
-        self.began = edition, span
+        self.began = representation, span
 
     def refuse(self, error) -> None:
         assert self.began is None
         self.socket.unregisterProducer()
         self.refused = error
 
-    def out_of_range(self, length) -> None:
+    def refuse_range(self, length) -> None:
         assert self.began is None
         self.socket.unregisterProducer()
         self.range_refused.append(length)
@@ -97,7 +97,7 @@ class Body(FakeBody):
 
 
 class VodRig:
-    """A title and everybody around it."""
+    """A stream and everybody around it."""
 
     SAME = PlayerInfo(ip_address="192.0.2.1", user_agent="films/1")
 
@@ -106,29 +106,35 @@ class VodRig:
         self.dialler = FakeDialler(self.clock)
         urls = [f"http://{number}.example/film.mp4" for number in range(sources)]
         spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
-        self.ends = EdgeCache(1 << 24)
-        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.title.yield_slot())
-        self.title = VodStream(
+        self.edge_cache = EdgeCache(1 << 24)
+        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.stream.yield_slot())
+        self.stream = VodStream(
             self.clock,
             lambda: datetime.now(timezone.utc),
             "id",
             spec,
             source_requests(spec),
             VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.desk),
-            VodLimits(**{"silence": 10.0, "pause": 14_400.0, "patience": 20.0, **limits}),
-            self.ends,
+            VodLimits(**{"silence": 10.0, "pause": 14_400.0, "start": 20.0, **limits}),
+            self.edge_cache,
         )
-        self.links: list[Link] = []
+        self.connections: list[PlayerConnection] = []
         self.responses: list[Response] = []
 
     def ask(
-        self, *ranges, link: Link | None = None, player: PlayerInfo = SAME, kernel=200_000, if_range=None, **more
+        self,
+        *ranges,
+        connection: PlayerConnection | None = None,
+        player: PlayerInfo = SAME,
+        kernel=200_000,
+        if_range=None,
+        **more,
     ) -> Response:
-        link = link or Link()
-        self.links.append(link)
-        response = Response(self.clock, link, kernel, **more)
+        connection = connection or PlayerConnection()
+        self.connections.append(connection)
+        response = Response(self.clock, connection, kernel, **more)
         self.responses.append(response)
-        self.title.attach(player, response, ranges, if_range)
+        self.stream.attach(player, response, ranges, if_range)
         return response
 
     def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> Body:
@@ -159,9 +165,9 @@ class VodRig:
 
     def leave(self) -> None:
         for response in self.responses:
-            response.transfer.stopProducing()
-        for link in self.links:
-            link.close()
+            response.response.stopProducing()
+        for connection in self.connections:
+            connection.close()
         self.clock.advance(6)
-        assert self.title.clients() == []
+        assert self.stream.clients() == []
         assert all(dial.cancelled or dial.deferred.called for dial in self.dialler.dials)

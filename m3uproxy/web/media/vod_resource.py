@@ -1,8 +1,8 @@
-"""``/stream/<id>`` of a file: parts of it, with everything that players and browsers want to know of a file.
+"""``/stream/<id>`` of a file: ranges of it, with the headers that players and browsers expect of a file.
 
-Unlike a live stream the response has a length, so that the player's connection goes on and its next range comes over
-it. A file whose length nobody knows ends with the connection, as chunked transfer coding cannot be sent the direct
-way.
+Unlike a live response this one has a length, so that the player's connection stays open for the next range. The body
+of a file of unknown length is delimited by closing the connection, because chunked transfer coding cannot be written
+straight to the socket.
 """
 
 # mypy: allow-untyped-calls
@@ -32,121 +32,125 @@ from .media_resource import MediaResource, answer_error, header, player_of, refu
 log = make_logger()
 
 
-def file_headers(title: VodStream, edition: Representation) -> tuple[tuple[bytes, bytes], ...]:
-    """What is said of a file, whatever part of it is sent."""
-    told = [
-        ("Content-Type", title.content_type),
-        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[edition.accepts_ranges]),
+def file_headers(stream: VodStream, representation: Representation) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that describe a file, the same for each of its ranges."""
+    headers = [
+        ("Content-Type", stream.content_type),
+        ("Accept-Ranges", {True: "bytes", False: "none", None: ""}[representation.accepts_ranges]),
         ("Cache-Control", "no-cache"),
-        ("ETag", edition.etag),
-        ("Last-Modified", edition.last_modified),
+        ("ETag", representation.etag),
+        ("Last-Modified", representation.last_modified),
     ]
-    return (*((name.encode(), value.encode("latin-1")) for name, value in told if value), *MEDIA)
+    return (*((name.encode(), value.encode("latin-1")) for name, value in headers if value), *MEDIA)
 
 
 def file_error(error: SourceError) -> HTTPError:
-    """What a player is told that has had nothing yet: a provider's 4xx is about the file, so it is passed on."""
+    """Return the error for a player without headers yet. A provider's 4xx is about the file and is passed on."""
     status = error.status or 0
     if error.reason is Reason.BAD_STATUS and 400 <= status < 500 and status in HTTPStatus._value2member_map_:
         return HTTPError(status, str(error))
     return refusal(error)
 
 
-class FileAnswer:
-    """The response to one request for a file."""
+class FileResponseWriter:
+    """The HTTP side of one response: a :class:`m3uproxy.vod.response.VodResponseWriter`."""
 
-    def __init__(self, request: Request, title: VodStream, settings: Settings) -> None:
+    def __init__(self, request: Request, stream: VodStream, settings: Settings) -> None:
         self._request = request
-        self._title = title
-        self.link: Any = request.channel
-        self._transport: Any = self.link.transport
-        self.outlet = writer_for(self._transport, settings.direct_write, settings.send_buffer)
+        self._stream = stream
+        self.connection: Any = request.channel
+        self._transport: Any = self.connection.transport
+        self.socket_writer = writer_for(self._transport, settings.direct_write, settings.send_buffer)
 
-    def begin(self, transfer: VodResponse) -> None:
-        """The connection's end is told to the transfer as its producer, but not in each case."""
-        self._request.registerProducer(transfer, True)
-        self._request.notifyFinish().addErrback(lambda _: transfer.stopProducing())
+    def register(self, response: VodResponse) -> None:
+        """Register the producer. It is also stopped here, because Twisted does not always do that on disconnection."""
+        self._request.registerProducer(response, True)
+        self._request.notifyFinish().addErrback(lambda _: response.stopProducing())
 
-    def head(self, edition: Representation, span: Span | None) -> None:
-        """206 for a part, 200 for the whole."""
+    def write_head(self, representation: Representation, span: Span | None) -> None:
+        """Write the headers: 206 for a range, 200 for the whole file."""
         request = self._request
-        for name, value in file_headers(self._title, edition):
+        for name, value in file_headers(self._stream, representation):
             request.setHeader(name, value)
-        if span is not None and edition.length is not None:
+        if span is not None and representation.length is not None:
             request.setResponseCode(206)
-            request.setHeader(b"Content-Range", span.content_range(edition.length).encode())
-        length = len(span) if span is not None else edition.length
+            request.setHeader(b"Content-Range", span.content_range(representation.length).encode())
+        length = len(span) if span is not None else representation.length
         if length is not None:
             request.setHeader(b"Content-Length", b"%d" % length)
             request.write(b"")
         else:
-            self._head_without_length()
+            self._write_head_without_length()
 
-    def _head_without_length(self) -> None:
-        """Twisted would choose chunks."""
+    def _write_head_without_length(self) -> None:
+        """Write the headers directly: Twisted would add chunked transfer coding."""
         request = self._request
-        self.link.close_behind(request)
+        self.connection.close_behind(request)
         request.startedWriting = 1
-        self.link.writeHeaders(request.clientproto, b"200", b"OK", request.responseHeaders)
+        self.connection.writeHeaders(request.clientproto, b"200", b"OK", request.responseHeaders)
 
     def refuse(self, error: SourceError) -> None:
-        """A real status, and a body that says why. Who was deleted is disconnected."""
+        """Answer with a status and the cause. If the stream is deleted or the server stops, close the connection."""
         if error.reason in (Reason.DELETED, Reason.STOPPING):
-            self.link.close_behind(self._request)
-        self._end_with(file_error(error))
+            self.connection.close_behind(self._request)
+        self._finish_with(file_error(error))
 
-    def out_of_range(self, length: int | None) -> None:
-        """416 with the length, so that the player can ask again."""
+    def refuse_range(self, length: int | None) -> None:
+        """Answer 416 with the length, so that the player can send another request."""
         headers = {} if length is None else {"Content-Range": unsatisfied_range(length)}
-        self._end_with(HTTPError(416, "The file has no such part.", {"Accept-Ranges": "bytes", **headers}))
+        detail = "The file has no bytes in the requested range."
+        self._finish_with(HTTPError(416, detail, {"Accept-Ranges": "bytes", **headers}))
 
-    def _end_with(self, error: HTTPError) -> None:
+    def _finish_with(self, error: HTTPError) -> None:
         request = self._request
         request.unregisterProducer()
         request.write(answer_error(request, error))
         request.finish()
 
     def finish(self) -> None:
-        """The next request may come."""
+        """End the response. The connection stays open for the next request."""
         self._request.unregisterProducer()
         self._request.finish()
 
     def abort(self) -> None:
-        """A connection that just ended would look like the end of the file."""
+        """Reset the connection: an orderly close would look like the end of the file."""
         self._transport.abortConnection()
 
 
-def play(request: Request, title: VodStream, player: PlayerInfo, settings: Settings) -> None:
-    """Answer with what a player wants of a file."""
+def play(request: Request, stream: VodStream, player: PlayerInfo, settings: Settings) -> None:
+    """Start the response to a player's GET."""
     ranges = parse_range(header(request, b"range") or "")
-    title.attach(player, FileAnswer(request, title, settings), ranges, header(request, b"if-range"))
+    stream.attach(player, FileResponseWriter(request, stream, settings), ranges, header(request, b"if-range"))
 
 
 class FileResource(MediaResource):
     """One file."""
 
     def _get(self, request: Request) -> int:
-        title = self._title(request)
+        stream = self._file(request)
         player = player_of(request, self._settings)
-        if title.is_new(player, request.channel):
-            self._check_room(title, player)
-        play(request, title, player, self._settings)
+        connection: Any = request.channel
+        if stream.is_new(player, connection):
+            self._check_room(stream, player)
+        play(request, stream, player, self._settings)
         return NOT_DONE_YET
 
     def _head(self, request: Request) -> int:
-        """What the provider says of the file. A range counts with GET only (RFC 9110 section 14.2)."""
-        title = self._title(request)
-        asking = title.describe()
-        request.notifyFinish().addErrback(lambda _: asking.cancel())
-        asking.addCallbacks(self._described, self._not_described, (request, title), {}, (request,))
-        asking.addErrback(lambda failure: log.failure("answering HEAD failed", failure=failure))
+        """Answer with the headers of the whole file: Range is defined for GET only (RFC 9110 section 14.2)."""
+        stream = self._file(request)
+        described = stream.describe()
+        request.notifyFinish().addErrback(lambda _: described.cancel())
+        described.addCallbacks(self._described, self._not_described, (request, stream), {}, (request,))
+        described.addErrback(
+            lambda failure: log.failure("cannot answer HEAD of stream {stream}", failure=failure, stream=self._id)
+        )
         return NOT_DONE_YET
 
-    def _described(self, edition: Representation, request: Request, title: VodStream) -> None:
-        for name, value in file_headers(title, edition):
+    def _described(self, representation: Representation, request: Request, stream: VodStream) -> None:
+        for name, value in file_headers(stream, representation):
             request.setHeader(name, value)
-        if edition.length is not None:
-            request.setHeader(b"Content-Length", b"%d" % edition.length)
+        if representation.length is not None:
+            request.setHeader(b"Content-Length", b"%d" % representation.length)
         request.finish()
 
     def _not_described(self, failure: Failure, request: Request) -> None:
@@ -154,12 +158,12 @@ class FileResource(MediaResource):
             return
         error = failure.value
         if not isinstance(error, SourceError):
-            log.failure("asking about a file failed", failure=failure)
+            log.failure("HEAD of stream {stream} failed unexpectedly", failure=failure, stream=self._id)
             error = SourceError(Reason.INTERNAL)
         request.write(answer_error(request, file_error(error)))
         request.finish()
 
-    def _title(self, request: Request) -> VodStream:
+    def _file(self, request: Request) -> VodStream:
         entry = self._entry(request)
         assert isinstance(entry, VodStream)
         return entry
