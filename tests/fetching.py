@@ -32,8 +32,8 @@ class Rig(Bench):
 
     def set_up(self, outbound=DEFAULT_POLICY, per_host=8, rest=15.0, **settings):
         self.lines = ConnectionPool(self.reactor, self.sockets, outbound, per_host, rest)
-        self.asker = HlsHttpClient(self.lines)
-        self.fetcher = Fetcher(self.reactor, self.asker, load({**SETTINGS, **settings}))
+        self.http_client = HlsHttpClient(self.lines)
+        self.fetcher = Fetcher(self.reactor, self.http_client, load({**SETTINGS, **settings}))
 
     def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
         return ResourceRequest(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
@@ -124,7 +124,7 @@ class Desk:
         self.fetcher = Fetcher(self.clock, self, load({**SETTINGS, **settings}))
         self.source = SourceRequest("http://p.example/a.m3u8", "VLC/3.0", (), True)
 
-    def ask(self, wanted, byte_range, limits):
+    def get(self, wanted, byte_range, limits):
         self.asked.append(Asked(wanted, byte_range, limits))
         return self.asked[-1].deferred
 

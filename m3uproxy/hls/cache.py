@@ -22,13 +22,13 @@ from .download import Download
 from .http_client import ResourceRequest
 
 #: Entries of all sources together, and of one: a minute of a low latency stream with ten variants.
-MOST = 8192
-MOST_OF_SOURCE = 2048
+MAX_ENTRIES = 8192
+MAX_ENTRIES_PER_SOURCE = 2048
 #: Seconds that a reader may be paused, and that it may be at one download that is complete, while memory is short.
-PAUSE = 5.0
-AT_MOST = 120.0
+MAX_PAUSE = 5.0
+MAX_READING = 120.0
 
-Key = tuple[ResourceRequest, SingleRange | None]
+CacheKey = tuple[ResourceRequest, SingleRange | None]
 
 
 @attrs.define(eq=False)
@@ -53,84 +53,86 @@ class ResponseCache:
 
         :ivar size: bytes that are kept, arriving or being read.
         """
-        self._entries: OrderedDict[Key, CacheEntry] = OrderedDict()
-        self._of_source: dict[SourceRequest, OrderedDict[Key, CacheEntry]] = {}
+        self._entries: OrderedDict[CacheKey, CacheEntry] = OrderedDict()
+        self._by_source: dict[SourceRequest, OrderedDict[CacheKey, CacheEntry]] = {}
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[tuple[Key, CacheEntry]]:
+    def __iter__(self) -> Iterator[tuple[CacheKey, CacheEntry]]:
         """A copy: what is found may be forgotten."""
         return iter(list(self._entries.items()))
 
-    def get(self, key: Key) -> CacheEntry | None:
+    def get(self, key: CacheKey) -> CacheEntry | None:
         """The entry, without using it."""
         return self._entries.get(key)
 
-    def use(self, key: Key, now: float) -> None:
+    def mark_used(self, key: CacheKey, now: float) -> None:
         """Somebody asks for it."""
         entry = self._entries[key]
         entry.used_at = now
         self._entries.move_to_end(key)
-        self._of_source[key[0].source].move_to_end(key)
+        self._by_source[key[0].source].move_to_end(key)
 
-    def put(self, key: Key, entry: CacheEntry) -> None:
+    def put(self, key: CacheKey, entry: CacheEntry) -> None:
         """One more; make room before."""
         self._entries[key] = entry
-        self._of_source.setdefault(key[0].source, OrderedDict())[key] = entry
+        self._by_source.setdefault(key[0].source, OrderedDict())[key] = entry
 
-    def pop(self, key: Key) -> CacheEntry | None:
+    def pop(self, key: CacheKey) -> CacheEntry | None:
         """One less. Who holds its download may read on."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            shelf = self._of_source[key[0].source]
-            del shelf[key]
-            if not shelf:
-                del self._of_source[key[0].source]
+            entries = self._by_source[key[0].source]
+            del entries[key]
+            if not entries:
+                del self._by_source[key[0].source]
         return entry
 
-    def forget(self, key: Key) -> None:
+    def remove(self, key: CacheKey) -> None:
         """The same, and newcomers will not find it."""
         entry = self.pop(key)
         if entry is not None:
-            entry.download.forget()
+            entry.download.removed_from_cache()
 
-    def has_room(self, source: SourceRequest) -> bool:
+    def make_room(self, source: SourceRequest) -> bool:
         """Make room for one more entry of a source, if there is any to be made."""
-        of_source = self._of_source.get(source, OrderedDict())
-        return self._below(MOST_OF_SOURCE, of_source) and self._below(MOST, self._entries)
+        of_source = self._by_source.get(source, OrderedDict())
+        return self._has_room_for_one(MAX_ENTRIES_PER_SOURCE, of_source) and self._has_room_for_one(
+            MAX_ENTRIES, self._entries
+        )
 
-    def _below(self, most: int, entries: OrderedDict[Key, CacheEntry]) -> bool:
-        return len(entries) < most or self._forget_oldest(entries)
+    def _has_room_for_one(self, most: int, entries: OrderedDict[CacheKey, CacheEntry]) -> bool:
+        return len(entries) < most or self._remove_oldest(entries)
 
-    def take(self, size: int, limit: int, now: float) -> bool:
+    def reserve(self, size: int, limit: int, now: float) -> bool:
         """
         Memory for some bytes more.
 
         :param limit: bytes of all.
         :return: whether there is.
         """
-        while self.size + size > limit and self._forget_oldest(self._entries):
+        while self.size + size > limit and self._remove_oldest(self._entries):
             pass
         if self.size + size > limit:
-            self._forget_slowest(size, limit, now)
+            self._remove_slow(size, limit, now)
         if self.size + size > limit:
             return False
         self.size += size
         return True
 
-    def _forget_oldest(self, entries: OrderedDict[Key, CacheEntry]) -> bool:
+    def _remove_oldest(self, entries: OrderedDict[CacheKey, CacheEntry]) -> bool:
         """Of those that nobody waits for or reads; whether there was one."""
         oldest = next((key for key, entry in entries.items() if entry.is_idle), None)
         if oldest is not None:
-            self.forget(oldest)
+            self.remove(oldest)
         return oldest is not None
 
-    def _forget_slowest(self, size: int, limit: int, now: float) -> None:
+    def _remove_slow(self, size: int, limit: int, now: float) -> None:
         """Those whose readers all take their time."""
         for key, entry in self:
             if self.size + size <= limit:
                 return
-            if entry.download.over and entry.download.give_up_slow(now - PAUSE, now - AT_MOST):
-                self.forget(key)
+            if entry.download.over and entry.download.abort_slow_readers(now - MAX_PAUSE, now - MAX_READING):
+                self.remove(key)

@@ -16,7 +16,7 @@ from ..streams.player import PlayerInfo, PlayerInfoMixin
 from ..upstream.slots import SlotAllocator
 
 #: Names are made up by clients: of more than this the one that has been silent longest is forgotten.
-MOST = 10_000
+MAX_CLIENTS = 10_000
 
 
 @attrs.define(eq=False)
@@ -27,15 +27,15 @@ class HlsClient(PlayerInfoMixin):
     player: PlayerInfo
     created_at: datetime
     last_access: datetime
-    seen: float
+    active_at: float
     bytes_served: int = 0
     segments_served: int = 0
-    #: What ends the answers that it is being sent.
-    answers: dict[Callable[[], None], None] = attrs.field(factory=dict, repr=False)
+    #: What ends the responses that it is being sent.
+    open_responses: dict[Callable[[], None], None] = attrs.field(factory=dict, repr=False)
 
-    def hang_up(self) -> None:
-        """End its answers now."""
-        for abort in list(self.answers):
+    def abort(self) -> None:
+        """Abort its responses now."""
+        for abort in list(self.open_responses):
             abort()
 
 
@@ -65,26 +65,26 @@ class HlsClients:
         """Who goes by that name."""
         return self._clients.get(client_id)
 
-    def seen(self, client_id: str, player: PlayerInfo) -> HlsClient:
+    def register(self, client_id: str, player: PlayerInfo) -> HlsClient:
         """Somebody asks for something."""
         client = self._clients.get(client_id)
         if client is None:
-            if len(self._clients) >= MOST:
-                self.remove(min(self._clients.values(), key=lambda one: one.seen))
+            if len(self._clients) >= MAX_CLIENTS:
+                self.remove(min(self._clients.values(), key=lambda one: one.active_at))
             client = HlsClient(client_id, player, self._wall(), self._wall(), 0.0)
             self._clients[client_id] = client
             self._slots.joined(self._stream, player.viewer)
-        client.seen, client.last_access = self._clock.seconds(), self._wall()
+        client.active_at, client.last_access = self._clock.seconds(), self._wall()
         return client
 
     def silent(self, seconds: float) -> list[HlsClient]:
         """Who has asked for nothing for so long, and is being sent nothing."""
         limit = self._clock.seconds() - seconds
-        return [client for client in self._clients.values() if client.seen <= limit and not client.answers]
+        return [client for client in self._clients.values() if client.active_at <= limit and not client.open_responses]
 
     def remove(self, client: HlsClient) -> None:
         """It counts no more."""
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
             self._slots.left(self._stream, client.player.viewer)
-        client.hang_up()
+        client.abort()

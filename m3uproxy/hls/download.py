@@ -1,8 +1,8 @@
-"""One answer of a provider, and all who want it.
+"""One response of a provider, and all who want it.
 
 It is begun by the first who asks, and told to all who ask while it is under way (single flight). It is *open* when its
 head and so much of its body are there that it can be told from a web page; only then anybody is answered, so that
-until then a failure is a status. From then on it grows, and readers follow, each at its own pace: the provider is
+until then a failure is a status. From then on it grows, and readers subscribe, each at its own pace: the provider is
 never paused for a reader. It is *over* when the body is complete, or has failed.
 
 Who waits or reads holds it. When nobody does any more and much is still missing, the provider's connection is closed.
@@ -31,7 +31,7 @@ from ..log import make_logger
 from .http_client import ProviderResponse
 
 #: Bytes from which on a block is left as it is; smaller ones are joined, so that readers write large pieces.
-BLOCK = 65_536
+BLOCK_BYTES = 65_536
 
 
 class GrowingBuffer:
@@ -44,24 +44,24 @@ class GrowingBuffer:
         self.size = 0
         self._blocks: list[bytes] = []
         self._starts: list[int] = []
-        self._firm = 0
-        self._loose = 0
+        self._settled_blocks = 0
+        self._loose_bytes = 0
 
     def append(self, data: bytes) -> None:
         """Some more of it, never nothing."""
         self._starts.append(self.size)
         self._blocks.append(data)
         self.size += len(data)
-        self._loose += len(data)
-        if self._loose >= BLOCK:
-            self.settle()
-            self._firm, self._loose = len(self._blocks), 0
+        self._loose_bytes += len(data)
+        if self._loose_bytes >= BLOCK_BYTES:
+            self.join_small_blocks()
+            self._settled_blocks, self._loose_bytes = len(self._blocks), 0
 
-    def settle(self) -> None:
+    def join_small_blocks(self) -> None:
         """Join the small pieces that came last into one, for readers that are about to take them."""
-        if len(self._blocks) > self._firm + 1:
-            self._blocks[self._firm :] = [b"".join(self._blocks[self._firm :])]
-            del self._starts[self._firm + 1 :]
+        if len(self._blocks) > self._settled_blocks + 1:
+            self._blocks[self._settled_blocks :] = [b"".join(self._blocks[self._settled_blocks :])]
+            del self._starts[self._settled_blocks + 1 :]
 
     def piece(self, position: int, stop: int) -> bytes:
         """Some bytes from ``position`` on, up to ``stop``: the rest of a block, which readers share."""
@@ -69,7 +69,7 @@ class GrowingBuffer:
         start = self._starts[index]
         return self._blocks[index][position - start : stop - start]
 
-    def whole(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int) -> bytes:
         """All bytes from ``start`` to ``stop``, in one piece."""
         pieces = []
         while start < stop:
@@ -93,11 +93,11 @@ class SharedDownload(ABC):
         self.over = False
         self.error: SourceError | None = None
         self._waiting: list[Deferred[Any]] = []
-        self._readers: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[], None]] = []
         self._holds = 0
 
     @abstractmethod
-    def _settle(self) -> None:
+    def _close_if_unused(self) -> None:
         """Somebody has gone, perhaps the last."""
 
     @property
@@ -105,7 +105,7 @@ class SharedDownload(ABC):
         """Whether readers may begin."""
         return self.opened_at is not None
 
-    def wait(self) -> Deferred[Any]:
+    def wait_open(self) -> Deferred[Any]:
         """
         Wait until it is open. Who is given it holds it, and must :meth:`release` it.
 
@@ -116,7 +116,7 @@ class SharedDownload(ABC):
         if self.is_open:
             self.hold()
             return succeed(self)
-        waiting: Deferred[Any] = Deferred(self._not_waiting)
+        waiting: Deferred[Any] = Deferred(self._wait_cancelled)
         self._waiting.append(waiting)
         return waiting
 
@@ -127,9 +127,9 @@ class SharedDownload(ABC):
     def release(self) -> None:
         """One less."""
         self._holds -= 1
-        self._settle()
+        self._close_if_unused()
 
-    def complete(self) -> Deferred[Any]:
+    def wait_complete(self) -> Deferred[Any]:
         """
         Wait until it is complete, for one who holds it; a failure takes the hold away.
 
@@ -138,9 +138,9 @@ class SharedDownload(ABC):
         if self.over and self.error is None:
             return succeed(self)
 
-        def grown() -> None:
-            if self.over and grown in self._readers:
-                self.leave(grown)
+        def notify() -> None:
+            if self.over and notify in self._subscribers:
+                self.unsubscribe(notify)
                 if self.error is None:
                     waiting.callback(self)
                 else:
@@ -148,12 +148,12 @@ class SharedDownload(ABC):
                     waiting.errback(self.error)
 
         def cancelled(_: Deferred[Any]) -> None:
-            self.leave(grown)
+            self.unsubscribe(notify)
             self.release()
 
         waiting: Deferred[Any] = Deferred(cancelled)
-        self.follow(grown)
-        grown()
+        self.subscribe(notify)
+        notify()
         return waiting
 
     @property
@@ -161,16 +161,16 @@ class SharedDownload(ABC):
         """Whether anybody waits for it or may still read."""
         return bool(self._holds or self._waiting)
 
-    def follow(self, grown: Callable[[], None]) -> None:
-        """Have ``grown`` called whenever there is more, and when it is over."""
-        self._readers.append(grown)
+    def subscribe(self, notify: Callable[[], None]) -> None:
+        """Have ``notify`` called whenever there is more, and when it is over."""
+        self._subscribers.append(notify)
 
-    def leave(self, grown: Callable[[], None]) -> None:
+    def unsubscribe(self, notify: Callable[[], None]) -> None:
         """No more of that."""
-        if grown in self._readers:
-            self._readers.remove(grown)
+        if notify in self._subscribers:
+            self._subscribers.remove(notify)
 
-    def _answer_waiting(self) -> None:
+    def _fire_waiting(self) -> None:
         while self._waiting:
             waiting = self._waiting.pop(0)
             if self.error is None:
@@ -179,117 +179,122 @@ class SharedDownload(ABC):
             else:
                 waiting.errback(self.error)
 
-    def _tell_readers(self) -> None:
-        for grown in list(self._readers):
-            grown()
+    def _notify_subscribers(self) -> None:
+        for notify in list(self._subscribers):
+            notify()
 
-    def _not_waiting(self, waiting: Deferred[Any]) -> None:
+    def _wait_cancelled(self, waiting: Deferred[Any]) -> None:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
-        self._settle()
+        self._close_if_unused()
 
 
 log = make_logger()
 
 #: Bytes that tell a web page from what a playlist names. A key has 16.
-ENOUGH = 16
+SNIFF_BYTES = 16
 #: Seconds for which pieces gather before readers are told.
-TICK = 0.04
+NOTIFY_INTERVAL = 0.04
 #: Bytes: what is missing of a body that nobody wants any more, up to which it is read to its end all the same. The
 #: connection can then be used again, and the next player finds the segment.
-LITTLE = 262_144
-_PAGES = (b"<!doctype html", b"<html")
+FINISH_BYTES = 262_144
+_HTML_STARTS = (b"<!doctype html", b"<html")
 
 
 class MemoryBudget(Protocol):
     """Where memory comes from."""
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Some bytes more; False if there are none left."""
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """They are free again."""
 
 
-class DownloadTaker(Protocol):
+class AbortableReader(Protocol):
     """One who reads."""
 
     began_at: float
     paused_at: float | None
 
-    def give_up(self, error: SourceError) -> None:
+    def abort(self, error: SourceError) -> None:
         """Have it read no more."""
 
 
 @implementer(IBodyConsumer)
 class Download(SharedDownload):
-    """One answer on its way.
+    """One response on its way.
 
-    :ivar takers: who reads it.
+    :ivar readers: who reads it.
     :ivar range: what it is of the whole, None if it is the whole, or an error.
     :ivar length: bytes that it will have, None if that is not known.
     """
 
     def __init__(
-        self, clock: IReactorTime, purse: MemoryBudget, silence: float, most: int, ended: Callable[[Download], None]
+        self,
+        clock: IReactorTime,
+        budget: MemoryBudget,
+        silence_timeout: float,
+        max_bytes: int,
+        ended: Callable[[Download], None],
     ) -> None:
         """
-        Begin without an answer.
+        Begin without an response.
 
-        :param silence: seconds without a byte after which the provider counts as stalled.
-        :param most: bytes that the body may have.
+        :param silence_timeout: seconds without a byte after which the provider counts as stalled.
+        :param max_bytes: bytes that the body may have.
         :param ended: called once, when it is over, or given up because nobody wants it.
         """
         super().__init__()
         self.clock = clock
-        self.answer: ProviderResponse | None = None
+        self.response: ProviderResponse | None = None
         self.range: SingleContentRange | None = None
         self.length: int | None = None
-        self.body = GrowingBuffer()
-        self.takers: set[DownloadTaker] = set()
-        self._purse = purse
-        self._silence = silence
-        self._most = most
+        self.buffer = GrowingBuffer()
+        self.readers: set[AbortableReader] = set()
+        self._budget = budget
+        self._silence_timeout = silence_timeout
+        self._max_bytes = max_bytes
         self._ended = ended
-        self._asking: Deferred[ProviderResponse] | None = None
-        self._open_body: IResponseBody | None = None
-        self._kept = True
-        self._heard = 0.0
-        self._listening: IDelayedCall | None = None
-        self._telling: IDelayedCall | None = None
-        self._told = 0
+        self._request: Deferred[ProviderResponse] | None = None
+        self._response_body: IResponseBody | None = None
+        self._is_cached = True
+        self._received_at = 0.0
+        self._silence_timer: IDelayedCall | None = None
+        self._notify_timer: IDelayedCall | None = None
+        self._notified_size = 0
 
-    def begin(self, asking: Deferred[ProviderResponse], byte_range: bool) -> None:
+    def start(self, request: Deferred[ProviderResponse], byte_range: bool) -> None:
         """
-        Wait for the answer.
+        Wait for the response.
 
         :param byte_range: whether a range was asked for.
         """
-        self._asking = asking
-        asking.addCallback(self._answered, byte_range).addErrback(self._not_answered)
+        self._request = request
+        request.addCallback(self._response_received, byte_range).addErrback(self._request_failed)
 
     @property
     def status(self) -> int:
         """The provider's; 206 only for a range."""
-        assert self.answer is not None
-        return 200 if self.answer.status == 206 and self.range is None else self.answer.status
+        assert self.response is not None
+        return 200 if self.response.status == 206 and self.range is None else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The provider's, those that matter."""
-        assert self.answer is not None
-        return self.answer.headers
+        assert self.response is not None
+        return self.response.headers
 
-    def forget(self) -> None:
+    def removed_from_cache(self) -> None:
         """No newcomer will find it."""
-        self._kept = False
-        self._settle()
+        self._is_cached = False
+        self._close_if_unused()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """The proxy stops."""
         self._fail(SourceError(Reason.STOPPING))
 
-    def give_up_slow(self, paused_since: float, began_before: float) -> bool:
+    def abort_slow_readers(self, paused_since: float, began_before: float) -> bool:
         """
         Have nobody read it any more, if all who do take their time.
 
@@ -297,60 +302,62 @@ class Download(SharedDownload):
         :param began_before: and so does who has been reading since.
         :return: whether nobody holds it.
         """
-        if self._waiting or len(self.takers) != self._holds:
+        if self._waiting or len(self.readers) != self._holds:
             return False
         slow = [
-            taker
-            for taker in self.takers
-            if taker.began_at <= began_before or (taker.paused_at is not None and taker.paused_at <= paused_since)
+            reader
+            for reader in self.readers
+            if reader.began_at <= began_before or (reader.paused_at is not None and reader.paused_at <= paused_since)
         ]
-        if len(slow) < len(self.takers):
+        if len(slow) < len(self.readers):
             return False
-        for taker in slow:
-            taker.give_up(SourceError(Reason.FULL, "memory is short, and this player takes its time"))
+        for reader in slow:
+            reader.abort(SourceError(Reason.FULL, "memory is short, and this player takes its time"))
         return not self.is_held
 
-    # the answer
+    # the response
 
-    def _answered(self, answer: ProviderResponse, byte_range: bool) -> None:
-        self._asking = None
-        self._open_body = answer.body
-        self.answer = answer
-        if answer.body is None:
+    def _response_received(self, response: ProviderResponse, byte_range: bool) -> None:
+        self._request = None
+        self._response_body = response.body
+        self.response = response
+        if response.body is None:
             self.length = 0
             self._finish(None)
             return
-        self.length = answer.body.length
-        error = self._misfit(answer, byte_range)
+        self.length = response.body.length
+        error = self._check_response(response, byte_range)
         if error is not None:
             self._fail(error)
             return
-        self._heard = self.clock.seconds()
-        self._listening = self.clock.callLater(self._silence, self._listen)
-        answer.body.deliver(self)
+        self._received_at = self.clock.seconds()
+        self._silence_timer = self.clock.callLater(self._silence_timeout, self._check_silence)
+        response.body.deliver(self)
 
-    def _misfit(self, answer: ProviderResponse, byte_range: bool) -> SourceError | None:
-        """Why the answer is none to what was asked; that it is a range is noted."""
-        if self.length is not None and self.length > self._most:
-            return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._most} are allowed")
-        if answer.status != 206:
+    def _check_response(self, response: ProviderResponse, byte_range: bool) -> SourceError | None:
+        """Why the response is none to what was asked; that it is a range is noted."""
+        if self.length is not None and self.length > self._max_bytes:
+            return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._max_bytes} are allowed")
+        if response.status != 206:
             return None
-        said = read_content_range(answer.headers.get("Content-Range"))
-        if said is None or (self.length is not None and said.stop - said.start != self.length):
+        content_range = read_content_range(response.headers.get("Content-Range"))
+        if content_range is None or (
+            self.length is not None and content_range.stop - content_range.start != self.length
+        ):
             return SourceError(Reason.BAD_HEAD, "a part of something, and not clear which")
-        if byte_range or (said.start, said.stop) != (0, said.total):
-            self.range, self.length = said, said.stop - said.start
+        if byte_range or (content_range.start, content_range.stop) != (0, content_range.total):
+            self.range, self.length = content_range, content_range.stop - content_range.start
         if not byte_range and self.range is not None:
             return SourceError(Reason.BAD_HEAD, "a part where the whole was asked for")
         return None
 
-    def _not_answered(self, failure: Failure) -> None:
-        self._asking = None
+    def _request_failed(self, failure: Failure) -> None:
+        self._request = None
         if self.over:  # we cancelled it
             return
         error = failure.value
         if not isinstance(error, SourceError):
-            log.failure("asking failed unexpectedly", failure=failure)
+            log.failure("request failed unexpectedly", failure=failure)
             error = SourceError(Reason.INTERNAL, type(error).__name__)
         self._fail(error)
 
@@ -360,61 +367,61 @@ class Download(SharedDownload):
         """Keep it, and tell the readers, at once or together with what comes next."""
         if self.over:
             return
-        self._heard = self.clock.seconds()
-        if self.body.size + len(data) > (self._most if self.length is None else self.length):
-            self._fail(SourceError(Reason.TOO_LARGE, f"more than {self.body.size} bytes"))
+        self._received_at = self.clock.seconds()
+        if self.buffer.size + len(data) > (self._max_bytes if self.length is None else self.length):
+            self._fail(SourceError(Reason.TOO_LARGE, f"more than {self.buffer.size} bytes"))
             return
-        if not self._purse.take(len(data)):
+        if not self._budget.reserve(len(data)):
             self._fail(SourceError(Reason.FULL, "the segments of all streams take all that is allowed"))
             return
-        self.body.append(data)
-        if self.body.size == self.length:
+        self.buffer.append(data)
+        if self.buffer.size == self.length:
             return  # the end is told next, and then the connection can be used again
         if not self.is_open:
-            if self.body.size >= ENOUGH:
-                self._begin_reading()
-        elif self.body.size - self._told >= BLOCK:
-            self._tell()
-        elif self._telling is None:
-            self._telling = self.clock.callLater(TICK, self._tell)
+            if self.buffer.size >= SNIFF_BYTES:
+                self._open()
+        elif self.buffer.size - self._notified_size >= BLOCK_BYTES:
+            self._notify_readers()
+        elif self._notify_timer is None:
+            self._notify_timer = self.clock.callLater(NOTIFY_INTERVAL, self._notify_readers)
 
     def body_ended(self, error: SourceError) -> None:
         """Complete, or not."""
-        self._open_body = None
-        complete = error.reason is Reason.ENDED and self.length in {None, self.body.size}
+        self._response_body = None
+        complete = error.reason is Reason.ENDED and self.length in {None, self.buffer.size}
         if error.reason is Reason.ENDED and not complete:
-            error = SourceError(Reason.TRUNCATED, f"{self.body.size} bytes of {self.length}")
+            error = SourceError(Reason.TRUNCATED, f"{self.buffer.size} bytes of {self.length}")
         self._finish(None if complete else error)
 
-    def _listen(self) -> None:
+    def _check_silence(self) -> None:
         """Has the provider sent anything since?"""
-        self._listening = None
-        left = self._heard + self._silence - self.clock.seconds()
+        self._silence_timer = None
+        left = self._received_at + self._silence_timeout - self.clock.seconds()
         if left > 0:
-            self._listening = self.clock.callLater(left, self._listen)
+            self._silence_timer = self.clock.callLater(left, self._check_silence)
         else:
-            self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence:g} s"))
+            self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence_timeout:g} s"))
 
-    def _begin_reading(self) -> None:
+    def _open(self) -> None:
         """Let all begin who wait, unless it is a web page."""
-        error = self._page()
+        error = self._check_not_html()
         if error is not None:
             self._fail(error)
             return
-        self.opened_at, self._told = self.clock.seconds(), self.body.size
-        self._answer_waiting()
+        self.opened_at, self._notified_size = self.clock.seconds(), self.buffer.size
+        self._fire_waiting()
 
-    def _page(self) -> SourceError | None:
-        beginning = self.body.whole(0, self.body.size).lstrip(b"\xef\xbb\xbf \t\r\n")[:ENOUGH].lower()
-        return SourceError(Reason.NOT_VIDEO, "the provider sent HTML") if beginning.startswith(_PAGES) else None
+    def _check_not_html(self) -> SourceError | None:
+        beginning = self.buffer.read(0, self.buffer.size).lstrip(b"\xef\xbb\xbf \t\r\n")[:SNIFF_BYTES].lower()
+        return SourceError(Reason.NOT_VIDEO, "the provider sent HTML") if beginning.startswith(_HTML_STARTS) else None
 
-    def _tell(self) -> None:
-        if self._telling is not None and self._telling.active():
-            self._telling.cancel()
-        self._telling = None
-        self._told = self.body.size
-        self.body.settle()
-        self._tell_readers()
+    def _notify_readers(self) -> None:
+        if self._notify_timer is not None and self._notify_timer.active():
+            self._notify_timer.cancel()
+        self._notify_timer = None
+        self._notified_size = self.buffer.size
+        self.buffer.join_small_blocks()
+        self._notify_subscribers()
 
     # the end
 
@@ -422,11 +429,11 @@ class Download(SharedDownload):
         """End it ourselves."""
         if self.over:
             return
-        body, self._open_body = self._open_body, None
-        asking, self._asking = self._asking, None
+        body, self._response_body = self._response_body, None
+        request, self._request = self._request, None
         self._finish(error)
-        if asking is not None:
-            asking.cancel()
+        if request is not None:
+            request.cancel()
         if body is not None:
             body.close().addErrback(lambda failure: log.failure("closing failed", failure=failure))
 
@@ -435,28 +442,28 @@ class Download(SharedDownload):
         if self.over:
             return
         if error is None and not self.is_open:
-            error = self._page()
+            error = self._check_not_html()
         self.over, self.error = True, error
         if error is None:
-            self.length = self.body.size
+            self.length = self.buffer.size
             self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
-        if self._listening is not None:
-            self._listening.cancel()
-            self._listening = None
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
         self._ended(self)
-        self._answer_waiting()
-        self._tell()
-        self._settle()
+        self._fire_waiting()
+        self._notify_readers()
+        self._close_if_unused()
 
-    def _settle(self) -> None:
+    def _close_if_unused(self) -> None:
         """When nobody wants it: give up what is under way, give back the memory of what is not kept."""
         if self.is_held:
             return
-        if not self.over and not self._is_nearly_there():
+        if not self.over and not self._is_nearly_complete():
             self._fail(SourceError(Reason.ENDED, "nobody wants it any more"))
-        if self.over and not self._kept and self.body.size:
-            self._purse.give_back(self.body.size)
-            self.body = GrowingBuffer()
+        if self.over and not self._is_cached and self.buffer.size:
+            self._budget.release(self.buffer.size)
+            self.buffer = GrowingBuffer()
 
-    def _is_nearly_there(self) -> bool:
-        return self.is_open and self.length is not None and self.length - self.body.size <= LITTLE
+    def _is_nearly_complete(self) -> bool:
+        return self.is_open and self.length is not None and self.length - self.buffer.size <= FINISH_BYTES

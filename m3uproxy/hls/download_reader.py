@@ -11,7 +11,7 @@ from ..errors import Reason, SourceError
 from .download import Download
 
 #: What becomes of who is gone, which is nobody's failure.
-GONE = SourceError(Reason.ENDED, "the reader is gone")
+READER_GONE = SourceError(Reason.ENDED, "the reader is gone")
 
 
 @implementer(IPushProducer)
@@ -26,7 +26,7 @@ class DownloadReader:
         download: Download,
         start: int,
         stop: int | None,
-        stall: float,
+        max_pause: float,
         write: Callable[[bytes], None],
         ended: Callable[[SourceError | None], None],
     ) -> None:
@@ -34,28 +34,28 @@ class DownloadReader:
         Prepare; :meth:`start` begins. The download must be held until ``ended`` is called.
 
         :param stop: None for all there will be.
-        :param stall: seconds for which it may be paused.
+        :param max_pause: seconds for which it may be paused.
         :param write: takes some bytes, never none.
-        :param ended: called once, with None when all was written, with :data:`GONE` after :meth:`stopProducing`.
+        :param ended: called once, with None when all was written, with :data:`READER_GONE` after :meth:`stopProducing`.
         """
         self.position = start
         self._download = download
         self._stop = stop
-        self._stall = stall
+        self._max_pause = max_pause
         self._write = write
         self._ended = ended
         self.began_at = download.clock.seconds()
         self.paused_at: float | None = None
         self._writing = False
         self._over = False
-        self._watch: IDelayedCall | None = None
+        self._pause_timer: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._watch = self._download.clock.callLater(self._stall, self._look)
-        self._download.takers.add(self)
-        self._download.follow(self._go_on)
-        self._go_on()
+        self._pause_timer = self._download.clock.callLater(self._max_pause, self._check_pause)
+        self._download.readers.add(self)
+        self._download.subscribe(self._write_available)
+        self._write_available()
 
     def pauseProducing(self) -> None:
         """Hand on no more."""
@@ -65,33 +65,33 @@ class DownloadReader:
     def resumeProducing(self) -> None:
         """Hand on what there is."""
         self.paused_at = None
-        self._go_on()
+        self._write_available()
 
     def stopProducing(self) -> None:
         """Whoever reads is gone. Safe to call twice."""
-        self._end(GONE)
+        self._end(READER_GONE)
 
-    def give_up(self, error: SourceError) -> None:
+    def abort(self, error: SourceError) -> None:
         """Read no more, and tell why."""
         self._end(error)
 
-    def _go_on(self) -> None:
+    def _write_available(self) -> None:
         """``write`` may pause or stop us, and resume us, while we are in it."""
         if self._writing or self._over:
             return
         self._writing = True
         try:
-            while self.paused_at is None and not self._over and self._step():
+            while self.paused_at is None and not self._over and self._write_piece():
                 pass
         finally:
             self._writing = False
 
-    def _step(self) -> bool:
+    def _write_piece(self) -> bool:
         """Write one piece, or see that there is none."""
         download = self._download
-        stop = download.body.size if self._stop is None else min(self._stop, download.body.size)
+        stop = download.buffer.size if self._stop is None else min(self._stop, download.buffer.size)
         if self.position < stop:
-            piece = download.body.piece(self.position, stop)
+            piece = download.buffer.piece(self.position, stop)
             self.position += len(piece)
             self._write(piece)
             return True
@@ -102,23 +102,23 @@ class DownloadReader:
             self._end(SourceError(Reason.TRUNCATED, "the body is shorter than it was") if short else download.error)
         return False
 
-    def _look(self) -> None:
+    def _check_pause(self) -> None:
         """Has it been paused for too long?"""
         clock = self._download.clock
         paused = 0.0 if self.paused_at is None else clock.seconds() - self.paused_at
-        self._watch = None
-        if paused >= self._stall:
-            self._end(SourceError(Reason.STALLED, f"took nothing for {self._stall:g} s"))
+        self._pause_timer = None
+        if paused >= self._max_pause:
+            self._end(SourceError(Reason.STALLED, f"took nothing for {self._max_pause:g} s"))
         else:
-            self._watch = clock.callLater(self._stall - paused, self._look)
+            self._pause_timer = clock.callLater(self._max_pause - paused, self._check_pause)
 
     def _end(self, error: SourceError | None) -> None:
         if self._over:
             return
         self._over = True
-        self._download.takers.discard(self)
-        self._download.leave(self._go_on)
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._download.readers.discard(self)
+        self._download.unsubscribe(self._write_available)
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
         self._ended(error)

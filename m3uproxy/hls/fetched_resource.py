@@ -21,12 +21,12 @@ from ..downstream.response_writer import ResponseWriter
 from ..errors import Reason, SourceError
 from ..settings import Settings
 from .download import Download
-from .download_reader import GONE, DownloadReader
+from .download_reader import READER_GONE, DownloadReader
 
 #: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
-_OF_A_PART = frozenset({"Content-Range"})
+_RANGE_HEADERS = frozenset({"Content-Range"})
 #: What a provider may call what it sends. A browser that opens a segment must not run it as a page of ours.
-_HARMLESS = re.compile(
+_MEDIA_TYPE = re.compile(
     r"(?:(?:audio|video)/[\w.+-]+|image/(?:avif|gif|jpeg|png|webp)|text/(?:plain|vtt)"
     r"|application/(?:json|mp4|octet-stream|vnd\.apple\.mpegurl|x-mpegurl))(?:\s*;[^,]*)?",
     re.ASCII | re.IGNORECASE,
@@ -49,8 +49,8 @@ class FetchedResource:
         :param part: what it is of the whole; None for all of it, or nothing.
         :param status: 416 for a part that the whole does not have.
         """
-        headers = {name: value for name, value in download.headers.items() if name not in _OF_A_PART}
-        if not _HARMLESS.fullmatch(headers.get("Content-Type", "").strip()):
+        headers = {name: value for name, value in download.headers.items() if name not in _RANGE_HEADERS}
+        if not _MEDIA_TYPE.fullmatch(headers.get("Content-Type", "").strip()):
             headers.pop("Content-Type", None)
         if part is not None:
             headers["Content-Range"] = part.header
@@ -63,21 +63,21 @@ class FetchedResource:
         self._settings = settings
         first = 0 if part is None or download.range is not None else part.start
         self._start, self._stop = first, None if self.length is None else first + self.length
-        self._taken = self._released = False
+        self._consumed = self._released = False
         if self.length == 0:
             self._release()
 
     @property
     def final_url(self) -> str:
         """Where the redirects led; relative URIs are relative to it."""
-        assert self._download.answer is not None
-        return self._download.answer.final_url
+        assert self._download.response is not None
+        return self._download.response.final_url
 
     @property
     def public(self) -> bool:
         """Whether it came from outside; what is fetched because it says so is ``led_by_public``."""
-        assert self._download.answer is not None
-        return self._download.answer.public
+        assert self._download.response is not None
+        return self._download.response.public
 
     @property
     def age(self) -> float:
@@ -86,15 +86,15 @@ class FetchedResource:
         return self._download.clock.seconds() - self._download.opened_at
 
     @property
-    def beginning(self) -> bytes:
+    def first_bytes(self) -> bytes:
         """The first bytes, as far as they are there: at least 16, or all."""
-        body, stop = self._download.body, self._start + 512
-        return body.whole(self._start, min(stop, body.size, stop if self._stop is None else self._stop))
+        buffer, stop = self._download.buffer, self._start + 512
+        return buffer.read(self._start, min(stop, buffer.size, stop if self._stop is None else self._stop))
 
     def close(self) -> None:
         """Nobody wants it. Harmless when it was read or sent."""
-        if not self._taken:
-            self._taken = True
+        if not self._consumed:
+            self._consumed = True
             self._release()
 
     def _release(self) -> None:
@@ -102,24 +102,24 @@ class FetchedResource:
             self._released = True
             self._download.release()
 
-    def when_over(self, tell: Callable[[SourceError | None], None]) -> None:
-        """Have ``tell`` called when the provider has sent all of it, or failed to; at once if that is so already."""
+    def when_complete(self, ended: Callable[[SourceError | None], None]) -> None:
+        """Have ``ended`` called when the provider has sent all of it, or failed to; at once if that is so already."""
         download = self._download
 
-        def grown() -> None:
+        def notify() -> None:
             if download.over:
-                download.leave(grown)
-                tell(download.error)
+                download.unsubscribe(notify)
+                ended(download.error)
 
-        download.follow(grown)
-        grown()
+        download.subscribe(notify)
+        notify()
 
-    def arrive(self) -> Deferred[None]:
+    def wait_complete(self) -> Deferred[None]:
         """Have it fetched to its end, and kept; fires when it is, or fails."""
         if self._released:
             return succeed(None)
-        self._taken = self._released = True
-        return self._download.complete().addCallback(lambda download: download.release())
+        self._consumed = self._released = True
+        return self._download.wait_complete().addCallback(lambda download: download.release())
 
     def deliver(self, write: Callable[[bytes], None], ended: Callable[[SourceError | None], None]) -> DownloadReader:
         """
@@ -128,15 +128,15 @@ class FetchedResource:
         :param write: takes some bytes; see :class:`m3uproxy.hls.download_reader.DownloadReader`.
         :param ended: called once, with None if the body is complete.
         """
-        assert not self._taken, "it was read, sent or closed before"
-        self._taken = True
+        assert not self._consumed, "it was read, sent or closed before"
+        self._consumed = True
 
         def over(error: SourceError | None) -> None:
             self._release()
             ended(error)
 
-        stall = self._settings.viewer_stall_timeout
-        return DownloadReader(self._download, self._start, self._stop, stall, write, over)
+        max_pause = self._settings.viewer_stall_timeout
+        return DownloadReader(self._download, self._start, self._stop, max_pause, write, over)
 
     def read_all(self, limit: int) -> Deferred[bytes]:
         """
@@ -161,7 +161,7 @@ class FetchedResource:
                 error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
             if error is None:
                 result.callback(b"".join(pieces))
-            elif error is not GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
+            elif error is not READER_GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
                 result.errback(error)
 
         reader = self.deliver(write, ended)
@@ -177,7 +177,7 @@ class FetchedResource:
         A failure after the head is an abort, never an end that looks clean.
 
         :param sent: called with the number of bytes of each piece of the body.
-        :return: a Deferred that never fails: None when all was sent, :data:`m3uproxy.hls.download_reader.GONE` when the
+        :return: a Deferred that never fails: None when all was sent, :data:`.READER_GONE` when the
             player left, else why not all was sent.
         """
         request.setResponseCode(self.status)
@@ -202,7 +202,7 @@ class FetchedResource:
         def ended(error: SourceError | None) -> None:
             if error is None:
                 spout.finish()
-            elif error is not GONE:
+            elif error is not READER_GONE:
                 request.unregisterProducer()
                 spout.abort()
             result.callback(error)
@@ -214,7 +214,7 @@ class FetchedResource:
         return result
 
 
-async def read_manifest(resource: FetchedResource, kind: ResourceKind, rename: RewriteUri) -> bytes:
+async def read_manifest(resource: FetchedResource, kind: ResourceKind, rewrite_uri: RewriteUri) -> bytes:
     """
     All of one, as a player gets it.
 
@@ -223,6 +223,6 @@ async def read_manifest(resource: FetchedResource, kind: ResourceKind, rename: R
     url = resource.final_url
     body = await resource.read_all(MAX_BYTES)
     try:
-        return rewrite_manifest(body, kind, url, rename)
+        return rewrite_manifest(body, kind, url, rewrite_uri)
     except BadManifest as why:
         raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why} as {kind.value}") from None

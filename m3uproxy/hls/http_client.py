@@ -1,6 +1,6 @@
 """Asking a provider for what a playlist names, over connections that are kept.
 
-Like a dial (:mod:`m3uproxy.upstream.dialler`), but any status is an answer: a segment that is gone is a player's 404.
+Like a dial (:mod:`m3uproxy.upstream.dialler`), but any status is a response: a segment that is gone is a player's 404.
 The bodies of redirects and errors are read to their end if they are short, so that the connection may be used again.
 """
 
@@ -30,16 +30,16 @@ from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 
 #: Bytes up to which the body of a redirect or an error is read rather than cut off with its connection.
-SHORT = 65_536
+DRAIN_BYTES = 65_536
 #: Seconds for that.
-SOON = 1.0
+DRAIN_SECONDS = 1.0
 #: Sources of which cookies are remembered.
-MOST_JARS = 1000
+MAX_COOKIE_JARS = 1000
 #: Cookies of one source, beyond which all are forgotten: no provider needs them.
-MOST_COOKIES = 100
+MAX_COOKIES = 100
 _WITH_BODY = frozenset({200, 203, 206})
 #: What a player needs to know of a provider's head.
-_PASSED = ("Content-Type", "Content-Range", "ETag", "Last-Modified", "Cache-Control", "Date", "Retry-After")
+_PLAYER_HEADERS = ("Content-Type", "Content-Range", "ETag", "Last-Modified", "Cache-Control", "Date", "Retry-After")
 
 
 @attrs.frozen
@@ -79,7 +79,9 @@ class ProviderResponse:
 class ProviderHttpClient(Protocol):
     """Who asks for us."""
 
-    def ask(self, wanted: ResourceRequest, byte_range: str | None, limits: DialTimeouts) -> Deferred[ProviderResponse]:
+    def get(
+        self, request: ResourceRequest, byte_range: str | None, timeouts: DialTimeouts
+    ) -> Deferred[ProviderResponse]:
         """
         Ask.
 
@@ -91,128 +93,130 @@ class ProviderHttpClient(Protocol):
 class HlsHttpClient:
     """Asks over real sockets."""
 
-    def __init__(self, lines: ConnectionPool) -> None:
-        self._lines = lines
-        self._jars: OrderedDict[SourceRequest, CookieJar] = OrderedDict()
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._cookie_jars: OrderedDict[SourceRequest, CookieJar] = OrderedDict()
 
-    def ask(self, wanted: ResourceRequest, byte_range: str | None, limits: DialTimeouts) -> Deferred[ProviderResponse]:
-        """See :meth:`ProviderHttpClient.ask`."""
-        return _Asking(self._lines, self._jar(wanted.source), wanted, byte_range, limits).start()
+    def get(
+        self, request: ResourceRequest, byte_range: str | None, timeouts: DialTimeouts
+    ) -> Deferred[ProviderResponse]:
+        """See :meth:`ProviderHttpClient.get`."""
+        return _ResourceExchange(self._pool, self._cookie_jar(request.source), request, byte_range, timeouts).start()
 
-    def _jar(self, source: SourceRequest) -> CookieJar:
+    def _cookie_jar(self, source: SourceRequest) -> CookieJar:
         """The cookies of a source: what its playlist sets, its segments are asked for with."""
-        jar = self._jars.setdefault(source, CookieJar())
-        self._jars.move_to_end(source)
-        if len(jar) > MOST_COOKIES:
-            jar.clear()
-        if len(self._jars) > MOST_JARS:
-            self._jars.popitem(last=False)
-        return jar
+        cookie_jar = self._cookie_jars.setdefault(source, CookieJar())
+        self._cookie_jars.move_to_end(source)
+        if len(cookie_jar) > MAX_COOKIES:
+            cookie_jar.clear()
+        if len(self._cookie_jars) > MAX_COOKIE_JARS:
+            self._cookie_jars.popitem(last=False)
+        return cookie_jar
 
 
-class _Asking(TimedRequest[ProviderResponse]):
+class _ResourceExchange(TimedRequest[ProviderResponse]):
     """One request and what it leads to."""
 
     def __init__(
         self,
-        lines: ConnectionPool,
-        jar: CookieJar,
-        wanted: ResourceRequest,
+        pool: ConnectionPool,
+        cookie_jar: CookieJar,
+        request: ResourceRequest,
         byte_range: str | None,
-        limits: DialTimeouts,
+        timeouts: DialTimeouts,
     ) -> None:
-        super().__init__(lines.reactor, limits.total)
-        self._lines = lines
-        self._wanted = wanted
-        self._limits = limits
-        self._public = wanted.led_by_public
-        self._line: PooledConnection | None = None
+        super().__init__(pool.reactor, timeouts.total)
+        self._pool = pool
+        self._resource_request = request
+        self._timeouts = timeouts
+        self._public = request.led_by_public
+        self._pooled: PooledConnection | None = None
         more = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
-        self._agent = PooledAgent(lines.reactor, more=more)
-        self._client = HTTPClient(self._agent, cookiejar=jar)  # type: ignore[arg-type]
+        self._agent = PooledAgent(pool.reactor, more=more)
+        self._client = HTTPClient(self._agent, cookiejar=cookie_jar)  # type: ignore[arg-type]
 
     async def _work(self) -> ProviderResponse:
         """Ask, and ask again where a redirect points, until something else is answered."""
         try:
-            source = self._wanted.source
-            hop = playlist_hop(self._wanted.url, source.url, source.user_agent, source.headers)
+            source = self._resource_request.source
+            hop = playlist_hop(self._resource_request.url, source.url, source.user_agent, source.headers)
             while True:
-                response = await self._ask(hop)
+                response = await self._send(hop)
                 if response.code not in REDIRECT_STATUSES:
-                    return await self._answer(response, hop)
+                    return await self._response_from(response, hop)
                 locations = response.headers.getRawHeaders(b"Location", [None])
                 hop = next_hop(hop, locations[0], _cookies(response))
-                await self._finish(response)
+                await self._drain(response)
         except BaseException:
-            self._leave(False)
+            self._release_connection(False)
             raise
 
-    async def _ask(self, hop: RequestHop) -> Any:
+    async def _send(self, hop: RequestHop) -> Any:
         """The response to a hop, with its body still to come."""
-        line = await self._take(hop, fresh=False)
-        reads = line.connection.reads
+        pooled = await self._acquire_connection(hop, fresh=False)
+        reads = pooled.connection.reads
         try:
-            return await self._ask_over(line, hop)
+            return await self._send_over(pooled, hop)
         except Exception:
             # A server closes what rests when it likes, also in the moment in which we ask again.
-            if not line.used or line.connection.reads != reads or self._why is not None:
+            if not pooled.used or pooled.connection.reads != reads or self._why is not None:
                 raise
-        self._leave(False)
-        return await self._ask_over(await self._take(hop, fresh=True), hop)
+        self._release_connection(False)
+        return await self._send_over(await self._acquire_connection(hop, fresh=True), hop)
 
-    async def _take(self, hop: RequestHop, fresh: bool) -> PooledConnection:
-        source = self._wanted.source
-        self._line = await self._lines.take(
+    async def _acquire_connection(self, hop: RequestHop, fresh: bool) -> PooledConnection:
+        source = self._resource_request.source
+        self._pooled = await self._pool.take(
             ConnectionRequest(hop.location, source.verify_tls, self._public, fresh, source.slot)
         )
-        self._line.when_given_up = lambda: self._give_up(SourceError(Reason.NO_SLOT, "the stream has ended"))
-        self._connection = self._line.connection
-        return self._line
+        self._pooled.when_given_up = lambda: self._give_up(SourceError(Reason.NO_SLOT, "the stream has ended"))
+        self._connection = self._pooled.connection
+        return self._pooled
 
-    def _leave(self, complete: bool) -> None:
-        """Give the line back; from then on it is somebody else's."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.release(complete)
+    def _release_connection(self, complete: bool) -> None:
+        """Release the connection; from then on it is somebody else's."""
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            pooled.release(complete)
             self._connection = None if complete else self._connection
 
-    async def _ask_over(self, line: PooledConnection, hop: RequestHop) -> Any:
-        self._agent.hop, self._agent.line, self._agent.connection = hop, line, line.connection
-        line.when_connected = lambda: self._rest(self._limits.first_byte)
-        self._rest(self._limits.first_byte if line.used else self._limits.connect)
+    async def _send_over(self, pooled: PooledConnection, hop: RequestHop) -> Any:
+        self._agent.hop, self._agent.line, self._agent.connection = hop, pooled, pooled.connection
+        pooled.when_connected = lambda: self._rest(self._timeouts.first_byte)
+        self._rest(self._timeouts.first_byte if pooled.used else self._timeouts.connect)
         url = cookie_url(hop.location)
         response = await self._client.get(url, unbuffered=True, allow_redirects=False, reactor=self._reactor)
         self._rest(None)
-        self._public = self._public or line.connection.is_public
+        self._public = self._public or pooled.connection.is_public
         return response
 
-    async def _answer(self, response: Any, hop: RequestHop) -> ProviderResponse:
-        headers = {name: value for name in _PASSED if (value := _header(response, name)) is not None}
-        answer = ProviderResponse(response.code, headers, hop.location.url, self._public)
+    async def _response_from(self, response: Any, hop: RequestHop) -> ProviderResponse:
+        headers = {name: value for name in _PLAYER_HEADERS if (value := _header(response, name)) is not None}
+        provider_response = ProviderResponse(response.code, headers, hop.location.url, self._public)
         if response.code not in _WITH_BODY:
-            await self._finish(response)
-            return answer
-        assert self._line is not None
-        body = PooledBody(response, self._line, hop.location.url, self._agent.gzipped)
-        return attrs.evolve(answer, body=body)
+            await self._drain(response)
+            return provider_response
+        assert self._pooled is not None
+        body = PooledBody(response, self._pooled, hop.location.url, self._agent.gzipped)
+        return attrs.evolve(provider_response, body=body)
 
-    async def _finish(self, response: Any) -> None:
+    async def _drain(self, response: Any) -> None:
         """Have done with a response: its body is read if it is short and comes soon."""
-        if response.length is UNKNOWN_LENGTH or response.length > SHORT:
-            self._leave(False)
+        if response.length is UNKNOWN_LENGTH or response.length > DRAIN_BYTES:
+            self._release_connection(False)
             return
-        rest = _Rest()
-        response.deliverBody(rest)
-        late = self._reactor.callLater(SOON, rest.over, False)
+        drain = _BodyDrain()
+        response.deliverBody(drain)
+        timer = self._reactor.callLater(DRAIN_SECONDS, drain.ended, False)
         try:
-            self._leave(await rest.complete)
+            self._release_connection(await drain.complete)
         finally:
-            if late.active():
-                late.cancel()
+            if timer.active():
+                timer.cancel()
 
     def _timed_out(self, seconds: float, how: str = "") -> None:
-        """Who waits for a line has waited for others of ours."""
-        if self._line is None:
+        """Who waits for a connection has waited for others of ours."""
+        if self._pooled is None:
             self._give_up(
                 SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s")
             )
@@ -220,59 +224,59 @@ class _Asking(TimedRequest[ProviderResponse]):
         super()._timed_out(seconds, how)
 
 
-class _Rest(TwistedProtocol):
+class _BodyDrain(TwistedProtocol):
     """A body that nobody wants; ``complete`` says whether it came."""
 
     def __init__(self) -> None:
         self.complete: Deferred[bool] = Deferred()
 
-    def over(self, complete: bool) -> None:
+    def ended(self, complete: bool) -> None:
         """It is over for us."""
         if not self.complete.called:
             self.complete.callback(complete)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over."""
-        self.over(reason.check(ResponseDone) is not None)
+        self.ended(reason.check(ResponseDone) is not None)
 
 
 class PooledBody(ResponseBody):
-    """The body of a response over a line, which belongs to somebody else once the body has been read."""
+    """The body of a response over a connection, which belongs to somebody else once the body has been read."""
 
-    def __init__(self, response: Any, line: PooledConnection, final_url: str, gzipped: bool = False) -> None:
-        super().__init__(response, line.connection, final_url, gzipped)
-        self._line: PooledConnection | None = line
+    def __init__(self, response: Any, pooled: PooledConnection, final_url: str, gzipped: bool = False) -> None:
+        super().__init__(response, pooled.connection, final_url, gzipped)
+        self._pooled: PooledConnection | None = pooled
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Free the line, then tell. A gzip stream knows by itself whether it is complete."""
+        """Release the connection, then tell. A gzip stream knows by itself whether it is complete."""
         if self._inflate is not None and not self._inflate.complete and self._error is None:
             self._error = SourceError(Reason.TRUNCATED, "the gzip stream has no end")
-        line, self._line = self._line, None
-        if line is not None:
-            line.release(reason.check(ResponseDone) is not None)
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            pooled.release(reason.check(ResponseDone) is not None)
         super().connectionLost(reason)
 
     def pause(self) -> None:
         """Stop reading."""
-        if self._line is not None:
+        if self._pooled is not None:
             super().pause()
 
     def resume(self) -> None:
         """Read on."""
-        if self._line is not None:
+        if self._pooled is not None:
             super().resume()
 
     def read(self, hand_on: bool) -> int:
         """Read once."""
-        return super().read(hand_on) if self._line is not None else 0
+        return super().read(hand_on) if self._pooled is not None else 0
 
     def close(self) -> Deferred[None]:
         """Drop the connection; also if nobody has taken the body."""
-        line, self._line = self._line, None
-        if line is None:
+        pooled, self._pooled = self._pooled, None
+        if pooled is None:
             return succeed(None)
         closed = super().close()
-        line.release(False)
+        pooled.release(False)
         return closed
 
 

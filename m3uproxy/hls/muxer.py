@@ -39,7 +39,7 @@ _LONGEST_NAME = 256
 #: Seconds for which a silent player still counts.
 LIFETIME = 3.0 * TARGET_DURATION
 #: A source that was joined like this does not go on from what was sent.
-_ANEW = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
+_DISCONTINUITIES = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
 
 @implementer(IBlockConsumer)
@@ -58,12 +58,12 @@ class HlsMuxer:
         self._clock = clock
         self._wall = wall
         self._stream = stream
-        self._patience = settings.start_timeout
+        self._start_timeout = settings.start_timeout
         self._stall = settings.viewer_stall_timeout
-        self._viewers = HlsClients(clock, wall, slots, stream.id)
-        self._cutting = Segmenter(settings.ring_bytes)
-        self._asked: dict[Deferred[None], IDelayedCall] = {}
-        self._seated = self._begun = False
+        self.hls_clients = HlsClients(clock, wall, slots, stream.id)
+        self._segmenter = Segmenter(settings.ring_bytes)
+        self._waiting: dict[Deferred[None], IDelayedCall] = {}
+        self._attached = self._started = False
         # The time of day at the beginning of the clock, asked once: a segment's date stays what it was.
         self._epoch = wall()
         self.bytes_served = self.segments_served = 0
@@ -72,58 +72,58 @@ class HlsMuxer:
 
     def clients(self) -> list[HlsClient]:
         """Who plays, oldest first."""
-        return self._viewers.all()
+        return self.hls_clients.all()
 
     def abort_client(self, client_id: str) -> int:
         """Forget a player and end what it is being sent.
 
         :return: how many there were of that name.
         """
-        client = self._viewers.get(client_id)
+        client = self.hls_clients.get(client_id)
         if client is None:
             return 0
         self._gone(client)
-        self._leave_if_empty()
+        self._detach_if_unused()
         return 1
 
     def run_housekeeping(self) -> None:
         """Let go of players that have been silent for too long, and behind the last of them of the stream."""
-        for client in self._viewers.silent(LIFETIME):
+        for client in self.hls_clients.silent(LIFETIME):
             self._gone(client)
-        self._leave_if_empty()
+        self._detach_if_unused()
 
     # the broadcaster's viewer
 
     @property
     def waiting(self) -> bool:
         """No segment could be begun yet."""
-        return not self._begun
+        return not self._started
 
     def block_received(self, block: Block) -> None:
         """The next block of the stream."""
-        if not self._seated:
+        if not self._attached:
             return
         if self._stream.broadcaster.format is not Format.TS:
             self.stream_ended(SourceError(Reason.NOT_TRANSPORT_STREAM, "nothing else is made into HLS"))
             return
-        self._begun = self._begun or block.access
-        self._cutting.feed(block)
-        if self._cutting.has_segments:
-            self._answer(None)
+        self._started = self._started or block.access
+        self._segmenter.feed(block)
+        if self._segmenter.has_segments:
+            self._fire_waiting(None)
 
-    def joined(self, report: SpliceReport) -> None:
+    def source_joined(self, report: SpliceReport) -> None:
         """A source follows another."""
         if report.kind is SpliceKind.FORMAT_CHANGE:
             self.stream_ended(SourceError(Reason.FORMAT, ", ".join(report.changed)))
-        elif report.kind in _ANEW:
-            self._cutting.discontinue()
+        elif report.kind in _DISCONTINUITIES:
+            self._segmenter.discontinue()
 
     def stream_ended(self, error: SourceError) -> None:
         """There will be no more blocks: who waits is told why, and nobody plays any more."""
-        self._answer(error)
+        self._fire_waiting(error)
         for client in self.clients():
             self._gone(client)
-        self._leave_if_empty()
+        self._detach_if_unused()
 
     # what players ask for
 
@@ -134,12 +134,12 @@ class HlsMuxer:
 
     def known(self, player: PlayerInfo) -> HlsClient | None:
         """Who a player is, if it counts already."""
-        return self._viewers.get(self.name_of(player))
+        return self.hls_clients.get(self.name_of(player))
 
     def client(self, player: PlayerInfo) -> HlsClient:
         """Who asks; it counts from now on."""
         name, known = self.name_of(player), self.known(player)
-        client = self._viewers.seen(name, player)
+        client = self.hls_clients.register(name, player)
         self._stream.touch()
         if known is None:
             log.info("client {client!r:.80} plays stream {stream} as HLS", client=name, stream=self._stream.id)
@@ -158,17 +158,17 @@ class HlsMuxer:
             self.ends(client, waits)
             return result
 
-        client.answers[waits] = None
-        asked = self._segment_to_begin_with().addBoth(answered).addCallback(lambda _: self._text(client))
-        if not self._seated:
-            self._seated = True
+        client.open_responses[waits] = None
+        asked = self._first_segment().addBoth(answered).addCallback(lambda _: self._render_playlist(client))
+        if not self._attached:
+            self._attached = True
             self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
             self._stream.broadcaster.attach_muxer(self, client.player.viewer)
         return asked
 
     def segment(self, number: int) -> LiveSegment | None:
         """A segment, as long as it is kept."""
-        return self._cutting.segment(number)
+        return self._segmenter.segment(number)
 
     def send(
         self, segment: LiveSegment, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
@@ -187,55 +187,55 @@ class HlsMuxer:
             self.ends(client, abort)
             return complete
 
-        client.answers[abort] = None
+        client.open_responses[abort] = None
         client.segments_served += 1
         self.segments_served += 1
-        parcel = MemoryProducer(self._clock, segment.buffers, self._stall, written)
-        parcel.ended.addCallback(ended)
-        return parcel
+        producer = MemoryProducer(self._clock, segment.buffers, self._stall, written)
+        producer.ended.addCallback(ended)
+        return producer
 
     def ends(self, client: HlsClient, answer: Callable[[], None]) -> None:
         """It has its answer, or will not have it: its silence begins."""
-        client.answers.pop(answer, None)
-        client.seen = self._clock.seconds()
+        client.open_responses.pop(answer, None)
+        client.active_at = self._clock.seconds()
 
     # inside
 
-    def _text(self, client: HlsClient) -> bytes:
+    def _render_playlist(self, client: HlsClient) -> bytes:
         name = quote(client.client_id, safe="")
-        text = self._cutting.playlist(
+        text = self._segmenter.playlist(
             lambda number: f"segment.ts?url={number}&client_id={name}",
             lambda moment: self._epoch + timedelta(seconds=moment),
         )
         return text.encode("ascii")
 
-    def _segment_to_begin_with(self) -> Deferred[None]:
-        if self._cutting.has_segments:
+    def _first_segment(self) -> Deferred[None]:
+        if self._segmenter.has_segments:
             return succeed(None)
 
-        def left(asked: Deferred[None]) -> None:
-            self._asked.pop(asked).cancel()
+        def cancelled(asked: Deferred[None]) -> None:
+            self._waiting.pop(asked).cancel()
 
-        def give_up() -> None:
-            del self._asked[asked]
+        def timed_out() -> None:
+            del self._waiting[asked]
             error = self._stream.broadcaster.session.error
             asked.errback(error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
-        asked: Deferred[None] = Deferred(left)
-        self._asked[asked] = self._clock.callLater(self._patience, give_up)
+        asked: Deferred[None] = Deferred(cancelled)
+        self._waiting[asked] = self._clock.callLater(self._start_timeout, timed_out)
         return asked
 
-    def _answer(self, error: SourceError | None) -> None:
-        waiting, self._asked = self._asked, {}
-        for asked, patience in waiting.items():
-            patience.cancel()
+    def _fire_waiting(self, error: SourceError | None) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for asked, timer in waiting.items():
+            timer.cancel()
             if error is None:
                 asked.callback(None)
             else:
                 asked.errback(error)
 
     def _gone(self, client: HlsClient) -> None:
-        self._viewers.remove(client)
+        self.hls_clients.remove(client)
         self._stream.touch()
         log.info(
             "client {client!r:.80} left stream {stream} after {size} bytes",
@@ -244,11 +244,11 @@ class HlsMuxer:
             size=client.bytes_served,
         )
 
-    def _leave_if_empty(self) -> None:
-        if self._seated and not len(self._viewers):
-            self._answer(SourceError(Reason.ENDED, "the player was disconnected"))
-            self._seated = self._begun = False
-            self._cutting.reset()
+    def _detach_if_unused(self) -> None:
+        if self._attached and not len(self.hls_clients):
+            self._fire_waiting(SourceError(Reason.ENDED, "the player was disconnected"))
+            self._attached = self._started = False
+            self._segmenter.reset()
             self._stream.broadcaster.detach_muxer()
 
 

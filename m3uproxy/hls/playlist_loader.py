@@ -20,14 +20,14 @@ from ..errors import bad_status
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .http_client import ResourceRequest
-from .served_playlist import ParsedPlaylist, ServedPlaylist, read
+from .served_playlist import ParsedPlaylist, ServedPlaylist, parse_body
 from .variant_map import PlaylistLocation, VariantMap
 
 #: Seconds for which a multivariant playlist is good when something is looked up in it.
-_LOOK_UP = 30.0
+_LOOKUP_MAX_AGE = 30.0
 #: Playlists that are remembered as they were read, of all sources of a stream, and bytes of them all.
-MOST_READ = 16
-MOST_READ_BYTES = 2 * MAX_BYTES
+MAX_PARSED = 16
+MAX_PARSED_BYTES = 2 * MAX_BYTES
 
 
 class PlaylistLoader:
@@ -36,145 +36,154 @@ class PlaylistLoader:
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
         self._variables: dict[str, Mapping[str, str]] = {}
-        self._read: OrderedDict[str, ParsedPlaylist] = OrderedDict()
-        self.guide = VariantMap()
+        self._parsed: OrderedDict[str, ParsedPlaylist] = OrderedDict()
+        self.variant_map = VariantMap()
 
     def resource(
-        self, request: SourceRequest, target: TokenTarget, byte_range: SingleRange | None, good_for: float
+        self, source: SourceRequest, target: TokenTarget, byte_range: SingleRange | None, max_age: float
     ) -> Deferred[FetchedResource]:
         """Something that a playlist named."""
-        wanted = ResourceRequest(target.url, request, target.led_by_public)
-        return self._fetcher.fetch(wanted, byte_range, good_for, refusable=True)
+        request = ResourceRequest(target.url, source, target.led_by_public)
+        return self._fetcher.fetch(request, byte_range, max_age, refusable=True)
 
-    def ahead(self, request: SourceRequest, fetched: ParsedPlaylist, segment: MediaSegment, good_for: float) -> None:
+    def prefetch(self, source: SourceRequest, fetched: ParsedPlaylist, segment: MediaSegment, max_age: float) -> None:
         """Have a segment of a playlist fetched before anybody asks for it."""
         url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
         byte_range = None if part is None else SingleRange(part.offset, part.offset + part.length - 1)
         if url is not None:
-            self._fetcher.fetch_ahead(ResourceRequest(url, request, fetched.public), byte_range, good_for)
+            self._fetcher.prefetch(ResourceRequest(url, source, fetched.public), byte_range, max_age)
 
     async def playlist(
         self,
-        request: SourceRequest,
+        source: SourceRequest,
         target: TokenTarget | None,
         directives: DeliveryDirectives,
-        shown: ServedPlaylist,
+        served: ServedPlaylist,
         sticky: bool,
     ) -> tuple[ParsedPlaylist, Mapping[str, str]]:
         """
         A playlist of a source, and the variables that it may import.
 
         :param target: a variant, None for the stream itself.
-        :param shown: what players have been shown of it.
+        :param served: what players have been served of it.
         :param sticky: whether the source begins from now on where its redirects lead.
         :raises SourceError: if it does not come, or is none.
         :raises NoSuchRendition: if the source lacks it.
         """
-        place: PlaylistLocation | None
-        if target is not None and target.source == source_name(request.url):
-            place = PlaylistLocation(target.url, target.led_by_public)
+        location: PlaylistLocation | None
+        if target is not None and target.source == source_name(source.url):
+            location = PlaylistLocation(target.url, target.led_by_public)
         else:
-            entry = await self._entry(request, target, directives, shown, sticky)
-            if target is None and self.guide.told_variants:
-                return entry if entry.playlist.multivariant else _list_of_one(entry), {}
-            place = self.guide.variant(target, request, entry)
-            if place is None:
+            entry = await self._load_entry(source, target, directives, served, sticky)
+            if target is None and self.variant_map.is_multivariant:
+                return entry if entry.playlist.multivariant else _as_multivariant(entry), {}
+            location = self.variant_map.locate(target, source, entry)
+            if location is None:
                 return entry, {}
-        fetched = await self._fetch(request, place, shown.good_for, directives, shown)
-        if b"IMPORT=" in fetched.body and request.url not in self._variables:
-            await self._entry(request, target, directives, shown, sticky)
-        return fetched, self._variables.get(request.url, {})
+        fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
+        if b"IMPORT=" in fetched.body and source.url not in self._variables:
+            await self._load_entry(source, target, directives, served, sticky)
+        return fetched, self._variables.get(source.url, {})
 
-    async def look(self, request: SourceRequest) -> None:
+    async def check_source(self, source: SourceRequest) -> None:
         """
         See whether a source has a playlist now.
 
         :raises SourceError: if it does not come, or is none.
         """
-        await self._fetch(request, self.guide.entry(request), 0.0)
+        await self._fetch_playlist(source, self.variant_map.entry_location(source), 0.0)
 
-    async def _entry(
+    async def _load_entry(
         self,
-        request: SourceRequest,
+        source: SourceRequest,
         target: TokenTarget | None,
         directives: DeliveryDirectives,
-        shown: ServedPlaylist,
+        served: ServedPlaylist,
         sticky: bool,
     ) -> ParsedPlaylist:
         """What a source begins with. Whether that is a list of variants is settled by the first."""
-        place = self.guide.entry(request)
-        if target is None and self.guide.told_variants is not True:
-            fetched = await self._fetch(request, place, shown.good_for, directives, shown)
+        location = self.variant_map.entry_location(source)
+        if target is None and self.variant_map.is_multivariant is not True:
+            fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
         else:
-            fetched = await self._fetch(request, place, shown.good_for if target is None else _LOOK_UP)
-        if self.guide.told_variants is None:
-            self.guide.told_variants = fetched.playlist.multivariant
+            fetched = await self._fetch_playlist(
+                source, location, served.max_age if target is None else _LOOKUP_MAX_AGE
+            )
+        if self.variant_map.is_multivariant is None:
+            self.variant_map.is_multivariant = fetched.playlist.multivariant
         if fetched.playlist.multivariant:
-            self.guide.learn(request, fetched)
-            self._variables[request.url] = definitions(fetched.playlist, fetched.url)
-            if len(self._variables) > MOST_READ:
+            self.variant_map.add_renditions(source, fetched)
+            self._variables[source.url] = definitions(fetched.playlist, fetched.url)
+            if len(self._variables) > MAX_PARSED:
                 del self._variables[next(iter(self._variables))]
         if sticky and directives == NO_DIRECTIVES:
-            self.guide.pin(request, fetched)
+            self.variant_map.pin(source, fetched)
         return fetched
 
-    async def _fetch(
+    async def _fetch_playlist(
         self,
-        request: SourceRequest,
-        place: PlaylistLocation,
-        good_for: float,
+        source: SourceRequest,
+        location: PlaylistLocation,
+        max_age: float,
         directives: DeliveryDirectives = NO_DIRECTIVES,
-        shown: ServedPlaylist | None = None,
+        served: ServedPlaylist | None = None,
     ) -> ParsedPlaylist:
         """A playlist as it is now, or as soon as there is what the directives ask for."""
-        url, held = place.url, 0.0
-        directives = NO_DIRECTIVES if shown is None else shown.still_to_come(directives)
-        if shown is not None and directives != NO_DIRECTIVES:
-            url, held = directives.add_to_url(place.url, shown.offset), STALL_TARGET_DURATIONS * shown.target_duration
-        resource = await self._fetcher.fetch(ResourceRequest(url, request, place.led_by_public), None, good_for, held)
+        url, extra_timeout = location.url, 0.0
+        directives = NO_DIRECTIVES if served is None else served.still_to_come(directives)
+        if served is not None and directives != NO_DIRECTIVES:
+            url, extra_timeout = (
+                directives.add_to_url(location.url, served.offset),
+                STALL_TARGET_DURATIONS * served.target_duration,
+            )
+        resource = await self._fetcher.fetch(
+            ResourceRequest(url, source, location.led_by_public), None, max_age, extra_timeout
+        )
         if resource.status not in {200, 206}:
             resource.close()
             raise bad_status(resource.status)
-        return await self._whole(resource)
+        return await self._parse(resource)
 
-    async def _whole(self, resource: FetchedResource) -> ParsedPlaylist:
+    async def _parse(self, resource: FetchedResource) -> ParsedPlaylist:
         """All of a playlist. What has not changed is not read again."""
         url, public = resource.final_url, resource.public
-        body = await whole_body(resource)
-        known = self._read.get(url)
+        body = await read_playlist_body(resource)
+        known = self._parsed.get(url)
         if known is None or known.body != body or known.public != public:
-            known = self._read[url] = ParsedPlaylist(read(body), body, url, public)
-        self._read.move_to_end(url)
-        while len(self._read) > MOST_READ or sum(len(each.body) for each in self._read.values()) > MOST_READ_BYTES:
-            self._read.popitem(last=False)
+            known = self._parsed[url] = ParsedPlaylist(parse_body(body), body, url, public)
+        self._parsed.move_to_end(url)
+        while (
+            len(self._parsed) > MAX_PARSED or sum(len(each.body) for each in self._parsed.values()) > MAX_PARSED_BYTES
+        ):
+            self._parsed.popitem(last=False)
         return known
 
 
-async def whole_body(resource: FetchedResource) -> bytes:
+async def read_playlist_body(resource: FetchedResource) -> bytes:
     """
     All of what should be a playlist.
 
     :raises SourceError: if it does not come, or does not begin like one: that may have no end.
     """
-    beginning = resource.beginning
-    if beginning and not beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
+    first_bytes = resource.first_bytes
+    if first_bytes and not first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
         resource.close()
-        read(beginning)
+        parse_body(first_bytes)
     return await resource.read_all(MAX_BYTES)
 
 
-async def whole_playlist(resource: FetchedResource) -> ParsedPlaylist:
+async def read_playlist(resource: FetchedResource) -> ParsedPlaylist:
     """
     A playlist.
 
     :raises SourceError: if it does not come, or is none.
     """
     url, public = resource.final_url, resource.public
-    body = await whole_body(resource)
-    return ParsedPlaylist(read(body), body, url, public)
+    body = await read_playlist_body(resource)
+    return ParsedPlaylist(parse_body(body), body, url, public)
 
 
-def _list_of_one(fetched: ParsedPlaylist) -> ParsedPlaylist:
+def _as_multivariant(fetched: ParsedPlaylist) -> ParsedPlaylist:
     """A multivariant playlist with a media playlist as its only variant."""
     body = encode_playlist("", ["#EXTM3U\n", "#EXT-X-STREAM-INF:BANDWIDTH=1\n", f"{fetched.url}\n"])
-    return ParsedPlaylist(read(body), body, fetched.url, fetched.public)
+    return ParsedPlaylist(parse_body(body), body, fetched.url, fetched.public)

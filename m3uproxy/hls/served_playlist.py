@@ -20,21 +20,21 @@ from ..core.hls.uri_rewriter import RewriteUri, encode_playlist, rewrite
 from ..errors import Reason, SourceError
 
 #: Stands in a rewritten playlist for the name of the player. What holds this byte is not taken for a playlist.
-CLIENT = "\0"
-_MARK = CLIENT.encode()
+CLIENT_MARK = "\0"
+_MARK_BYTES = CLIENT_MARK.encode()
 #: Bytes of a playlist that are made for a player at a time.
-_PIECE = 32_768
+_PIECE_BYTES = 32_768
 
 #: Seconds for which a playlist that has no clock of its own is good: one of playlists, or one that has ended.
-_LASTING = 5.0
+_STATIC_MAX_AGE = 5.0
 #: And one of which nothing is known yet.
-_UNKNOWN = 1.0
+_INITIAL_MAX_AGE = 1.0
 #: The longest that a target duration counts for, in seconds: clocks go by it.
-LONGEST_TARGET = 120.0
+MAX_TARGET_DURATION = 120.0
 #: Seconds of a part, below which nobody waits for parts.
-_LEAST_PART = 0.01
+_MIN_PART_TARGET = 0.01
 #: The least that is kept back from a provider, in seconds.
-_SOONEST = 0.25
+_MIN_MAX_AGE = 0.25
 
 
 @attrs.frozen
@@ -63,23 +63,23 @@ class PlaylistCopy:
         """
         Make one.
 
-        :param text: with :data:`CLIENT` where the name goes.
+        :param text: with :data:`CLIENT_MARK` where the name goes.
         """
         self._text = text
         self._name = name
-        self.size = len(text) + text.count(_MARK) * (len(name) - len(_MARK))
+        self.size = len(text) + text.count(_MARK_BYTES) * (len(name) - len(_MARK_BYTES))
 
     def pieces(self) -> Iterator[bytes]:
         """All of it."""
-        for at in range(0, len(self._text), _PIECE):
-            yield self._text[at : at + _PIECE].replace(_MARK, self._name)
+        for at in range(0, len(self._text), _PIECE_BYTES):
+            yield self._text[at : at + _PIECE_BYTES].replace(_MARK_BYTES, self._name)
 
-    def whole(self) -> bytes:
+    def read(self) -> bytes:
         """The same at once."""
-        return self._text.replace(_MARK, self._name)
+        return self._text.replace(_MARK_BYTES, self._name)
 
 
-def read(body: bytes) -> Playlist:
+def parse_body(body: bytes) -> Playlist:
     """
     Read what a provider sent.
 
@@ -97,23 +97,23 @@ class ServedPlaylist:
     def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
         """Nothing has been shown yet."""
         self._continuity = PlaylistContinuity(discontinuities)
-        self._last: tuple[object, ...] | None = None
+        self._last_update: tuple[object, ...] | None = None
         self._is_media = False
-        self._answer = b""
+        self._content = b""
         self.target_duration = 0.0
         self._blocks_reload = False
-        self._parts = 0
-        self._good_for = _UNKNOWN
+        self._parts_per_target = 0
+        self._max_age = _INITIAL_MAX_AGE
 
     @property
-    def has_answer(self) -> bool:
+    def has_content(self) -> bool:
         """Whether anything was shown."""
-        return self._last is not None
+        return self._last_update is not None
 
     @property
-    def good_for(self) -> float:
+    def max_age(self) -> float:
         """Seconds for which a copy is young enough: half of what players wait before they ask again."""
-        return self._good_for
+        return self._max_age
 
     @property
     def offset(self) -> int:
@@ -125,12 +125,12 @@ class ServedPlaylist:
         last = self._continuity.last_sequence
         if not self._blocks_reload or last is None:
             return NO_DIRECTIVES
-        return directives.pending(last, self._parts)
+        return directives.pending(last, self._parts_per_target)
 
     def update(
         self,
         fetched: ParsedPlaylist,
-        rename: RewriteUri,
+        rewrite_uri: RewriteUri,
         source: str,
         change: int,
         now: float,
@@ -146,19 +146,19 @@ class ServedPlaylist:
         """
         # Not the thing itself, which is many times as large and may be forgotten by now.
         known = (hash(fetched.body), fetched.url, fetched.public, source, change)
-        if known == self._last:
+        if known == self._last_update:
             return
         playlist = fetched.playlist
         try:
-            pieces = rewrite(playlist, fetched.url, rename, imported)
+            pieces = rewrite(playlist, fetched.url, rewrite_uri, imported)
             if not playlist.multivariant:
                 pieces = self._continuity.update(playlist, pieces, source, change, now)
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
-        self._last = known
+        self._last_update = known
         self._is_media = not playlist.multivariant
-        self._note(playlist)
-        self._answer = encode_playlist(playlist.bom, pieces)
+        self._read_timing(playlist)
+        self._content = encode_playlist(playlist.bom, pieces)
 
     def silence(self, now: float) -> float:
         """Target durations since there was something new; 0 for what does not change."""
@@ -166,19 +166,19 @@ class ServedPlaylist:
             return 0.0
         return self._continuity.silence(now) / self.target_duration
 
-    def answer(self, client_id: str) -> PlaylistCopy:
+    def copy_for(self, client_id: str) -> PlaylistCopy:
         """The playlist for one player."""
-        return PlaylistCopy(self._answer, quote(client_id, safe="").encode("ascii"))
+        return PlaylistCopy(self._content, quote(client_id, safe="").encode("ascii"))
 
-    def _note(self, playlist: Playlist) -> None:
+    def _read_timing(self, playlist: Playlist) -> None:
         self._blocks_reload = can_block_reload(playlist)
-        self.target_duration = min(playlist.target_duration, LONGEST_TARGET)
+        self.target_duration = min(playlist.target_duration, MAX_TARGET_DURATION)
         parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
         part = next((_seconds(part) for part in parts), 0.0)
-        self._parts = math.ceil(self.target_duration / part) + 1 if part >= _LEAST_PART else 0
+        self._parts_per_target = math.ceil(self.target_duration / part) + 1 if part >= _MIN_PART_TARGET else 0
         waits = part or self.target_duration
         lasts = playlist.multivariant or playlist.ended
-        self._good_for = _LASTING if lasts else max(_SOONEST, waits / 2)
+        self._max_age = _STATIC_MAX_AGE if lasts else max(_MIN_MAX_AGE, waits / 2)
 
 
 def _seconds(text: str | None) -> float:

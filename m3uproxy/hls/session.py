@@ -35,10 +35,10 @@ from ..upstream.slots import StreamSlot
 log = make_logger()
 
 #: Sources whose segments players may still ask for when another is in use.
-MOST_KNOWN = 20
+MAX_KNOWN_SOURCES = 20
 
 
-def _now_and_then(request: SourceRequest) -> SourceRequest:
+def _as_intermittent(request: SourceRequest) -> SourceRequest:
     """Whatever its URL ends in: here it is HLS."""
     account = request.account
     return request if account is None else attrs.evolve(request, account=attrs.evolve(account, intermittent=True))
@@ -74,37 +74,37 @@ class HlsSession(FailoverDriver):
         observer: FailoverObserver,
         admission: StreamSlot,
         advisor: ResolverPort,
-        look: Callable[[SourceRequest], Deferred[None]],
+        check_source: Callable[[SourceRequest], Deferred[None]],
     ) -> None:
         """
         Nothing is in use. For what is not stated see :class:`m3uproxy.streams.failover_driver.FailoverDriver`.
 
         :param rules: how often sources are reviewed, and whether backups are looked at.
-        :param look: asks a source for its playlist.
+        :param check_source: asks a source for its playlist.
         """
         super().__init__(clock, requests, policy, observer, admission, advisor)
         self._rules = rules
-        self._look = look
+        self._check_source = check_source
         self._opening: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
-        self._known: OrderedDict[bytes, SourceRequest] = OrderedDict()
+        self._known_sources: OrderedDict[bytes, SourceRequest] = OrderedDict()
         self._last: str | None = None
-        self._change = 0
-        self._since = self._reviewed = 0.0
-        self._until: float | None = None
-        self._over: SourceError | None = None
+        self._changes = 0
+        self._streaming_since = self._reviewed_at = 0.0
+        self._backoff_until: float | None = None
+        self._stop_error: SourceError | None = None
         self._review: FailbackReview | None = None
         self.run: SourceRun | None = None
 
     @property
-    def alone(self) -> bool:
+    def has_no_alternative(self) -> bool:
         """Whether there is nowhere to go from a source."""
         return len(self._requests) == 1 and not self._advisor.available
 
     def start(self, viewer: ViewerIdentity | None = None) -> None:
         """Somebody wants the stream. Harmless when it runs."""
         if not self.active:
-            self._over = None
+            self._stop_error = None
         super().start(viewer)
 
     def resume(self) -> None:
@@ -122,11 +122,11 @@ class HlsSession(FailoverDriver):
 
     def stop(self, error: SourceError) -> None:
         """Nobody wants the stream any more, or nobody is to have it. Who waits is told why."""
-        self._over = error
+        self._stop_error = error
         self._carry_out(self._failover.stop(self._clock.seconds()))
-        self._tell(error)
+        self._fire_waiting(error)
 
-    async def take(self, deadline: float) -> SourceRun:
+    async def current_run(self, deadline: float) -> SourceRun:
         """
         The source to ask, once it may be asked.
 
@@ -134,13 +134,13 @@ class HlsSession(FailoverDriver):
         """
         while self.run is None:
             if not self.active:
-                raise self._problem()
-            if self._until is not None and self._until >= deadline:
-                raise self._problem()
-            await self._turn(deadline)
+                raise self._wait_error()
+            if self._backoff_until is not None and self._backoff_until >= deadline:
+                raise self._wait_error()
+            await self._wait_for_run(deadline)
         return self.run
 
-    def delivers(self, run: SourceRun) -> bool:
+    def succeeded(self, run: SourceRun) -> bool:
         """
         A source has answered as it should.
 
@@ -151,17 +151,17 @@ class HlsSession(FailoverDriver):
         now = self._clock.seconds()
         if self._failover.state is FailoverState.DIALLING:
             self._admission.viewer = None
-            self._since = self._reviewed = now
+            self._streaming_since = self._reviewed_at = now
             self._review = FailbackReview(self._clock, self._failover, self)
             self._carry_out(self._failover.started(now))
             return True
         rules = self._rules()
-        if self._review is not None and rules.interval and now - self._reviewed >= rules.interval:
-            self._reviewed = now
+        if self._review is not None and rules.interval and now - self._reviewed_at >= rules.interval:
+            self._reviewed_at = now
             self._review.hold(rules.probe)
         return False
 
-    def fails(self, run: SourceRun, error: SourceError) -> bool:
+    def failed(self, run: SourceRun, error: SourceError) -> bool:
         """
         A source has not.
 
@@ -178,12 +178,12 @@ class HlsSession(FailoverDriver):
         if self.run is not None and self.run.request.url != self.request().url:
             self.switch(0)
 
-    def source(self, name: bytes) -> SourceRequest:
+    def source_named(self, name: bytes) -> SourceRequest:
         """How a source is asked for a segment; if it is not known any more, as the primary is."""
         listed = next((each for each in self._requests if source_name(each.url) == name), None)
-        return _now_and_then(listed or self._known.get(name) or self._requests[0])
+        return _as_intermittent(listed or self._known_sources.get(name) or self._requests[0])
 
-    async def admitted(self, request: SourceRequest, deadline: float) -> SourceRequest:
+    async def with_slot(self, request: SourceRequest, deadline: float) -> SourceRequest:
         """
         How a source is asked for a segment, with the stream's slot. If nobody has watched the stream, there is none
         yet. If its source is of another account by now, what is kept of the last one can be had, and no more.
@@ -194,11 +194,11 @@ class HlsSession(FailoverDriver):
             return request
         if not self.active or self._opening is not None:
             self.resume()
-            await self.take(deadline)
+            await self.current_run(deadline)
         try:
             return attrs.evolve(request, slot=self._admission.held(request.account))
         except SourceError:
-            last = self._known.get(source_name(request.url))
+            last = self._known_sources.get(source_name(request.url))
             if last is None:
                 raise
             return last
@@ -209,34 +209,34 @@ class HlsSession(FailoverDriver):
         if run is None or not has_room(self._admission, request, run.request):
             return None
         slot = self._admission.second(request.account)
-        return self._look(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
+        return self._check_source(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
 
     # the course
 
     def request(self, index: int | None = None) -> SourceRequest:
         """How a source is asked for the stream: that in use or next, if no other."""
-        return _now_and_then(super().request(index))
+        return _as_intermittent(super().request(index))
 
     def _open(self, request: SourceRequest, step: Dial) -> None:
         opening = Deferred.fromCoroutine(self._begin(request))
-        opening.addErrback(self._refused)
+        opening.addErrback(self._slot_refused)
         if not opening.called:
             self._opening = opening
 
     async def _begin(self, request: SourceRequest) -> None:
         slot = await self._admission.admit(request.account)
         self._opening = None
-        self._change += self._last not in (None, request.url)
+        self._changes += self._last not in (None, request.url)
         self._last = request.url
-        self.run = SourceRun(attrs.evolve(request, slot=slot), self._change)
+        self.run = SourceRun(attrs.evolve(request, slot=slot), self._changes)
         name = source_name(request.url)
-        self._known[name] = self.run.request
-        self._known.move_to_end(name)
-        if len(self._known) > MOST_KNOWN:
-            self._known.popitem(last=False)
-        self._tell(None)
+        self._known_sources[name] = self.run.request
+        self._known_sources.move_to_end(name)
+        if len(self._known_sources) > MAX_KNOWN_SOURCES:
+            self._known_sources.popitem(last=False)
+        self._fire_waiting(None)
 
-    def _refused(self, failure: Failure) -> None:
+    def _slot_refused(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, CancelledError):
             return
@@ -248,7 +248,7 @@ class HlsSession(FailoverDriver):
 
     def _drop(self) -> None:
         super()._drop()
-        self.run = self._until = None
+        self.run = self._backoff_until = None
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
@@ -258,33 +258,33 @@ class HlsSession(FailoverDriver):
 
     def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
         if isinstance(effect, Backoff):
-            self._until = self._clock.seconds() + effect.seconds
+            self._backoff_until = self._clock.seconds() + effect.seconds
         elif isinstance(effect, (GiveUp, Idle)):
             self._admission.leave(at_once=isinstance(effect, Idle))
 
     def _gave_up(self, error: SourceError) -> None:
-        self._over = error
-        self._tell(error)
+        self._stop_error = error
+        self._fire_waiting(error)
 
     def _ran(self) -> float:
-        return self._clock.seconds() - self._since if self._failover.state is FailoverState.STREAMING else 0.0
+        return self._clock.seconds() - self._streaming_since if self._failover.state is FailoverState.STREAMING else 0.0
 
     # who waits
 
-    def _turn(self, deadline: float) -> Deferred[None]:
+    def _wait_for_run(self, deadline: float) -> Deferred[None]:
         """Fires when there is a source to ask, or fails."""
         waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
         self._waiting.append(waiting)
         left = max(0.0, deadline - self._clock.seconds())
-        return waiting.addTimeout(left, self._clock, onTimeoutCancel=self._too_late)
+        return waiting.addTimeout(left, self._clock, onTimeoutCancel=self._wait_timed_out)
 
-    def _too_late(self, result: object, seconds: float) -> None:
-        raise self._problem()
+    def _wait_timed_out(self, result: object, seconds: float) -> None:
+        raise self._wait_error()
 
-    def _problem(self) -> SourceError:
-        return self._over or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answers in time")
+    def _wait_error(self) -> SourceError:
+        return self._stop_error or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answers in time")
 
-    def _tell(self, error: SourceError | None) -> None:
+    def _fire_waiting(self, error: SourceError | None) -> None:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if error is None:

@@ -29,20 +29,20 @@ from ..upstream.slots import StreamSlot
 from .clients import HlsClient, HlsClients
 from .fetched_resource import FetchedResource, read_manifest
 from .proxy import HlsContext, HlsProxy
-from .served_playlist import CLIENT, PlaylistCopy, ServedPlaylist
+from .served_playlist import CLIENT_MARK, PlaylistCopy, ServedPlaylist
 from .session import HlsSession
 
 log = make_logger()
 
 #: Characters of a name that a player brings, as it stands in every line of its playlists: in URLs, where one character
 #: may be twelve.
-LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 #: The least number of seconds for which a silent player still counts.
-LEAST_LIFETIME = 15.0
+MIN_LIFETIME = 15.0
 #: Target durations for which it does.
 LIFETIME = 3
 #: Answers that a player may be waiting for or taking at a time. One has a handful, but several may look like one.
-MOST_ANSWERS = 128
+MAX_OPEN_RESPONSES = 128
 
 
 class HlsStream(FailoverStream):
@@ -56,9 +56,9 @@ class HlsStream(FailoverStream):
 
         :param requests: what to ask, for each source.
         """
-        super().__init__(context.clock, context.wall, stream_id, spec, context.open_advice)
+        super().__init__(context.clock, context.wall, stream_id, spec, context.open_resolver)
         self._context = context
-        self._runs = HlsSession(
+        self._session = HlsSession(
             context.clock,
             requests,
             context.policy,
@@ -66,25 +66,25 @@ class HlsStream(FailoverStream):
             self,
             StreamSlot(context.slots, stream_id),
             self.resolver,
-            lambda request: self._supply.look(request),
+            lambda request: self._proxy.check_source(request),
         )
-        self._supply = HlsProxy(context, stream_id, self._runs, lambda: self.decisions.resumed())
-        self._supply.sticky = spec.use_sticky_session
+        self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.decisions.resumed())
+        self._proxy.sticky = spec.use_sticky_session
         self._bytes = self._segments = 0
-        self._over: SourceError | None = None
-        self.viewers = HlsClients(context.clock, context.wall, context.slots, stream_id)
+        self._close_error: SourceError | None = None
+        self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream_id)
 
     # what listings show
 
     @property
     def session(self) -> HlsSession:
         """Which source it is on."""
-        return self._runs
+        return self._session
 
     @property
     def current_url(self) -> str:
         """The URL in use, or the one that will be asked next."""
-        return self._supply.current_url
+        return self._proxy.current_url
 
     @property
     def bytes_served(self) -> int:
@@ -102,19 +102,19 @@ class HlsStream(FailoverStream):
 
     def clients(self) -> Sequence[ClientInfo]:
         """Who watches, oldest first."""
-        return self.viewers.all()
+        return self.hls_clients.all()
 
     # what the API does
 
     def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: as for live streams, metadata stays while somebody watches."""
-        watched = bool(len(self.viewers))
+        watched = bool(len(self.hls_clients))
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
-        self._supply.sticky = spec.use_sticky_session
-        self._runs.replace_sources(requests)
+        self._proxy.sticky = spec.use_sticky_session
+        self._session.replace_sources(requests)
         if not watched:
-            self._supply.begin_anew(SourceError(Reason.ENDED, "nobody watches any more"))
-            self._runs.switch(0)
+            self._proxy.reset(SourceError(Reason.ENDED, "nobody watches any more"))
+            self._session.switch(0)
             self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
 
     def abort_client(self, client_id: str) -> int:
@@ -123,7 +123,7 @@ class HlsStream(FailoverStream):
 
         :return: how many there were of that name.
         """
-        client = self.viewers.get(client_id)
+        client = self.hls_clients.get(client_id)
         if client is None:
             return 0
         self._gone(client)
@@ -131,23 +131,23 @@ class HlsStream(FailoverStream):
 
     def yield_slot(self) -> None:
         """Its viewer plays something else by now."""
-        for client in self.viewers.all():
+        for client in self.hls_clients.all():
             self._gone(client)
-        self._supply.begin_anew(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
+        self._proxy.reset(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
 
     def close(self, reason: Reason) -> Deferred[None]:
         """Disconnect everybody."""
-        self._over = SourceError(reason)
+        self._close_error = SourceError(reason)
         self.resolver.close()
-        for client in self.viewers.all():
-            self.viewers.remove(client)
-        self._supply.close(self._over)
+        for client in self.hls_clients.all():
+            self.hls_clients.remove(client)
+        self._proxy.close(self._close_error)
         return succeed(None)
 
     def run_housekeeping(self) -> None:
         """Let go of players that have been silent for too long, and with the last of them of the source."""
-        lifetime = max(LEAST_LIFETIME, LIFETIME * self._supply.target_duration)
-        for client in self.viewers.silent(lifetime):
+        lifetime = max(MIN_LIFETIME, LIFETIME * self._proxy.target_duration)
+        for client in self.hls_clients.silent(lifetime):
             self._gone(client)
 
     # what players ask for
@@ -155,11 +155,11 @@ class HlsStream(FailoverStream):
     def name_of(self, player: PlayerInfo) -> str:
         """The name of a player, that it brought or that is made for it. Two that look the same are one."""
         brought = player.client_id or ""
-        return brought if 0 < len(quote(brought, safe="")) <= LONGEST_NAME else player.computed_id(self.id)
+        return brought if 0 < len(quote(brought, safe="")) <= MAX_NAME_LENGTH else player.computed_id(self.id)
 
     def known(self, player: PlayerInfo) -> HlsClient | None:
         """Who a player is, if it counts already."""
-        return self.viewers.get(self.name_of(player))
+        return self.hls_clients.get(self.name_of(player))
 
     def client(self, player: PlayerInfo) -> HlsClient:
         """
@@ -168,11 +168,11 @@ class HlsStream(FailoverStream):
         :raises LimitReached: if it waits for too much already.
         """
         self.touch()
-        known, client = self.known(player), self.viewers.seen(self.name_of(player), player)
+        known, client = self.known(player), self.hls_clients.register(self.name_of(player), player)
         if known is None:
             log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
-        if len(client.answers) >= MOST_ANSWERS:
-            raise LimitReached(f"This player waits for {MOST_ANSWERS} answers already, and for no more.")
+        if len(client.open_responses) >= MAX_OPEN_RESPONSES:
+            raise LimitReached(f"This player waits for {MAX_OPEN_RESPONSES} answers already, and for no more.")
         return client
 
     def target(self, token: str) -> TokenTarget:
@@ -192,13 +192,13 @@ class HlsStream(FailoverStream):
             """Nothing to end: it is answered in any case."""
 
         def answered(result: ServedPlaylist | Failure) -> ServedPlaylist | Failure:
-            client.answers.pop(waits, None)
+            client.open_responses.pop(waits, None)
             self.ends(client)
             return result
 
-        client.answers[waits] = None
-        asked = self._supply.playlist(target, directives, client.player.viewer).addBoth(answered)
-        return asked.addCallback(lambda shown: shown.answer(client.client_id))
+        client.open_responses[waits] = None
+        response = self._proxy.playlist(target, directives, client.player.viewer).addBoth(answered)
+        return response.addCallback(lambda served: served.copy_for(client.client_id))
 
     def send(
         self, copy: PlaylistCopy, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
@@ -210,33 +210,33 @@ class HlsStream(FailoverStream):
         """
 
         def ended(complete: bool) -> bool:
-            client.answers.pop(abort, None)
+            client.open_responses.pop(abort, None)
             self.ends(client)
             return complete
 
-        client.answers[abort] = None
-        parcel = MemoryProducer(self._clock, copy.pieces(), self._context.settings.viewer_stall_timeout, write)
-        parcel.ended.addCallback(ended)
-        return parcel
+        client.open_responses[abort] = None
+        producer = MemoryProducer(self._clock, copy.pieces(), self._context.settings.viewer_stall_timeout, write)
+        producer.ended.addCallback(ended)
+        return producer
 
     def resource(
         self, target: TokenTarget, byte_range: SingleRange | None, client: HlsClient
     ) -> Deferred[FetchedResource]:
         """What a playlist named, for a player; see :meth:`m3uproxy.hls.proxy.HlsProxy.resource`."""
-        asked = self._supply.resource(target, byte_range)
-        why: list[SourceError] = []
+        response = self._proxy.resource(target, byte_range)
+        aborted: list[SourceError] = []
 
-        def leave() -> None:
-            why.append(self._over or SourceError(Reason.ENDED, "the player was disconnected"))
-            asked.cancel()
+        def abort() -> None:
+            aborted.append(self._close_error or SourceError(Reason.ENDED, "the player was disconnected"))
+            response.cancel()
 
         def answered(result: FetchedResource | Failure) -> FetchedResource | Failure:
-            client.answers.pop(leave, None)
+            client.open_responses.pop(abort, None)
             self.ends(client)
-            return Failure(why[0]) if why else result
+            return Failure(aborted[0]) if aborted else result
 
-        client.answers[leave] = None
-        return asked.addBoth(answered)
+        client.open_responses[abort] = None
+        return response.addBoth(answered)
 
     def manifest(self, resource: FetchedResource, target: TokenTarget, client: HlsClient) -> Deferred[bytes]:
         """
@@ -244,10 +244,10 @@ class HlsStream(FailoverStream):
 
         :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        rename, name = self._supply.rename(target.source, resource.public), quote(client.client_id, safe="")
+        rewrite_uri, name = self._proxy.uri_rewriter(target.source, resource.public), quote(client.client_id, safe="")
 
         def named(kind: ResourceKind, url: str) -> str:
-            return rename(kind, url).replace(CLIENT, name)
+            return rewrite_uri(kind, url).replace(CLIENT_MARK, name)
 
         return Deferred.fromCoroutine(read_manifest(resource, target.kind, named))
 
@@ -258,7 +258,7 @@ class HlsStream(FailoverStream):
 
     def ends(self, client: HlsClient) -> None:
         """It was sent, or not: its silence begins."""
-        client.seen = self._clock.seconds()
+        client.active_at = self._clock.seconds()
 
     def served(self, client: HlsClient, size: int) -> None:
         """Bytes were sent to a player."""
@@ -268,7 +268,7 @@ class HlsStream(FailoverStream):
     # inside
 
     def _gone(self, client: HlsClient) -> None:
-        self.viewers.remove(client)
+        self.hls_clients.remove(client)
         self.touch()
         log.info(
             "client {client!r:.80} left stream {stream} after {size} bytes",
@@ -276,5 +276,5 @@ class HlsStream(FailoverStream):
             stream=self.id,
             size=client.bytes_served,
         )
-        if not len(self.viewers):
-            self._supply.begin_anew(SourceError(Reason.ENDED, "nobody watches any more"))
+        if not len(self.hls_clients):
+            self._proxy.reset(SourceError(Reason.ENDED, "nobody watches any more"))

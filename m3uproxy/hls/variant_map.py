@@ -17,9 +17,9 @@ from ..core.http.source_request import SourceRequest
 from .served_playlist import ParsedPlaylist
 
 #: Variants that are remembered of a stream, of all its sources.
-MOST = 1000
+MAX_RENDITIONS = 1000
 #: Sources of which is remembered what they offer.
-MOST_SOURCES = 4
+MAX_SOURCES = 4
 
 
 class NoSuchRendition(Exception):
@@ -38,48 +38,48 @@ class VariantMap:
     """What is known of the multivariant playlists of one stream."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, str], Rendition] = OrderedDict()
-        self._offered: dict[str, tuple[ParsedPlaylist, tuple[Rendition, ...]]] = {}
+        self._renditions: OrderedDict[tuple[bytes, str], Rendition] = OrderedDict()
+        self._renditions_by_source: dict[str, tuple[ParsedPlaylist, tuple[Rendition, ...]]] = {}
         self._pinned: dict[str, PlaylistLocation] = {}
         #: Whether the stream was told to players as a list of variants; None before the first answer.
-        self.told_variants: bool | None = None
+        self.is_multivariant: bool | None = None
 
-    def entry(self, request: SourceRequest) -> PlaylistLocation:
+    def entry_location(self, source: SourceRequest) -> PlaylistLocation:
         """Where a source begins."""
-        return self._pinned.get(request.url, PlaylistLocation(request.url))
+        return self._pinned.get(source.url, PlaylistLocation(source.url))
 
-    def pin(self, request: SourceRequest, fetched: ParsedPlaylist) -> None:
+    def pin(self, source: SourceRequest, fetched: ParsedPlaylist) -> None:
         """A source begins where its redirects led, from now on (contract of sticky sessions)."""
-        if fetched.url != request.url:
-            if len(self._pinned) >= MOST:
+        if fetched.url != source.url:
+            if len(self._pinned) >= MAX_RENDITIONS:
                 self._pinned.clear()
-            self._pinned[request.url] = PlaylistLocation(fetched.url, fetched.public)
+            self._pinned[source.url] = PlaylistLocation(fetched.url, fetched.public)
 
-    def unpin(self, request: SourceRequest) -> bool:
+    def unpin(self, source: SourceRequest) -> bool:
         """
         A source begins at its own URL again.
 
         :return: whether it did not before.
         """
-        return self._pinned.pop(request.url, None) is not None
+        return self._pinned.pop(source.url, None) is not None
 
-    def learn(self, request: SourceRequest, fetched: ParsedPlaylist) -> tuple[Rendition, ...]:
+    def add_renditions(self, source: SourceRequest, fetched: ParsedPlaylist) -> tuple[Rendition, ...]:
         """Remember what a source offers."""
-        known = self._offered.get(request.url)
+        known = self._renditions_by_source.get(source.url)
         offered = known[1] if known is not None and known[0] is fetched else renditions(fetched.playlist, fetched.url)
-        self._offered[request.url] = (fetched, offered)
-        if len(self._offered) > MOST_SOURCES:
-            del self._offered[next(iter(self._offered))]
-        name = source_name(request.url)
+        self._renditions_by_source[source.url] = (fetched, offered)
+        if len(self._renditions_by_source) > MAX_SOURCES:
+            del self._renditions_by_source[next(iter(self._renditions_by_source))]
+        name = source_name(source.url)
         for one in offered:
-            self._known[name, one.url] = one
-            self._known.move_to_end((name, one.url))
-        while len(self._known) > MOST:
-            self._known.popitem(last=False)
+            self._renditions[name, one.url] = one
+            self._renditions.move_to_end((name, one.url))
+        while len(self._renditions) > MAX_RENDITIONS:
+            self._renditions.popitem(last=False)
         return offered
 
-    def variant(
-        self, target: TokenTarget | None, request: SourceRequest, fetched: ParsedPlaylist
+    def locate(
+        self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist
     ) -> PlaylistLocation | None:
         """
         The place of a media playlist in a source.
@@ -89,12 +89,12 @@ class VariantMap:
         :return: None if that playlist is it.
         :raises NoSuchRendition: if the source has nothing of that kind.
         """
-        wanted = self._known.get((target.source, target.url)) if target is not None else None
+        rendition = self._renditions.get((target.source, target.url)) if target is not None else None
         if not fetched.playlist.multivariant:
-            if wanted is None or wanted.tag == "EXT-X-STREAM-INF":
+            if rendition is None or rendition.tag == "EXT-X-STREAM-INF":
                 return None
             raise NoSuchRendition
-        found = counterpart(wanted, self.learn(request, fetched))
+        found = counterpart(rendition, self.add_renditions(source, fetched))
         if found is None:
             raise NoSuchRendition
         return PlaylistLocation(found.url, fetched.public)

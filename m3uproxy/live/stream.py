@@ -38,7 +38,7 @@ class StreamMuxer(Protocol):
     def clients(self) -> Sequence[ClientInfo]:
         """Return the clients that play HLS, oldest first."""
 
-    def joined(self, report: SpliceReport) -> None:
+    def source_joined(self, report: SpliceReport) -> None:
         """Begin a new part of the playlist if the new source does not continue the old one."""
 
     def abort_client(self, client_id: str) -> int:
@@ -175,7 +175,7 @@ class LiveStream(FailoverStream):
         none at all takes one format for another.
         """
         self.decisions.joined(report)
-        self.muxer.joined(report)
+        self.muxer.source_joined(report)
         if report.kind is SpliceKind.FORMAT_CHANGE:
             self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.kind is SpliceKind.CODEC_CHANGE:

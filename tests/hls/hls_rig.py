@@ -89,7 +89,7 @@ class Origin:
     def put(self, url: str, body: str | bytes = b"", **more) -> None:
         self.pages[url] = Page(body.encode() if isinstance(body, str) else body, **more)
 
-    def ask(self, wanted, byte_range, limits):
+    def get(self, wanted, byte_range, limits):
         self.asked.append(wanted.url)
         self.wanted.append(wanted)
         page = self.pages.get(wanted.url, Page(status=404))

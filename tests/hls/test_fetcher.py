@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.http.byte_ranges import SingleContentRange, SingleRange, read_content_range, read_range
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.hls.cache import AT_MOST, PAUSE
-from m3uproxy.hls.download import LITTLE, TICK, GrowingBuffer
-from m3uproxy.hls.download_reader import GONE
-from m3uproxy.hls.fetcher import KEEP, KEEP_ERROR, NEAR
+from m3uproxy.hls.cache import MAX_PAUSE, MAX_READING
+from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL, GrowingBuffer
+from m3uproxy.hls.download_reader import READER_GONE
+from m3uproxy.hls.fetcher import ERROR_MAX_AGE, RETENTION, WAIT_AHEAD_BYTES
 
 __all__ = ["desk"]
 
@@ -54,7 +54,7 @@ class TestSingleFlight:
         desk.last.answer(SEGMENT[:15], len(SEGMENT))
         assert fetched.resource is None
         desk.last.body.bring(SEGMENT[15:16])
-        assert fetched.resource.beginning == SEGMENT[:16]
+        assert fetched.resource.first_bytes == SEGMENT[:16]
         assert (fetched.resource.status, fetched.resource.length) == (200, len(SEGMENT))
         fetched.resource.close()
 
@@ -99,7 +99,7 @@ class TestSingleFlight:
             assert each.resource.headers["Retry-After"] == "7"
 
     def test_patience_is_for_the_head(self, desk):
-        desk.fetch(patience=6.0)
+        desk.fetch(extra_timeout=6.0)
         assert desk.last.limits.first_byte == 8.0
         desk.last.fail()
 
@@ -129,7 +129,7 @@ class TestKept:
     def test_a_status_is_kept_for_a_moment(self, desk):
         desk.fetch(max_age=FOREVER)
         desk.last.answer(status=404)
-        desk.clock.advance(KEEP_ERROR - 0.1)
+        desk.clock.advance(ERROR_MAX_AGE - 0.1)
         assert desk.fetch(max_age=FOREVER).resource.status == 404
         desk.clock.advance(0.2)
         desk.fetch(max_age=FOREVER)
@@ -141,16 +141,16 @@ class TestKept:
         desk.last.whole(SEGMENT)
         assert desk.fetcher.size == len(SEGMENT)
         fetched.resource.close()
-        desk.clock.pump([KEEP / 8] * 12)
+        desk.clock.pump([RETENTION / 8] * 12)
         assert desk.fetcher.size == 0
-        desk.clock.pump([KEEP / 8] * 4)
+        desk.clock.pump([RETENTION / 8] * 4)
         assert desk.clock.getDelayedCalls() == []
 
     def test_what_is_asked_for_stays(self, desk):
-        desk.fetcher.fetch_ahead(desk_wanted(desk, "a.ts"), None, FOREVER)
+        desk.fetcher.prefetch(desk_wanted(desk, "a.ts"), None, FOREVER)
         desk.last.whole(SEGMENT)
         for _ in range(8):
-            desk.clock.advance(KEEP / 4)
+            desk.clock.advance(RETENTION / 4)
             assert desk.fetch("a.ts", max_age=FOREVER).all() == SEGMENT
         assert len(desk.asked) == 1
 
@@ -197,7 +197,7 @@ class TestKept:
         for asked in desk.asked:
             in_pieces(asked, 2 << 20)
         paused, reading = slow.read(room=1000), quick.read(room=1000)
-        desk.clock.advance(PAUSE - 1)
+        desk.clock.advance(MAX_PAUSE - 1)
         reading.resume(room=1000)
         refused = desk.fetch("c")
         desk.last.answer(b"x" * 100, 1000)
@@ -218,7 +218,7 @@ class TestKept:
         fetched = desk.fetch("a")
         in_pieces(desk.last, 4 << 20)
         drop = fetched.read(room=1)
-        for _ in range(int(AT_MOST / 4)):
+        for _ in range(int(MAX_READING / 4)):
             desk.clock.advance(4)
             drop.resume(room=1)
         assert 0 < len(drop.data) < 4 << 20
@@ -233,7 +233,7 @@ class TestKept:
         both = [desk.fetch("a"), desk.fetch("a")]
         in_pieces(desk.last, 4 << 20)
         slow, quick = (each.read(room=1000) for each in both)
-        desk.clock.advance(PAUSE)
+        desk.clock.advance(MAX_PAUSE)
         quick.resume(room=1000)
         refused = desk.fetch("b")
         desk.last.answer(b"x" * 100, 1000)
@@ -252,7 +252,7 @@ class TestArriving:
         assert (quick.data, slow.data) == (SEGMENT[:100], SEGMENT[:100])
         desk.last.body.bring(SEGMENT[100:2000])
         assert quick.data == SEGMENT[:100]
-        desk.clock.advance(TICK)
+        desk.clock.advance(NOTIFY_INTERVAL)
         assert quick.data == SEGMENT[:2000]
         desk.last.body.bring(SEGMENT[2000:])
         assert not desk.last.body.pauses
@@ -269,7 +269,7 @@ class TestArriving:
         fetched.resource.deliver(writes.append, lambda _: None).start()
         for at in range(100, 60_000, 100):
             desk.last.body.bring(SEGMENT[at : at + 100])
-        desk.clock.advance(TICK)
+        desk.clock.advance(NOTIFY_INTERVAL)
         assert len(writes) == 2
         assert b"".join(writes) == SEGMENT[:60_000]
 
@@ -279,7 +279,7 @@ class TestArriving:
         takers = [one.read(), two.read()]
         takers[0].reader.stopProducing()
         takers[0].reader.stopProducing()
-        assert takers[0].ends == [GONE]
+        assert takers[0].ends == [READER_GONE]
         assert not desk.last.body.closed
         takers[1].reader.stopProducing()
         assert desk.last.body.closed
@@ -290,12 +290,12 @@ class TestArriving:
 
     def test_but_not_if_little_is_missing(self, desk):
         fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100], 100 + LITTLE)
+        desk.last.answer(SEGMENT[:100], 100 + FINISH_BYTES)
         fetched.resource.close()
         assert not desk.last.body.closed
-        desk.last.body.bring(bytes(LITTLE))
+        desk.last.body.bring(bytes(FINISH_BYTES))
         desk.last.body.end()
-        assert desk.fetch(max_age=1.0).all() == SEGMENT[:100] + bytes(LITTLE)
+        assert desk.fetch(max_age=1.0).all() == SEGMENT[:100] + bytes(FINISH_BYTES)
 
     def test_a_reader_that_takes_nothing_is_given_up(self):
         desk = Desk(viewer_stall_timeout=10)
@@ -411,7 +411,7 @@ class TestArriving:
 
 class TestRanges:
     def test_a_part_is_cut_from_a_whole_that_is_kept(self, desk):
-        desk.fetcher.fetch_ahead(desk_wanted(desk), None, FOREVER)
+        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         desk.last.whole(SEGMENT)
         for part, start, stop in (
             (SingleRange(10, 19), 10, 20),
@@ -422,12 +422,12 @@ class TestRanges:
             fetched = desk.fetch("seg.ts", part, max_age=FOREVER)
             assert (fetched.resource.status, fetched.resource.length) == (206, stop - start)
             assert fetched.resource.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(SEGMENT)}"
-            assert fetched.resource.beginning == SEGMENT[start:stop][:512]
+            assert fetched.resource.first_bytes == SEGMENT[start:stop][:512]
             assert fetched.all() == SEGMENT[start:stop]
         assert len(desk.asked) == 1
 
     def test_a_part_that_is_not_in_there(self, desk):
-        desk.fetcher.fetch_ahead(desk_wanted(desk), None, FOREVER)
+        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         desk.last.whole(SEGMENT)
         fetched = desk.fetch("seg.ts", SingleRange(len(SEGMENT), None), max_age=FOREVER)
         assert (fetched.resource.status, fetched.resource.length) == (416, 0)
@@ -440,7 +440,7 @@ class TestRanges:
         taken = desk.fetch("seg.ts", SingleRange(50, 199)).read()
         assert taken.data == SEGMENT[50:100]
         desk.last.body.bring(SEGMENT[100:300])
-        desk.clock.advance(TICK)
+        desk.clock.advance(NOTIFY_INTERVAL)
         assert (taken.data, taken.ends) == (SEGMENT[50:200], [None])
         assert len(desk.asked) == 1
         whole.resource.close()
@@ -448,11 +448,11 @@ class TestRanges:
     def test_a_part_far_ahead_is_asked_for(self, desk):
         whole = desk.fetch()
         desk.last.answer(SEGMENT[:100], 60_000_000)
-        near = desk.fetch("seg.ts", SingleRange(100 + NEAR, None))
+        near = desk.fetch("seg.ts", SingleRange(100 + WAIT_AHEAD_BYTES, None))
         assert len(desk.asked) == 1
         near.resource.close()
-        far = desk.fetch("seg.ts", SingleRange(101 + NEAR, None))
-        assert desk.last.byte_range == f"bytes={101 + NEAR}-"
+        far = desk.fetch("seg.ts", SingleRange(101 + WAIT_AHEAD_BYTES, None))
+        assert desk.last.byte_range == f"bytes={101 + WAIT_AHEAD_BYTES}-"
         desk.last.fail()
         assert far.error
         whole.resource.close()
@@ -509,7 +509,7 @@ class TestRanges:
 
 class TestAhead:
     def test_what_is_fetched_ahead_is_there(self, desk):
-        desk.fetcher.fetch_ahead(desk_wanted(desk), None, FOREVER)
+        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         desk.last.answer(SEGMENT[:100], len(SEGMENT))
         assert not desk.last.body.closed
         desk.last.body.bring(SEGMENT[100:])
@@ -519,11 +519,11 @@ class TestAhead:
 
     def test_it_is_bounded_and_fails_in_silence(self, desk):
         for n in range(10):
-            desk.fetcher.fetch_ahead(desk_wanted(desk, f"{n}.ts"), None, FOREVER)
+            desk.fetcher.prefetch(desk_wanted(desk, f"{n}.ts"), None, FOREVER)
         assert len(desk.asked) == 4
         for asked in desk.asked:
             asked.fail()
-        desk.fetcher.fetch_ahead(desk_wanted(desk), None, FOREVER)
+        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         assert len(desk.asked) == 5
         desk.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.RESET))
 
@@ -581,10 +581,10 @@ class TestGrowing:
             body.append(piece)
             whole += piece
             if n == settle:
-                body.settle()
+                body.join_small_blocks()
         start = data.draw(st.integers(0, len(whole)))
         stop = data.draw(st.integers(start, len(whole)))
-        assert body.whole(start, stop) == whole[start:stop]
+        assert body.read(start, stop) == whole[start:stop]
         assert body.size == len(whole)
 
     def test_readers_share_large_blocks(self):

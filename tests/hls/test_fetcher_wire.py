@@ -110,7 +110,7 @@ class TestConnections:
     async def test_who_had_it_has_no_hold_on_it(self, fetching):
         provider = await fetching.provider(answer(DATA))
         limits = DialTimeouts(1, 1, 2)
-        opened = await fetching.asker.ask(fetching.wanted(provider.url("/a")), None, limits)
+        opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, limits)
         verifyObject(IResponseBody, opened.body)
         opened.body.deliver(body := Body())
         await body.over
@@ -126,7 +126,7 @@ class TestConnections:
     @pytest_twisted.ensureDeferred
     async def test_a_body_that_nobody_takes_is_closed(self, fetching):
         provider = await fetching.provider(head("200 OK", "Content-Length: 32"), DATA[:16])
-        opened = await fetching.asker.ask(fetching.wanted(provider.url("/a")), None, DialTimeouts(1, 1, 2))
+        opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, DialTimeouts(1, 1, 2))
         await opened.body.close()
         assert fetching.sockets.open == fetching.lines.count() == 0
 

@@ -11,7 +11,7 @@ from wire import Wire
 
 from m3uproxy.hls import cache as kept
 from m3uproxy.hls import fetcher as fetch
-from m3uproxy.hls.stream import MOST_ANSWERS
+from m3uproxy.hls.stream import MAX_OPEN_RESPONSES
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"
 SEGMENT = "http://a.example/live/a.ts"
@@ -37,15 +37,15 @@ def test_a_flood_of_ranges_is_kept_within_bounds(make_rig) -> None:
     rig.origin.put(SEGMENT, bytes(256) * 30)
     stream = rig.stream(A)
     (uri,) = uris(rig.play(stream).body)
-    for n in range(kept.MOST_OF_SOURCE + 200):
+    for n in range(kept.MAX_ENTRIES_PER_SOURCE + 200):
         assert rig.get(uri, headers={"Range": f"bytes={n}-{n + 1}"}).status == 206
-    assert rig.fetcher.count <= kept.MOST_OF_SOURCE
+    assert rig.fetcher.count <= kept.MAX_ENTRIES_PER_SOURCE
     # What is asked for all the time is still there.
     assert rig.play(stream).status == 200
 
 
 def test_one_stream_does_not_drive_out_another(make_rig, monkeypatch) -> None:
-    monkeypatch.setattr(kept, "MOST_OF_SOURCE", 20)
+    monkeypatch.setattr(kept, "MAX_ENTRIES_PER_SOURCE", 20)
     rig = make_rig()
     other = rig.stream(B)
     rig.origin.put(B, media("b.ts"))
@@ -62,7 +62,7 @@ def test_one_stream_does_not_drive_out_another(make_rig, monkeypatch) -> None:
 
 
 def test_all_together_are_bounded_too(make_rig, monkeypatch) -> None:
-    monkeypatch.setattr(kept, "MOST", 20)
+    monkeypatch.setattr(kept, "MAX_ENTRIES", 20)
     rig = make_rig()
     for n in range(30):
         rig.origin.put(f"http://a.example/{n}.m3u8", media("a.ts"))
@@ -71,7 +71,7 @@ def test_all_together_are_bounded_too(make_rig, monkeypatch) -> None:
 
 
 def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_rig, monkeypatch) -> None:
-    monkeypatch.setattr(fetch, "MOST_UNDER_WAY", 10)
+    monkeypatch.setattr(fetch, "MAX_REQUESTS_PER_SOURCE", 10)
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     rig.origin.put(SEGMENT, silent=True)
@@ -103,7 +103,7 @@ def test_one_player_waits_for_so_many_answers_at_a_time(make_rig, what) -> None:
     rig.wait(6)
     rig.origin.put(A if what == "playlist" else SEGMENT, silent=True)
     path = uri if what == "segment" else f"/hls/{stream.id}/playlist.m3u8?client_id=me"
-    wires = [rig.open(path) for _ in range(MOST_ANSWERS + 1)]
+    wires = [rig.open(path) for _ in range(MAX_OPEN_RESPONSES + 1)]
     assert wires[-1].answer().status == 503
     assert {wire.take() for wire in wires[:-1]} == {b""}
     # Not so another player.

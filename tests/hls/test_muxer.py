@@ -123,7 +123,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     relay.clock.advance(0.5)
     stream.muxer.client(ANN)
     for _ in range(3):
-        stream.muxer._viewers.get("joe").seen -= LIFETIME
+        stream.muxer.hls_clients.get("joe").active_at -= LIFETIME
     stream.run_housekeeping()
     assert "joe" in [client.client_id for client in stream.clients()]
     body = relay.dialler.last.answer()
@@ -131,7 +131,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     client, taken = stream.muxer.client(ANN), []
     parcel = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
     parcel.pauseProducing()
-    client.seen -= 2 * LIFETIME
+    client.active_at -= 2 * LIFETIME
     stream.run_housekeeping()
     assert client in stream.clients()
     parcel.resumeProducing()
@@ -140,7 +140,7 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     assert results == [True]
     assert b"".join(taken) == b"".join(stream.muxer.segment(0).buffers)
     assert client.bytes_served == stream.muxer.segment(0).size
-    client.seen -= 2 * LIFETIME
+    client.active_at -= 2 * LIFETIME
     stream.run_housekeeping()
     assert client not in stream.clients()
 
@@ -159,7 +159,7 @@ def test_who_stops_waiting() -> None:
     asked = Asked(stream.muxer, JOE)
     asked.deferred.cancel()
     assert asked.error is not None
-    assert asked.client.answers == {}
+    assert asked.client.open_responses == {}
     assert stream.abort_client("joe") == 1
     relay.clock.advance(0)
     assert relay.dialler.last.cancelled

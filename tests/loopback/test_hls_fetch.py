@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from m3uproxy.core.http.byte_ranges import read_range
 from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.errors import SourceError
-from m3uproxy.hls.fetched_resource import GONE
+from m3uproxy.hls.fetched_resource import READER_GONE
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import HlsHttpClient, ResourceRequest
 from m3uproxy.provider.hls.cutter import Cutter
@@ -297,7 +297,7 @@ async def test_the_last_who_leaves_takes_the_provider_along(rig):
         assert tally.current == 1
         await player.leave()
     await rig.until(lambda: tally.current == 0 and rig.sockets.open == 0, 1, "nobody reads, nothing is open")
-    assert rig.leaf.ends == [GONE] * 3
+    assert rig.leaf.ends == [READER_GONE] * 3
     assert rig.fetcher.size == 0
 
 

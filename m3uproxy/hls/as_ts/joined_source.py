@@ -14,7 +14,7 @@ from ...errors import Reason, SourceError, bad_status
 from ..fetched_resource import FetchedResource
 from ..fetcher import Fetcher
 from ..http_client import ResourceRequest
-from ..playlist_loader import whole_playlist
+from ..playlist_loader import read_playlist
 from ..served_playlist import ParsedPlaylist
 from ..variant_map import PlaylistLocation
 from .aes128 import KEY_SIZE, Aes128Decryptor
@@ -77,7 +77,7 @@ class JoinedSource:
         return await self._fetch(request, byte_range, _SEGMENT_MAX_AGE), decryptor
 
     async def _fetch_playlist(self, location: PlaylistLocation, max_age: float) -> ParsedPlaylist:
-        return await whole_playlist(
+        return await read_playlist(
             await self._fetch(ResourceRequest(location.url, self.request, location.led_by_public), None, max_age)
         )
 

@@ -110,7 +110,7 @@ class HlsStreamWithTs(HlsStream):
         """The transport stream, if it is what there is to show: it is watched, and the playlists are not."""
         return (
             self.ts_stream
-            if self.ts_stream is not None and self.ts_stream.clients() and not len(self.viewers)
+            if self.ts_stream is not None and self.ts_stream.clients() and not len(self.hls_clients)
             else None
         )
 
@@ -139,7 +139,7 @@ class HlsStreamWithTs(HlsStream):
 
     def clients(self) -> Sequence[ClientInfo]:
         """Who watches, of the playlists first."""
-        return [*self.viewers.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
+        return [*self.hls_clients.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
 
     def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
         """The registration was repeated: what is watched keeps metadata and counts."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ...errors import Reason, SourceError
-from ..download_reader import GONE
+from ..download_reader import READER_GONE
 from ..fetched_resource import FetchedResource
 from .aes128 import Aes128Decryptor
 
@@ -127,7 +127,7 @@ class SegmentPacer:
 
     def _cancel(self, _: Deferred[None]) -> None:
         if self._complete:
-            self._close(GONE)
+            self._close(READER_GONE)
         else:
             self._reader.stopProducing()
 

@@ -153,7 +153,7 @@ def _send_playlist(
 ) -> None:
     """A playlist for a player."""
     if copy.size <= _SMALL:
-        write_playlist(request, copy.whole())
+        write_playlist(request, copy.read())
         return
     allow_media(request)
     request.setHeader(b"Content-Type", PLAYLIST.encode())
@@ -202,10 +202,10 @@ def _send(
         transport.abortConnection()
 
     def ended(_: object) -> None:
-        client.answers.pop(abort, None)
+        client.open_responses.pop(abort, None)
         stream.ends(client)
 
-    client.answers[abort] = None
+    client.open_responses[abort] = None
     if target.kind is ResourceKind.SEGMENT and request.method != b"HEAD":
         stream.begins(client)
     resource.send_to(request, lambda size: stream.served(client, size)).addCallback(ended)
