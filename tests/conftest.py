@@ -9,10 +9,11 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A machine that builds is slow at times, and a failure there must be found again; elsewhere examples are random.
+# CI uses the same examples in each run, so that a failure can be reproduced; elsewhere examples are random.
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("here", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+settings.register_profile("default", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
 @pytest.fixture(scope="session", autouse=True)
