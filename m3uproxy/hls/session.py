@@ -29,8 +29,7 @@ from ..streams.failback import FailbackReview
 from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
 from ..streams.monitor_rules import MonitorRules
-from ..upstream.body_probe import release_slot
-from ..upstream.slots import StreamSlot
+from ..upstream.slots import StreamSlot, release_slot
 
 log = make_logger()
 

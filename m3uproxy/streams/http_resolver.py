@@ -14,9 +14,10 @@ from zope.interface import implementer
 from ..core.failover.resolver import MAX_ANSWER_BYTES, TIMEOUT, ResolverAnswer, ResolverQuestion, read_answer
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
-from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer, IResolver
+from ..errors import SourceError
+from ..interfaces import IResolver
 from ..upstream.agent import SourceAgent
+from ..upstream.body_collector import read_whole
 from ..upstream.connection import ProviderConnection
 from ..upstream.response_body import ResponseBody
 from ..upstream.tcp_socket import SocketCounter
@@ -65,7 +66,7 @@ class _Asking(TimedRequest[ResolverAnswer]):
         agent = SourceAgent(resolver.reactor, hop, connection)
         response = await agent.request(b"POST", b"", None, _Body(self._question.as_json()))
         body = ResponseBody(response, connection, hop.location.url, agent.gzipped)
-        content = await _whole(body)
+        content = await read_whole(body, MAX_ANSWER_BYTES)
         await connection.close()
         return read_answer(response.code, content)
 
@@ -91,38 +92,3 @@ class _Body:
 
     def stopProducing(self) -> None:
         """See :meth:`pauseProducing`."""
-
-
-def _whole(body: ResponseBody) -> Deferred[bytes]:
-    """All of a body, or the :class:`SourceError` that it ended with; cancelled it closes the connection."""
-
-    def cancelled(_: Deferred[bytes]) -> None:
-        body.close()
-
-    whole: Deferred[bytes] = Deferred(cancelled)
-    body.deliver(_Whole(whole))
-    return whole
-
-
-@implementer(IBodyConsumer)
-class _Whole:
-    """Gathers a body, within bounds."""
-
-    def __init__(self, whole: Deferred[bytes]) -> None:
-        self._whole = whole
-        self._data = b""
-
-    def body_received(self, data: bytes) -> None:
-        """Keep it. More than is allowed ends the body."""
-        self._data += data
-        if len(self._data) > MAX_ANSWER_BYTES:
-            raise SourceError(Reason.TRUNCATED, f"an answer over {MAX_ANSWER_BYTES} bytes")
-
-    def body_ended(self, error: SourceError) -> None:
-        """A clean end is the end of the answer."""
-        if self._whole.called:
-            return
-        if error.reason is Reason.ENDED:
-            self._whole.callback(self._data)
-        else:
-            self._whole.errback(error)

@@ -1,53 +1,45 @@
-"""A short look at a source that is not in use: would it deliver?
+"""Reading the first bytes of a body: does a source deliver, and is a body of stated length a file?
 
-A body that says how long it is, under a URL that does not say what it is: a page, a film, or neither.
-
-A film is told by its first bytes, and by its length: what a panel shows in place of a channel that it cannot deliver is
-a file too, but a short one, and the channel will be back.
+A file is recognised by its first bytes and by its length. Provider panels also send a file in place of a channel that
+they cannot deliver. Such a file is short, and the channel returns later, so a short file is a failure of the source.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
 
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error, container_type, finite_body_error
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import FormatDetector
 from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer, IDialler, IResponseBody
-from .slots import Slot
+from ..interfaces import IDialler, IResponseBody
+from .body_collector import BodyCollector, BodyHead
+from .slots import Slot, release_slot
 
-T = TypeVar("T")
+#: Bytes that a file must have to be played as one: half a minute of video.
+SHORTEST_FILM = 32 << 20
+#: Bytes that are enough to recognise a container format.
+_ENOUGH = 400
 
 
 def probe_source(
     clock: IReactorTime, dialler: IDialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None
 ) -> Deferred[None]:
     """
-    Dial a source, wait for its first packet, hang up.
+    Dial a source that is not in use, wait for its first packet, and close the connection.
 
-    :param limits: as for a dial; the first packet has as long again as the response head.
-    :param slot: what the connection counts for; done with at the end.
-    :return: a Deferred that fires with None if a packet came and fails with :class:`m3uproxy.errors.SourceError` if
-        none did; cancelling it closes the connection.
+    :param limits: as for a dial. The first packet may take as long again as the response head.
+    :param slot: the slot that the connection counts for; released at the end.
+    :return: a Deferred that fires with None if a packet came. It fails with :class:`m3uproxy.errors.SourceError` if
+        none came. Cancelling it closes the connection.
     """
-    looking = Deferred.fromCoroutine(_look_at(clock, dialler, request, limits, slot))
-    return looking.addBoth(release_slot, slot)
+    probing = Deferred.fromCoroutine(_probe(clock, dialler, request, limits, slot))
+    return probing.addBoth(release_slot, slot)
 
 
-def release_slot(result: T, slot: Slot | None) -> T:
-    """Give a slot back, whatever came of it."""
-    if slot is not None:
-        slot.done()
-    return result
-
-
-async def _look_at(
+async def _probe(
     clock: IReactorTime, dialler: IDialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None
 ) -> None:
     body = await dialler.dial(request, limits, slot)
@@ -56,91 +48,56 @@ async def _look_at(
             raise finite_body_error(body.length, body.content_type)
         packet = _FirstPacket(body.content_type)
         body.deliver(packet)
-        await packet.seen.addTimeout(limits.first_byte, clock, onTimeoutCancel=packet.too_late)
+        await packet.done.addTimeout(limits.first_byte, clock, onTimeoutCancel=packet.timed_out)
     finally:
         body.close()
 
 
-@implementer(IBodyConsumer)
-class _FirstPacket:
-    """Waits until a body is a stream by its bytes; ``seen`` tells."""
+class _FirstPacket(BodyCollector):
+    """The consumer of a body until its format is recognised as a stream, or as something else."""
 
     def __init__(self, content_type: str) -> None:
+        super().__init__()
         self._content_type = content_type
-        self._recogniser = FormatDetector()
+        self._detector = FormatDetector()
         self._head = b""
-        self._received = 0
-        self.seen: Deferred[None] = Deferred()
 
-    def too_late(self, result: object, timeout: float) -> None:
-        """Time is up."""
-        raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no packet in {self._received} bytes after {timeout:g} s")
+    def timed_out(self, result: object, timeout: float) -> None:
+        """Fail: no packet came in time."""
+        raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no packet in {self.received} bytes after {timeout:g} s")
 
-    def body_received(self, data: bytes) -> None:
-        """A packet, no video, or not to be told yet."""
-        if self.seen.called:
-            return
-        self._received += len(data)
+    def _collect(self, data: bytes) -> bool:
         self._head = (self._head + data)[:SNIFF_BYTES]
-        if self._recogniser.feed(data) is not None:
-            self.seen.callback(None)
-            return
-        error = body_error(self._head, self._received, self._content_type)
+        if self._detector.feed(data) is not None:
+            return True
+        error = body_error(self._head, self.received, self._content_type)
         if error is not None:
-            self.seen.errback(error)
-
-    def body_ended(self, error: SourceError) -> None:
-        """Nothing follows."""
-        if not self.seen.called:
-            self.seen.errback(error)
-
-
-#: Bytes that a film has at least: half a minute of it.
-SHORTEST_FILM = 32 << 20
-#: Bytes that are enough to recognise one.
-_ENOUGH = 400
+            self.done.errback(error)
+        return False
 
 
 async def classify_finite_body(body: IResponseBody, length: int, clock: IReactorTime, seconds: float) -> SourceError:
     """
-    Why it is not to be played as a live stream; the body is read from and closed.
+    Return why a body of stated length is not played as a live stream, and close it.
 
+    The URL does not tell the kind of the body. So it may be a web page, a file, or something else.
+
+    :param length: bytes of the body.
     :param seconds: that the first bytes may take.
-    :return: with a ``media_type`` if it can be played as a film.
+    :return: an error with a ``media_type`` if the body can be played as a file.
     """
     error = finite_body_error(length, body.content_type)
     if error.reason is not Reason.NOT_LIVE or length < SHORTEST_FILM:
         return error
-    beginning = _Beginning()
-    body.deliver(beginning)
+    head = BodyHead(_ENOUGH)
+    body.deliver(head)
     try:
-        await beginning.enough.addTimeout(seconds, clock, onTimeoutCancel=lambda *_: None)
+        await head.done.addTimeout(seconds, clock, onTimeoutCancel=lambda *_: None)
+    except SourceError:
+        pass  # The bytes before the end are enough to judge by.
     finally:
         body.close()
-    media_type = container_type(beginning.head)
+    media_type = container_type(head.data)
     if media_type != "video/mp2t" or body.header("Accept-Ranges").lower() == "bytes":
         error.media_type = media_type
     return error
-
-
-@implementer(IBodyConsumer)
-class _Beginning:
-    """Of a body; ``enough`` fires when there is enough of it, or no more."""
-
-    def __init__(self) -> None:
-        self.head = b""
-        self.enough: Deferred[None] = Deferred()
-
-    def body_received(self, data: bytes) -> None:
-        """Keep it."""
-        self.head += data
-        if len(self.head) >= _ENOUGH:
-            self._tell()
-
-    def body_ended(self, error: SourceError) -> None:
-        """Nothing follows."""
-        self._tell()
-
-    def _tell(self) -> None:
-        if not self.enough.called:
-            self.enough.callback(None)

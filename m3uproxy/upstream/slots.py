@@ -9,6 +9,7 @@ Of an account that is asked *now and then* (HLS) a stream has one slot, however 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -21,6 +22,8 @@ from ..errors import Reason, SourceError
 from ..log import make_logger
 
 log = make_logger()
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -68,6 +71,13 @@ class Slot:
         while self._goodbyes:
             self._goodbyes.pop()(at_once)
         self.desk.done(self.token)
+
+
+def release_slot(result: T, slot: Slot | None) -> T:
+    """Release a slot, if there is one, and pass the result on. To be used with ``addBoth``."""
+    if slot is not None:
+        slot.done()
+    return result
 
 
 class StreamSlot:
