@@ -72,7 +72,7 @@ def test_what_a_steering_server_says_by_its_status(make_rig, status, later) -> N
     ("page", "word"),
     [
         ({"body": "<html>"}, "HTML"),
-        ({"body": "no JSON at all, but some text"}, "no JSON as steering"),
+        ({"body": "no JSON at all, but some text"}, "data that is not JSON as steering"),
         ({"body": b" " * 300_000}, "more than"),
         ({"error": SourceError(Reason.REFUSED)}, "refused"),
     ],

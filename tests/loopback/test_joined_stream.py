@@ -62,7 +62,7 @@ async def test_both_ways_share_the_only_connection_of_an_account(rig):
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("&fmp4=1", "MP4"), ("&renditions=1", "playlists of their own"), ("&vod=3", "has ended")]
+    ("kind", "why"), [("&fmp4=1", "MP4"), ("&renditions=1", "separate playlists"), ("&vod=3", "has ended")]
 )
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_joined_is_played_by_its_playlist(rig, kind, why):

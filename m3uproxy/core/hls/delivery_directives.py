@@ -1,29 +1,29 @@
-"""Delivery directives (RFC 8216bis section 6.2.5): a player asks for a playlist that is still to come.
+"""Delivery directives (RFC 8216bis section 6.2.5): a player asks for a playlist update before the update exists.
 
-They go to a provider that says it understands them, so that it holds the request. What a player may leave out of a
-playlist that it has already (``_HLS_skip``) does not: a server may send the whole one, and we need it whole.
+If the provider announces CAN-BLOCK-RELOAD, the directives are passed on and the provider holds the request.
+``_HLS_skip`` is not passed on: a server may ignore it and send the full playlist, and the proxy needs the full one.
 
-Each thing to wait for is a URL of its own, and a request that the provider holds. So only what can be waited for is
-passed on: a player that asks for any number makes no more than a few requests of it.
+Each combination of sequence number and part is a URL of its own and a held request of its own. Therefore only values
+that can be waited for are passed on. A player that asks for arbitrary numbers causes only a few provider requests.
 """
 
 from __future__ import annotations
 
 import attrs
 
-#: Segments behind the last that may be waited for; a server refuses more (section 6.2.5.2).
+#: Segments after the last listed one that a request may wait for; a server refuses more (section 6.2.5.2).
 MAX_SEGMENTS_AHEAD = 2
-#: Parts of a segment that may be.
+#: Largest part index that a request may wait for.
 MAX_PARTS = 100
 
 
 @attrs.frozen
 class DeliveryDirectives:
     """
-    What to wait for.
+    The segment or part that a playlist request waits for.
 
-    :ivar sequence: a media sequence number as players count, None for not waiting.
-    :ivar part: a part of that segment, by its index.
+    :ivar sequence: media sequence number as players count, None if the request does not wait.
+    :ivar part: index of a part within that segment, None for the whole segment.
     """
 
     sequence: int | None = None
@@ -31,9 +31,9 @@ class DeliveryDirectives:
 
     def add_to_url(self, url: str, offset: int) -> str:
         """
-        The URL to ask.
+        Return the playlist URL with the directives as query parameters.
 
-        :param offset: what players' media sequence numbers are above the source's.
+        :param offset: difference between the players' media sequence numbers and those of the source.
         """
         if self.sequence is None:
             return url
@@ -43,11 +43,13 @@ class DeliveryDirectives:
 
     def pending(self, last: int, parts: int) -> DeliveryDirectives:
         """
-        What of it is worth waiting for; :data:`NO_DIRECTIVES` if it is there already, or too far.
+        Return the directives that the provider can still satisfy by waiting.
 
-        :param last: the number of the last segment that is there, as players count.
-        :param parts: the most that a segment has; 0 if there are no parts. A part behind the last is the first of the
-            next segment (section 6.2.5.2).
+        If the update is already listed, or too far ahead, return :data:`NO_DIRECTIVES`. A part index behind the last
+        part means the first part of the next segment (section 6.2.5.2).
+
+        :param last: media sequence number of the last listed segment, as players count.
+        :param parts: largest number of parts in a segment; 0 if the playlist has no parts.
         """
         sequence, part = self.sequence, self.part if parts else None
         if sequence is None:
@@ -57,5 +59,5 @@ class DeliveryDirectives:
         return DeliveryDirectives(sequence, part) if last < sequence <= last + MAX_SEGMENTS_AHEAD else NO_DIRECTIVES
 
 
-#: The playlist as it is now.
+#: Return the current playlist at once.
 NO_DIRECTIVES = DeliveryDirectives()

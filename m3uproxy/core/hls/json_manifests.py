@@ -1,16 +1,15 @@
-"""JSON that playlists name: steering manifests and asset lists, with every URI in them replaced.
+"""URI rewriting in the JSON resources that playlists name: steering manifests and asset lists.
 
-Steering manifests (RFC 8216bis section 7, EXT-X-CONTENT-STEERING) tell a player from which of the pathways that the
-multivariant playlist lists it should play. That holds with us in between: the names of pathways are not changed, each
-variant comes through us from where it is. ``PATHWAY-CLONES`` is dropped. A clone is made by the player, which puts
-another host or other parameters into the URIs that it knows; in the URIs that we give it the provider's host is not
-to be seen, so what it would make leads to the provider's host with our path: nowhere. A clone that is preferred gives
-its place to the pathway that it is a clone of.
+A steering manifest (RFC 8216bis section 7, EXT-X-CONTENT-STEERING) orders the pathways of the multivariant playlist.
+The order stays valid behind the proxy: pathway names are kept, and each variant is fetched from its own pathway.
+``PATHWAY-CLONES`` is removed. A player builds a clone by replacing host and parameters in the URIs it knows. The
+proxy's URIs do not show the provider's host, so the cloned URI would combine the provider's host with the proxy's path.
+In ``PATHWAY-PRIORITY`` a clone is replaced by its base pathway.
 
-Asset lists (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) name the playlists of interstitials.
+An asset list (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) names the playlists of interstitials.
 
-What else is in there goes as it came: vendors' fields are of no use to a player that does not know them, and one that
-does may go by URIs that are none of our business (beacons of advertisers, as in an EXT-X-DATERANGE).
+All other fields are kept. Vendor fields matter only to players that know them, and may hold URIs that must stay as they
+are (advertising beacons, as in EXT-X-DATERANGE).
 """
 
 from __future__ import annotations
@@ -21,39 +20,39 @@ from typing import Any, NoReturn
 
 from .uri_rewriter import ResourceKind, RewriteUri, absolute_url
 
-#: Bytes of the largest one that is read. A list of a hundred advertisements has 30,000.
+#: Largest manifest in bytes. A list of 100 advertisements has 30,000.
 MAX_BYTES = 262_144
-#: Assets, pathways or clones in one.
+#: Largest number of assets, pathways or clones in a manifest.
 MAX_ENTRIES = 500
 
-#: From what a URI leads to and the value in its place, of whatever type, to the value that replaces it.
+#: Maps the kind of resource and the JSON value of its URI, of any type, to the new value.
 _ReplaceUri = Callable[[ResourceKind, Any], Any]
 _Manifest = dict[str, Any]
 
 
 class BadManifest(ValueError):
-    """A body is something else. The text says what, for people."""
+    """An unusable manifest. The text describes the received body, for operators."""
 
 
 def rewrite_manifest(body: bytes, kind: ResourceKind, url: str, rewrite_uri: RewriteUri) -> bytes:
     """
-    Replace the URIs.
+    Replace the URIs of a manifest.
 
     :param kind: a key of :data:`REWRITERS`.
-    :param url: of the manifest, after redirects: what its relative URIs go by.
+    :param url: URL of the manifest after redirects, the base of relative URIs.
     :return: JSON in ASCII.
-    :raises BadManifest: for what is no JSON object, or has more than anybody needs.
+    :raises BadManifest: if the body is not a JSON object, or a list has more than :data:`MAX_ENTRIES` entries.
     """
     try:
         manifest = json.loads(body, parse_constant=_reject_constant)
         if not isinstance(manifest, dict):
-            raise BadManifest("something that is no JSON object")
+            raise BadManifest("data that is not a JSON object")
         REWRITERS[kind](manifest, lambda kind, reference: _rewrite_reference(kind, reference, url, rewrite_uri))
         return json.dumps(manifest, separators=(",", ":"), allow_nan=False).encode("ascii")
     except BadManifest:
         raise
     except (ValueError, RecursionError):
-        raise BadManifest("something that is no JSON") from None
+        raise BadManifest("data that is not JSON") from None
 
 
 def _reject_constant(name: str) -> NoReturn:
@@ -61,7 +60,11 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def _rewrite_reference(kind: ResourceKind, reference: Any, url: str, rewrite_uri: RewriteUri) -> Any:
-    """What is no text (JSON may have half a surrogate pair) leads nowhere, and stays."""
+    """
+    Return the rewritten URI, or the value itself if it cannot be requested.
+
+    JSON strings may hold half a surrogate pair. Such a string cannot be a URL.
+    """
     if not isinstance(reference, str) or any("\ud800" <= letter <= "\udfff" for letter in reference):
         return reference
     absolute = absolute_url(url, reference)
@@ -91,7 +94,7 @@ def _rewrite_steering_manifest(manifest: _Manifest, replace_uri: _ReplaceUri) ->
 
 
 def _base_pathway(name: str, bases: dict[str, str]) -> str:
-    """The pathway that a clone, or a clone of a clone, is one of."""
+    """Return the base pathway of a clone. A clone may be based on another clone."""
     seen: set[str] = set()
     while name in bases and name not in seen:
         seen.add(name)
@@ -105,7 +108,7 @@ def _rewrite_asset_list(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
             asset["URI"] = replace_uri(ResourceKind.PLAYLIST, asset["URI"])
 
 
-#: What is rewritten, and how.
+#: Kinds of manifests and their rewriters.
 REWRITERS: dict[ResourceKind, Callable[[_Manifest, _ReplaceUri], None]] = {
     ResourceKind.STEERING: _rewrite_steering_manifest,
     ResourceKind.ASSETS: _rewrite_asset_list,

@@ -1,9 +1,9 @@
-"""The segments of a media playlist, and the lines that each takes along when it goes.
+"""The media segments of a media playlist, each with the lines that belong to it.
 
-A line is of one segment, or of the playlist. Tags of RFC 8216bis section 4.4.4 are of the segment that follows, and so
-is whatever nobody knows, once the first of those tags has been seen: players' options stand before the URI that they
-are for. What describes the playlist (section 4.4.2, 4.4.3) or a stretch of time (EXT-X-DATERANGE) stays when
-segments go.
+Each line belongs to a segment or to the playlist. Media segment tags (RFC 8216bis section 4.4.4) belong to the segment
+that follows. Once the first of these tags was read, unknown lines belong to the following segment too, because player
+options stand before the URI they apply to. Tags of the playlist (sections 4.4.2 and 4.4.3) and of a time range
+(EXT-X-DATERANGE) stay when segments are removed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import attrs
 
 from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attributes
 
-#: Tags that are not of a segment, wherever they stand.
+#: Tags that belong to the playlist at any position.
 _PLAYLIST_TAGS = frozenset(
     "EXTM3U EXT-X-VERSION EXT-X-TARGETDURATION EXT-X-MEDIA-SEQUENCE EXT-X-DISCONTINUITY-SEQUENCE EXT-X-ENDLIST"
     " EXT-X-PLAYLIST-TYPE EXT-X-I-FRAMES-ONLY EXT-X-PART-INF EXT-X-SERVER-CONTROL EXT-X-INDEPENDENT-SEGMENTS"
     " EXT-X-START EXT-X-DEFINE EXT-X-ALLOW-CACHE EXT-X-DATERANGE EXT-X-SKIP EXT-X-RENDITION-REPORT".split()
 )
-#: Tags of a segment; the first of them ends the head of the playlist.
+#: Tags that belong to a segment; the first of them ends the playlist's header.
 _SEGMENT_TAGS = frozenset(
     "EXTINF EXT-X-BYTERANGE EXT-X-DISCONTINUITY EXT-X-KEY EXT-X-MAP EXT-X-PROGRAM-DATE-TIME EXT-X-GAP EXT-X-BITRATE"
     " EXT-X-PART EXT-X-PRELOAD-HINT".split()
@@ -29,15 +29,15 @@ _SEGMENT_TAGS = frozenset(
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})")
 _INTEGER = re.compile(r"\s*(\d{1,20})\s*")
 _BYTE_RANGE = re.compile(r"\s*(\d{1,20})\s*(?:@\s*(\d{1,20}))?\s*")
-#: What a KEY tag is for where it does not say (RFC 8216bis section 4.4.4.4).
+#: Default KEYFORMAT (RFC 8216bis section 4.4.4.4).
 IDENTITY = "identity"
-#: Formats of keys in force at a time, one for each DRM. Each segment lists them.
+#: Key formats that may apply at a time, one for each DRM. Each segment lists them.
 MAX_KEYS = 16
 
 
 @attrs.frozen
 class SegmentByteRange:
-    """Part of a resource: ``length`` bytes from ``offset`` on."""
+    """A sub-range of a resource: ``length`` bytes from ``offset`` on."""
 
     length: int
     offset: int
@@ -46,16 +46,16 @@ class SegmentByteRange:
 @attrs.frozen
 class MediaSegment:
     """
-    One segment, with what is in force for it.
+    A media segment, with the key and the initialization section that apply to it.
 
-    :ivar sequence: its media sequence number.
-    :ivar discontinuity_sequence: with its own EXT-X-DISCONTINUITY counted.
-    :ivar duration: seconds, 0 where that is not told.
-    :ivar uri: as it stands in the playlist.
-    :ivar line: index of the line of its URI.
-    :ivar lines: indexes of all lines that are its own, in order, the last is ``line``.
-    :ivar keys: indexes of the lines with the keys in force, one for each format.
-    :ivar map: index of the line with the initialization section in force.
+    :ivar sequence: media sequence number.
+    :ivar discontinuity_sequence: discontinuity sequence number, including the segment's own EXT-X-DISCONTINUITY.
+    :ivar duration: seconds, 0 without EXTINF.
+    :ivar uri: the URI as written in the playlist.
+    :ivar line: index of the URI line.
+    :ivar lines: indexes of all lines of the segment in order; the last is ``line``.
+    :ivar keys: indexes of the EXT-X-KEY lines that apply, one for each key format.
+    :ivar map: index of the EXT-X-MAP line that applies.
     """
 
     sequence: int
@@ -73,7 +73,7 @@ class MediaSegment:
 
 
 def decimal_integer(text: str) -> int | None:
-    """A decimal-integer (RFC 8216 section 4.2), None for what is none."""
+    """Return the value of a decimal-integer (RFC 8216 section 4.2), or None if the text is not a number."""
     match = _INTEGER.fullmatch(text)
     return int(match[1]) if match else None
 
@@ -82,10 +82,12 @@ def read_segments(
     lines: Sequence[PlaylistLine], first_sequence: int, discontinuity_sequence: int
 ) -> tuple[tuple[MediaSegment, ...], tuple[int, ...]]:
     """
-    The segments of a media playlist, and the indexes of the lines of the one that is still to come.
+    Return the segments of a media playlist, and the indexes of the lines after the last segment.
 
-    :param first_sequence: the media sequence number of the first.
-    :param discontinuity_sequence: the discontinuity sequence number that the playlist states.
+    Lines after the last segment belong to a segment that is not complete yet (parts, preload hints).
+
+    :param first_sequence: media sequence number of the first segment.
+    :param discontinuity_sequence: value of EXT-X-DISCONTINUITY-SEQUENCE.
     """
     reader = _SegmentReader(first_sequence, discontinuity_sequence)
     for index, line in enumerate(lines):
@@ -94,7 +96,7 @@ def read_segments(
 
 
 class _SegmentReader:
-    """Goes through the lines once."""
+    """Collects the segments in one pass over the lines."""
 
     def __init__(self, sequence: int, discontinuity_sequence: int) -> None:
         self.segments: list[MediaSegment] = []
@@ -109,7 +111,7 @@ class _SegmentReader:
         self._tags: dict[str, PlaylistLine] = {}
 
     def read_line(self, index: int, line: PlaylistLine) -> None:
-        """One more line."""
+        """Add the next line."""
         if line.name in _PLAYLIST_TAGS:
             return
         if line.kind is LineKind.URI or line.name in _SEGMENT_TAGS:
@@ -163,7 +165,11 @@ class _SegmentReader:
         self._sequence += 1
 
     def _byte_range(self, tag: PlaylistLine | None, uri: str) -> SegmentByteRange | None:
-        """Without an offset it follows that of the segment before (RFC 8216bis section 4.4.4.2)."""
+        """
+        Return the byte range of a segment.
+
+        Without an offset the range starts after that of the previous segment (RFC 8216bis section 4.4.4.2).
+        """
         match = _BYTE_RANGE.fullmatch(tag.value) if tag is not None else None
         if match is None:
             self._next_offset = None

@@ -1,7 +1,7 @@
-"""What a playlist says: of which kind it is, its numbers, its segments with all that is in force for each.
+"""Parsed playlists: type, sequence numbers, and the segments with their keys and initialization sections.
 
-Reading is tolerant where players are, and no further: what is no playlist (a login page, JSON, a video) is told, so
-that the source counts as failed. A number that is none counts as absent.
+The parser is as tolerant as players are. A body that is not a playlist (login page, JSON, video) is refused, so that
+the source counts as failed. An invalid number counts as absent.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _MULTIVARIANT_TAGS = frozenset(
     {"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"}
 )
 _MEDIA_TAGS = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
-_OTHER_FORMATS = (("<", "HTML or XML"), ("{", "JSON"), ("[", "JSON"), ("G", "no text"), ("\0", "no text"))
-#: Seconds, where a playlist says nothing that helps.
+_OTHER_FORMATS = (("<", "HTML or XML"), ("{", "JSON"), ("[", "JSON"), ("G", "binary data"), ("\0", "binary data"))
+#: Target duration in seconds of a playlist without EXT-X-TARGETDURATION and EXTINF.
 _DEFAULT_TARGET_DURATION = 10.0
 
 
 @attrs.frozen
 class Playlist:
     """
-    One playlist.
+    A parsed playlist.
 
-    :ivar multivariant: whether it lists playlists (a multivariant playlist) and not segments.
-    :ivar target_duration: seconds; that of the longest segment where it is not told.
-    :ivar sequence: the media sequence number of the first segment.
-    :ivar discontinuity_sequence: the one that the playlist states, 0 if it does not.
-    :ivar ended: nothing will be added (EXT-X-ENDLIST).
-    :ivar trailing: indexes of the lines that belong to a segment that is still to come: parts, hints.
+    :ivar multivariant: True for a multivariant playlist, False for a media playlist.
+    :ivar target_duration: seconds; without EXT-X-TARGETDURATION the duration of the longest segment.
+    :ivar sequence: media sequence number of the first segment.
+    :ivar discontinuity_sequence: value of EXT-X-DISCONTINUITY-SEQUENCE, 0 if absent.
+    :ivar ended: True if EXT-X-ENDLIST is present, so no segment will be added.
+    :ivar trailing: indexes of the lines of a segment that is not complete yet: parts, preload hints.
     """
 
     bom: str
@@ -49,22 +49,22 @@ class Playlist:
 
     @property
     def duration(self) -> float:
-        """Seconds of all segments."""
+        """Total duration of all segments, in seconds."""
         return sum(segment.duration for segment in self.segments)
 
 
 def parse(body: bytes) -> Playlist:
     """
-    Read a playlist.
+    Parse a playlist.
 
-    :raises NotAPlaylist: also for one that is too large.
+    :raises NotAPlaylist: if the body is not a playlist, or exceeds a limit of :mod:`.playlist_limits`.
     """
     check_bytes(body)
     bom, lines = split_lines(body.decode("utf-8", "surrogateescape"))
     names = Counter([line.name for line in lines])
     _check_tags(lines, names.keys())
     if b"\0" in body:
-        raise NotAPlaylist("no text")
+        raise NotAPlaylist("binary data")
     check_lines(body, lines, names)
     multivariant = not names.keys().isdisjoint(_MULTIVARIANT_TAGS) and "EXTINF" not in names
     first, start = _tag_number(lines, "EXT-X-MEDIA-SEQUENCE"), _tag_number(lines, "EXT-X-DISCONTINUITY-SEQUENCE")
@@ -83,7 +83,7 @@ def parse(body: bytes) -> Playlist:
 
 
 def is_nested_playlist(line: PlaylistLine) -> bool:
-    """Whether a URI that no EXT-X-STREAM-INF precedes names a playlist all the same: lists of channels do that."""
+    """Return whether a URI without EXT-X-STREAM-INF names a playlist. Channel lists contain such URIs."""
     if ".m3u" not in line.text.lower():
         return False
     path = line.value.partition("?")[0].partition("#")[0].lower()
@@ -91,25 +91,25 @@ def is_nested_playlist(line: PlaylistLine) -> bool:
 
 
 def can_block_reload(playlist: Playlist) -> bool:
-    """Whether the server holds a request for a playlist that is still to come (RFC 8216bis section 6.2.5.2)."""
+    """Return whether the server supports blocking playlist reload (RFC 8216bis section 6.2.5.2)."""
     control = next((line for line in playlist.lines if line.name == "EXT-X-SERVER-CONTROL"), None)
     return control is not None and attribute(control, "CAN-BLOCK-RELOAD") == "YES"
 
 
 def _check_tags(lines: tuple[PlaylistLine, ...], names: Set[str]) -> None:
-    """Whether it begins as playlists do, and whether there is anything to play in it."""
+    """Refuse a body that does not start as a playlist, or that has no segments and no variants."""
     first = next((line for line in lines if line.kind is not LineKind.BLANK), None)
     if first is None:
         raise NotAPlaylist("an empty body")
     if first.name.startswith("EXTM3U"):
         if not names & (_MULTIVARIANT_TAGS | _MEDIA_TAGS) and all(line.kind is not LineKind.URI for line in lines):
-            raise NotAPlaylist("a playlist with nothing in it")
+            raise NotAPlaylist("an empty playlist")
     elif first.kind is LineKind.URI or not names & (_MULTIVARIANT_TAGS | _MEDIA_TAGS):
         raise NotAPlaylist(_describe(first.text.lstrip()))
 
 
 def _describe(text: str) -> str:
-    return next((name for start, name in _OTHER_FORMATS if text.startswith(start)), "something that is no playlist")
+    return next((name for start, name in _OTHER_FORMATS if text.startswith(start)), "text that is not a playlist")
 
 
 def _tag_number(lines: tuple[PlaylistLine, ...], name: str) -> int:

@@ -1,17 +1,17 @@
-"""One playlist for players, whatever source it comes from.
+"""A continuous media playlist for players over changes of source.
 
-A player takes a playlist for the same as before (RFC 8216bis section 6.2.2): media sequence numbers never go back, a
-number is always the same segment, segments go at the front and come at the end. So each source's numbers are shifted
-when it takes over: its first segment shown is the one after the last of the source before, with EXT-X-DISCONTINUITY in
-front. What the source before had listed goes with it: players have fetched it, and from a source that fails nobody
-should try. Of the new source's window only the last three target durations are shown, which is where players start
-(section 6.3.3): a backup that keeps an hour must not send them back by an hour. While nothing has changed, the
-playlist passes as it is.
+Players expect a reloaded playlist to continue the previous one (RFC 8216bis section 6.2.2). Media sequence numbers
+never decrease, a number always names the same segment, segments are removed at the front and added at the end.
+Therefore the numbers of a new source are shifted: its first listed segment follows the last segment of the previous
+source, with EXT-X-DISCONTINUITY before it. The segments of the previous source are removed from the list. Players have
+fetched them, and requests to a failed source would fail. Of the new source only the last three target durations are
+listed, because players start there (section 6.3.3). A backup that lists an hour must not send players back by an hour.
+Until the first change the playlist passes unchanged.
 
-Providers do not always serve one playlist, either. Two servers behind one name may differ by a segment, so an older
-copy than the last is answered with the last. A packager that is started anew counts from another number: that is as
-good as another source. Which of the two it is tells the name of a segment whose number both have. (The name alone,
-without folders and query: many providers have a token in them, another with each redirect.)
+A provider may also serve inconsistent playlists. Two servers behind one name may differ by a segment; an older copy is
+answered with the latest one. A restarted packager counts from another number; this is handled like a change of source.
+To tell these cases apart, the names of segments with equal numbers are compared. Only the last path segment is
+compared, because many providers put a token into the path or the query that changes with each redirect.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from .media_segments import MediaSegment
 from .playlist import Playlist
 from .playlist_window import PlaylistWindow, apply_window
 
-#: Target durations without a new segment after which a source counts as stalled.
+#: Stall timeout in target durations without a new segment.
 STALL_TARGET_DURATIONS = 3
-#: Target durations of a new source that are shown.
+#: Target durations of a new source that are listed.
 _START_TARGET_DURATIONS = 3
-#: Sources whose last segment is remembered, in case the stream returns to them.
+#: Sources of which the latest playlist is kept, in case the stream returns to them.
 _MAX_SOURCES = 32
 
 
 class DiscontinuityNumbers:
-    """Discontinuity sequence numbers over the changes of source, the same for all renditions of a stream.
+    """
+    Discontinuity sequence numbers over changes of source, common to all renditions of a stream.
 
-    Players bring renditions into step by them (RFC 8216bis section 6.2.4), so all that come from one source between
-    two changes are shifted by one amount.
+    Players synchronise renditions by these numbers (RFC 8216bis section 6.2.4). Therefore all renditions of a source
+    are shifted by the same amount between two changes.
     """
 
     def __init__(self) -> None:
@@ -46,10 +47,10 @@ class DiscontinuityNumbers:
 
     def shift(self, period: Hashable, stated: int) -> int:
         """
-        What is added to the numbers of a source.
+        Return the amount to add to the discontinuity sequence numbers of a source.
 
-        :param period: names the time between two changes.
-        :param stated: the lowest number of the source's playlist: the first rendition that asks settles it.
+        :param period: identifies the time between two changes of source.
+        :param stated: lowest number in the source's playlist. The first rendition of a period determines the amount.
         """
         if period not in self._shifts:
             self._shifts[period] = self._highest + 1 - stated if self._shifts else 0
@@ -58,31 +59,40 @@ class DiscontinuityNumbers:
         return self._shifts[period]
 
     def record(self, number: int) -> None:
-        """A segment with this number was shown."""
+        """Record the discontinuity sequence number of a listed segment."""
         self._highest = max(self._highest, number)
 
 
 @attrs.frozen
 class _LastPlaylist:
-    """The last of a source: its last segment's number, and names by number."""
+    """
+    The latest playlist of a source.
+
+    :ivar last: media sequence number of its last segment.
+    :ivar names: file names of its segments by media sequence number.
+    """
 
     last: int
     names: Mapping[int, str]
 
     def shares_segment(self, names: Mapping[int, str]) -> bool:
-        """Whether a playlist is of the same run of the packager; numbers that both have are the same segment."""
+        """
+        Return whether a segment has the same number and name in both playlists.
+
+        If True, the packager was not restarted between them.
+        """
         common = self.names.keys() & names.keys()
         return any(self.names[number] == names[number] for number in common)
 
 
 class PlaylistContinuity:
-    """What players have been shown of one media playlist."""
+    """The sequence numbers and the latest lines of a media playlist as players see it."""
 
     def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
         """
-        Nothing yet.
+        Initialise without a playlist.
 
-        :param discontinuities: of the stream.
+        :param discontinuities: shared by all renditions of the stream.
         """
         self._discontinuities = discontinuities
         self._source: Hashable = None
@@ -98,24 +108,24 @@ class PlaylistContinuity:
 
     @property
     def offset(self) -> int:
-        """What players' media sequence numbers are above the source's."""
+        """Difference between the players' media sequence numbers and those of the source."""
         return self._window.offset
 
     @property
     def last_sequence(self) -> int | None:
-        """The number of the last segment that was shown, as players count; None before the first."""
+        """Media sequence number of the last listed segment as players count; None before the first playlist."""
         return None if self._last_shown is None else self._last_shown[0]
 
     def update(
         self, playlist: Playlist, lines: Sequence[str], source: Hashable, change: int, now: float
     ) -> tuple[str, ...]:
         """
-        The lines to answer with, now that a source has this.
+        Add the latest playlist of a source, and return the lines for players.
 
-        :param lines: the playlist's lines, rewritten.
-        :param source: names the source, the same each time the stream returns to it.
-        :param change: how many changes of source the stream has made.
-        :param now: seconds.
+        :param lines: the playlist's lines with rewritten URIs.
+        :param source: identifies the source. The identifier stays the same if the stream returns to the source.
+        :param change: number of changes of source of the stream so far.
+        :param now: monotonic seconds.
         """
         if self._last_shown is None or (self._ended and playlist.ended and self._window.splice is None):
             self._start(playlist, source, change)
@@ -127,13 +137,15 @@ class PlaylistContinuity:
         return self._output or tuple(lines)
 
     def silence(self, now: float) -> float:
-        """Seconds since the source, or the one before it, had something new. An ended playlist is not silent."""
+        """Return the seconds since the last new segment or part. An ended playlist is never silent."""
         return 0.0 if self._ended else now - self._progress_at
 
-    # inside
-
     def _start(self, playlist: Playlist, source: Hashable, change: int) -> None:
-        """What comes first is shown as it is, but counted as other renditions are by now. So is a whole film."""
+        """
+        Use the first playlist as it is, with the discontinuity numbers of the other renditions.
+
+        An ended playlist is used without a shift.
+        """
         self._source = source
         shift = self._discontinuities.shift((change, self._restarts), playlist.discontinuity_sequence)
         first = playlist.segments[0].sequence if playlist.segments else playlist.sequence
@@ -146,7 +158,11 @@ class PlaylistContinuity:
         return seen is not None and _last(playlist) < seen.last
 
     def _splice(self, playlist: Playlist, source: Hashable, change: int) -> None:
-        """Let another source, or the same anew, go on where the last one was; if it has something to go on with."""
+        """
+        Continue with the segments of another source, or of a restarted packager.
+
+        If the source has no new segment yet, the previous playlist stays.
+        """
         assert self._last_shown is not None
         new_segments = self._new_segments(playlist, source)
         if not new_segments:
@@ -168,14 +184,18 @@ class PlaylistContinuity:
         self._last_playlists.pop(source, None)
 
     def _new_segments(self, playlist: Playlist, source: Hashable) -> Sequence[MediaSegment]:
-        """The segments of a source that have not been shown yet: all, if its numbers mean other segments by now."""
+        """
+        Return the segments of a source that were not listed yet.
+
+        If the source's numbers now mean other segments (packager restart), return all.
+        """
         seen = self._last_playlists.get(source)
         if seen is None or (_last(playlist) < seen.last and not seen.shares_segment(_file_names(playlist))):
             return playlist.segments
         return [segment for segment in playlist.segments if segment.sequence > seen.last]
 
     def _is_current(self, playlist: Playlist, source: Hashable) -> bool:
-        """Whether the playlist is of the source in use, and no older than the last one."""
+        """Return whether the playlist is from the source in use and not older than its latest playlist."""
         seen = self._last_playlists.get(self._source)
         return source == self._source and (seen is None or (bool(playlist.segments) and _last(playlist) >= seen.last))
 
@@ -195,7 +215,11 @@ class PlaylistContinuity:
         self._ended = playlist.ended
 
     def _note_progress(self, source: Hashable, playlist: Playlist, now: float) -> None:
-        """When there was progress: a segment more, or parts of one. A source that is new has its full time."""
+        """
+        Record the time of the last new segment or part.
+
+        A new source gets the full stall timeout.
+        """
         shown = -1 if self._last_shown is None else self._last_shown[0]
         progress = (shown, len(playlist.trailing))
         if source != self._progress_source or progress > self._progress:
@@ -208,12 +232,12 @@ def _last(playlist: Playlist) -> int:
 
 
 def _file_names(playlist: Playlist) -> dict[int, str]:
-    """The names of the segments, without folders and query."""
+    """Return the file names of the segments by media sequence number, without path and query."""
     return {each.sequence: each.uri.partition("?")[0].rpartition("/")[2] for each in playlist.segments}
 
 
 def _tail_start(segments: Sequence[MediaSegment], seconds: float) -> MediaSegment:
-    """The first of the fewest last segments that last so long together."""
+    """Return the first of the last segments that together have at least this duration."""
     total = 0.0
     for segment in reversed(segments):
         total += segment.duration

@@ -1,10 +1,10 @@
-"""How large a playlist may be: as large as can be read and rewritten in a tenth of a second.
+"""Limits of playlists: reading and rewriting must take at most a tenth of a second.
 
-All of that is done in one go, in the thread in which everybody's video is handed on. So it is not the bytes that count
-but what they cost: a URI is taken apart, encrypted and put in place, a blank line costs next to nothing. The weights
-were measured (microseconds, rounded up) with the worst that fits into each of them; what they amount to is some five
-or six thousand segments: three hours in pieces of two seconds, nine in pieces of six. A playlist that is over is not
-read again and again, so one of a film or of a day may be four times as large.
+A playlist is processed in one step, in the thread that also serves all video. Therefore the limit is an estimated cost,
+not a size: a URI is resolved, encrypted and replaced, a blank line costs next to nothing. The weights were measured
+with the worst input of each kind (microseconds, rounded up). The limit allows about 5,000 to 6,000 segments: three
+hours of 2-second segments, or nine hours of 6-second segments. Ended playlists are fetched once; their limit is four
+times higher.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from collections.abc import Mapping, Sequence
 
 from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine
 
-#: Bytes.
+#: Largest size in bytes.
 MAX_BYTES = 2_097_152
-#: Lines.
+#: Largest number of lines.
 MAX_LINES = 40_000
-#: Characters of one line: a URI of 16 KiB, some keys and dates.
+#: Longest line in characters: a URI of 16 KiB, some keys and dates.
 MAX_LINE_CHARACTERS = 65_536
-#: Attributes of one tag.
+#: Largest number of attributes of a tag.
 MAX_ATTRIBUTES = 250
-#: Definitions (EXT-X-DEFINE). Each may be long, and made of others.
+#: Largest number of variables (EXT-X-DEFINE). Each may be long and refer to others.
 MAX_VARIABLES = 100
-#: What all of it may cost.
+#: Largest estimated cost in microseconds.
 MAX_COST = 95_000
-#: As a multiple of that, what a playlist may cost that has its end in it.
+#: Factor of the cost limit for ended playlists.
 _ENDED_FACTOR = 4
 
 _PER_LINE = 1.5
 _PER_URI = 10.0
 _PER_ATTRIBUTE = 1.5
 _PER_BYTE = 0.03
-#: Those of variants are looked at again, to know which is the counterpart of which.
+#: Attributes of variants are read a second time to find counterparts.
 _PER_VARIANT_ATTRIBUTE = 4.0
 
-#: Tags whose attributes are read.
+#: Tags that describe variants and renditions.
 _VARIANT_TAGS = frozenset({"EXT-X-STREAM-INF", "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
+#: All tags whose attributes are read.
 WEIGHED_TAGS = _VARIANT_TAGS | frozenset(
     "EXT-X-KEY EXT-X-SESSION-KEY EXT-X-MAP EXT-X-PART EXT-X-PRELOAD-HINT EXT-X-RENDITION-REPORT EXT-X-SESSION-DATA"
     " EXT-X-DATERANGE EXT-X-CONTENT-STEERING EXT-X-DEFINE EXT-X-SERVER-CONTROL EXT-X-PART-INF".split()
@@ -45,9 +46,9 @@ WEIGHED_TAGS = _VARIANT_TAGS | frozenset(
 
 def check_bytes(body: bytes) -> None:
     """
-    Before anything is read.
+    Check the size before parsing.
 
-    :raises NotAPlaylist: for too much.
+    :raises NotAPlaylist: if there are too many bytes or lines.
     """
     if len(body) > MAX_BYTES:
         raise NotAPlaylist(f"a playlist of more than {MAX_BYTES} bytes")
@@ -57,10 +58,10 @@ def check_bytes(body: bytes) -> None:
 
 def check_lines(body: bytes, lines: Sequence[PlaylistLine], tag_counts: Mapping[str, int]) -> None:
     """
-    When it has been cut into lines.
+    Check lines, attributes, variables and the estimated cost of processing.
 
-    :param tag_counts: how often there is a tag of a name.
-    :raises NotAPlaylist: for too much.
+    :param tag_counts: number of lines by tag name.
+    :raises NotAPlaylist: if a limit is exceeded.
     """
     if len(lines) > MAX_LINES:
         raise NotAPlaylist(f"a playlist of more than {MAX_LINES} lines")
@@ -74,11 +75,11 @@ def check_lines(body: bytes, lines: Sequence[PlaylistLine], tag_counts: Mapping[
         if line.kind is LineKind.URI:
             uris += 1
         elif line.name in WEIGHED_TAGS:
-            # Each has one of these, if not the other way round.
+            # Each attribute has an equals sign. There may be more equals signs than attributes.
             attributes = text.count("=")
             if attributes > MAX_ATTRIBUTES:
                 raise NotAPlaylist(f"a playlist with a line of more than {MAX_ATTRIBUTES} attributes")
             uris += text.count("URI") + text.count("LIST")
             cost += attributes * (_PER_VARIANT_ATTRIBUTE if line.name in _VARIANT_TAGS else _PER_ATTRIBUTE)
     if cost + _PER_URI * uris > MAX_COST * (_ENDED_FACTOR if "EXT-X-ENDLIST" in tag_counts else 1):
-        raise NotAPlaylist(f"a playlist out of all measure, of {len(lines)} lines that name {uris} resources")
+        raise NotAPlaylist(f"an oversized playlist ({len(lines)} lines, {uris} URIs)")

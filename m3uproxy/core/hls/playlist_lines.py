@@ -1,11 +1,11 @@
-"""A playlist as lines, each with what it is, and all of it kept to the byte.
+"""Playlists as lines, preserved byte for byte.
 
-Players read more than any one parser knows: vendors' tags, Kodi's and VLC's options, attributes of the draft after
-next. So a playlist is never taken apart into a model and written anew. It is cut into lines; whoever changes
-something changes that part of that line.
+Players read more than a single parser knows: vendor tags, Kodi and VLC options, attributes of later drafts. Therefore a
+playlist is never parsed into a model and serialised again. The text is split into lines, and a change replaces only the
+affected part of a line.
 
-Lines end as players take them to: CR LF, LF (RFC 8216 section 4.1), and a lone CR, which ffmpeg takes too. Text is
-UTF-8; bytes that are not pass through as they are (``surrogateescape``).
+Line endings are those that players accept: CR LF and LF (RFC 8216 section 4.1), and a lone CR, as in ffmpeg. The text
+is UTF-8. Invalid bytes are passed through (``surrogateescape``).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from enum import Enum
 from typing import NamedTuple
 
 _BOM = "\ufeff"
-#: Never empty, so that it does not match behind the last.
+#: Never matches the empty string, so there is no match at the end of the text.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r)|([^\r\n]+)")
 _TAG = re.compile(r"#(EXT[A-Z0-9-]*):?")
 _BLANKS = " \t\v\f"
-#: RFC 8216 section 4.2. Blanks round commas, values without quotes and a quote that never ends are seen in the wild.
+#: RFC 8216 section 4.2. Providers also send blanks around commas, values without quotes and unterminated quotes.
 _ATTRIBUTE = re.compile(r'[\s,]*([A-Za-z0-9_-]+)[ \t]*=[ \t]*(?:"([^"]*)(?:"|\Z)|([^,]*))')
 
 
 class NotAPlaylist(ValueError):
-    """A body is something else, or more than anybody plays. The text says what, for people."""
+    """A body that is not a playlist, or that exceeds a limit. The text describes the body, for operators."""
 
 
 class LineKind(Enum):
-    """What a line is to a player."""
+    """The kinds of lines."""
 
     TAG = "tag"
     URI = "uri"
@@ -39,13 +39,13 @@ class LineKind(Enum):
 
 class PlaylistLine(NamedTuple):
     """
-    One line. A tuple, because there may be ten thousands.
+    A line of a playlist. A tuple for speed, because a playlist may have 40,000 lines.
 
-    :ivar text: all of it but the ending.
-    :ivar ending: how it ends; ``""`` only for the last.
-    :ivar name: of a tag, without ``#``: ``EXTINF``; else empty.
-    :ivar start: where the value of a tag, or a URI, starts in ``text``.
-    :ivar end: where it ends; blanks behind are not part of it.
+    :ivar text: the line without its ending.
+    :ivar ending: the line ending; ``""`` only for the last line.
+    :ivar name: tag name without ``#``, for example ``EXTINF``; empty if the line is not a tag.
+    :ivar start: start index in ``text`` of the tag's value or of the URI.
+    :ivar end: end index in ``text``, without trailing blanks.
     """
 
     kind: LineKind
@@ -57,7 +57,7 @@ class PlaylistLine(NamedTuple):
 
     @property
     def value(self) -> str:
-        """What follows the colon of a tag, or the URI."""
+        """Text after the colon of a tag, or the URI."""
         return self.text[self.start : self.end]
 
     @property
@@ -68,12 +68,12 @@ class PlaylistLine(NamedTuple):
 
 class Attribute(NamedTuple):
     """
-    One attribute of a tag.
+    An attribute of a tag.
 
     :ivar value: without quotes.
-    :ivar start: where ``value`` starts in the text of the line.
-    :ivar end: where it ends there.
-    :ivar quoted: whether it stood in quotes.
+    :ivar start: start index of ``value`` in the text of the line.
+    :ivar end: end index of ``value`` in the text of the line.
+    :ivar quoted: True if the value is a quoted-string.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Attribute(NamedTuple):
 
 
 def split_lines(text: str) -> tuple[str, tuple[PlaylistLine, ...]]:
-    """The byte order mark, if there is one, and the lines. Together they are all of the text."""
+    """Return the byte order mark (empty if absent) and the lines. Together they are the complete text."""
     bom = _BOM if text.startswith(_BOM) else ""
     found = _LINE.findall(text, len(bom))
     return bom, tuple([_line(line or last, ending) for line, ending, last in found])
@@ -104,7 +104,7 @@ def _line(text: str, ending: str) -> PlaylistLine:
 
 
 def attributes(line: PlaylistLine) -> Iterator[Attribute]:
-    """The attributes of a tag, as far as there are any that can be read."""
+    """Yield the attributes of a tag, up to the first unreadable one."""
     at = line.start
     while match := _ATTRIBUTE.match(line.text, at, line.end):
         name, value, bare = match.groups()
@@ -117,7 +117,11 @@ def attributes(line: PlaylistLine) -> Iterator[Attribute]:
 
 
 def attribute(line: PlaylistLine, name: str) -> str | None:
-    """The value of one attribute; of several with that name the last, as players take it."""
+    """
+    Return the value of an attribute, or None if it is absent.
+
+    If the name is repeated, the last value is returned, as players do.
+    """
     found = None
     for each in attributes(line):
         if each.name == name:

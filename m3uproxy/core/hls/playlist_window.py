@@ -1,7 +1,8 @@
-"""The last part of a media playlist, under other numbers: what players are sent after a change of source.
+"""The tail of a media playlist under other sequence numbers, as sent to players after a change of source.
 
-Numbers are not only names. The initialization vector of AES-128 is the media sequence number where a key does not
-state one (RFC 8216bis section 5.2), and what is in force at a segment may stand in lines that go.
+Two things depend on the removed part. If an AES-128 key has no IV attribute, the initialization vector is the media
+sequence number (RFC 8216bis section 5.2). Keys and initialization sections that apply to a segment may be stated in
+removed lines.
 """
 
 from __future__ import annotations
@@ -15,25 +16,26 @@ from .playlist import Playlist
 from .playlist_lines import NotAPlaylist, attributes
 from .uri_rewriter import MAX_REWRITTEN, TOO_LONG
 
-#: Written anew, at the top.
+#: Tags that are replaced by new ones at the top.
 _SEQUENCE_TAGS = frozenset({"EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE"})
-#: Say of the playlist what is not true of one that goes on with another source: nothing will be removed, and how far
-#: others have come by numbers that are not theirs any more.
+#: Tags that are wrong after a change of source: PLAYLIST-TYPE promises that no segment is removed, and a rendition
+#: report states sequence numbers of the source.
 _STALE_TAGS = frozenset({"EXT-X-PLAYLIST-TYPE", "EXT-X-RENDITION-REPORT"})
-#: Methods that fall back to the media sequence number.
+#: Encryption methods whose default initialization vector is the media sequence number.
 _SEQUENCE_IV_METHODS = frozenset({"AES-128", "SAMPLE-AES"})
 
 
 @attrs.frozen
 class PlaylistWindow:
     """
-    How a playlist is shown.
+    The listed part of a playlist and the offsets of its numbers.
 
-    :ivar first: the source's media sequence number of the first segment that is shown.
-    :ivar offset: what is added to media sequence numbers.
-    :ivar discontinuity_offset: what is added to discontinuity sequence numbers.
-    :ivar splice: the source's number of the segment before which the source changed; None if it never did.
-    :ivar target_duration: the least that is told, seconds.
+    :ivar first: media sequence number of the first listed segment, as the source counts.
+    :ivar offset: added to media sequence numbers.
+    :ivar discontinuity_offset: added to discontinuity sequence numbers.
+    :ivar splice: media sequence number, as the source counts, of the first segment after the change of source; None
+        before the first change.
+    :ivar target_duration: lower bound of EXT-X-TARGETDURATION, seconds.
     """
 
     first: int
@@ -43,16 +45,16 @@ class PlaylistWindow:
     target_duration: int = 0
 
     def discontinuity_sequence(self, segment: MediaSegment) -> int:
-        """A segment's discontinuity sequence number as players count it."""
+        """Return the discontinuity sequence number of a segment as players count."""
         return segment.discontinuity_sequence + self.discontinuity_offset
 
 
 def apply_window(playlist: Playlist, lines: Sequence[str], window: PlaylistWindow) -> tuple[str, ...]:
     """
-    The lines that players are sent.
+    Return the lines for players.
 
-    :param lines: the playlist's lines, rewritten.
-    :raises NotAPlaylist: if that gets too long: a long key may be told anew for each of many segments.
+    :param lines: the playlist's lines with rewritten URIs.
+    :raises NotAPlaylist: if the result is too long. A long key line may be repeated for each of many segments.
     """
     shown = [segment for segment in playlist.segments if segment.sequence >= window.first]
     same_target = playlist.target_duration >= window.target_duration
@@ -70,7 +72,7 @@ def apply_window(playlist: Playlist, lines: Sequence[str], window: PlaylistWindo
 
 
 class _WindowWriter:
-    """One playlist on its way out."""
+    """The writer of the listed part of one playlist."""
 
     def __init__(
         self, playlist: Playlist, lines: Sequence[str], window: PlaylistWindow, shown: Sequence[MediaSegment]
@@ -84,7 +86,7 @@ class _WindowWriter:
         self._segment_of_line = {index: segment for segment in playlist.segments for index in segment.lines}
 
     def lines(self) -> Iterator[str]:
-        """All lines in order."""
+        """Yield all lines in order."""
         has_head = self._playlist.lines[0].name.startswith("EXTM3U")
         if not has_head:
             yield from self._sequence_tags()
@@ -101,7 +103,11 @@ class _WindowWriter:
                 yield from self._sequence_tags()
 
     def _sequence_tags(self) -> Iterator[str]:
-        """Of the first segment shown. The discontinuity before it is not one that was removed."""
+        """
+        Yield the sequence numbers of the first listed segment.
+
+        The discontinuity before that segment is still listed, so it does not count as removed.
+        """
         first = self._shown[0]
         own_discontinuities = sum(self._playlist.lines[index].name == "EXT-X-DISCONTINUITY" for index in first.lines)
         removed = self._window.discontinuity_sequence(first) - max(own_discontinuities, int(self._is_spliced(first)))
@@ -115,7 +121,7 @@ class _WindowWriter:
         return f"#EXT-X-TARGETDURATION:{self._window.target_duration}{self._ending}"
 
     def _write_segment(self, segment: MediaSegment) -> Iterator[str]:
-        """The lines of a segment, and before them what lines that are not shown say of it."""
+        """Yield the lines of a segment, preceded by inherited keys and initialization section."""
         if self._is_spliced(segment) and not segment.discontinuity:
             yield f"#EXT-X-DISCONTINUITY{self._ending}"
         restated = self._inherited(segment) if segment is self._shown[0] else set()
@@ -126,17 +132,22 @@ class _WindowWriter:
 
     def _lines_of(self, segment: MediaSegment) -> Sequence[int]:
         """
-        Its lines; without its date, as long as the list begins with the change of source.
+        Return the indexes of the segment's lines.
 
-        A new source begins with what the old one has shown, so its dates lead back. hls.js, which knows no segment of
-        such a list, goes by them and begins in its middle: what is before it becomes a hole, at which playback stops.
+        While the list begins with the change of source, EXT-X-PROGRAM-DATE-TIME is left out. The new source may begin
+        with media that the previous source has already shown, so its dates lead back. hls.js knows no segment of such a
+        list and aligns by date, begins in the middle and leaves a hole in its buffer, at which playback stops.
         """
         if not self._is_spliced(self._shown[0]):
             return segment.lines
         return [index for index in segment.lines if self._playlist.lines[index].name != "EXT-X-PROGRAM-DATE-TIME"]
 
     def _with_ivs(self, segment: MediaSegment, restated: set[int]) -> Iterator[str]:
-        """The same where a key goes by the number of the segment: with the vector that this amounts to."""
+        """
+        Yield the lines of a segment, with explicit IV attributes.
+
+        Without the attribute the initialization vector is the media sequence number, and this number is changed.
+        """
         changes = [index for index in segment.lines if self._playlist.lines[index].name == "EXT-X-KEY"]
         before = restated.difference(segment.keys) if changes else restated.union(segment.keys)
         for index in sorted(before):
@@ -155,14 +166,19 @@ class _WindowWriter:
         return f"{text},IV=0x{segment.sequence:032X}{self._playlist.lines[index].ending}"
 
     def _line(self, index: int, segment: MediaSegment) -> str:
-        """A line as it is. A byte range that goes on where a segment ended that is not shown says where that is."""
+        """
+        Return a line of a segment.
+
+        If the first listed segment has a byte range without offset, the offset is added: it continues a removed
+        segment.
+        """
         line, byte_range = self._playlist.lines[index], segment.byte_range
         if line.name != "EXT-X-BYTERANGE" or byte_range is None or "@" in line.value or segment is not self._shown[0]:
             return self._lines[index]
         return f"#EXT-X-BYTERANGE:{byte_range.length}@{byte_range.offset}{line.ending}"
 
     def _inherited(self, segment: MediaSegment) -> set[int]:
-        """Keys and map of the first segment shown that stand in lines of segments before it."""
+        """Return the lines of keys and initialization section that are stated before the segment's own lines."""
         lines = {*segment.keys, *(() if segment.map is None else (segment.map,))}
         return lines.difference(segment.lines)
 
@@ -170,7 +186,11 @@ class _WindowWriter:
         return segment.sequence == self._window.splice
 
     def _lacks_iv(self, index: int) -> bool:
-        """Looked up once for a key, not for each segment that goes by it."""
+        """
+        Return whether a key's initialization vector is the media sequence number.
+
+        The answer is cached by key, because many segments share a key.
+        """
         if index not in self._lacking_iv:
             values = {each.name: each.value for each in attributes(self._playlist.lines[index])}
             by_number = "IV" not in values and values.get("METHOD") in _SEQUENCE_IV_METHODS

@@ -1,7 +1,6 @@
-"""What a multivariant playlist offers, and which offer of another source is the counterpart of one.
+"""Variants and renditions of a multivariant playlist, and their counterparts in another source.
 
-A player goes on asking for the variant that it chose. When the stream moves to another source, what it gets is the
-variant there that is most like it.
+A player keeps requesting the variant it chose. After a change of source it gets the most similar variant there.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _RENDITION_TAGS = frozenset({_VARIANT_TAG, "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-
 @attrs.frozen
 class Rendition:
     """
-    One playlist that is offered.
+    A playlist that a multivariant playlist offers: a variant or a rendition.
 
-    :ivar url: absolute.
-    :ivar tag: the tag that offers it.
-    :ivar type: of EXT-X-MEDIA (``AUDIO``, ``SUBTITLES``), else empty.
-    :ivar bandwidth: bit/s, 0 if not told.
-    :ivar height: lines of the picture, 0 if not told.
-    :ivar labels: language, name, group, where there are any.
-    :ivar index: its place among all that are offered.
+    :ivar url: absolute URL.
+    :ivar tag: name of the tag that offers the playlist.
+    :ivar type: TYPE of EXT-X-MEDIA (``AUDIO``, ``SUBTITLES``), empty for variants.
+    :ivar bandwidth: bit/s, 0 if unknown.
+    :ivar height: height of the picture in lines, 0 if unknown.
+    :ivar labels: language, name and group ID; empty strings if absent.
+    :ivar index: position among all offered playlists.
     """
 
     url: str = attrs.field(repr=False)
@@ -47,9 +46,9 @@ class Rendition:
 
 def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     """
-    What is offered.
+    Return the variants and renditions of a multivariant playlist.
 
-    :param url: of the multivariant playlist, after redirects.
+    :param url: URL of the multivariant playlist after redirects.
     """
     variables = Variables(url)
     found: list[Rendition] = []
@@ -71,7 +70,7 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
 
 
 def definitions(playlist: Playlist, url: str) -> Mapping[str, str]:
-    """The variables that a multivariant playlist defines, which its variants may import."""
+    """Return the variables of a multivariant playlist. Its media playlists may import them."""
     variables = Variables(url)
     for line in playlist.lines:
         if line.name == "EXT-X-DEFINE":
@@ -94,10 +93,12 @@ def _rendition(url: str, tag: str, values: Mapping[str, str], index: int) -> Ren
 
 def counterpart(wanted: Rendition | None, offered: Sequence[Rendition]) -> Rendition | None:
     """
-    What comes nearest: same height, then nearest bandwidth; for sound and subtitles the same language, then name.
+    Return the most similar offer of another source.
 
-    :param wanted: None if nothing is known of it: then it is taken for the best variant.
-    :return: None if nothing of that kind is offered.
+    Variants are compared by height, then by bandwidth; renditions by language, then by name and group.
+
+    :param wanted: the playlist that the player asked for; None (unknown) selects the variant of the highest bandwidth.
+    :return: None if the source offers nothing of this kind.
     """
     if wanted is None:
         variants = [each for each in offered if each.tag == _VARIANT_TAG]

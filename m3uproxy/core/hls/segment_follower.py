@@ -1,7 +1,7 @@
-"""What of a live HLS source makes one transport stream: which variant, which segment next, under which key.
+"""Selection of variant, segments and keys to join a live HLS source into one transport stream.
 
-Only segments that are transport streams by themselves can be put one behind the other (RFC 8216 section 3.2). What
-cannot be is told, with :attr:`m3uproxy.errors.Reason.NOT_TRANSPORT_STREAM`; its players are served by the playlist.
+Only segments that are complete transport streams can be concatenated (RFC 8216 section 3.2). Any other source is
+refused with :attr:`m3uproxy.errors.Reason.NOT_TRANSPORT_STREAM`; players can use its playlist.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .playlist_lines import LineKind, PlaylistLine, attribute
 from .renditions import Rendition, counterpart, renditions
 from .variables import Variables
 
-#: Segments from the end at which to begin, at least (RFC 8216 section 6.3.3).
+#: Smallest distance of the first segment from the end of the playlist, in segments (RFC 8216 section 6.3.3).
 START_SEGMENTS = 3
-#: How many of these are kept back: what is listed behind bridges a late one, or one that is missing.
+#: Segments of these that are held in reserve to bridge a late or missing segment.
 RESERVE_SEGMENTS = START_SEGMENTS - 1
-#: Seconds of media that go at once in the beginning; if segments are shorter, several do.
+#: Seconds of media that are sent without pacing at the start; several segments if they are shorter.
 BURST_SECONDS = 3.0
 _IV = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
 
@@ -30,10 +30,10 @@ _IV = re.compile(r"0[xX]([0-9A-Fa-f]{1,32})")
 @attrs.frozen
 class SegmentKey:
     """
-    How a segment is encrypted, with AES-128 in CBC mode.
+    The key of a segment that is encrypted with AES-128 in CBC mode.
 
-    :ivar uri: as it stands in the playlist.
-    :ivar iv: 16 bytes.
+    :ivar uri: the key's URI as written in the playlist.
+    :ivar iv: initialization vector, 16 bytes.
     """
 
     uri: str = attrs.field(repr=False)
@@ -41,17 +41,18 @@ class SegmentKey:
 
 
 def not_transport_stream(cause: str) -> SourceError:
-    """A source that works, but whose segments make no transport stream."""
-    return SourceError(Reason.NOT_TRANSPORT_STREAM, f"{cause}; its playlist plays")
+    """Return the error for a working source whose segments cannot be joined into a transport stream."""
+    return SourceError(Reason.NOT_TRANSPORT_STREAM, f"{cause}; use its HLS playlist")
 
 
 def best_variant(playlist: Playlist, url: str, max_bandwidth: int = 0) -> Rendition:
     """
-    The variant to join: that of the highest bandwidth, which has its sound with it.
+    Return the variant of the highest bandwidth that includes its audio.
 
-    :param url: of the multivariant playlist, after redirects.
-    :param max_bandwidth: bit/s; variants above count only if none is below. 0 for any.
-    :raises SourceError: if no variant has its sound with it, or there is none.
+    :param url: URL of the multivariant playlist after redirects.
+    :param max_bandwidth: limit in bit/s, 0 for no limit. If all variants exceed the limit, the lowest bandwidth is
+        used.
+    :raises SourceError: if there is no variant, or no variant includes its audio.
     """
     separate = _separate_audio_groups(playlist)
     silent: set[int] = set()
@@ -61,19 +62,19 @@ def best_variant(playlist: Playlist, url: str, max_bandwidth: int = 0) -> Rendit
         if attribute(line, "AUDIO") in separate:
             silent.add(place)
     if len(tags) != len(variants):
-        silent.clear()  # some lead nowhere, so it is not known which is which
+        silent.clear()  # some variants have no usable URI, so tags and variants cannot be matched
     complete = [one for place, one in enumerate(variants) if place not in silent]
     if variants and not complete:
-        raise not_transport_stream("picture and sound are in playlists of their own")
+        raise not_transport_stream("video and audio are in separate playlists")
     within = [one for one in complete if not max_bandwidth or one.bandwidth <= max_bandwidth]
     found = counterpart(None, within) or min(complete, key=lambda one: one.bandwidth, default=None)
     if found is None:
-        raise SourceError(Reason.NOT_VIDEO, "a playlist without a variant")
+        raise SourceError(Reason.NOT_VIDEO, "a multivariant playlist without variants")
     return found
 
 
 def _variant_lines(playlist: Playlist) -> list[tuple[PlaylistLine, bool]]:
-    """The tags that announce variants, and whether a URI follows."""
+    """Return the EXT-X-STREAM-INF lines, each with True if a URI follows."""
     found: list[tuple[PlaylistLine, bool]] = []
     for line in playlist.lines:
         if line.name == "EXT-X-STREAM-INF":
@@ -84,7 +85,7 @@ def _variant_lines(playlist: Playlist) -> list[tuple[PlaylistLine, bool]]:
 
 
 def _separate_audio_groups(playlist: Playlist) -> set[str | None]:
-    """Groups of sound of which no member is in the variant itself (RFC 8216 section 4.3.4.2.1)."""
+    """Return the audio groups that have no member inside the variant itself (RFC 8216 section 4.3.4.2.1)."""
     groups: dict[str | None, bool] = {}
     for line in playlist.lines:
         if line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO":
@@ -95,9 +96,9 @@ def _separate_audio_groups(playlist: Playlist) -> set[str | None]:
 
 def check_joinable(playlist: Playlist) -> None:
     """
-    See whether a media playlist is live, and of segments that can be joined.
+    Check that a media playlist is live and that its segments can be joined.
 
-    :raises SourceError: if not.
+    :raises SourceError: if the playlist has ended, or its segments are MP4 or use an unsupported encryption.
     """
     if playlist.ended:
         raise SourceError(Reason.NOT_LIVE, "a playlist that has ended")
@@ -109,9 +110,9 @@ def check_joinable(playlist: Playlist) -> None:
 
 def segment_key(playlist: Playlist, segment: MediaSegment) -> SegmentKey | None:
     """
-    The key of a segment; None if it is not encrypted.
+    Return the key of a segment, or None if the segment is not encrypted.
 
-    :raises SourceError: if it is encrypted in a way that only players know.
+    :raises SourceError: if the encryption is not AES-128 with the identity key format.
     """
     tags = [playlist.lines[index] for index in segment.keys]
     if not tags:
@@ -125,13 +126,13 @@ def segment_key(playlist: Playlist, segment: MediaSegment) -> SegmentKey | None:
 
 
 def _iv_of(stated: str | None, sequence: int) -> bytes:
-    """Where none is stated it is the media sequence number (RFC 8216 section 5.2)."""
+    """Return the initialization vector; its default is the media sequence number (RFC 8216 section 5.2)."""
     match = _IV.fullmatch(stated or "")
     return (int(match[1], 16) if match else sequence).to_bytes(16, "big")
 
 
 def media_variables(playlist: Playlist, url: str, imported: Mapping[str, str]) -> Variables:
-    """The variables of a media playlist; ``imported`` are those of the multivariant playlist."""
+    """Return the variables of a media playlist; ``imported`` are those of the multivariant playlist."""
     variables = Variables(url, imported)
     for line in playlist.lines:
         if line.name == "EXT-X-DEFINE":
@@ -140,7 +141,11 @@ def media_variables(playlist: Playlist, url: str, imported: Mapping[str, str]) -
 
 
 def _start_segment(segments: Sequence[MediaSegment]) -> MediaSegment:
-    """Where to begin: at the end, as far as what goes at once and what is kept back are there."""
+    """
+    Return the segment to start with.
+
+    The initial burst and the reserve must be listed behind it, if the playlist is long enough.
+    """
     first = max(0, len(segments) - START_SEGMENTS)
     while first and sum(segment.duration for segment in segments[first:-RESERVE_SEGMENTS]) < BURST_SECONDS:
         first -= 1
@@ -148,19 +153,19 @@ def _start_segment(segments: Sequence[MediaSegment]) -> MediaSegment:
 
 
 class SegmentFollower:
-    """Goes from segment to segment of a live playlist."""
+    """The position in a live media playlist."""
 
     def __init__(self) -> None:
-        """Nothing was taken yet."""
+        """Initialise before the first segment."""
         self._next: int | None = None
         self._last: MediaSegment | None = None
 
     def next_segment(self, playlist: Playlist) -> MediaSegment | None:
         """
-        The segment that is to be taken; None if it is still to come.
+        Return the next segment, or None if it is not listed yet. Segments with EXT-X-GAP are skipped.
 
-        Servers of one provider may differ by some segments, so an older playlist is none of a packager that counts
-        anew, unless it is older by more than all its segments.
+        Servers of a provider may differ by some segments. Therefore an older playlist counts as a packager restart only
+        if it is older by more than all its segments.
         """
         segments = playlist.segments
         if not segments:
@@ -176,25 +181,25 @@ class SegmentFollower:
         return None
 
     def segments_after_next(self, playlist: Playlist) -> Sequence[MediaSegment]:
-        """What is listed behind the segment that is to be taken."""
+        """Return the segments that are listed after the next segment."""
         first = self._next if self._next is not None else 0
         return [segment for segment in playlist.segments if segment.sequence > first]
 
     def advance(self, segment: MediaSegment) -> None:
-        """It was taken, or cannot be had: the next one is next."""
+        """Move past a segment that was delivered or is not available."""
         self._next = segment.sequence + 1
 
     def segment_started(self, segment: MediaSegment) -> None:
-        """It is being taken."""
+        """Record the segment whose delivery has started."""
         self._last = segment
 
     def segment_interrupted(self) -> None:
-        """What was taken last has no end, or no successor: nothing continues it."""
+        """Record that the last segment is incomplete or has no successor, so the next one does not continue it."""
         if self._last is not None:
             self._last = attrs.evolve(self._last, sequence=-2)
 
     def continues(self, segment: MediaSegment) -> bool:
-        """Whether it goes on from what was taken last; also if nothing was."""
+        """Return whether a segment continues the last delivered one. True before the first segment."""
         last = self._last
         if last is None:
             return True

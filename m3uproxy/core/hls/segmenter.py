@@ -1,9 +1,10 @@
-"""A live transport stream as HLS: segments cut in front of random access points, and the playlist that lists them.
+"""Segmenter: cuts a live transport stream into HLS segments, and writes the media playlist.
 
-Nothing is copied and nothing is changed: a segment is a row of the stream's own blocks, behind the PAT and PMT in force
-there (RFC 8216 section 3.2). What a segment lasts is told by the DTS of the pictures (of a stream without pictures:
-of the sound) that it and the next one begin with. The target duration must never change and never be exceeded
-(section 4.3.3.1), so a group of pictures that lasts longer is cut in the middle, in front of a picture.
+Segments start at random access points. Data is neither copied nor changed: a segment is a sequence of the stream's
+blocks, preceded by the PAT and PMT that apply there (RFC 8216 section 3.2). The duration is the difference between the
+first DTS of a segment and that of the next one, taken from video, or from audio if there is no video. The target
+duration must never change and no segment may exceed it (section 4.3.3.1). Therefore a longer group of pictures is cut
+in front of a picture.
 """
 
 from __future__ import annotations
@@ -21,28 +22,30 @@ from ..mpegts.pes import payload_of, read_pes_header
 from ..mpegts.timestamps import TICKS, ahead
 from ..ring import Block
 
-#: Seconds that no segment exceeds.
+#: EXT-X-TARGETDURATION in seconds, the longest segment.
 TARGET_DURATION = 6
-#: Seconds from which on a segment ends at the next random access point.
+#: Minimum duration in seconds; after it a segment ends at the next random access point.
 MIN_DURATION = 2.0
-#: The same for the first one, which somebody waits for.
+#: Minimum duration in seconds of the first segment, for which a player waits.
 MIN_FIRST_DURATION = 0.5
-#: Seconds of segments that are listed: a player begins three target durations before the end (section 6.3.3).
+#: Seconds of segments in the playlist: a player begins three target durations before the end (section 6.3.3).
 LISTED_DURATION = 4.0 * TARGET_DURATION
-#: Seconds for which segments are kept: for a while behind their listing (section 6.2.2).
+#: Seconds of segments that are kept: for a while after they left the playlist (section 6.2.2).
 KEPT_DURATION = 6.0 * TARGET_DURATION
 
 
 @attrs.frozen(eq=False)
 class LiveSegment:
-    """Blocks in a row.
+    """
+    A segment: consecutive blocks of the stream.
 
-    :ivar number: its media sequence number.
-    :ivar psi: PAT and PMT to be sent first.
+    :ivar number: media sequence number.
+    :ivar psi: PAT and PMT, sent first.
     :ivar duration: seconds.
-    :ivar started_at: when its first picture came, monotonic seconds; counted on from the first segment of a run.
-    :ivar discontinuity: it does not go on from the one before.
-    :ivar discontinuity_sequence: how many segments up to this one did not.
+    :ivar started_at: arrival of its first picture, monotonic seconds; within a continuous sequence, the arrival of the
+        sequence's first segment plus the durations since.
+    :ivar discontinuity: True if the segment does not continue the previous one.
+    :ivar discontinuity_sequence: number of discontinuities up to and including this segment.
     """
 
     number: int
@@ -55,32 +58,32 @@ class LiveSegment:
 
     @property
     def buffers(self) -> tuple[bytes, ...]:
-        """All of it."""
+        """The complete segment: PSI, then the data of each block."""
         return (self.psi, *(block.data for block in self.blocks))
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return sum(map(len, self.buffers))
 
 
 @attrs.frozen
 class _UnitStart:
-    """Where a unit of the main track begins, counted in the stream's bytes, and its DTS."""
+    """The start of an access unit of the main track: byte position in the stream, and DTS in ticks."""
 
     position: int
     dts: int
 
 
 class Segmenter:
-    """Cuts one stream, for as long as it runs and beyond: numbers are never used twice."""
+    """The segmenter of one stream. It outlives sources; media sequence numbers are never reused."""
 
     def __init__(self, max_bytes: int) -> None:
         """
-        Begin with nothing.
+        Initialise without segments.
 
-        :param max_bytes: of segments that are kept; the newest one is in any case. What does not end for as many bytes
-            is no segment.
+        :param max_bytes: limit of all kept segments, except that the newest is always kept. A segment that does not end
+            within this size is discarded.
         """
         self._max_bytes = max_bytes
         self._kept: deque[LiveSegment] = deque()
@@ -96,16 +99,16 @@ class Segmenter:
 
     @property
     def has_segments(self) -> bool:
-        """Whether there is a segment to begin with."""
+        """True if the playlist has at least one segment."""
         return bool(self._kept)
 
     def segment(self, number: int) -> LiveSegment | None:
-        """The segment of that number, if it is kept."""
+        """Return the segment with this media sequence number, or None if it is not kept."""
         place = number - self._kept[0].number if self._kept else -1
         return self._kept[place] if 0 <= place < len(self._kept) else None
 
     def feed(self, block: Block) -> None:
-        """Take the next block. What comes before a random access point to begin at is no part of any segment."""
+        """Add the next block. Blocks before the first random access point are ignored."""
         if block.access:
             self._select_track(pid_of(block.data, 0))
         units = list(self._unit_starts(block))
@@ -121,7 +124,7 @@ class Segmenter:
             self._pass_unit(unit, block.access and unit.position == block.position)
 
     def discontinue(self) -> None:
-        """What comes now does not go on from what was there."""
+        """End the current segment. The next segment, unless the first ever, gets EXT-X-DISCONTINUITY."""
         if self._blocks:
             end = _UnitStart(
                 self._blocks[-1].position + len(self._blocks[-1].data), self._last_unit.dts + self._unit_ticks
@@ -131,7 +134,7 @@ class Segmenter:
         self._discontinuity = self._next > 0
 
     def reset(self) -> None:
-        """Forget all there is. What may come later does not go on from it."""
+        """Remove all segments. The next segment, unless the first ever, gets EXT-X-DISCONTINUITY."""
         self._blocks = []
         self._kept.clear()
         self._size, self._seconds = 0, 0.0
@@ -139,10 +142,10 @@ class Segmenter:
 
     def playlist(self, uri: Callable[[int], str], wall_clock: Callable[[float], datetime]) -> str:
         """
-        The media playlist (RFC 8216 section 4.3).
+        Return the media playlist (RFC 8216 section 4.3).
 
-        :param uri: of the segment of a number.
-        :param wall_clock: the time of day for monotonic seconds.
+        :param uri: returns the URI of a segment by its media sequence number.
+        :param wall_clock: converts monotonic seconds to time of day.
         """
         listed = self._listed()
         first = listed[0]
@@ -157,10 +160,8 @@ class Segmenter:
             lines += [f"#EXTINF:{segment.duration:.6f},", uri(segment.number)]
         return "\n".join(lines) + "\n"
 
-    # inside
-
     def _listed(self) -> list[LiveSegment]:
-        """The newest ones; what is left out lasts less than there is."""
+        """Return the newest segments that together have at least the listed duration."""
         listed: list[LiveSegment] = []
         seconds = 0.0
         for segment in reversed(self._kept):
@@ -171,7 +172,7 @@ class Segmenter:
         return listed[::-1]
 
     def _select_track(self, pid: int) -> None:
-        """The track that can be begun with: another one is another stream."""
+        """Use the track of the random access point. Another track starts a discontinuity."""
         if self._blocks and pid != self._pid:
             self.discontinue()
         self._pid = pid
@@ -186,7 +187,7 @@ class Segmenter:
                 yield _UnitStart(block.position + at, header.dts)
 
     def _start_segment(self, block: Block, units: Sequence[_UnitStart]) -> bool:
-        """Whether a segment can begin with this block."""
+        """Start a segment with this block. Return False if the block is not a usable start."""
         if not block.access or not units or units[0].position != block.position or _has_time_jump(units):
             return False
         self._first_unit = self._last_unit = units[0]
@@ -194,7 +195,12 @@ class Segmenter:
         return True
 
     def _pass_unit(self, unit: _UnitStart, access: bool) -> None:
-        """A unit is reached: end the segment in front of it, or in front of the one before, if it is time."""
+        """
+        Process the start of a unit.
+
+        If the target duration is exceeded, end the segment before the previous unit. If the segment is long enough and
+        the unit is a random access point, end the segment before this unit.
+        """
         self._unit_ticks = ahead(unit.dts, self._last_unit.dts) or self._unit_ticks
         if self._duration_until(unit) > TARGET_DURATION:
             self._end_segment(self._last_unit)
@@ -206,7 +212,7 @@ class Segmenter:
         return ahead(end.dts, self._first_unit.dts) / TICKS
 
     def _end_segment(self, end: _UnitStart) -> None:
-        """End the segment in front of ``end``, where the next one begins."""
+        """End the segment at ``end``, where the next one starts."""
         blocks, self._blocks = _split_blocks(self._blocks, end.position)
         duration = min(self._duration_until(end), float(TARGET_DURATION))
         self._discontinuities += self._discontinuity
@@ -226,7 +232,7 @@ class Segmenter:
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        """What is kept is bounded, in seconds and in bytes."""
+        """Remove the oldest segments until both limits, in seconds and in bytes, are met."""
         while len(self._kept) > 1:
             oldest = self._kept[0]
             if self._size <= self._max_bytes and self._seconds - oldest.duration < KEPT_DURATION:
@@ -236,12 +242,12 @@ class Segmenter:
 
 
 def _has_time_jump(units: Sequence[_UnitStart]) -> bool:
-    """Whether time goes back somewhere, or on by more than a segment may last."""
+    """Return whether DTS decreases, or increases by more than the target duration."""
     return any(not 0 <= ahead(later.dts, earlier.dts) <= TARGET_DURATION * TICKS for earlier, later in pairwise(units))
 
 
 def _split_blocks(blocks: Sequence[Block], position: int) -> tuple[list[Block], list[Block]]:
-    """What lies before and behind a byte of the stream; a block in which it lies is cut in two."""
+    """Return the blocks before and after a byte position. A block that contains the position is split."""
     before: list[Block] = []
     after: list[Block] = []
     for block in blocks:

@@ -1,8 +1,8 @@
-"""A playlist with every URI replaced, and not a byte else.
+"""URI rewriting in playlists. All other bytes stay the same.
 
-Replaced is what a player would ask the provider for: URIs that lead to http or https, wherever the specification or
-a known vendor puts one. ``skd:`` and ``data:`` URIs are none of our business. What JSON resources name in turn is for
-:mod:`.manifests`.
+Rewritten are the URIs that a player would request from the provider: http and https URIs at every position that the
+specification or a known vendor defines. ``skd:`` and ``data:`` URIs are kept. URIs inside JSON resources are rewritten
+by :mod:`.json_manifests`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .variables import Variables
 
 
 class ResourceKind(Enum):
-    """What a URI leads to. New ones go to the end: tokens know them by their place."""
+    """The kinds of resources that a URI can name. Append new members: tokens encode the position."""
 
     PLAYLIST = "playlist"
     SEGMENT = "segment"
@@ -28,14 +28,14 @@ class ResourceKind(Enum):
     ASSETS = "assets"
 
 
-#: Characters of a playlist that is rewritten, many times what one can have that anybody plays: all of it is made in one
-#: go, and one short URI may stand for a long one, or one line have thousands.
+#: Longest rewritten playlist in characters, many times more than real playlists need. Rewriting is one step, and the
+#: result may be much longer than the source: a short reference may be a long URL, and a line may hold thousands.
 MAX_REWRITTEN = 4_194_304
-TOO_LONG = f"a playlist that gets longer than {MAX_REWRITTEN} characters"
+TOO_LONG = f"a playlist of more than {MAX_REWRITTEN} characters after rewriting"
 
 _SCHEMES = frozenset({"http", "https"})
 
-#: From what a URI leads to and its absolute URL to what a player is given in its place. No quotes, commas or blanks.
+#: Maps the kind and the absolute URL of a resource to the URI for players. No quotes, commas or blanks in the result.
 RewriteUri = Callable[[ResourceKind, str], str]
 
 _URI_ATTRIBUTES = {
@@ -52,7 +52,7 @@ _URI_ATTRIBUTES = {
     "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.PLAYLIST, "X-ASSET-LIST": ResourceKind.ASSETS},
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
-#: Tags whose value is a URI: segments that are still being made.
+#: Tags whose value is a URI: segments that are not complete yet.
 _URI_VALUE_TAGS = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
 _REWRITTEN_TAGS = frozenset({*_URI_ATTRIBUTES, *_URI_VALUE_TAGS, "EXT-X-DEFINE"})
 
@@ -61,12 +61,13 @@ def rewrite(
     playlist: Playlist, url: str, rewrite_uri: RewriteUri, imported: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
     """
-    Replace the URIs.
+    Replace the URIs of a playlist.
 
-    :param url: of the playlist, after redirects: what its relative URIs go by.
+    :param url: URL of the playlist after redirects, the base of relative URIs.
+    :param rewrite_uri: returns the URI for players.
     :param imported: variables of the multivariant playlist.
-    :return: a text with its ending for each line of the playlist.
-    :raises NotAPlaylist: if that gets too long.
+    :return: the text of each line with its ending.
+    :raises NotAPlaylist: if the result is longer than :data:`MAX_REWRITTEN`.
     """
     variables = Variables(url, imported)
     lines: list[str] = []
@@ -91,17 +92,18 @@ def rewrite(
 
 
 def encode_playlist(bom: str, lines: Sequence[str]) -> bytes:
-    """The playlist as it goes over the wire; what came as bad UTF-8 leaves as that."""
+    """Return the playlist in UTF-8. Invalid bytes of the source are restored."""
     return (bom + "".join(lines)).encode("utf-8", "surrogateescape")
 
 
+#: Start and end in the text of the line, and the new text.
 Replacement = tuple[int, int, str]
 
 
 def _rewrite_uri_line(
     line: PlaylistLine, kind: ResourceKind, variables: Variables, url: str, rewrite_uri: RewriteUri
 ) -> str:
-    """A line that is a URI."""
+    """Return a URI line with the URI replaced."""
     absolute = absolute_url(url, variables.substitute(line.value))
     if absolute is None:
         return line.raw
@@ -109,7 +111,7 @@ def _rewrite_uri_line(
 
 
 def _replacements(line: PlaylistLine, variables: Variables, url: str, rewrite_uri: RewriteUri) -> Iterator[Replacement]:
-    """What is to be put where in the line's text, from left to right."""
+    """Yield start, end and new text of each replacement in the line, from left to right."""
     if line.name == "EXT-X-DEFINE":
         definition = variables.define(line)
         if definition is not None:
@@ -122,7 +124,7 @@ def _replacements(line: PlaylistLine, variables: Variables, url: str, rewrite_ur
 
 
 def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
-    """Where the URIs of a tag stand, and what they lead to."""
+    """Yield kind, start and end of each URI in a tag."""
     if line.name in _URI_VALUE_TAGS:
         yield ResourceKind.SEGMENT, line.start, line.end
     elif line.name in _URI_ATTRIBUTES:
@@ -133,7 +135,11 @@ def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
 
 
 def absolute_url(base: str, reference: str) -> str | None:
-    """What a reference leads to, without fragment; None if that is nothing that can be asked for over HTTP."""
+    """
+    Return the absolute URL of a reference without its fragment.
+
+    If the reference does not lead to an http or https URL, return None.
+    """
     if not reference:
         return None
     reference = reference.partition("#")[0] or reference

@@ -1,12 +1,13 @@
-"""The URLs of a provider as players see them: opaque, and of use with us only.
+"""Tokens: provider URLs in a form that is opaque to players and usable only through the proxy.
 
-A token is the URL under AES-SIV (RFC 5297), written in base64 (RFC 4648 section 5). That one primitive is all that is
-asked for. Nobody makes a token or alters one; one that was made for a stream opens no other, as the stream's id is
-authenticated along with it; a provider's user and password, which are part of nearly every URL, cannot be read by
-viewers. It is deterministic and takes no nonce, so that a URL has the same token in every refresh and after a restart,
-and caches and players recognise their segments. What it reveals is the length, and whether two URLs are equal.
+A token is the URL encrypted with AES-SIV (RFC 5297) and written in base64url (RFC 4648 section 5). This single
+primitive gives all required properties. Tokens cannot be forged or altered. The stream ID is authenticated with the
+URL, so a token of one stream is invalid for every other stream. Viewers cannot read the provider's user name and
+password, which are part of nearly every URL. The encryption is deterministic and needs no nonce. Therefore a URL has
+the same token in every reload and after a restart, and caches and players recognise their segments. A token reveals its
+length, and whether two URLs are equal.
 
-It does not expire: what it opens is the provider's to decide, and the stream must be registered.
+Tokens do not expire. The provider decides about the URL, and the stream must be registered.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from .uri_rewriter import ResourceKind
 
-#: Keeps this use of the state key apart from all others.
+#: Derivation label: separates this use of the state key from others.
 _LABEL = b"m3uproxy hls url"
-#: Characters of the longest token that is looked at.
+#: Longest accepted token in characters.
 _MAX_CHARACTERS = 16_384
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
-#: Tokens that are remembered: the segments of some playlists, which come again with each refresh.
+#: Size of the token cache: the segments of some playlists, which are repeated in each reload.
 _CACHED_TOKENS = 8192
 _KINDS = tuple(ResourceKind)
-#: Bytes that name a source.
+#: Length of a source name in bytes.
 _SOURCE_BYTES = 6
 
 
 class BadToken(ValueError):
-    """A token is not one of ours, or not one of this stream."""
+    """An invalid token, or a token of another stream."""
 
 
 @attrs.frozen
 class TokenTarget:
     """
-    What a token stands for.
+    The content of a token.
 
-    :ivar url: absolute, to the byte as it was found.
-    :ivar source: names the source of the stream whose playlist it was found in (:func:`source_name`).
-    :ivar kind: what it leads to.
-    :ivar led_by_public: whether that playlist came from a public host: then it must not lead inside.
+    :ivar url: absolute URL, byte for byte as found.
+    :ivar source: identifies the source whose playlist contained the URL (:func:`source_name`).
+    :ivar kind: kind of the resource.
+    :ivar led_by_public: True if the playlist came from a public host. Then the URL must not lead to a private address.
     """
 
     url: str = attrs.field(repr=False)
@@ -57,7 +58,7 @@ class TokenTarget:
 
 
 def source_name(url: str) -> bytes:
-    """A short name for a source by its URL; it need not be secret, since it is encrypted."""
+    """Return a short name of a source, derived from its URL. The name is encrypted, so it need not be secret."""
     return hashlib.sha256(url.encode("utf-8", "surrogateescape")).digest()[:_SOURCE_BYTES]
 
 
@@ -66,33 +67,33 @@ def _base64url(ciphertext: bytes) -> str:
 
 
 class UrlTokens:
-    """Makes tokens, and reads them."""
+    """Encrypts provider URLs into tokens, and decrypts them."""
 
     def __init__(self, key: bytes) -> None:
         """
-        Derive the key.
+        Derive the encryption key.
 
-        :param key: a secret that outlives a restart.
+        :param key: secret that stays the same after a restart.
         """
         self._cipher = AESSIV(hmac.digest(key, _LABEL, hashlib.sha512))
         self.make = lru_cache(maxsize=_CACHED_TOKENS)(self._make)
 
     def _make(self, stream_id: str, target: TokenTarget) -> str:
-        """A token, in the characters that a query takes as they are."""
+        """Return a token. All its characters are allowed in a query without escaping."""
         head = bytes([2 * _KINDS.index(target.kind) + target.led_by_public])
         content = head + target.source + target.url.encode("utf-8", "surrogateescape")
         return _base64url(self._cipher.encrypt(content, [stream_id.encode()]))
 
     def read(self, stream_id: str, token: str) -> TokenTarget:
         """
-        What a token stands for.
+        Return the content of a token.
 
-        :raises BadToken: 403 to the one who sent it.
+        :raises BadToken: if the token is invalid; answered with 403.
         """
         if len(token) > _MAX_CHARACTERS or len(token) % 4 == 1 or not _TOKEN.fullmatch(token):
             raise BadToken
         ciphertext = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        if _base64url(ciphertext) != token:  # of its last letter some bits say nothing
+        if _base64url(ciphertext) != token:  # unused bits of the last character must be zero
             raise BadToken
         try:
             content = self._cipher.decrypt(ciphertext, [stream_id.encode("utf-8", "surrogateescape")])
@@ -100,6 +101,6 @@ class UrlTokens:
             raise BadToken from None
         source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]
         kind, public = divmod(content[0], 2)
-        if kind >= len(_KINDS):  # of a release to come
+        if kind >= len(_KINDS):  # token of a later release
             raise BadToken
         return TokenTarget(url.decode("utf-8", "surrogateescape"), source, _KINDS[kind], bool(public))

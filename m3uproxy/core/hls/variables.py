@@ -1,8 +1,8 @@
-"""Variables of a playlist (EXT-X-DEFINE, RFC 8216bis sections 4.3 and 4.4.2.3).
+"""Playlist variables (EXT-X-DEFINE, RFC 8216bis sections 4.3 and 4.4.2.3).
 
-A URI with variables is resolved here, so none of them reaches a player in a URI. Elsewhere the player puts them in
-itself. One kind it cannot: a parameter of the playlist's own URL, which is another at the proxy. Such a definition
-is written anew with the value in it.
+URIs with variables are resolved by the proxy, so a player never gets a variable in a URI. Outside URIs the player
+substitutes variables itself. The exception is QUERYPARAM, a parameter of the playlist's own URL, which differs at the
+proxy. Such a definition is replaced by NAME and VALUE.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from urllib.parse import parse_qsl
 from .playlist_lines import PlaylistLine, attributes
 
 _REFERENCE = re.compile(r"\{\$([A-Za-z0-9_-]+)\}")
-#: The last marks the places where names of players go (:mod:`m3uproxy.hls.served_playlist`).
+#: Characters that a quoted-string cannot hold. NUL marks the places of client names
+#: (:mod:`m3uproxy.hls.served_playlist`).
 _UNQUOTABLE = re.compile(r'["\r\n\0]')
-#: Characters up to which variables are put in. Definitions of definitions double with each line; nobody asks for a URL
-#: as long as this.
+#: Longest text after substitution, in characters. Nested definitions can double in length with each line. Real URLs
+#: are shorter.
 MAX_CHARACTERS = 16_384
 
 
 class Variables:
-    """Those that are defined so far, in one playlist."""
+    """The variables of one playlist that are defined so far."""
 
     def __init__(self, url: str, imported: Mapping[str, str] | None = None) -> None:
         """
-        None is defined yet.
+        Initialise without variables.
 
-        :param url: of the playlist, after redirects.
-        :param imported: those of the multivariant playlist through which a player came here.
+        :param url: URL of the playlist after redirects.
+        :param imported: variables of the multivariant playlist that names this playlist.
         """
         self._url = url
         self._query: dict[str, str] | None = None
@@ -37,7 +38,11 @@ class Variables:
         self.values: dict[str, str] = {}
 
     def substitute(self, text: str) -> str:
-        """The text with each variable replaced; one that is not defined stays as it stands, as does what gets long."""
+        """
+        Return the text with each variable replaced by its value.
+
+        Undefined variables stay in the text. If the result exceeds :data:`MAX_CHARACTERS`, the text stays unchanged.
+        """
         if "{$" not in text or len(text) > MAX_CHARACTERS:
             return text
         pieces, size, at = [], 0, 0
@@ -51,9 +56,9 @@ class Variables:
 
     def define(self, line: PlaylistLine) -> str | None:
         """
-        Take a definition.
+        Add a definition.
 
-        :return: another one that means the same at any URL; None if this one does.
+        :return: attributes that define the same value independently of the URL, or None if the definition can stay.
         """
         values = {each.name: each.value for each in attributes(line)}
         if "NAME" in values:

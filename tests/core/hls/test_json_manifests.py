@@ -1,4 +1,4 @@
-"""Steering manifests and asset lists: what is replaced, what goes, and what is none."""
+"""Steering manifests and asset lists: rewritten URIs, removed clones, refused bodies."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def rewritten(manifest: object, kind: ResourceKind) -> Any:
         ("//other.example/x", "https://other.example/x"),
     ],
 )
-def test_where_to_ask_next(reference: str, absolute: str) -> None:
+def test_reload_uri_is_rewritten(reference: str, absolute: str) -> None:
     manifest = {"VERSION": 1, "TTL": 300, "RELOAD-URI": reference, "PATHWAY-PRIORITY": ["b", "a"]}
     assert rewritten(manifest, ResourceKind.STEERING) == {
         **manifest,
@@ -39,12 +39,12 @@ def test_where_to_ask_next(reference: str, absolute: str) -> None:
     }
 
 
-def test_without_a_place_to_ask_next_it_is_the_same() -> None:
+def test_manifest_without_reload_uri_stays_the_same() -> None:
     manifest = {"VERSION": 1, "TTL": 300.5, "PATHWAY-PRIORITY": ["b", "a"], "X-MORE": {"RELOAD-URI": "x"}}
     assert rewritten(manifest, ResourceKind.STEERING) == manifest
 
 
-def test_clones_go_and_what_they_are_clones_of_takes_their_place() -> None:
+def test_clones_are_replaced_by_their_base_pathways() -> None:
     replacement = {"HOST": "backup.example", "PARAMS": {"k": "v"}, "PER-VARIANT-URIS": {"x": "https://o.example/x"}}
     clones = [
         {"BASE-ID": "a", "ID": "a2", "URI-REPLACEMENT": replacement},
@@ -59,7 +59,7 @@ def test_clones_go_and_what_they_are_clones_of_takes_their_place() -> None:
     assert "example" not in json.dumps(new)
 
 
-def test_assets() -> None:
+def test_asset_uris_are_rewritten() -> None:
     manifest = {
         "ASSETS": [
             {"URI": "https://ads.example/1/master.m3u8?a=%2B", "DURATION": 15.5, "X-BEACON": "https://b.example/"},
@@ -82,7 +82,7 @@ def test_assets() -> None:
 @pytest.mark.parametrize("name", ["RELOAD-URI", "PATHWAY-CLONES", "PATHWAY-PRIORITY", "ASSETS"])
 @pytest.mark.parametrize("value", [None, 5, "", {}, [], [None], "\ud800", "mailto:x"])
 @pytest.mark.parametrize("kind", [ResourceKind.STEERING, ResourceKind.ASSETS])
-def test_values_that_are_none_stay_or_go(kind: ResourceKind, name: str, value: object) -> None:
+def test_unusable_values_are_kept_or_removed(kind: ResourceKind, name: str, value: object) -> None:
     new = rewritten({name: value}, kind)
     assert new in ({name: value}, {})
 
@@ -102,8 +102,8 @@ def test_values_that_are_none_stay_or_go(kind: ResourceKind, name: str, value: o
         b'{"a":' * 50_000,
     ],
 )
-def test_what_is_none(body: bytes) -> None:
-    with pytest.raises(BadManifest, match="no JSON"):
+def test_body_that_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(BadManifest, match=r"not (a )?JSON"):
         rewrite_manifest(body, ResourceKind.STEERING, URL, rewrite_uri)
 
 
@@ -115,7 +115,7 @@ def test_what_is_none(body: bytes) -> None:
         (ResourceKind.STEERING, "PATHWAY-CLONES", {"ID": "b", "BASE-ID": "a"}),
     ],
 )
-def test_more_than_anybody_needs(kind: ResourceKind, name: str, entry: object) -> None:
+def test_too_many_entries_are_refused(kind: ResourceKind, name: str, entry: object) -> None:
     rewritten({name: [entry] * MAX_ENTRIES}, kind)
     with pytest.raises(BadManifest, match=f"{name} of more than {MAX_ENTRIES}"):
         rewritten({name: [entry] * (MAX_ENTRIES + 1)}, kind)
@@ -130,7 +130,7 @@ _KEYS = st.sampled_from(["RELOAD-URI", "PATHWAY-PRIORITY", "PATHWAY-CLONES", "AS
 
 
 @given(st.dictionaries(_KEYS, _JSON), st.sampled_from([ResourceKind.STEERING, ResourceKind.ASSETS]))
-def test_any_object_is_one_afterwards_and_what_is_not_owned_stays(manifest: dict[str, Any], kind: ResourceKind) -> None:
+def test_other_fields_of_any_object_stay(manifest: dict[str, Any], kind: ResourceKind) -> None:
     new = rewritten(manifest, kind)
     owned = {"RELOAD-URI", "PATHWAY-PRIORITY", "PATHWAY-CLONES"} if kind is ResourceKind.STEERING else {"ASSETS"}
     assert {name: value for name, value in new.items() if name not in owned} == {

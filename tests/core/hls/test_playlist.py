@@ -49,7 +49,7 @@ def texts(playlist: Playlist, indexes: tuple[int, ...]) -> list[str]:
     return [playlist.lines[index].text for index in indexes]
 
 
-def test_numbers() -> None:
+def test_sequence_numbers_and_durations() -> None:
     playlist = media()
     assert playlist.target_duration == 6
     assert (playlist.sequence, playlist.discontinuity_sequence, playlist.ended) == (1207, 3, False)
@@ -61,7 +61,7 @@ def test_numbers() -> None:
     assert [segment.date for segment in playlist.segments] == ["2026-11-21T18:00:00.000Z", None, None, None]
 
 
-def test_what_is_in_force() -> None:
+def test_keys_maps_and_byte_ranges_of_segments() -> None:
     playlist = media()
     one, two, three, four = playlist.segments
     assert texts(playlist, two.keys) == ['#EXT-X-KEY:METHOD=AES-128,URI="k1",IV=0x01']
@@ -80,7 +80,7 @@ def test_what_is_in_force() -> None:
     ]
 
 
-def test_lines_that_go_with_a_segment() -> None:
+def test_each_line_belongs_to_a_segment_or_to_the_playlist() -> None:
     playlist = media()
     owned = [texts(playlist, segment.lines) for segment in playlist.segments]
     assert owned[0][0].startswith("#EXT-X-KEY")
@@ -105,7 +105,7 @@ def test_lines_that_go_with_a_segment() -> None:
     ]
 
 
-def test_master() -> None:
+def test_multivariant_playlist() -> None:
     playlist = parse(b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow\n")
     assert playlist.multivariant
     assert playlist.segments == ()
@@ -123,57 +123,57 @@ def test_master() -> None:
         "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:-1,\na.ts\n",
     ],
 )
-def test_tolerated(text: str) -> None:
+def test_tolerated_syntax(text: str) -> None:
     assert [segment.uri for segment in media(text).segments] == ["a.ts"]
 
 
-def test_a_live_playlist_may_have_no_segments_yet() -> None:
+def test_live_playlist_may_have_no_segments() -> None:
     assert media("#EXTM3U\n#EXT-X-TARGETDURATION:4\n").segments == ()
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "text_of_error"),
     [
         (b"", "an empty body"),
         (b"\xef\xbb\xbf\r\n ", "an empty body"),
         (b"<html>\n#EXTM3U\n#EXTINF:6,\na.ts", "HTML or XML"),
         (b'{"error": 1}', "JSON"),
-        (b"G@\0\x10", "no text"),
-        (b"#EXTM3U\n#EXTINF:1,\n\0a.ts", "no text"),
-        (b"#EXTM3U\n", "a playlist with nothing in it"),
-        (b"#EXTM3U\n#EXT-X-VERSION:3\n", "a playlist with nothing in it"),
-        (b"http://tv.example/a.ts\n", "something that is no playlist"),
-        (b"#a comment\nand more\n", "something that is no playlist"),
+        (b"G@\0\x10", "binary data"),
+        (b"#EXTM3U\n#EXTINF:1,\n\0a.ts", "binary data"),
+        (b"#EXTM3U\n", "an empty playlist"),
+        (b"#EXTM3U\n#EXT-X-VERSION:3\n", "an empty playlist"),
+        (b"http://tv.example/a.ts\n", "text that is not a playlist"),
+        (b"#a comment\nand more\n", "text that is not a playlist"),
         (b"#EXTM3U\n" + b"\n" * MAX_LINES, f"a playlist of more than {MAX_LINES} lines"),
         (b"#EXTM3U\n" + b"#" * MAX_BYTES, f"a playlist of more than {MAX_BYTES} bytes"),
     ],
     ids=range(12),
 )
-def test_no_playlist(body: bytes, said: str) -> None:
+def test_other_bodies_are_refused(body: bytes, text_of_error: str) -> None:
     with pytest.raises(NotAPlaylist) as caught:
         parse(body)
-    assert str(caught.value) == said
+    assert str(caught.value) == text_of_error
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "9" * 5000])
-def test_a_number_that_is_none_is_as_if_absent(number: str) -> None:
+def test_invalid_number_counts_as_absent(number: str) -> None:
     text = f"#EXTM3U\n#EXT-X-TARGETDURATION:{number}\n#EXT-X-MEDIA-SEQUENCE:{number}\n#EXTINF:{number},\na.ts\n"
     assert media(text).sequence == 0
 
 
-def test_target_duration_that_is_not_told() -> None:
+def test_default_target_duration() -> None:
     assert media("#EXTM3U\n#EXTINF:4.2,\na\n#EXTINF:7.5,\nb\n").target_duration == 7.5
     assert media("#EXTM3U\na\n").target_duration == 10
 
 
-def test_blocking_reload() -> None:
+def test_can_block_reload() -> None:
     assert can_block_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3\n"))
     assert not can_block_reload(media(MEDIA + "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=36\n"))
     assert not can_block_reload(media())
 
 
 @given(st.binary() | st.text(st.sampled_from("#EXTINFM3U-X:,\n\r 0123456789.@")).map(lambda text: text.encode()))
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     try:
         playlist = parse(body)
     except NotAPlaylist:

@@ -1,4 +1,4 @@
-"""What players are shown over changes of source, read by a player that shares no code with us."""
+"""Playlists over changes of source, read by an independent player."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from m3uproxy.core.hls.playlist_continuity import DiscontinuityNumbers, Playlist
 
 
 @attrs.frozen
-class Shown:
+class PlayerSegment:
     """A segment as a player understands it."""
 
     number: int
@@ -25,7 +25,7 @@ class Shown:
     map: str | None
 
 
-def as_a_player(text: str) -> list[Shown]:
+def segments_of(text: str) -> list[PlayerSegment]:
     number = int((re.findall(r"#EXT-X-MEDIA-SEQUENCE:(\d+)", text) or ["0"])[0])
     discontinuity = int((re.findall(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d+)", text) or ["0"])[0])
     key = mapped = None
@@ -40,14 +40,14 @@ def as_a_player(text: str) -> list[Shown]:
         elif not line.startswith("#"):
             stated = re.search("IV=0x([0-9A-F]+)", key) if key else None
             vector = int(stated[1], 16) if stated else number if key else None
-            shown.append(Shown(number, line, discontinuity, vector, mapped))
+            shown.append(PlayerSegment(number, line, discontinuity, vector, mapped))
             number += 1
     return shown
 
 
 @attrs.define
-class Source:
-    """A packager. ``made`` grows, the window is its end."""
+class Packager:
+    """A packager. ``made`` grows; the playlist lists its end."""
 
     name: str
     first: int = 0
@@ -55,18 +55,18 @@ class Source:
     target: int = 6
     encrypted: bool = False
     discontinuity: int = 0
-    runs: int = 1
+    starts: int = 1
     made: list[str] = attrs.field(factory=list)
     breaks: set[int] = attrs.field(factory=set)
 
-    def make(self, count: int, breaks: bool = False) -> Source:
+    def make(self, count: int, breaks: bool = False) -> Packager:
         if breaks:
             self.breaks.add(len(self.made))
-        self.made += [f"{self.name}{self.runs}-{len(self.made) + n}.ts" for n in range(count)]
+        self.made += [f"{self.name}{self.starts}-{len(self.made) + n}.ts" for n in range(count)]
         return self
 
     def restart(self, first: int) -> None:
-        self.runs += 1
+        self.starts += 1
         self.first, self.made, self.breaks = first, [], set()
 
     def text(self, behind: int = 0, ended: bool = False) -> str:
@@ -83,16 +83,16 @@ class Source:
         return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
 
 
-class Player:
-    """Asks again and again, and knows what must hold."""
+class PlaylistReader:
+    """Reloads the playlist, and checks the rules of RFC 8216bis section 6.2.2."""
 
     def __init__(self) -> None:
-        self.numbers: dict[int, Shown] = {}
+        self.numbers: dict[int, PlayerSegment] = {}
         self.named: dict[str, int] = {}
-        self.last: list[Shown] = []
+        self.last: list[PlayerSegment] = []
 
-    def take(self, text: str) -> list[Shown]:
-        shown = as_a_player(text)
+    def read(self, text: str) -> list[PlayerSegment]:
+        shown = segments_of(text)
         if self.last and shown:
             assert shown[0].number >= self.last[0].number, "the playlist went back"
             assert shown[-1].number >= self.last[-1].number, "the playlist lost its end"
@@ -105,8 +105,8 @@ class Player:
         return shown
 
 
-def rig():
-    return PlaylistContinuity(DiscontinuityNumbers()), Player()
+def continuity_and_player():
+    return PlaylistContinuity(DiscontinuityNumbers()), PlaylistReader()
 
 
 def ask(continuity: PlaylistContinuity, text: str, source: str, change: int = 0, now: float = 0.0) -> str:
@@ -114,17 +114,17 @@ def ask(continuity: PlaylistContinuity, text: str, source: str, change: int = 0,
     return "".join(continuity.update(playlist, [line.raw for line in playlist.lines], source, change, now))
 
 
-def test_one_source_passes_as_it_is() -> None:
-    continuity, _ = rig()
-    source = Source("a", first=77, discontinuity=3).make(8).make(2, breaks=True)
+def test_single_source_passes_unchanged() -> None:
+    continuity, _ = continuity_and_player()
+    source = Packager("a", first=77, discontinuity=3).make(8).make(2, breaks=True)
     for _ in range(5):
         assert ask(continuity, source.text(), "a") == source.text()
         source.make(1)
 
 
-def test_a_change_of_source() -> None:
-    continuity, _ = rig()
-    one, other = Source("a", first=100).make(5), Source("b", first=7, window=600, discontinuity=2).make(600)
+def test_change_of_source() -> None:
+    continuity, _ = continuity_and_player()
+    one, other = Packager("a", first=100).make(5), Packager("b", first=7, window=600, discontinuity=2).make(600)
     ask(continuity, one.text(), "a")
     text = ask(continuity, other.text(), "b", 1)
     assert text == (
@@ -132,64 +132,64 @@ def test_a_change_of_source() -> None:
         "#EXTINF:6.000,\nb1-597.ts\n#EXTINF:6.000,\nb1-598.ts\n#EXTINF:6.000,\nb1-599.ts\n"
     )
     text = ask(continuity, other.make(1).text(), "b", 1)
-    assert [segment.number for segment in as_a_player(text)] == [105, 106, 107, 108]
+    assert [segment.number for segment in segments_of(text)] == [105, 106, 107, 108]
 
 
-def test_the_discontinuity_goes_with_its_segment() -> None:
-    continuity, player = rig()
-    one, other = Source("a").make(5), Source("b", first=7, window=3).make(3)
-    player.take(ask(continuity, one.text(), "a"))
-    player.take(ask(continuity, other.text(), "b", 1))
+def test_discontinuity_is_removed_with_its_segment() -> None:
+    continuity, player = continuity_and_player()
+    one, other = Packager("a").make(5), Packager("b", first=7, window=3).make(3)
+    player.read(ask(continuity, one.text(), "a"))
+    player.read(ask(continuity, other.text(), "b", 1))
     text = ask(continuity, other.make(2).text(), "b", 1)
     assert "#EXT-X-DISCONTINUITY\n" not in text
     assert "#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in text
-    assert [segment.discontinuity for segment in player.take(text)] == [1, 1, 1]
+    assert [segment.discontinuity for segment in player.read(text)] == [1, 1, 1]
 
 
-def test_a_change_in_front_of_the_sources_own_discontinuity_is_one() -> None:
-    continuity, player = rig()
-    other = Source("b", window=3).make(4).make(3, breaks=True)
-    player.take(ask(continuity, Source("a").make(5).text(), "a"))
+def test_change_before_a_discontinuity_adds_no_second_one() -> None:
+    continuity, player = continuity_and_player()
+    other = Packager("b", window=3).make(4).make(3, breaks=True)
+    player.read(ask(continuity, Packager("a").make(5).text(), "a"))
     text = ask(continuity, other.text(), "b", 1)
     assert text.count("#EXT-X-DISCONTINUITY\n") == 1
-    assert [segment.discontinuity for segment in player.take(text)] == [2, 2, 2]
+    assert [segment.discontinuity for segment in player.read(text)] == [2, 2, 2]
 
 
-def test_a_source_that_comes_back_goes_on_behind_what_it_showed() -> None:
-    continuity, player = rig()
-    one, other = Source("a", first=50).make(5), Source("b").make(3)
-    player.take(ask(continuity, one.text(), "a"))
-    player.take(ask(continuity, other.text(), "b", 1))
+def test_returning_source_continues_after_its_last_segment() -> None:
+    continuity, player = continuity_and_player()
+    one, other = Packager("a", first=50).make(5), Packager("b").make(3)
+    player.read(ask(continuity, one.text(), "a"))
+    player.read(ask(continuity, other.text(), "b", 1))
     text = ask(continuity, one.text(), "a", 2)
-    assert [segment.name for segment in player.take(text)] == ["b1-0.ts", "b1-1.ts", "b1-2.ts"]
+    assert [segment.name for segment in player.read(text)] == ["b1-0.ts", "b1-1.ts", "b1-2.ts"]
     text = ask(continuity, one.make(1).text(), "a", 2)
-    assert [segment.name for segment in player.take(text)] == ["a1-5.ts"]
+    assert [segment.name for segment in player.read(text)] == ["a1-5.ts"]
 
 
-def test_an_older_copy_is_answered_with_the_last() -> None:
-    continuity, _ = rig()
-    source = Source("a", first=9).make(8)
+def test_older_copy_is_answered_with_the_latest() -> None:
+    continuity, _ = continuity_and_player()
+    source = Packager("a", first=9).make(8)
     last = ask(continuity, source.text(), "a")
     assert ask(continuity, source.text(behind=2), "a") == last
 
 
-def test_a_packager_that_starts_anew() -> None:
-    continuity, player = rig()
-    source = Source("a", first=900).make(8)
-    player.take(ask(continuity, source.text(), "a"))
+def test_packager_restart() -> None:
+    continuity, player = continuity_and_player()
+    source = Packager("a", first=900).make(8)
+    player.read(ask(continuity, source.text(), "a"))
     source.restart(0)
-    shown = player.take(ask(continuity, source.make(2).text(), "a"))
+    shown = player.read(ask(continuity, source.make(2).text(), "a"))
     assert [(segment.number, segment.name, segment.discontinuity) for segment in shown] == [
         (908, "a2-0.ts", 1),
         (909, "a2-1.ts", 1),
     ]
 
 
-def test_a_vector_that_was_the_number_is_written_out() -> None:
-    continuity, player = rig()
-    other = Source("b", first=40, encrypted=True, window=4).make(3).make(2, breaks=True)
-    player.take(ask(continuity, Source("a").make(5).text(), "a"))
-    shown = player.take(ask(continuity, other.text(), "b", 1))
+def test_implicit_iv_is_written_out() -> None:
+    continuity, player = continuity_and_player()
+    other = Packager("b", first=40, encrypted=True, window=4).make(3).make(2, breaks=True)
+    player.read(ask(continuity, Packager("a").make(5).text(), "a"))
+    shown = player.read(ask(continuity, other.text(), "b", 1))
     assert [(segment.name, segment.vector) for segment in shown] == [("b1-2.ts", 42), ("b1-3.ts", 43), ("b1-4.ts", 44)]
     assert {segment.map for segment in shown} == {'#EXT-X-MAP:URI="b.mp4"'}
 
@@ -216,9 +216,9 @@ c.ts
 """
 
 
-def test_what_is_in_force_is_stated_again() -> None:
-    continuity, _ = rig()
-    ask(continuity, Source("a", target=6).make(5).text(), "a")
+def test_keys_and_byte_range_are_repeated() -> None:
+    continuity, _ = continuity_and_player()
+    ask(continuity, Packager("a", target=6).make(5).text(), "a")
     assert ask(continuity, KEYED, "b", 1) == (
         "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-TARGETDURATION:6\n#EXT-X-DISCONTINUITY\n"
         '#EXT-X-KEY:METHOD=AES-128,URI="k1",IV=0x00000000000000000000000000000001\n'
@@ -233,84 +233,84 @@ def test_what_is_in_force_is_stated_again() -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_dates_do_not_lead_back(encrypted: bool) -> None:
-    """As long as the list begins with the change: what is behind it was shown before, and players go by dates."""
-    continuity, _ = rig()
-    other = Source("b", encrypted=encrypted, window=4).make(9)
+def test_dates_are_left_out_after_a_change(encrypted: bool) -> None:
+    """While the list begins with the change: its media was shown before, and players align by dates."""
+    continuity, _ = continuity_and_player()
+    other = Packager("b", encrypted=encrypted, window=4).make(9)
 
     def dated() -> str:
         return re.sub("#EXTINF(.*\\n(b.*))", r"#EXT-X-PROGRAM-DATE-TIME:date of \2\n#EXTINF\1", other.text())
 
     assert ask(continuity, dated(), "b") == dated()
-    ask(continuity, Source("a").make(5).text(), "a", 1)
+    ask(continuity, Packager("a").make(5).text(), "a", 1)
     other.make(9)
     for _ in range(2):
         text = ask(continuity, dated(), "b", 2)
-        assert len(as_a_player(text)) >= 3
+        assert len(segments_of(text)) >= 3
         assert "DATE-TIME" not in text
         other.make(1)
     for _ in range(2):
         text = ask(continuity, dated(), "b", 2)
-        assert len(re.findall("DATE-TIME:date of b", text)) == len(as_a_player(text)) == 4
+        assert len(re.findall("DATE-TIME:date of b", text)) == len(segments_of(text)) == 4
         other.make(1)
 
 
-def test_a_film_is_shown_whole_from_any_source() -> None:
-    continuity, _ = rig()
-    one, other = Source("a", window=99).make(50), Source("b", window=99).make(50)
+def test_ended_playlist_is_shown_complete_from_any_source() -> None:
+    continuity, _ = continuity_and_player()
+    one, other = Packager("a", window=99).make(50), Packager("b", window=99).make(50)
     assert ask(continuity, one.text(ended=True), "a") == one.text(ended=True)
     assert ask(continuity, other.text(ended=True), "b", 1) == other.text(ended=True)
 
 
-def test_an_end_after_a_change_of_source() -> None:
-    continuity, player = rig()
-    other = Source("b", window=3).make(9)
-    player.take(ask(continuity, Source("a", first=30).make(5).text(), "a"))
-    player.take(ask(continuity, other.text(), "b", 1))
+def test_end_after_a_change_of_source() -> None:
+    continuity, player = continuity_and_player()
+    other = Packager("b", window=3).make(9)
+    player.read(ask(continuity, Packager("a", first=30).make(5).text(), "a"))
+    player.read(ask(continuity, other.text(), "b", 1))
     for _ in range(2):
         text = ask(continuity, other.text(ended=True), "b", 1)
-        player.take(text)
+        player.read(text)
         assert "#EXT-X-ENDLIST\n" in text
     assert continuity.silence(1000) == 0
 
 
-def test_a_playlist_without_segments_changes_nothing() -> None:
-    continuity, player = rig()
+def test_playlist_without_segments_changes_nothing() -> None:
+    continuity, player = continuity_and_player()
     empty = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n"
     assert ask(continuity, empty, "a") == empty
-    last = ask(continuity, Source("a").make(5).text(), "a")
+    last = ask(continuity, Packager("a").make(5).text(), "a")
     assert ask(continuity, empty, "b", 1) == last
-    player.take(last)
-    player.take(ask(continuity, Source("b").make(5).text(), "b", 1))
+    player.read(last)
+    player.read(ask(continuity, Packager("b").make(5).text(), "b", 1))
 
 
-def test_renditions_share_their_discontinuities() -> None:
+def test_renditions_share_discontinuity_numbers() -> None:
     discontinuities = DiscontinuityNumbers()
     high, low, late = (PlaylistContinuity(discontinuities) for _ in range(3))
-    source = Source("a", discontinuity=4).make(2).make(3, breaks=True)
+    source = Packager("a", discontinuity=4).make(2).make(3, breaks=True)
     ask(high, source.text(), "a")
     ask(low, source.text(), "a")
-    other = Source("b").make(3).make(2, breaks=True)
-    after = [as_a_player(ask(each, other.text(), "b", 1)) for each in (high, low, late)]
+    other = Packager("b").make(3).make(2, breaks=True)
+    after = [segments_of(ask(each, other.text(), "b", 1)) for each in (high, low, late)]
     numbers = [{each.name: each.discontinuity for each in shown} for shown in after]
     assert numbers[0] == numbers[1]
     assert numbers[0].items() <= numbers[2].items()
 
 
-def test_a_rendition_that_is_a_little_behind_the_others_keeps_its_order() -> None:
+def test_late_rendition_keeps_discontinuity_order() -> None:
     discontinuities = DiscontinuityNumbers()
     high, low = PlaylistContinuity(discontinuities), PlaylistContinuity(discontinuities)
-    before = Source("a", discontinuity=9).make(5).text()
+    before = Packager("a", discontinuity=9).make(5).text()
     ask(high, before, "a")
-    (number,) = {each.discontinuity for each in as_a_player(ask(low, before, "a"))}
-    ask(high, Source("b", discontinuity=5).make(5).text(), "b", 1)
-    shown = as_a_player(ask(low, Source("b", discontinuity=3).make(5).text(), "b", 1))
+    (number,) = {each.discontinuity for each in segments_of(ask(low, before, "a"))}
+    ask(high, Packager("b", discontinuity=5).make(5).text(), "b", 1)
+    shown = segments_of(ask(low, Packager("b", discontinuity=3).make(5).text(), "b", 1))
     assert [each.discontinuity for each in shown] == [number + 1] * 3
 
 
-def test_silence() -> None:
-    continuity, _ = rig()
-    source = Source("a").make(5)
+def test_silence_since_last_progress() -> None:
+    continuity, _ = continuity_and_player()
+    source = Packager("a").make(5)
     ask(continuity, source.text(), "a", now=100)
     ask(continuity, source.text(), "a", now=110)
     assert continuity.silence(112) == 12
@@ -321,7 +321,7 @@ def test_silence() -> None:
     assert continuity.silence(117) == 1
     ask(continuity, source.text() + "#EXT-X-PART:DURATION=1,URI='p'\n", "a", now=118)
     assert continuity.silence(118) == 0
-    # Another source has the full time to come up with something new.
+    # A new source gets the full stall timeout.
     ask(continuity, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n", "b", 1, now=130)
     assert continuity.silence(131) == 1
 
@@ -332,9 +332,9 @@ STEPS = st.lists(
     ),
     max_size=60,
 )
-SOURCES = st.lists(
+PACKAGERS = st.lists(
     st.builds(
-        Source,
+        Packager,
         name=st.just(""),
         first=st.integers(0, 50),
         window=st.integers(1, 12),
@@ -348,33 +348,33 @@ SOURCES = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(SOURCES, STEPS)
-def test_whatever_happens_it_stays_one_playlist(sources: list[Source], steps: list[tuple[str, int]]) -> None:
-    continuity, player = rig()
+@given(PACKAGERS, STEPS)
+def test_any_sequence_of_events_stays_one_playlist(sources: list[Packager], steps: list[tuple[str, int]]) -> None:
+    continuity, player = continuity_and_player()
     numbers: dict[str, int] = {}
     for index, source in enumerate(sources):
         source.name = "abc"[index]
         source.make(3)
     current, change = 0, 0
-    for what, count in [*steps, ("refresh", 0)]:
+    for event, count in [*steps, ("refresh", 0)]:
         source = sources[current]
         behind = 0
-        if what in ("make", "break"):
-            # No more than the window: a player that asks in time sees every segment.
-            source.make(1, breaks=what == "break")
-        elif what == "move" and len(sources) > 1:
+        if event in ("make", "break"):
+            # One segment at a time, so that a player that reloads in time sees every segment.
+            source.make(1, breaks=event == "break")
+        elif event == "move" and len(sources) > 1:
             current, change = (current + 1 + count) % len(sources), change + 1
-        elif what == "restart" and source.first + len(source.made) > 8:
-            # A restart that cannot be told from going on is none: it begins well before.
+        elif event == "restart" and source.first + len(source.made) > 8:
+            # Restart well below the last number, so that the restart is detectable.
             source.restart(0)
             source.make(1)
-        elif what == "older":
+        elif event == "older":
             behind = min(count, source.window - 1, len(source.made) - 1)
         source = sources[current]
         numbers.update({name: source.first + at for at, name in enumerate(source.made)})
-        for segment in player.take(ask(continuity, source.text(behind), source.name, change)):
-            encrypted = "abc".index(segment.name[0])
-            expected = numbers[segment.name] if sources[encrypted].encrypted else None
+        for segment in player.read(ask(continuity, source.text(behind), source.name, change)):
+            origin = "abc".index(segment.name[0])
+            expected = numbers[segment.name] if sources[origin].encrypted else None
             assert segment.vector == expected
     everything = [player.numbers[number] for number in sorted(player.numbers)]
     for one, two in pairwise(everything):
@@ -385,9 +385,9 @@ def test_whatever_happens_it_stays_one_playlist(sources: list[Source], steps: li
 
 
 @pytest.mark.parametrize("count", [40])
-def test_what_is_remembered_is_bounded(count: int) -> None:
-    continuity, player = rig()
+def test_remembered_sources_are_bounded(count: int) -> None:
+    continuity, player = continuity_and_player()
     for change in range(count):
-        player.take(ask(continuity, Source(f"s{change}-").make(3).text(), str(change), change))
+        player.read(ask(continuity, Packager(f"s{change}-").make(3).text(), str(change), change))
     assert len(continuity._last_playlists) <= 32
     assert len(continuity._discontinuities._shifts) <= 32

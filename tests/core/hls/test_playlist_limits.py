@@ -1,4 +1,4 @@
-"""Playlists that mean no good: what is accepted is read, rewritten and shown in no time, the rest is refused."""
+"""Hostile playlists: accepted ones are parsed, rewritten and shown quickly, all others are refused."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from m3uproxy.core.hls.url_tokens import TokenTarget, UrlTokens
 
 URL = "http://tv.example/live/joe/s3cret/index.m3u8?" + "a=b&" * 50
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n"
-#: It takes a tenth of it on a machine that has nothing else to do. What is quadratic takes a hundred times as much.
-SECONDS = 1.0
+#: Ten times the time on an idle machine. Quadratic behaviour takes a hundred times as much.
+LIMIT_SECONDS = 1.0
 
 
-def work(body: bytes, anew: bool = False) -> float:
-    """Seconds of the processor for all that is done with a playlist of a provider.
+def processing_seconds(body: bytes, after_change: bool = False) -> float:
+    """
+    Return the processor seconds of all steps that a provider's playlist goes through.
 
-    :param anew: whether another source was shown before.
+    :param after_change: show a playlist of another source first.
     """
     tokens, numbers = UrlTokens(b"k" * 32), count()
 
@@ -39,7 +40,7 @@ def work(body: bytes, anew: bool = False) -> float:
         return f"/hls/{'0' * 32}/segment.ts?url={tokens.make('0' * 32, TokenTarget(url, kind=kind))}&client_id=\0"
 
     continuity = PlaylistContinuity(DiscontinuityNumbers())
-    if anew:
+    if after_change:
         first = parse(b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:6,\na.ts\n")
         continuity.update(first, rewrite(first, URL, rewrite_uri), "first", 0, 0.0)
     began = time.process_time()
@@ -54,7 +55,7 @@ def work(body: bytes, anew: bool = False) -> float:
     return time.process_time() - began
 
 
-MANY = {
+UNITS = {
     "segments": "#EXTINF:6.000,\nseg-{n}.ts?sig=0123456789abcdef%2B\n",
     "dated segments": "#EXT-X-PROGRAM-DATE-TIME:2026-11-22T18:00:00.000Z\n#EXTINF:6.000,\nseg-{n}.ts\n",
     "byte ranges": "#EXTINF:6.000,\n#EXT-X-BYTERANGE:1000\nseg.ts\n",
@@ -87,11 +88,11 @@ MANY = {
 }
 
 
-def of(unit: str, number: int) -> bytes:
+def playlist_of(unit: str, number: int) -> bytes:
     return (HEAD + "".join(unit.replace("{n}", str(n)) for n in range(number))).encode()
 
 
-def accepted(body: bytes) -> bool:
+def is_accepted(body: bytes) -> bool:
     try:
         parse(body)
     except NotAPlaylist:
@@ -99,32 +100,35 @@ def accepted(body: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", MANY)
-def test_the_most_that_is_accepted(name: str) -> None:
-    """A bisection finds how many there may be."""
-    most, refused = 1, MAX_BYTES // max(1, len(MANY[name]) - 3) + 2
-    assert not accepted(of(MANY[name], refused))
+@pytest.mark.parametrize("name", UNITS)
+def test_largest_accepted_playlist_is_processed_in_time(name: str) -> None:
+    """Find the largest accepted number of units by bisection."""
+    most, refused = 1, MAX_BYTES // max(1, len(UNITS[name]) - 3) + 2
+    assert not is_accepted(playlist_of(UNITS[name], refused))
     while refused - most > most // 10 + 1:
         middle = (most + refused) // 2
-        if accepted(of(MANY[name], middle)):
+        if is_accepted(playlist_of(UNITS[name], middle)):
             most = middle
         else:
             refused = middle
-    assert work(of(MANY[name], most)) < SECONDS
-    assert work(of(MANY[name], most), anew=True) < SECONDS
+    assert processing_seconds(playlist_of(UNITS[name], most)) < LIMIT_SECONDS
+    assert processing_seconds(playlist_of(UNITS[name], most), after_change=True) < LIMIT_SECONDS
 
 
-def test_what_people_play_is_accepted() -> None:
-    assert accepted(of(MANY["segments"], 5_000))
-    assert accepted(of(MANY["dated segments"], 4_500))
-    assert accepted(of(MANY["a key for each"], 2_500))
-    assert accepted(of(MANY["variants"], 500))
+def test_real_playlists_are_accepted() -> None:
+    assert is_accepted(playlist_of(UNITS["segments"], 5_000))
+    assert is_accepted(playlist_of(UNITS["dated segments"], 4_500))
+    assert is_accepted(playlist_of(UNITS["a key for each"], 2_500))
+    assert is_accepted(playlist_of(UNITS["variants"], 500))
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "text_of_error"),
     [
-        (of(MANY["URIs"], 20_000), "a playlist out of all measure, of 20002 lines that name 20000 resources"),
+        (
+            playlist_of(UNITS["URIs"], 20_000),
+            "an oversized playlist (20002 lines, 20000 URIs)",
+        ),
         (
             HEAD.encode() + b"#" + b"x" * MAX_LINE_CHARACTERS,
             f"a playlist with a line of more than {MAX_LINE_CHARACTERS} characters",
@@ -133,48 +137,54 @@ def test_what_people_play_is_accepted() -> None:
             HEAD.encode() + b"#EXT-X-KEY:" + b"A=1," * (MAX_ATTRIBUTES + 1),
             f"a playlist with a line of more than {MAX_ATTRIBUTES} attributes",
         ),
-        (of(MANY["variables"], MAX_VARIABLES + 1), f"a playlist of more than {MAX_VARIABLES} variables"),
-        (of(MANY["formats of keys"], MAX_KEYS + 1), f"a playlist with keys in more than {MAX_KEYS} formats"),
+        (
+            playlist_of(UNITS["variables"], MAX_VARIABLES + 1),
+            f"a playlist of more than {MAX_VARIABLES} variables",
+        ),
+        (
+            playlist_of(UNITS["formats of keys"], MAX_KEYS + 1),
+            f"a playlist with keys in more than {MAX_KEYS} formats",
+        ),
         (b"#EXTM3U\n" + b"#" * MAX_BYTES, f"a playlist of more than {MAX_BYTES} bytes"),
     ],
     ids=range(6),
 )
-def test_what_is_refused_is_told(body: bytes, said: str) -> None:
+def test_error_names_the_limit(body: bytes, text_of_error: str) -> None:
     with pytest.raises(NotAPlaylist) as caught:
         parse(body)
-    assert str(caught.value) == said
+    assert str(caught.value) == text_of_error
 
 
-def test_variables_that_are_long_in_each_uri() -> None:
+def test_long_variables_in_many_uris_are_refused_in_time() -> None:
     text = HEAD + f'#EXT-X-DEFINE:NAME="a",VALUE="{"x" * 2000}"\n' + "{$a}{$a}{$a}\n" * 4000
     began = time.process_time()
-    with pytest.raises(NotAPlaylist, match="longer than"):
-        work(text.encode())
-    assert time.process_time() - began < SECONDS
+    with pytest.raises(NotAPlaylist, match="after rewriting"):
+        processing_seconds(text.encode())
+    assert time.process_time() - began < LIMIT_SECONDS
 
 
-def test_long_keys_in_force_for_thousands_of_segments() -> None:
-    """They are told anew behind a change of source, each with the number of its segment."""
+def test_long_keys_for_thousands_of_segments_are_processed_in_time() -> None:
+    """After a change of source, keys are repeated for each segment with its sequence number as IV."""
     keys = f'#EXT-X-KEY:METHOD=AES-128,KEYFORMAT="x",URI="k"{",A=" * 240}\n'
     keys += f'#EXT-X-KEY:METHOD=AES-128,URI="k"{",A=" * 240}\n'
     text = HEAD + keys + "#EXTINF:6,\na.ts\n" * 2000 + "#EXT-X-ENDLIST\n"
-    assert work(text.encode(), anew=True) < SECONDS
+    assert processing_seconds(text.encode(), after_change=True) < LIMIT_SECONDS
 
 
-def test_a_key_that_would_make_megabytes_of_a_playlist() -> None:
+def test_key_repeated_to_megabytes_is_refused() -> None:
     key = f'#EXT-X-KEY:METHOD=AES-128,URI="k",X="{"x" * 60_000}"\n'
     text = HEAD + key + "#EXTINF:6,\na.ts\n" * 3000 + "#EXT-X-ENDLIST\n"
-    assert work(text.encode()) < SECONDS
-    with pytest.raises(NotAPlaylist, match="longer than"):
-        work(text.encode(), anew=True)
+    assert processing_seconds(text.encode()) < LIMIT_SECONDS
+    with pytest.raises(NotAPlaylist, match="after rewriting"):
+        processing_seconds(text.encode(), after_change=True)
 
 
-def test_what_is_read_is_weighed() -> None:
+def test_all_rewritten_attributes_are_weighed() -> None:
     assert _URI_ATTRIBUTES.keys() <= WEIGHED_TAGS
 
 
-def test_what_is_over_may_be_larger_for_it_is_not_read_again() -> None:
-    """Six hours in pieces of two seconds."""
+def test_ended_playlist_may_be_four_times_as_large() -> None:
+    """An ended playlist is fetched once. The example has six hours of 2-second segments."""
     segments = "#EXTINF:2,\na.ts\n" * 10_800
     with pytest.raises(NotAPlaylist):
         parse((HEAD + segments).encode())

@@ -6,13 +6,13 @@ from m3uproxy.core.hls.playlist_lines import LineKind, attribute, attributes, sp
 
 
 @given(st.text(alphabet=st.sampled_from("#EXT-INF:a=\"', \t\r\n\ufeff\x85\u2028")))
-def test_lines_are_all_of_the_text(text: str) -> None:
+def test_lines_make_up_the_complete_text(text: str) -> None:
     bom, lines = split_lines(text)
     assert bom + "".join(line.raw for line in lines) == text
     assert all(line.ending for line in lines[:-1])
 
 
-def test_only_carriage_return_and_line_feed_end_a_line() -> None:
+def test_only_cr_and_lf_end_a_line() -> None:
     _, lines = split_lines("a\r\nb\rc\x85d\u2028e\x0bf\n")
     assert [(line.value, line.ending) for line in lines] == [("a", "\r\n"), ("b", "\r"), ("c\x85d\u2028e\x0bf", "\n")]
 
@@ -31,7 +31,7 @@ def test_only_carriage_return_and_line_feed_end_a_line() -> None:
         (" \t", LineKind.BLANK, "", ""),
     ],
 )
-def test_what_a_line_is(text: str, kind: LineKind, name: str, value: str) -> None:
+def test_kind_name_and_value_of_a_line(text: str, kind: LineKind, name: str, value: str) -> None:
     (line,) = split_lines(text)[1]
     assert (line.kind, line.name, line.value) == (kind, name, value)
 
@@ -60,11 +60,11 @@ def test_attributes(text: str, found: list[tuple[str, str, bool]]) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from('AZ-=", \t0\\')))
-def test_attributes_of_anything_end(text: str) -> None:
+def test_attributes_of_any_text_terminate(text: str) -> None:
     read("#EXT-X-A:" + text)
 
 
-def test_of_a_repeated_attribute_the_last_counts() -> None:
+def test_last_of_repeated_attributes_counts() -> None:
     (line,) = split_lines("#EXT-X-KEY:METHOD=NONE,METHOD=AES-128")[1]
     assert attribute(line, "METHOD") == "AES-128"
     assert attribute(line, "URI") is None

@@ -3,7 +3,7 @@ import pytest
 from m3uproxy.core.hls.playlist import parse
 from m3uproxy.core.hls.renditions import Rendition, counterpart, definitions, renditions
 
-MASTER = """#EXTM3U
+MULTIVARIANT = """#EXTM3U
 #EXT-X-DEFINE:NAME="d",VALUE="deep"
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",LANGUAGE="en",URI="{$d}/en.m3u8"
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Deutsch",LANGUAGE="de",URI="de.m3u8"
@@ -19,11 +19,11 @@ mid
 """
 
 
-def offered(text: str = MASTER) -> tuple[Rendition, ...]:
+def offered(text: str = MULTIVARIANT) -> tuple[Rendition, ...]:
     return renditions(parse(text.encode()), "http://a.example/x/master.m3u8")
 
 
-def test_what_is_offered() -> None:
+def test_offered_playlists() -> None:
     found = offered()
     assert [one.url.removeprefix("http://a.example/x/") for one in found] == [
         "deep/en.m3u8",
@@ -41,7 +41,7 @@ def test_what_is_offered() -> None:
     ]
 
 
-OTHER = """#EXTM3U
+OTHER_SOURCE = """#EXTM3U
 #EXT-X-STREAM-INF:BANDWIDTH=700000
 1
 #EXT-X-STREAM-INF:BANDWIDTH=2500000,RESOLUTION=1280x720
@@ -56,23 +56,23 @@ OTHER = """#EXTM3U
 @pytest.mark.parametrize(
     ("place", "url"), [(0, "5"), (1, "4"), (2, "1"), (3, "3"), (4, "2")], ids=["en", "de", "low", "high", "mid"]
 )
-def test_the_nearest(place: int, url: str) -> None:
-    found = counterpart(offered()[place], offered(OTHER))
+def test_counterpart_is_the_nearest(place: int, url: str) -> None:
+    found = counterpart(offered()[place], offered(OTHER_SOURCE))
     assert found is not None
     assert found.url == f"http://a.example/x/{url}"
 
 
-def test_nothing_of_that_kind() -> None:
-    assert counterpart(offered()[5], offered(OTHER)) is None
+def test_no_counterpart_of_that_kind() -> None:
+    assert counterpart(offered()[5], offered(OTHER_SOURCE)) is None
     assert counterpart(offered()[2], ()) is None
 
 
-def test_what_is_not_known_is_the_best() -> None:
+def test_counterpart_of_unknown_is_the_best_variant() -> None:
     found = counterpart(None, offered())
     assert found is not None
     assert found.bandwidth == 5000000
     assert counterpart(None, ()) is None
 
 
-def test_what_variants_may_import() -> None:
-    assert definitions(parse(MASTER.encode()), "http://a.example/") == {"d": "deep"}
+def test_definitions_for_import() -> None:
+    assert definitions(parse(MULTIVARIANT.encode()), "http://a.example/") == {"d": "deep"}

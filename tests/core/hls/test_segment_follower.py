@@ -1,4 +1,4 @@
-"""Which variant, which segment, which key make one transport stream of an HLS source."""
+"""Selection of variant, segments and keys that make an HLS source one transport stream."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ def numbered(first: int, count: int):
     return media(*[f"s{n}.ts" for n in range(first, first + count)], first=first)
 
 
-def master(*lines: str):
+def multivariant(*lines: str):
     return parse("\n".join(["#EXTM3U", *lines]).encode())
 
 
 LOW = ('#EXT-X-STREAM-INF:BANDWIDTH=100,AUDIO="a"', "low.m3u8")
 HIGH = ('#EXT-X-STREAM-INF:BANDWIDTH=900,AUDIO="b"', "high.m3u8")
-APART = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{}",NAME="x",URI="sound.m3u8"'
-WITHIN = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{}",NAME="y"'
+SEPARATE = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{}",NAME="x",URI="sound.m3u8"'
+INCLUDED = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{}",NAME="y"'
 
 
 @pytest.mark.parametrize(
-    ("lines", "most", "chosen"),
+    ("lines", "max_bandwidth", "expected"),
     [
         ([*LOW, *HIGH], 0, "high"),
         ([*HIGH, *LOW], 0, "high"),
         ([*LOW, *HIGH], 900, "high"),
         ([*LOW, *HIGH], 899, "low"),
         ([*LOW, *HIGH], 5, "low"),
-        ([APART.format("b"), *LOW, *HIGH], 0, "low"),
-        ([APART.format("b"), WITHIN.format("b"), *LOW, *HIGH], 0, "high"),
+        ([SEPARATE.format("b"), *LOW, *HIGH], 0, "low"),
+        ([SEPARATE.format("b"), INCLUDED.format("b"), *LOW, *HIGH], 0, "high"),
     ],
 )
-def test_the_best_variant_that_has_its_sound(lines, most, chosen) -> None:
-    assert best_variant(master(*lines), URL, most).url == f"http://a.example/x/{chosen}.m3u8"
+def test_best_variant_includes_its_audio(lines, max_bandwidth, expected) -> None:
+    assert best_variant(multivariant(*lines), URL, max_bandwidth).url == f"http://a.example/x/{expected}.m3u8"
 
 
-def test_sound_of_its_own_is_not_joined() -> None:
-    with pytest.raises(SourceError, match="playlists of their own") as caught:
-        best_variant(master(APART.format("a"), APART.format("b"), *LOW, *HIGH), URL)
+def test_separate_audio_is_not_joined() -> None:
+    with pytest.raises(SourceError, match="separate playlists") as caught:
+        best_variant(multivariant(SEPARATE.format("a"), SEPARATE.format("b"), *LOW, *HIGH), URL)
     assert caught.value.reason is Reason.NOT_TRANSPORT_STREAM
 
 
@@ -64,13 +64,13 @@ def test_sound_of_its_own_is_not_joined() -> None:
         (media("s.ts", head='#EXT-X-KEY:METHOD=AES-128,URI="k",KEYFORMAT="skd"'), Reason.NOT_TRANSPORT_STREAM),
     ],
 )
-def test_what_is_not_joined(playlist, reason) -> None:
+def test_ended_and_incompatible_playlists_are_refused(playlist, reason) -> None:
     with pytest.raises(SourceError) as caught:
         check_joinable(playlist)
     assert caught.value.reason is reason
 
 
-def test_keys() -> None:
+def test_key_and_iv_of_a_segment() -> None:
     plain = media("s.ts")
     assert segment_key(plain, plain.segments[0]) is None
     counted = media("s.ts", first=258, head='#EXT-X-KEY:METHOD=AES-128,URI="k"')
@@ -81,35 +81,35 @@ def test_keys() -> None:
 
 
 def follow(follower, playlist) -> list[tuple[int, bool]]:
-    taken = []
+    delivered = []
     while (segment := follower.next_segment(playlist)) is not None:
-        taken.append((segment.sequence, follower.continues(segment)))
+        delivered.append((segment.sequence, follower.continues(segment)))
         follower.advance(segment)
         follower.segment_started(segment)
-    return taken
+    return delivered
 
 
-def test_it_begins_with_the_third_from_the_end_and_goes_on() -> None:
+def test_first_segment_is_third_from_the_end() -> None:
     follower = SegmentFollower()
     assert follow(follower, numbered(10, 6)) == [(13, True), (14, True), (15, True)]
     assert follow(follower, numbered(11, 6)) == [(16, True)]
-    assert follow(follower, numbered(9, 6)) == []  # a server that is behind
+    assert follow(follower, numbered(9, 6)) == []  # an older copy from another server
     assert follow(follower, numbered(12, 6)) == [(17, True)]
 
 
-def test_what_falls_out_of_the_window_is_a_seam() -> None:
+def test_missed_segments_are_a_discontinuity() -> None:
     follower = SegmentFollower()
     follow(follower, numbered(10, 3))
     assert follow(follower, numbered(20, 2)) == [(20, False), (21, True)]
 
 
-def test_a_packager_that_counts_anew_is_a_seam() -> None:
+def test_packager_restart_is_a_discontinuity() -> None:
     follower = SegmentFollower()
     follow(follower, numbered(1000, 6))
     assert follow(follower, numbered(0, 4)) == [(1, False), (2, True), (3, True)]
 
 
-def test_a_discontinuity_a_gap_and_a_torn_segment_are_seams() -> None:
+def test_gap_and_interrupted_segment_are_discontinuities() -> None:
     follower = SegmentFollower()
     playlist = media("a.ts", "#EXT-X-DISCONTINUITY", "b.ts", "#EXT-X-GAP", "c.ts", "d.ts", "e.ts")
     follower._next = 0
@@ -118,15 +118,15 @@ def test_a_discontinuity_a_gap_and_a_torn_segment_are_seams() -> None:
     assert follow(follower, numbered(3, 3)) == [(5, False)]
 
 
-def test_what_is_ahead() -> None:
+def test_segments_after_the_next_one() -> None:
     follower = SegmentFollower()
     playlist = numbered(0, 5)
     assert follower.next_segment(playlist).sequence == 2
     assert [segment.sequence for segment in follower.segments_after_next(playlist)] == [3, 4]
 
 
-def test_short_segments_begin_earlier() -> None:
-    """Three seconds of them, and two that are kept back."""
+def test_short_segments_start_earlier() -> None:
+    """Three seconds of media precede the two segments in reserve."""
 
     def first(count: int, seconds: float) -> int:
         lines = [line for n in range(count) for line in (f"#EXTINF:{seconds},", f"s{n}.ts")]

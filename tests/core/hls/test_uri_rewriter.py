@@ -1,4 +1,4 @@
-"""Rewriting, against a player of its own: one that reads with other expressions and resolves with urllib."""
+"""URI rewriting, compared with an independent player that has other expressions and resolves with urllib."""
 
 import re
 from urllib.parse import urljoin
@@ -25,7 +25,7 @@ def rewritten(text: str, url: str = URL, imported: dict[str, str] | None = None)
     return encode_playlist(playlist.bom, pieces).decode("utf-8", "surrogateescape")
 
 
-def at(kind: str, url: str) -> str:
+def rewritten_uri(kind: str, url: str) -> str:
     return f"/{kind}/{url.encode().hex()}"
 
 
@@ -51,9 +51,9 @@ BASE = "http://tv.example:8080/live/joe/s3cret"
         ("{}", "playlist", "nested.m3u8?x=y"),
     ],
 )
-def test_owned_in_a_media_playlist(line: str, kind: str, reference: str) -> None:
+def test_uris_of_a_media_playlist_are_rewritten(line: str, kind: str, reference: str) -> None:
     head, tail = "#EXTM3U\n#EXTINF:6,\n", "\n#EXT-X-ENDLIST"
-    expected = at(kind, urljoin(URL, reference))
+    expected = rewritten_uri(kind, urljoin(URL, reference))
     assert rewritten(head + line.format(reference) + tail) == head + line.format(expected) + tail
 
 
@@ -69,11 +69,11 @@ def test_owned_in_a_media_playlist(line: str, kind: str, reference: str) -> None
         ("#EXT-X-STREAM-INF:BANDWIDTH=1\r\n# a comment\r\n\r\n{}", "playlist"),
     ],
 )
-def test_owned_in_a_multivariant_playlist(line: str, kind: str) -> None:
+def test_uris_of_a_multivariant_playlist_are_rewritten(line: str, kind: str) -> None:
     head = "\ufeff#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=2\r\n"
     text = head + "low\r\n" + line + "\r\n"
-    expected = head + at("playlist", f"{BASE}/low") + "\r\n" + line + "\r\n"
-    assert rewritten(text.format("x/y?z=%2B%3D")) == expected.format(at(kind, f"{BASE}/x/y?z=%2B%3D"))
+    expected = head + rewritten_uri("playlist", f"{BASE}/low") + "\r\n" + line + "\r\n"
+    assert rewritten(text.format("x/y?z=%2B%3D")) == expected.format(rewritten_uri(kind, f"{BASE}/x/y?z=%2B%3D"))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_owned_in_a_multivariant_playlist(line: str, kind: str) -> None:
         "# in Latin-1: \udce4",
     ],
 )
-def test_left_alone(line: str) -> None:
+def test_other_lines_stay(line: str) -> None:
     text = f"#EXTM3U\r#EXT-X-TARGETDURATION:6\r{line}\r#EXTINF:6.000,"
     assert rewritten(text) == text
 
@@ -115,45 +115,47 @@ def test_left_alone(line: str) -> None:
         ("http:x", None),
     ],
 )
-def test_absolute(reference: str, absolute: str | None) -> None:
+def test_absolute_url(reference: str, absolute: str | None) -> None:
     assert absolute_url(URL, reference) == absolute
 
 
-def test_a_base_without_a_path() -> None:
+def test_base_without_a_path() -> None:
     assert absolute_url("http://tv.example", "a.ts") == "http://tv.example/a.ts"
 
 
-def test_variables_are_put_into_uris_only() -> None:
+def test_variables_are_substituted_in_uris_only() -> None:
     text = (
         '#EXTM3U\n#EXT-X-DEFINE:NAME="host",VALUE="o.example"\n#EXT-X-DEFINE:NAME="dir",VALUE="{$host}/d"\n'
         '#EXT-X-DEFINE:IMPORT="auth"\n#EXT-X-DEFINE:IMPORT="lost"\n'
         '#EXT-X-KEY:METHOD=AES-128,URI="http://{$host}/k?{$auth}"\n#EXTINF:6,{$host}\nhttp://{$dir}/{$lost}.ts\n'
     )
-    expected = text.replace("http://{$host}/k?{$auth}", at("key", "http://o.example/k?t=1"))
-    expected = expected.replace("http://{$dir}/{$lost}.ts", at("segment", "http://o.example/d/{$lost}.ts"))
+    expected = text.replace("http://{$host}/k?{$auth}", rewritten_uri("key", "http://o.example/k?t=1"))
+    expected = expected.replace("http://{$dir}/{$lost}.ts", rewritten_uri("segment", "http://o.example/d/{$lost}.ts"))
     assert rewritten(text, imported={"auth": "t=1", "other": "x"}) == expected
 
 
-def test_a_variable_counts_from_its_definition_on() -> None:
+def test_variable_applies_after_its_definition() -> None:
     text = '#EXTM3U\n#EXTINF:1,\n{$a}.ts\n#EXT-X-DEFINE:NAME="a",VALUE="b"\n#EXTINF:1,\n{$a}.ts\n'
-    expected = text.replace("{$a}.ts", at("segment", f"{BASE}/{{$a}}.ts"), 1)
-    assert rewritten(text) == expected.replace("{$a}.ts", at("segment", f"{BASE}/b.ts"))
+    expected = text.replace("{$a}.ts", rewritten_uri("segment", f"{BASE}/{{$a}}.ts"), 1)
+    assert rewritten(text) == expected.replace("{$a}.ts", rewritten_uri("segment", f"{BASE}/b.ts"))
 
 
-def test_a_parameter_of_the_playlists_url_is_written_out() -> None:
+def test_query_parameter_is_replaced_by_its_value() -> None:
     text = '#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="token"\n#EXTINF:1,\na.ts?t={$token}\n'
     assert rewritten(text) == (
-        '#EXTM3U\n#EXT-X-DEFINE:NAME="token",VALUE="a+b="\n#EXTINF:1,\n' + at("segment", f"{BASE}/a.ts?t=a+b=") + "\n"
+        '#EXTM3U\n#EXT-X-DEFINE:NAME="token",VALUE="a+b="\n#EXTINF:1,\n'
+        + rewritten_uri("segment", f"{BASE}/a.ts?t=a+b=")
+        + "\n"
     )
 
 
 @pytest.mark.parametrize("query", ["", "?tok=1", "?token=%22%0A"])
-def test_a_parameter_that_cannot_be_written_out_stays(query: str) -> None:
+def test_unquotable_query_parameter_stays(query: str) -> None:
     text = '#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM="token"\n#EXT-X-TARGETDURATION:6\n'
     assert rewritten(text, "http://a.example/x.m3u8" + query) == text
 
 
-def test_definitions_that_double_with_each_line_get_no_longer_than_a_url() -> None:
+def test_nested_definitions_are_limited_to_url_length() -> None:
     lines = ["#EXTM3U", '#EXT-X-DEFINE:NAME="a0",VALUE="0123456789"']
     lines += [f'#EXT-X-DEFINE:NAME="a{n + 1}",VALUE="{{$a{n}}}{{$a{n}}}"' for n in range(18)]
     text = "\n".join([*lines, "#EXTINF:1,", "{$a18}", "#EXTINF:1,", "{$a9}", ""])
@@ -162,16 +164,17 @@ def test_definitions_that_double_with_each_line_get_no_longer_than_a_url() -> No
     assert (b"0123456789" * 512).hex() in short
 
 
-def test_a_playlist_that_names_too_much_is_none() -> None:
-    """Each of many URIs in one line is short, and what players are given in its place is not."""
+def test_too_long_result_is_refused() -> None:
+    """Each of many URIs is short, but their replacements are long."""
     for line in ("#EXT-X-KEY:" + "URI=a," * 100, "a\n" * 100):
         playlist = parse(f"#EXTM3U\n#EXT-X-TARGETDURATION:6\n{line}".encode())
         assert "x" * 1000 in rewrite(playlist, BASE, lambda kind, url: "x" * 1000)[2]
-        with pytest.raises(NotAPlaylist, match="longer than"):
+        with pytest.raises(NotAPlaylist, match="after rewriting"):
             rewrite(playlist, BASE, lambda kind, url: "x" * (MAX_REWRITTEN // 99))
 
 
-# Properties. What the generator makes is what a player of RFC 8216 must take; the player below shares no code with us.
+# Properties. The generator makes input that an RFC 8216 player must accept. The player below shares no code with the
+# package.
 
 _PIECE = st.text("abcXYZ019-_~%2B%3D", min_size=1, max_size=8).filter(lambda text: "%" not in text[-2:])
 _PATH = st.lists(_PIECE | st.sampled_from(["..", "."]), min_size=1, max_size=4).map("/".join)
@@ -202,7 +205,7 @@ _TAG = st.sampled_from(
         "{} ",
     ]
 )
-_OTHER = st.sampled_from(
+_OTHER_LINE = st.sampled_from(
     [
         "#EXTINF:6.000000,",
         "#EXTINF:6 tvg-id='1',",
@@ -227,36 +230,36 @@ _HEAD = st.sampled_from(
         "||#EXTM3U x-tvg-url=http://a.example/|#EXT-X-TARGETDURATION:6",
     ]
 ).map(lambda text: text.split("|"))
-_LINES = st.lists(st.tuples(_TAG, _REFERENCE) | st.tuples(_OTHER, st.just("")), max_size=20)
+_LINES = st.lists(st.tuples(_TAG, _REFERENCE) | st.tuples(_OTHER_LINE, st.just("")), max_size=20)
 _BASES = st.builds(
     lambda path, query: f"http://tv.example/{path}{query}", _PATH.filter(lambda path: "." not in path), _QUERY
 )
 
-_PLAYERS_URI = re.compile(
+_PLAYER_URI = re.compile(
     r"^#EXT-X-(?:(?:SESSION-)?KEY|MAP|PART|MEDIA|DATERANGE|SESSION-DATA|I-FRAME-STREAM-INF|IMAGE-STREAM-INF|PRELOAD-HINT"
     r'|RENDITION-REPORT|CONTENT-STEERING):(?:[A-Z-]+=(?:"[^"]*"|[^",]*),)*?(?:X-ASSET-|SERVER-)?(?:URI|LIST)="([^"]*)"'
     r"|^(?:#EXT-X-PREFETCH:)?([^#\s].*?)\s*$"
 )
 
 
-def as_a_player(text: str, url: str) -> list[str]:
-    """The URLs that a player asks for, in order."""
-    matches = (_PLAYERS_URI.match(line) for line in re.split("\r\n|\n|\r", text.removeprefix("\ufeff")))
+def urls_of_a_player(text: str, url: str) -> list[str]:
+    """Return the URLs that a player requests, in order."""
+    matches = (_PLAYER_URI.match(line) for line in re.split("\r\n|\n|\r", text.removeprefix("\ufeff")))
     asked = [urljoin(url, match[1] or match[2]) for match in matches if match]
     return [one for one in asked if one.startswith("http")]
 
 
 @given(_LINES, _ENDING, _BASES, _HEAD)
-def test_the_same_urls_as_without_us(lines: list[tuple[str, str]], ending: str, url: str, head: list[str]) -> None:
+def test_player_requests_the_same_urls(lines: list[tuple[str, str]], ending: str, url: str, head: list[str]) -> None:
     text = ending.join([*head, *(line.format(uri) for line, uri in lines), ""])
     new = rewritten(text, url)
-    asked = [path.rpartition("/")[2] for path in as_a_player(new, "http://proxy.example/")]
-    assert [bytes.fromhex(name).decode() for name in asked] == as_a_player(text, url)
+    asked = [path.rpartition("/")[2] for path in urls_of_a_player(new, "http://proxy.example/")]
+    assert [bytes.fromhex(name).decode() for name in asked] == urls_of_a_player(text, url)
     assert len(asked) == sum("{}" in line for line, _ in lines)
 
 
 @given(_LINES, _ENDING, _HEAD)
-def test_every_other_byte_stays(lines: list[tuple[str, str]], ending: str, head: list[str]) -> None:
+def test_all_other_bytes_stay(lines: list[tuple[str, str]], ending: str, head: list[str]) -> None:
     text = ending.join([*head, *(line.format(uri) for line, uri in lines)])
     expected = [line.format("\0") if "{}" in line else line for line, _ in lines]
     new = re.sub(r"/(?:key|map|segment|playlist|data|steering|assets)/[0-9a-f]+", "\0", rewritten(text))
@@ -264,7 +267,7 @@ def test_every_other_byte_stays(lines: list[tuple[str, str]], ending: str, head:
 
 
 @given(st.text(st.sampled_from('#EXTINFM3U-X:,\n\r "=URKY{$}abc/?%'), max_size=300))
-def test_what_is_not_owned_stays_whatever_it_is(text: str) -> None:
+def test_any_line_without_rewritten_uri_stays(text: str) -> None:
     whole = '#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-KEY:URI="' + text
     new = rewritten(whole)
     for old_line, new_line in zip(re.split("[\r\n]", whole), re.split("[\r\n]", new), strict=True):

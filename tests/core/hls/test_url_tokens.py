@@ -16,7 +16,7 @@ URLS = st.binary(max_size=200).map(lambda raw: "http://a/" + raw.decode("utf-8",
 
 
 @given(NAMES, URLS, st.sampled_from(ResourceKind), st.booleans())
-def test_what_goes_in_comes_out(stream_id: str, url: str, kind: ResourceKind, public: bool) -> None:
+def test_read_returns_the_target(stream_id: str, url: str, kind: ResourceKind, public: bool) -> None:
     tokens = UrlTokens(KEY)
     target = TokenTarget(url, SOURCE, kind, public)
     token = tokens.make(stream_id, target)
@@ -24,18 +24,18 @@ def test_what_goes_in_comes_out(stream_id: str, url: str, kind: ResourceKind, pu
     assert tokens.read(stream_id, token) == target
 
 
-def test_a_token_outlives_a_restart() -> None:
+def test_token_is_valid_after_restart() -> None:
     assert UrlTokens(KEY).make("1", TokenTarget(URL)) == UrlTokens(KEY).make("1", TokenTarget(URL))
 
 
-def test_nothing_of_the_url_can_be_read() -> None:
+def test_url_is_not_readable() -> None:
     one, other = (UrlTokens(KEY).make("1", TokenTarget(URL + end)) for end in "12")
     assert "s3cret" not in one
     assert one[:20] != other[:20]
 
 
 @given(NAMES, NAMES)
-def test_one_streams_token_opens_no_other(stream_id: str, other: str) -> None:
+def test_token_of_another_stream_is_refused(stream_id: str, other: str) -> None:
     assume(stream_id != other)
     tokens = UrlTokens(KEY)
     with pytest.raises(BadToken):
@@ -43,7 +43,7 @@ def test_one_streams_token_opens_no_other(stream_id: str, other: str) -> None:
 
 
 @given(st.data())
-def test_an_altered_token_is_refused(data: st.DataObject) -> None:
+def test_altered_token_is_refused(data: st.DataObject) -> None:
     tokens = UrlTokens(KEY)
     token = tokens.make("1", TokenTarget(URL + data.draw(st.sampled_from(["", "1", "12"]))))
     at = data.draw(st.integers(0, len(token) - 1))
@@ -55,7 +55,7 @@ def test_an_altered_token_is_refused(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("more", ["", "1", "12"])
-def test_all_of_the_last_letter_counts(more: str) -> None:
+def test_last_character_is_significant(more: str) -> None:
     tokens = UrlTokens(KEY)
     token = tokens.make("1", TokenTarget(URL + more))
     for letter in set(string.ascii_letters + string.digits + "-_") - {token[-1]}:
@@ -64,26 +64,26 @@ def test_all_of_the_last_letter_counts(more: str) -> None:
 
 
 @given(st.text() | st.text("ABCabc012-_=", max_size=200))
-def test_no_text_is_a_token(text: str) -> None:
+def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(BadToken):
         UrlTokens(KEY).read("1", text)
 
 
 @pytest.mark.parametrize("token", ["", "A", "AAAA", "A" * 22, "A" * 23, "ä" * 40, "A" * 40 + "=", "A" * 20_000, URL])
-def test_a_forged_token_is_refused(token: str) -> None:
+def test_forged_token_is_refused(token: str) -> None:
     with pytest.raises(BadToken):
         UrlTokens(KEY).read("1", token)
 
 
-def test_another_key_makes_other_tokens() -> None:
+def test_token_of_another_key_is_refused() -> None:
     with pytest.raises(BadToken):
         UrlTokens(b"x" * 32).read("1", UrlTokens(KEY).make("1", TokenTarget(URL)))
 
 
-def test_a_stream_id_can_be_anything_that_a_client_sends() -> None:
+def test_any_stream_id_is_accepted() -> None:
     with pytest.raises(BadToken):
         UrlTokens(KEY).read("\udcff/ä", UrlTokens(KEY).make("1", TokenTarget(URL)))
 
 
-def test_a_target_does_not_show_its_url() -> None:
+def test_repr_of_target_hides_its_url() -> None:
     assert "s3cret" not in repr(TokenTarget(URL))
