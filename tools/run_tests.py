@@ -75,7 +75,9 @@ def _tell_pythons(found: dict[str, str], every: bool) -> None:
     missing = [version for version in SUPPORTED if version not in found]
     print(f"Python {'.'.join(map(str, sys.version_info[:3]))} runs the tools.")
     if every:
-        print(f"Found: {', '.join(found)}." + (f" Missing, which is an error: {', '.join(missing)}." if missing else ""))
+        print(
+            f"Found: {', '.join(found)}." + (f" Missing, which is an error: {', '.join(missing)}." if missing else "")
+        )
         return
     others = [version for version in found if version != "{}.{}".format(*sys.version_info)]
     if others:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from ..core.http.byte_ranges import SingleRange
+from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from .download import Download
 from .http_client import ResourceRequest
@@ -28,7 +28,7 @@ MAX_ENTRIES_PER_SOURCE = 2048
 MAX_PAUSE = 5.0
 MAX_READING = 120.0
 
-CacheKey = tuple[ResourceRequest, SingleRange | None]
+CacheKey = tuple[ResourceRequest, ByteRange | None]
 
 
 @attrs.define(eq=False)

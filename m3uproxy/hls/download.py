@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.http.byte_ranges import SingleContentRange, read_content_range
+from ..core.http.byte_ranges import ContentRange, parse_content_range
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
@@ -248,7 +248,7 @@ class Download(SharedDownload):
         super().__init__()
         self.clock = clock
         self.response: ProviderResponse | None = None
-        self.range: SingleContentRange | None = None
+        self.range: ContentRange | None = None
         self.length: int | None = None
         self.buffer = GrowingBuffer()
         self.readers: set[AbortableReader] = set()
@@ -340,13 +340,11 @@ class Download(SharedDownload):
             return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._max_bytes} are allowed")
         if response.status != 206:
             return None
-        content_range = read_content_range(response.headers.get("Content-Range"))
-        if content_range is None or (
-            self.length is not None and content_range.stop - content_range.start != self.length
-        ):
+        content_range = parse_content_range(response.headers.get("Content-Range"))
+        if content_range is None or (self.length is not None and len(content_range.span) != self.length):
             return SourceError(Reason.BAD_HEAD, "a part of something, and not clear which")
-        if byte_range or (content_range.start, content_range.stop) != (0, content_range.total):
-            self.range, self.length = content_range, content_range.stop - content_range.start
+        if byte_range or not content_range.is_whole:
+            self.range, self.length = content_range, len(content_range.span)
         if not byte_range and self.range is not None:
             return SourceError(Reason.BAD_HEAD, "a part where the whole was asked for")
         return None

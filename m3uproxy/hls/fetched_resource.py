@@ -16,7 +16,7 @@ from twisted.web.server import Request
 
 from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
-from ..core.http.byte_ranges import SingleContentRange
+from ..core.http.byte_ranges import ContentRange
 from ..downstream.response_writer import ResponseWriter
 from ..errors import Reason, SourceError
 from ..settings import Settings
@@ -42,7 +42,7 @@ class FetchedResource:
     :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
     """
 
-    def __init__(self, download: Download, part: SingleContentRange | None, status: int, settings: Settings) -> None:
+    def __init__(self, download: Download, part: ContentRange | None, status: int, settings: Settings) -> None:
         """
         Make one of a download that is held for it.
 
@@ -56,12 +56,12 @@ class FetchedResource:
             headers["Content-Range"] = part.header
         self.status = status
         self.headers: Mapping[str, str] = headers
-        self.length = download.length if part is None else part.stop - part.start
+        self.length = download.length if part is None else len(part.span)
         if status != download.status and part is None:
             self.headers, self.length = {"Content-Range": f"bytes */{download.length}"}, 0
         self._download = download
         self._settings = settings
-        first = 0 if part is None or download.range is not None else part.start
+        first = 0 if part is None or download.range is not None else part.span.first
         self._start, self._stop = first, None if self.length is None else first + self.length
         self._consumed = self._released = False
         if self.length == 0:

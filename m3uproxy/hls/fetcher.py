@@ -15,7 +15,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..core.http.byte_ranges import SingleContentRange, SingleRange
+from ..core.http.byte_ranges import ByteRange, ContentRange
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
@@ -67,7 +67,7 @@ class Fetcher:
     def fetch(
         self,
         request: ResourceRequest,
-        byte_range: SingleRange | None = None,
+        byte_range: ByteRange | None = None,
         max_age: float = 0.0,
         extra_timeout: float = 0.0,
         refusable: bool = False,
@@ -99,7 +99,7 @@ class Fetcher:
         waiting: Deferred[FetchedResource] = download.wait_open().addCallback(self._as_requested, request, byte_range)
         return waiting
 
-    def prefetch(self, request: ResourceRequest, byte_range: SingleRange | None, max_age: float) -> None:
+    def prefetch(self, request: ResourceRequest, byte_range: ByteRange | None, max_age: float) -> None:
         """Fetch something that will be requested soon. Not if much is fetched ahead already."""
         if self._prefetches >= MAX_PREFETCHES or self._stopped:
             return
@@ -146,17 +146,15 @@ class Fetcher:
         good_for = max_age if download.status < 400 else min(max_age, ERROR_MAX_AGE)
         return self._clock.seconds() - download.opened_at < good_for
 
-    def _find_whole(self, request: ResourceRequest, byte_range: SingleRange, max_age: float) -> Download | None:
+    def _find_whole(self, request: ResourceRequest, byte_range: ByteRange, max_age: float) -> Download | None:
         """The whole, if it is there or will soon be as far as the part."""
         whole = self._find((request, None), max_age)
         if whole is None or whole.over:
             return whole
         span = byte_range.within(whole.length) if whole.is_open and whole.length is not None else None
-        return whole if span is not None and span[0] <= whole.buffer.size + WAIT_AHEAD_BYTES else None
+        return whole if span is not None and span.first <= whole.buffer.size + WAIT_AHEAD_BYTES else None
 
-    def _start_download(
-        self, request: ResourceRequest, byte_range: SingleRange | None, extra_timeout: float
-    ) -> Download:
+    def _start_download(self, request: ResourceRequest, byte_range: ByteRange | None, extra_timeout: float) -> Download:
         settings = self._settings
         key = (request, byte_range)
         silence = settings.live_chunk_timeout_seconds or _HOUR
@@ -201,7 +199,7 @@ class Fetcher:
     # what is given
 
     def _as_requested(
-        self, download: Download, request: ResourceRequest, byte_range: SingleRange | None
+        self, download: Download, request: ResourceRequest, byte_range: ByteRange | None
     ) -> FetchedResource | Deferred[FetchedResource]:
         """A download, held for a caller, as requested."""
         if byte_range is None or download.status != 200:
@@ -210,10 +208,10 @@ class Fetcher:
         if download.length is None:
             return download.wait_complete().addCallback(self._as_requested, request, byte_range)
         span = byte_range.within(download.length)
-        part = None if span is None else SingleContentRange(*span, download.length)
+        part = None if span is None else ContentRange(span, download.length)
         return FetchedResource(download, part, 416 if part is None else 206, self._settings)
 
-    def _store_as_whole(self, download: Download, request: ResourceRequest, byte_range: SingleRange) -> None:
+    def _store_as_whole(self, download: Download, request: ResourceRequest, byte_range: ByteRange) -> None:
         """The provider was asked for a part and sends all: the next part is cut from it."""
         part, whole = (request, byte_range), (request, None)
         entry = self._cache.get(part)

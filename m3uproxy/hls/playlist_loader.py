@@ -14,7 +14,7 @@ from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.renditions import definitions
 from ..core.hls.uri_rewriter import absolute_url, encode_playlist
 from ..core.hls.url_tokens import TokenTarget, source_name
-from ..core.http.byte_ranges import SingleRange
+from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..errors import bad_status
 from .fetched_resource import FetchedResource
@@ -40,7 +40,7 @@ class PlaylistLoader:
         self.variant_map = VariantMap()
 
     def resource(
-        self, source: SourceRequest, target: TokenTarget, byte_range: SingleRange | None, max_age: float
+        self, source: SourceRequest, target: TokenTarget, byte_range: ByteRange | None, max_age: float
     ) -> Deferred[FetchedResource]:
         """Something that a playlist named."""
         request = ResourceRequest(target.url, source, target.led_by_public)
@@ -49,7 +49,7 @@ class PlaylistLoader:
     def prefetch(self, source: SourceRequest, fetched: ParsedPlaylist, segment: MediaSegment, max_age: float) -> None:
         """Have a segment of a playlist fetched before anybody asks for it."""
         url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
-        byte_range = None if part is None else SingleRange(part.offset, part.offset + part.length - 1)
+        byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
         if url is not None:
             self._fetcher.prefetch(ResourceRequest(url, source, fetched.public), byte_range, max_age)
 

@@ -18,7 +18,7 @@ from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
-from ..core.http.byte_ranges import SingleRange
+from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError, bad_status
@@ -147,7 +147,7 @@ class HlsProxy:
         """
         return Deferred.fromCoroutine(self._playlist(target, directives, viewer))
 
-    def resource(self, target: TokenTarget, byte_range: SingleRange | None) -> Deferred[FetchedResource]:
+    def resource(self, target: TokenTarget, byte_range: ByteRange | None) -> Deferred[FetchedResource]:
         """
         A segment, key or whatever else a playlist named.
 
@@ -269,7 +269,7 @@ class HlsProxy:
 
     # segments
 
-    async def _resource(self, target: TokenTarget, byte_range: SingleRange | None) -> FetchedResource:
+    async def _resource(self, target: TokenTarget, byte_range: ByteRange | None) -> FetchedResource:
         deadline = self._clock.seconds() + self._context.settings.start_timeout * 0.95
         request = await self._session.with_slot(self._session.source_named(target.source), deadline)
         return await self._loader.resource(request, target, byte_range, _MAX_AGE[target.kind])

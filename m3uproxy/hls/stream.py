@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.uri_rewriter import ResourceKind
 from ..core.hls.url_tokens import TokenTarget
-from ..core.http.byte_ranges import SingleRange
+from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import LimitReached, Reason, SourceError
@@ -220,7 +220,7 @@ class HlsStream(FailoverStream):
         return producer
 
     def resource(
-        self, target: TokenTarget, byte_range: SingleRange | None, client: HlsClient
+        self, target: TokenTarget, byte_range: ByteRange | None, client: HlsClient
     ) -> Deferred[FetchedResource]:
         """What a playlist named, for a player; see :meth:`m3uproxy.hls.proxy.HlsProxy.resource`."""
         response = self._proxy.resource(target, byte_range)

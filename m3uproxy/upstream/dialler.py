@@ -13,7 +13,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from ..core.http.byte_ranges import parse_content_range
+from ..core.http.byte_ranges import parse_complete_length
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, first_hop, next_hop
 from ..core.http.source_request import DialTimeouts, SourceRequest
@@ -108,8 +108,7 @@ def _refusal(response: Any) -> SourceError:
     error = bad_status(response.code)
     if response.code == 416:
         told = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
-        content_range = parse_content_range(told.decode("latin-1"))
-        error.length = content_range.length if content_range is not None else None
+        error.length = parse_complete_length(told.decode("latin-1"))
     return error
 
 

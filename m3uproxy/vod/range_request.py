@@ -128,16 +128,15 @@ def _is_whole_file(body: IResponseBody, wanted: ByteRange) -> bool:
     missing; the ranges are of compressed data.
     """
     told = parse_content_range(body.header("Content-Range"))
-    if told is None or told.span is None:
+    if told is None:
         is_missing = not body.header("Content-Range") and not body.content_type.startswith("multipart/")
         return is_missing and wanted == WHOLE
-    whole = told.span.first == 0 and told.span.stop == told.length
-    return whole and (bool(wanted.first) or body.encoded)
+    return told.is_whole and (bool(wanted.first) or body.encoded)
 
 
 def _partial(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
     told = parse_content_range(body.header("Content-Range"))
-    if told is None or told.span is None:
+    if told is None:
         raise SourceError(Reason.BAD_HEAD, "206 without a usable Content-Range")
     if body.encoded:
         raise SourceError(Reason.BAD_HEAD, "206 with a range of compressed data")
@@ -151,7 +150,7 @@ def _partial(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
 
 def _file_length(told: ContentRange, wanted: ByteRange) -> int | None:
     """Return the file's length. If Content-Range omits it and the range was open-ended, use the end of the range."""
-    if told.length is None and told.span is not None and wanted.last is None:
+    if told.length is None and wanted.last is None:
         return told.span.stop
     return told.length
 

@@ -7,7 +7,7 @@ from fetching import Desk, desk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.http.byte_ranges import SingleContentRange, SingleRange, read_content_range, read_range
+from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.cache import MAX_PAUSE, MAX_READING
 from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL, GrowingBuffer
@@ -43,8 +43,8 @@ class TestSingleFlight:
     def test_other_headers_other_urls_and_other_ranges_are_other_requests(self, desk):
         desk.fetch("a.ts")
         desk.fetch("b.ts")
-        desk.fetch("a.ts", SingleRange(0, 9))
-        desk.fetch("a.ts", SingleRange(0, 8))
+        desk.fetch("a.ts", ByteRange(0, 9))
+        desk.fetch("a.ts", ByteRange(0, 8))
         assert [each.byte_range for each in desk.asked] == [None, None, "bytes=0-9", "bytes=0-8"]
         for asked in desk.asked:
             asked.fail()
@@ -414,10 +414,10 @@ class TestRanges:
         desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         desk.last.whole(SEGMENT)
         for part, start, stop in (
-            (SingleRange(10, 19), 10, 20),
-            (SingleRange(100, None), 100, len(SEGMENT)),
-            (SingleRange(None, 5), len(SEGMENT) - 5, len(SEGMENT)),
-            (SingleRange(0, 10**9), 0, len(SEGMENT)),
+            (ByteRange(10, 19), 10, 20),
+            (ByteRange(100, None), 100, len(SEGMENT)),
+            (ByteRange(None, 5), len(SEGMENT) - 5, len(SEGMENT)),
+            (ByteRange(0, 10**9), 0, len(SEGMENT)),
         ):
             fetched = desk.fetch("seg.ts", part, max_age=FOREVER)
             assert (fetched.resource.status, fetched.resource.length) == (206, stop - start)
@@ -429,7 +429,7 @@ class TestRanges:
     def test_a_part_that_is_not_in_there(self, desk):
         desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
         desk.last.whole(SEGMENT)
-        fetched = desk.fetch("seg.ts", SingleRange(len(SEGMENT), None), max_age=FOREVER)
+        fetched = desk.fetch("seg.ts", ByteRange(len(SEGMENT), None), max_age=FOREVER)
         assert (fetched.resource.status, fetched.resource.length) == (416, 0)
         assert fetched.resource.headers["Content-Range"] == f"bytes */{len(SEGMENT)}"
         assert fetched.all() == b""
@@ -437,7 +437,7 @@ class TestRanges:
     def test_a_part_of_a_whole_that_is_arriving(self, desk):
         whole = desk.fetch()
         desk.last.answer(SEGMENT[:100], len(SEGMENT))
-        taken = desk.fetch("seg.ts", SingleRange(50, 199)).read()
+        taken = desk.fetch("seg.ts", ByteRange(50, 199)).read()
         assert taken.data == SEGMENT[50:100]
         desk.last.body.bring(SEGMENT[100:300])
         desk.clock.advance(NOTIFY_INTERVAL)
@@ -448,47 +448,47 @@ class TestRanges:
     def test_a_part_far_ahead_is_asked_for(self, desk):
         whole = desk.fetch()
         desk.last.answer(SEGMENT[:100], 60_000_000)
-        near = desk.fetch("seg.ts", SingleRange(100 + WAIT_AHEAD_BYTES, None))
+        near = desk.fetch("seg.ts", ByteRange(100 + WAIT_AHEAD_BYTES, None))
         assert len(desk.asked) == 1
         near.resource.close()
-        far = desk.fetch("seg.ts", SingleRange(101 + WAIT_AHEAD_BYTES, None))
+        far = desk.fetch("seg.ts", ByteRange(101 + WAIT_AHEAD_BYTES, None))
         assert desk.last.byte_range == f"bytes={101 + WAIT_AHEAD_BYTES}-"
         desk.last.fail()
         assert far.error
         whole.resource.close()
 
     def test_a_part_is_passed_on(self, desk):
-        fetched = desk.fetch("seg.ts", SingleRange(1000, 1999))
+        fetched = desk.fetch("seg.ts", ByteRange(1000, 1999))
         desk.last.whole(SEGMENT[1000:2000], status=206, Content_Range="bytes 1000-1999/5000")
         assert (fetched.resource.status, fetched.resource.length) == (206, 1000)
         assert fetched.resource.headers["Content-Range"] == "bytes 1000-1999/5000"
         assert fetched.all() == SEGMENT[1000:2000]
 
     def test_a_provider_without_ranges_sends_all_once(self, desk):
-        first = desk.fetch("seg.ts", SingleRange(0, 9), max_age=FOREVER)
+        first = desk.fetch("seg.ts", ByteRange(0, 9), max_age=FOREVER)
         desk.last.whole(SEGMENT)
-        second = desk.fetch("seg.ts", SingleRange(10, 19), max_age=FOREVER)
+        second = desk.fetch("seg.ts", ByteRange(10, 19), max_age=FOREVER)
         assert len(desk.asked) == 1
         assert (first.resource.status, second.resource.status) == (206, 206)
         assert (first.all(), second.all()) == (SEGMENT[:10], SEGMENT[10:20])
 
     def test_and_without_a_length_the_end_is_waited_for(self, desk):
-        fetched = desk.fetch("seg.ts", SingleRange(0, 9))
+        fetched = desk.fetch("seg.ts", ByteRange(0, 9))
         desk.last.answer(SEGMENT[:1000])
         assert fetched.resource is None
         desk.last.body.end()
         assert fetched.resource.headers["Content-Range"] == "bytes 0-9/1000"
         assert fetched.all() == SEGMENT[:10]
-        broken = desk.fetch("other.ts", SingleRange(0, 9))
+        broken = desk.fetch("other.ts", ByteRange(0, 9))
         desk.last.answer(SEGMENT[:1000], end=SourceError(Reason.RESET))
         assert broken.error.reason is Reason.RESET
 
     @pytest.mark.parametrize(
         ("asked", "said", "length"),
         [
-            (SingleRange(0, 9), None, 10),
-            (SingleRange(0, 9), "bytes 0-9/*x", 10),
-            (SingleRange(0, 9), "bytes 0-8/100", 10),
+            (ByteRange(0, 9), None, 10),
+            (ByteRange(0, 9), "bytes 0-9/*x", 10),
+            (ByteRange(0, 9), "bytes 0-8/100", 10),
             (None, "bytes 10-19/100", 10),
         ],
     )
@@ -532,44 +532,6 @@ def desk_wanted(desk, name="seg.ts"):
     from m3uproxy.hls.http_client import ResourceRequest
 
     return ResourceRequest(f"http://p.example/{name}", desk.source)
-
-
-class TestHeaders:
-    @pytest.mark.parametrize(
-        ("text", "value"),
-        [
-            ("bytes=0-9", SingleRange(0, 9)),
-            ("Bytes = 5-", SingleRange(5, None)),
-            ("bytes=-7", SingleRange(None, 7)),
-            ("bytes=9-0", None),
-            ("bytes=-", None),
-            ("bytes=0-1,3-4", None),
-            ("items=0-1", None),
-            ("bytes=0-" + "9" * 30, None),
-            ("", None),
-            (None, None),
-        ],
-    )
-    def test_range(self, text, value):
-        assert read_range(text) == value
-
-    @given(st.text(max_size=30))
-    def test_any_text(self, text):
-        read_range(text)
-        read_content_range(text)
-        read_range("bytes=" + text)
-
-    @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 10**6))
-    def test_content_range(self, start, size, behind):
-        made = SingleContentRange(start, start + size, start + size + behind)
-        assert read_content_range(made.header) == made
-
-    @given(st.integers(0, 99), st.integers(0, 99), st.binary(max_size=60))
-    def test_within_is_what_slicing_does(self, first, last, data):
-        span = SingleRange(first, last).within(len(data))
-        assert data[slice(*span)] == data[first : last + 1] if span else not data[first : last + 1]
-        span = SingleRange(None, last).within(len(data))
-        assert data[slice(*span)] == data[-last:] if span else not data or not last
 
 
 class TestGrowing:

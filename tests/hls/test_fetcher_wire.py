@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.http.byte_ranges import SingleRange
+from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
 from m3uproxy.core.http.source_request import DialTimeouts
 from m3uproxy.errors import Reason, SourceError
@@ -228,7 +228,7 @@ class TestAnswers:
     @pytest_twisted.ensureDeferred
     async def test_a_range(self, fetching):
         provider = await fetching.provider(answer(DATA[4:8], "Content-Range: bytes 4-7/32", status="206 Partial"))
-        resource = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")), SingleRange(4, 7))
+        resource = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")), ByteRange(4, 7))
         assert provider.headers()["range"] == "bytes=4-7"
         assert (resource.status, resource.headers["Content-Range"]) == (206, "bytes 4-7/32")
         assert await resource.read_all(10) == DATA[4:8]

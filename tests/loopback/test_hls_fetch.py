@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from m3uproxy.core.http.byte_ranges import read_range
+from m3uproxy.core.http.byte_ranges import parse_single_range
 from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.errors import SourceError
 from m3uproxy.hls.fetched_resource import READER_GONE
@@ -43,7 +43,7 @@ class PassOn(Resource):
     def render(self, request):
         source = SourceRequest(self.rig.provider.url("/hls/a/master.m3u8"), "test/1", (), True)
         wanted = ResourceRequest(self.rig.provider.url(request.uri.decode()), source)
-        part = read_range(request.getHeader("Range"))
+        part = parse_single_range(request.getHeader("Range"))
         age = 0.5 if b".m3u8" in request.uri else FOREVER
         fetched = self.rig.fetcher.fetch(wanted, part, max_age=age)
         request.notifyFinish().addErrback(lambda _: fetched.cancel())

@@ -8,7 +8,7 @@ from ...core.hls.media_segments import MediaSegment
 from ...core.hls.renditions import definitions
 from ...core.hls.segment_follower import SegmentKey, best_variant, media_variables, segment_key
 from ...core.hls.uri_rewriter import absolute_url
-from ...core.http.byte_ranges import SingleRange
+from ...core.http.byte_ranges import ByteRange
 from ...core.http.source_request import SourceRequest
 from ...errors import Reason, SourceError, bad_status
 from ..fetched_resource import FetchedResource
@@ -72,7 +72,7 @@ class JoinedSource:
         key = segment_key(playlist.playlist, segment)
         decryptor = None if key is None else Aes128Decryptor(await self._key(playlist, key), key.iv)
         part = segment.byte_range
-        byte_range = None if part is None else SingleRange(part.offset, part.offset + part.length - 1)
+        byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
         request = self._request(playlist, segment.uri)
         return await self._fetch(request, byte_range, _SEGMENT_MAX_AGE), decryptor
 
@@ -89,7 +89,7 @@ class JoinedSource:
             self._last_key = (request.url, await resource.read_all(KEY_SIZE))
         return self._last_key[1]
 
-    async def _fetch(self, request: ResourceRequest, byte_range: SingleRange | None, max_age: float) -> FetchedResource:
+    async def _fetch(self, request: ResourceRequest, byte_range: ByteRange | None, max_age: float) -> FetchedResource:
         resource = await self._fetcher.fetch(request, byte_range, max_age)
         if resource.status not in {200, 206}:
             resource.close()

@@ -17,7 +17,7 @@ from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITERS
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
-from ...core.http.byte_ranges import read_range
+from ...core.http.byte_ranges import parse_single_range
 from ...core.stream_kind import content_type
 from ...errors import LimitReached
 from ...hls.clients import HlsClient
@@ -134,7 +134,7 @@ class SegmentResource(_ProxiedPage):
             asked = stream.resource(target, None, client)
             answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
         else:
-            asked = stream.resource(target, read_range(header(request, b"range")), client)
+            asked = stream.resource(target, parse_single_range(header(request, b"range")), client)
             answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
         return NOT_DONE_YET
 
