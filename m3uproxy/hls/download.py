@@ -14,6 +14,7 @@ A body that is read from while it is still arriving.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ from ..core.http.byte_ranges import ContentRange, parse_content_range
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
+from ..timers import SilenceTimer
+from ..upstream.twisted_errors import source_error
 from .http_client import ProviderResponse
 
 #: Bytes from which on a block is left as it is; smaller ones are joined, so that readers write large pieces.
@@ -260,7 +263,7 @@ class Download(SharedDownload):
         self._response_body: IResponseBody | None = None
         self._is_cached = True
         self._received_at = 0.0
-        self._silence_timer: IDelayedCall | None = None
+        self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled, late=math.inf)
         self._notify_timer: IDelayedCall | None = None
         self._notified_size = 0
 
@@ -331,7 +334,7 @@ class Download(SharedDownload):
             self._fail(error)
             return
         self._received_at = self.clock.seconds()
-        self._silence_timer = self.clock.callLater(self._silence_timeout, self._check_silence)
+        self._silence_timer.start(self._silence_timeout)
         response.body.deliver(self)
 
     def _check_response(self, response: ProviderResponse, byte_range: bool) -> SourceError | None:
@@ -353,11 +356,7 @@ class Download(SharedDownload):
         self._request = None
         if self.over:  # we cancelled it
             return
-        error = failure.value
-        if not isinstance(error, SourceError):
-            log.failure("request failed unexpectedly", failure=failure)
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
-        self._fail(error)
+        self._fail(source_error(failure, log, "request failed unexpectedly"))
 
     # the body
 
@@ -391,14 +390,12 @@ class Download(SharedDownload):
             error = SourceError(Reason.TRUNCATED, f"{self.buffer.size} bytes of {self.length}")
         self._finish(None if complete else error)
 
-    def _check_silence(self) -> None:
-        """Has the provider sent anything since?"""
-        self._silence_timer = None
-        left = self._received_at + self._silence_timeout - self.clock.seconds()
-        if left > 0:
-            self._silence_timer = self.clock.callLater(left, self._check_silence)
-        else:
-            self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence_timeout:g} s"))
+    def _silence_remaining(self) -> float:
+        """Return the seconds until the provider counts as stalled."""
+        return self._received_at + self._silence_timeout - self.clock.seconds()
+
+    def _stalled(self) -> None:
+        self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence_timeout:g} s"))
 
     def _open(self) -> None:
         """Let all begin who wait, unless it is a web page."""
@@ -445,9 +442,7 @@ class Download(SharedDownload):
         if error is None:
             self.length = self.buffer.size
             self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
-        if self._silence_timer is not None:
-            self._silence_timer.cancel()
-            self._silence_timer = None
+        self._silence_timer.cancel()
         self._ended(self)
         self._fire_waiting()
         self._notify_readers()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from ..errors import Reason, SourceError
+from ..timers import SilenceTimer
 from .download import Download
 
 #: What becomes of who is gone, which is nobody's failure.
@@ -48,11 +50,11 @@ class DownloadReader:
         self.paused_at: float | None = None
         self._writing = False
         self._over = False
-        self._pause_timer: IDelayedCall | None = None
+        self._pause_timer = SilenceTimer(download.clock, self._pause_remaining, self._stalled, late=math.inf)
 
     def start(self) -> None:
         """Begin."""
-        self._pause_timer = self._download.clock.callLater(self._max_pause, self._check_pause)
+        self._pause_timer.start(self._max_pause)
         self._download.readers.add(self)
         self._download.subscribe(self._write_available)
         self._write_available()
@@ -102,15 +104,13 @@ class DownloadReader:
             self._end(SourceError(Reason.TRUNCATED, "the body is shorter than it was") if short else download.error)
         return False
 
-    def _check_pause(self) -> None:
-        """Has it been paused for too long?"""
-        clock = self._download.clock
-        paused = 0.0 if self.paused_at is None else clock.seconds() - self.paused_at
-        self._pause_timer = None
-        if paused >= self._max_pause:
-            self._end(SourceError(Reason.STALLED, f"took nothing for {self._max_pause:g} s"))
-        else:
-            self._pause_timer = clock.callLater(self._max_pause - paused, self._check_pause)
+    def _pause_remaining(self) -> float:
+        """Return the seconds that the player may stay paused."""
+        paused = 0.0 if self.paused_at is None else self._download.clock.seconds() - self.paused_at
+        return self._max_pause - paused
+
+    def _stalled(self) -> None:
+        self._end(SourceError(Reason.STALLED, f"took nothing for {self._max_pause:g} s"))
 
     def _end(self, error: SourceError | None) -> None:
         if self._over:
@@ -118,7 +118,5 @@ class DownloadReader:
         self._over = True
         self._download.readers.discard(self)
         self._download.unsubscribe(self._write_available)
-        if self._pause_timer is not None:
-            self._pause_timer.cancel()
-            self._pause_timer = None
+        self._pause_timer.cancel()
         self._ended(error)

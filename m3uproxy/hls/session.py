@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
 from ..core.hls.url_tokens import source_name
@@ -30,6 +29,7 @@ from ..streams.failover_driver import FailoverDriver
 from ..streams.interfaces import FailoverObserver, ResolverPort
 from ..streams.monitor_rules import MonitorRules
 from ..upstream.slots import StreamSlot, release_slot
+from ..upstream.twisted_errors import on_failure
 
 log = make_logger()
 
@@ -218,7 +218,7 @@ class HlsSession(FailoverDriver):
 
     def _open(self, request: SourceRequest, step: Dial) -> None:
         opening = Deferred.fromCoroutine(self._begin(request))
-        opening.addErrback(self._slot_refused)
+        on_failure(opening, self._slot_refused, log, "asking for leave to ask a source failed")
         if not opening.called:
             self._opening = opening
 
@@ -235,14 +235,8 @@ class HlsSession(FailoverDriver):
             self._known_sources.popitem(last=False)
         self._fire_waiting(None)
 
-    def _slot_refused(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, CancelledError):
-            return
+    def _slot_refused(self, error: SourceError) -> None:
         self._opening = None
-        if not isinstance(error, SourceError):
-            log.failure("asking for leave to ask a source failed", failure=failure)
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
         self.ended(error)
 
     def _drop(self) -> None:

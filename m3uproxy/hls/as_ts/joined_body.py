@@ -22,6 +22,7 @@ from ...core.http.redact import redact
 from ...errors import Reason, SourceError
 from ...interfaces import IBodyConsumer, IDiscontinuityConsumer, IResponseBody
 from ...log import make_logger
+from ...upstream.twisted_errors import source_error
 from ..served_playlist import ParsedPlaylist
 from .joined_source import JoinedSource
 from .segment_pacer import SegmentPacer
@@ -258,10 +259,7 @@ class JoinedBody:
             self._consumer.body_changed()
 
     def _delivery_ended(self, failure: Failure) -> None:
-        error = failure.value
-        if not isinstance(error, SourceError):
-            log.failure("joining segments failed", failure=failure)
-            error = SourceError(Reason.INTERNAL, type(error).__name__)
+        error = source_error(failure, log, "joining segments failed")
         self._flush()
         self._closed = True
         assert self._consumer is not None
