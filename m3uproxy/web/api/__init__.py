@@ -1,1 +1,1 @@
-"""The management API."""
+"""The management API: routes as data, their request and response types, their description."""

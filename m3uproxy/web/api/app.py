@@ -1,7 +1,7 @@
-"""The management API, assembled. The only module that imports Klein, because importing Klein installs a reactor.
+"""The management API as one resource. The only module that imports Klein, because importing Klein installs a reactor.
 
-Klein finds the path's endpoint; method, token, validation and answer are the endpoint's business
-(:mod:`m3uproxy.web.api.endpoint`), what is answered is the views'.
+Klein finds the endpoint of a path. The endpoint (:mod:`m3uproxy.web.api.endpoint`) checks method, token, query and
+body and writes the answer. The views compute the answer.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ...settings import Settings
 from ..access.gate import Gate
 from ..responses import HTTPError, write_error
 from .docs_routes import DocsApi
-from .endpoint import Endpoint, Operation, Route, by_path
+from .endpoint import Endpoint, Operation, Route, routes_by_path
 from .media_operations import MEDIA
 from .metadata_routes import MetadataApi
 from .server_routes import ServerApi
 from .stream_routes import Signer, StreamsApi
-from .url_check_route import ConnectionTestApi
+from .url_check_route import UrlCheckApi
 
 
-class AnyText(PathConverter):
-    """The rest of a path to the letter: players choose their ids, with slashes and line breaks if they like."""
+class AnyPath(PathConverter):
+    """The rest of a path, with slashes and line breaks, because players choose their ids freely."""
 
     regex = r"[\s\S]+"
     part_isolating = False
@@ -46,19 +46,19 @@ class Api:
         settings: Settings,
         clock: IReactorTime,
         gate: Gate,
-        probe: IUrlChecker | None = None,
+        url_checker: IUrlChecker | None = None,
         signer: Signer | None = None,
     ) -> None:
         """
-        Make an API over a registry.
+        Make the API of a registry.
 
-        :param clock: the one that the registry goes by.
-        :param probe: fetches what ``/test-connection`` is asked about; without one that route is not there.
-        :param signer: makes the player paths that ``POST /streams`` answers; None leaves them unsigned.
+        :param clock: the clock of the registry.
+        :param url_checker: fetches URLs for ``/test-connection``; without a checker the route does not exist.
+        :param signer: signs the player paths in answers to ``POST /streams``; None leaves them unsigned.
         """
         routes = [
             *ServerApi(registry, settings, clock).routes(),
-            *(ConnectionTestApi(probe).routes() if probe is not None else ()),
+            *(UrlCheckApi(url_checker).routes() if url_checker is not None else ()),
             *MetadataApi(registry).routes(),
             *StreamsApi(registry, settings, signer).routes(),
         ]
@@ -66,21 +66,21 @@ class Api:
         self.operations: list[Operation] = [*self.routes, *MEDIA]
         self._app = Klein()
         self._app.url_map.merge_slashes = False
-        self._app.url_map.converters["path"] = AnyText
-        for path, methods in by_path(self.routes).items():
+        self._app.url_map.converters["path"] = AnyPath
+        for path, methods in routes_by_path(self.routes).items():
             self._app.route(_rule(path), endpoint=path)(Endpoint(methods, settings, gate).answer)
-        self._app.handle_errors(HTTPException)(_no_such_path)  # type: ignore[arg-type]  # it takes functions, too
+        self._app.handle_errors(HTTPException)(_answer_not_found)  # type: ignore[arg-type]  # it takes functions, too
 
     def resource(self) -> IResource:
-        """A leaf that answers all routes."""
+        """Return the leaf resource of all routes."""
         resource: IResource = self._app.resource()
         return resource
 
 
 def _rule(path: str) -> str:
-    """A route's path in Werkzeug's notation; what is literal wins there over what is a parameter."""
+    """Return a route's path as a Werkzeug rule. Werkzeug prefers literal segments to parameters."""
     return re.sub(r"\{(\w+)\}", r"<\1>", re.sub(r"\{(\w+):path\}", r"<path:\1>", path))
 
 
-def _no_such_path(request: Request, failure: Failure) -> bytes:
+def _answer_not_found(request: Request, failure: Failure) -> bytes:
     return write_error(request, HTTPError(404, "Not Found"))

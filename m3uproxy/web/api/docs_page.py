@@ -1,7 +1,7 @@
-"""``/docs``: the API's description as a page, without scripts and with nothing from elsewhere.
+"""``/docs``: the description of the API as a page without scripts and without external files.
 
-The page is a template that escapes all it is given. Its style stands in the page and is allowed by its hash, so that
-the page needs no other file and works behind any prefix.
+The template escapes all values. The style sheet is inline and allowed by its hash, so that the page works behind any
+prefix.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..responses import RawAnswer
 _STYLE = (files(__package__) / "templates" / "docs.css").read_text()
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-#: What a browser is allowed to do with the page: apply its style, and fetch the icon.
+#: Headers of the page. A browser may apply the style and fetch the icon, nothing else.
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_DIGEST}'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -37,10 +37,10 @@ _TEMPLATES = Environment(
 
 
 def _with_code(text: str) -> Markup:
-    """Text in which what stands between backticks is code."""
+    """Return the text as HTML, with ``<code>`` for text between backticks."""
     pieces = text.split("`")
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)
+        Markup("<code>{}</code>").format(piece) if index % 2 else escape(piece) for index, piece in enumerate(pieces)
     )
 
 
@@ -49,7 +49,7 @@ _TEMPLATES.filters["code"] = _with_code
 
 @attrs.frozen
 class DocField:
-    """A parameter, or a key of an object."""
+    """A parameter of an operation, or a key of a JSON object."""
 
     name: str
     kind: str
@@ -60,7 +60,7 @@ class DocField:
 
 @attrs.frozen
 class DocEntry:
-    """One operation as the page shows it."""
+    """An operation as the page shows it."""
 
     anchor: str
     method: str
@@ -76,13 +76,13 @@ class DocEntry:
     command: str
 
 
-def page(described: dict[str, Any], base: str, up: str, openapi_url: str) -> RawAnswer:
-    """The page.
+def render_page(described: dict[str, Any], base: str, up: str, openapi_url: str) -> RawAnswer:
+    """Render the page.
 
     :param described: the OpenAPI document.
-    :param base: the URL below which the reader reaches us.
-    :param up: the way from the page to ``base`` in a relative URL.
-    :param openapi_url: path of the document, empty if it is not served.
+    :param base: the URL of the proxy for the reader.
+    :param up: the relative URL from the page to ``base``.
+    :param openapi_url: path of the OpenAPI document; empty if it is not served.
     """
     entries: dict[str, list[DocEntry]] = {}
     for path, operations in described["paths"].items():
@@ -102,8 +102,8 @@ def page(described: dict[str, Any], base: str, up: str, openapi_url: str) -> Raw
 
 
 def _entry(described: dict[str, Any], base: str, path: str, method: str, operation: dict[str, Any]) -> DocEntry:
-    good = operation["responses"]["200"]
-    contents: dict[str, Any] = good.get("content", {})
+    success = operation["responses"]["200"]
+    contents: dict[str, Any] = success.get("content", {})
     media_type = next(iter(contents), "")
     answer = contents.get(media_type, {}).get("schema")
     body = operation["requestBody"]["content"]["application/json"]["schema"] if "requestBody" in operation else None
@@ -119,7 +119,9 @@ def _entry(described: dict[str, Any], base: str, path: str, method: str, operati
         body=_fields(described, body) if body else [],
         answer=_fields(described, answer) if answer else [],
         media_type=", ".join(contents),
-        errors=[(status, one["description"]) for status, one in operation["responses"].items() if status != "200"],
+        errors=[
+            (status, response["description"]) for status, response in operation["responses"].items() if status != "200"
+        ],
         command=_command(described, base, path, method, operation, token),
     )
 
@@ -131,14 +133,15 @@ def _parameter(parameter: dict[str, Any]) -> DocField:
 
 def _field(name: str, schema: dict[str, Any], required: bool, description: str) -> DocField:
     default = "" if schema.get("default") is None else json.dumps(schema["default"])
-    return DocField(name, _kind(schema), required, description, default)
+    return DocField(name, _type_name(schema), required, description, default)
 
 
 def _fields(described: dict[str, Any], schema: dict[str, Any]) -> list[DocField]:
     schema = _resolve(described, schema)
     required = schema.get("required", ())
     return [
-        _field(name, one, name in required, one.get("description", "")) for name, one in schema["properties"].items()
+        _field(name, value, name in required, value.get("description", ""))
+        for name, value in schema["properties"].items()
     ]
 
 
@@ -150,22 +153,22 @@ def _resolve(described: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
     return found
 
 
-def _kind(schema: dict[str, Any]) -> str:
-    """A type in words: ``list of string``, ``integer or null``."""
+def _type_name(schema: dict[str, Any]) -> str:
+    """Return a type in words: ``list of string``, ``integer or null``."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
-        return " or ".join(map(_kind, schema["anyOf"]))
+        return " or ".join(map(_type_name, schema["anyOf"]))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'])}"
-    kind = schema.get("type", "anything")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+        return f"list of {_type_name(schema['items'])}"
+    name = schema.get("type", "anything")
+    return " or ".join(name) if isinstance(name, list) else str(name)
 
 
 def _command(
     described: dict[str, Any], base: str, path: str, method: str, operation: dict[str, Any], token: bool
 ) -> str:
-    """A line for a shell that does it."""
+    """Return a ``curl`` command line for an operation."""
     words = ["curl"]
     words += {"get": [], "head": ["--head"]}.get(method, ["-X", method.upper()])
     words += ["-H", "X-API-Token: …"] if token else []
@@ -173,6 +176,6 @@ def _command(
     if body:
         schema = _resolve(described, body["content"]["application/json"]["schema"])
         words += ["-d", json.dumps(schema["examples"][0])]
-    required = [one["name"] for one in operation["parameters"] if one["in"] == "query" and one["required"]]
+    required = [item["name"] for item in operation["parameters"] if item["in"] == "query" and item["required"]]
     query = "&".join(f"{quote(name)}=…" for name in required)
     return shlex.join([*words, f"{base}{path}" + ("?" + query if query else "")])

@@ -1,6 +1,6 @@
-"""The routes that anybody may see: the API's description, as a page and as OpenAPI, and the icons.
+"""The routes of the documentation and of the icons, open without a token.
 
-The files of the web side: a fixed set, read once. No path of a request reaches the file system.
+The icons are a fixed set that is read once: no path of a request reaches the file system.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ from importlib.resources import files
 
 from ...settings import Settings
 from ..responses import HTTPError, RawAnswer, encode
-from .docs_page import page
+from .docs_page import render_page
 from .endpoint import Operation, Route, View
-from .openapi import document, without_token
+from .openapi import openapi_document, without_security
+
+_PAGE = "/docs"
+_HTML = "text/html"
+_IMAGES = "image/svg+xml, image/png, image/x-icon"
+_BAD_HOST = {400: "The Host header is invalid."}
+_NO_FILE = {404: "There is no such file."}
+#: Rendered pages that are cached: one for each name by which the proxy is requested.
+_MAX_PAGES = 16
 
 _TYPES = {"svg": "image/svg+xml", "png": "image/png", "ico": "image/x-icon"}
 _NAMES = ("favicon.svg", "favicon.png", "favicon.ico", "logo.svg", "logo.png")
-#: For a day; they have no version in their names. An SVG that is opened as a page may do nothing.
+#: Headers of the icons. They are cached for a day only, because their names have no version. An SVG that is opened as
+#: a page must not load or run anything.
 _HEADERS = {
     "Cache-Control": "public, max-age=86400",
     "X-Content-Type-Options": "nosniff",
@@ -26,21 +35,12 @@ _HEADERS = {
 
 
 def load_assets() -> dict[str, RawAnswer]:
-    """All files by name, ready to be sent."""
+    """Read the icons; return them by name."""
     folder = files(__package__) / "static"
     return {name: RawAnswer((folder / name).read_bytes(), _TYPES[name[-3:]], _HEADERS) for name in _NAMES}
 
 
-_PAGE = "/docs"
-_HTML = "text/html"
-_PICTURES = "image/svg+xml, image/png, image/x-icon"
-_HOST = {400: "The Host header is none."}
-#: Pages that are kept, for as many names as the proxy is called by.
-_MOST_PAGES = 16
-_NO_FILE = {404: "There is no such file."}
-
-
-def _get(path: str, view: View, summary: str, answer: str, errors: Mapping[int, str] = _HOST) -> Route:
+def _get(path: str, view: View, summary: str, answer: str, errors: Mapping[int, str] = _BAD_HOST) -> Route:
     return Route(
         method="GET",
         path=path,
@@ -55,52 +55,53 @@ def _get(path: str, view: View, summary: str, answer: str, errors: Mapping[int, 
 
 
 class DocsApi:
-    """Describes the other routes, and itself."""
+    """Routes of the documentation, which describes all routes."""
 
     def __init__(self, settings: Settings, others: Sequence[Operation]) -> None:
         """
-        Make the description.
+        Load the icons.
 
-        :param others: what is answered elsewhere.
+        :param others: all other operations.
         """
         self._settings = settings
         self._assets = load_assets()
         self._others = others
         self._openapi = lru_cache(maxsize=2)(self._make_openapi)
-        # Anybody may ask for it, by any name, so it is not made anew for each request.
-        self._page_at = lru_cache(maxsize=_MOST_PAGES)(self._make_page)
+        # The page needs no token, so rendering it for each request would be a way to overload the proxy.
+        self._page_at = lru_cache(maxsize=_MAX_PAGES)(self._make_page)
 
     def routes(self) -> list[Route]:
-        """What is answered here. Two of the paths are settings; an empty one switches its route off."""
+        """Return the routes. Two paths are settings; an empty path switches its route off."""
         routes = [
-            _get(_PAGE, self.page, "This description, as a page", _HTML),
+            _get(_PAGE, self.page, "The API's description as a page", _HTML),
             _get("/favicon.ico", self.icon, "The icon", "image/x-icon"),
-            _get("/static/{name}", self.file, "An icon or logo", _PICTURES, _HOST | _NO_FILE),
+            _get("/static/{name}", self.file, "An icon or logo", _IMAGES, _BAD_HOST | _NO_FILE),
         ]
-        if self._settings.redoc_url:
-            routes.append(_get(self._settings.redoc_url, self.second_page, "The same page", _HTML))
-        if self._settings.openapi_url:
-            routes.append(_get(self._settings.openapi_url, self.openapi, "The same as OpenAPI", "application/json"))
+        redoc, openapi = self._settings.redoc_url, self._settings.openapi_url
+        if redoc:
+            routes.append(_get(redoc, self.redoc_page, "The same page as at /docs", _HTML))
+        if openapi:
+            routes.append(_get(openapi, self.openapi, "The API's description as OpenAPI", "application/json"))
         return routes
 
     def page(self, base: str) -> RawAnswer:
-        """The page."""
+        """Return the page."""
         return self._page_at(_PAGE, base, self._needs_token)
 
-    def second_page(self, base: str) -> RawAnswer:
-        """The page under the path that is a setting."""
+    def redoc_page(self, base: str) -> RawAnswer:
+        """Return the page for the path in ``REDOC_URL``."""
         return self._page_at(self._settings.redoc_url, base, self._needs_token)
 
     def openapi(self) -> RawAnswer:
-        """The document; it is fresh, because what it says of the token is a setting that can change."""
+        """Return the OpenAPI document for the current settings: a reload may set or unset the token."""
         return self._openapi(self._needs_token)
 
     def icon(self) -> RawAnswer:
-        """What browsers ask for by themselves."""
+        """Return the icon that browsers request on their own."""
         return self._assets["favicon.ico"]
 
     def file(self, name: str) -> RawAnswer:
-        """One of the fixed set."""
+        """Return an icon or logo by its name."""
         asset = self._assets.get(name)
         if asset is None:
             raise HTTPError(404, "Not Found")
@@ -112,16 +113,16 @@ class DocsApi:
 
     @cached_property
     def _document(self) -> dict[str, object]:
-        """Made when somebody asks: it takes as long as all other routes' making."""
-        return document([*self._others, *self.routes()], self._settings.root_path)
+        """The OpenAPI document, made at the first request, because that takes as long as making all routes."""
+        return openapi_document([*self._others, *self.routes()], self._settings.root_path)
 
     def _described(self, with_token: bool) -> dict[str, object]:
-        return self._document if with_token else without_token(self._document)
+        return self._document if with_token else without_security(self._document)
 
     def _make_openapi(self, with_token: bool) -> RawAnswer:
         return RawAnswer(encode(self._described(with_token)), "application/json")
 
     def _make_page(self, path: str, base: str, with_token: bool) -> RawAnswer:
-        """Relative, so that the page works behind a proxy that adds a prefix which nobody told us."""
+        """Render the page with relative links, so that it works behind a proxy that adds an unknown prefix."""
         up = "../" * (path.count("/") - 1)
-        return page(self._described(with_token), base, up, self._settings.openapi_url)
+        return render_page(self._described(with_token), base, up, self._settings.openapi_url)

@@ -1,12 +1,10 @@
-"""A route as data, and the one way in which all routes answer.
+"""Routes as data, and the endpoint that answers all methods of one path.
 
-A :class:`Route` says everything about itself: what it takes, what it answers, what may go wrong, whether it asks for
-the token. From that declaration come both its behaviour (:class:`Endpoint`) and its description in
-``/openapi.json``, so the two cannot part. A view is a plain function from parameters to an object; it knows nothing
-of requests.
+A :class:`Route` declares its parameters, its answer, its errors and whether it needs the token. Both its behaviour
+(:class:`Endpoint`) and its description in ``/openapi.json`` are made from this declaration, so they cannot differ.
+A view is a function from parameters to an object, without access to the request.
 
-The order of things is the contract's: a body that is no JSON is told first, then a missing token, then what is wrong
-with the fields.
+Clients know this order of checks: first a body that is not JSON, then a missing token, then invalid fields.
 """
 
 # mypy: allow-untyped-calls
@@ -36,58 +34,58 @@ View = Callable[..., Result | Awaitable[Result]]
 
 @attrs.frozen(kw_only=True)
 class Operation:
-    """What one method does on one path, as far as clients need to know."""
+    """A method on a path, as far as clients need to know it."""
 
     method: str
-    #: With parameters in braces; ``{name:path}`` takes slashes too and stands at the end.
+    #: The path with parameters in braces. ``{name:path}`` includes slashes and must be the last part.
     path: str
     summary: str
     tag: str
-    #: The type of the JSON object that is answered, or the media types of another answer with commas between.
+    #: The type of the JSON object in the answer, or the media types of another answer, separated by commas.
     answer: Any
     description: str = ""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
-    #: Statuses besides 200 and those that all routes share, each with when.
+    #: Statuses and their causes, besides 200 and the statuses that all routes share.
     errors: Mapping[int, str] = attrs.field(factory=dict)
-    #: Needs no token.
+    #: The operation needs no token.
     open: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Route(Operation):
-    """An operation that a view carries out.
+    """An operation with the view that carries it out.
 
-    The view gets the path's parameters by name, and ``query``, ``body`` and ``base`` if the route declares them.
+    The view gets the parameters of the path by name, and ``query``, ``body`` and ``base`` if the route declares them.
     """
 
     view: View
-    #: The view wants to know the URL below which its client finds us.
+    #: The view gets the URL of the proxy for its client.
     base: bool = False
 
 
-def by_path(routes: Iterable[Route]) -> dict[str, dict[str, Route]]:
-    """Routes by path and method. Of two that are the same the first counts: settings name paths as well."""
+def routes_by_path(routes: Iterable[Route]) -> dict[str, dict[str, Route]]:
+    """Group routes by path and method. The first of two equal routes counts: paths from settings may repeat a path."""
     paths: dict[str, dict[str, Route]] = {}
     for route in routes:
         paths.setdefault(route.path, {}).setdefault(route.method, route)
     return paths
 
 
-def query_of(request: Request) -> dict[str, str]:
-    """The parameters of the URL; of a repeated one the last. A form in the body is no part of them."""
+def query_parameters(request: Request) -> dict[str, str]:
+    """Return the parameters of the URL. The last of repeated parameters counts. A form in the body is ignored."""
     _, _, query = request.uri.partition(b"?")
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace"))
 
 
 class Endpoint:
-    """Answers every method on one path."""
+    """Answers all methods of one path."""
 
     def __init__(self, routes: Mapping[str, Route], settings: Settings, gate: Gate) -> None:
         """
-        Make an endpoint.
+        Make the endpoint of a path.
 
-        :param routes: by method.
+        :param routes: the routes by method.
         """
         self._routes = routes
         self._settings = settings
@@ -96,14 +94,14 @@ class Endpoint:
         self._allow = {"Allow": ", ".join(sorted(methods))}
 
     def answer(self, request: Request, **parameters: str) -> Deferred[bytes]:
-        """Answer.
+        """Answer a request.
 
-        :return: a Deferred of the body; cancelling it cancels what the view waits for.
+        :return: a Deferred of the body; cancelling it cancels the Deferred that the view waits for.
         """
         return Deferred.fromCoroutine(self._write(request, parameters))
 
     async def _write(self, request: Request, parameters: Mapping[str, str]) -> bytes:
-        # Who is watching changes from moment to moment; what stays says so itself.
+        # Listings change all the time. An answer that may be cached has its own header.
         request.setHeader(b"Cache-Control", b"no-store")
         try:
             result = await self._result(request, parameters)
@@ -115,17 +113,17 @@ class Endpoint:
 
     async def _result(self, request: Request, parameters: Mapping[str, str]) -> Result:
         if b"//" in request.path:
-            # Werkzeug passes over them.
+            # Werkzeug ignores empty segments.
             raise HTTPError(404, "Not Found")
         route = self._routes.get("GET" if request.method == b"HEAD" else request.method.decode("latin-1"))
         if route is None:
-            return self._without_route(request)
+            return self._answer_other_method(request)
         value = parse_json(_content(request)) if route.body else None
         if not route.open:
             self._gate.check_token(request)
         arguments: dict[str, object] = dict(parameters)
         if route.query:
-            arguments["query"] = validate(route.query, query_of(request), "query")
+            arguments["query"] = validate(route.query, query_parameters(request), "query")
         if route.body:
             arguments["body"] = validate(route.body, value, "body")
         if route.base:
@@ -133,8 +131,8 @@ class Endpoint:
         result = route.view(**arguments)
         return await result if isawaitable(result) else result
 
-    def _without_route(self, request: Request) -> RawAnswer:
-        """``OPTIONS`` that is no browser's preflight, and methods that the path does not have."""
+    def _answer_other_method(self, request: Request) -> RawAnswer:
+        """Answer ``OPTIONS`` that is not a preflight of CORS, and refuse methods that the path does not have."""
         if request.method != b"OPTIONS":
             raise HTTPError(405, "Method Not Allowed", self._allow)
         return RawAnswer(b"", "", self._allow, 204)

@@ -1,4 +1,4 @@
-"""What players may ask for, for the API's description. The routes themselves stand beside Klein, in ``stream.py``."""
+"""Descriptions of the players' routes for ``/openapi.json``. :mod:`m3uproxy.web.media` answers them, not Klein."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from .endpoint import Operation
 
 
 class PlayerQuery(BaseModel):
-    """The query of a media route. All of it is optional, whatever its value; it is never an error."""
+    """The query of a media route. All parameters are optional, and no value is an error."""
 
-    client_id: str | None = Field(None, description="The player's own name, shown in listings.")
-    username: str | None = Field(None, description="Who watches, shown in listings; `user` and `u` mean the same.")
+    client_id: str | None = Field(None, description="Id that the player chose, shown in listings.")
+    username: str | None = Field(None, description="Name of the viewer, for listings; `user` and `u` are synonyms.")
     expires: str | None = Field(None, description="Part of a signed URL.")
     signature: str | None = Field(None, description="Part of a signed URL.")
 
 
 class PlaylistQuery(PlayerQuery):
-    """The same for a playlist."""
+    """The query of a playlist."""
 
-    url: str | None = Field(None, description="What a playlist names in this place; of no other use.")
-    parent: str | None = Field(None, description="Known to clients, and of no effect: variants are of their stream.")
+    url: str | None = Field(None, description="The value from the playlist.")
+    parent: str | None = Field(None, description="Without effect; clients of m3u-proxy send it for variants.")
 
 
 class SegmentQuery(BaseModel):
-    """What a playlist puts into the URLs of segments."""
+    """The query of a segment, as playlists write it."""
 
-    url: str = Field(description="What a playlist names in this place; of no other use.")
-    client_id: str = Field(description="The player's name.")
+    url: str = Field(description="The value from the playlist.")
+    client_id: str = Field(description="Id of the player.")
 
 
 _UNPLAYABLE = {
-    403: "The URL is not signed, or has expired; or the provider refuses a film.",
-    404: "There is no stream of that id, or the provider has no such film.",
+    403: "The URL is not signed or has expired; or the provider refuses a film.",
+    404: "The stream is unknown; or the provider does not have the film.",
 }
-_NO_PART = {416: "The film has no such part."}
+_NO_RANGE = {416: "The range is outside of the film."}
 _UNDELIVERED = {
-    502: "No source delivers: it refuses, or answers what is no stream.",
-    503: "No source has a free connection, or a limit of the proxy is reached.",
-    504: "No source delivers: it does not answer in time.",
+    502: "No source delivers: each refuses, or answers without a stream.",
+    503: "No provider connection is free, or a limit of the proxy is reached.",
+    504: "No source answers in time.",
 }
-_NOT_HLS = {501: "It is a film, which is not made into HLS."}
+_NOT_HLS = {501: "The stream is a film; films are not available as HLS."}
 _PATH = "/stream/{stream_id}"
 _PLAYLIST = "/hls/{stream_id}/playlist.m3u8"
 _SEGMENTS = ("/hls/{stream_id}/segment.ts", "/hls/{stream_id}/segment")
 
 
 def _hls() -> Iterator[Operation]:
-    """HEAD asks the provider as GET does, if nothing is kept: there is no other way to know."""
-    for method, what in (("GET", "Play"), ("HEAD", "The head of")):
+    """Yield the operations of HLS. If nothing is cached, HEAD sends a request to the provider as GET does."""
+    for method, verb in (("GET", "Play"), ("HEAD", "Return the head of")):
         yield Operation(
             method=method,
             path=_PLAYLIST,
-            summary=f"{what} an HLS stream, or a live stream as HLS",
-            description="The provider's playlist, with our URLs in it, all else as it came. After a change of source "
-            "it goes on with the next number. Of a live MPEG-TS stream: the segments that it is cut into. Any web "
-            "page may play it.",
+            summary=f"{verb} an HLS stream, or a live stream as HLS",
+            description="HLS: the provider's playlist with URLs of the proxy; all else is unchanged. After a change of "
+            "source the media sequence continues. Live MPEG-TS: a playlist of the segments that the proxy cuts. CORS "
+            "allows all origins.",
             tag="media",
             answer="application/vnd.apple.mpegurl",
             query=PlaylistQuery,
@@ -68,8 +68,8 @@ def _hls() -> Iterator[Operation]:
             yield Operation(
                 method=method,
                 path=path,
-                summary=f"{what} what a playlist names: a segment, a key",
-                description="With the provider's own status: also 206 and 416 for a `Range`, also errors.",
+                summary=f"{verb} a resource of a playlist: a segment, a key",
+                description="The status is the provider's, also 206 and 416 for a `Range`, also for errors.",
                 tag="media",
                 answer="video/mp2t",
                 query=SegmentQuery,
@@ -83,20 +83,20 @@ MEDIA = (
         method="GET",
         path=_PATH,
         summary="Play a stream",
-        description="A live stream is endless, and `Range` is ignored. Radio and FLV are called what they are: "
-        "`audio/aac`, `audio/mpeg`, `video/x-flv`. Of a film a part can be had (206), and the connection goes on "
-        "behind it. The head is sent with the first bytes; until then a failure has a status, afterwards it ends the "
-        "connection. Any web page may play it.",
+        description="A live stream is endless; `Range` is ignored. Radio and FLV have their own types: `audio/aac`, "
+        "`audio/mpeg`, `video/x-flv`. Films support `Range` (206), and the connection stays open after a part. The "
+        "head is sent with the first bytes. Before that, a failure has a status; after that, it ends the connection. "
+        "CORS allows all origins.",
         tag="media",
         answer="video/mp2t",
         query=PlayerQuery,
-        errors=_UNPLAYABLE | _NO_PART | _UNDELIVERED,
+        errors=_UNPLAYABLE | _NO_RANGE | _UNDELIVERED,
         open=True,
     ),
     Operation(
         method="HEAD",
         path=_PATH,
-        summary="The head of the same; only for a film the provider is asked",
+        summary="Return the head of a stream; only for a film a request goes to the provider",
         tag="media",
         answer="video/mp2t",
         query=PlayerQuery,

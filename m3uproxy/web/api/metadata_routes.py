@@ -1,4 +1,4 @@
-"""The routes that count, find and delete streams by what the controlling application wrote on them."""
+"""The routes that count, find and delete streams by the metadata that the controlling application set."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from ...streams.metadata_filter import Excluded, Watched, active, counted, exclu
 from .endpoint import Route
 from .request_models import ByMetadata, CountsByMetadata, DeleteByMetadata, DeleteOldest
 from .response_types import Counts, Deleted, DeletedOldest, Matches, Skipped
-from .serialize import match
+from .serialize import match_object
 
 
 class MetadataApi:
-    """Streams by their metadata."""
+    """Routes for streams with given metadata."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def routes(self) -> list[Route]:
-        """What is answered here."""
+        """Return the routes."""
         return [
             Route(
                 method="GET",
                 path="/streams/by-metadata",
                 view=self.find,
                 summary="Find streams by metadata",
-                description="A stream that lacks the field matches an empty value.",
+                description="A stream without the field matches an empty value.",
                 tag="metadata",
                 query=ByMetadata,
                 answer=Matches,
@@ -34,7 +34,7 @@ class MetadataApi:
                 path="/streams/counts-by-metadata",
                 view=self.count,
                 summary="Count streams by metadata",
-                description="Streams, not players, for each value that is asked for.",
+                description="Number of streams, not of players, for each value.",
                 tag="metadata",
                 query=CountsByMetadata,
                 answer=Counts,
@@ -44,7 +44,7 @@ class MetadataApi:
                 path="/streams/by-metadata",
                 view=self.delete,
                 summary="Delete streams by metadata",
-                description="Streams that lack the field never match. That none matches is no error.",
+                description="Streams without the field never match. If no stream matches, the status is 200.",
                 tag="metadata",
                 query=DeleteByMetadata,
                 answer=Deleted,
@@ -54,7 +54,7 @@ class MetadataApi:
                 path="/streams/oldest-by-metadata",
                 view=self.delete_oldest,
                 summary="Delete the oldest stream that matches",
-                description="By its time of registration, watched or not.",
+                description="The stream with the oldest registration, with or without players.",
                 tag="metadata",
                 query=DeleteOldest,
                 answer=DeletedOldest,
@@ -62,25 +62,25 @@ class MetadataApi:
         ]
 
     def find(self, query: ByMetadata) -> Matches:
-        """The streams that match."""
+        """Return the streams that match."""
         streams = matching(self._registry.streams(), query.field, query.value)
-        found = [match(stream) for stream in (active(streams) if query.active_only else streams)]
+        found = [match_object(stream) for stream in (active(streams) if query.active_only else streams)]
         return {
             "filter": {"field": query.field, "value": query.value},
             "active_only": query.active_only,
             "matching_streams": found,
             "total_matching": len(found),
-            "total_clients": sum(one["client_count"] for one in found),
+            "total_clients": sum(item["client_count"] for item in found),
         }
 
     def count(self, query: CountsByMetadata) -> Counts:
-        """How many streams match each value."""
+        """Count the streams for each value."""
         streams = self._registry.streams()
         counts = counted(active(streams) if query.active_only else streams, query.field, query.values)
         return {"field": query.field, "counts": counts}
 
     def delete(self, query: DeleteByMetadata) -> Deleted:
-        """Delete what matches, sparing what the query says."""
+        """Delete the streams that match, except those that the query excludes."""
         deleted: list[str] = []
         skipped: list[Skipped] = []
         for stream in having(self._registry.streams(), query.field, query.value):
@@ -100,7 +100,7 @@ class MetadataApi:
         }
 
     def delete_oldest(self, query: DeleteOldest) -> DeletedOldest:
-        """Delete one."""
+        """Delete the oldest stream that matches."""
         stream = oldest(having(self._registry.streams(), query.field, query.value), query.exclude_channel_id)
         if stream is None:
             return {"message": "No stream matches.", "deleted_stream": None, "deleted_count": 0}

@@ -1,4 +1,4 @@
-"""The API's description in OpenAPI 3.1, made from the routes themselves."""
+"""The description of the API in OpenAPI 3.1, made from the routes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Schema = dict[str, Any]
 _ABOUT = """\
 Shares IPTV streams: one connection to the provider for any number of players.
 
-Every path also answers behind the prefix that `servers` names. `HEAD` works wherever `GET` does, `OPTIONS` tells the
-methods of a path, and a method that a path does not have is answered with 405. Errors are JSON with a `detail`: a
-text, or for 422 a list of what is wrong with which field. Bodies are JSON whatever their `Content-Type`.
+Every path also answers behind the prefix in `servers`. `HEAD` works wherever `GET` does. `OPTIONS` returns the
+methods of a path; all other methods are answered with 405. Errors are JSON with a `detail`: a text, or for 422 a list
+of the invalid fields. Bodies are read as JSON, whatever their `Content-Type`.
 """
 
 _SECURITY: list[dict[str, list[str]]] = [{"header": []}, {"query": []}]
@@ -30,21 +30,21 @@ _SCHEMES = {
     "query": {"type": "apiKey", "in": "query", "name": "api_token"},
 }
 
-#: What may happen to each request for management.
+#: Errors of each operation that needs the token.
 _GUARDED = {
-    400: "The Host header is none.",
+    400: "The Host header is invalid.",
     401: "The token is missing.",
-    403: "The token is wrong; or address, Origin or Host are not allowed to manage.",
+    403: "The token is wrong; or the address, Origin or Host is not allowed.",
     429: "Too many wrong tokens.",
 }
-_INVALID = {422: "Parameters or body are wrong."}
+_INVALID = {422: "A parameter or a field of the body is invalid."}
 _LARGE = {413: "The body is too large."}
 
 _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
 
 
-def document(operations: Iterable[Operation], root_path: str) -> Schema:
-    """All of it.
+def openapi_document(operations: Iterable[Operation], root_path: str) -> Schema:
+    """Return the OpenAPI document.
 
     :param root_path: ``Settings.root_path``.
     """
@@ -64,27 +64,27 @@ def document(operations: Iterable[Operation], root_path: str) -> Schema:
     }
 
 
-def without_token(described: Schema) -> Schema:
-    """The same for a proxy that asks nobody for a token."""
+def without_security(described: Schema) -> Schema:
+    """Return the document for a proxy without a token."""
     return {**described, "security": []}
 
 
 def _schemas(operations: list[Operation]) -> tuple[Schema, dict[Any, Schema]]:
-    """Every object that goes in or out, once, and how it is referred to."""
+    """Return the schemas of all bodies and answers, and the reference to each."""
     types = {Error, ValidationErrors}
-    types |= {one.answer for one in operations if not isinstance(one.answer, str)}
-    types |= {one.body for one in operations if one.body}
-    ordered = sorted(types, key=lambda one: str(one.__name__))
+    types |= {operation.answer for operation in operations if not isinstance(operation.answer, str)}
+    types |= {operation.body for operation in operations if operation.body}
+    ordered = sorted(types, key=lambda kind: str(kind.__name__))
     inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (one, "validation", TypeAdapter(one)) for one in ordered
+        (kind, "validation", TypeAdapter(kind)) for kind in ordered
     ]
     found, rest = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
-    references = {one: found[one, "validation"] for one in ordered}
+    references = {kind: found[kind, "validation"] for kind in ordered}
     return dict(sorted(_without_titles(rest["$defs"]).items())), references
 
 
 def _without_titles(schema: Any) -> Any:
-    """Pydantic titles each field with its own name in capitals, which tells nobody anything."""
+    """Remove the titles, which repeat the field names."""
     if isinstance(schema, list):
         return [_without_titles(each) for each in schema]
     if not isinstance(schema, dict):
@@ -125,7 +125,7 @@ def _in_query(operation: Operation) -> list[Schema]:
 
 
 def _parameter(name: str, schema: Schema, required: bool) -> Schema:
-    """A URL has no null: what may be left out is left out."""
+    """Return a query parameter. A URL has no null, so null is removed from the types."""
     described: Schema = {"name": name, "in": "query", "required": required}
     if "description" in schema:
         described["description"] = schema["description"]
@@ -138,11 +138,11 @@ def _parameter(name: str, schema: Schema, required: bool) -> Schema:
 
 def _responses(operation: Operation, references: Mapping[Any, Schema]) -> Schema:
     described: Schema = {"200": {"description": operation.summary, "content": _answer(operation, references)}}
-    for status, when in sorted(_errors(operation).items()):
+    for status, cause in sorted(_errors(operation).items()):
         kind = ValidationErrors if status == HTTPStatus.UNPROCESSABLE_ENTITY else Error
-        described[str(status)] = {"description": when, "content": _json(references[kind])}
+        described[str(status)] = {"description": cause, "content": _json(references[kind])}
     if operation.method == "HEAD":
-        return {status: {"description": one["description"]} for status, one in described.items()}
+        return {status: {"description": value["description"]} for status, value in described.items()}
     return described
 
 
@@ -153,7 +153,7 @@ def _answer(operation: Operation, references: Mapping[Any, Schema]) -> Schema:
 
 
 def _errors(operation: Operation) -> dict[int, str]:
-    """What a route says of itself wins over what holds for all."""
+    """Return the errors of an operation; its own texts override the shared ones."""
     errors = {} if operation.open else dict(_GUARDED)
     if operation.body or (operation.query and not operation.open):
         errors |= _INVALID

@@ -1,4 +1,4 @@
-"""What clients may send, as pydantic models: its list of errors is the body of a 422 as clients know it."""
+"""Bodies and queries of requests as pydantic models. Clients know pydantic's list of errors as the body of a 422."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _UNSAFE = ("<script", "javascript:", "data:", "vbscript:")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: They belong to one connection and are ours to set.
-_OUR_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+#: Headers that belong to one connection; the proxy sets them.
+_RESERVED_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
 
 def check_url(url: str) -> str:
-    """The URL as it came: providers sign URLs byte for byte.
+    """Check a URL and return it unchanged, because providers sign URLs byte for byte.
 
-    :raises ValueError: if it is none that we fetch; the text says why, without the URL.
+    :raises ValueError: if the proxy does not fetch such URLs; the text gives the reason without the URL.
     """
     if not url.strip():
         raise ValueError("a URL must not be blank")
@@ -37,7 +37,7 @@ def check_url(url: str) -> str:
         raise ValueError("a URL must begin with http:// or https://")
     if not parts.hostname:
         raise ValueError("a URL must name a host")
-    _ = parts.port  # raises ValueError if it is none
+    _ = parts.port  # raises ValueError if the port is invalid
     lowered = url.lower()
     if any(word in lowered for word in _UNSAFE):
         raise ValueError("a URL must not contain script")
@@ -57,8 +57,8 @@ def _check_text(value: str) -> str:
     return value
 
 
-#: How ``metadata`` stands in the API's description. By the type alone it takes anything: what is wrong with a value is
-#: told once, not for each of the types that it could have had.
+#: Schema of ``metadata`` in the description. The type of the field accepts any value, so that an invalid value is
+#: reported once, and not once for each allowed type.
 _METADATA: dict[str, Any] = {
     "anyOf": [
         {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
@@ -70,13 +70,13 @@ Url = Annotated[str, AfterValidator(check_url), Field(json_schema_extra={"patter
 HeaderValue = Annotated[str, AfterValidator(_check_text)]
 
 
-class _Body(BaseModel):
-    """Keys that we do not know are ignored: clients are newer than we are."""
+class RequestBody(BaseModel):
+    """A JSON body. Unknown keys are ignored: clients may be newer than the proxy."""
 
     model_config = ConfigDict(extra="ignore", from_attributes=True, frozen=True)
 
 
-class RegisterStream(_Body):
+class RegisterStream(RequestBody):
     """The body of ``POST /streams``."""
 
     model_config = ConfigDict(
@@ -85,21 +85,22 @@ class RegisterStream(_Body):
         }
     )
 
-    url: Url = Field(description="Where the provider has the stream: http or https.")
-    failover_urls: list[Url] | None = Field(None, description="Asked in this order when the URL fails.")
+    url: Url = Field(description="URL of the stream at the provider: http or https.")
+    failover_urls: list[Url] | None = Field(None, description="Backups, used in this order when a source fails.")
     failover_resolver_url: Url | None = Field(
-        None, description="Asked by POST for the next source, before the list, when one fails or the API moves on."
+        None,
+        description="Names the next source (POST) when a source fails or the API moves on; overrides the list.",
     )
-    user_agent: HeaderValue | None = Field(None, description="Sent to the provider; `DEFAULT_USER_AGENT` without it.")
+    user_agent: HeaderValue | None = Field(None, description="User-Agent for the provider (`DEFAULT_USER_AGENT`).")
     metadata: dict[str, Any] | None = Field(
         None,
-        description="The application's own: strings, numbers and booleans, listed as strings.",
+        description="Values of the application: strings, numbers and booleans, listed as strings.",
         json_schema_extra=_METADATA,
     )
     headers: dict[str, HeaderValue | None] | None = Field(
-        None, description="Sent to the provider; one that is null is left out."
+        None, description="Headers for the provider; a header with the value null is not sent."
     )
-    strict_live_ts: bool | None = Field(None, description="True gives up a silent source sooner, and for longer.")
+    strict_live_ts: bool | None = Field(None, description="If true, silent sources are left sooner and avoided longer.")
     use_sticky_session: bool | None = None
     enable_silence_detection: bool | None = None
     silence_threshold_db: float | None = None
@@ -107,17 +108,17 @@ class RegisterStream(_Body):
     silence_check_interval: float | None = None
     silence_monitoring_grace_period: float | None = None
     silence_failover_threshold: int | None = None
-    content_checks: bool = Field(True, description="False does not look at what sources bring.")
-    verify_tls: bool = Field(True, description="False accepts any certificate of an https provider.")
-    provider: str | None = Field(None, description="The provider account that its connections count for.")
+    content_checks: bool = Field(True, description="If false, the content of the sources is not checked.")
+    verify_tls: bool = Field(True, description="If false, any certificate of an https provider is accepted.")
+    provider: str | None = Field(None, description="Provider account for which the connections count.")
     max_connections: int | None = Field(
-        None, ge=0, description="Connections that the account allows at once; the tighter of this and the settings'."
+        None, ge=0, description="Connections that the account allows at once; the lower of this and the setting counts."
     )
 
     @field_validator("metadata")
     @classmethod
     def _stringify(cls, metadata: dict[str, Any] | None) -> dict[str, str] | None:
-        """Numbers and booleans become strings as Python writes them: clients compare with ``"True"``."""
+        """Convert values to strings as Python writes them, because clients compare with ``"True"``."""
         if metadata is None:
             return None
         for key, value in metadata.items():
@@ -131,14 +132,14 @@ class RegisterStream(_Body):
         for name in headers or {}:
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} is not a header name")
-            if name.lower() in _OUR_HEADERS:
+            if name.lower() in _RESERVED_HEADERS:
                 raise ValueError(f"the header {name} cannot be set")
         return headers
 
     def spec(self, default_user_agent: str, sticky: bool = False) -> StreamSpec:
-        """The stream that is asked for. A header without a value is not sent.
+        """Return the registration. Headers without a value are left out.
 
-        :param sticky: whether sessions are sticky where the body does not say.
+        :param sticky: default of ``use_sticky_session``.
         """
         headers = tuple((name, value) for name, value in (self.headers or {}).items() if value is not None)
         return StreamSpec(
@@ -157,60 +158,62 @@ class RegisterStream(_Body):
         )
 
 
-class TestConnection(_Body):
+class TestConnection(RequestBody):
     """The body of ``POST /test-connection``."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"url": "http://editor.example:36400/up"}]})
-    __test__ = False  # for pytest, which takes the name for a test's
+    __test__ = False  # pytest would collect the class by its name
 
-    url: str = Field(description="What to fetch.")
+    url: str = Field(description="URL to fetch.")
 
 
-class _Query(BaseModel):
-    """Parameters of a URL. Those that a route does not know are ignored, the token among them."""
+class RequestQuery(BaseModel):
+    """The parameters of a URL. Unknown parameters are ignored, among them the token."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class FailOver(_Query):
+class FailOver(RequestQuery):
     """The query of ``POST /streams/{stream_id}/failover``."""
 
-    index: int | None = Field(None, ge=0, description="The source to move to, 0 for the primary; else the next one.")
+    index: int | None = Field(
+        None, ge=0, description="Index of the source, 0 for the primary; default: the next source."
+    )
 
 
-class FieldValue(_Query):
-    """What metadata must say."""
+class FieldValue(RequestQuery):
+    """A field of the metadata and its value."""
 
-    field: str = Field(description="Name of a piece of metadata.")
-    value: str = Field(description="What it must be, as a string.")
+    field: str = Field(description="Name of a metadata field.")
+    value: str = Field(description="Value of the field, as a string.")
 
 
 class ByMetadata(FieldValue):
     """The query of ``GET /streams/by-metadata``."""
 
-    active_only: bool = Field(True, description="Only streams with a player.")
+    active_only: bool = Field(True, description="If true, only streams with a player.")
 
 
-class CountsByMetadata(_Query):
+class CountsByMetadata(RequestQuery):
     """The query of ``GET /streams/counts-by-metadata``."""
 
-    field: str = Field(description="Name of a piece of metadata.")
+    field: str = Field(description="Name of a metadata field.")
     values: str = Field(description="Values, separated by commas.")
-    active_only: bool = Field(True, description="Only streams with a player.")
+    active_only: bool = Field(True, description="If true, only streams with a player.")
 
 
 class DeleteOldest(FieldValue):
     """The query of ``DELETE /streams/oldest-by-metadata``."""
 
-    exclude_channel_id: str | None = Field(None, description="Spare streams whose metadata `id` is this.")
+    exclude_channel_id: str | None = Field(None, description="Do not delete streams with this metadata `id`.")
 
 
 class DeleteByMetadata(DeleteOldest):
     """The query of ``DELETE /streams/by-metadata``."""
 
-    force: bool = Field(True, description="Delete also streams that are being watched.")
+    force: bool = Field(True, description="If true, also delete streams with players.")
     client_id: str | None = Field(
-        None, max_length=128, description="With `force=false`: first disconnect this player, then see who is left."
+        None, max_length=128, description="With `force=false`: disconnect this player first, then check for players."
     )
 
 
@@ -220,33 +223,35 @@ _MISSING = {"type": "missing", "loc": ["body"], "msg": "Field required", "input"
 
 
 def parse_json(content: bytes) -> object:
-    """The value of a request's body, whatever the request calls its type.
+    """Parse the body of a request as JSON, whatever its ``Content-Type``.
 
-    :raises HTTPError: 422 if it is not JSON or not there.
+    :raises HTTPError: 422 if the body is empty or not JSON.
     """
     if not content:
         raise HTTPError(422, [_MISSING])
     try:
         return from_json(content, allow_inf_nan=False)
     except ValueError as error:
-        wrong = {"type": "json_invalid", "loc": ["body"], "msg": "JSON decode error", "input": {}}
-        raise HTTPError(422, [{**wrong, "ctx": {"error": str(error)}}]) from None
+        entry = {"type": "json_invalid", "loc": ["body"], "msg": "JSON decode error", "input": {}}
+        raise HTTPError(422, [{**entry, "ctx": {"error": str(error)}}]) from None
 
 
 def validate(model: type[Model], value: object, part: str) -> Model:
-    """Make a model of a part of a request.
+    """Validate a part of a request and return it as a model.
 
     :param part: ``body`` or ``query``.
-    :raises HTTPError: 422 with everything that is wrong.
+    :raises HTTPError: 422 with all errors.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        wrong = error.errors(include_url=False)
-        raise HTTPError(422, [_located(one, part) for one in wrong]) from None
+        raise HTTPError(422, [_located(item, part) for item in error.errors(include_url=False)]) from None
 
 
-def _located(wrong: Any, part: str) -> dict[str, object]:
-    """An error as clients know it. What is missing from a query is not shown the whole query: the token is in it."""
-    located = {**wrong, "loc": [part, *wrong["loc"]]}
-    return {**located, "input": None} if part == "query" and wrong["type"] == "missing" else located
+def _located(error: Any, part: str) -> dict[str, object]:
+    """Return an error in the form that clients know.
+
+    For a missing field pydantic's input is the whole query. It may contain the token and is removed.
+    """
+    located = {**error, "loc": [part, *error["loc"]]}
+    return {**located, "input": None} if part == "query" and error["type"] == "missing" else located

@@ -1,9 +1,7 @@
-"""What answers look like: one type for each JSON object that the API sends.
+"""Types of all JSON objects that the API sends.
 
-The type checker holds the code to them, and ``/openapi.json`` is made from them. ``Annotated`` carries what a name
-does not say.
-
-What the answers about the proxy as a whole look like; see :mod:`m3uproxy.web.api.response_types`.
+The type checker compares the code with these types, and ``/openapi.json`` is made from them. Their docstrings and the
+descriptions in ``Annotated`` are part of the API's documentation.
 """
 
 from __future__ import annotations
@@ -20,54 +18,54 @@ Message = Annotated[str, Field(description="For people.")]
 
 
 class Error(TypedDict):
-    """What went wrong."""
+    """An error."""
 
     detail: Message
 
 
 class FieldError(TypedDict):
-    """One thing that is wrong with a request."""
+    """An invalid field of a request."""
 
     type: str
-    loc: Annotated[list[str | int], Field(description="`body` or `query`, then the way to the field.")]
+    loc: Annotated[list[str | int], Field(description="`body` or `query`, then the path to the field.")]
     msg: Message
-    input: Annotated[object, Field(description="What was sent.")]
+    input: Annotated[object, Field(description="The value that was sent.")]
     ctx: NotRequired[dict[str, object]]
 
 
 class ValidationErrors(TypedDict):
-    """All that is wrong with a request."""
+    """All invalid fields of a request."""
 
     detail: list[FieldError]
 
 
 class HealthObject(TypedDict):
-    """What the source in use brings, as far as it is looked at. Times are seconds, rates bytes per second."""
+    """Content of the source in use, as sampled. Times are seconds, rates bytes per second."""
 
-    fault: Annotated[str | None, Field(description="What is wrong now; docs/failover.md lists what may be.")]
-    signs: Annotated[list[str], Field(description="That it is about to break, as of the last review.")]
+    fault: Annotated[str | None, Field(description="The current fault; docs/failover.md lists all faults.")]
+    signs: Annotated[list[str], Field(description="Signs of degradation at the last review.")]
     bytes_received: Count
     packets_sampled: Count
     transport_errors: Annotated[Count, Field(description="Sampled packets that are flagged as damaged.")]
-    continuity_errors: Annotated[Count, Field(description="Breaks of the counter of sampled pictures.")]
+    continuity_errors: Annotated[Count, Field(description="Gaps of the continuity counter in sampled video packets.")]
     scrambled_packets: Count
     clock_jumps: Count
     seconds_without_video: Annotated[float | None, Field(description="Null if no pictures are announced.")]
     seconds_same_picture: float | None
-    bitrate: Annotated[float | None, Field(description="What arrived in the last window.")]
-    media_bitrate: Annotated[float | None, Field(description="Per second of the stream's own clock.")]
-    pace: Annotated[float | None, Field(description="Seconds of the stream's own clock per second.")]
-    low_windows: Annotated[Count, Field(description="Windows on end with too low a bitrate.")]
+    bitrate: Annotated[float | None, Field(description="Bitrate of the last window.")]
+    media_bitrate: Annotated[float | None, Field(description="Bytes per second of the stream's own clock.")]
+    pace: Annotated[float | None, Field(description="Seconds of the stream's own clock per second of real time.")]
+    low_windows: Annotated[Count, Field(description="Consecutive windows with too low a bitrate.")]
 
 
 class SourceObject(TypedDict):
-    """How a source has behaved."""
+    """A source of a stream with its failures."""
 
     index: Annotated[Count, Field(description="0 is the primary, 1 the first backup.")]
     in_use: bool
     failures: Count
     last_cause: str | None
-    quarantine_seconds: Annotated[float, Field(ge=0, description="For which it stays behind the others.")]
+    quarantine_seconds: Annotated[float, Field(ge=0, description="Remaining time for which it is tried last.")]
 
 
 class StreamObject(TypedDict):
@@ -75,9 +73,9 @@ class StreamObject(TypedDict):
 
     stream_id: str
     original_url: str
-    current_url: Annotated[str | None, Field(description="The URL in use, or the one that is asked next.")]
+    current_url: Annotated[str | None, Field(description="URL of the source in use, or of the next one.")]
     user_agent: str
-    client_count: Annotated[Count, Field(description="Players that are connected now.")]
+    client_count: Annotated[Count, Field(description="Connected players.")]
     total_bytes_served: Count
     total_segments_served: Count
     error_count: Annotated[Count, Field(description="Failures of sources.")]
@@ -93,12 +91,12 @@ class StreamObject(TypedDict):
     last_access: Time
     metadata: Text
     headers: Annotated[Text, Field(description="Sent to the provider; credentials show as `***`.")]
-    health: Annotated[HealthObject | None, Field(description="Null if none delivers, or it is not looked at.")]
+    health: Annotated[HealthObject | None, Field(description="Null if no source delivers, or without content checks.")]
     sources: list[SourceObject]
 
 
 class ClientObject(TypedDict):
-    """A player that is connected."""
+    """A connected player."""
 
     client_id: str
     stream_id: str
@@ -125,14 +123,14 @@ class Totals(TypedDict):
 
 
 class Created(TypedDict):
-    """A stream that was registered, and where it plays."""
+    """A registered stream and its paths."""
 
     stream_id: str
     primary_url: str
     failover_urls: list[str]
     user_agent: str
     stream_type: Annotated[str, Field(description="direct or hls.")]
-    stream_endpoint: Annotated[str, Field(description="Path to play, without the prefix.")]
+    stream_endpoint: Annotated[str, Field(description="Path for players, without the prefix.")]
     playlist_url: str
     direct_url: str
     message: Message
@@ -147,7 +145,7 @@ class StreamList(TypedDict):
 
 
 class StreamDetail(TypedDict):
-    """One stream and its players."""
+    """A stream and its players."""
 
     stream: StreamObject
     clients: list[ClientObject]
@@ -155,13 +153,13 @@ class StreamDetail(TypedDict):
 
 
 class Done(TypedDict):
-    """It is done."""
+    """Confirmation."""
 
     message: Message
 
 
 class FailedOver(TypedDict):
-    """Where a stream stands now."""
+    """A stream after a failover."""
 
     message: Message
     new_url: str
@@ -174,17 +172,19 @@ class FailedOver(TypedDict):
 TimelineEntry = TypedDict(
     "TimelineEntry",
     {
-        "number": Annotated[int, Field(ge=1, description="Counts the decisions about a stream.")],
+        "number": Annotated[int, Field(ge=1, description="Number of the decision, counted per stream.")],
         "time": Time,
-        "from": Annotated[str | None, Field(description="The URL that was left; what may be secret of it is cut.")],
-        "from_index": Annotated[int | None, Field(description="Its index, as current_failover_index counts.")],
-        "to": Annotated[str | None, Field(description="The URL that was chosen, null for none.")],
+        "from": Annotated[str | None, Field(description="URL of the source that was left, without secrets.")],
+        "from_index": Annotated[int | None, Field(description="Index of that source, as in current_failover_index.")],
+        "to": Annotated[str | None, Field(description="URL of the chosen source; null if no source was chosen.")],
         "to_index": int | None,
         "cause": Message,
-        "measured": Annotated[dict[str, float], Field(description="What the decision rests on.")],
+        "measured": Annotated[dict[str, float], Field(description="The measurements behind the decision.")],
         "lost_bytes": int | None,
-        "lost_ms": Annotated[float | None, Field(description="0 if it went on exactly; null if that is not known.")],
-        "bridged_ms": Annotated[float | None, Field(description="How long nothing came.")],
+        "lost_ms": Annotated[
+            float | None, Field(description="Lost media time; 0 if nothing was lost, null if unknown.")
+        ],
+        "bridged_ms": Annotated[float | None, Field(description="Time without data.")],
     },
 )
 
@@ -197,7 +197,7 @@ class StreamTimeline(TypedDict):
 
 
 class Filter(TypedDict):
-    """What was asked for."""
+    """The filter of the request."""
 
     field: str
     value: str
@@ -226,14 +226,14 @@ class Matches(TypedDict):
 
 
 class Counts(TypedDict):
-    """Streams for each value, 0 included."""
+    """Number of streams for each value, 0 included."""
 
     field: str
     counts: dict[str, Count]
 
 
 class Skipped(TypedDict):
-    """A stream that matches and was spared."""
+    """A stream that matches and was not deleted."""
 
     stream_id: str
     reason: Annotated[str, Field(description="excluded_by_channel_id or has_active_clients.")]
@@ -241,7 +241,7 @@ class Skipped(TypedDict):
 
 
 class Deleted(TypedDict):
-    """The streams that are gone, and those that were spared."""
+    """The deleted streams, and the streams that were not deleted."""
 
     message: Message
     deleted_streams: list[str]
@@ -250,7 +250,7 @@ class Deleted(TypedDict):
 
 
 class DeletedOldest(TypedDict):
-    """The stream that is gone, if any matched."""
+    """The deleted stream, if a stream matched."""
 
     message: Message
     deleted_stream: str | None
@@ -259,7 +259,7 @@ class DeletedOldest(TypedDict):
 
 
 class ConnectionTested(TypedDict):
-    """Whether a URL answered, in words and with the status or the error."""
+    """Result of a URL check: a message, and the status or the error."""
 
     success: bool
     message: Message
@@ -283,7 +283,7 @@ class StreamStats(TypedDict):
 
 
 class ProviderSlots(TypedDict):
-    """The connections of one provider account. Those that are asked for have their slot before their socket."""
+    """The connections of a provider account. A connection takes its slot before its socket is open."""
 
     provider: str
     max_connections: int | None
@@ -293,7 +293,7 @@ class ProviderSlots(TypedDict):
 
 
 class Slots(TypedDict):
-    """Connections to providers that are counted, and what happened to those who asked for one."""
+    """The counted connections to providers, and the results of the requests for slots."""
 
     providers: list[ProviderSlots]
     granted: Count
@@ -304,7 +304,7 @@ class Slots(TypedDict):
 
 
 class Stats(Totals):
-    """The numbers, flat and nested, with all streams and players."""
+    """All numbers, flat and nested, with all streams and players."""
 
     proxy_stats: Totals
     provider_slots: Slots
@@ -313,14 +313,14 @@ class Stats(Totals):
 
 
 class FailoverStats(TypedDict):
-    """How often sources were changed."""
+    """Number of changes of source."""
 
     failover_attempts: Count
     streams_on_failover: Count
 
 
 class ErrorStats(TypedDict):
-    """How often sources failed."""
+    """Number of failures of sources."""
 
     error_count: Count
 
@@ -338,7 +338,7 @@ class DetailedStats(TypedDict):
 
 
 class PerformanceStats(TypedDict):
-    """Numbers by subject, and when they were taken."""
+    """Numbers about failures, with their time."""
 
     connection_pool: dict[str, int]
     performance_metrics: dict[str, float]
@@ -348,7 +348,7 @@ class PerformanceStats(TypedDict):
 
 
 class Running(TypedDict):
-    """That the proxy runs."""
+    """State of the proxy."""
 
     status: str
     message: Message
@@ -358,7 +358,7 @@ class Running(TypedDict):
 
 
 class Health(TypedDict):
-    """That the proxy runs, with some numbers on top."""
+    """State of the proxy, with the most used numbers at the top level."""
 
     status: str
     root_path: str
@@ -371,7 +371,7 @@ class Health(TypedDict):
 
 
 class Acceleration(TypedDict):
-    """What transcoding runs on."""
+    """Hardware of transcoding."""
 
     enabled: bool
     type: str
@@ -380,7 +380,7 @@ class Acceleration(TypedDict):
 
 
 class Redis(TypedDict):
-    """Sharing between several proxies. A password is never shown."""
+    """State shared between several proxies. The password is never shown."""
 
     enabled: bool
     pooling_enabled: bool
@@ -411,7 +411,7 @@ class Configuration(TypedDict):
 
 
 class Worker(TypedDict):
-    """This process among several."""
+    """The worker process."""
 
     worker_id: str
     heartbeat_interval: int
@@ -419,7 +419,7 @@ class Worker(TypedDict):
 
 
 class Info(TypedDict):
-    """What this proxy is and can do."""
+    """Version, features and some settings of this proxy."""
 
     version: str
     ffmpeg_version: str | None

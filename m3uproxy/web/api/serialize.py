@@ -1,4 +1,4 @@
-"""Streams and clients as listings show them: the contract's ``StreamObject`` and ``ClientObject``."""
+"""Streams and clients as JSON objects: ``StreamObject`` and ``ClientObject`` of the wire contract."""
 
 from __future__ import annotations
 
@@ -11,39 +11,37 @@ from ...streams.base import ClientInfo, Stream
 from ...streams.spec import StreamSpec
 from .response_types import ClientObject, HealthObject, Match, SourceObject, StreamObject, Totals
 
-#: In the name of a header whose value lets its bearer in somewhere. Rather one too many.
+#: Words in the names of headers with credentials. The list may hide too many headers, but must not miss one.
 _SECRET = re.compile(r"auth|cookie|token|key|secret|pass|session|credential|signature", re.IGNORECASE)
-
-
-#: What applications may mean by no.
+#: Values of metadata that mean no.
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 def iso(moment: datetime) -> str:
-    """ISO 8601, always with microseconds and offset: clients parse with a fixed pattern."""
+    """Return ISO 8601 text with microseconds and offset, because clients parse with a fixed pattern."""
     return moment.isoformat(timespec="microseconds")
 
 
-def shown_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Headers for people to see: credentials show as ``***``."""
+def redacted_headers(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return headers with ``***`` in place of credentials."""
     return {name: "***" if _SECRET.search(name) else value for name, value in headers}
 
 
 def is_transcoded(spec: StreamSpec) -> bool:
-    """Whether the application says of a stream that what plays is transcoded."""
+    """Return whether the metadata of a stream says that its player gets a transcoded stream."""
     return spec.metadata.get("transcoding", "").lower() not in _FALSE
 
 
 def stream_type(stream: Stream, transcoded: str = "Transcoding") -> str:
-    """The kind of a stream for people.
+    """Return the kind of a stream for people.
 
-    :param transcoded: what a transcoded one is called: clients know two words, for listings and for failovers.
+    :param transcoded: word for a transcoded stream; clients know one in listings and another one in failovers.
     """
     return transcoded if is_transcoded(stream.spec) else stream.kind.value
 
 
 def stream_object(stream: Stream) -> StreamObject:
-    """One stream."""
+    """Return a stream as a JSON object."""
     spec = stream.spec
     return {
         "stream_id": stream.id,
@@ -65,14 +63,14 @@ def stream_object(stream: Stream) -> StreamObject:
         "created_at": iso(stream.created_at),
         "last_access": iso(stream.last_access),
         "metadata": dict(spec.metadata),
-        "headers": shown_headers(spec.headers),
+        "headers": redacted_headers(spec.headers),
         "health": cast("HealthObject | None", stream.health()),
         "sources": cast("list[SourceObject]", stream.sources()),
     }
 
 
-def match(stream: Stream) -> Match:
-    """A stream that was looked for by its metadata."""
+def match_object(stream: Stream) -> Match:
+    """Return a stream that was found by its metadata as a JSON object."""
     return {
         "stream_id": stream.id,
         "client_count": len(stream.clients()),
@@ -85,7 +83,7 @@ def match(stream: Stream) -> Match:
 
 
 def client_object(client: ClientInfo, stream: Stream) -> ClientObject:
-    """One client of ``stream``. Only those that are connected are known at all."""
+    """Return a client of ``stream`` as a JSON object. Only connected clients are known."""
     return {
         "client_id": client.client_id,
         "stream_id": stream.id,
@@ -101,19 +99,19 @@ def client_object(client: ClientInfo, stream: Stream) -> ClientObject:
 
 
 def all_streams(registry: Registry) -> list[StreamObject]:
-    """Every stream."""
+    """Return all streams."""
     return [stream_object(stream) for stream in registry.streams()]
 
 
 def all_clients(registry: Registry) -> list[ClientObject]:
-    """Every client of every stream."""
+    """Return all clients of all streams."""
     return [client_object(client, stream) for stream in registry.streams() for client in stream.clients()]
 
 
 def totals(registry: Registry, now: float) -> Totals:
-    """The seven numbers that clients call ``stats``.
+    """Return the seven numbers that clients call ``stats``.
 
-    :param now: seconds, by the clock that the registry goes by.
+    :param now: seconds of the registry's clock.
     """
     counts = [len(stream.clients()) for stream in registry.streams()]
     clients = sum(counts)

@@ -1,4 +1,4 @@
-"""The routes about the proxy itself: that it runs, what it can do, who is watching, all numbers."""
+"""The routes about the proxy as a whole: health, features, players, statistics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _get(path: str, view: View, summary: str, tag: str, answer: type) -> Route:
 
 
 class ServerApi:
-    """The proxy as a whole."""
+    """Routes about the proxy as a whole."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class ServerApi:
         """
         Make the views.
 
-        :param clock: the one that the registry goes by.
-        :param wall: the time of day (UTC, aware).
+        :param clock: the clock of the registry.
+        :param wall: returns the time of day (UTC, aware).
         """
         self._registry = registry
         self._settings = settings
@@ -59,21 +59,21 @@ class ServerApi:
         self._wall = wall
 
     def routes(self) -> list[Route]:
-        """What is answered here."""
+        """Return the routes."""
         return [
-            _get("/", self.running, "Say that the proxy runs", "server", Running),
-            _get("/health", self.health, "Say that the proxy runs, with some numbers", "server", Health),
-            _get("/info", self.info, "Say what the proxy is and can do", "server", Info),
+            _get("/", self.running, "Check that the proxy runs", "server", Running),
+            _get("/health", self.health, "Check that the proxy runs, with some numbers", "server", Health),
+            _get("/info", self.info, "Return version, features and some settings", "server", Info),
             _get("/clients", self.clients, "List all players", "players", Clients),
-            _get("/stats", self.stats, "All numbers, streams and players", "statistics", Stats),
+            _get("/stats", self.stats, "Return all numbers, streams and players", "statistics", Stats),
             _get("/stats/clients", self.clients, "List all players", "statistics", Clients),
             _get("/stats/streams", self.streams, "List all streams", "statistics", StreamStats),
-            _get("/stats/detailed", self.detailed, "Numbers by subject", "statistics", DetailedStats),
-            _get("/stats/performance", self.performance, "Numbers about failures", "statistics", PerformanceStats),
+            _get("/stats/detailed", self.detailed, "Return numbers by subject", "statistics", DetailedStats),
+            _get("/stats/performance", self.performance, "Return numbers of failures", "statistics", PerformanceStats),
         ]
 
     def running(self) -> Running:
-        """That the proxy runs."""
+        """Return the state, the version and the totals."""
         stats = self._totals()
         return {
             "status": "running",
@@ -84,7 +84,7 @@ class ServerApi:
         }
 
     def health(self) -> Health:
-        """That the proxy runs, and some numbers."""
+        """Return the state and the totals."""
         stats = self._totals()
         return {
             "status": "healthy",
@@ -98,7 +98,7 @@ class ServerApi:
         }
 
     def info(self) -> Info:
-        """What controlling applications ask before they use a proxy. There is no transcoding and no Redis here."""
+        """Return the features that controlling applications check. There is no transcoding and no Redis."""
         settings = self._settings
         return {
             "version": __version__,
@@ -129,17 +129,17 @@ class ServerApi:
         }
 
     def clients(self) -> Clients:
-        """All clients."""
+        """Return all clients."""
         clients = all_clients(self._registry)
         return {"total_clients": len(clients), "clients": clients}
 
     def streams(self) -> StreamStats:
-        """All streams."""
+        """Return all streams."""
         streams = all_streams(self._registry)
         return {"total_streams": len(streams), "streams": streams}
 
     def stats(self) -> Stats:
-        """All numbers twice, flat and nested: clients exist for both forms."""
+        """Return all numbers twice, flat and nested: clients exist for both forms."""
         stats = self._totals()
         return {
             **stats,
@@ -150,7 +150,7 @@ class ServerApi:
         }
 
     def detailed(self) -> DetailedStats:
-        """Numbers by subject."""
+        """Return numbers by subject."""
         stats = self._totals()
         return {
             "proxy_stats": stats,
@@ -163,7 +163,7 @@ class ServerApi:
         }
 
     def performance(self) -> PerformanceStats:
-        """Numbers about failures, with the time."""
+        """Return numbers about failures, with the time."""
         return {
             "connection_pool": {},
             "performance_metrics": {},

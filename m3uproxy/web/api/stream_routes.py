@@ -1,4 +1,4 @@
-"""The routes that register, list, steer and delete streams, one at a time."""
+"""The routes that register, list, switch and delete single streams."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .request_models import FailOver, RegisterStream
 from .response_types import Created, Done, FailedOver, StreamDetail, StreamList, StreamTimeline, TimelineEntry
 from .serialize import all_streams, client_object, stream_object, stream_type
 
-_UNKNOWN = {404: "There is no stream of that id."}
+_UNKNOWN = {404: "The stream is unknown."}
 
 
 class Signer(Protocol):
-    """Makes paths that players may use."""
+    """Signs the paths of players."""
 
     def sign(self, path: str) -> str:
-        """The path, with whatever makes it valid for a time."""
+        """Return the path with an expiry and a signature."""
 
 
 class StreamsApi:
-    """Streams by their id."""
+    """Routes for streams by id."""
 
     def __init__(self, registry: Registry, settings: Settings, signer: Signer | None) -> None:
         self._registry = registry
@@ -33,19 +33,20 @@ class StreamsApi:
         self._signer = signer
 
     def routes(self) -> list[Route]:
-        """What is answered here."""
+        """Return the routes."""
         return [
             Route(
                 method="POST",
                 path="/streams",
                 view=self.create,
                 summary="Register a stream",
-                description="The provider is not asked before somebody plays it. The same URL, user agent and headers "
-                "are the same stream: while it is watched it keeps its metadata and takes the new backups and flags.",
+                description="The first request to the provider is sent when a player starts. The same URL, user agent "
+                "and headers are the same stream. If it has players, it keeps its metadata and takes the new backups "
+                "and flags.",
                 tag="streams",
                 body=RegisterStream,
                 answer=Created,
-                errors={503: "As many streams as are allowed."},
+                errors={503: "The limit of streams is reached (`MAX_STREAMS`)."},
             ),
             Route(
                 method="GET",
@@ -68,7 +69,7 @@ class StreamsApi:
                 method="DELETE",
                 path="/streams/{stream_id}",
                 view=self.delete,
-                summary="Forget a stream and disconnect its players",
+                summary="Delete a stream and disconnect its players",
                 tag="streams",
                 answer=Done,
                 errors=_UNKNOWN,
@@ -78,13 +79,13 @@ class StreamsApi:
                 path="/streams/{stream_id}/failover",
                 view=self.fail_over,
                 summary="Move a stream to its next source",
-                description="One step: to what the stream's resolver names, which is asked first, or along the list; "
-                "behind its last source comes the first. Players stay connected.",
+                description="The stream moves to the source that its resolver names, or to the next source of the "
+                "list; the first follows the last. Players stay connected.",
                 tag="streams",
                 query=FailOver,
                 answer=FailedOver,
                 errors={
-                    404: "There is no stream of that id, or no source of that index.",
+                    404: "The stream is unknown, or has no source with that index.",
                     400: "The stream has no other source and no resolver.",
                     500: "The resolver names no other source.",
                 },
@@ -93,8 +94,8 @@ class StreamsApi:
                 method="GET",
                 path="/streams/{stream_id}/timeline",
                 view=self.timeline,
-                summary="Why a stream changed its source",
-                description="The last 200 decisions, each with what it cost.",
+                summary="List the changes of a stream's source",
+                description="The last 200 decisions, each with its cause and the gap for players.",
                 tag="streams",
                 answer=StreamTimeline,
                 errors=_UNKNOWN,
@@ -104,8 +105,8 @@ class StreamsApi:
                 path="/hls/{stream_id}/clients/{client_id:path}",
                 view=self.disconnect,
                 summary="Disconnect a player",
-                description="The player is looked for on all streams, whatever the path says. That nobody goes by "
-                "the name is no error.",
+                description="The player is disconnected from all streams, whatever the path says. If there is no such "
+                "player, the status is 200.",
                 tag="players",
                 answer=Done,
             ),
@@ -135,24 +136,24 @@ class StreamsApi:
         return answer
 
     def list(self) -> StreamList:
-        """All streams."""
+        """Return all streams."""
         streams = all_streams(self._registry)
         return {"streams": streams, "total": len(streams)}
 
     def show(self, stream_id: str) -> StreamDetail:
-        """One stream and its clients."""
+        """Return a stream and its clients."""
         stream = self._stream(stream_id)
         clients = [client_object(client, stream) for client in stream.clients()]
         return {"stream": stream_object(stream), "clients": clients, "client_count": len(clients)}
 
     def delete(self, stream_id: str) -> Done:
-        """Forget a stream and disconnect its players."""
+        """Delete a stream and disconnect its players."""
         self._stream(stream_id)
         self._registry.delete(stream_id)
         return {"message": "Stream deleted."}
 
     async def fail_over(self, query: FailOver, stream_id: str) -> FailedOver:
-        """Move a stream to its next source, or to the one that is asked for."""
+        """Move a stream to its next source, or to the source with the given index."""
         stream = self._stream(stream_id)
         count = len(stream.spec.sources)
         if not stream.may_fail_over:
@@ -172,12 +173,12 @@ class StreamsApi:
         }
 
     def timeline(self, stream_id: str) -> StreamTimeline:
-        """The last decisions about a stream's sources."""
+        """Return the last decisions about a stream's sources."""
         entries = cast("list[TimelineEntry]", self._stream(stream_id).decisions.entries())
         return {"stream_id": stream_id, "timeline": entries}
 
     def disconnect(self, stream_id: str, client_id: str) -> Done:
-        """Disconnect a player, on whatever stream it is."""
+        """Disconnect a player from all streams."""
         count = sum(stream.abort_client(client_id) for stream in self._registry.streams())
         return {"message": f"Disconnected {count} {'player' if count == 1 else 'players'}."}
 

@@ -1,4 +1,4 @@
-"""``POST /test-connection``: whether we reach a URL, in words for whoever sets up a network."""
+"""``POST /test-connection``: fetch a URL and explain the result to an operator."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .endpoint import Route
 from .request_models import TestConnection, check_url
 from .response_types import ConnectionTested
 
-#: Seconds within which a URL must answer.
+#: Timeout of the answer in seconds.
 TIMEOUT = 5.0
 
-_WORDS = {
+_MESSAGES = {
     Reason.DNS: "The name of the host is not known here.",
     Reason.REFUSED: "The host is there, but nothing listens on that port.",
-    Reason.UNREACHABLE: "There is no way from here to the host.",
+    Reason.UNREACHABLE: "The host is unreachable: there is no route to it.",
     Reason.CONNECT_TIMEOUT: "The host did not answer in time. A firewall may be in between.",
     Reason.FIRST_BYTE_TIMEOUT: "The host accepted the connection but did not answer the request in time.",
     Reason.TLS: "No secure connection could be made. The certificate may be wrong.",
@@ -28,18 +28,18 @@ _WORDS = {
 }
 
 
-def tested(url: str) -> str:
-    """What is fetched for ``url``: base URLs are written with and without a slash."""
+def normalised_url(url: str) -> str:
+    """Return a URL without final slashes, because base URLs are written with and without them."""
     return url.strip().rstrip("/")
 
 
-def answered(url: str, status: int) -> ConnectionTested:
-    """The URL answered. Only 200 is a success: a redirect leads somewhere that we were not told of."""
+def status_result(url: str, status: int) -> ConnectionTested:
+    """Return the result for a status. Only 200 is a success: the target of a redirect may be unwanted."""
     success = status == HTTPStatus.OK
-    words = "The URL answers." if success else f"The URL answers, but with status {status}{_phrase(status)}."
+    message = "The URL answers." if success else f"The URL answers, but with status {status}{_phrase(status)}."
     if 300 <= status < 400:
-        words += " Redirects are not followed; use the URL it leads to."
-    return {"success": success, "message": words, "status_code": status, "url_tested": url}
+        message += " Redirects are not followed; use the target URL."
+    return {"success": success, "message": message, "status_code": status, "url_tested": url}
 
 
 def _phrase(status: int) -> str:
@@ -49,34 +49,34 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def failed(url: str, error: SourceError) -> ConnectionTested:
-    """The URL did not answer."""
-    words = _WORDS.get(error.reason, "The URL could not be fetched.")
-    return {"success": False, "message": words, "error": str(error), "url_tested": url}
+def failure_result(url: str, error: SourceError) -> ConnectionTested:
+    """Return the result for a request that failed."""
+    message = _MESSAGES.get(error.reason, "The URL could not be fetched.")
+    return {"success": False, "message": message, "error": str(error), "url_tested": url}
 
 
-def unusable(url: str, why: str) -> ConnectionTested:
-    """The URL cannot be asked."""
-    words = f"This cannot be fetched: {why}."
-    return {"success": False, "message": words, "error": why, "url_tested": url}
+def refused_result(url: str, why: str) -> ConnectionTested:
+    """Return the result for a URL that the proxy does not fetch."""
+    message = f"The URL cannot be fetched: {why}."
+    return {"success": False, "message": message, "error": why, "url_tested": url}
 
 
-class ConnectionTestApi:
-    """Fetches what it is asked to and says how that went."""
+class UrlCheckApi:
+    """Route that fetches a URL and returns the result in words."""
 
-    def __init__(self, probe: IUrlChecker) -> None:
-        self._probe = probe
+    def __init__(self, url_checker: IUrlChecker) -> None:
+        self._url_checker = url_checker
 
     def routes(self) -> list[Route]:
-        """What is answered here."""
+        """Return the routes."""
         return [
             Route(
                 method="POST",
                 path="/test-connection",
                 view=self.test,
-                summary="Fetch a URL from here and say how that went",
-                description=f"Within {TIMEOUT:g} seconds, following no redirect. Slashes at the end of the URL are "
-                "dropped. The status of the answer is always 200; `success` says more.",
+                summary="Fetch a URL and return the result",
+                description=f"The timeout is {TIMEOUT:g} seconds. Redirects are not followed. Final slashes of the URL "
+                "are removed. The status of this answer is always 200; see `success`.",
                 tag="server",
                 body=TestConnection,
                 answer=ConnectionTested,
@@ -84,13 +84,13 @@ class ConnectionTestApi:
         ]
 
     async def test(self, body: TestConnection) -> ConnectionTested:
-        """Fetch a URL."""
-        url = tested(body.url)
+        """Fetch a URL and return the result."""
+        url = normalised_url(body.url)
         try:
             check_url(url)
         except ValueError as error:
-            return unusable(url, str(error))
+            return refused_result(url, str(error))
         try:
-            return answered(url, await self._probe.status(url, TIMEOUT))
+            return status_result(url, await self._url_checker.status(url, TIMEOUT))
         except SourceError as error:
-            return failed(url, error)
+            return failure_result(url, error)
