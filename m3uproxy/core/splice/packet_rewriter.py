@@ -114,8 +114,8 @@ class PacketRewriter:
     def decode_after(self, pid: int, dts: int) -> None:
         """Let the first DTS of a track follow ``dts``: move the DTS of pictures that come too early.
 
-        The first picture is shown one frame after the last one. If the two sources reorder pictures differently, its DTS
-        may lie before the last DTS sent.
+        The first picture is shown one frame after the last one. If the two sources reorder pictures differently, its
+        DTS may lie before the last DTS sent.
         """
         self._reordered_pid, self._last_dts = pid, dts
 
