@@ -1,4 +1,4 @@
-"""The moving average that rings are measured with."""
+"""The moving average of the bitrate that sizes the rings."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_unknown_until_a_second_of_arrival() -> None:
     assert rate.value == pytest.approx(4000)
 
 
-def test_the_first_piece_counts_for_nothing() -> None:
-    """It is a burst that arrived over a time nobody measured."""
+def test_first_piece_is_not_counted() -> None:
+    """The first piece is a burst over an unknown time."""
     rate = Bitrate()
     rate.add(10_000_000, 5.0)
     feed(rate, 1000, 0.5, 4, 5.5)
@@ -43,7 +43,7 @@ def test_follows_a_change_within_about_five_seconds() -> None:
     assert 27_000 < rate.value < 33_000
 
 
-def test_an_outage_counts_as_one_second() -> None:
+def test_outage_counts_as_one_second() -> None:
     rate = Bitrate()
     now = feed(rate, 1000, 0.1, 100)
     rate.add(1000, now + 3600)
@@ -51,7 +51,7 @@ def test_an_outage_counts_as_one_second() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 30)), max_size=60))
-def test_never_above_the_fastest_or_below_zero(pieces: list[tuple[int, float]]) -> None:
+def test_average_stays_between_zero_and_the_fastest_rate(pieces: list[tuple[int, float]]) -> None:
     rate, now, total = Bitrate(), 0.0, 0
     for size, gap in pieces:
         now += gap

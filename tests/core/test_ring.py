@@ -1,4 +1,4 @@
-"""The ring: its bounds, its numbers, and where a viewer joins."""
+"""The ring: its limits, its block numbers, and the block at which a player joins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KB = 1000
 
 
 def filled(spec: Iterable[tuple[float, int, bool]], seconds: float = 10, limit: int = 10**9) -> Ring:
-    """A ring with blocks of (time, bytes, access)."""
+    """Return a ring with blocks of (time, bytes, access)."""
     ring = Ring(seconds, limit)
     for time, size, access in spec:
         ring.append(Chunk(b"G" * size, b"psi", access), time)
@@ -34,13 +34,13 @@ def test_numbers_and_positions() -> None:
     assert (ring.first, ring.next, block.position) == (3, 4, 60)
 
 
-def test_bounded_in_seconds_at_the_measured_bitrate() -> None:
+def test_limit_in_seconds_at_the_measured_bitrate() -> None:
     ring = filled([(n / 10, KB, n % 10 == 0) for n in range(300)], seconds=5)
     assert ring.bitrate == pytest.approx(10 * KB, rel=0.01)
     assert 49 * KB <= ring.size <= 51 * KB
 
 
-def test_bounded_in_bytes_before_the_bitrate_is_known_and_after() -> None:
+def test_limit_in_bytes_before_and_after_the_bitrate_is_known() -> None:
     ring = filled([(0.0, KB, n == 0) for n in range(50)], limit=20 * KB)
     assert ring.size == 20 * KB
     ring = filled([(n / 10, KB, n == 0) for n in range(300)], limit=20 * KB)
@@ -48,7 +48,7 @@ def test_bounded_in_bytes_before_the_bitrate_is_known_and_after() -> None:
     assert ring.min_size == 0
 
 
-def test_seconds_never_cut_into_the_newest_complete_group() -> None:
+def test_limit_in_seconds_keeps_the_newest_complete_group() -> None:
     ring = filled([(n / 10, KB, n % 100 == 0) for n in range(350)], seconds=1)
     assert ring.size == 150 * KB
     assert ring[ring.first].access
@@ -63,7 +63,7 @@ def test_shrink_keeps_one_group() -> None:
     assert ring.size == 15 * KB
 
 
-def test_join_at_the_newest_point_old_enough() -> None:
+def test_join_at_the_newest_point_that_is_old_enough() -> None:
     ring = filled([(n / 2, KB, n % 4 == 0) for n in range(21)])
     assert ring.join_point(10.0, 3, 2) == 12
     assert ring.join_point(10.0, 0, 2) == 20
@@ -71,12 +71,12 @@ def test_join_at_the_newest_point_old_enough() -> None:
     assert ring.join_point(10.0, 4.1, 2) == 8
 
 
-def test_join_at_the_oldest_point_when_none_is_old_enough() -> None:
+def test_join_at_the_oldest_point_if_all_are_newer() -> None:
     ring = filled([(0, KB, False), (1, KB, True), (2, KB, True)])
     assert ring.join_point(2.0, 3, 2) == 1
 
 
-def test_no_point_yet_waits_then_takes_any_block_with_tables() -> None:
+def test_join_without_access_point_waits_then_uses_tables() -> None:
     ring = Ring(10, 10**6)
     assert ring.join_point(100.0, 3, 2) is None
     ring.append(Chunk(b"G", b"", False), 0)
@@ -87,14 +87,14 @@ def test_no_point_yet_waits_then_takes_any_block_with_tables() -> None:
     assert ring.join_point(5.0, 3, 2) == 2
 
 
-def test_no_tables_either_joins_at_the_oldest() -> None:
+def test_join_without_tables_uses_the_oldest_block() -> None:
     ring = filled([])
     ring.append(Chunk(b"G", b"", False), 0)
     ring.append(Chunk(b"G", b"", False), 1)
     assert ring.join_point(3.0, 3, 2) == 0
 
 
-def test_an_outage_forgets_nothing() -> None:
+def test_outage_keeps_the_blocks() -> None:
     ring = filled([(n / 10, KB, n % 10 == 0) for n in range(100)], seconds=5)
     before = ring.size
     ring.append(Chunk(b"G" * KB, b"psi", False), 600.0)
@@ -102,7 +102,7 @@ def test_an_outage_forgets_nothing() -> None:
 
 
 class RingModel(RuleBasedStateMachine):
-    """Against a plain list of everything that was ever appended."""
+    """A comparison with a plain list of everything that was ever appended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class RingModel(RuleBasedStateMachine):
         assert self.ring.first == self.ring.next
 
     @invariant()
-    def agrees(self) -> None:
+    def matches_the_list(self) -> None:
         ring = self.ring
         assert ring.next == len(self.all)
         assert self.cleared <= ring.first <= ring.next
@@ -148,17 +148,17 @@ class RingModel(RuleBasedStateMachine):
         assert ring.position == sum(len(data) for data, _, _ in self.all)
 
     @invariant()
-    def joins_by_the_rule(self) -> None:
-        place = self.ring.join_point(self.now, 1.0, 2.0)
+    def join_point_follows_the_rule(self) -> None:
+        position = self.ring.join_point(self.now, 1.0, 2.0)
         held = range(self.ring.first, self.ring.next)
         points = [n for n in held if self.all[n][1]]
         old = [n for n in points if self.all[n][2] <= self.now - 1.0]
         if points:
-            assert place == (old[-1] if old else points[0])
+            assert position == (old[-1] if old else points[0])
         elif held and self.now - self.all[held[0]][2] >= 2.0:
-            assert place in held
+            assert position in held
         else:
-            assert place is None
+            assert position is None
 
 
 TestRingModel = RingModel.TestCase
@@ -166,8 +166,8 @@ TestRingModel.settings = settings(max_examples=40, stateful_step_count=30, deadl
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 5000), st.booleans()), min_size=1, max_size=80))
-def test_time_bound_or_group(blocks: list[tuple[float, int, bool]]) -> None:
-    """Over the bound in seconds there is at most the newest complete group, or the newest block alone."""
+def test_size_is_limited_by_seconds_or_one_group(blocks: list[tuple[float, int, bool]]) -> None:
+    """Above the limit in seconds, the ring holds at most the newest complete group or the newest block alone."""
     ring, now = Ring(2.0, 10**9), 0.0
     for gap, size, access in blocks:
         now += gap

@@ -1,4 +1,4 @@
-"""What URLs say about streams."""
+"""The kind and Content-Type of a stream, from its URL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from m3uproxy.core.stream_kind import StreamKind, content_type, has_extension, k
         ("http://p", StreamKind.LIVE),
     ],
 )
-def test_kind(url: str, kind: StreamKind) -> None:
+def test_kind_of_url(url: str, kind: StreamKind) -> None:
     assert kind_of(url) is kind
 
 
@@ -43,7 +43,7 @@ def test_kind(url: str, kind: StreamKind) -> None:
         ("http://p/live/1.flv", "video/x-flv"),
     ],
 )
-def test_content_type(url: str, name: str) -> None:
+def test_content_type_by_url(url: str, name: str) -> None:
     assert content_type(url) == name
 
 
@@ -60,11 +60,11 @@ def test_content_type(url: str, name: str) -> None:
         ("http://p/1.mp3", None, "audio/mpeg"),
     ],
 )
-def test_content_type_of_what_is_sent(url: str, sent: Format | None, name: str) -> None:
+def test_content_type_by_format(url: str, sent: Format | None, name: str) -> None:
     assert content_type(url, sent) == name
 
 
 @pytest.mark.parametrize("name", ["1.aac", "1.mp3", "1.FLV", "1"])
-def test_radio_with_an_end_is_a_file(name: str) -> None:
+def test_extensions_that_decide_the_kind(name: str) -> None:
     assert not has_extension(f"http://p/live/{name}?x=.ts")
     assert has_extension("http://p/live/1.ts")

@@ -1,5 +1,6 @@
-"""The parser of radio: a body of bare audio frames, as Icecast and similar servers send it. A player can start at any
-frame.
+"""The parser of radio: a body of bare audio frames, as Icecast and similar servers send it.
+
+A player can start at any frame.
 
 Audio frames have no timestamps and no tables. Sources are joined by dropping torn frames; the decoder of the player
 continues.
@@ -118,9 +119,8 @@ class AudioParser(BufferedParser):
         if layer is None:
             self._reports.append(SpliceReport(SpliceKind.PLAIN, 0.0))
         elif layer != self._layer:
-            self._reports.append(
-                SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=(f"layer {self._layer} for {layer}",))
-            )
+            changed = f"MPEG audio layer {layer} to layer {self._layer}"
+            self._reports.append(SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=(changed,)))
         else:
             self._replay_filter = AudioReplayFilter(self._tail(), now)
 

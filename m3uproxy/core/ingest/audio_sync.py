@@ -123,8 +123,9 @@ class AudioSync:
         return kind
 
     def _walk_frames(self, data: bytes, offset: int) -> tuple[int, bool]:
-        """Go from frame to frame. Return the offset of the first frame that is not verified, and False if that frame is
-        torn.
+        """Go from frame to frame.
+
+        Return the offset of the first frame that is not verified, and False if that frame is torn.
         """
         while offset + _HEADER_BYTES <= len(data):
             header = _read_header(data, offset)

@@ -141,7 +141,7 @@ class DetectingParser:
             parser.next_source(now)
         else:
             self._reports.append(
-                SpliceReport(SpliceKind.FORMAT_CHANGE, 0.0, changed=(f"{detected.value} for {self.format.value}",))
+                SpliceReport(SpliceKind.FORMAT_CHANGE, 0.0, changed=(f"{self.format.value} to {detected.value}",))
             )
         self.format, self._last_parser = detected, parser
         return parser

@@ -66,8 +66,9 @@ class FlvParser(BufferedParser):
         return [Chunk(b"".join(data), psi, access) for psi, access, data in groups]
 
     def _is_access(self, tag: FlvTag, has_group: bool) -> bool:
-        """Return True for a key frame. In a stream without video, return True for audio, but start only one chunk with
-        it.
+        """Return True for a key frame.
+
+        In a stream without video, return True for audio, but start only one chunk with it.
         """
         if self._splicer.has_video or self._flags & _TRACK_FLAGS != _AUDIO_FLAG:
             return tag.use is FlvTagUse.KEY

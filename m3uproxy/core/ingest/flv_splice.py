@@ -18,7 +18,7 @@ MAX_DROPPED_BYTES = 16 << 20
 #: Largest step between two tags of a track, milliseconds. A larger one is a gap.
 _MAX_STEP = 1000
 _TIME_WRAP = 1 << 32
-_NAMES = {AUDIO: "sound", VIDEO: "pictures"}
+_NAMES = {AUDIO: "audio", VIDEO: "video"}
 
 
 def _ahead(later: int, earlier: int) -> int:
@@ -137,7 +137,7 @@ class FlvSplicer:
         """Return the names of the tracks that have another codec now, or are gone."""
         first = {**self.header_tags, tag.kind: tag}
         changed = [_NAMES[each.kind] for each in first.values() if self._is_other_codec(each)]
-        return (*changed, "no pictures") if self.has_video and VIDEO not in first else tuple(changed)
+        return (*changed, "no video") if self.has_video and VIDEO not in first else tuple(changed)
 
     def _is_other_codec(self, tag: FlvTag) -> bool:
         track = self._tracks.get(tag.kind)

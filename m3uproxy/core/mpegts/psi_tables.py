@@ -1,6 +1,4 @@
-"""The tables that players have received, as packets: kept in force over a splice, repeated, or announced with new
-codecs.
-"""
+"""The tables that players received, as packets: kept in force, repeated, or announced with new codecs."""
 
 from __future__ import annotations
 

@@ -55,9 +55,7 @@ def _kind_by_payload(packets: bytes, at: int, codec: Codec, flagged: bool) -> Ac
 
 
 def _elementary_stream_offset(packets: bytes, at: int) -> int:
-    """Return the offset of the first byte after the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end without
-    one.
-    """
+    """Return the offset behind the PES header (ISO/IEC 13818-1, 2.4.3.6); the packet's end without one."""
     begin = payload_offset(packets, at)
     end = at + PACKET_SIZE
     if begin + _PES_HEADER > end or not packets.startswith(START_CODE, begin):
@@ -87,8 +85,9 @@ def first_picture(packets: bytes, at: int, end: int, units: bytes, flagged: bool
 
 
 def _h264_unit(nal_type: int) -> int:
-    """Classify a NAL unit type (ITU-T H.264 table 7-1): 1 to 5 are slices, 5 of an IDR picture; 7 is a sequence
-    parameter set.
+    """Classify a NAL unit type (ITU-T H.264 table 7-1).
+
+    1 to 5 are slices, 5 of an IDR picture; 7 is a sequence parameter set.
     """
     if nal_type == 5:
         return _IDR_SLICE
@@ -98,8 +97,9 @@ def _h264_unit(nal_type: int) -> int:
 
 
 def _hevc_unit(nal_type: int) -> int:
-    """Classify a NAL unit type (ITU-T H.265 table 7-1): up to 31 slices, 16 to 23 of IRAP, 19 and 20 of IDR; 32 VPS, 33
-    SPS.
+    """Classify a NAL unit type (ITU-T H.265 table 7-1).
+
+    Up to 31 are slices, 16 to 23 of IRAP pictures, 19 and 20 of IDR pictures; 32 is a VPS, 33 an SPS.
     """
     if nal_type in (19, 20):
         return _IDR_SLICE

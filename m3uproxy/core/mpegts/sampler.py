@@ -94,8 +94,9 @@ class PacketSampler:
         )
 
     def has_audio(self, packets: bytes) -> bool:
-        """Return True if packets of the first audio stream are present. A program may announce streams that are never
-        sent.
+        """Return True if packets of the first audio stream are present.
+
+        A program may announce streams that are never sent.
         """
         if self._audio_masks is None:
             return False

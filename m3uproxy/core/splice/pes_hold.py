@@ -181,9 +181,7 @@ class PesHold:
 
 
 def _unfinished(data: bytes, start: int, pid: int) -> list[int]:
-    """Return the offsets of the packets of the unit that starts at ``start``, to the end of ``data``; empty if it is
-    complete.
-    """
+    """Return the offsets of the packets of the unit at ``start``; empty if the unit is complete."""
     begin = payload_offset(data, start)
     if begin + 6 > start + PACKET_SIZE or not data.startswith(START_CODE, begin):
         return []

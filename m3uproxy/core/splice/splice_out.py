@@ -104,8 +104,10 @@ class SpliceOut:
         return TrackEnd((dts + skipped) % WRAP, (pts + skipped) % WRAP, step, (due + skipped) % WRAP)
 
     def _audio_due(self, stream: ElementaryStream, timestamps: list[tuple[int, int]], number: int) -> int:
-        """Return the last timestamp plus the duration of the frames behind it, or plus the duration of the unit before
-        it.
+        """Return the time of the next audio frame.
+
+        It is the last timestamp plus the duration of the frames behind it. If the codec is unknown, the duration of the
+        unit before it is used.
         """
         pts = timestamps[-1][0]
         units = range(number, self.pes.count(stream.pid))

@@ -1,4 +1,4 @@
-"""Bodies of any format become blocks of whole units, one body after another."""
+"""Bodies of any format become chunks of whole units, one body after another."""
 
 from __future__ import annotations
 
@@ -32,51 +32,51 @@ from m3uproxy.core.ingest.parser import Chunk, Format
 from m3uproxy.core.splice.plan import SpliceKind
 
 
-class Line:
-    """An intake, and what came out of it."""
+class ParserRig:
+    """A detecting parser and its output."""
 
     def __init__(self) -> None:
-        self.cuts: list[Chunk] = []
-        self.intake = DetectingParser(lambda: self.data)
+        self.chunks: list[Chunk] = []
+        self.parser = DetectingParser(lambda: self.data)
         self.now = 0.0
-        self.joined: list[SpliceKind] = []
+        self.kinds: list[SpliceKind] = []
         self.changed: list[tuple[str, ...]] = []
 
     @property
     def data(self) -> bytes:
-        return b"".join(cut.data for cut in self.cuts)
+        return b"".join(chunk.data for chunk in self.chunks)
 
-    def source(self, data: bytes, cuts: list[int] | tuple[int, ...] = (), flush: bool = True) -> Line:
-        """Another body, in pieces that come 10 ms apart."""
-        self.take(self.intake.next_source(self.now))
+    def source(self, data: bytes, cuts: list[int] | tuple[int, ...] = (), flush: bool = True) -> ParserRig:
+        """Start another body, in pieces that arrive 10 ms apart."""
+        self.collect(self.parser.next_source(self.now))
         return self.feed(data, cuts, flush)
 
-    def feed(self, data: bytes, cuts: list[int] | tuple[int, ...] = (), flush: bool = True) -> Line:
+    def feed(self, data: bytes, cuts: list[int] | tuple[int, ...] = (), flush: bool = True) -> ParserRig:
         for piece in pieces(data, cuts):
-            self.take(self.intake.feed(piece, self.now))
+            self.collect(self.parser.feed(piece, self.now))
             if flush:
                 self.wait(0.01)
         return self.wait(0)
 
-    def wait(self, seconds: float) -> Line:
+    def wait(self, seconds: float) -> ParserRig:
         self.now += seconds
-        self.take(self.intake.flush(self.now))
+        self.collect(self.parser.flush(self.now))
         return self
 
     def end(self) -> bytes:
-        self.take(self.intake.next_source(self.now))
+        self.collect(self.parser.next_source(self.now))
         return self.data
 
-    def take(self, cuts: list[Chunk]) -> None:
-        for report in self.intake.take_reports():
-            self.joined.append(report.kind)
+    def collect(self, chunks: list[Chunk]) -> None:
+        for report in self.parser.take_reports():
+            self.kinds.append(report.kind)
             self.changed.append(report.changed)
-        assert all(cut.data for cut in cuts)
-        self.cuts += cuts
+        assert all(chunk.data for chunk in chunks)
+        self.chunks += chunks
 
     def tags(self) -> list[FlvTag]:
         tags = FlvReader()
-        found = tags.feed(self.intake.preamble + self.data)
+        found = tags.feed(self.parser.preamble + self.data)
         assert b"".join([each.data for each in found]) == self.data
         return found
 
@@ -90,193 +90,193 @@ def ts(name: bytes = b"A") -> bytes:
     return b"".join(made.group() for _ in range(3))
 
 
-class TestRecognised:
+class TestDetection:
     @pytest.mark.parametrize(
         ("data", "format"),
         [(ADTS, Format.ADTS), (MP3, Format.MPEG_AUDIO), (FLV, Format.FLV), (ts(), Format.TS)],
     )
     @pytest.mark.parametrize("size", [1, 7, 188, 1000, 100_000])
-    def test_by_the_first_bytes(self, data: bytes, format: Format, size: int) -> None:
-        line = Line().source(data, range(size, len(data), size))
-        assert line.intake.format is format
-        assert line.intake.packets > 10
+    def test_format_is_detected_by_the_first_bytes(self, data: bytes, format: Format, size: int) -> None:
+        rig = ParserRig().source(data, range(size, len(data), size))
+        assert rig.parser.format is format
+        assert rig.parser.packets > 10
 
-    @given(begin=st.integers(1, 187), cuts=st.lists(st.integers(1, 3000), max_size=8))
-    def test_sound_within_packets_is_no_radio(self, begin: int, cuts: list[int]) -> None:
-        """Small frames follow each other within one packet, and the body begins in the middle of it."""
+    @given(skip=st.integers(1, 187), cuts=st.lists(st.integers(1, 3000), max_size=8))
+    def test_audio_frames_within_packets_are_not_radio(self, skip: int, cuts: list[int]) -> None:
+        """Small frames follow each other within one packet, and the body begins in the middle of a packet."""
         frames = b"".join(adts_frames(3, 40, most=20))
         packets = b"".join(
             b"G\x01\x01\x10" + frames[at : at + 184].ljust(184, b"\0") for at in range(0, len(frames) - 184, 184)
         )
-        line = Line().source((packets * 8)[begin:], cuts)
-        assert line.intake.format is Format.TS
+        rig = ParserRig().source((packets * 8)[skip:], cuts)
+        assert rig.parser.format is Format.TS
 
     @pytest.mark.parametrize("data", [b"<html>" * 60_000, bytes(400_000), b"FLW\x01" * 100_000])
-    def test_anything_else_is_not_and_is_not_kept(self, data: bytes) -> None:
-        line = Line().source(data, range(1000, len(data), 1000))
-        assert line.intake.format is None
-        assert line.intake.packets == 0
-        assert line.data == b""
-        assert len(line.intake._undetected) + len(line.intake._pending) <= 200_000
+    def test_unknown_format_is_dropped(self, data: bytes) -> None:
+        rig = ParserRig().source(data, range(1000, len(data), 1000))
+        assert rig.parser.format is None
+        assert rig.parser.packets == 0
+        assert rig.data == b""
+        assert len(rig.parser._undetected) + len(rig.parser._pending) <= 200_000
 
-    def test_without_a_flush_all_the_same(self) -> None:
-        line = Line().source(MP3 * 30, range(1000, len(MP3) * 30, 1000), flush=False)
-        assert line.intake.format is Format.MPEG_AUDIO
-        assert line.intake.packets > 1000
+    def test_format_is_detected_without_a_flush(self) -> None:
+        rig = ParserRig().source(MP3 * 30, range(1000, len(MP3) * 30, 1000), flush=False)
+        assert rig.parser.format is Format.MPEG_AUDIO
+        assert rig.parser.packets > 1000
 
 
 class TestRadio:
-    @given(begin=st.integers(0, 900), short=st.integers(0, 900), cuts=st.lists(st.integers(1, 9000), max_size=9))
-    def test_cuts_make_no_difference(self, begin: int, short: int, cuts: list[int]) -> None:
-        body = MP3[begin : len(MP3) - short]
-        out = Line().source(body, cuts).end()
-        assert out == Line().source(body).end()
+    @given(skip=st.integers(0, 900), missing=st.integers(0, 900), cuts=st.lists(st.integers(1, 9000), max_size=9))
+    def test_cuts_make_no_difference(self, skip: int, missing: int, cuts: list[int]) -> None:
+        body = MP3[skip : len(MP3) - missing]
+        out = ParserRig().source(body, cuts).end()
+        assert out == ParserRig().source(body).end()
         assert out in MP3
         assert len(out) > len(body) - 2 * 576
 
-    def test_every_block_is_a_place_to_begin_at(self) -> None:
-        line = Line().source(ADTS, range(1000, len(ADTS), 1000))
-        assert len(line.cuts) > 3
-        for cut in line.cuts:
-            assert (cut.access, cut.psi, cut.data[:2]) == (True, b"", b"\xff\xf1")
-        assert line.intake.preamble == b""
+    def test_every_chunk_is_an_access_point(self) -> None:
+        rig = ParserRig().source(ADTS, range(1000, len(ADTS), 1000))
+        assert len(rig.chunks) > 3
+        for chunk in rig.chunks:
+            assert (chunk.access, chunk.psi, chunk.data[:2]) == (True, b"", b"\xff\xf1")
+        assert rig.parser.preamble == b""
 
-    def test_the_next_source_begins_at_a_frame(self) -> None:
+    def test_next_source_begins_at_a_frame(self) -> None:
         other = b"".join(adts_frames(9, 40))
-        line = Line().source(ADTS[:-50]).source(other[33:], range(500, 6000, 500)).wait(MAX_WAIT_SECONDS)
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.FRAME]
+        rig = ParserRig().source(ADTS[:-50]).source(other[33:], range(500, 6000, 500)).wait(MAX_WAIT_SECONDS)
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.FRAME]
         frames = adts_frames(1, 40)[:-1] + adts_frames(9, 40)[1:]
-        assert line.end() == b"".join(frames)
+        assert rig.end() == b"".join(frames)
 
     @given(again=st.integers(0, 25), cuts=st.lists(st.integers(1, 20_000), max_size=12))
-    def test_what_was_sent_before_is_not_sent_again(self, again: int, cuts: list[int]) -> None:
+    def test_replayed_frames_are_dropped(self, again: int, cuts: list[int]) -> None:
         frames = mpeg_frames(4, 80)
         first = b"".join(frames[:40])
         replayed = b"".join(frames[again:])
-        line = Line().source(first + frames[40][:99]).source(replayed, cuts).wait(MAX_WAIT_SECONDS)
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
-        assert line.end() == b"".join(frames)
+        rig = ParserRig().source(first + frames[40][:99]).source(replayed, cuts).wait(MAX_WAIT_SECONDS)
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
+        assert rig.end() == b"".join(frames)
 
-    def test_a_new_source_is_kept_for_a_moment_only(self) -> None:
-        line = Line().source(ADTS).source(b"".join(adts_frames(9, 10)))
-        size = len(line.data)
-        line.wait(MAX_WAIT_SECONDS / 2)
-        assert len(line.data) == size
-        line.wait(MAX_WAIT_SECONDS)
-        assert len(line.data) > size
+    def test_new_source_is_held_until_a_limit(self) -> None:
+        rig = ParserRig().source(ADTS).source(b"".join(adts_frames(9, 10)))
+        size = len(rig.data)
+        rig.wait(MAX_WAIT_SECONDS / 2)
+        assert len(rig.data) == size
+        rig.wait(MAX_WAIT_SECONDS)
+        assert len(rig.data) > size
         frames = mpeg_frames(5, 4000)
-        line = Line().source(MP3).source(b"".join(frames))
+        rig = ParserRig().source(MP3).source(b"".join(frames))
         assert len(b"".join(frames)) > MAX_HELD_BYTES
-        assert line.joined[-1] is SpliceKind.FRAME
-        assert line.end() == MP3 + b"".join(frames)
+        assert rig.kinds[-1] is SpliceKind.FRAME
+        assert rig.end() == MP3 + b"".join(frames)
 
-    def test_a_new_source_that_ends_at_once_is_sent_too(self) -> None:
-        line = Line().source(ADTS).source(b"".join(adts_frames(9, 10)))
-        assert line.end() == ADTS + b"".join(adts_frames(9, 10))
+    def test_short_new_source_is_sent_at_its_end(self) -> None:
+        rig = ParserRig().source(ADTS).source(b"".join(adts_frames(9, 10)))
+        assert rig.end() == ADTS + b"".join(adts_frames(9, 10))
 
-    def test_another_layer_is_another_codec(self) -> None:
-        line = Line().source(MP3).source(b"".join(mpeg_frames(3, 20, layer=2)))
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
-        assert line.changed[-1]
-        assert line.end().startswith(MP3)
+    def test_another_layer_is_a_codec_change(self) -> None:
+        rig = ParserRig().source(MP3).source(b"".join(mpeg_frames(3, 20, layer=2)))
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
+        assert rig.changed[-1]
+        assert rig.end().startswith(MP3)
 
 
 class TestFlv:
-    @given(short=st.integers(0, 900), cuts=st.lists(st.integers(1, 9000), max_size=9))
-    def test_cuts_make_no_difference(self, short: int, cuts: list[int]) -> None:
-        body = FLV[: len(FLV) - short]
+    @given(missing=st.integers(0, 900), cuts=st.lists(st.integers(1, 9000), max_size=9))
+    def test_cuts_make_no_difference(self, missing: int, cuts: list[int]) -> None:
+        body = FLV[: len(FLV) - missing]
         second = b"".join(programme(20, b"B", origin=100_000))
-        out = Line().source(body, cuts).source(second, cuts).end()
-        assert out == Line().source(body).source(second).end()
+        out = ParserRig().source(body, cuts).source(second, cuts).end()
+        assert out == ParserRig().source(body).source(second).end()
 
-    def test_a_block_begins_at_each_key_picture_and_is_told_what_decoders_need(self) -> None:
-        line = Line().source(FLV, range(1000, len(FLV), 1000))
-        points = [cut for cut in line.cuts if cut.access]
+    def test_chunk_begins_at_each_key_frame_with_decoder_configuration(self) -> None:
+        rig = ParserRig().source(FLV, range(1000, len(FLV), 1000))
+        points = [chunk for chunk in rig.chunks if chunk.access]
         assert len(points) == 4
-        assert line.intake.preamble == header()
-        for cut in points:
-            first = FlvReader().feed(header() + cut.data)[0]
+        assert rig.parser.preamble == header()
+        for chunk in points:
+            first = FlvReader().feed(header() + chunk.data)[0]
             assert first.use is FlvTagUse.KEY
-            told = FlvReader().feed(header() + cut.psi)
-            assert [each.use for each in told] == [FlvTagUse.METADATA, FlvTagUse.CONFIGURATION, FlvTagUse.CONFIGURATION]
-            assert [each.time for each in told] == [0, first.time, first.time]
-        assert line.joined == [SpliceKind.PLAIN]
+            tags = FlvReader().feed(header() + chunk.psi)
+            assert [each.use for each in tags] == [FlvTagUse.METADATA, FlvTagUse.CONFIGURATION, FlvTagUse.CONFIGURATION]
+            assert [each.time for each in tags] == [0, first.time, first.time]
+        assert rig.kinds == [SpliceKind.PLAIN]
 
-    def test_sound_alone_is_begun_at_anywhere(self) -> None:
+    def test_audio_only_chunks_are_access_points(self) -> None:
         opening = header(4) + configuration(AUDIO)
-        line = Line().source(opening + b"".join(sound(n * 20) for n in range(100)), range(0, 4000, 400))
-        assert all(cut.access for cut in line.cuts[1:])
-        assert len(line.cuts) > 5
-        assert configuration(AUDIO)[11:] in line.cuts[-1].psi
+        rig = ParserRig().source(opening + b"".join(sound(n * 20) for n in range(100)), range(0, 4000, 400))
+        assert all(chunk.access for chunk in rig.chunks[1:])
+        assert len(rig.chunks) > 5
+        assert configuration(AUDIO)[11:] in rig.chunks[-1].psi
 
     @given(
-        short=st.integers(0, 3000),
+        missing=st.integers(0, 3000),
         origin=st.integers(0, 2**32 - 1),
         other=st.integers(0, 2**32 - 1),
         cuts=st.lists(st.integers(1, 9000), max_size=9),
     )
-    def test_the_timeline_runs_on(self, short: int, origin: int, other: int, cuts: list[int]) -> None:
+    def test_timeline_continues_over_sources(self, missing: int, origin: int, other: int, cuts: list[int]) -> None:
         second = programme(20, b"B", origin=other)
-        del second[4:7]  # the first picture is none to begin at
+        del second[4:7]  # the key frame is missing
         first = b"".join(programme(30, b"A", origin=origin))
-        line = Line().source(first[: len(first) - short], cuts).source(b"".join(second), cuts)
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
-        tags = line.tags()
+        rig = ParserRig().source(first[: len(first) - missing], cuts).source(b"".join(second), cuts)
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
+        tags = rig.tags()
         times = [each.time for each in tags if each.use is not FlvTagUse.CONFIGURATION]
-        steps = {(later - sooner) % 2**32 for sooner, later in pairwise(times)}
+        steps = {(later - earlier) % 2**32 for earlier, later in pairwise(times)}
         assert steps <= {0, 20, 40}
         pictures = [each for each in tags if each.kind == VIDEO and each.use is not FlvTagUse.CONFIGURATION]
-        assert {(later.time - sooner.time) % 2**32 for sooner, later in pairwise(pictures)} == {40} or short
+        assert {(later.time - earlier.time) % 2**32 for earlier, later in pairwise(pictures)} == {40} or missing
         seam = next(number for number, each in enumerate(pictures) if b" B " in each.data)
         assert pictures[seam].use is FlvTagUse.KEY
         assert [each.use for each in tags].count(FlvTagUse.CONFIGURATION) == 2
 
-    def test_other_parameters_are_told(self) -> None:
+    def test_changed_configuration_is_sent_again(self) -> None:
         second = b"".join(programme(20, b"B", config=b"other"))
-        line = Line().source(FLV).source(second)
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
-        told = [each for each in line.tags() if each.use is FlvTagUse.CONFIGURATION]
-        assert [each.data[16:21] for each in told if each.kind == VIDEO] == [b"conf\0", b"other"]
-        assert all(b"other" in cut.psi for cut in line.cuts[-2:])
+        rig = ParserRig().source(FLV).source(second)
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
+        configuration_tags = [each for each in rig.tags() if each.use is FlvTagUse.CONFIGURATION]
+        assert [each.data[16:21] for each in configuration_tags if each.kind == VIDEO] == [b"conf\0", b"other"]
+        assert all(b"other" in chunk.psi for chunk in rig.chunks[-2:])
 
     @pytest.mark.parametrize(
         ("second", "word"),
         [
-            (b"".join(programme(20, b"B", codec=HEVC)), "pictures"),
-            (header() + configuration(AUDIO) + b"".join(sound(n * 20, codec=2) for n in range(50)), "sound"),
+            (b"".join(programme(20, b"B", codec=HEVC)), "video"),
+            (header() + configuration(AUDIO) + b"".join(sound(n * 20, codec=2) for n in range(50)), "audio"),
         ],
     )
-    def test_other_codecs(self, second: bytes, word: str) -> None:
-        line = Line().source(FLV).source(second)
-        line.wait(FLV_WAIT_SECONDS).feed(second[-100:] if word == "pictures" else sound(2000, codec=2))
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
-        assert word in line.changed[-1]
+    def test_other_codec_is_reported(self, second: bytes, word: str) -> None:
+        rig = ParserRig().source(FLV).source(second)
+        rig.wait(FLV_WAIT_SECONDS).feed(second[-100:] if word == "video" else sound(2000, codec=2))
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
+        assert word in rig.changed[-1]
 
-    def test_another_codec_within_a_source(self) -> None:
-        line = Line().source(FLV).feed(configuration(VIDEO, codec=HEVC) + picture(900, key=True, codec=HEVC))
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
+    def test_codec_change_within_a_source_is_reported(self) -> None:
+        rig = ParserRig().source(FLV).feed(configuration(VIDEO, codec=HEVC) + picture(900, key=True, codec=HEVC))
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE]
 
-    def test_no_key_picture_comes(self) -> None:
-        """After a while the source begins with what there is, rather than never."""
-        line = Line().source(FLV).source(header() + b"".join(picture(n * 40) for n in range(9)))
-        assert line.joined == [SpliceKind.PLAIN]
-        line.wait(FLV_WAIT_SECONDS).feed(picture(400))
-        assert line.joined == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
+    def test_source_without_key_frame_begins_after_the_timeout(self) -> None:
+        """After the timeout the source begins with any picture."""
+        rig = ParserRig().source(FLV).source(header() + b"".join(picture(n * 40) for n in range(9)))
+        assert rig.kinds == [SpliceKind.PLAIN]
+        rig.wait(FLV_WAIT_SECONDS).feed(picture(400))
+        assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.SHIFTED]
 
-    def test_shown_after_what_was_shown(self) -> None:
-        """The last picture sent may be one that is shown late, for those to be shown before it never came."""
+    def test_first_picture_is_presented_after_the_last_one(self) -> None:
+        """The last picture sent is presented late, because the pictures to be shown before it never arrived."""
         first = header() + picture(0, key=True, delay=80) + picture(40, delay=160)
-        line = Line().source(first).source(header() + picture(7000, b"B", key=True, delay=80))
-        last = line.tags()[-1]
+        rig = ParserRig().source(first).source(header() + picture(7000, b"B", key=True, delay=80))
+        last = rig.tags()[-1]
         assert last.time + last.delay == 40 + 160 + 40
 
-    def test_the_end_of_a_sequence_and_metadata_on_the_way_are_left_out(self) -> None:
+    def test_sequence_end_and_later_metadata_are_dropped(self) -> None:
         end = tag(VIDEO, 900, b"\x17\x02\0\0\0")
-        line = Line().source(FLV).feed(end + metadata(b"x") + picture(1000))
-        uses = {each.use for each in line.tags()}
+        rig = ParserRig().source(FLV).feed(end + metadata(b"x") + picture(1000))
+        uses = {each.use for each in rig.tags()}
         assert FlvTagUse.END not in uses
         assert FlvTagUse.METADATA not in uses
-        assert line.tags()[-1].time == 1000
+        assert rig.tags()[-1].time == 1000
 
 
 BODIES = {"ts": ts(), "adts": ADTS, "mp3": MP3, "flv": FLV}
@@ -284,22 +284,22 @@ BODIES = {"ts": ts(), "adts": ADTS, "mp3": MP3, "flv": FLV}
 
 @pytest.mark.parametrize("first", BODIES)
 @pytest.mark.parametrize("second", BODIES)
-def test_another_format_begins_a_stream_of_its_own(first: str, second: str) -> None:
-    line = Line().source(BODIES[first])
-    line.end()
-    before = len(line.data)
-    line.source(BODIES[second]).wait(MAX_WAIT_SECONDS)
-    line.end()
-    assert len(line.data) > before
+def test_another_format_begins_a_new_stream(first: str, second: str) -> None:
+    rig = ParserRig().source(BODIES[first])
+    rig.end()
+    size_before = len(rig.data)
+    rig.source(BODIES[second]).wait(MAX_WAIT_SECONDS)
+    rig.end()
+    assert len(rig.data) > size_before
     if first == second:
-        assert SpliceKind.FORMAT_CHANGE not in line.joined
+        assert SpliceKind.FORMAT_CHANGE not in rig.kinds
     else:
-        assert line.joined[1] is SpliceKind.FORMAT_CHANGE
-        alone = Line().source(BODIES[second])
-        assert line.data[before:] == alone.end()
+        assert rig.kinds[1] is SpliceKind.FORMAT_CHANGE
+        alone = ParserRig().source(BODIES[second])
+        assert rig.data[size_before:] == alone.end()
 
 
-def test_a_body_that_is_nothing_changes_nothing() -> None:
-    line = Line().source(ADTS).source(b"<html>" * 100).source(b"".join(adts_frames(9, 20))).wait(MAX_WAIT_SECONDS)
-    assert line.intake.format is Format.ADTS
-    assert line.joined == [SpliceKind.PLAIN, SpliceKind.FRAME]
+def test_unknown_body_between_sources_has_no_effect() -> None:
+    rig = ParserRig().source(ADTS).source(b"<html>" * 100).source(b"".join(adts_frames(9, 20))).wait(MAX_WAIT_SECONDS)
+    assert rig.parser.format is Format.ADTS
+    assert rig.kinds == [SpliceKind.PLAIN, SpliceKind.FRAME]

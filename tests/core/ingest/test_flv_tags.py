@@ -1,4 +1,4 @@
-"""Tags in a body that is cut anywhere, and what they are for."""
+"""FLV tags in a body that is cut at any byte, and their classification."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from m3uproxy.core.ingest.flv_tags import MAX_TAG_BYTES, FlvReader, FlvTagUse, r
 CUTS = st.lists(st.integers(1, 9000), max_size=12)
 
 
-def run(data: bytes, cuts: list[int]) -> list[bytes]:
+def read_in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     tags = FlvReader()
     found = [each.data for piece in pieces(data, cuts) for each in tags.feed(piece)]
     assert tags.count == len(found)
@@ -35,31 +35,31 @@ def run(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(short=st.integers(0, 300), cuts=CUTS)
-def test_whole_tags_and_no_others(short: int, cuts: list[int]) -> None:
+def test_only_whole_tags_are_returned(short: int, cuts: list[int]) -> None:
     made = programme(20)
     whole = b"".join(made)
-    found = run(whole[: len(whole) - short], cuts)
+    found = read_in_pieces(whole[: len(whole) - short], cuts)
     assert [header(), *found] == made[: len(found) + 1]
     assert len(b"".join(made[: len(found) + 2])) > len(whole) - short or not short
 
 
 @given(at=st.integers(500, 4000), missing=st.integers(1, 900), cuts=CUTS)
-def test_a_torn_tag_is_left_out(at: int, missing: int, cuts: list[int]) -> None:
+def test_torn_tag_is_dropped(at: int, missing: int, cuts: list[int]) -> None:
     made = programme(30)
     whole = b"".join(made)
-    found = run(whole[:at] + whole[at + missing :], cuts)
+    found = read_in_pieces(whole[:at] + whole[at + missing :], cuts)
     assert set(found) < set(made)
     assert found == [each for each in made if each in set(found)]
     assert found[-1] == made[-1]
 
 
 @given(data=st.binary(max_size=3000), cuts=CUTS)
-def test_anything_cut_anywhere_gives_the_same(data: bytes, cuts: list[int]) -> None:
+def test_cuts_make_no_difference(data: bytes, cuts: list[int]) -> None:
     data = header() + data + b"".join(programme(5)[1:])
-    assert run(data, cuts) == run(data, [])
+    assert read_in_pieces(data, cuts) == read_in_pieces(data, [])
 
 
-def test_no_tag_is_waited_for_that_would_be_too_long() -> None:
+def test_tag_above_the_size_limit_is_skipped() -> None:
     tags = FlvReader()
     endless = b"\x09" + (MAX_TAG_BYTES + 1).to_bytes(3, "big") + bytes(7)
     assert tags.feed(header() + endless + picture(40)) == [read_tag(picture(40))]
@@ -91,7 +91,7 @@ def test_no_tag_is_waited_for_that_would_be_too_long() -> None:
         (tag(VIDEO, 0, b"\x17"), FlvTagUse.MEDIA, None),
     ],
 )
-def test_uses(made: bytes, use: FlvTagUse, codec: int | bytes | None) -> None:
+def test_tag_use_and_codec(made: bytes, use: FlvTagUse, codec: int | bytes | None) -> None:
     read = read_tag(made)
     assert (read.use, read.codec) == (use, codec)
 
@@ -106,7 +106,7 @@ def test_time_has_32_bits(time: int, other: int) -> None:
     assert not moved.has_same_content(None)
 
 
-def test_delay() -> None:
+def test_composition_time() -> None:
     assert read_tag(picture(0, delay=80)).delay == 80
     assert read_tag(sound(0, b"long enough to have one")).delay == 0
     assert read_tag(tag(VIDEO, 0, b"\xa1hvc1\xff\xff\xff" + bytes(40))).delay == -1

@@ -1,4 +1,4 @@
-"""From bytes cut anywhere to blocks of whole packets."""
+"""Bytes cut at any offset become chunks of whole packets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from m3uproxy.core.ingest.ts_parser import TsParser
 from m3uproxy.core.splice.plan import SpliceKind
 
 
-def run(intake: TsParser, data: bytes, cuts: list[int]) -> tuple[bytes, list[bytes]]:
-    """All that comes out, and the starts of the blocks that are access points."""
+def parse_in_pieces(parser: TsParser, data: bytes, cuts: list[int]) -> tuple[bytes, list[bytes]]:
+    """Return all output, and the first packet of each chunk that begins at an access point."""
     blocks = []
     bounds = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     for begin, end in pairwise(bounds):
-        blocks += intake.feed(data[begin:end], 0.0)
-    blocks += intake.flush(0.0)
+        blocks += parser.feed(data[begin:end], 0.0)
+    blocks += parser.flush(0.0)
     return b"".join(block.data for block in blocks), [block.data[:188] for block in blocks if block.access]
 
 
@@ -27,50 +27,50 @@ def run(intake: TsParser, data: bytes, cuts: list[int]) -> tuple[bytes, list[byt
 def test_cuts_in_the_body_make_no_difference(cuts: list[int]) -> None:
     programme = Programme()
     data = b"".join(programme.group() for _ in range(3))
-    whole, points = run(TsParser(), data + programme.picture(), cuts)
-    assert whole == data  # the end of the last picture is not known yet
+    whole, points = parse_in_pieces(TsParser(), data + programme.picture(), cuts)
+    assert whole == data  # the last picture is incomplete
     assert len(points) == 3
 
 
-def test_waits_for_a_block_and_closes_at_the_limit() -> None:
+def test_chunk_is_returned_at_the_size_limit() -> None:
     programme = Programme()
-    intake = TsParser()
+    parser = TsParser()
     fed, blocks = 0, []
     while not blocks:
         assert fed < CHUNK_BYTES
         data = programme.group()
-        blocks = intake.feed(data, 0.0)
+        blocks = parser.feed(data, 0.0)
         fed += len(data)
     assert fed >= CHUNK_BYTES
-    assert 0 < fed - sum(len(block.data) for block in blocks) < 1500  # but for the last picture
+    assert 0 < fed - sum(len(block.data) for block in blocks) < 1500  # the last picture is held
 
 
-def test_the_tables_of_an_access_point_come_with_it() -> None:
+def test_access_point_carries_its_tables() -> None:
     programme = Programme()
-    intake = TsParser()
+    parser = TsParser()
     tables, picture = programme.tables(), programme.picture(key=True)
-    intake.feed(tables, 0.0)
-    intake.feed(picture + programme.picture(), 0.0)
-    before, block = intake.flush(0.0)
+    parser.feed(tables, 0.0)
+    parser.feed(picture + programme.picture(), 0.0)
+    before, block = parser.flush(0.0)
     assert before.data == tables
     assert (block.data, block.access, block.psi) == (picture, True, tables)
 
 
-def test_what_is_torn_at_the_end_of_a_source_is_dropped() -> None:
+def test_torn_unit_at_the_end_of_a_source_is_dropped() -> None:
     programme = Programme()
-    intake = TsParser()
+    parser = TsParser()
     good = programme.group()
-    intake.feed(good + programme.picture()[:-100], 0.0)
-    blocks = intake.flush(0.0)
-    assert intake.packets >= len(good) // 188
-    blocks += intake.next_source(0.0)
+    parser.feed(good + programme.picture()[:-100], 0.0)
+    blocks = parser.flush(0.0)
+    assert parser.packets >= len(good) // 188
+    blocks += parser.next_source(0.0)
     assert b"".join(block.data for block in blocks) == good
-    assert intake.packets == 0
+    assert parser.packets == 0
 
 
-def test_the_next_source_goes_on_from_what_was_sent() -> None:
+def test_next_source_is_spliced_to_the_sent_packets() -> None:
     sent: list[bytes] = []
-    intake = TsParser(lambda: b"".join(sent))
+    parser = TsParser(lambda: b"".join(sent))
 
     def send(blocks: list[Chunk]) -> list[Chunk]:
         sent.extend(block.data for block in blocks)
@@ -78,11 +78,11 @@ def test_the_next_source_goes_on_from_what_was_sent() -> None:
 
     first, second = Programme(b"A"), Programme(b"B")
     second.group(40)  # its clock is another
-    send(intake.feed(first.group() + first.picture(), 0.0) + intake.flush(0.0) + intake.next_source(0.0))
-    assert intake.take_reports() == []
+    send(parser.feed(first.group() + first.picture(), 0.0) + parser.flush(0.0) + parser.next_source(0.0))
+    assert parser.take_reports() == []
     began = len(b"".join(sent))
-    blocks = send(intake.feed(second.group() + second.group() + second.picture(), 1.0) + intake.flush(1.0))
-    (report,) = intake.take_reports()
+    blocks = send(parser.feed(second.group() + second.group() + second.picture(), 1.0) + parser.flush(1.0))
+    (report,) = parser.take_reports()
     assert report.kind is SpliceKind.SHIFTED
     assert any(block.access and block.psi for block in blocks)
     assert continuity_errors(packets(b"".join(sent))) == 0
@@ -90,7 +90,7 @@ def test_the_next_source_goes_on_from_what_was_sent() -> None:
 
 
 def continuity_errors(stream: list[bytes]) -> int:
-    """Packets with payload whose counter does not follow that of the one before on the PID."""
+    """Count the packets with payload whose counter does not follow the one before on the PID."""
     last: dict[int, int] = {}
     errors = 0
     for packet in stream:
@@ -100,44 +100,46 @@ def continuity_errors(stream: list[bytes]) -> int:
     return errors
 
 
-def test_garbage_gives_nothing() -> None:
-    intake = TsParser()
-    assert intake.feed(b"<html>" * 10_000, 0.0) == []
-    assert intake.flush(0.0) == []
-    assert intake.packets == 0
+def test_garbage_yields_no_chunks() -> None:
+    parser = TsParser()
+    assert parser.feed(b"<html>" * 10_000, 0.0) == []
+    assert parser.flush(0.0) == []
+    assert parser.packets == 0
 
 
-class Elsewhere(Programme):
-    """The same on other PIDs."""
+class ProgrammeOnOtherPids(Programme):
+    """A programme on other PIDs."""
 
     PMT_PID, VIDEO_PID = 0x200, 0x201
 
 
-def test_packets_are_shown_as_they_came_with_the_tables_of_their_source() -> None:
-    sent, shown = bytearray(), []
-    intake = TsParser(lambda: bytes(sent))
+def test_observer_gets_unchanged_packets_and_their_pmt() -> None:
+    sent, observed = bytearray(), []
+    parser = TsParser(lambda: bytes(sent))
 
     def play(data: bytes, begin: float) -> bytes:
-        intake.next_source(begin)
-        intake.observer = lambda now, packets, program: shown.append((now, packets, program))
-        shown.clear()
+        parser.next_source(begin)
+        parser.observer = lambda now, packets, program: observed.append((now, packets, program))
+        observed.clear()
         for number, at in enumerate(range(0, len(data), 1000)):
-            sent.extend(b"".join(cut.data for cut in intake.feed(data[at : at + 1000], begin)))
-            sent.extend(b"".join(cut.data for cut in intake.flush(begin + number * 0.1)))
-        return b"".join(packets for _, packets, _ in shown)
+            sent.extend(b"".join(cut.data for cut in parser.feed(data[at : at + 1000], begin)))
+            sent.extend(b"".join(cut.data for cut in parser.flush(begin + number * 0.1)))
+        return b"".join(packets for _, packets, _ in observed)
 
-    def known() -> set[int]:
-        return {program.streams[0].pid for _, _, program in shown if program is not None}
+    def observed_pids() -> set[int]:
+        return {program.streams[0].pid for _, _, program in observed if program is not None}
 
-    first, second = Programme(b"A"), Elsewhere(b"B")
+    first, second = Programme(b"A"), ProgrammeOnOtherPids(b"B")
     data = b"".join(first.group() for _ in range(5))
     assert play(data, 0) == data
-    assert known() == {Programme.VIDEO_PID}
+    assert observed_pids() == {Programme.VIDEO_PID}
     data = b"".join(second.group() for _ in range(20))
     assert play(data, 10) == data
-    assert {report.kind for report in intake.take_reports()} >= {SpliceKind.SHIFTED}
-    assert known() == {Elsewhere.VIDEO_PID}
-    assert shown[0][2] is None, "nothing is known of it yet"
-    assert Elsewhere.VIDEO_PID not in {(packet[1] & 0x1F) << 8 | packet[2] for packet in packets(bytes(sent))}
-    intake.next_source(20)
-    assert intake.observer is None
+    assert {report.kind for report in parser.take_reports()} >= {SpliceKind.SHIFTED}
+    assert observed_pids() == {ProgrammeOnOtherPids.VIDEO_PID}
+    assert observed[0][2] is None, "the PMT is still unknown"
+    assert ProgrammeOnOtherPids.VIDEO_PID not in {
+        (packet[1] & 0x1F) << 8 | packet[2] for packet in packets(bytes(sent))
+    }
+    parser.next_source(20)
+    assert parser.observer is None

@@ -1,4 +1,4 @@
-"""The index: access points and the tables in force at each, on streams built by hand."""
+"""The access index: access points and the tables in force at each, on hand-made streams."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(mux: Mux, pid: int = VIDEO) -> bytes:
     return mux.unit(pid, pes(SLICE + b"\xab" * 300))
 
 
-def sound(mux: Mux, pid: int = SOUND) -> bytes:
+def audio(mux: Mux, pid: int = SOUND) -> bytes:
     return mux.unit(pid, pes(b"\xff\xf1" * 150, stream_id=0xC0))
 
 
@@ -56,19 +56,19 @@ class TestFinding:
         psi = tables(mux)
         assert AccessIndex().scan(psi + key(mux) + picture(mux)) == [AccessPoint(2 * SIZE, psi, AccessKind.IDR)]
 
-    def test_without_the_flag(self) -> None:
+    def test_key_frames_without_the_random_access_flag(self) -> None:
         mux = Mux()
         psi = tables(mux)
         assert AccessIndex().scan(psi + key(mux, flag=False)) == [AccessPoint(2 * SIZE, psi, AccessKind.IDR)]
 
-    def test_each_key_frame_comes_with_the_tables_last_seen_before_it(self) -> None:
+    def test_key_frame_carries_the_last_tables_before_it(self) -> None:
         mux = Mux()
         first, picture_1, second, picture_2 = tables(mux), key(mux), tables(mux), key(mux)
         assert first != second, "counters run on"
         points = AccessIndex().scan(first + picture_1 + second + picture_2 + tables(mux))
         assert [point.psi for point in points] == [first, second]
 
-    def test_tables_of_an_earlier_chunk(self) -> None:
+    def test_tables_from_an_earlier_chunk(self) -> None:
         mux, index = Mux(), AccessIndex()
         psi = tables(mux)
         assert index.scan(psi) == []
@@ -76,7 +76,7 @@ class TestFinding:
         assert index.scan(picture(mux)) == []
         assert index.scan(key(mux)) == [AccessPoint(0, psi, AccessKind.IDR)]
 
-    def test_nothing_before_both_tables_have_come(self) -> None:
+    def test_no_access_point_before_both_tables(self) -> None:
         mux, index = Mux(), AccessIndex()
         assert index.scan(key(mux)) == []
         assert index.scan(mux.pmt(PMT_PID, 1, STREAMS) + key(mux)) == [], "a PMT nobody named yet"
@@ -84,30 +84,30 @@ class TestFinding:
         assert index.psi == b""
         assert len(index.scan(mux.pmt(PMT_PID, 1, STREAMS) + key(mux))) == 1
 
-    def test_sound_and_other_pictures_are_no_access_points(self) -> None:
+    def test_audio_and_other_pictures_are_not_access_points(self) -> None:
         mux = Mux()
-        assert AccessIndex().scan(tables(mux) + picture(mux) + sound(mux) + mux.null()) == []
+        assert AccessIndex().scan(tables(mux) + picture(mux) + audio(mux) + mux.null()) == []
 
-    def test_sound_counts_if_there_is_no_picture(self) -> None:
+    def test_audio_counts_without_video(self) -> None:
         mux = Mux()
         head = mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, [(AAC, SOUND), (AAC, 0x102)])
-        made = [sound(mux), sound(mux, 0x102), sound(mux)]
+        made = [audio(mux), audio(mux, 0x102), audio(mux)]
         points = AccessIndex().scan(head + b"".join(made))
         assert offsets(points) == [len(head), len(head) + len(made[0]) + len(made[1])]
 
-    def test_program_with_neither(self) -> None:
+    def test_program_without_audio_and_video(self) -> None:
         mux, index = Mux(), AccessIndex()
         head = mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, [(0x06, VIDEO)])
         assert index.scan(head + key(mux)) == []
         assert index.psi == head
 
-    def test_first_picture_stream_counts_wherever_it_stands(self) -> None:
+    def test_first_video_stream_counts_at_any_position(self) -> None:
         mux = Mux()
         head = mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, [(AAC, SOUND), (H264, VIDEO), (HEVC, 0x200)])
         points = AccessIndex().scan(head + key(mux, 0x200) + key(mux))
         assert offsets(points) == [len(head) + len(key(mux))]
 
-    def test_damaged_start_is_not_offered(self) -> None:
+    def test_damaged_key_frame_is_ignored(self) -> None:
         mux = Mux()
         damaged = packet(VIDEO, pes(IDR), start=True, error=True)
         assert AccessIndex().scan(tables(mux) + damaged) == []
@@ -119,7 +119,7 @@ class TestFinding:
     def test_chunks_make_no_difference(self, sizes: list[int]) -> None:
         mux = Mux()
         long_tables = mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, LONG)
-        run = long_tables + key(mux) + sound(mux) + tables(mux) + picture(mux) + key(mux, flag=False)
+        run = long_tables + key(mux) + audio(mux) + tables(mux) + picture(mux) + key(mux, flag=False)
         run += mux.pmt(PMT_PID, 1, LONG) + picture(mux) + key(mux)
         whole, parts, at = AccessIndex(), AccessIndex(), 0
         found = []
@@ -178,14 +178,14 @@ class TestChanges:
         pat = mux.pat({1: PMT_PID, 2: 0x1200}, version=1)
         assert [point.psi for point in index.scan(pat + key(mux))] == [pat + pmt]
 
-    def test_tables_that_do_not_apply_yet(self) -> None:
+    def test_next_tables_are_ignored(self) -> None:
         mux, index = Mux(), AccessIndex()
         psi = tables(mux)
         ahead = mux.pat({1: 0x1100}, version=1, current=False)
         ahead += mux.pmt(PMT_PID, 1, [(H264, 0x200)], version=1, current=False)
         assert [point.psi for point in index.scan(psi + ahead + key(mux))] == [psi]
 
-    def test_broken_tables_leave_the_old_ones(self) -> None:
+    def test_broken_tables_keep_the_old_ones_in_force(self) -> None:
         mux, index = Mux(), AccessIndex()
         psi = tables(mux)
         pat, pmt = bytearray(pat_section({1: 0x1100})), bytearray(pmt_section(1, [(H264, 0x200)]))
@@ -202,14 +202,14 @@ class TestChanges:
         other = mux.psi(0, section(0x42, 1, b"\0\1\xf1\0")) + mux.psi(PMT_PID, section(0xC0, 1, b"\xe1\0\xf0\0"))
         assert [point.psi for point in index.scan(psi + other + key(mux))] == [psi]
 
-    def test_packets_flagged_damaged_or_scrambled_are_not_read(self) -> None:
+    def test_damaged_or_scrambled_tables_are_ignored(self) -> None:
         mux, index = Mux(), AccessIndex()
         psi = tables(mux)
         moved = b"\0" + pat_section({1: 0x1100})
         damaged = packet(0, moved, start=True, error=True) + packet(0, moved, start=True, scrambling=2)
         assert [point.psi for point in index.scan(psi + damaged + key(mux))] == [psi]
 
-    def test_reset_forgets_everything(self) -> None:
+    def test_reset_clears_the_tables(self) -> None:
         mux, index = Mux(), AccessIndex()
         index.scan(mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, LONG)[:SIZE])
         index.scan(tables(mux))
@@ -221,7 +221,7 @@ class TestChanges:
 
 
 class TestSeveralPrograms:
-    def test_the_first_is_served_and_other_maps_are_left_out(self) -> None:
+    def test_first_program_is_served(self) -> None:
         mux = Mux()
         pat = mux.pat({0: 0x10, 3: 0x1300, 1: PMT_PID})
         other = mux.pmt(PMT_PID, 1, STREAMS)
@@ -238,7 +238,7 @@ class TestSeveralPrograms:
         points = AccessIndex().scan(pat + both + only + key(mux) + key(mux, 0x300))
         assert [point.psi for point in points] == [pat + both]
 
-    def test_program_map_can_be_asked_for(self) -> None:
+    def test_program_map_property(self) -> None:
         mux, index = Mux(), AccessIndex()
         index.scan(mux.pat({3: PMT_PID}) + mux.pmt(PMT_PID, 3, STREAMS, pcr_pid=0x1FF))
         assert index.program_map is not None
@@ -246,12 +246,12 @@ class TestSeveralPrograms:
 
 
 class TestLongTables:
-    def test_map_over_several_packets_among_others(self) -> None:
+    def test_map_over_several_packets(self) -> None:
         mux, index = Mux(), AccessIndex()
         pat, parts = mux.pat({1: PMT_PID}), psi_packets(PMT_PID, pmt_section(1, LONG))
         assert len(parts) == 3
         early, between = key(mux), picture(mux)
-        run = pat + parts[0] + early + parts[1] + between + parts[2] + sound(mux)
+        run = pat + parts[0] + early + parts[1] + between + parts[2] + audio(mux)
         assert index.scan(run) == []
         assert index.psi == pat + b"".join(parts)
         assert offsets(index.scan(key(mux))) == [0]
@@ -278,7 +278,7 @@ class TestLongTables:
         again = tables(mux)
         assert [point.psi for point in index.scan(again + key(mux))] == [again]
 
-    def test_lone_end_of_a_long_map_does_not_stand_for_it(self) -> None:
+    def test_end_of_a_long_map_alone_is_ignored(self) -> None:
         mux, index = Mux(), AccessIndex()
         pat, pmt = mux.pat({1: PMT_PID}), mux.pmt(PMT_PID, 1, LONG)
         index.scan(pat + pmt)
@@ -286,7 +286,7 @@ class TestLongTables:
         index.scan(unfinished + pmt[-SIZE:])
         assert index.psi == pat + pmt
 
-    def test_part_flagged_as_damaged_is_passed_over(self) -> None:
+    def test_damaged_part_of_a_map_is_ignored(self) -> None:
         index = AccessIndex()
         pat = Mux().pat({1: PMT_PID})
         one, two, three = psi_packets(PMT_PID, pmt_section(1, LONG))
@@ -309,7 +309,7 @@ class TestLongTables:
         assert [point.psi for point in points] == [first + pmt]
 
 
-def test_repeated_tables_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_tables_are_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     mux, index = Mux(), AccessIndex()
     index.scan(tables(mux))
     monkeypatch.delattr(SectionAssembler, "feed")
@@ -324,7 +324,7 @@ garbage = st.tuples(
 
 
 @given(st.lists(garbage))
-def test_garbage_in_every_pid_is_survived(made: list[tuple[int, int, int, bytes]]) -> None:
+def test_garbage_in_every_pid_is_ignored(made: list[tuple[int, int, int, bytes]]) -> None:
     mux, index = Mux(), AccessIndex()
     index.scan(tables(mux))
     run = b"".join(
@@ -337,5 +337,5 @@ def test_garbage_in_every_pid_is_survived(made: list[tuple[int, int, int, bytes]
 
 
 def key_start(pid: int) -> bytes:
-    """How the first packet of :func:`key` begins."""
+    """Return the beginning of the first packet of :func:`key`."""
     return key(Mux(), pid)[:4]

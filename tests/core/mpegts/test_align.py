@@ -1,4 +1,4 @@
-"""The aligner: nothing is lost or changed of a whole stream, nothing torn comes out of a damaged one."""
+"""The aligner: a whole stream passes unchanged, and no torn packet of a damaged one passes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tsbuild import SIZE
 
 from m3uproxy.core.mpegts.align import Aligner
 
-MOST_PENDING = 379
+MAX_PENDING = 379
 HTML = b"<!DOCTYPE html><html><head><title>Gone: 403 Go away</title></head><body>GGG</body></html>\r\n"
 
 
 def numbered(number: int, *, sync_inside: bool = False) -> bytes:
-    """A packet that a checksum vouches for; its payload has sync bytes in it only if asked."""
+    """Return a packet with a checksum. The payload contains sync bytes only with ``sync_inside``."""
     noise = random.Random(number).randbytes(176)
     if not sync_inside:
         noise = noise.replace(b"G", b"g")
@@ -46,14 +46,14 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def feed(aligner: Aligner, chunks: list[bytes]) -> bytes:
-    """All output; on the way, that every output is whole packets and that no byte goes missing unseen."""
+    """Return all output. Check that every output is whole packets and that all missing bytes are counted."""
     out, taken = b"", aligner.skipped + aligner.pending
     for chunk in chunks:
         made = aligner.feed(chunk)
         assert isinstance(made, bytes)
         assert len(made) % SIZE == 0
         assert set(made[::SIZE]) <= {0x47}
-        assert aligner.pending <= MOST_PENDING
+        assert aligner.pending <= MAX_PENDING
         out += made
         taken += len(chunk)
         assert len(out) + aligner.skipped + aligner.pending == taken
@@ -65,7 +65,7 @@ def packets_of(data: bytes) -> list[bytes]:
 
 
 def whole_in(damaged: bytes) -> set[bytes]:
-    """The packets that are still there completely, wherever they begin."""
+    """Return the packets that are still complete, at any offset."""
     found = (damaged[at : at + SIZE] for at in range(len(damaged) - SIZE + 1) if damaged[at] == 0x47)
     return {packet for packet in found if is_whole(packet)}
 
@@ -75,7 +75,7 @@ cuts = st.lists(st.integers(0, 2**20), max_size=30)
 
 class TestWholeStream:
     @given(count=st.integers(2, 30), cuts=cuts, sync_inside=st.booleans())
-    def test_comes_out_as_it_went_in(self, count: int, cuts: list[int], sync_inside: bool) -> None:
+    def test_output_equals_input(self, count: int, cuts: list[int], sync_inside: bool) -> None:
         data = stream(count, sync_inside=sync_inside)
         aligner = Aligner()
         assert feed(aligner, split(data, cuts)) == data
@@ -114,9 +114,9 @@ class TestWholeStream:
         assert Aligner().feed(b"x" + stream(3)) == stream(3)
 
 
-class TestGarbageInFront:
+class TestGarbageBeforeTheStream:
     @given(garbage=st.binary(max_size=1000), count=st.integers(3, 12), cuts=cuts)
-    def test_is_dropped(self, garbage: bytes, count: int, cuts: list[int]) -> None:
+    def test_garbage_is_dropped(self, garbage: bytes, count: int, cuts: list[int]) -> None:
         data = stream(count)
         out = feed(Aligner(), split(garbage.replace(b"G", b"g") + data, cuts))
         assert out == data
@@ -126,7 +126,7 @@ class TestGarbageInFront:
         data = stream(count)
         assert feed(Aligner(), split(data[inside:], cuts)) == data[SIZE:]
 
-    def test_page_in_front_is_counted(self) -> None:
+    def test_html_before_the_stream_is_counted(self) -> None:
         aligner = Aligner()
         assert feed(aligner, [HTML + stream(5)]) == stream(5)
         assert aligner.skipped == len(HTML)
@@ -138,16 +138,16 @@ class TestDamage:
         holes=st.lists(st.tuples(st.integers(3, 8), st.integers(0, 187), st.integers(1, 700)), min_size=1, max_size=3),
         cuts=cuts,
     )
-    def test_nothing_torn_comes_out(self, holes: list[tuple[int, int, int]], cuts: list[int]) -> None:
+    def test_no_torn_packet_is_returned(self, holes: list[tuple[int, int, int]], cuts: list[int]) -> None:
         data = stream(12 * len(holes) + 8)
         for part, (number, inside, size) in reversed(list(enumerate(holes))):
             at = (12 * part + number) * SIZE + inside
-            if size % SIZE:  # A hole of whole packets leaves the grid as it was: nobody can see it here.
+            if size % SIZE:  # A hole of whole packets keeps the grid and cannot be detected.
                 data = data[:at] + data[at + size :]
         aligner = Aligner()
         for chunk in split(data, cuts):
             made = packets_of(feed(aligner, [chunk]))
-            # Only of the last packet of a chunk it cannot be known yet, if the chunk ends with it.
+            # If the chunk ends with a packet, that packet cannot be verified yet.
             known = made if aligner.pending else made[:-1]
             assert all(is_whole(packet) for packet in known)
 
@@ -176,12 +176,12 @@ class TestDamage:
         data[9 * SIZE] = 0
         assert feed(Aligner(), [bytes(data)]) == stream(20)[: 8 * SIZE] + stream(20)[10 * SIZE :]
 
-    def test_sync_byte_by_chance_where_the_torn_packet_would_end(self) -> None:
+    def test_chance_sync_byte_at_the_end_of_a_torn_packet(self) -> None:
         made = packets_of(stream(20))
         missing = 40
         made[8] = made[8][:missing] + b"G" + made[8][missing + 1 :]
         data = b"".join(made[:7]) + made[7][: SIZE - missing] + b"".join(made[8:])
-        assert data[8 * SIZE] == 0x47, "the test's premise"
+        assert data[8 * SIZE] == 0x47, "premise of the test"
         assert feed(Aligner(), [data]) == b"".join(made[:7] + made[8:])
 
     def test_two_packets_are_not_enough_after_a_loss(self) -> None:
@@ -191,7 +191,7 @@ class TestDamage:
         assert aligner.feed(b"!") == b""
         assert not aligner.locked
 
-    def test_page_in_the_middle(self) -> None:
+    def test_html_in_the_middle(self) -> None:
         data = stream(30)
         aligner = Aligner()
         out = feed(aligner, split(data[: 10 * SIZE] + HTML * 20 + data[10 * SIZE :], [777, 2222, 3333]))
@@ -201,7 +201,7 @@ class TestDamage:
         assert aligner.resyncs == 1
 
     def test_random_holes_in_packets_full_of_sync_bytes(self) -> None:
-        """The odds of a false grid, over a thousand losses: seeded, so the count is always the same."""
+        """A false grid is rare over a thousand losses. The seed is fixed, so the count is always the same."""
         torn = lost = 0
         chance = random.Random(11)
         data = stream(24, sync_inside=True)
@@ -215,28 +215,28 @@ class TestDamage:
         assert lost <= 20
 
 
-class TestNotAStream:
+class TestOtherData:
     @pytest.mark.parametrize("page", [HTML * 500, b"G" * 50_000, b"GIF89a8" * 9000, b"\0" * 50_000])
-    def test_never_passes(self, page: bytes) -> None:
+    def test_other_data_yields_no_packets(self, page: bytes) -> None:
         aligner = Aligner()
         assert feed(aligner, [page[at : at + 999] for at in range(0, len(page), 999)]) == b""
         assert not aligner.locked
         assert aligner.resyncs == 0
 
-    def test_a_text_with_the_period_of_the_grid(self) -> None:
+    def test_text_with_the_period_of_the_grid_passes(self) -> None:
         line = (b"G 1 " + b"-" * 183 + b"\n")[:SIZE]
-        assert line[3] & 0x30, "passes for a header: the worst case"
+        assert line[3] & 0x30, "looks like a header: the worst case"
         aligner = Aligner()
         assert feed(aligner, [line * 3]) == line * 3
         assert feed(Aligner(), [b"G" * SIZE * 10]) == b""
 
-    def test_random_data_gives_next_to_nothing(self) -> None:
+    def test_random_data_yields_at_most_three_packets(self) -> None:
         noise = random.Random(5)
         aligner = Aligner()
         assert len(feed(aligner, [noise.randbytes(20_000) for _ in range(100)])) <= 3 * SIZE
 
     @given(chunks=st.lists(st.binary(max_size=2000), max_size=10))
-    def test_anything_may_come(self, chunks: list[bytes]) -> None:
+    def test_any_bytes_are_accepted(self, chunks: list[bytes]) -> None:
         feed(Aligner(), chunks)
 
     def test_192_byte_packets_are_not_taken_for_188(self) -> None:
@@ -254,7 +254,7 @@ class TestReset:
         assert aligner.feed(data[5 * SIZE :]) == data[5 * SIZE :]
         assert aligner.resyncs == 0
 
-    def test_start_of_a_body_counts_as_one_again(self) -> None:
+    def test_two_packets_are_enough_after_a_reset(self) -> None:
         aligner = Aligner()
         aligner.feed(b"nothing of use")
         aligner.reset()

@@ -1,4 +1,4 @@
-"""Fields of packets, against packets built by hand."""
+"""Fields of packets, read from hand-made packets."""
 
 from __future__ import annotations
 

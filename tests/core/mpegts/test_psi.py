@@ -1,4 +1,4 @@
-"""Sections and tables, against ones built by hand."""
+"""Sections and tables, read from hand-made ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def whole(data: bytes) -> Section:
     return made
 
 
-class TestAssembling:
+class TestAssembly:
     def test_section_in_one_packet(self) -> None:
         assembler = SectionAssembler()
         (only,) = psi_packets(0, pat_section({1: 0x1000}))
@@ -61,7 +61,7 @@ class TestAssembling:
             assert sections_of(made) == [data]
 
     @given(sizes=st.lists(st.integers(1, 183), max_size=20))
-    def test_any_cutting(self, sizes: list[int]) -> None:
+    def test_any_division_into_packets(self, sizes: list[int]) -> None:
         rest, made = b"\0" + LONG_PMT, []
         for size in [max(2, sum(sizes[:1])), *sizes[1:], 183, 183, 183]:
             if rest:
@@ -69,7 +69,7 @@ class TestAssembling:
             rest = rest[size:]
         assert sections_of(made) == [LONG_PMT]
 
-    def test_packet_sent_twice_counts_once(self) -> None:
+    def test_duplicate_packet_counts_once(self) -> None:
         one, two, three = psi_packets(0x1000, LONG_PMT)
         assert sections_of([one, one, two, two, three, three]) == [LONG_PMT]
 
@@ -77,19 +77,19 @@ class TestAssembling:
         one, two, three = psi_packets(0x1000, LONG_PMT)
         assert sections_of([one, packet(0x1000, b"", flags=0), two, three]) == [LONG_PMT]
 
-    def test_starting_in_the_middle_waits_for_a_start(self) -> None:
+    def test_packets_before_the_first_start_are_skipped(self) -> None:
         one, two, three = psi_packets(0x1000, LONG_PMT)
         assert sections_of([two, three, one, two, three]) == [LONG_PMT]
 
-    def test_new_start_gives_up_an_unfinished_section(self) -> None:
+    def test_new_start_drops_an_unfinished_section(self) -> None:
         one, _, _ = psi_packets(0x1000, LONG_PMT)
         other = pmt_section(8, [(0x1B, 0x200)])
         assert sections_of([one, *psi_packets(0x1000, other)]) == [other]
 
-    def test_start_without_payload_is_survived(self) -> None:
+    def test_start_without_payload_is_ignored(self) -> None:
         assert sections_of([packet(0x1000, b"", start=True, flags=0)]) == []
 
-    def test_section_longer_than_these_tables_may_be_is_not_waited_for(self) -> None:
+    def test_section_above_the_size_limit_is_dropped(self) -> None:
         assembler = SectionAssembler()
         longest, too_long = (b"\0\x02" + (0xB000 | size).to_bytes(2, "big") for size in (1021, 1022))
         assembler.feed(packet(0x1000, longest + b"\0" * 180, start=True))
@@ -98,7 +98,7 @@ class TestAssembling:
         assert not assembler.unfinished
 
     @given(st.lists(st.binary(min_size=184, max_size=184), max_size=20), st.booleans())
-    def test_garbage_is_survived_and_bounded(self, payloads: list[bytes], start: bool) -> None:
+    def test_garbage_is_dropped_within_a_memory_limit(self, payloads: list[bytes], start: bool) -> None:
         assembler = SectionAssembler()
         for payload in payloads:
             for made in assembler.feed(packet(0x1000, payload, start=start or payload[0] & 1 == 1)):
@@ -106,12 +106,12 @@ class TestAssembling:
             assert len(assembler._data) <= 1024
 
 
-class TestChecking:
+class TestValidation:
     def test_crc(self) -> None:
         assert psi.crc32(b"123456789") == 0x0376E6E7, "the check value of CRC-32/MPEG-2"
 
     @given(at=st.integers(0, 18), bit=st.integers(0, 7))
-    def test_one_wrong_bit_is_noticed(self, at: int, bit: int) -> None:
+    def test_one_wrong_bit_is_detected(self, at: int, bit: int) -> None:
         data = bytearray(pmt_section(1, [(0x1B, 0x100)]))
         data[at] ^= 1 << bit
         assert not Section(bytes(data), b"").is_valid
@@ -150,7 +150,7 @@ class TestTables:
         expected = tuple(ElementaryStream(*stream) for stream in streams[:15])
         assert read == psi.ProgramMap(9, pcr_pid, expected)
 
-    def test_pmt_whose_lengths_contradict_is_refused(self) -> None:
+    def test_pmt_with_contradicting_lengths_is_refused(self) -> None:
         assert psi.read_pmt(whole(section(2, 1, b"\xe1\0\xf0\xff"))) is None
         assert psi.read_pmt(whole(section(2, 1, b"\xe1\0\xf0\0\x1b\xe1\0\xf0\x09"))) is None
         assert psi.read_pmt(whole(section(2, 1, b"\xe1\0\xf0\0\x1b\xe1\0"))) is None
@@ -195,5 +195,5 @@ def test_codec(stream_type: int, loop: bytes, codec: Codec) -> None:
     assert codec.is_video is (codec not in (Codec.AUDIO, Codec.DATA))
 
 
-def test_packets_of_the_builder_are_packets() -> None:
+def test_builder_makes_whole_packets() -> None:
     assert {len(each) for each in psi_packets(0, LONG_PMT)} == {SIZE}

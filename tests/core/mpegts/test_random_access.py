@@ -1,4 +1,4 @@
-"""What makes a packet a random access point, case by case."""
+"""The conditions for a random access point, case by case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hevc(nal_type: int) -> bytes:
 
 
 def kind(data: bytes, codec: Codec, *, flag: bool = False, scrambling: int = 0) -> AccessKind | None:
-    """Of a picture that begins with ``data``, in the middle of other packets."""
+    """Classify a picture that begins with ``data``, between other packets."""
     flags = 0x40 if flag else None
     made = packet(0x100, pes(data, pts=1, dts=1), start=True, flags=flags, scrambling=scrambling)
     return random_access_kind(OTHER_PACKET + made + OTHER_PACKET, SIZE, codec)
@@ -67,44 +67,44 @@ def test_mpeg2() -> None:
     assert kind(CODE + b"\x00\x00\x0f", Codec.MPEG_VIDEO, flag=True) is AccessKind.UNKNOWN
 
 
-def test_other_video_has_the_flag_only() -> None:
+def test_other_video_depends_on_the_flag() -> None:
     assert kind(IDR, Codec.OTHER_VIDEO) is None
     assert kind(IDR, Codec.OTHER_VIDEO, flag=True) is AccessKind.UNKNOWN
 
 
-def test_every_start_of_audio_counts() -> None:
+def test_every_audio_unit_is_an_access_point() -> None:
     assert kind(b"\xff\xf1", Codec.AUDIO) is AccessKind.UNKNOWN
     assert kind(b"\xff\xf1", Codec.AUDIO, scrambling=2) is AccessKind.UNKNOWN
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.HEVC, Codec.MPEG_VIDEO])
-def test_of_a_scrambled_packet_only_the_flag_counts(codec: Codec) -> None:
+def test_scrambled_packet_depends_on_the_flag(codec: Codec) -> None:
     data = IDR + hevc(19) + CODE + b"\xb3"
     assert kind(data, codec, scrambling=3) is None
     assert kind(data, codec, scrambling=3, flag=True) is AccessKind.UNKNOWN
 
 
-def test_start_code_in_the_pes_header_is_not_looked_at() -> None:
+def test_start_code_in_the_pes_header_is_ignored() -> None:
     header = b"\0\0\1\xe0\0\0\x80\0\x06" + IDR
     made = packet(0x100, header + AUD + SLICE, start=True)
     assert random_access_kind(made, 0, Codec.H264) is None
 
 
 @pytest.mark.parametrize("begin", [AUD, b"\xab" * len(AUD)])
-def test_start_code_in_the_next_packet_is_not_looked_at(begin: bytes) -> None:
+def test_start_code_in_the_next_packet_is_ignored(begin: bytes) -> None:
     filler = begin + b"\xab" * (SIZE - 4 - 19 - len(AUD) - 3) + CODE
     made = packet(0x100, pes(filler, pts=1, dts=1), start=True)
     assert made.endswith(CODE)
     assert random_access_kind(made + b"\x65" * SIZE, 0, Codec.H264) is None
 
 
-def test_payload_that_is_no_pes() -> None:
+def test_payload_without_pes_header() -> None:
     unit = pes(IDR * 5)
     assert random_access_kind(packet(0x100, unit, start=True), 0, Codec.H264) is not None
     assert random_access_kind(packet(0x100, b"\0\0\2" + unit[3:], start=True), 0, Codec.H264) is None
 
 
 @given(st.binary(min_size=184, max_size=184), st.integers(0, 3), st.sampled_from(list(Codec)))
-def test_any_packet_is_judged(rest: bytes, control: int, codec: Codec) -> None:
+def test_any_packet_is_classified(rest: bytes, control: int, codec: Codec) -> None:
     made = bytes([0x47, 0x41, 0x00, control << 4]) + rest
     assert random_access_kind(made, 0, codec) in (None, *AccessKind)

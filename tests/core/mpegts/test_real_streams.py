@@ -1,4 +1,4 @@
-"""Real streams: the access points found are the key frames that a demuxer reports."""
+"""Real streams: the access points are the key frames that a demuxer reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ["h264", "h264 open", "hevc", "mpeg2", "audio"]
 
 
 def scan_in_chunks(data: bytes, seed: int) -> list[AccessPoint]:
-    """Through aligner and index in chunks of odd sizes, with offsets counted from the stream's start."""
+    """Feed aligner and index in chunks of odd sizes; return the access points with offsets in the stream."""
     sizes = random.Random(seed)
     aligner, index = Aligner(), AccessIndex()
     points: list[AccessPoint] = []
@@ -34,7 +34,7 @@ def scan_in_chunks(data: bytes, seed: int) -> list[AccessPoint]:
 
 
 def without_flags(data: bytes) -> bytes:
-    """The stream as a multiplexer would write it that never sets the random access indicator."""
+    """Return the stream without random access indicators, as some multiplexers write it."""
     out = bytearray(data)
     for at in range(0, len(out), SIZE):
         if out[at + 3] & 0x20 and out[at + 4]:
@@ -52,8 +52,8 @@ def test_access_points_are_the_key_frames(clips: dict[str, Any], name: str, flag
     assert len(found) >= 4
 
 
-def test_kinds(clips: dict[str, Any]) -> None:
-    """The first picture of an encoder may be pushed out of its packet by the encoder's signature: unknown."""
+def test_kinds_of_first_pictures(clips: dict[str, Any]) -> None:
+    """The first picture is skipped: the encoder's signature may push it out of its packet (unknown kind)."""
     kinds = {name: [p.kind for p in scan_in_chunks(clips[name].data, 1)][1:] for name in NAMES}
     assert set(kinds["h264"]) == {AccessKind.IDR}
     assert set(kinds["h264 open"]) == {AccessKind.OTHER}
@@ -62,7 +62,7 @@ def test_kinds(clips: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_player_can_start_there(clips: dict[str, Any], name: str) -> None:
+def test_player_can_start_at_each_access_point(clips: dict[str, Any], name: str) -> None:
     clip = clips[name]
     for point in scan_in_chunks(clip.data, seed=3):
         joined = point.psi + clip.data[point.offset :]

@@ -1,4 +1,4 @@
-"""What is seen in a run, against a plain loop over its packets."""
+"""Samples of packets, compared with a plain loop over the packets."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def program(*, video: bool = True, clock: int = VIDEO) -> ProgramMap:
     return ProgramMap(1, clock, tuple(streams))
 
 
-def slowly(run: bytes, video: int | None, clock: int | None) -> PacketSample:
-    """The same, packet by packet."""
+def sample_by_loop(data: bytes, video: int | None, clock: int | None) -> PacketSample:
+    """Return the same sample, computed packet by packet."""
     seen: dict[str, Any] = dict.fromkeys(("packets", "errors", "video", "scrambled", "breaks"), 0)
     pts = None
     clocks: list[tuple[int, int]] = []
     last: int | None = None
-    for at in range(0, min(len(run), MAX_PACKETS * SIZE), SIZE):
-        packet = run[at : at + SIZE]
+    for at in range(0, min(len(data), MAX_PACKETS * SIZE), SIZE):
+        packet = data[at : at + SIZE]
         pid = int.from_bytes(packet[1:3], "big") & 0x1FFF
         adapted, carries = packet[3] & 0x20, packet[3] & 0x10
         seen["packets"] += 1
@@ -84,22 +84,22 @@ runs = st.lists(pieces, max_size=40).map(b"".join)
 
 
 @given(runs, st.booleans(), st.sampled_from([VIDEO, 0x200, 0x1FFF]))
-def test_any_run(run: bytes, video: bool, clock: int) -> None:
-    sample = PacketSampler(program(video=video, clock=clock)).sample(run)
-    assert sample == slowly(run, VIDEO if video else None, clock if clock != 0x1FFF else None)
+def test_sample_equals_the_loop(data: bytes, video: bool, clock: int) -> None:
+    sample = PacketSampler(program(video=video, clock=clock)).sample(data)
+    assert sample == sample_by_loop(data, VIDEO if video else None, clock if clock != 0x1FFF else None)
 
 
 @given(st.lists(st.binary(min_size=187, max_size=187).map(lambda rest: b"G" + rest), max_size=20).map(b"".join))
-def test_any_bytes(run: bytes) -> None:
+def test_any_bytes_are_sampled(data: bytes) -> None:
     for pid in (0x100, 0x1FFE, 0):
-        examiner = PacketSampler(ProgramMap(1, pid, (ElementaryStream(ts.H264, pid, b""),)))
-        sample = examiner.sample(run)
-        assert sample.packets == len(run) // SIZE
+        sampler = PacketSampler(ProgramMap(1, pid, (ElementaryStream(ts.H264, pid, b""),)))
+        sample = sampler.sample(data)
+        assert sample.packets == len(data) // SIZE
 
 
-def test_pids_that_share_a_byte_are_told_apart() -> None:
-    run = b"".join(ts.packet(pid, b"x") for pid in (0x0000, 0x1000, 0x0100, 0x0001, 0x0101, 0x1100))
-    assert PacketSampler(program()).sample(run).video == 1
+def test_pids_with_a_common_byte_are_distinguished() -> None:
+    data = b"".join(ts.packet(pid, b"x") for pid in (0x0000, 0x1000, 0x0100, 0x0001, 0x0101, 0x1100))
+    assert PacketSampler(program()).sample(data).video == 1
 
 
 @pytest.mark.parametrize(
@@ -115,38 +115,38 @@ def test_pids_that_share_a_byte_are_told_apart() -> None:
     ],
 )
 def test_counters(counters: list[int], breaks: int) -> None:
-    run = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) + ts.packet(AUDIO, b"y", counter=3) for n in counters)
-    assert PacketSampler(program()).sample(run).breaks == breaks
+    data = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) + ts.packet(AUDIO, b"y", counter=3) for n in counters)
+    assert PacketSampler(program()).sample(data).breaks == breaks
 
 
-def test_packets_without_payload_do_not_count_on() -> None:
+def test_packets_without_payload_keep_the_counter() -> None:
     full = [ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(3)]
     clock = ts.packet(VIDEO, b"", counter=0, flags=0x10, field=ts.pcr_field(7))
     sample = PacketSampler(program()).sample(full[0] + clock + full[1] + clock + full[2])
     assert (sample.breaks, sample.video, sample.clocks) == (0, 5, ((7, SIZE), (7, 3 * SIZE)))
 
 
-def test_a_clock_needs_a_field_that_can_hold_it() -> None:
-    run = ts.packet(VIDEO, b"\x10" * 183)
-    assert run[3] & 0x20
-    assert run[4] == 0
-    assert PacketSampler(program()).sample(run).clocks == ()
+def test_clock_in_an_empty_adaptation_field_is_ignored() -> None:
+    data = ts.packet(VIDEO, b"\x10" * 183)
+    assert data[3] & 0x20
+    assert data[4] == 0
+    assert PacketSampler(program()).sample(data).clocks == ()
 
 
-def test_an_announced_break_is_none() -> None:
-    run = ts.packet(VIDEO, b"x" * 184, counter=1) + ts.packet(VIDEO, b"x", counter=9, flags=0x80)
-    assert PacketSampler(program()).sample(run).breaks == 0
+def test_announced_break_is_not_counted() -> None:
+    data = ts.packet(VIDEO, b"x" * 184, counter=1) + ts.packet(VIDEO, b"x", counter=9, flags=0x80)
+    assert PacketSampler(program()).sample(data).breaks == 0
 
 
-def test_no_more_than_the_first_packets_are_looked_at() -> None:
-    run = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(MAX_PACKETS + 100))
-    sample = PacketSampler(program()).sample(run)
+def test_only_the_first_packets_are_sampled() -> None:
+    data = b"".join(ts.packet(VIDEO, b"x" * 184, counter=n) for n in range(MAX_PACKETS + 100))
+    sample = PacketSampler(program()).sample(data)
     assert sample == PacketSample(MAX_PACKETS, 0, MAX_PACKETS)
 
 
-def test_without_a_program_only_errors_are_seen() -> None:
-    run = ts.packet(VIDEO, b"x", error=True) + ts.packet(VIDEO, b"x")
-    assert PacketSampler(None).sample(run) == PacketSample(2, 1)
+def test_only_errors_are_counted_without_a_program() -> None:
+    data = ts.packet(VIDEO, b"x", error=True) + ts.packet(VIDEO, b"x")
+    assert PacketSampler(None).sample(data) == PacketSample(2, 1)
     assert PacketSampler(None).sample(b"") == PacketSample(0, 0)
     assert not PacketSampler(None).video_expected
     assert not PacketSampler(program(video=False)).video_expected
@@ -154,14 +154,14 @@ def test_without_a_program_only_errors_are_seen() -> None:
 
 @pytest.mark.media
 @pytest.mark.parametrize("name", ["h264", "h264 open", "hevc", "mpeg2", "audio"])
-def test_real_streams_are_healthy(clips: Any, name: str) -> None:
+def test_real_streams_have_no_faults(clips: Any, name: str) -> None:
     data = clips[name].data
     index = AccessIndex()
     index.scan(data)
     assert index.program_map is not None
-    examiner = PacketSampler(index.program_map)
-    assert examiner.video_expected == (name != "audio")
-    samples = [examiner.sample(data[at : at + 300 * SIZE]) for at in range(0, len(data), 300 * SIZE)]
+    sampler = PacketSampler(index.program_map)
+    assert sampler.video_expected == (name != "audio")
+    samples = [sampler.sample(data[at : at + 300 * SIZE]) for at in range(0, len(data), 300 * SIZE)]
     assert sum(sample.breaks + sample.errors + sample.scrambled for sample in samples) == 0
     clock = [pcr for sample in samples for pcr, _ in sample.clocks]
     assert clock == sorted(clock)
@@ -169,4 +169,4 @@ def test_real_streams_are_healthy(clips: Any, name: str) -> None:
     pictures = {sample.pts for sample in samples if sample.pts is not None}
     assert len(pictures) >= 2 or name == "audio"
     video = next((s.pid for s in index.program_map.streams if s.codec.is_video), None)
-    assert samples[1] == slowly(data[300 * SIZE : 600 * SIZE], video, index.program_map.pcr_pid)
+    assert samples[1] == sample_by_loop(data[300 * SIZE : 600 * SIZE], video, index.program_map.pcr_pid)

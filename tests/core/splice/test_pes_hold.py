@@ -1,4 +1,4 @@
-"""What is let go ends, PID by PID, with a whole unit, whenever one looks."""
+"""The hold: at any moment the released packets end, on each PID, with a whole unit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def picture(mux: Mux, size: int = 1000, pid: int = 0x100) -> bytes:
     return mux.unit(pid, pes(SLICE + b"\xab" * size))
 
 
-def sound(mux: Mux, size: int = 500, pid: int = 0x101) -> bytes:
+def audio(mux: Mux, size: int = 500, pid: int = 0x101) -> bytes:
     return mux.unit(pid, pes(b"\xff" * size, stream_id=0xC0))
 
 
@@ -51,7 +51,7 @@ def test_no_unit_is_ever_torn(pack: int, spread: bool, clock: int, padding: int,
 
 
 @given(st.integers(1, 400), st.booleans())
-def test_what_is_complete_at_a_break(cut: int, spread: bool) -> None:
+def test_complete_units_are_returned_at_a_break(cut: int, spread: bool) -> None:
     layout = Layout(spread=spread, pack=3)
     data = multiplex(PROGRAMME, layout)[: cut * SIZE]
     hold = PesHold()
@@ -64,7 +64,7 @@ def test_what_is_complete_at_a_break(cut: int, spread: bool) -> None:
 
 
 class TestVideo:
-    def test_goes_when_the_next_one_starts(self) -> None:
+    def test_unit_is_released_at_the_next_start(self) -> None:
         mux, hold = Mux(), PesHold()
         first, second = picture(mux), picture(mux)
         assert hold.push(first, 0) == b""
@@ -72,12 +72,12 @@ class TestVideo:
         assert hold.push(second[SIZE:], 0) == b""
         assert hold.size == len(second)
 
-    def test_what_comes_behind_it_keeps_its_place(self) -> None:
+    def test_packets_behind_video_keep_their_order(self) -> None:
         mux, hold = Mux(), PesHold()
-        made = [picture(mux), sound(mux), mux.null(), picture(mux)]
+        made = [picture(mux), audio(mux), mux.null(), picture(mux)]
         assert b"".join(hold.push(each, 0) for each in made) == b"".join(made[:3])
 
-    def test_passes_after_half_a_second_and_is_held_again(self) -> None:
+    def test_slow_unit_is_released_and_later_ones_are_held(self) -> None:
         mux, hold = Mux(), PesHold()
         first, rest = picture(mux, 2000), []
         assert hold.push(first[: 3 * SIZE], 0) == b""
@@ -85,19 +85,19 @@ class TestVideo:
         assert hold.push(first[4 * SIZE : 5 * SIZE], MAX_HOLD_SECONDS) == first[: 5 * SIZE]
         assert hold.push(first[5 * SIZE :], MAX_HOLD_SECONDS + 0.01) == first[5 * SIZE :]
         slow = picture(mux)
-        assert hold.push(slow, 1.0) == slow, "its units take too long to wait for"
+        assert hold.push(slow, 1.0) == slow, "units that arrive slowly are not held"
         rest = [picture(mux), picture(mux)]
         assert hold.push(rest[0], 1.04) == b""
         assert hold.push(rest[1], 1.08) == rest[0]
 
-    def test_a_burst_after_a_stall_is_no_slow_unit(self) -> None:
+    def test_burst_after_a_stall_is_held(self) -> None:
         mux, hold = Mux(), PesHold()
         first, second = picture(mux), picture(mux)
         hold.push(first, 0)
         assert hold.push(second, 60.0) == first
         assert hold.size == len(second)
 
-    def test_passes_when_it_is_too_large(self) -> None:
+    def test_large_unit_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
         data = picture(mux, MAX_HOLD_BYTES)
         got = b""
@@ -107,67 +107,67 @@ class TestVideo:
         assert got + hold.take_all() == data
 
 
-class TestSound:
-    def test_one_unit_after_the_other_that_is_never_complete(self) -> None:
-        """Half a second is for one of them, not for all: sound alone, in pieces that end in the middle of units."""
+class TestAudio:
+    def test_timeout_applies_to_each_incomplete_unit(self) -> None:
+        """Half a second is the limit of one unit, not of all together: audio only, in pieces that end within units."""
         mux, hold, out, now = Mux(), PesHold(), b"", 0.0
-        units = [sound(mux) for _ in range(40)]
+        units = [audio(mux) for _ in range(40)]
         data = b"".join(units)
         for at in range(-SIZE, len(data) - SIZE, len(units[0])):
             out += hold.push(data[max(at, 0) : at + len(units[0])], now)
             assert len(out) % len(units[0]) == 0
             now += MAX_HOLD_SECONDS / 10
 
-    def test_alone_waits_for_its_length_and_no_longer(self) -> None:
+    def test_unit_is_released_when_its_length_is_reached(self) -> None:
         mux, hold = Mux(), PesHold()
-        data = sound(mux)
+        data = audio(mux)
         assert hold.push(data[: 2 * SIZE], 0) == b""
         assert hold.push(data[2 * SIZE :], 0) == data
 
-    def test_stays_behind_when_a_picture_goes(self) -> None:
+    def test_incomplete_audio_stays_when_video_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
-        shown, heard, after = picture(mux), sound(mux), picture(mux)
+        shown, heard, after = picture(mux), audio(mux), picture(mux)
         assert hold.push(shown + heard[:SIZE], 0) == b""
         assert hold.push(after, 0) == shown
         assert hold.push(heard[SIZE:] + picture(mux), 0) == heard[:SIZE] + after + heard[SIZE:]
 
-    def test_next_unit_already_begun_behind_the_cut(self) -> None:
+    def test_unit_that_ends_behind_the_cut(self) -> None:
         mux, hold = Mux(), PesHold()
-        shown, one, two, after = picture(mux), sound(mux, 300), sound(mux, 300), picture(mux)
+        shown, one, two, after = picture(mux), audio(mux, 300), audio(mux, 300), picture(mux)
         data = shown + one[:SIZE] + after + one[SIZE:] + two
         assert hold.push(data, 0) == shown
         assert hold.take_all() == one[:SIZE] + after + one[SIZE:] + two
 
-    def test_passes_after_half_a_second(self) -> None:
+    def test_slow_audio_unit_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
-        data = sound(mux, 3000)
+        data = audio(mux, 3000)
         assert hold.push(data[:SIZE], 0) == b""
         assert hold.push(data[SIZE : 2 * SIZE], MAX_HOLD_SECONDS - 0.01) == b""
         assert hold.push(data[2 * SIZE : 3 * SIZE], MAX_HOLD_SECONDS) == data[: 3 * SIZE]
 
-    def test_half_a_second_is_that_of_one_unit(self) -> None:
-        """Each time one looks another unit is not complete; all of them are when they go."""
+    def test_timeout_starts_anew_for_each_unit(self) -> None:
+        """After each push another unit is incomplete; all units are complete when released."""
         mux, hold, out = Mux(), PesHold(), b""
-        units = [sound(mux) for _ in range(40)]
+        units = [audio(mux) for _ in range(40)]
         for number, (one, other) in enumerate(pairwise(units)):
             out += hold.push(one[-2 * SIZE :] + other[: -2 * SIZE], number * 0.1)
             assert hold.size == len(other) - 2 * SIZE
         assert out == b"".join(units)[len(units[0]) - 2 * SIZE : len(out) + len(units[0]) - 2 * SIZE]
 
-    def test_lost_packets_hold_nothing_up(self) -> None:
+    def test_unit_with_lost_packets_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
-        damaged, whole = sound(mux), sound(mux)
+        damaged, whole = audio(mux), audio(mux)
         assert hold.push(damaged[:SIZE], 0) == b""
         assert hold.push(whole, 0) == damaged[:SIZE] + whole
 
 
-class TestOther:
-    def test_tables_clock_and_padding_are_not_looked_at(self) -> None:
+class TestOtherPackets:
+    def test_tables_clock_and_padding_pass(self) -> None:
         mux, hold = Mux(), PesHold()
         data = mux.pat({1: 0x1000}) + mux.pmt(0x1000, 1, [(0x1B, 0x100)]) + mux.null()
         assert hold.push(data, 0) == data
 
-    def test_scrambled_sound(self) -> None:
+    def test_scrambled_audio_passes(self) -> None:
         mux, hold = Mux(), PesHold()
         data = mux.unit(0x101, pes(b"\xff" * 500, stream_id=0xC0), scrambling=2)
         assert hold.push(data, 0) == data

@@ -1,7 +1,7 @@
-"""A provider that closes anywhere and replays what it has sent: as it was, multiplexed anew, with other stamps.
+"""Replays of a provider that closes at any byte: unchanged, multiplexed again, or with other timestamps.
 
-The replays are made by the provider for tests, which shares no code with the package; every unit of the broadcast
-must arrive once, on one timeline.
+The replays are made by the test provider, which shares no code with the package. Every unit of the broadcast must
+arrive once, on one timeline.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ KINDS = ("as it was", "remuxed", "restamped", "wrapped", "remuxed, restamped", "
 
 
 @attrs.frozen
-class Body:
-    """What one connection brings: at once, and as it is played."""
+class ConnectionBody:
+    """The body of one connection: a replay at once, then live data at the speed of playback."""
 
     replay: bytes
     live: bytes
 
 
-class Provider:
-    """Its connections, one after the other, each with some seconds of what the one before brought."""
+class ReplayingProvider:
+    """A provider whose connections begin with some seconds of the connection before."""
 
     def __init__(self, kind: str, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -47,8 +47,8 @@ class Provider:
         self.reached = self.begin = self.timeline.due_at(self.dice.uniform(0, 8))
         self.pids, self.clock = (0x100, 0x101), 0x100
 
-    def connect(self, replay: float, seconds: float) -> Body:
-        """It ends in the middle of a packet."""
+    def connect(self, replay: float, seconds: float) -> ConnectionBody:
+        """Open a connection that ends in the middle of a packet."""
         timeline, edge = self.timeline, self.timeline.seconds_at(self.reached)
         first, last = timeline.due_at(edge - replay), timeline.due_at(edge + seconds)
         changes = self._changes(timeline.clock_at(edge - replay * self.dice.uniform(-1, 1)))
@@ -58,7 +58,7 @@ class Provider:
                 piece = change.feed(piece)
             pieces.append(piece)
         self.reached = last
-        return Body(pieces[0], pieces[1][: -self.dice.randrange(1, PACKET)])
+        return ConnectionBody(pieces[0], pieces[1][: -self.dice.randrange(1, PACKET)])
 
     def _changes(self, wraps: int) -> list[Change]:
         changes: list[Change] = []
@@ -75,15 +75,15 @@ class Provider:
         return changes
 
 
-class Line:
-    """The splicer, and what came out of it."""
+class ReplayRig:
+    """A splicer and its output."""
 
     def __init__(self, known: float, dice: random.Random) -> None:
         self.out, self.reports, self.now = bytearray(), list[SpliceReport](), 0.0
         self._dice, self._bytes = dice, int(known * SECOND) // PACKET * PACKET
         self.splicer = Splicer(lambda: bytes(self.out[-self._bytes :]), self.reports.append)
 
-    def take(self, body: Body) -> None:
+    def play(self, body: ConnectionBody) -> None:
         self.out += self.splicer.next_source(self.now)
         aligner = Aligner()
         for data, rate in ((body.replay, 1e7), (body.live, SECOND)):
@@ -100,28 +100,28 @@ class Line:
 
 @cache
 def original() -> tuple[list[bytes], list[int], list[bytes], list[int]]:
-    """Pictures with their DTS and frames of sound with their PTS, from two loops before the beginning on."""
+    """Return the pictures with their DTS and the audio frames with their PTS, from two loops before the start on."""
     pictures, sounds = units_of(Timeline(CLIP).span(-2 * len(CLIP.data), 7 * len(CLIP.data)), 0x100, 0x101, 0x100)
     stamp = next(n for n, (pts, _) in enumerate(sounds) if pts is not None)
     times = [((sounds[stamp][0] or 0) + (n - stamp) * SOUND) % WRAP for n in range(len(sounds))]
     return [u.data for u in pictures], [u.dts or 0 for u in pictures], [data for _, data in sounds], times
 
 
-def assert_exact(data: bytes, provider: Provider) -> None:
-    """Every picture and every frame of sound, each once, and all by the same amount later or earlier."""
+def assert_exact(data: bytes, provider: ReplayingProvider) -> None:
+    """Check that every picture and audio frame arrives once, all shifted by the same time."""
     video, sound = provider.pids
     pictures, frames = units_of(from_first_units(data, {video, sound}), video, sound, provider.clock)
-    source, decoded, heard, times = original()
+    source, dts_values, audio, times = original()
     first = source.index(pictures[0].data)
     assert [unit.data for unit in pictures] == source[first : first + len(pictures)]
     assert len(pictures) > (provider.reached - provider.begin) / SECOND * 25 - 40
-    moved = {distance(unit.dts or 0, dts) for unit, dts in zip(pictures, decoded[first:], strict=False)}
+    moved = {distance(unit.dts or 0, dts) for unit, dts in zip(pictures, dts_values[first:], strict=False)}
     assert len(moved) == 1
     opening = [frame for _, frame in frames[:4]]
-    begin = next(n for n in range(len(heard)) if heard[n : n + 4] == opening)
-    assert [frame for _, frame in frames] == heard[begin : begin + len(frames)]
+    begin = next(n for n in range(len(audio)) if audio[n : n + 4] == opening)
+    assert [frame for _, frame in frames] == audio[begin : begin + len(frames)]
     offsets = {distance(pts, due) for (pts, _), due in zip(frames, times[begin:], strict=False) if pts is not None}
-    # The clip comes round, so sound may be found a loop away from its pictures.
+    # The clip is a loop, so audio may be found one loop away from its pictures.
     loop = CLIP.period
     assert {(offset - moved.copy().pop() + 5) % loop - 5 for offset in offsets} <= {-1, 0, 1}
 
@@ -129,46 +129,49 @@ def assert_exact(data: bytes, provider: Provider) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_unit_arrives_once(kind: str, seed: int) -> None:
-    provider = Provider(kind, seed)
+    provider = ReplayingProvider(kind, seed)
     dice = provider.dice
-    line = Line(7, dice)
-    line.take(provider.connect(0, dice.uniform(4, 6)))
+    rig = ReplayRig(7, dice)
+    rig.play(provider.connect(0, dice.uniform(4, 6)))
     connections = dice.randrange(2, 5)
     for _ in range(connections):
-        line.take(provider.connect(dice.uniform(0.8, 3.5), dice.uniform(0.2, 4)))
-    assert_exact(line.end(), provider)
-    assert [report.kind for report in line.reports] == [SpliceKind.PLAIN] + [SpliceKind.OVERLAP] * connections
+        rig.play(provider.connect(dice.uniform(0.8, 3.5), dice.uniform(0.2, 4)))
+    assert_exact(rig.end(), provider)
+    assert [report.kind for report in rig.reports] == [SpliceKind.PLAIN] + [SpliceKind.OVERLAP] * connections
 
 
 @pytest.mark.parametrize("kind", ["as it was", "remuxed"])
 @pytest.mark.parametrize("seed", range(6))
-def test_more_is_replayed_than_is_known(kind: str, seed: int) -> None:
-    """Sound that was sent may end within a frame: only the rest of that very frame can follow."""
-    provider = Provider(kind, 100 + seed)
-    line = Line(3, provider.dice)
-    line.take(provider.connect(0, 5))
+def test_replay_begins_before_the_known_past(kind: str, seed: int) -> None:
+    """The sent audio may end within a frame. Only the rest of that frame can follow."""
+    provider = ReplayingProvider(kind, 100 + seed)
+    rig = ReplayRig(3, provider.dice)
+    rig.play(provider.connect(0, 5))
     for _ in range(3):
-        line.take(provider.connect(4.5, 2))
-    assert_exact(line.end(), provider)
+        rig.play(provider.connect(4.5, 2))
+    assert_exact(rig.end(), provider)
 
 
 @pytest.mark.parametrize("kind", ["restamped", "remuxed, restamped"])
-def test_short_replay_of_what_was_shown_before_as_well(kind: str) -> None:
-    """The clip comes round, so that the replay is also that of a loop before; the end of what was sent decides."""
+def test_short_replay_that_fits_an_earlier_loop_too(kind: str) -> None:
+    """The clip is a loop, so the replay also fits the loop before. The end of the sent packets decides."""
     for seed in range(3):
-        provider = Provider(kind, 200 + seed)
-        line = Line(20, provider.dice)
-        line.take(provider.connect(0, 11))
-        line.take(provider.connect(0.7, 4))
-        assert_exact(line.end(), provider)
-        assert line.reports[-1].kind is SpliceKind.OVERLAP
+        provider = ReplayingProvider(kind, 200 + seed)
+        rig = ReplayRig(20, provider.dice)
+        rig.play(provider.connect(0, 11))
+        rig.play(provider.connect(0.7, 4))
+        assert_exact(rig.end(), provider)
+        assert rig.reports[-1].kind is SpliceKind.OVERLAP
 
 
-# Radio
+# streams with audio only
 
 
-def radio(programme: Programme, pack: int, carry: int, origin: int) -> bytes:
-    """Sound alone; the last ``carry`` bytes of each unit's last frame come in the next unit, as broadcasters cut it."""
+def audio_only_stream(programme: Programme, pack: int, carry: int, origin: int) -> bytes:
+    """Return a stream of audio only.
+
+    The last ``carry`` bytes of each unit's last frame are in the next unit, as some broadcasters cut it.
+    """
     mux, out, carried = Mux(), b"", b""
     for first in range(0, len(programme.sounds), pack):
         if first % (pack * 4) == 0:
@@ -184,19 +187,19 @@ def radio(programme: Programme, pack: int, carry: int, origin: int) -> bytes:
 
 @pytest.mark.parametrize("carry", [0, 5])
 @pytest.mark.parametrize("packs", [(1, 1), (4, 1), (1, 4), (3, 5), (5, 3)])
-def test_stamps_of_radio_run_on(carry: int, packs: tuple[int, int]) -> None:
-    """Units that begin within a frame are stamped with the time of the next one."""
+def test_audio_timestamps_continue(carry: int, packs: tuple[int, int]) -> None:
+    """The timestamp of a unit that begins within a frame is that of the next frame."""
     programme = make_programme(5, 100)
-    data = radio(programme, packs[0], carry, 0)
+    data = audio_only_stream(programme, packs[0], carry, 0)
     for cut in range(len(data) // 2, len(data) // 2 + 10 * PACKET, 77):
         for carried in (0, 5):
-            again = radio(programme, packs[1], carried, 777_777_777)
+            again = audio_only_stream(programme, packs[1], carried, 777_777_777)
             back = int(len(again) * (cut / len(data) - 0.3)) // PACKET * PACKET
-            line = Line(60, random.Random(cut))
-            line.take(Body(data[:cut], b""))
-            line.take(Body(again[back:], b""))
-            assert [report.kind for report in line.reports] == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
-            got = frames_across(Reception(line.end(), 0x77, 0x101, 0x101).sound)
+            rig = ReplayRig(60, random.Random(cut))
+            rig.play(ConnectionBody(data[:cut], b""))
+            rig.play(ConnectionBody(again[back:], b""))
+            assert [report.kind for report in rig.reports] == [SpliceKind.PLAIN, SpliceKind.OVERLAP]
+            got = frames_across(Reception(rig.end(), 0x77, 0x101, 0x101).sound)
             assert [frame for _, frame in got] == [unit.data for unit in programme.sounds[: len(got)]]
             assert len(got) >= len(programme.sounds) - 1
             offsets = {pts - n * SOUND for n, (pts, _) in enumerate(got) if pts is not None}
