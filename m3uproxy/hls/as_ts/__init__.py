@@ -1,1 +1,1 @@
-"""HLS as one transport stream."""
+"""HLS sources joined into one transport stream."""

@@ -1,4 +1,4 @@
-"""Dialling an HLS source as if it were a live transport stream."""
+"""HLS dialler: opens an HLS source as if it were a live transport stream."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from ..fetcher import Fetcher
 from .joined_body import JoinedBody, raise_playlist_timeout
 from .joined_source import JoinedSource
 
-#: Seconds up to which a playlist that somebody else asked for will do.
+#: Seconds for which a playlist fetched for another reader is used again.
 _PLAYLIST_MAX_AGE = 1.0
 
 
 @implementer(IDialler)
 @attrs.frozen
 class HlsDialler:
-    """Joins the segments of sources that are HLS, and dials the others: a stream may have backups of either kind.
+    """
+    Dials HLS sources by joining their segments, and all other sources with another dialler.
 
-    :ivar live_dialler: dials those.
-    :ivar settings: ``hls_join_bandwidth`` counts.
+    A stream may have backups of either kind.
+
+    :ivar live_dialler: dials sources that are not HLS.
+    :ivar settings: ``hls_join_bandwidth`` limits the bandwidth of the variant.
     """
 
     clock: Any
@@ -39,7 +42,7 @@ class HlsDialler:
     def dial(
         self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
     ) -> Deferred[IResponseBody]:
-        """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are asked for on the slot."""
+        """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are fetched on the slot."""
         if kind_of(request.url) is not StreamKind.HLS:
             return self.live_dialler.dial(request, limits, slot)
         dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))

@@ -1,7 +1,7 @@
-"""The segments of one HLS source, one behind the other, as the body of a live transport stream.
+"""Joined body: the segments of one HLS source, joined into the body of a live transport stream.
 
-To a session it is a source like any other: it is dialled, read, watched and left. What differs is where its bytes come
-from, which is where players of the playlist get theirs: each segment is fetched once for all.
+A session handles the body like that of any other source: it is dialled, read, monitored and closed. The data comes from
+the same cache as for players of the playlist, so each segment is fetched once for all.
 """
 
 from __future__ import annotations
@@ -30,31 +30,35 @@ from .segment_pacer import SegmentPacer
 log = make_logger()
 T = TypeVar("T")
 
-#: Bytes that may wait for the consumer.
+#: Size of the buffer for the consumer in bytes.
 BUFFER_BYTES = 1 << 20
-#: Segments that may fail one after another until the source counts as failed.
+#: Consecutive failed segments after which the source fails.
 MAX_FAILED_SEGMENTS = 2
-#: How much faster than it plays a segment is handed on when we are too far behind.
+#: Delivery speed relative to real time when the position lags too far behind the end of the playlist.
 CATCH_UP_SPEED = 1.25
-#: Segments by which we may be behind, in target durations.
+#: Largest lag behind the end of the playlist, in target durations.
 _MAX_LAG = 2.5
-#: Seconds by which a segment may be late and is still handed on as if it had come in time: what asking takes, or else
-#: players would lose that much with each segment.
+#: Seconds of lateness that pacing makes up for. A request takes some time; without the tolerance players would lose
+#: this time with each segment.
 LATENESS_TOLERANCE = 1.0
-#: Seconds between two looks at a playlist, at least and at most.
+#: Minimum and maximum of the reload interval in seconds.
 _MIN_RELOAD_INTERVAL, _MAX_RELOAD_INTERVAL = 0.25, 6.0
-#: Seconds that a playlist is waited for while there is a segment to take.
+#: Timeout of a reload in seconds while a listed segment remains.
 RELOAD_TIMEOUT = 1.0
 
 
 def raise_playlist_timeout(result: object, timeout: float) -> NoReturn:
-    """What becomes of waiting for a playlist, when its time is over."""
+    """
+    Raise the error of a playlist timeout; a callback for :meth:`Deferred.addTimeout`.
+
+    :param timeout: seconds.
+    """
     raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no playlist after {timeout:.1f} s")
 
 
 @implementer(IResponseBody)
 class JoinedBody:
-    """A live source whose media playlist has come."""
+    """The body of a live HLS source whose media playlist was fetched."""
 
     status = 200
     content_type = "video/mp2t"
@@ -63,9 +67,10 @@ class JoinedBody:
 
     def __init__(self, clock: Any, source: JoinedSource, playlist: ParsedPlaylist) -> None:
         """
-        Wait for a consumer.
+        Prepare to deliver.
 
-        :param playlist: of the source, checked to be joinable.
+        :param playlist: media playlist of the source, already checked by
+            :func:`m3uproxy.core.hls.segment_follower.check_joinable`.
         """
         self.final_url = playlist.url
         self._clock = clock
@@ -83,38 +88,39 @@ class JoinedBody:
         self._bytes_per_second = 0.0
         self._last_growth = (-1, clock.seconds())
 
-    # IOpenBody
+    # IResponseBody
 
     def header(self, name: str) -> str:
-        """There are none of all segments together."""
+        """Return an empty string: segments have no common response headers."""
         return ""
 
     def deliver(self, consumer: IBodyConsumer) -> None:
-        """Begin with the first segment."""
+        """Start with the first segment."""
         self._consumer = consumer
         delivery = Deferred.fromCoroutine(self._deliver_segments())
         delivery.addErrback(self._delivery_ended)
-        delivery.addErrback(lambda failure: log.failure("ending a body failed", failure=failure))
+        url = redact(self._source.request.url)
+        delivery.addErrback(lambda failure: log.failure("ending the body of {url} failed", failure=failure, url=url))
 
     def pause(self) -> None:
-        """Hand on no more, but by :meth:`read`."""
+        """Buffer data until :meth:`resume` or :meth:`read`."""
         self._paused = True
 
     def resume(self) -> None:
-        """Hand on what comes when it comes."""
+        """Deliver buffered data, and new data as it arrives."""
         self._paused = False
         self._flush()
 
     def read(self, hand_on: bool) -> int:
-        """Hand on what came since."""
+        """Deliver buffered data. Return the number of bytes."""
         return self._flush()
 
     def room(self) -> int:
-        """What is kept for a consumer that does not read."""
+        """Return the size in bytes of the buffer for a paused consumer."""
         return BUFFER_BYTES
 
     def close(self) -> Deferred[None]:
-        """Fetch no more; what is under way for others goes on."""
+        """Stop fetching. Downloads that other readers share continue."""
         if not self._closed:
             self._closed = True
             self._buffer.clear()
@@ -122,7 +128,7 @@ class JoinedBody:
                 self._waiting.cancel()
         return succeed(None)
 
-    # from segment to segment
+    # playlist and segments
 
     async def _deliver_segments(self) -> None:
         while not self._closed:
@@ -140,7 +146,11 @@ class JoinedBody:
         raise SourceError(Reason.ENDED, "closed by us")
 
     async def _reload_playlist(self) -> None:
-        """The playlist as it is now. One that does not come is missed when there is nothing left to take."""
+        """
+        Fetch the playlist again.
+
+        While a listed segment remains, the reload has a short timeout and may fail.
+        """
         current = self._playlist.playlist
         renewal = Deferred.fromCoroutine(self._source.media_playlist(current.target_duration / 2))
         if self._follower.next_segment(current) is not None:
@@ -160,9 +170,9 @@ class JoinedBody:
 
     def _check_stall(self) -> None:
         """
-        See whether the playlist still grows.
+        Check the time since the playlist grew.
 
-        :raises SourceError: if it does not.
+        :raises SourceError: ``STALLED`` after :data:`STALL_TARGET_DURATIONS` target durations.
         """
         playlist = self._playlist.playlist
         silence = self._clock.seconds() - self._last_growth[1]
@@ -170,7 +180,11 @@ class JoinedBody:
             raise SourceError(Reason.STALLED, f"no new segment for {silence:.0f} s")
 
     async def _deliver_or_skip(self, segment: MediaSegment) -> None:
-        """One segment. One that cannot be had is an accident; the next one as well is the source's fault."""
+        """
+        Deliver a segment, or skip it if it fails.
+
+        If :data:`MAX_FAILED_SEGMENTS` segments fail in a row, the source fails.
+        """
         seconds = self._pacing_seconds(segment)
         self._follower.advance(segment)
         try:
@@ -179,12 +193,17 @@ class JoinedBody:
             self._failures += 1
             if self._closed or self._failures >= MAX_FAILED_SEGMENTS:
                 raise
-            log.warn("a segment of {url} is left out: {error}", url=redact(self._source.request.url), error=error)
+            log.warn("segment of {url} skipped: {error}", url=redact(self._source.request.url), error=error)
         else:
             self._failures = 0
 
     def _pacing_seconds(self, segment: MediaSegment) -> float:
-        """As long as it plays, or less if we are far behind; the first go at once, if enough is kept back."""
+        """
+        Return the seconds over which to deliver a segment.
+
+        Normally this is the segment's duration. At the start, segments are delivered at once if the reserve is listed.
+        If the position lags too far behind the end of the playlist, delivery is faster.
+        """
         upcoming = self._follower.segments_after_next(self._playlist.playlist)
         reserve = RESERVE_SEGMENTS if self._seconds_delivered else 1
         if len(upcoming) >= reserve and self._seconds_delivered < BURST_SECONDS:
@@ -193,7 +212,7 @@ class JoinedBody:
         return self._duration(segment) / CATCH_UP_SPEED if lags else self._duration(segment)
 
     def _duration(self, segment: MediaSegment) -> float:
-        """Seconds."""
+        """Return the segment's duration in seconds; without EXTINF the target duration."""
         return segment.duration or self._playlist.playlist.target_duration
 
     async def _deliver_segment(self, segment: MediaSegment, seconds: float) -> None:
@@ -215,7 +234,7 @@ class JoinedBody:
         self._bytes_per_second = pacer.bytes_written / self._duration(segment)
 
     async def _wait(self, awaitable: Deferred[T] | Awaitable[T]) -> T:
-        """Wait for one thing, which :meth:`close` ends."""
+        """Wait for a result. :meth:`close` cancels the wait."""
         waiting = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)  # type: ignore[arg-type]
         self._waiting = waiting
         if self._closed:
@@ -227,7 +246,7 @@ class JoinedBody:
         finally:
             self._waiting = None
 
-    # to the consumer
+    # buffer and consumer
 
     def _has_room(self) -> bool:
         return self._buffered < BUFFER_BYTES
@@ -241,25 +260,25 @@ class JoinedBody:
             self._flush()
 
     def _flush(self) -> int:
-        """An exception of the consumer's ends the body."""
+        """Deliver the buffer to the consumer. If the consumer raises an exception, close the body."""
         if not self._buffer or self._consumer is None or self._closed:
             return 0
         data, self._buffer, self._buffered = b"".join(self._buffer), [], 0
         try:
             self._consumer.body_received(data)
         except Exception:
-            log.failure("taking a body failed")
+            log.failure("consumer of {url} failed, body closed", url=redact(self._source.request.url))
             self.close()
         return len(data)
 
     def _signal_discontinuity(self) -> None:
-        """What follows does not continue what was handed on."""
+        """Tell the consumer that the next data does not continue the previous data."""
         self._flush()
         if IDiscontinuityConsumer.providedBy(self._consumer) and not self._closed:
             self._consumer.body_changed()
 
     def _delivery_ended(self, failure: Failure) -> None:
-        error = source_error(failure, log, "joining segments failed")
+        error = source_error(failure, log, "joining HLS segments failed")
         self._flush()
         self._closed = True
         assert self._consumer is not None

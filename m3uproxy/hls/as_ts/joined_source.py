@@ -1,4 +1,4 @@
-"""One HLS source as what is joined of it: its media playlist, and segments that can be read."""
+"""Joined source: media playlist, keys and segments of one HLS source."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from ..served_playlist import ParsedPlaylist
 from ..variant_map import PlaylistLocation
 from .aes128 import KEY_SIZE, Aes128Decryptor
 
-#: Seconds for which a segment that was fetched is good, and a key.
+#: Maximum age of cached segments and keys in seconds.
 _SEGMENT_MAX_AGE, _KEY_MAX_AGE = 60.0, 5.0
 
 
 class JoinedSource:
-    """Asks for what belongs to one source.
+    """
+    Fetches the playlists, keys and segments of one source.
 
-    :ivar request: how the source is asked.
+    :ivar request: the source's URL with its headers.
     """
 
     def __init__(self, fetcher: Fetcher, request: SourceRequest, max_bandwidth: int) -> None:
         """
-        Nothing is asked yet.
+        Initialise without a request.
 
-        :param max_bandwidth: see :func:`m3uproxy.core.hls.segment_follower.best_variant`.
+        :param max_bandwidth: bit/s; see :func:`m3uproxy.core.hls.segment_follower.best_variant`.
         """
         self.request = request
         self._fetcher = fetcher
@@ -44,10 +45,10 @@ class JoinedSource:
 
     async def media_playlist(self, max_age: float) -> ParsedPlaylist:
         """
-        The media playlist.
+        Return the media playlist. In a multivariant playlist the variant is chosen once.
 
-        :param max_age: seconds up to which a copy will do.
-        :raises SourceError: if it does not come, or is none.
+        :param max_age: maximum age in seconds of a cached copy.
+        :raises SourceError: if the playlist cannot be fetched, or is not a playlist.
         """
         if self._location is None:
             first = await self._fetch_playlist(PlaylistLocation(self.request.url), max_age)
@@ -58,16 +59,16 @@ class JoinedSource:
             self._location = PlaylistLocation(variant.url, first.public)
         fetched = await self._fetch_playlist(self._location, max_age)
         if fetched.playlist.multivariant:
-            raise SourceError(Reason.NOT_VIDEO, "a variant that is a list of variants")
+            raise SourceError(Reason.NOT_VIDEO, "a variant that is a multivariant playlist")
         return fetched
 
     async def open_segment(
         self, playlist: ParsedPlaylist, segment: MediaSegment
     ) -> tuple[FetchedResource, Aes128Decryptor | None]:
         """
-        A segment, to be delivered or closed, and how it becomes clear.
+        Return a segment, to be delivered or closed, and its decryptor (None if the segment is not encrypted).
 
-        :raises SourceError: if it, or its key, cannot be had.
+        :raises SourceError: if the segment or its key cannot be fetched.
         """
         key = segment_key(playlist.playlist, segment)
         decryptor = None if key is None else Aes128Decryptor(await self._key(playlist, key), key.iv)
@@ -82,7 +83,11 @@ class JoinedSource:
         )
 
     async def _key(self, playlist: ParsedPlaylist, key: SegmentKey) -> bytes:
-        """Players keep a key as long as its URI stays, too."""
+        """
+        Return the key, from the cache of one key if the URI is the same.
+
+        Players also keep a key as long as its URI stays the same.
+        """
         request = self._request(playlist, key.uri)
         if self._last_key[0] != request.url:
             resource = await self._fetch(request, None, _KEY_MAX_AGE)
@@ -100,5 +105,5 @@ class JoinedSource:
         variables = media_variables(playlist.playlist, playlist.url, self._imported)
         url = absolute_url(playlist.url, variables.substitute(reference))
         if url is None:
-            raise SourceError(Reason.NOT_VIDEO, "a playlist that names something which is not on the web")
+            raise SourceError(Reason.NOT_VIDEO, "a playlist with a URI that is not an HTTP URL")
         return ResourceRequest(url, self.request, playlist.public)

@@ -1,7 +1,7 @@
-"""An HLS stream that is played in two ways: by its playlists, and as one transport stream.
+"""HLS streams with a second form: playlists, and one transport stream joined from the segments.
 
-To listings and counts it is one entry. The transport stream is a live stream like any other, made when the first
-player asks for it; each way chooses its source by itself, and what both fetch is fetched once.
+Listings and counters show one stream. The transport stream is a live stream, created when the first player requests it.
+Each form chooses its source by itself. Resources needed by both forms are fetched once.
 """
 
 from __future__ import annotations
@@ -22,32 +22,40 @@ from ...streams.spec import StreamSpec
 from ..proxy import HlsContext
 from ..stream import HlsStream
 
-#: What joined segments are, whatever the URL ends in.
+#: Content-Type of joined segments, independent of the URL's ending.
 _TS = content_type("/live/")
 
 
 class JoinedStream(LiveStream):
-    """The segments of an HLS stream as one transport stream. What happens to it is noted at the entry, too."""
+    """
+    The segments of an HLS stream as one transport stream.
+
+    Failovers and errors are also counted at the HLS stream.
+    """
 
     def __init__(self, hls_stream: Stream, *parts: Any) -> None:
-        """Make one that nobody watches yet; ``parts`` are those of a :class:`.stream.LiveStream`."""
+        """
+        Create the stream without players.
+
+        :param parts: arguments of :class:`m3uproxy.live.stream.LiveStream`.
+        """
         super().__init__(*parts)
         self._hls_stream = hls_stream
         self.decisions = hls_stream.decisions
 
     @property
     def content_type(self) -> str:
-        """What players are told."""
+        """Content-Type for players."""
         sent = self.broadcaster.format
         return _TS if sent is None else sent.value
 
     def touch(self) -> None:
-        """Somebody asked for this stream."""
+        """Record a request for this stream and for the HLS stream."""
         super().touch()
         self._hls_stream.touch()
 
     def source_moved(self, index: int) -> None:
-        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        """Count a failover, at the HLS stream too."""
         super().source_moved(index)
         self._hls_stream.failover_attempts += 1
         self._hls_stream.last_failover = self.last_failover
@@ -55,20 +63,21 @@ class JoinedStream(LiveStream):
     def source_failed(
         self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
     ) -> None:
-        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        """Count an error, at the HLS stream too."""
         super().source_failed(error, left, chosen, ran, referral)
         self._hls_stream.error_count += 1
 
     def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        """See :class:`m3uproxy.streams.interfaces.Observer`."""
+        """Count an error, at the HLS stream too."""
         super().source_doubted(error, index, ran)
         self._hls_stream.error_count += 1
 
 
 class HlsStreamWithTs(HlsStream):
-    """An HLS stream with what is joined of it.
+    """
+    An HLS stream that can also be played as a transport stream.
 
-    :ivar ts_stream: None until somebody asks for it.
+    :ivar ts_stream: the transport stream, None until the first request for it.
     """
 
     def __init__(
@@ -80,23 +89,27 @@ class HlsStreamWithTs(HlsStream):
         make_ts_stream: Callable[[HlsStreamWithTs], JoinedStream],
     ) -> None:
         """
-        Make a stream that nobody watches yet.
+        Create the stream without players.
 
-        :param make_ts_stream: makes the transport stream.
+        :param make_ts_stream: creates the transport stream.
         """
         super().__init__(context, stream_id, spec, requests)
         self._make_ts_stream = make_ts_stream
         self.ts_stream: JoinedStream | None = None
 
     def open_ts_stream(self) -> JoinedStream:
-        """The transport stream, for a player."""
+        """Return the transport stream for a player; create it on the first call."""
         if self.ts_stream is None:
             self.ts_stream = self._make_ts_stream(self)
             self._align_source(self.ts_stream)
         return self.ts_stream
 
     def _align_source(self, ts_stream: JoinedStream) -> None:
-        """The next player of the transport stream gets the source that was chosen; that is one move, not two."""
+        """
+        Move the transport stream to the source of the playlists.
+
+        Both forms together count one failover, so the counters are restored.
+        """
         counters = self.failover_attempts, self.last_failover
         ts_stream.broadcaster.session.switch(super().source_index)
         self.failover_attempts, self.last_failover = counters
@@ -107,7 +120,7 @@ class HlsStreamWithTs(HlsStream):
 
     @property
     def _active(self) -> JoinedStream | None:
-        """The transport stream, if it is what there is to show: it is watched, and the playlists are not."""
+        """The transport stream if it has clients and the playlists have none, else None."""
         return (
             self.ts_stream
             if self.ts_stream is not None and self.ts_stream.clients() and not len(self.hls_clients)
@@ -116,33 +129,33 @@ class HlsStreamWithTs(HlsStream):
 
     @property
     def source_index(self) -> int:
-        """0 for the primary."""
+        """Index of the source in use, 0 for the primary."""
         return super().source_index if self._active is None else self._active.source_index
 
     @property
     def current_url(self) -> str:
-        """The URL in use, or the one that will be asked next."""
+        """URL of the source in use, or of the source that is asked next."""
         return super().current_url if self._active is None else self._active.current_url
 
     @property
     def bytes_served(self) -> int:
-        """To all clients, past ones included."""
+        """Bytes sent to all clients, past ones included."""
         return super().bytes_served + (0 if self.ts_stream is None else self.ts_stream.bytes_served)
 
     def health(self) -> dict[str, object] | None:
-        """Of the transport stream: only that is looked into."""
+        """Return the content health of the transport stream. The content of segments is not checked otherwise."""
         return None if self.ts_stream is None else self.ts_stream.health()
 
     def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
+        """Return the history of each source, in order."""
         return super().sources() if self._active is None else self._active.sources()
 
     def clients(self) -> Sequence[ClientInfo]:
-        """Who watches, of the playlists first."""
+        """Return all clients, those of the playlists first."""
         return [*self.hls_clients.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
 
     def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
-        """The registration was repeated: what is watched keeps metadata and counts."""
+        """Apply a repeated registration. If the transport stream has clients, keep metadata and counters."""
         if self.ts_stream is not None:
             self.ts_stream.update_spec(spec, requests)
         active, counters = self._active, (self.failover_attempts, self.last_failover, self.error_count)
@@ -152,16 +165,20 @@ class HlsStreamWithTs(HlsStream):
 
     def abort_client(self, client_id: str) -> int:
         """
-        End the connections that go by that name, now.
+        Close all connections of a client at once.
 
-        :return: how many there were.
+        :return: number of connections.
         """
         return super().abort_client(client_id) + (
             0 if self.ts_stream is None else self.ts_stream.abort_client(client_id)
         )
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move what is watched to a source, or one on; the playlists, if nothing is."""
+        """
+        Switch to a source, or to the next one if no index is given.
+
+        If only the transport stream is in use, only its source is switched, else both.
+        """
         if self._active is not None:
             return self._active.fail_over(index)
         moved = super().fail_over(index)
@@ -175,25 +192,25 @@ class HlsStreamWithTs(HlsStream):
         return both.addCallback(any)
 
     def yield_slot(self) -> None:
-        """Its viewer plays something else by now."""
+        """Release the provider connection, because the only viewer now plays another stream."""
         super().yield_slot()
         if self.ts_stream is not None:
             self.ts_stream.yield_slot()
 
     def run_housekeeping(self) -> None:
-        """Let go of players that have been silent for too long."""
+        """Remove players that have been silent for too long."""
         super().run_housekeeping()
         if self.ts_stream is not None:
             self.ts_stream.run_housekeeping()
 
     def close(self, reason: Reason) -> Deferred[None]:
-        """Disconnect everybody; fires when the joined source is gone."""
+        """Disconnect all clients. The Deferred fires when the source of the transport stream is closed."""
         ended = super().close(reason)
         return ended if self.ts_stream is None else self.ts_stream.close(reason)
 
 
 def live_stream_of(stream: Stream | None) -> LiveStream | None:
-    """The live stream that an entry is, or has beside its playlists."""
+    """Return the stream itself if it is live, or the transport stream of an HLS stream, else None."""
     if isinstance(stream, HlsStreamWithTs):
         return stream.ts_stream
     return stream if isinstance(stream, LiveStream) else None

@@ -1,7 +1,7 @@
-"""One segment, handed on at the pace at which it plays.
+"""Segment pacer: delivers a segment at the pace of playback.
 
-A provider sends a segment in one go. Handed on so, a player that joins just before the next one would have to live
-on what it was given at first for the length of a segment.
+A provider sends a segment at full speed. Without pacing, a player that joins just before the next segment would have to
+play from its initial data for the duration of a segment.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..download_reader import READER_GONE
 from ..fetched_resource import FetchedResource
 from .aes128 import Aes128Decryptor
 
-#: Seconds between two looks at whether there may be more.
+#: Seconds between two checks for due bytes.
 INTERVAL = 0.1
 
 
 class SegmentPacer:
-    """Hands on one segment."""
+    """The paced delivery of one segment."""
 
     def __init__(
         self,
@@ -33,14 +33,15 @@ class SegmentPacer:
         write: Callable[[bytes], None],
     ) -> None:
         """
-        Prepare.
+        Prepare the delivery.
 
-        :param start: when the first of it is due, seconds of the clock.
-        :param seconds: for all of it; 0 for as fast as it comes.
-        :param expected_bytes: bytes that it has if its length is not told; 0 if nobody knows: then it goes as it comes.
-        :param has_room: whether more may be written.
-        :param write: takes some bytes, never none.
-        :ivar bytes_written: bytes that were written.
+        :param start: time at which the first byte is due, seconds of the clock.
+        :param seconds: time for the complete segment; 0 for full speed.
+        :param expected_bytes: size of the segment if the provider does not state a length; 0 if unknown, then the data
+            is not paced.
+        :param has_room: returns whether more data may be written.
+        :param write: receives data, at least one byte.
+        :ivar bytes_written: number of bytes written.
         """
         self.bytes_written = 0
         self._clock = clock
@@ -56,10 +57,10 @@ class SegmentPacer:
 
     def start(self, resource: FetchedResource, decryptor: Aes128Decryptor | None) -> Deferred[None]:
         """
-        Begin.
+        Start the delivery.
 
-        :return: a Deferred that fires when all was written and the time is over, and fails with
-            :class:`m3uproxy.errors.SourceError`; it may be cancelled.
+        :return: a Deferred that fires when all data is written and the time is over. It fails with
+            :class:`m3uproxy.errors.SourceError`, and may be cancelled.
         """
         self._length = resource.length or self._length
         self._decryptor = decryptor
@@ -69,11 +70,11 @@ class SegmentPacer:
         return self._done
 
     def _elapsed_share(self) -> float:
-        """The part of the time that is over; 1 for all of it."""
+        """Return the elapsed share of the delivery time, 0 to 1."""
         return min(1.0, (self._clock.seconds() - self._start) / self._seconds) if self._seconds else 1.0
 
     def _bytes_due(self) -> int:
-        """Bytes that may be written now."""
+        """Return the number of bytes that may be written now."""
         elapsed_share = self._elapsed_share()
         if not self._has_room():
             return 0
@@ -119,9 +120,9 @@ class SegmentPacer:
             self._close_if_played()
 
     def _close_if_played(self) -> None:
-        """The next one begins when this one was played, however fast it came."""
+        """Close at the end of the delivery time, even if all data arrived earlier: the next segment starts then."""
         if not self.bytes_written and not self._pending:
-            self._close(SourceError(Reason.TRUNCATED, "a segment of no bytes"))
+            self._close(SourceError(Reason.TRUNCATED, "an empty segment"))
         elif not self._pending and self._elapsed_share() >= 1:
             self._close(None)
 

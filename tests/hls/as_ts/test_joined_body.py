@@ -1,4 +1,4 @@
-"""From players' requests for ``/stream/<id>`` to what the provider is asked, on a clock."""
+"""Joined body of an HLS source on a clock: pacing, discontinuities, keys and failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS = DialTimeouts(5.0, 5.0, 9.0)
 
 
 @implementer(IDiscontinuityConsumer)
-class Consumer:
+class RecordingConsumer:
     def __init__(self) -> None:
         self.got: list[bytes | str] = []
         self.error: SourceError | None = None
@@ -30,7 +30,7 @@ class Consumer:
         self.got.append(data)
 
     def body_changed(self) -> None:
-        self.got.append("seam")
+        self.got.append("discontinuity")
 
     def body_ended(self, error: SourceError) -> None:
         assert self.error is None
@@ -38,17 +38,17 @@ class Consumer:
 
     @property
     def parts(self) -> list[bytes]:
-        """Between seams."""
+        """The data between discontinuities."""
         parts = [b""]
         for one in self.got:
-            if one == "seam":
+            if one == "discontinuity":
                 parts.append(b"")
             else:
                 parts[-1] += one
         return parts
 
 
-class Rig:
+class JoinedBodyRig:
     def __init__(self) -> None:
         self.clock = Clock()
         self.clock.advance(100)
@@ -56,7 +56,7 @@ class Rig:
         settings = Settings(_env_file=None)
         self.fetcher = Fetcher(self.clock, self.origin, settings)
         self.dialler = HlsDialler(self.clock, self.fetcher, None, settings)
-        self.consumer = Consumer()
+        self.consumer = RecordingConsumer()
 
     def put(self, first: int, count: int, target: int = 4, more: str = "") -> None:
         names = [f"s{n}.ts" for n in range(first, first + count)]
@@ -85,20 +85,20 @@ class Rig:
 
 @pytest.fixture
 def rig():
-    made = Rig()
+    made = JoinedBodyRig()
     yield made
     made.fetcher.stop()
     assert made.clock.getDelayedCalls() == []
     assert made.fetcher.size == 0
 
 
-def refused(dialled) -> SourceError:
+def error_of(dialled) -> SourceError:
     caught: list[SourceError] = []
     dialled.addErrback(lambda failure: caught.append(failure.value))
     return caught[0]
 
 
-def test_the_first_segment_goes_at_once_and_others_as_they_play(rig) -> None:
+def test_first_segment_is_sent_at_once_and_others_are_paced(rig) -> None:
     rig.put(1, 5)
     body = rig.play()
     assert rig.consumer.parts == [b"003" * 100]
@@ -116,7 +116,7 @@ def test_the_first_segment_goes_at_once_and_others_as_they_play(rig) -> None:
     assert rig.consumer.error.reason is Reason.ENDED
 
 
-def test_short_segments_go_at_once_until_there_is_enough_to_bridge_a_gap_but_two(rig) -> None:
+def test_short_segments_are_sent_at_once_up_to_the_burst(rig) -> None:
     rig.put(1, 9, target=1)
     body = rig.play()
     at_once = b"005" * 100 + b"006" * 100 + b"007" * 100
@@ -126,14 +126,14 @@ def test_short_segments_go_at_once_until_there_is_enough_to_bridge_a_gap_but_two
     body.close()
 
 
-def test_of_a_short_window_two_are_kept_back(rig) -> None:
+def test_two_segments_of_a_short_window_are_held_in_reserve(rig) -> None:
     rig.put(1, 3, target=1)
     body = rig.play()
     assert rig.consumer.parts == [b"001" * 100]
     body.close()
 
 
-def test_a_segment_whose_length_is_not_told_is_paced_by_the_last_one(rig) -> None:
+def test_segment_of_unknown_length_is_paced_by_the_previous_one(rig) -> None:
     rig.put(1, 3)
     rig.origin.put(rig.url(2), b"002" * 100, endless=True)
     body = rig.play()
@@ -144,7 +144,7 @@ def test_a_segment_whose_length_is_not_told_is_paced_by_the_last_one(rig) -> Non
     body.close()
 
 
-def test_the_only_segment_there_is_lasts_until_the_next_one_comes(rig) -> None:
+def test_only_listed_segment_is_paced(rig) -> None:
     rig.put(1, 1)
     body = rig.play()
     rig.wait(2)
@@ -155,8 +155,8 @@ def test_the_only_segment_there_is_lasts_until_the_next_one_comes(rig) -> None:
     body.close()
 
 
-def test_what_it_takes_to_ask_is_not_lost(rig) -> None:
-    """Players get as much in a minute as they play in a minute, though each segment comes a little late."""
+def test_request_time_does_not_reduce_the_rate(rig) -> None:
+    """In each minute players get a minute of media, although each segment arrives a little late."""
     rig.put(1, 3, target=1)
     body = rig.play()
     for first in range(2, 62):
@@ -166,7 +166,7 @@ def test_what_it_takes_to_ask_is_not_lost(rig) -> None:
     body.close()
 
 
-def test_a_playlist_that_hangs_is_not_waited_for_while_there_are_segments(rig) -> None:
+def test_hanging_playlist_does_not_delay_listed_segments(rig) -> None:
     rig.put(1, 5)
     body = rig.play()
     rig.origin.put(A, silent=True)
@@ -176,7 +176,7 @@ def test_a_playlist_that_hangs_is_not_waited_for_while_there_are_segments(rig) -
     body.close()
 
 
-def test_segments_of_no_bytes(rig) -> None:
+def test_empty_segments_are_skipped_or_end_the_body(rig) -> None:
     rig.put(1, 5)
     rig.origin.put(rig.url(4))
     rig.play()
@@ -189,7 +189,7 @@ def test_segments_of_no_bytes(rig) -> None:
     assert rig.consumer.error.reason is Reason.TRUNCATED
 
 
-def test_a_paused_body_is_read(rig) -> None:
+def test_paused_body_can_be_read(rig) -> None:
     rig.put(1, 3)
     body = rig.play()
     verifyObject(IResponseBody, body)
@@ -206,7 +206,7 @@ def test_a_paused_body_is_read(rig) -> None:
     body.close()
 
 
-def test_a_playlist_that_stands_still_is_a_stall(rig) -> None:
+def test_playlist_without_new_segments_is_a_stall(rig) -> None:
     rig.put(1, 3)
     rig.play()
     rig.wait(3 * 4 - 0.5)
@@ -215,7 +215,7 @@ def test_a_playlist_that_stands_still_is_a_stall(rig) -> None:
     assert rig.consumer.error.reason is Reason.STALLED
 
 
-def test_one_bad_segment_is_left_out_and_two_are_the_end(rig) -> None:
+def test_one_failed_segment_is_skipped_and_two_end_the_body(rig) -> None:
     rig.put(1, 5)
     rig.origin.put(rig.url(4), status=404)
     rig.play()
@@ -228,13 +228,13 @@ def test_one_bad_segment_is_left_out_and_two_are_the_end(rig) -> None:
     assert (rig.consumer.error.reason, rig.consumer.error.status) == (Reason.BAD_STATUS, 500)
 
 
-def encrypted(clear: bytes, key: bytes, vector: int) -> bytes:
+def encrypted(clear: bytes, key: bytes, iv: int) -> bytes:
     padded = clear + bytes([16 - len(clear) % 16]) * (16 - len(clear) % 16)
-    cipher = Cipher(algorithms.AES(key), modes.CBC(vector.to_bytes(16, "big"))).encryptor()
+    cipher = Cipher(algorithms.AES(key), modes.CBC(iv.to_bytes(16, "big"))).encryptor()
     return cipher.update(padded) + cipher.finalize()
 
 
-def test_keys_that_rotate_with_and_without_a_vector(rig) -> None:
+def test_rotating_keys_with_and_without_iv(rig) -> None:
     stated, counted = '#EXT-X-KEY:METHOD=AES-128,URI="../k1",IV=0x0A', '#EXT-X-KEY:METHOD=AES-128,URI="k2"'
     clear = {n: b"%03d" % n * 111 for n in range(8, 12)}
 
@@ -245,8 +245,8 @@ def test_keys_that_rotate_with_and_without_a_vector(rig) -> None:
     first, second = b"1" * 16, b"2" * 16
     rig.origin.put("http://a.example/k1", first)
     rig.origin.put("http://a.example/live/k2", second)
-    for n, key, vector in ((8, first, 10), (9, second, 9), (10, second, 10)):
-        rig.origin.put(rig.url(n), encrypted(clear[n], key, vector))
+    for n, key, iv in ((8, first, 10), (9, second, 9), (10, second, 10)):
+        rig.origin.put(rig.url(n), encrypted(clear[n], key, iv))
     rig.origin.put(rig.url(11), clear[11])
     body = rig.play()
     rig.wait(4)
@@ -258,15 +258,15 @@ def test_keys_that_rotate_with_and_without_a_vector(rig) -> None:
 
 
 @pytest.mark.parametrize(("more", "reason"), [("#EXT-X-ENDLIST", Reason.NOT_LIVE), ("", None)], ids=["ended", "live"])
-def test_only_what_is_live_is_dialled(rig, more, reason) -> None:
+def test_only_live_playlists_are_dialled(rig, more, reason) -> None:
     rig.put(1, 3, more=more)
     if reason is None:
         rig.play().close()
     else:
-        assert refused(rig.dial()).reason is reason
+        assert error_of(rig.dial()).reason is reason
 
 
-def ask_for_key(rig, key: bytes) -> None:
+def put_encrypted(rig, key: bytes) -> None:
     rig.put(1, 3)
     text = rig.origin.pages[A].body.decode().replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="/k"\n#EXTINF', 1)
     rig.origin.put(A, text)
@@ -274,15 +274,15 @@ def ask_for_key(rig, key: bytes) -> None:
 
 
 @pytest.mark.parametrize(("key", "reason"), [(b"short", Reason.NOT_VIDEO), (b"k" * 16, Reason.TRUNCATED)])
-def test_a_key_that_is_none_and_one_that_does_not_fit(rig, key, reason) -> None:
-    ask_for_key(rig, key)
+def test_invalid_key_and_wrong_key(rig, key, reason) -> None:
+    put_encrypted(rig, key)
     rig.play()
     rig.wait(9)
     assert rig.consumer.error.reason is reason
 
 
-def test_a_provider_that_does_not_answer(rig) -> None:
+def test_provider_without_an_answer(rig) -> None:
     rig.origin.put(A, silent=True)
     dialled = rig.dial()
     rig.wait(9.5)
-    assert refused(dialled).reason is Reason.FIRST_BYTE_TIMEOUT
+    assert error_of(dialled).reason is Reason.FIRST_BYTE_TIMEOUT
