@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import FailoverMachine
 from ..core.health.content import ContentFault, ContentHealth, HealthSnapshot
@@ -30,12 +30,10 @@ from ..log import make_logger
 from ..streams import failback as review
 from ..streams.failback import FailbackReview
 from ..streams.monitor_rules import MonitorRules
+from ..timers import SilenceTimer, Timer
 
 log = make_logger()
 
-#: A silence timer that fires this much late (seconds) says that *we* were not running, not that the source was
-#: silent; it gets another chance.
-_LATE = 0.5
 #: Seconds after which a fault that nothing can be done about is noted again.
 NOTE_AGAIN = 600.0
 
@@ -75,17 +73,17 @@ class SourceMonitor:
         self._fault: ContentFault | None = None
         self._noted: dict[Reason | ContentFault, float] = {}
         self._suspicion = TrendDetector()
-        self._silence_timer: IDelayedCall | None = None
-        self._review_timer: IDelayedCall | None = None
+        self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled)
+        self._review_timer = Timer(clock)
         self._reviewing = FailbackReview(clock, failover, owner)
         self._closed = False
         self.signs: tuple[str, ...] = ()
         if self._health is not None:
             sink.watch(self._took)
         if rules.silence:
-            self._listen(rules.silence)
+            self._silence_timer.start(rules.silence)
         if rules.interval:
-            self._review_timer = clock.callLater(rules.interval, self._review)
+            self._review_timer.set(rules.interval, self._review)
 
     @property
     def ran(self) -> float:
@@ -103,9 +101,8 @@ class SourceMonitor:
             return
         self._closed = True
         self._sink.watch(None)
-        for timer in (self._silence_timer, self._review_timer):
-            if timer is not None and timer.active():
-                timer.cancel()
+        self._silence_timer.cancel()
+        self._review_timer.cancel()
         self._reviewing.close()
 
     def heard(self, received: int) -> None:
@@ -134,21 +131,16 @@ class SourceMonitor:
     def _media(self) -> float:
         return 0.0 if self._health is None else self._health.media
 
-    def _listen(self, seconds: float) -> None:
-        self._silence_timer = self._clock.callLater(seconds, self._listened, self._clock.seconds() + seconds)
-
-    def _listened(self, due: float) -> None:
-        """Stalled? If the source was heard since, look again when that is old enough."""
+    def _silence_remaining(self) -> float:
+        """Return the seconds until the next check; 0 if the body is stalled."""
         now = self._clock.seconds()
-        if now - due > _LATE:
-            self._listen(_LATE)
-            return
         if self._health is not None and self._rhythm.silence(now) >= SHORTEST_PAUSE:
             self._rhythm.media_received(self._health.measure_media())
-        if not self._rhythm.is_stalled(now):
-            self._listen(self._rhythm.check_after(now))
-        else:
-            self._owner.ended(SourceError(Reason.STALLED, f"no packet for {self._rhythm.silence(now):.1f} s"))
+        return 0.0 if self._rhythm.is_stalled(now) else self._rhythm.check_after(now)
+
+    def _stalled(self) -> None:
+        silence = self._rhythm.silence(self._clock.seconds())
+        self._owner.ended(SourceError(Reason.STALLED, f"no packet for {silence:.1f} s"))
 
     # what it brings
 
@@ -187,7 +179,7 @@ class SourceMonitor:
     # reviews
 
     def _review(self) -> None:
-        self._review_timer = self._clock.callLater(self._rules.interval, self._review)
+        self._review_timer.set(self._rules.interval, self._review)
         self._judge()
         if self._closed:
             return
