@@ -16,6 +16,8 @@ import pytest
 import m3uproxy
 from m3uproxy.settings import Settings
 
+pytestmark = pytest.mark.daemon
+
 HERE = str(Path(m3uproxy.__file__).parents[1])
 
 

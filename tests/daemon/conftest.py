@@ -11,6 +11,8 @@ import pytest
 from certificates import new_certificate
 from daemon_process import Daemon, free_port, plain_environment, wait_until
 
+_HERE = Path(__file__).parent
+
 
 @pytest.fixture
 def start(tmp_path):
@@ -63,3 +65,10 @@ def write_certificate(tmp_path):
         return key_file, certificate_file
 
     return write
+
+
+def pytest_collection_modifyitems(items):
+    """Mark all tests of this folder."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.daemon)

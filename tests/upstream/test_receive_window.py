@@ -44,6 +44,7 @@ def test_a_new_socket_has_room_for_what_every_system_has(pair) -> None:
     assert room(pair[0]) >= NARROW
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark makes room on Linux only; elsewhere nothing is promised")
 def test_the_kernel_takes_in_what_room_says(pair) -> None:
     widen(pair[0])

@@ -685,6 +685,7 @@ EVENTS: list[Callable[[FailoverMachine, float], Any]] = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("has_resolver", [False, True])
 @pytest.mark.parametrize("first", EVENTS)
 def test_every_history_of_five_events(first: Callable[[FailoverMachine, float], Any], has_resolver: bool) -> None:

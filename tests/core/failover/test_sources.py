@@ -672,6 +672,7 @@ STEPS: list[Callable[[World], None]] = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", STEPS)
 def test_every_history_of_five_events(first: Callable[[World], None]) -> None:
     for rest in itertools.product(STEPS, repeat=4):

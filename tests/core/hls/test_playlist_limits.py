@@ -100,6 +100,7 @@ def is_accepted(body: bytes) -> bool:
     return True
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", UNITS)
 def test_largest_accepted_playlist_is_processed_in_time(name: str) -> None:
     """Find the largest accepted number of units by bisection."""

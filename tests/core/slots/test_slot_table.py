@@ -532,6 +532,7 @@ HISTORY: list[Any] = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", HISTORY[:4])  # the others change nothing while nobody has asked
 def test_every_history_of_five_events(first: Any) -> None:
     for rest in itertools.product(HISTORY, repeat=4):

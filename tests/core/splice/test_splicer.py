@@ -182,6 +182,7 @@ class TestShift:
             assert_shifted(got, ONE, OTHER, rig.reports[0])
             assert_audio_continues(got, ONE, OTHER, SOUND)
 
+    @pytest.mark.exhaustive
     def test_cut_at_every_byte(self) -> None:
         """Cut at each byte of some pictures and an audio unit. Torn packets and torn units are never sent."""
         programme = make_programme(3, 14, picture=300)

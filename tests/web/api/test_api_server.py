@@ -140,6 +140,7 @@ def test_a_client_id_may_hold_anything(web):
     player.lose()
 
 
+@pytest.mark.exhaustive
 def test_counts_against_truth(web):
     """A thousand random connects, disconnects and deletes; after each, every count is exact at once."""
     rnd = random.Random(7)

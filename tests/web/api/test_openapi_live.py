@@ -72,6 +72,7 @@ def send(case, daemon, headers) -> int:
     return response.status_code
 
 
+@pytest.mark.exhaustive
 def test_every_operation(daemon, schema):
     seen: dict[str, set[int]] = {}
     for name, operation in operations(schema).items():
