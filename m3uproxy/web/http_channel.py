@@ -1,12 +1,12 @@
-"""One connection of a client, with limits on what a request may cost us.
+"""One connection of a client, with limits on the size and the duration of a request.
 
-Twisted's own channel restarts its timer at every line, so that a client that sends a byte now and then is waited
-for without end; it closes without an answer on a line that is too long; and it takes bodies of any size. Here a
-request, head and body, must be complete within the site's timeout of its first byte, and one that is too large is
-answered.
+Twisted's channel restarts its timer at every line, so that a client may send single bytes without end. It closes the
+connection without a response if a line is too long, and it accepts bodies of any size. This channel requires that head
+and body of a request are complete within the site's timeout from the first byte. Requests that are too large get an
+error response.
 
-An answer that is followed by a reset is lost, and a close with unread input resets. So a refused connection first
-stops sending, then reads what still comes, for a short while and into nothing (RFC 9112 section 9.6).
+A response followed by a reset is lost, and closing a socket with unread input resets the connection. So a refused
+connection first stops sending, then reads and discards input for a short time (RFC 9112 section 9.6).
 """
 
 # mypy: allow-untyped-calls
@@ -22,14 +22,15 @@ from twisted.web.http import HTTPChannel
 
 from .responses import raw_error
 
-#: Bytes of a request line, of a header line, and of all of them together.
+#: Maximum bytes of a request line, of a header line, and of the whole head.
 MAX_HEAD = 16_384
-#: Bytes of a request body. The largest thing a client sends is a list of URLs.
+#: Maximum bytes of a request body. The largest body is a list of URLs.
 MAX_BODY = 1_048_576
 
-#: How long (seconds), and how much (bytes), we listen to a client after we refused it. Also how long a client has
-#: to take the rest of an answer when the daemon stops.
+#: Seconds for which input is read after a refusal. Also the time for a client to read the rest of a response when the
+#: daemon stops.
 _LINGER = 2.0
+#: Maximum bytes read after a refusal.
 _LINGER_BYTES = 8_388_608
 
 
@@ -44,9 +45,9 @@ class ConnectionRegistry(Protocol):
 
 
 class HttpChannel(HTTPChannel):
-    """Speaks HTTP/1 with one client."""
+    """The server side of one HTTP/1 connection."""
 
-    # Ours come first; these would answer without saying why.
+    # The limits of this class apply first: those of Twisted close the connection without a cause.
     MAX_LENGTH = MAX_HEAD
     totalHeadersSize = 2 * MAX_HEAD
     maxHeaders = MAX_HEAD
@@ -57,98 +58,98 @@ class HttpChannel(HTTPChannel):
 
     _receiving = False
     _refused = False
-    _deaf = False
+    _ignores_input = False
     _head_bytes = 0
     _body_bytes = 0
-    _ignored_bytes = 0
+    _discarded_bytes = 0
     _answered: Any = None
-    _going_on: IDelayedCall | None = None
-    _release: Callable[[], None] | None = None
+    _next_request: IDelayedCall | None = None
+    _released: Callable[[], None] | None = None
 
     def connectionMade(self) -> None:
-        """Count among the site's connections, so that stopping finds it."""
+        """Add the connection to those of the site, which closes them when it stops."""
         super().connectionMade()
         self.site.connection_opened(self)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """And no more."""
-        going_on, self._going_on, self._answered = self._going_on, None, None
-        if going_on is not None:
-            going_on.cancel()
+        """Remove the connection from those of the site."""
+        next_request, self._next_request, self._answered = self._next_request, None, None
+        if next_request is not None:
+            next_request.cancel()
         super().connectionLost(reason)
         self.set_owner(None)
         self.site.connection_closed(self)
 
-    def set_owner(self, release: Callable[[], None] | None) -> None:
-        """From now on this connection is somebody's, or nobody's.
+    def set_owner(self, released: Callable[[], None] | None) -> None:
+        """Assign the connection to a client, or to none (None).
 
-        :param release: called when that is over: somebody else asks for something, or the connection is gone.
+        :param released: called when the connection is assigned to another client, or has closed.
         """
-        before, self._release = self._release, release
+        before, self._released = self._released, released
         if before is not None:
             before()
 
     def resetTimeout(self) -> None:
-        """Called for every piece of input: only the first of a request moves the deadline."""
+        """Set the deadline of a request. Called for every piece of input; only the first one counts."""
         if not self._receiving:
             self._receiving = True
             super().resetTimeout()
 
     def timeoutConnection(self) -> None:
-        """The client is idle, or its request never ends: nothing is owed to it, nothing worth a log line."""
+        """Abort without a response or log line: the client is idle, or its request is incomplete."""
         self.abort()
 
     def abort(self) -> None:
-        """Drop the connection at once."""
+        """Abort the connection at once."""
         self.transport.abortConnection()
 
     def close(self) -> None:
-        """Let the client have what was written, if it takes it in time, and then close."""
+        """Close the connection when the client has read all that was written, or after a short timeout."""
         self.setTimeout(_LINGER)
         self.loseConnection()
 
-    def answer_to_the_end(self) -> None:
-        """The answer under way ends with the connection: no request that follows it will be read.
+    def ignore_further_requests(self) -> None:
+        """Discard all further input, because the response under way ends with the connection.
 
-        Otherwise Twisted keeps what comes for later, and stops reading when that is much. Then we would not see the
-        client leave.
+        Otherwise Twisted would buffer the input, and stop reading at some size. A disconnection would then go
+        unnoticed.
         """
-        self._deaf = True
+        self._ignores_input = True
         self._dataBuffer.clear()
         self.transport.resumeProducing()
 
     def close_behind(self, request: Any) -> None:
-        """The answer to this request, which has not begun, is the last one."""
+        """Close the connection behind the response to this request, which must not have started."""
         self.persistent = False
         request.setHeader(b"Connection", b"close")
 
     def requestDone(self, request: Any) -> None:
-        """Go on with a request that is waiting already: in a later turn, and when the client takes its answers.
+        """Start the next pipelined request in a later turn, and not before the client reads its responses.
 
-        Twisted would answer all that it has read, thousands of them, in this turn and into memory.
+        Twisted would answer all requests that it has read, possibly thousands, in one turn and into memory.
         """
         if not self.persistent or not (self._buffer or any(self._dataBuffer)):
             super().requestDone(request)
             return
         self._answered = request
         self.setTimeout(self._savedTimeOut)
-        self._going_on = self.callLater(0, self._go_on)
+        self._next_request = self.callLater(0, self._start_next_request)
 
     def resumeProducing(self) -> None:
-        """The client has taken what was written."""
+        """Resume: the client has read the responses written so far."""
         super().resumeProducing()
-        if self._answered is not None and self._going_on is None:
-            self._going_on = self.callLater(0, self._go_on)
+        if self._answered is not None and self._next_request is None:
+            self._next_request = self.callLater(0, self._start_next_request)
 
-    def _go_on(self) -> None:
-        self._going_on = None
+    def _start_next_request(self) -> None:
+        self._next_request = None
         if not self._waitingForTransport:
             request, self._answered = self._answered, None
             self.setTimeout(None)
             super().requestDone(request)
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a line of a head."""
+        """Count a line of the head and parse it."""
         self._head_bytes += len(line)
         if self._head_bytes > MAX_HEAD:
             self._refuse(431, f"The request's head is longer than {MAX_HEAD} bytes.")
@@ -156,11 +157,11 @@ class HttpChannel(HTTPChannel):
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Take no line that long."""
+        """Refuse the request: a line of the head is too long."""
         self._refuse(431, f"The request's head has a line longer than {MAX_HEAD} bytes.")
 
     def allHeadersReceived(self) -> None:
-        """Judge the length that a head announces, before ``100 Continue`` invites the body."""
+        """Check Content-Length before the body is requested with ``100 Continue``."""
         self._body_bytes = 0
         if self.length is not None and self.length > MAX_BODY:
             self._refuse_body()
@@ -168,35 +169,35 @@ class HttpChannel(HTTPChannel):
             super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Take a piece of a body, or what a refused client still sends."""
+        """Count a piece of the body and collect it. Input after a refusal is discarded."""
         if self._refused:
-            self._ignore(data)
+            self._discard(data)
             return
-        if self._deaf:
+        if self._ignores_input:
             return
         self._body_bytes += len(data)
-        # While a response is under way this is the next request, whose size Twisted bounds by not reading on.
+        # While a response is under way, this is the next request. Twisted limits its size by pausing the transport.
         if self._body_bytes > MAX_BODY and self.length is None:
             self._refuse_body()
         else:
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
-        """Begin to answer: no deadline until the next request."""
+        """Start the response. There is no deadline until the next request."""
         self._receiving = False
         self._head_bytes = 0
         self._body_bytes = 0
         super().allContentReceived()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's word for all that it cannot parse."""
+        """Refuse input that Twisted cannot parse."""
         self._refuse(400, "This is not a valid HTTP request.")
 
     def _refuse_body(self) -> None:
         self._refuse(413, f"The request's body is larger than {MAX_BODY} bytes.")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer, and be done with this connection."""
+        """Answer with an error, stop sending, and discard further input."""
         if self._refused:
             return
         self._refused = True
@@ -210,7 +211,7 @@ class HttpChannel(HTTPChannel):
         else:
             self.transport.loseConnection()
 
-    def _ignore(self, data: bytes) -> None:
-        self._ignored_bytes += len(data)
-        if self._ignored_bytes > _LINGER_BYTES:
+    def _discard(self, data: bytes) -> None:
+        self._discarded_bytes += len(data)
+        if self._discarded_bytes > _LINGER_BYTES:
             self.abort()

@@ -1,14 +1,14 @@
-"""How every answer is written, errors included: ``{"detail": ...}`` is what clients of the API know.
+"""Responses of the server: JSON, errors, compression; and the query parameters of requests.
 
-A body over :data:`GZIP_FROM` bytes is compressed for a client that says it takes gzip (RFC 9110 section 12.5.3).
-Media does not pass here: it is compressed already, and would be held back by a compressor.
-
-Parameters of a URL.
+Errors have the body ``{"detail": ...}``, which clients of the API expect. A body over :data:`GZIP_FROM` bytes is
+compressed if the client accepts gzip (RFC 9110 section 12.5.3). Media is not sent through this module: it is
+compressed already, and a compressor would delay it.
 """
+
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
-# mypy: allow-untyped-calls
 import gzip
 import json
 import math
@@ -17,23 +17,21 @@ from http import HTTPStatus
 
 import attrs
 from twisted.web.server import Request
-
-# mypy: allow-untyped-calls
-
+from werkzeug.http import parse_accept_header
 
 Json = Mapping[str, object]
 
-#: Bytes from which on a body is worth compressing.
+#: Bodies larger than this (bytes) are compressed.
 GZIP_FROM = 1024
-#: Large listings are made in the reactor's thread: the fastest level, which takes most of what there is to gain.
+#: The fastest level, because large listings are compressed in the reactor's thread. It saves most of the bytes.
 _LEVEL = 1
-#: Seconds that a client which met a limit is asked to wait before it tries again.
+#: Seconds in the Retry-After header of a client that has reached a limit.
 RETRY_AFTER = 5
 
 
 @attrs.frozen
 class RawAnswer:
-    """An answer that is not a JSON object, as it goes over the wire."""
+    """A response body as sent, with its media type; for anything but JSON objects."""
 
     data: bytes
     media_type: str
@@ -42,10 +40,10 @@ class RawAnswer:
 
 
 class HTTPError(Exception):
-    """Ends a request with this status.
+    """An error response.
 
-    :param detail: text for people, or for status 422 the list of what is wrong with which field.
-    :param headers: to be added to the answer.
+    :param detail: text for people; for status 422 the list of errors by field.
+    :param headers: added to the response.
     """
 
     def __init__(self, status: int, detail: object, headers: Mapping[str, str] | None = None) -> None:
@@ -56,26 +54,19 @@ class HTTPError(Exception):
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether a client with this ``Accept-Encoding`` takes gzip: named, or meant by ``*``, with a weight above 0."""
-    weights: dict[str, float] = {}
-    for part in header.lower().split(","):
-        coding, *parameters = (word.strip() for word in part.split(";"))
-        weights[coding] = min((_weight(word) for word in parameters), default=1.0)
-    return max(weights.get("gzip", weights.get("*", 0.0)), weights.get("x-gzip", 0.0)) > 0
+    """Return whether an ``Accept-Encoding`` header accepts gzip: by name, or by ``*``, with a weight above 0.
 
-
-def _weight(parameter: str) -> float:
-    """RFC 9110 section 12.4.2; what is no weight counts as none, and that means: rather not."""
-    name, _, value = parameter.partition("=")
-    try:
-        weight = float(value) if name.strip() == "q" else 1.0
-    except ValueError:
-        return 0.0
-    return weight if 0 <= weight <= 1 else 0.0
+    ``*`` counts only if gzip is not named. Items with an invalid weight are ignored, and so are quoted ones.
+    """
+    if '"' in header:
+        return False
+    weights = {coding.lower(): weight for coding, weight in parse_accept_header(header)}
+    default = 0 if "gzip" in header.lower() else weights.get("*", 0)
+    return max(weights.get("gzip", default), weights.get("x-gzip", 0)) > 0
 
 
 def _finite(value: object) -> object:
-    """JSON has no word for infinity, which Python's reader takes all the same (``1e999``)."""
+    """Replace infinite numbers by None. JSON has no infinity, but Python's parser returns it for ``1e999``."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -84,14 +75,14 @@ def _finite(value: object) -> object:
 
 
 def service_unavailable(why: object) -> HTTPError:
-    """A limit is reached, ours or a provider's: in a moment somebody may have left."""
+    """Return a 503 with Retry-After: a client or provider limit is reached."""
     return HTTPError(503, str(why), {"Retry-After": str(RETRY_AFTER)})
 
 
 def encode(body: Json) -> bytes:
-    """JSON in ASCII.
+    """Return JSON in ASCII.
 
-    What an error of a validator refers to may be an exception object; the wire format has ``{}`` in its place.
+    Validation errors may contain exception objects; the wire format has ``{}`` in their place.
     """
     try:
         text = json.dumps(body, default=lambda _: {}, separators=(",", ":"), allow_nan=False)
@@ -101,7 +92,7 @@ def encode(body: Json) -> bytes:
 
 
 def write_content(request: Request, content: RawAnswer) -> bytes:
-    """Set status and headers of ``request`` and return the body, for a resource or a route to return in turn."""
+    """Set status and headers of a request and return the body, which its resource or route must return."""
     request.setResponseCode(content.status, HTTPStatus(content.status).phrase.encode("ascii"))
     for name, value in content.headers.items():
         request.setHeader(name, value)
@@ -116,7 +107,7 @@ def write_content(request: Request, content: RawAnswer) -> bytes:
 
 
 def _compressed(request: Request, data: bytes) -> bytes:
-    """The body as this client takes it. That others may get it otherwise is told to caches in any case."""
+    """Return the body, compressed if the client accepts gzip. Vary is set in any case, for caches."""
     request.responseHeaders.addRawHeader(b"Vary", b"Accept-Encoding")
     accepted = b",".join(request.requestHeaders.getRawHeaders(b"accept-encoding", []))
     if not accepts_gzip(accepted.decode("latin-1")):
@@ -126,19 +117,19 @@ def _compressed(request: Request, data: bytes) -> bytes:
 
 
 def write_json(request: Request, body: Json, status: int = 200) -> bytes:
-    """The same for a JSON object."""
+    """Set status and headers of a request and return the body of a JSON object."""
     return write_content(request, RawAnswer(encode(body), "application/json", status=status))
 
 
 def write_error(request: Request, error: HTTPError) -> bytes:
-    """The same for an error."""
+    """Set status and headers of a request and return the body of an error."""
     for name, value in error.headers.items():
         request.setHeader(name, value)
     return write_json(request, {"detail": error.detail}, error.status)
 
 
 def raw_error(status: int, detail: str) -> bytes:
-    """A whole response, for where there is no request yet to write it with."""
+    """Return a whole response, for a connection without a complete request."""
     body = encode({"detail": detail})
     lines = (
         b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
@@ -152,6 +143,6 @@ def raw_error(status: int, detail: str) -> bytes:
 
 
 def query_value(request: Request, name: bytes) -> str | None:
-    """A parameter of the URL; the last one counts. What is not UTF-8 in it is replaced."""
+    """Return the last query parameter with a name, or None. Bytes that are not UTF-8 are replaced."""
     values: list[bytes] = request.args.get(name, [])
     return values[-1].decode("utf-8", "replace") if values else None

@@ -1,7 +1,7 @@
-"""The HTTP server: which resource answers which path, and what holds for all of them.
+"""The HTTP server: routing of paths to resources, requests, and the site with its connections.
 
-Media and API part ways here, below Klein: Klein ends a response that fails midway with an HTML page and a clean
-last chunk, which in a video would be played.
+Media paths branch off here, below Klein. If a response fails midway, Klein ends it with an HTML page and a clean last
+chunk, which a player would play as video.
 """
 
 # mypy: allow-untyped-calls
@@ -30,19 +30,18 @@ from .responses import HTTPError, write_error
 
 log = make_logger()
 
-#: Seconds within which a request must be complete, and that a connection may idle between requests.
+#: Seconds within which a request must be complete, and for which a connection may be idle between requests.
 REQUEST_TIMEOUT = 30
 
-#: A request target with everything in it, as proxies are asked (RFC 9112 section 3.2.2). Servers must take it, too.
+#: Absolute form of a request target, as sent to proxies. Servers must accept it, too (RFC 9112 section 3.2.2).
 _ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)([/?][^#]*)?", re.IGNORECASE)
 
-
-#: What there is below ``/hls/{id}`` for players; the rest is management.
+#: Paths below ``/hls/{id}`` for players. All other paths are management.
 _PAGE = re.compile(rb"playlist\.m3u8|segment(\.[a-z0-9]{1,5})?")
 
 
 class Refusal(Resource):
-    """Answers every method with the same error."""
+    """A resource that answers every method with the same error."""
 
     isLeaf = True
 
@@ -56,7 +55,7 @@ class Refusal(Resource):
 
 
 class Redirect(Resource):
-    """Answers 307, by a relative reference: right also behind a proxy that strips a prefix from the path."""
+    """A 307 with a relative reference, which is also right behind a proxy that strips a prefix from the path."""
 
     isLeaf = True
 
@@ -65,26 +64,26 @@ class Redirect(Resource):
         self._location = location
 
     def render(self, request: server.Request) -> bytes:
-        """The query goes along."""
+        """Redirect, with the query of the request."""
         _, mark, query = request.uri.partition(b"?")
         request.setHeader(b"Location", self._location + mark + query)
         return write_error(request, HTTPError(307, "Temporary Redirect"))
 
 
 class Root(Resource):
-    """Sends each request to the media or to the API, with the prefix taken off once if it is there."""
+    """The root resource: routes each request to media or to the API, without the prefix of the path."""
 
     def __init__(
         self, root_path: str, stream: IResource, api: IResource, gate: Gate | None = None, hls: IResource | None = None
     ) -> None:
         """
-        Join the two.
+        Set the resources.
 
         :param root_path: ``Settings.root_path``.
-        :param stream: a leaf, answers ``/stream/{id}`` and finds the id in ``request.postpath``.
-        :param api: a leaf, answers everything else.
-        :param gate: judges what goes to the API before anything of it is looked at; None lets all pass.
-        :param hls: the same as ``stream`` for ``/hls/{id}/…``; None if there is none.
+        :param stream: serves ``/stream/{id}``; the id is in ``request.postpath``.
+        :param api: serves all other paths.
+        :param gate: checks requests to the API before anything else; None for no checks.
+        :param hls: serves ``/hls/{id}/…`` like ``stream``; None without HLS.
         """
         super().__init__()
         self._prefix = root_path.encode().split(b"/")[1:]
@@ -93,7 +92,7 @@ class Root(Resource):
         self._gate = gate
 
     def getChildWithDefault(self, path: bytes, request: server.Request) -> IResource:
-        """Take all segments at once; those that lead to a resource move from ``postpath`` to ``prepath``."""
+        """Consume all segments at once: those that lead to a resource move from ``postpath`` to ``prepath``."""
         segments = [path, *(request.postpath or ())]
         depth = len(self._prefix)
         if segments[:depth] != self._prefix:
@@ -127,12 +126,12 @@ class Root(Resource):
         if len(rest) > 1 and rest[-1] == b"" and rest[-2] != b"":
             return _without_slash(request)
         if parse_authority((request.getHeader(b"Host") or b"none").decode("latin-1")) is None:
-            return Refusal(HTTPError(400, "The Host header is not a host."))
+            return Refusal(HTTPError(400, "Host header is not a valid host name."))
         return self._api
 
 
 def _is_media(rest: list[bytes]) -> bool:
-    """``/stream/{id}`` or a page of ``/hls/{id}``, perhaps with a slash at the end."""
+    """Return whether a path is ``/stream/{id}`` or a page of ``/hls/{id}``, also with a slash at the end."""
     if rest[1:2] in ([], [b""]):
         return False
     if rest[0] == b"hls":
@@ -153,17 +152,17 @@ def _is_text(segment: bytes) -> bool:
 
 
 class Request(server.Request):
-    """A request whose failures are answered in JSON, and whose body stays in memory."""
+    """A request with errors in JSON and its body in memory."""
 
     transport: Any
     content: Any
 
     def gotLength(self, length: int | None) -> None:
-        """Twisted would write bodies over 100 kB to a file; :class:`HttpChannel` bounds them all."""
+        """Keep the body in memory; :class:`HttpChannel` limits it. Twisted would write more than 100 kB to a file."""
         self.content = BytesIO()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of a request is there.
+        """Route a complete request.
 
         Twisted would also parse the bodies of forms, and mix their fields with those of the query.
 
@@ -180,7 +179,7 @@ class Request(server.Request):
             self._answer(write_error(self, HTTPError(400, "The request target is not a path.")))
 
     def _origin_form(self, target: bytes) -> bytes:
-        """The path and query of a request target. A host in it replaces the Host header."""
+        """Return path and query of a request target. If it has a host, set that as the Host header."""
         match = _ABSOLUTE_FORM.fullmatch(target)
         if match is None:
             return target
@@ -189,7 +188,7 @@ class Request(server.Request):
         return path if path[:1] == b"/" else b"/" + path
 
     def render(self, resrc: IResource) -> None:
-        """Have a resource answer."""
+        """Render a resource and write its response."""
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
@@ -199,7 +198,7 @@ class Request(server.Request):
             self._answer(body)
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Our own fault. What has begun must not look complete."""
+        """Answer 500 for an unexpected error. A response that has started is aborted, so that it looks incomplete."""
         log.failure("cannot answer {method} {path}", failure=reason, method=self.method, path=self.path)
         if self.startedWriting:
             self.transport.abortConnection()
@@ -215,7 +214,7 @@ class Request(server.Request):
 
 
 class Site(server.Site):
-    """The factory of connections. It writes no access log: that would hold tokens and would lack viewers."""
+    """The factory of connections. There is no access log: it would contain tokens, and not the viewers of a stream."""
 
     protocol = HttpChannel  # type: ignore[assignment]
     displayTracebacks = False
@@ -223,41 +222,41 @@ class Site(server.Site):
 
     def __init__(self, root: IResource, reactor: IReactorTime, request_timeout: float = REQUEST_TIMEOUT) -> None:
         """
-        Make a site that is not listening yet.
+        Initialise a site that is not listening.
 
         :param reactor: for the timeouts of requests.
-        :param request_timeout: seconds within which a request, head and body, must be complete, and that a
-            connection may idle between requests.
+        :param request_timeout: seconds within which head and body of a request must be complete, and for which a
+            connection may be idle between requests.
         """
         super().__init__(root, requestFactory=Request, reactor=reactor, timeout=request_timeout)
         self._connections: set[HttpChannel] = set()
         self._all_closed: Deferred[None] | None = None
 
     def acceptableProtocols(self) -> list[bytes]:
-        """For TLS: HTTP/1.1 alone, also where Twisted finds what it needs for HTTP/2, which our channel is not."""
+        """Return HTTP/1.1 only, for TLS. Twisted may support HTTP/2, but :class:`HttpChannel` does not."""
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
-        """Open no log file, so that nothing is logged, and start no clock for its lines."""
+        """Do nothing: Twisted would open an access log and start a timer for its time stamps."""
 
     def stopFactory(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no access log to close."""
 
     def connection_opened(self, connection: HttpChannel) -> None:
-        """A client has connected."""
+        """Add a connection."""
         self._connections.add(connection)
 
     def connection_closed(self, connection: HttpChannel) -> None:
-        """A client's connection is gone."""
+        """Remove a connection. If it was the last one, :meth:`close` is complete."""
         self._connections.discard(connection)
         if self._all_closed is not None and not self._connections:
             all_closed, self._all_closed = self._all_closed, None
             all_closed.callback(None)
 
     def close(self) -> Deferred[None]:
-        """Close every connection. To be called once, when there is no listening any more.
+        """Close all connections. Call this once, when the ports are closed.
 
-        :return: fires when they are gone.
+        :return: a Deferred that fires when the last connection has closed.
         """
         if not self._connections:
             return succeed(None)

@@ -1,10 +1,10 @@
-"""Who asks: the address of a client, also from behind reverse proxies.
+"""The address of a client, also behind reverse proxies.
 
-Anybody who connects can send ``X-Forwarded-For``, so it counts only if it came from a proxy that the operator
-named (``TRUSTED_PROXIES``). Each proxy on the way appends the address that connected to it. So the list is read
-from its right end: what our own peer appended is true if we trust our peer, what stands left of it is true if that
-one is trusted as well, and so on. The first address that is no trusted proxy is the client; what stands left of it
-is the client's own invention. (The first element, which many servers take, is exactly that.)
+Any client can send ``X-Forwarded-For``. So the header counts only if a proxy named by the operator has sent it
+(``TRUSTED_PROXIES``). Each proxy appends the address that has connected to it. So the list is read from its right end:
+the last address is true if the peer is trusted, the one before it if the last address is trusted as well, and so on.
+The first address that is not a trusted proxy is the client. The addresses left of it are the client's own claim. (Many
+servers use the first element, which is exactly that.)
 """
 
 # mypy: allow-untyped-calls
@@ -25,7 +25,7 @@ Network = IPv4Network | IPv6Network
 
 _THIS_MACHINE = IPv4Address("127.0.0.1")
 
-#: Where addresses are not of the public internet. Not ``is_private``, which has documentation networks among others.
+#: Networks outside the public internet. ``ipaddress.is_private`` also contains documentation networks, among others.
 _PRIVATE = (
     "127.0.0.0/8",  # RFC 1122
     "10.0.0.0/8",  # RFC 1918
@@ -41,18 +41,18 @@ _PRIVATE = (
 
 @lru_cache(maxsize=64)
 def networks(names: tuple[str, ...]) -> tuple[Network, ...]:
-    """Networks and addresses as people write them.
+    """Return networks from their text; an address is a network of its own.
 
-    :raises ValueError: if one is neither.
+    :raises ValueError: if a text is neither.
     """
     return tuple(ip_network(name, strict=False) for name in names)
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as it stands in a header, perhaps quoted, in brackets, with a port. None if it is no address.
+    """Return the address in a header element, which may have quotes, brackets and a port. None if it is invalid.
 
-    An IPv4 address in IPv6 clothes (``::ffff:192.0.2.1``, RFC 4291 section 2.5.5.2) is an IPv4 address. What nginx
-    writes for a client on a UNIX socket is this machine.
+    An IPv4-mapped IPv6 address (``::ffff:192.0.2.1``, RFC 4291 section 2.5.5.2) is an IPv4 address. ``unix:``, as nginx
+    writes for a client on a UNIX socket, is this machine.
     """
     text = text.strip().strip('"')
     if text == "unix:":
@@ -69,17 +69,17 @@ def parse_address(text: str) -> Address | None:
 
 
 def within(address: Address, where: Iterable[Network]) -> bool:
-    """Whether an address lies in one of these networks."""
+    """Return whether an address is in one of the networks."""
     return any(address in network for network in where)
 
 
 def is_private(address: Address) -> bool:
-    """Whether an address is of this machine, of a private network, or of the local link."""
+    """Return whether an address is of this machine, of a private network, or of the local link."""
     return within(address, networks(_PRIVATE))
 
 
 def peer_address(request: Request) -> Address | None:
-    """Who is at the other end of the connection; a UNIX socket's other end is this machine."""
+    """Return the address of the connection's peer; the peer of a UNIX socket is this machine."""
     address = request.getClientAddress()
     if isinstance(address, UNIXAddress):
         return _THIS_MACHINE
@@ -87,31 +87,31 @@ def peer_address(request: Request) -> Address | None:
 
 
 def comes_from_proxy(request: Request, settings: Settings) -> bool:
-    """Whether a trusted proxy sent this request, so that its ``X-Forwarded-*`` headers count."""
+    """Return whether a trusted proxy has sent this request, so that its ``X-Forwarded-*`` headers count."""
     peer = peer_address(request)
     return peer is not None and within(peer, networks(settings.trusted_proxies))
 
 
 def forwarded(request: Request, name: bytes) -> list[str]:
-    """The elements of a header that lists things: all its lines in order, empty elements left out."""
+    """Return the elements of a list header: of all its lines in order, without empty elements."""
     lines = request.requestHeaders.getRawHeaders(name, [])
     elements = b",".join(lines).decode("latin-1").split(",")
     return [element.strip() for element in elements if element.strip()]
 
 
 def client_address(request: Request, settings: Settings) -> Address | None:
-    """Who asks.
+    """Return the address of the client.
 
-    :return: None if that is not known. So it is when a proxy forwards for somebody it does not name: such a client
-        is not the proxy, and what stands left of the gap is not believed.
+    :return: None if the address is unknown, as when a proxy forwards a request with an invalid element: the client is
+        not the proxy, and elements left of the invalid one are not trusted.
     """
     address = peer_address(request)
     if not comes_from_proxy(request, settings):
         return address
-    hops = forwarded(request, b"X-Forwarded-For") or forwarded(request, b"X-Real-IP")[-1:]
+    addresses = forwarded(request, b"X-Forwarded-For") or forwarded(request, b"X-Real-IP")[-1:]
     trusted = networks(settings.trusted_proxies)
-    for hop in reversed(hops):
-        address = parse_address(hop)
+    for element in reversed(addresses):
+        address = parse_address(element)
         if address is None or not within(address, trusted):
             break
     return address

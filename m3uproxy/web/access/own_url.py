@@ -1,4 +1,4 @@
-"""Where we are: the name that a client used for us, and the URL that leads it to us."""
+"""The proxy's own names and URL, as a client sees them."""
 
 # mypy: allow-untyped-calls
 
@@ -21,10 +21,10 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 
 @attrs.frozen
 class Authority:
-    """A host and a port: who is asked, in a URL or in a Host header.
+    """The host and port of a URL or a Host header.
 
-    ``host`` is in lower case, an IPv6 address without brackets, a name without the dot of the root; ``port`` is None
-    where none was given.
+    ``host`` is in lower case, an IPv6 address without brackets, a name without the dot of the root. ``port`` is None if
+    it is omitted.
     """
 
     host: str
@@ -35,13 +35,13 @@ class Authority:
         return host if self.port is None else f"{host}:{self.port}"
 
     def same_as(self, other: Authority, scheme: str) -> bool:
-        """Whether both name the same server under this scheme."""
+        """Return whether both name the same server under a scheme."""
         default = _DEFAULT_PORT.get(scheme)
         return (self.host, self.port or default) == (other.host, other.port or default)
 
 
 def parse_authority(text: str) -> Authority | None:
-    """None for what is no ``host[:port]``."""
+    """Return the authority in a text; None if it is not ``host[:port]``."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         return None
@@ -50,12 +50,12 @@ def parse_authority(text: str) -> Authority | None:
 
 
 def public_authority(settings: Settings) -> Authority | None:
-    """That of ``PUBLIC_URL``, if one is set."""
+    """Return the authority of ``PUBLIC_URL``, if it is set."""
     return parse_authority(urlsplit(settings.public_url).netloc) if settings.public_url else None
 
 
-def asked_for(request: Request, settings: Settings) -> list[str]:
-    """Every name that a request has for us: in Host, and in ``X-Forwarded-Host`` if a trusted proxy sent it."""
+def requested_names(request: Request, settings: Settings) -> list[str]:
+    """Return the names in Host, and in ``X-Forwarded-Host`` if a trusted proxy has sent it."""
     lines = request.requestHeaders.getRawHeaders(b"Host", [])
     names = [line.decode("latin-1") for line in lines]
     if comes_from_proxy(request, settings):
@@ -64,30 +64,30 @@ def asked_for(request: Request, settings: Settings) -> list[str]:
 
 
 def base_url(request: Request, settings: Settings) -> str:
-    """The URL below which the client that sent this request finds us; without a slash at the end.
+    """Return the proxy's URL for the client of a request, without a slash at the end.
 
-    That is ``PUBLIC_URL`` where it is set. Else scheme, host, port and prefix are what a trusted proxy says of them
-    (``X-Forwarded-Proto``, ``-Host``, ``-Port``, ``-Prefix``), else what the request says. Where no prefix is told
-    it is ``ROOT_PATH``: right for us always, and for a proxy that strips that.
+    If ``PUBLIC_URL`` is set, return it. Otherwise scheme, host, port and prefix are those of a trusted proxy's headers
+    (``X-Forwarded-Proto``, ``-Host``, ``-Port``, ``-Prefix``), or else those of the request. The default prefix is
+    ``ROOT_PATH``, which is valid without a proxy and behind a proxy that strips it.
     """
     if settings.public_url:
         return settings.public_url
     proxied = comes_from_proxy(request, settings)
 
-    def told(name: bytes) -> str:
+    def sent(name: bytes) -> str:
         return next(iter(forwarded(request, name)), "") if proxied else ""
 
-    scheme = told(b"X-Forwarded-Proto").lower()
+    scheme = sent(b"X-Forwarded-Proto").lower()
     if scheme not in _DEFAULT_PORT:
         scheme = "https" if request.isSecure() else "http"
-    authority = parse_authority(told(b"X-Forwarded-Host")) or _asked_host(request)
-    authority = _with_port(authority, told(b"X-Forwarded-Port"), scheme)
-    prefix = told(b"X-Forwarded-Prefix").rstrip("/")
+    authority = parse_authority(sent(b"X-Forwarded-Host")) or _requested_host(request)
+    authority = _with_port(authority, sent(b"X-Forwarded-Port"), scheme)
+    prefix = sent(b"X-Forwarded-Prefix").rstrip("/")
     return f"{scheme}://{authority}{prefix if _PREFIX.fullmatch(prefix) else settings.root_path}"
 
 
-def _asked_host(request: Request) -> Authority:
-    """The Host header, or where we are listening if there is none that can be used."""
+def _requested_host(request: Request) -> Authority:
+    """Return the authority of the Host header. If it is missing or invalid, return the listening address."""
     authority = parse_authority((request.getHeader(b"Host") or b"").decode("latin-1"))
     if authority is None:
         here = request.getHost()
@@ -96,9 +96,9 @@ def _asked_host(request: Request) -> Authority:
 
 
 def _with_port(authority: Authority, port: str, scheme: str) -> Authority:
-    """Add a port that a proxy told, unless there is one.
+    """Add the port of ``X-Forwarded-Port``, unless the authority has one.
 
-    One that belongs to the other scheme is that of an inner proxy behind one that ends TLS.
+    Ports 80 and 443 are ignored: they may be those of an inner proxy behind one that terminates TLS.
     """
     usable = re.fullmatch(r"[0-9]{1,5}", port) and int(port) not in (0, *_DEFAULT_PORT.values())
     if authority.port is None and usable:

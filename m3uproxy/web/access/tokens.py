@@ -1,4 +1,4 @@
-"""The token of the management API: where it stands in a request, and what a wrong one costs."""
+"""The token of the management API: its place in a request, its check, and the rate limit of wrong tokens."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from twisted.web.server import Request
 from ..responses import query_value
 from .client_address import Address
 
-#: Addresses whose failures are remembered; beyond, the one that failed longest ago is forgotten.
+#: Maximum number of addresses with a counter. The address whose last failure is the oldest is removed first.
 MAX_REMEMBERED = 4096
-#: Bits of an IPv6 address that one customer of a provider has in common: the rest is theirs to vary.
+#: Bits of an IPv6 address that identify a customer of an internet provider. The customer can vary the other bits.
 _CUSTOMER_BITS = 64
 
 
 def token_in_header(request: Request) -> bytes | None:
-    """``X-API-Token``, None if missing or empty."""
+    """Return ``X-API-Token``; None if missing or empty."""
     return request.getHeader(b"X-API-Token") or None
 
 
 def offered_token(request: Request) -> bytes | None:
-    """The token that a request brings. The header counts alone if it is there; in the query the last one counts."""
+    """Return the token of a request: of the header, otherwise the last one of the query; None without one."""
     in_query = query_value(request, b"api_token")
     return token_in_header(request) or (in_query.encode() if in_query else None)
 
 
 def is_right(offered: bytes, token: SecretStr) -> bool:
-    """Compare in a time that tells nothing, not even how long the token is: digests are all of one length."""
+    """Return whether a token is right, in constant time. Digests of equal length also hide the length of the token."""
     digests = (hashlib.sha256(text).digest() for text in (offered, token.get_secret_value().encode()))
     return hmac.compare_digest(*digests)
 
 
 @attrs.define
 class _Bucket:
+    """A leaky bucket: its level at the time ``since`` (seconds)."""
+
     level: float
     since: float
 
 
 class FailedTokens:
-    """Counts wrong tokens by address, in buckets that leak: so many at once, then so many per second."""
+    """The rate limit of wrong tokens, with a leaky bucket for each address: a burst, then a number per second."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -55,11 +57,11 @@ class FailedTokens:
         return len(self._buckets)
 
     def count(self, address: Address | None, rate: int) -> bool:
-        """Note a wrong token.
+        """Count a wrong token.
 
-        :param address: who sent it; IPv6 addresses of one customer count as one.
-        :param rate: how many per second are still answered as such.
-        :return: False if that was one too many.
+        :param address: the client's; IPv6 addresses of one customer count as one.
+        :param rate: wrong tokens per second that are answered as such.
+        :return: False if the limit is exceeded.
         """
         now = self._clock.seconds()
         customer = int(address) >> _CUSTOMER_BITS if isinstance(address, IPv6Address) else address

@@ -78,7 +78,7 @@ class LiveAnswer:
         """The whole head, composed here: Twisted would add chunked transfer coding to an HTTP/1.1 answer."""
         request = self._request
         request.startedWriting = 1
-        self._channel.answer_to_the_end()
+        self._channel.ignore_further_requests()
         headers = (*live_headers(self._stream), (b"Connection", b"close"))
         lines = [b"HTTP/1.0 200 OK" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1 200 OK"]
         lines += [name + b": " + value for name, value in headers]

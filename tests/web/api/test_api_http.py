@@ -54,6 +54,13 @@ def test_not_for_who_does_not_take_it(full, accepted):
     assert "Accept-Encoding" in answer.headers.get_all("Vary")
 
 
+@pytest.mark.parametrize(
+    "header", ['"gzip"', 'gzip;q="1"', "gzip;x=1", "gzip;q=1e-3", "gzip;q=0, gzip", "x-gzip;q=0, *"]
+)
+def test_accept_encoding_in_doubt_means_no_gzip(header):
+    assert not accepts_gzip(header)
+
+
 def test_two_header_lines_are_one_list(full):
     wire = full.connect()
     wire.send(b"GET /streams HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\n\r\n")
