@@ -7,17 +7,14 @@ Steering manifests and asset lists on their way to a player: see :mod:`m3uproxy.
 
 from __future__ import annotations
 
-# mypy: allow-untyped-calls
 import re
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.web.server import Request
 
 from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.http.byte_ranges import ContentRange
-from ..downstream.response_writer import ResponseWriter
 from ..errors import Reason, SourceError
 from ..settings import Settings
 from .download import Download
@@ -166,50 +163,6 @@ class FetchedResource:
 
         reader = self.deliver(write, ended)
         result: Deferred[bytes] = Deferred(lambda _: reader.stopProducing())
-        reader.start()
-        return result
-
-    def send_to(self, request: Request, sent: Callable[[int], None] | None = None) -> Deferred[SourceError | None]:
-        """
-        Answer a player: status, headers, and unless it is a HEAD the body. Headers set before stay, if none of ours
-        has their name.
-
-        A failure after the head is an abort, never an end that looks clean.
-
-        :param sent: called with the number of bytes of each piece of the body.
-        :return: a Deferred that never fails: None when all was sent, :data:`.READER_GONE` when the
-            player left, else why not all was sent.
-        """
-        request.setResponseCode(self.status)
-        for name, value in self.headers.items():
-            request.setHeader(name, value)
-        if self.length is not None:
-            request.setHeader(b"Content-Length", b"%d" % self.length)
-        if request.method == b"HEAD":
-            self.close()
-            request.finish()
-            return succeed(None)
-        return self._pour(request, sent)
-
-    def _pour(self, request: Request, sent: Callable[[int], None] | None) -> Deferred[SourceError | None]:
-        result: Deferred[SourceError | None] = Deferred()
-
-        def write(data: bytes) -> None:
-            spout.write(data)
-            if sent is not None:
-                sent(len(data))
-
-        def ended(error: SourceError | None) -> None:
-            if error is None:
-                spout.finish()
-            elif error is not READER_GONE:
-                request.unregisterProducer()
-                spout.abort()
-            result.callback(error)
-
-        reader = self.deliver(write, ended)
-        spout = ResponseWriter(request, reader, self._settings.direct_write, self._settings.send_buffer)
-        request.notifyFinish().addErrback(lambda _: reader.stopProducing())
         reader.start()
         return result
 

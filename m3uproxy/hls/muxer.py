@@ -1,9 +1,9 @@
-"""Those who play a live transport stream as HLS.
+"""A live transport stream, served as HLS.
 
-Players of HLS come and go; together they are one viewer of the stream, who takes every block and has it cut
-(:mod:`m3uproxy.core.hls.segmenter`). It is there from the first player's first request until no player has asked for
-anything for a while. So with nobody else watching the source is opened for the first of them, and closed behind the
-last.
+HLS players come and go. To the broadcaster they are one viewer, the muxer, which receives every block and passes it to
+the segmenter (:mod:`m3uproxy.core.hls.segmenter`). The muxer is attached from the first request of the first player
+until no player has requested anything for some time. If no other player plays the stream, the source is therefore
+opened for the first HLS player and closed after the last one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.hls.segmenter import TARGET_DURATION, LiveSegment, Segmenter
@@ -26,25 +25,23 @@ from ..downstream.memory_producer import MemoryProducer
 from ..errors import Reason, SourceError
 from ..interfaces import IBlockConsumer
 from ..live.stream import LiveStream
-from ..log import make_logger
 from ..settings import Settings
-from ..streams.player import PlayerInfo
 from ..upstream.slots import SlotAllocator
 from .clients import HlsClient, HlsClients
 
-log = make_logger()
-
-#: Characters of a name that a player brings. It stands in every line of its playlists.
-_LONGEST_NAME = 256
-#: Seconds for which a silent player still counts.
+#: Seconds of silence after which a client is removed.
 LIFETIME = 3.0 * TARGET_DURATION
-#: A source that was joined like this does not go on from what was sent.
+#: Splices after which the timestamps do not continue: the next segment begins with EXT-X-DISCONTINUITY.
 _DISCONTINUITIES = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
 
 @implementer(IBlockConsumer)
 class HlsMuxer:
-    """The players of one live stream that play it as HLS."""
+    """
+    The segments of one live stream, and the clients that play them.
+
+    :ivar hls_clients: the clients.
+    """
 
     def __init__(
         self,
@@ -54,57 +51,72 @@ class HlsMuxer:
         slots: SlotAllocator,
         settings: Settings,
     ) -> None:
-        """Nobody plays yet."""
+        """
+        Initialise a muxer that is attached at the first request.
+
+        :param wall: returns the time of day; ``clock`` is for everything else.
+        """
         self._clock = clock
         self._wall = wall
         self._stream = stream
         self._start_timeout = settings.start_timeout
         self._stall = settings.viewer_stall_timeout
-        self.hls_clients = HlsClients(clock, wall, slots, stream.id)
+        self.hls_clients = HlsClients(clock, wall, slots, stream.id, stream.touch)
         self._segmenter = Segmenter(settings.ring_bytes)
         self._waiting: dict[Deferred[None], IDelayedCall] = {}
         self._attached = self._started = False
-        # The time of day at the beginning of the clock, asked once: a segment's date stays what it was.
+        # The time of day at second 0 of the clock. It is read once per attachment, so that the date of a segment
+        # stays the same in all playlists.
         self._epoch = wall()
-        self.bytes_served = self.segments_served = 0
 
-    # what listings show, and what the API does
+    # listings and API
+
+    @property
+    def bytes_served(self) -> int:
+        """Bytes sent to all clients, removed ones included."""
+        return self.hls_clients.bytes_served
+
+    @property
+    def segments_served(self) -> int:
+        """Segments sent to all clients, removed ones included."""
+        return self.hls_clients.segments_served
 
     def clients(self) -> list[HlsClient]:
-        """Who plays, oldest first."""
+        """Return the clients, oldest first."""
         return self.hls_clients.all()
 
     def abort_client(self, client_id: str) -> int:
-        """Forget a player and end what it is being sent.
+        """
+        Remove a client and abort its responses.
 
-        :return: how many there were of that name.
+        :return: the number of clients of that name, 0 or 1.
         """
         client = self.hls_clients.get(client_id)
         if client is None:
             return 0
-        self._gone(client)
+        self.hls_clients.remove(client)
         self._detach_if_unused()
         return 1
 
     def run_housekeeping(self) -> None:
-        """Let go of players that have been silent for too long, and behind the last of them of the stream."""
+        """Remove the clients that have been silent for too long. After the last one, detach from the broadcaster."""
         for client in self.hls_clients.silent(LIFETIME):
-            self._gone(client)
+            self.hls_clients.remove(client)
         self._detach_if_unused()
 
-    # the broadcaster's viewer
+    # IBlockConsumer
 
     @property
     def waiting(self) -> bool:
-        """No segment could be begun yet."""
+        """True until a block with a random access point has come: no segment can begin before."""
         return not self._started
 
     def block_received(self, block: Block) -> None:
-        """The next block of the stream."""
+        """Pass the next block of the stream to the segmenter. The players that wait get the first segment."""
         if not self._attached:
             return
         if self._stream.broadcaster.format is not Format.TS:
-            self.stream_ended(SourceError(Reason.NOT_TRANSPORT_STREAM, "nothing else is made into HLS"))
+            self.stream_ended(SourceError(Reason.NOT_TRANSPORT_STREAM, "only transport streams are served as HLS"))
             return
         self._started = self._started or block.access
         self._segmenter.feed(block)
@@ -112,94 +124,57 @@ class HlsMuxer:
             self._fire_waiting(None)
 
     def source_joined(self, report: SpliceReport) -> None:
-        """A source follows another."""
+        """Begin a new part of the playlist if the new source does not continue the old one."""
         if report.kind is SpliceKind.FORMAT_CHANGE:
             self.stream_ended(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.kind in _DISCONTINUITIES:
             self._segmenter.discontinue()
 
     def stream_ended(self, error: SourceError) -> None:
-        """There will be no more blocks: who waits is told why, and nobody plays any more."""
+        """Fail the requests that wait for a segment, and remove all clients: there will be no more blocks."""
         self._fire_waiting(error)
         for client in self.clients():
-            self._gone(client)
+            self.hls_clients.remove(client)
         self._detach_if_unused()
 
-    # what players ask for
-
-    def name_of(self, player: PlayerInfo) -> str:
-        """The name of a player, that it brought or that is made for it. Two that look the same are one."""
-        brought = player.client_id or ""
-        return brought if 0 < len(brought) <= _LONGEST_NAME else player.computed_id(self._stream.id)
-
-    def known(self, player: PlayerInfo) -> HlsClient | None:
-        """Who a player is, if it counts already."""
-        return self.hls_clients.get(self.name_of(player))
-
-    def client(self, player: PlayerInfo) -> HlsClient:
-        """Who asks; it counts from now on."""
-        name, known = self.name_of(player), self.known(player)
-        client = self.hls_clients.register(name, player)
-        self._stream.touch()
-        if known is None:
-            log.info("client {client!r:.80} plays stream {stream} as HLS", client=name, stream=self._stream.id)
-        return client
+    # requests of players
 
     def playlist(self, client: HlsClient) -> Deferred[bytes]:
-        """The playlist for a player, as soon as there is a segment.
-
-        :return: a Deferred that fails with :class:`SourceError` if none comes in time; it may be cancelled.
         """
+        Return the playlist for a client, as soon as there is a segment. The first request attaches the muxer.
 
-        def waits() -> None:
-            """Nothing to end: it is answered in any case."""
-
-        def answered(result: Failure | None) -> Failure | None:
-            self.ends(client, waits)
-            return result
-
-        client.open_responses[waits] = None
-        asked = self._first_segment().addBoth(answered).addCallback(lambda _: self._render_playlist(client))
+        :return: a Deferred that fails with :class:`SourceError` if no segment comes in time; it may be cancelled.
+        """
+        waited = self.hls_clients.wait_for(client, self._first_segment())
+        response = waited.addCallback(lambda _: self._render_playlist(client))
         if not self._attached:
             self._attached = True
             self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
             self._stream.broadcaster.attach_muxer(self, client.player.viewer)
-        return asked
+        return response
 
     def segment(self, number: int) -> LiveSegment | None:
-        """A segment, as long as it is kept."""
+        """Return a segment by its number, or None if there is no such segment (any more)."""
         return self._segmenter.segment(number)
 
     def send(
         self, segment: LiveSegment, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
     ) -> MemoryProducer:
-        """Hand a segment on to a player; start what is returned, and pause and resume it.
-
-        :param abort: ends that, if the player has to go.
         """
+        Return a producer that sends a segment to a client; the caller starts it.
+
+        :param write: takes a piece of the segment.
+        :param abort: aborts the response if the client is removed.
+        """
+        clients = self.hls_clients
 
         def written(data: bytes) -> None:
             client.bytes_served += len(data)
-            self.bytes_served += len(data)
+            clients.bytes_served += len(data)
             write(data)
 
-        def ended(complete: bool) -> bool:
-            self.ends(client, abort)
-            return complete
-
-        client.open_responses[abort] = None
-        client.segments_served += 1
-        self.segments_served += 1
-        producer = MemoryProducer(self._clock, segment.buffers, self._stall, written)
-        producer.ended.addCallback(ended)
-        return producer
-
-    def ends(self, client: HlsClient, answer: Callable[[], None]) -> None:
-        """It has its answer, or will not have it: its silence begins."""
-        client.open_responses.pop(answer, None)
-        client.active_at = self._clock.seconds()
-
-    # inside
+        clients.segment_started(client)
+        return clients.send(client, segment.buffers, self._stall, written, abort)
 
     def _render_playlist(self, client: HlsClient) -> bytes:
         name = quote(client.client_id, safe="")
@@ -213,36 +188,27 @@ class HlsMuxer:
         if self._segmenter.has_segments:
             return succeed(None)
 
-        def cancelled(asked: Deferred[None]) -> None:
-            self._waiting.pop(asked).cancel()
+        def cancelled(waiting: Deferred[None]) -> None:
+            self._waiting.pop(waiting).cancel()
 
         def timed_out() -> None:
-            del self._waiting[asked]
+            del self._waiting[waiting]
             error = self._stream.broadcaster.session.error
-            asked.errback(error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+            no_segment = SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no segment within {self._start_timeout:g} s")
+            waiting.errback(error or no_segment)
 
-        asked: Deferred[None] = Deferred(cancelled)
-        self._waiting[asked] = self._clock.callLater(self._start_timeout, timed_out)
-        return asked
+        waiting: Deferred[None] = Deferred(cancelled)
+        self._waiting[waiting] = self._clock.callLater(self._start_timeout, timed_out)
+        return waiting
 
     def _fire_waiting(self, error: SourceError | None) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for asked, timer in waiting.items():
+        all_waiting, self._waiting = self._waiting, {}
+        for waiting, timer in all_waiting.items():
             timer.cancel()
             if error is None:
-                asked.callback(None)
+                waiting.callback(None)
             else:
-                asked.errback(error)
-
-    def _gone(self, client: HlsClient) -> None:
-        self.hls_clients.remove(client)
-        self._stream.touch()
-        log.info(
-            "client {client!r:.80} left stream {stream} after {size} bytes",
-            client=client.client_id,
-            stream=self._stream.id,
-            size=client.bytes_served,
-        )
+                waiting.errback(error)
 
     def _detach_if_unused(self) -> None:
         if self._attached and not len(self.hls_clients):
@@ -253,7 +219,7 @@ class HlsMuxer:
 
 
 def muxer_of(stream: LiveStream) -> HlsMuxer:
-    """Return the muxer that the stream was made with."""
+    """Return the muxer that a live stream was created with."""
     muxer = stream.muxer
     assert isinstance(muxer, HlsMuxer)
     return muxer

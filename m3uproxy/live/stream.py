@@ -32,8 +32,13 @@ log = make_logger()
 class StreamMuxer(Protocol):
     """The part of a live stream that serves it as HLS (:class:`m3uproxy.hls.muxer.HlsMuxer`)."""
 
-    bytes_served: int
-    segments_served: int
+    @property
+    def bytes_served(self) -> int:
+        """Bytes sent to all clients, removed ones included."""
+
+    @property
+    def segments_served(self) -> int:
+        """Segments sent to all clients, removed ones included."""
 
     def clients(self) -> Sequence[ClientInfo]:
         """Return the clients that play HLS, oldest first."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hls_rig import media, uris
 from twisted.logger import formatEvent, globalLogPublisher
@@ -11,7 +9,7 @@ from wire import Wire
 
 from m3uproxy.hls import cache as kept
 from m3uproxy.hls import fetcher as fetch
-from m3uproxy.hls.stream import MAX_OPEN_RESPONSES
+from m3uproxy.hls.clients import MAX_OPEN_RESPONSES
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"
 SEGMENT = "http://a.example/live/a.ts"
@@ -194,8 +192,8 @@ def test_who_comes_and_goes_is_in_the_log(make_rig) -> None:
     finally:
         globalLogPublisher.removeObserver(observe)
     told = [line for line in lines if "client 'me'" in line]
-    assert told[0] == f"client 'me' joins stream {stream.id}"
-    assert re.fullmatch(rf"client 'me' left stream {stream.id} after 0 bytes", told[1])
+    assert told[0] == f"client 'me' joined stream {stream.id} (HLS)"
+    assert told[1] == f"client 'me' left stream {stream.id} (HLS) after 0 bytes"
     assert len(told) == 2
 
 

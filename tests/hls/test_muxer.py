@@ -27,7 +27,7 @@ class Asked:
     """What came of asking for a playlist."""
 
     def __init__(self, audience, player: PlayerInfo) -> None:
-        self.client = audience.client(player)
+        self.client = audience.hls_clients.register(player)
         self.body: bytes | None = None
         self.error: SourceError | None = None
         self.deferred: Deferred[bytes] = audience.playlist(self.client)
@@ -121,14 +121,14 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     stream = relay.stream()
     Asked(stream.muxer, JOE)
     relay.clock.advance(0.5)
-    stream.muxer.client(ANN)
+    stream.muxer.hls_clients.register(ANN)
     for _ in range(3):
         stream.muxer.hls_clients.get("joe").active_at -= LIFETIME
     stream.run_housekeeping()
     assert "joe" in [client.client_id for client in stream.clients()]
     body = relay.dialler.last.answer()
     relay.play(body, 4)
-    client, taken = stream.muxer.client(ANN), []
+    client, taken = stream.muxer.hls_clients.register(ANN), []
     parcel = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
     parcel.pauseProducing()
     client.active_at -= 2 * LIFETIME
@@ -184,7 +184,7 @@ def test_all_are_sent_away(leave) -> None:
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     aborted = []
-    client = stream.muxer.client(JOE)
+    client = stream.muxer.hls_clients.register(JOE)
     parcel = stream.muxer.send(
         stream.muxer.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
     )

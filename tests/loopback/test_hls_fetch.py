@@ -23,6 +23,7 @@ from m3uproxy.provider.site import Provider
 from m3uproxy.settings import load
 from m3uproxy.upstream.connection_pool import ConnectionPool
 from m3uproxy.upstream.tcp_socket import SocketCounter
+from m3uproxy.web.media.hls_resource import send_resource
 from m3uproxy.web.responses import HTTPError, write_error
 from m3uproxy.web.site import Site
 
@@ -51,7 +52,7 @@ class PassOn(Resource):
         return NOT_DONE_YET
 
     def _send(self, resource, request):
-        resource.send_to(request, self._count).addCallback(self.ends.append)
+        send_resource(request, resource, self.rig.settings, self._count).addCallback(self.ends.append)
 
     def _count(self, size):
         self.sent += size

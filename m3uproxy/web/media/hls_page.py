@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -13,25 +13,19 @@ from twisted.web.server import Request
 
 from ...downstream.memory_producer import MemoryProducer
 from ...downstream.response_writer import ResponseWriter
-from ...errors import SourceError
+from ...errors import LimitReached, SourceError
+from ...hls.clients import HlsClient, HlsClients
 from ...hls.variant_map import NoSuchRendition
 from ...log import make_logger
 from ...settings import Settings
-from ...streams.player import PlayerInfo, PlayerInfoMixin
+from ...streams.base import Stream
 from ..access.cors import allow_media
-from ..responses import HTTPError, RawAnswer, query_value, write_content
+from ..responses import HTTPError, RawAnswer, query_value, service_unavailable, write_content
 from .media_resource import MediaResource, answer_error, player_of, refusal
 
 log = make_logger()
 
 PLAYLIST = "application/vnd.apple.mpegurl"
-
-
-class KnownPlayers(Protocol):
-    """What counts the players of a stream."""
-
-    def known(self, player: PlayerInfo) -> PlayerInfoMixin | None:
-        """Who a player is, if it counts already."""
 
 
 class HlsPage(MediaResource):
@@ -46,7 +40,7 @@ class HlsPage(MediaResource):
         request.postpath = []
         return super()._options(request)
 
-    def _admit(self, request: Request, counts: KnownPlayers | None) -> None:
+    def _admit(self, request: Request, clients: HlsClients | None) -> None:
         """
         Who has no ticket learns nothing.
 
@@ -58,10 +52,27 @@ class HlsPage(MediaResource):
         if self._tickets is None:
             return
         player = player_of(request, self._settings)
-        known = counts.known(player) if counts is not None else None
+        known = clients.find(player) if clients is not None else None
         if known is None or not query_value(request, b"url"):
             is_back = known is not None and known.ip_address == player.ip_address
             self._tickets.check(request, self._id, may_be_expired=is_back)
+
+    def _register(self, request: Request, stream: Stream, clients: HlsClients) -> HlsClient:
+        """
+        Return the client that sent a request, and name it in the response's headers.
+
+        :raises HTTPError: 503 if the stream has too many clients, or the client too many responses under way.
+        """
+        player = player_of(request, self._settings)
+        if clients.find(player) is None:
+            self._check_room(stream, player)
+        try:
+            client = clients.register(player)
+        except LimitReached as reached:
+            raise service_unavailable(reached) from None
+        request.setHeader(b"X-Client-ID", client.client_id.encode())
+        request.setHeader(b"X-Stream-ID", stream.id.encode())
+        return client
 
 
 def check_query(request: Request) -> None:

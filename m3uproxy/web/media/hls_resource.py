@@ -8,8 +8,10 @@ refused, so nothing can be fetched through here that no playlist of the stream n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -19,8 +21,10 @@ from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import parse_single_range
 from ...core.stream_kind import content_type
-from ...errors import LimitReached
+from ...downstream.response_writer import ResponseWriter
+from ...errors import SourceError
 from ...hls.clients import HlsClient
+from ...hls.download_reader import READER_GONE
 from ...hls.fetched_resource import FetchedResource
 from ...hls.served_playlist import PlaylistCopy
 from ...hls.stream import HlsStream
@@ -28,9 +32,9 @@ from ...live.stream import LiveStream
 from ...registry import Registry
 from ...settings import Settings
 from ..access.cors import allow_media
-from ..responses import HTTPError, query_value, service_unavailable
+from ..responses import HTTPError, query_value
 from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist
-from .media_resource import header, player_of
+from .media_resource import header
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
 from .signed_urls import SignedUrls
 
@@ -67,7 +71,7 @@ class _ProxiedPage(HlsPage):
 
     def _admitted(self, request: Request) -> HlsStream:
         entry = self._registry.get(self._id)
-        self._admit(request, entry if isinstance(entry, HlsStream) else None)
+        self._admit(request, entry.hls_clients if isinstance(entry, HlsStream) else None)
         return self._stream()
 
     def _stream(self) -> HlsStream:
@@ -96,16 +100,7 @@ class _ProxiedPage(HlsPage):
             raise HTTPError(403, "This is not a URL of this stream.") from None
 
     def _client(self, request: Request, stream: HlsStream) -> HlsClient:
-        player = player_of(request, self._settings)
-        if stream.known(player) is None:
-            self._check_room(stream, player)
-        try:
-            client = stream.client(player)
-        except LimitReached as reached:
-            raise service_unavailable(reached) from None
-        request.setHeader(b"X-Client-ID", client.client_id.encode())
-        request.setHeader(b"X-Stream-ID", stream.id.encode())
-        return client
+        return self._register(request, stream, stream.hls_clients)
 
 
 class PlaylistResource(_ProxiedPage):
@@ -135,7 +130,9 @@ class SegmentResource(_ProxiedPage):
             answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
         else:
             asked = stream.resource(target, parse_single_range(header(request, b"range")), client)
-            answer_later(request, asked, lambda resource: _send(request, stream, client, target, resource))
+            answer_later(
+                request, asked, lambda resource: _send(request, stream, client, target, resource, self._settings)
+            )
         return NOT_DONE_YET
 
 
@@ -186,9 +183,14 @@ def _send_manifest(
 
 
 def _send(
-    request: Request, stream: HlsStream, client: HlsClient, target: TokenTarget, resource: FetchedResource
+    request: Request,
+    stream: HlsStream,
+    client: HlsClient,
+    target: TokenTarget,
+    resource: FetchedResource,
+    settings: Settings,
 ) -> None:
-    """A segment, with the provider's own status."""
+    """Send a segment, with the provider's status."""
     if _is_refused(request, resource):
         return
     allow_media(request)
@@ -202,10 +204,60 @@ def _send(
         transport.abortConnection()
 
     def ended(_: object) -> None:
-        client.open_responses.pop(abort, None)
-        stream.ends(client)
+        clients.response_ended(client, abort)
 
-    client.open_responses[abort] = None
+    clients = stream.hls_clients
+    clients.response_started(client, abort)
     if target.kind is ResourceKind.SEGMENT and request.method != b"HEAD":
-        stream.begins(client)
-    resource.send_to(request, lambda size: stream.served(client, size)).addCallback(ended)
+        clients.segment_started(client)
+    send_resource(request, resource, settings, lambda size: clients.bytes_sent(client, size)).addCallback(ended)
+
+
+def send_resource(
+    request: Request, resource: FetchedResource, settings: Settings, sent: Callable[[int], None] | None = None
+) -> Deferred[SourceError | None]:
+    """
+    Answer a player: status, headers, and the body unless it is a HEAD request.
+
+    A header set before stays if the provider's response has none of that name. If the body fails after the head, the
+    connection is aborted, so that the response does not look complete.
+
+    :param sent: called with the number of bytes of each piece of the body.
+    :return: a Deferred that never fails: None if all was sent, :data:`m3uproxy.hls.download_reader.READER_GONE` if the
+        player disconnected, else the error.
+    """
+    request.setResponseCode(resource.status)
+    for name, value in resource.headers.items():
+        request.setHeader(name, value)
+    if resource.length is not None:
+        request.setHeader(b"Content-Length", b"%d" % resource.length)
+    if request.method == b"HEAD":
+        resource.close()
+        request.finish()
+        return succeed(None)
+    return _send_body(request, resource, settings, sent)
+
+
+def _send_body(
+    request: Request, resource: FetchedResource, settings: Settings, sent: Callable[[int], None] | None
+) -> Deferred[SourceError | None]:
+    result: Deferred[SourceError | None] = Deferred()
+
+    def write(data: bytes) -> None:
+        writer.write(data)
+        if sent is not None:
+            sent(len(data))
+
+    def ended(error: SourceError | None) -> None:
+        if error is None:
+            writer.finish()
+        elif error is not READER_GONE:
+            request.unregisterProducer()
+            writer.abort()
+        result.callback(error)
+
+    reader = resource.deliver(write, ended)
+    writer = ResponseWriter(request, reader, settings.direct_write, settings.send_buffer)
+    request.notifyFinish().addErrback(lambda _: reader.stopProducing())
+    reader.start()
+    return result

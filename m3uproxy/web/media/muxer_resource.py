@@ -16,7 +16,6 @@ from ...settings import Settings
 from ..access.cors import allow_media
 from ..responses import HTTPError, query_value
 from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
-from .media_resource import player_of
 
 
 class _CutPage(HlsPage):
@@ -24,20 +23,13 @@ class _CutPage(HlsPage):
 
     def _stream(self, request: Request) -> LiveStream:
         entry = self._registry.get(self._id)
-        self._admit(request, muxer_of(entry) if isinstance(entry, LiveStream) else None)
+        self._admit(request, muxer_of(entry).hls_clients if isinstance(entry, LiveStream) else None)
         if not isinstance(entry, LiveStream):
             raise HTTPError(404, "Stream not found.")
         return entry
 
     def _client(self, request: Request, stream: LiveStream) -> HlsClient:
-        player = player_of(request, self._settings)
-        muxer = muxer_of(stream)
-        if muxer.known(player) is None:
-            self._check_room(stream, player)
-        client = muxer.client(player)
-        request.setHeader(b"X-Client-ID", client.client_id.encode())
-        request.setHeader(b"X-Stream-ID", stream.id.encode())
-        return client
+        return self._register(request, stream, muxer_of(stream).hls_clients)
 
 
 class MuxerPlaylistResource(_CutPage):
