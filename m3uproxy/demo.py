@@ -1,7 +1,6 @@
-"""``python -m m3uproxy.demo``: a provider with one channel, and the proxy in front of it, until Ctrl-C.
+"""``python -m m3uproxy.demo``: a provider with one channel and the proxy, until Ctrl-C.
 
-Both are started as an operator would start them, as programs of their own, and the channel is registered through
-the API.
+Both run as separate programs, as an operator would start them. The channel is registered through the API.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ import attrs
 
 from .settings import Settings, SettingsError, load
 
-#: Seconds that each program gets to start, and to stop.
-PATIENCE = 15.0
+#: Timeout in seconds of the start and of the stop of each program.
+TIMEOUT = 15.0
 
 _TEXT = """
   Play   {play}
@@ -38,47 +37,47 @@ _TEXT = """
   Register a channel of your own:
          curl -X POST {api}/streams{token} -d '{{"url": "http://provider.example/live/user/password/1.ts"}}'
 
-  Ctrl-C ends both.
+  Ctrl-C stops both.
 """
 
 
 class DemoError(Exception):
-    """The demo cannot go on. The text is one line."""
+    """The demo cannot start or continue. The text is one line."""
 
 
 @attrs.frozen
 class ProxyApi:
-    """The proxy's API as the demo needs it."""
+    """Client of the proxy's API, with the calls that the demo needs."""
 
     base: str
     token: str | None
 
-    def ask(self, path: str, body: object = None) -> Any:
-        """GET, or POST if there is a body; the JSON of the answer. Raises URLError."""
+    def request(self, path: str, body: object = None) -> Any:
+        """Send a GET, or a POST if there is a body, and return the JSON of the answer. Raise URLError."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"X-API-Token": self.token} if self.token else {}
-        with urlopen(Request(self.base + path, data, headers), timeout=5) as answer:
-            return json.load(answer)
+        with urlopen(Request(self.base + path, data, headers), timeout=5) as response:
+            return json.load(response)
 
     def wait(self, child: subprocess.Popen[bytes]) -> None:
-        """Return when the proxy answers."""
+        """Wait until the proxy answers."""
         for _ in _tries(child, "the proxy"):
             try:
-                self.ask("/health")
+                self.request("/health")
                 return
             except URLError:
                 continue
 
 
 def _tries(child: subprocess.Popen[bytes], name: str) -> Iterator[None]:
-    """Something to do again and again, until it succeeds or there is no point in going on."""
-    deadline = time.monotonic() + PATIENCE
+    """Yield for each attempt. Raise :class:`DemoError` if the program has ended or the timeout is over."""
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            raise DemoError(f"{name} ended at once, with status {child.returncode}")
+            raise DemoError(f"{name} ended at its start, with status {child.returncode}")
         yield
         time.sleep(0.1)
-    raise DemoError(f"{name} does not answer within {PATIENCE:g} s")
+    raise DemoError(f"{name} did not answer within {TIMEOUT:g} s")
 
 
 def _wait_for_port(child: subprocess.Popen[bytes], port: int) -> None:
@@ -90,8 +89,8 @@ def _wait_for_port(child: subprocess.Popen[bytes], port: int) -> None:
             continue
 
 
-def _claim(host: str, port: int, setting: str) -> None:
-    """See that a port is free: whoever has it would otherwise be taken for ours."""
+def _check_port_free(host: str, port: int, setting: str) -> None:
+    """Raise :class:`DemoError` if another program uses the port; the demo would mistake it for its own."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,19 +102,19 @@ def _claim(host: str, port: int, setting: str) -> None:
 
 @contextmanager
 def _children() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A list of programs that end with the block."""
+    """Yield a list of programs that are stopped at the end of the block."""
     children: list[subprocess.Popen[bytes]] = []
     try:
         yield children
     finally:
         for child in reversed(children):
-            _end(child)
+            _stop(child)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
-        child.wait(PATIENCE)
+        child.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
@@ -129,24 +128,24 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _loopback(host: str) -> str:
-    """Where to reach, from this machine, a server that listens on ``host``."""
+    """Return the address on this machine of a server that listens on ``host``."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
 def run(chosen: argparse.Namespace, settings: Settings) -> None:
-    """Start both, say what there is to see, and stay until one of them ends.
+    """Start both programs, print their URLs, and wait until a program ends.
 
-    :raises DemoError: if one cannot be started, or ends.
+    :raises DemoError: if a program cannot be started, or ends.
     """
     if settings.listen:
         raise DemoError("LISTEN is set; the demo needs HOST and PORT")
-    # A demo is for its own machine, unless it is told otherwise.
+    # By default the demo is open to its own machine only.
     host = settings.host if "host" in settings.model_fields_set else "127.0.0.1"
     state = chosen.state_dir.absolute()
     state.mkdir(parents=True, exist_ok=True)
-    _claim("127.0.0.1", chosen.provider_port, "--provider-port")
-    _claim(host, settings.port, "PORT")
+    _check_port_free("127.0.0.1", chosen.provider_port, "--provider-port")
+    _check_port_free(host, settings.port, "PORT")
     secret = settings.api_token
     api = ProxyApi(f"http://{_loopback(host)}:{settings.port}", secret.get_secret_value() if secret else None)
     with _children() as children:
@@ -157,7 +156,7 @@ def run(chosen: argparse.Namespace, settings: Settings) -> None:
         _wait_for_port(provider, chosen.provider_port)
         api.wait(proxy)
         url = f"http://127.0.0.1:{chosen.provider_port}/live/demo.ts"
-        answer = api.ask("/streams", {"url": url, "metadata": {"name": "demo"}})
+        answer = api.request("/streams", {"url": url, "metadata": {"name": "demo"}})
         token = " -H 'X-API-Token: ...'" if secret else ""
         play = api.base + answer["stream_endpoint"]
         print(_TEXT.format(play=play, api=api.base, log=state / "twistd.log", token=token), flush=True)
@@ -181,8 +180,8 @@ def _start_proxy(host: str, state: Path) -> subprocess.Popen[bytes]:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Entry point."""
-    # A terminal that is closed says SIGHUP, which the proxy takes for a wish to reload.
+    """Run the demo: the entry point."""
+    # A terminal that is closed sends SIGHUP, which means reload to the proxy and stop to the demo.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -1,8 +1,7 @@
-"""Where loggers come from.
+"""Loggers and log levels.
 
-Importing this module settles that txaio speaks Twisted, which has to happen before the first logger is made; so
-every module of ours takes its logger from here. Under ``twistd`` logging has long begun when our code runs:
-``txaio.start_logging`` is not ours to call.
+All modules take their loggers from here, because this module makes txaio use Twisted before the first logger is made.
+``txaio.start_logging`` is not called: ``twistd`` starts the logging before it loads the package.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 txaio.use_twisted()
 
-#: ``log = make_logger()`` at the top of a module; the module's name becomes the namespace of its events.
+#: Makes a logger: ``log = make_logger()`` at the top of a module. The namespace is the name of the module.
 make_logger = txaio.make_logger
 
 
 def set_level(level: LogLevel) -> None:
-    """Silence our loggers below ``level``, at no cost for the calls that are silenced.
+    """Silence the package's loggers below ``level``. Silenced calls cost nothing.
 
-    Messages of Twisted itself are few (start, stop, faults) and always pass.
+    Messages of Twisted itself (start, stop, faults) are few and always pass.
     """
     txaio.set_global_log_level("warn" if level == "warning" else level)

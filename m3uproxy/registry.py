@@ -1,4 +1,4 @@
-"""All streams, by id."""
+"""The registry: all streams by id, their limits, and periodic housekeeping."""
 
 from __future__ import annotations
 
@@ -25,8 +25,15 @@ from .vod.stream import VodStream
 
 log = make_logger()
 
-#: Seconds between two rounds of housekeeping.
-HOUSEKEEPING = 1.0
+#: Interval of housekeeping in seconds.
+HOUSEKEEPING_INTERVAL = 1.0
+
+#: The counted objects of each limit.
+_COUNTED = {
+    "MAX_STREAMS": "streams",
+    "MAX_VIEWERS_PER_STREAM": "players of this stream",
+    "MAX_VIEWERS_PER_ADDRESS": "players with this address",
+}
 
 
 def _utc_now() -> datetime:
@@ -34,7 +41,7 @@ def _utc_now() -> datetime:
 
 
 class Registry:
-    """Knows every stream, forgets those that nobody plays, and keeps their buffers within bounds."""
+    """All registered streams. Removes streams without players, and limits the memory of all rings."""
 
     def __init__(
         self,
@@ -50,9 +57,9 @@ class Registry:
         Make an empty registry.
 
         :param key: secret behind the stream ids.
-        :param wall: the time of day (UTC, aware).
-        :param resolver: asks applications where a stream is to go; None if they are not to be asked.
-        :param fetcher: fetches playlists and segments; None where there is no HLS.
+        :param wall: returns the time of day (UTC, aware).
+        :param resolver: asks applications for the next source of a stream; None if resolvers are not used.
+        :param fetcher: fetches playlists and segments; None without HLS.
         """
         self._clock = clock
         self._settings = settings
@@ -60,74 +67,77 @@ class Registry:
         self._streams: dict[str, Stream] = {}
         self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
-        self.slots = SlotAllocator(clock, SlotTable(settings.slot_wait, settings.slot_takeover), self._vacate)
+        self.slots = SlotAllocator(clock, SlotTable(settings.slot_wait, settings.slot_takeover), self._yield_slot)
         self._factory = StreamFactory(clock, wall, dialler, settings, self.slots, key, resolver, fetcher)
         self.started = clock.seconds()
 
     @property
     def bytes_served(self) -> int:
-        """To all players since the start, also of streams that are forgotten."""
+        """Bytes sent to all players since the start, removed streams included."""
         return self._past_bytes + sum(stream.bytes_served for stream in self._streams.values())
 
     @property
     def segments_served(self) -> int:
-        """The same in segments of HLS."""
+        """HLS segments sent to all players since the start, removed streams included."""
         return self._past_segments + sum(stream.segments_served for stream in self._streams.values())
 
     def start(self) -> None:
-        """Begin housekeeping."""
-        self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
+        """Start housekeeping."""
+        self._housekeeping = self._clock.callLater(HOUSEKEEPING_INTERVAL, self._run_housekeeping)
 
     def stop(self) -> Deferred[None]:
-        """Disconnect all players, then close all sources; fires when the last source that was open is gone."""
+        """Disconnect all players and close all sources; the Deferred fires when the last source has closed."""
         if self._housekeeping is not None and self._housekeeping.active():
             self._housekeeping.cancel()
         self._housekeeping = None
-        ends = [stream.close(Reason.STOPPING) for stream in self._streams.values()]
-        return DeferredList(ends, consumeErrors=True).addCallback(lambda _: self.slots.stop())
+        closing = [stream.close(Reason.STOPPING) for stream in self._streams.values()]
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
     def get(self, stream_id: str) -> Stream | None:
-        """The stream of that id, if it is registered."""
+        """Return the stream with that id, or None."""
         return self._streams.get(stream_id)
 
     def streams(self) -> list[Stream]:
-        """All of them, oldest registration first."""
+        """Return all streams, oldest registration first."""
         return list(self._streams.values())
 
     def register(self, spec: StreamSpec) -> Stream:
-        """Enter a stream, or renew one.
+        """Register a stream, or update the stream with the same id.
 
-        A stream that is being watched keeps its metadata and takes the new failovers and flags; one that is not
-        takes everything but keeps ``created_at``.
+        If the stream has clients, it keeps its metadata and takes the new backups and flags. If it has none, all
+        but ``created_at`` is replaced.
 
-        :raises LimitReached: if it is a new one and there are ``MAX_STREAMS`` already.
+        :raises LimitReached: if the stream is new and ``MAX_STREAMS`` streams are registered.
         """
         name = stream_id(spec, self._key)
         stream = self._streams.get(name)
         if stream is None:
             _check_limit("MAX_STREAMS", len(self._streams), self._settings.max_streams)
             stream = self._streams[name] = self._factory.stream(name, spec)
-            log.info("stream {stream} registered with {n} sources", stream=name, n=len(spec.sources))
+            log.info("stream {stream} registered, sources: {n}", stream=name, n=len(spec.sources))
         else:
             self._factory.update(stream, spec)
         stream.touch()
         return stream
 
-    def as_film(self, stream: LiveStream, error: SourceError) -> VodStream | None:
-        """What was taken for a live stream is a film (``error`` says) until it is forgotten. None if it is deleted."""
-        entry = self._streams.get(stream.id)
-        if entry is stream:
-            entry = self._streams[stream.id] = self._factory.file_of(stream, error)
+    def replace_by_file(self, stream: LiveStream, error: SourceError) -> VodStream | None:
+        """Replace a live stream whose source is a file by a VOD stream.
+
+        :param error: the failure that reported the file, with its media type.
+        :return: the VOD stream, also if an earlier call made it; None if the stream was deleted.
+        """
+        current = self._streams.get(stream.id)
+        if current is stream:
+            current = self._streams[stream.id] = self._factory.file_of(stream, error)
             self._past_bytes += stream.bytes_served
-            ended = stream.close_with(error)
-            ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
-        return entry if isinstance(entry, VodStream) else None
+            _log_failure(stream.close_with(error), stream.id)
+        return current if isinstance(current, VodStream) else None
 
-    def check_room(self, stream: Stream, address: str) -> None:
-        """Ask before a player is attached.
+    def check_viewer_limits(self, stream: Stream, address: str) -> None:
+        """Check the limits of players before a player is attached.
 
-        :param address: the player's, as listings show it. For all streams together, it must not have too many.
-        :raises LimitReached: if there is no room for it.
+        :param address: address of the player, as listings show it; its players are counted over all streams.
+        :raises LimitReached: if a limit is reached.
         """
         settings = self._settings
         _check_limit("MAX_VIEWERS_PER_STREAM", len(stream.clients()), settings.max_viewers_per_stream)
@@ -137,45 +147,49 @@ class Registry:
             _check_limit("MAX_VIEWERS_PER_ADDRESS", count, settings.max_viewers_per_address)
 
     def delete(self, stream_id: str) -> bool:
-        """Forget a stream and disconnect its players. False if there is none of that id."""
+        """Remove a stream and disconnect its players. Return False if the id is unknown."""
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return False
-        ended = stream.close(Reason.DELETED)
-        ended.addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        _log_failure(stream.close(Reason.DELETED), stream_id)
         self._past_bytes += stream.bytes_served
         self._past_segments += stream.segments_served
         return True
 
-    # inside
-
-    def _vacate(self, stream_id: str) -> None:
+    def _yield_slot(self, stream_id: str) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
             stream.yield_slot()
 
-    def _keep_house(self) -> None:
-        self._housekeeping = self._clock.callLater(HOUSEKEEPING, self._keep_house)
+    def _run_housekeeping(self) -> None:
+        self._housekeeping = self._clock.callLater(HOUSEKEEPING_INTERVAL, self._run_housekeeping)
         for stream in self.streams():
             stream.run_housekeeping()
-        self._forget_unplayed()
+        self._remove_unused()
         live = [stream for stream in map(live_stream_of, self._streams.values()) if stream is not None]
         for stream in live if self._settings.bridge_with_nulls else ():
             stream.broadcaster.bridge()
         share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)
 
-    def _forget_unplayed(self) -> None:
+    def _remove_unused(self) -> None:
         timeout = self._settings.stream_timeout
         if not timeout:
             return
         limit = self._clock.seconds() - timeout
         for stream in self.streams():
             if not stream.clients() and stream.idle_since <= limit:
-                log.info("stream {stream} forgotten, nobody played it", stream=stream.id)
+                log.info("stream {stream} removed, no player for {timeout:g} s", stream=stream.id, timeout=timeout)
                 self.delete(stream.id)
 
 
 def _check_limit(name: str, count: int, limit: int) -> None:
-    """0 is no limit."""
+    """Raise :class:`LimitReached` if the limit is reached. 0 means no limit.
+
+    :param name: the setting.
+    """
     if limit and count >= limit:
-        raise LimitReached(f"There are {count} already, and no more are allowed ({name}).")
+        raise LimitReached(f"limit reached: {count} {_COUNTED[name]} ({name})")
+
+
+def _log_failure(closing: Deferred[None], stream_id: str) -> None:
+    closing.addErrback(lambda failure: log.failure("closing stream {stream} failed", failure=failure, stream=stream_id))

@@ -114,7 +114,7 @@ class StreamFactory:
         self._edge_cache = EdgeCache(settings.vod_cache_bytes)
 
     def stream(self, stream_id: str, spec: StreamSpec) -> Stream:
-        """Return a new stream, of the kind that its primary URL tells."""
+        """Return a new stream; its kind follows from its primary URL."""
         kind = kind_of(spec.url)
         if kind is StreamKind.VOD:
             return self._vod_stream(stream_id, spec)
@@ -126,20 +126,20 @@ class StreamFactory:
         """
         Return the VOD stream that replaces a live stream whose source is a file.
 
-        :param error: the failure that told so, with the media type of the file.
+        :param error: the failure that reported the file, with its media type.
         """
         made = self._vod_stream(stream.id, stream.spec, error.media_type)
         made.continue_history_of(stream)
         return made
 
     def update(self, stream: Stream, spec: StreamSpec) -> None:
-        """Apply a repeated registration to its stream, with the settings of now."""
+        """Apply a repeated registration to its stream, with the current settings."""
         stream.update_spec(spec, self._requests(spec))
         live = live_stream_of(stream)
         if live is not None:
             live.session.sources.budget.rules = self._live_policy(spec).rules
 
-    # construction of one kind each
+    # kinds of stream
 
     def _vod_stream(self, stream_id: str, spec: StreamSpec, media_type: str | None = None) -> VodStream:
         settings = self._settings

@@ -1,7 +1,7 @@
-"""``twistd m3uproxy``: the options, and the one place where objects are wired together.
+"""``twistd m3uproxy``: the options, the construction of all objects, ordered start and stop.
 
-``twistd`` loads this module to list its plugins' options, so what is costly or installs a reactor (the web side)
-is imported when a service is made.
+``twistd`` loads this module to list the options of its plugins. So modules that are costly or install a reactor (the
+web side) are imported when a service is made.
 """
 
 # mypy: allow-untyped-calls
@@ -36,14 +36,14 @@ from .settings import (
 
 log = make_logger()
 
-#: Seconds that viewers, providers and clients have to be gone once they are told; then the process ends anyway.
+#: Seconds for the connections of players, providers and API clients to close; then the process ends anyway.
 STOP_LIMIT = 10.0
-#: Seconds between two looks whether anybody still watches, while the daemon waits for that before it stops.
-LOOK = 0.1
+#: Interval in seconds of the check for connected players while the daemon waits for them before it stops.
+POLL_INTERVAL = 0.1
 
 
 def _parameters() -> list[list[str | None]]:
-    """An option for each setting. Not for secrets: everybody on a machine sees the options of its processes."""
+    """Return an option for each setting except secrets, because the options of processes are visible to all users."""
     defaults = Settings.model_construct()
     return [
         [name.replace("_", "-"), None, None, f"{allowed_values(name)} [{display_value(name, getattr(defaults, name))}]"]
@@ -53,11 +53,11 @@ def _parameters() -> list[list[str | None]]:
 
 
 class Options(usage.Options):
-    """Every setting, as far as it may be seen; all may also come from the environment, ``.env`` or a TOML file."""
+    """The settings except secrets. All settings can also come from the environment, ``.env`` or a TOML file."""
 
     longdesc = (
         "Shares IPTV streams: one connection to the provider for any number of players. "
-        "Every setting is also an environment variable; docs/settings.md says what each means. "
+        "Every setting is also an environment variable; docs/settings.md explains all settings. "
         "Reloads on SIGHUP, rotates its log on SIGUSR1, stops on SIGTERM."
     )
     optParameters = [["config-file", None, None, "TOML file with settings"], *_parameters()]
@@ -75,7 +75,7 @@ class Options(usage.Options):
         self._endpoints.append(endpoint)
 
     def given(self) -> dict[str, object]:
-        """What the command line says, by the names of settings."""
+        """Return the settings of the command line, by name."""
         found: dict[str, object] = {name.replace("-", "_"): value for name, value in self.items() if value is not None}
         return {**found, "listen": tuple(self._endpoints)} if self._endpoints else found
 
@@ -83,8 +83,8 @@ class Options(usage.Options):
 class CannotStart(SystemExit, Exception):
     """Ends ``twistd`` with status 1 and one line.
 
-    As a SystemExit it prints its text and no traceback; as an Exception it lets ``twistd`` remove its pid file and
-    tell the process that waits for the daemon.
+    As a SystemExit it prints its text without a traceback. As an Exception it makes ``twistd`` remove its pid file and
+    inform the process that waits for the daemon.
     """
 
 
@@ -93,9 +93,9 @@ class ProxyService(Service):
 
     def __init__(self, reactor: Any, settings: Settings, identity: Identity | None = None) -> None:
         """
-        Wire everything; nothing is opened yet.
+        Construct all objects; ports are opened later.
 
-        :param identity: who the daemon will be once it has its ports, if it is root now.
+        :param identity: user that the daemon will change to when its ports are open, if it is root now.
         :raises StateError: if the state folder cannot be used.
         """
         from .core.http.outbound_policy import OutboundPolicy
@@ -118,25 +118,25 @@ class ProxyService(Service):
         self._settings = settings
         self._sockets = SocketCounter()
         key = stream_key(settings.state_dir, identity)
-        outbound = OutboundPolicy(settings.private_upstreams)
-        tickets = SignedUrls(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
+        policy = OutboundPolicy(settings.private_upstreams)
+        signed_urls = SignedUrls(key, settings.player_url_lifetime, time.time) if settings.player_url_lifetime else None
         gate = Gate(settings, reactor)
-        resolver = HttpResolver(reactor, self._sockets, outbound, settings.default_user_agent)
-        self._lines = ConnectionPool(reactor, self._sockets, outbound, settings.hls_host_connections)
-        self._fetcher = Fetcher(reactor, HlsHttpClient(self._lines), settings)
-        dialler = Dialler(reactor, self._sockets, outbound)
+        resolver = HttpResolver(reactor, self._sockets, policy, settings.default_user_agent)
+        self._connection_pool = ConnectionPool(reactor, self._sockets, policy, settings.hls_host_connections)
+        self._fetcher = Fetcher(reactor, HlsHttpClient(self._connection_pool), settings)
+        dialler = Dialler(reactor, self._sockets, policy)
         self._registry = Registry(reactor, dialler, settings, key, resolver=resolver, fetcher=self._fetcher)
-        media = StreamResource(self._registry, settings, tickets)
-        hls = HlsResource(self._registry, settings, tickets)
-        probe = UrlChecker(reactor, self._sockets, outbound, settings.default_user_agent)
-        api = Api(self._registry, settings, reactor, gate, probe, tickets).resource()
+        media = StreamResource(self._registry, settings, signed_urls)
+        hls = HlsResource(self._registry, settings, signed_urls)
+        url_checker = UrlChecker(reactor, self._sockets, policy, settings.default_user_agent)
+        api = Api(self._registry, settings, reactor, gate, url_checker, signed_urls).resource()
         self._site = Site(Root(settings.root_path, media, api, gate, hls), reactor, settings.request_timeout)
         self._identity = identity
         self._hurry: Deferred[None] = Deferred()
         self.ports: list[OpenPort] = []
 
     def privilegedStartService(self) -> None:
-        """Take the ports, while still root if started as root."""
+        """Open the ports, with root rights if started as root."""
         settings = self._settings
         hand_over_log(self._identity)
         try:
@@ -145,7 +145,7 @@ class ProxyService(Service):
             raise CannotStart(f"m3uproxy: {error}") from None
 
     def startService(self) -> None:
-        """Begin to serve, and say where."""
+        """Start housekeeping, prepare the process, and log the ports."""
         super().startService()
         self._registry.start()
         settle_memory()
@@ -155,50 +155,50 @@ class ProxyService(Service):
         warn_if_open(self._settings)
 
     def hurry(self) -> None:
-        """Stop waiting: what is still open ends with the process."""
+        """Stop waiting for open connections; they end with the process."""
         if not self._hurry.called:
             self._hurry.callback(None)
 
     def stopService(self) -> Deferred[None]:
-        """Let nobody in, then end the viewers, then the upstreams, then what connections are left.
+        """Close the ports, then the players, then the providers, then all other connections.
 
-        A MultiService would do all of it at once. Fires within ``shutdown_timeout`` and ``STOP_LIMIT``, whatever
-        happens, or when :meth:`hurry` is called.
+        A MultiService would stop all at once. The Deferred fires within ``shutdown_timeout`` plus ``STOP_LIMIT``
+        seconds in any case, or when :meth:`hurry` is called.
         """
         super().stopService()
         stopped: Deferred[None] = Deferred.fromCoroutine(self._stop_in_order())
         stopped.addErrback(lambda failure: log.failure("stopping failed", failure=failure))
         stopped.addBoth(lambda _: self.hurry())
-        limit = self._reactor.callLater(self._settings.shutdown_timeout + STOP_LIMIT, self._out_of_time)
+        limit = self._reactor.callLater(self._settings.shutdown_timeout + STOP_LIMIT, self._stop_timed_out)
         ended: Deferred[None] = Deferred()
         self._hurry.addCallback(lambda _: limit.active() and limit.cancel())
         self._hurry.addCallback(lambda _: ended.callback(None))
         return ended
 
-    def _out_of_time(self) -> None:
-        log.error("stopping takes too long, ending at once")
+    def _stop_timed_out(self) -> None:
+        log.error("stopping took too long, ending now with open connections")
         self.hurry()
 
     async def _stop_in_order(self) -> None:
         from .web.responses import HTTPError
         from .web.site import Refusal
 
-        # Connections that are open may still ask for something.
+        # Open connections may still send requests.
         self._site.resource = Refusal(HTTPError(503, "The server is stopping."))
         ports, self.ports = self.ports, []
         await close_ports(ports)
-        await self._last_viewer_gone()
+        await self._wait_for_players()
         await self._registry.stop()
         self._fetcher.stop()
-        await self._lines.stop()
+        await self._connection_pool.stop()
         await self._sockets.closed()
         await self._site.close()
 
-    async def _last_viewer_gone(self) -> None:
-        """Wait for that, as long as the operator wants."""
+    async def _wait_for_players(self) -> None:
+        """Wait until no player is connected, for ``shutdown_timeout`` at most."""
         deadline = self._reactor.seconds() + self._settings.shutdown_timeout
         while self._reactor.seconds() < deadline and any(stream.clients() for stream in self._registry.streams()):
-            await deferLater(self._reactor, LOOK)
+            await deferLater(self._reactor, POLL_INTERVAL)
 
 
 def makeService(options: Options) -> ProxyService:
@@ -210,16 +210,16 @@ def makeService(options: Options) -> ProxyService:
 
     twistd: Mapping[str, Any] = options.parent or {}
     identity = later_identity(twistd)
-    sources = SettingsLoader(options.given())
+    loader = SettingsLoader(options.given())
     try:
-        loaded = sources.read()
+        loaded = loader.read()
         settings = loaded.settings
         set_level(settings.log_level)
         prepare_reactor(reactor)
         service = ProxyService(reactor, settings, identity)
     except (SettingsError, StateError) as error:
         raise CannotStart(f"m3uproxy: {error}") from None
-    obey_signals(reactor, service.hurry, Reload(sources, settings, lambda: service.ports))
+    obey_signals(reactor, service.hurry, Reload(loader, settings, lambda: service.ports))
     for line in no_effect_notes({*loaded.without_effect}):
         log.info("{line}", line=line)
     return service

@@ -1,1 +1,1 @@
-"""The process."""
+"""The daemon process: ports, signals, reload, root rights, state folder."""

@@ -1,9 +1,9 @@
-"""Where the daemon listens: host and port, or any number of Twisted endpoints.
+"""The listening ports: host and port, or any number of Twisted endpoints.
 
-An endpoint is a line such as ``tcp:8085:interface=127.0.0.1``, ``tcp6:8085``, ``unix:/run/m3uproxy.sock``,
-``ssl:443:privateKey=key.pem:certKey=cert.pem`` or ``systemd:domain=INET:index=0``. Twisted reads the line and opens
-the port. What it does not offer stands between it and the reactor: a TLS port that asks anew for its certificate for
-each connection, so that a renewed one can be taken while open connections go on with the old one.
+An endpoint is a text such as ``tcp:8085:interface=127.0.0.1``, ``tcp6:8085``, ``unix:/run/m3uproxy.sock``,
+``ssl:443:privateKey=key.pem:certKey=cert.pem`` or ``systemd:domain=INET:index=0``. Twisted parses the text and opens
+the port. A wrapper of the reactor adds certificates that can be replaced while the port is open: new connections use
+the new certificate, open connections keep the old one.
 """
 
 # mypy: allow-untyped-calls
@@ -28,23 +28,24 @@ from ..log import make_logger
 
 log = make_logger()
 
-#: Connections that may wait to be accepted, for when a popular programme begins.
+#: Connections that may wait to be accepted, for the start of a popular programme.
 BACKLOG = 1024
 
-#: What reading an endpoint raises: its text, the files it names, and keys and certificates in them may be wrong.
+#: Errors of key and certificate files.
 _UNREADABLE = (SSL.Error, crypto.Error, VerifyError)
-# A number may be too large for the system, and a backslash at the end is a StopIteration within Twisted's generator.
-_WRONG = (ValueError, TypeError, LookupError, AttributeError, OSError, OverflowError, RuntimeError, *_UNREADABLE)
+# Errors of an endpoint: invalid text, missing files, a number too large for the system (OverflowError), or a backslash
+# at the end (StopIteration in a generator of Twisted, so RuntimeError).
+_INVALID = (ValueError, TypeError, LookupError, AttributeError, OSError, OverflowError, RuntimeError, *_UNREADABLE)
 
-#: The arguments of each kind of endpoint as far as they may be given without their names.
-_POSITIONS = {
+#: The positional arguments of each kind of endpoint.
+_POSITIONAL = {
     "tcp": ("port", "interface", "backlog"),
     "tcp6": ("port", "backlog", "interface"),
     "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
     "unix": ("address", "mode", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-#: Those that are numbers: in what base, the largest, and how that is said.
+#: The numeric arguments: base, maximum, and description of the allowed values.
 _NUMBERS = {
     "port": (10, 65535, "a number from 0 to 65535"),
     "backlog": (10, 65535, "a number from 0 to 65535"),
@@ -60,17 +61,17 @@ class ListenError(Exception):
 
 @attrs.define(eq=False)
 class Certificate:
-    """Key and certificate of a TLS port, for Twisted an old-style context factory: asked at each connection."""
+    """Key and certificate of a TLS port: an old-style context factory, which Twisted calls for each connection."""
 
     context_factory: Any
 
     def getContext(self) -> Any:
-        """What a new connection is to use."""
+        """Return the TLS context for a new connection."""
         return self.context_factory.getContext()
 
 
-class _Opening:
-    """The reactor as an endpoint sees it while it opens its port."""
+class _PortReactor:
+    """Reactor for an endpoint that opens its port: makes the certificate replaceable."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -85,18 +86,18 @@ class _Opening:
         return self._reactor.listenSSL(port, factory, self.certificate, **more)
 
 
-class _Reading(_Opening):
-    """The same, to read key and certificate and open nothing."""
+class _CertificateReader(_PortReactor):
+    """Reactor for an endpoint that only reads key and certificate and opens no port."""
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
-        """Only keep what was read; a key that does not fit the certificate fails here."""
+        """Store the certificate. A key that does not match the certificate raises here."""
         contextFactory.getContext()
         self.certificate = Certificate(contextFactory)
 
 
 @attrs.define(eq=False)
 class OpenPort:
-    """A port that is open."""
+    """An open port."""
 
     port: Any
     endpoint: str = ""
@@ -104,7 +105,7 @@ class OpenPort:
 
     @property
     def url(self) -> str:
-        """Where it is, for people."""
+        """The URL of the port, for people."""
         address = self.port.getHost()
         if isinstance(address, UNIXAddress):
             return f"unix:{(address.name or b'').decode(errors='replace')}"
@@ -114,13 +115,13 @@ class OpenPort:
     def renew_certificate(self) -> None:
         """Read key and certificate again.
 
-        :raises ListenError: if they cannot be used; the old ones stay.
+        :raises ListenError: if they cannot be used; then the old ones stay in use.
         """
         if self.certificate is not None:
-            reading = _Reading(None)
-            _open_endpoint(reading, self.endpoint, Factory())
-            assert reading.certificate is not None
-            self.certificate.context_factory = reading.certificate.context_factory
+            reader = _CertificateReader(None)
+            _open_endpoint(reader, self.endpoint, Factory())
+            assert reader.certificate is not None
+            self.certificate.context_factory = reader.certificate.context_factory
 
 
 def open_ports(
@@ -128,35 +129,35 @@ def open_ports(
 ) -> list[OpenPort]:
     """Open all endpoints, or ``port`` on ``host`` if there are none.
 
-    :raises ListenError: if one cannot be opened; then none is open.
+    :raises ListenError: if a port cannot be opened; then all are closed.
     """
     opened: list[OpenPort] = []
     try:
         if not endpoints:
             opened.append(OpenPort(_open_tcp(reactor, host, port, factory)))
         for endpoint in endpoints:
-            opening = _Opening(reactor)
+            opening = _PortReactor(reactor)
             listening = _open_endpoint(opening, endpoint, factory)
             opened.append(OpenPort(listening, endpoint, opening.certificate))
     except ListenError:
         close_ports(opened)
-        # Nobody will run this reactor any more, and a socket in the file system is removed in its next turn.
+        # The reactor will not run again, but it removes sockets from the file system in its next turn.
         reactor.iterate()
         raise
     return opened
 
 
 def close_ports(ports: Sequence[OpenPort]) -> Deferred[Any]:
-    """Let nobody in any more. Always succeeds; what fails is logged."""
+    """Stop listening. The Deferred always succeeds; failures are logged."""
 
-    def failed(failure: Failure, one: OpenPort) -> None:
-        log.warn("closing {port}: {why}", port=one.endpoint or one.url, why=failure.getErrorMessage())
+    def closing_failed(failure: Failure, port: OpenPort) -> None:
+        log.warn("closing {port} failed: {why}", port=port.endpoint or port.url, why=failure.getErrorMessage())
 
-    return DeferredList([maybeDeferred(one.port.stopListening).addErrback(failed, one) for one in ports])
+    return DeferredList([maybeDeferred(port.port.stopListening).addErrback(closing_failed, port) for port in ports])
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL."""
+    """Return host and port in the form of a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -168,10 +169,10 @@ def _open_tcp(reactor: Any, host: str, port: int, factory: IProtocolFactory) -> 
 
 
 def _open_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> Any:
-    """The open port; the kinds that we take open theirs before ``listen`` returns."""
+    """Open the port of an endpoint. All supported kinds open it before ``listen`` returns."""
     try:
         _check_numbers(endpoint)
-        text = _completed(endpoint)
+        text = _with_backlog(endpoint)
         outcome: list[Any] = []
         serverFromString(reactor, text).listen(factory).addBoth(outcome.append)
         if isinstance(outcome[0], Failure):
@@ -179,17 +180,17 @@ def _open_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> An
         return outcome[0]
     except CannotListenError as error:
         raise ListenError(f"cannot listen on {endpoint}: {_why(error)}") from None
-    except _WRONG as error:
+    except _INVALID as error:
         raise ListenError(f"LISTEN: {endpoint!r} cannot be used: {_why(error)}") from None
 
 
 def _check_numbers(endpoint: str) -> None:
-    """Twisted would take what Python's ``int`` takes, say what that says, or fail when it is too late.
+    """Check the numeric arguments, because Twisted reports errors in them late or not clearly.
 
-    :raises ValueError: if an argument that is to be a number is none.
+    :raises ValueError: if a numeric argument is invalid or too large.
     """
     kind, *arguments = re.findall(r"(?:^|:)((?:\\.|[^:\\])*)", endpoint, re.DOTALL)
-    unnamed = iter(_POSITIONS.get(kind, ()))
+    unnamed = iter(_POSITIONAL.get(kind, ()))
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
@@ -202,11 +203,11 @@ def _check_numbers(endpoint: str) -> None:
             raise ValueError(f"{name} must be {allowed}")
 
 
-def _completed(endpoint: str) -> str:
-    """An endpoint with our backlog, where it has one and says nothing else."""
+def _with_backlog(endpoint: str) -> str:
+    """Return an endpoint with our backlog, if its kind has a backlog and it sets none."""
     kind = endpoint.partition(":")[0]
     if kind == "systemd":
-        # At the end Twisted would remove a socket of systemd from the file system.
+        # When it stops, Twisted would remove the socket of systemd from the file system.
         if "domain=UNIX" in endpoint:
             raise ValueError("domain must be INET or INET6")
         return endpoint
@@ -214,11 +215,11 @@ def _completed(endpoint: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """The reason in words, on one line."""
+    """Return the reason of an error in words, on one line."""
     if isinstance(error, CannotListenError):
         why = getattr(error.socketError, "strerror", None) or error.socketError
     elif isinstance(error, OSError):
-        # Twisted's lock beside a Unix socket names a process as the file.
+        # The lock file of a Unix socket has a process id in place of the file name.
         names_file = str(error.filename or "").startswith("/")
         why = f"{error.filename}: {error.strerror}" if names_file else error.strerror
     elif isinstance(error, TypeError):
@@ -226,7 +227,7 @@ def _why(error: Exception) -> str:
     elif isinstance(error, (OverflowError, RuntimeError)):
         why = "an argument is out of range, or ends in a backslash"
     elif isinstance(error, LookupError):
-        why = "there is no such socket, or no such part"
+        why = "the socket or the argument does not exist"
     elif isinstance(error, _UNREADABLE):
         why = "key and certificate cannot be read, or do not belong together"
     else:

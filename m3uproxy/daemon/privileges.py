@@ -1,7 +1,7 @@
-"""Started as root to take a port: what must be right before the rights are given up.
+"""Preparations of a daemon that starts as root and then changes its user.
 
-``twistd --uid --gid`` opens the log and the ports as root and then becomes somebody else, who has to be able to write
-to the state folder and to rotate the log.
+``twistd --uid --gid`` opens the log and the ports as root and then changes to another user. That user must be able to
+write to the state folder and to rotate the log.
 """
 
 # mypy: allow-untyped-calls
@@ -21,11 +21,11 @@ import attrs
 
 @attrs.frozen
 class Identity:
-    """Who the daemon will be."""
+    """User and group that the daemon will change to."""
 
     uid: int
     gid: int
-    #: The log, which root has opened by the time that the ports are taken.
+    #: The log file, which root has opened before the ports are opened.
     log: Path | None = None
 
     def __str__(self) -> str:
@@ -36,9 +36,9 @@ class Identity:
 
 
 def later_identity(options: Mapping[str, Any]) -> Identity | None:
-    """Who ``twistd`` will become; None if it stays who it is.
+    """Return the identity that ``twistd`` will change to; None if it will not change.
 
-    :param options: those of ``twistd`` itself.
+    :param options: the options of ``twistd`` itself.
     """
     uid, gid = options.get("uid"), options.get("gid")
     if os.geteuid() != 0 or (uid is None and gid is None):
@@ -50,7 +50,7 @@ def later_identity(options: Mapping[str, Any]) -> Identity | None:
 
 @contextmanager
 def acting_as(identity: Identity | None) -> Iterator[None]:
-    """Have the block touch files with the rights that the daemon will have, and no others."""
+    """Run the block with the file rights that the daemon will have."""
     if identity is None:
         yield
         return
@@ -67,9 +67,9 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
 
 
 def make_folder(folder: Path, identity: Identity | None) -> None:
-    """Make a private folder that is the later identity's own; one that is there stays as it is.
+    """Make a private folder that belongs to the later identity. An existing folder is not changed.
 
-    :raises OSError: if that cannot be, or if the later identity could not reach it.
+    :raises OSError: if the folder cannot be made, or the later identity cannot reach it.
     """
     try:
         with acting_as(identity):
@@ -87,7 +87,7 @@ def make_folder(folder: Path, identity: Identity | None) -> None:
 
 
 def hand_over_log(identity: Identity | None) -> None:
-    """Let the later identity rotate the log. What is not plainly a file of root's is left alone."""
+    """Let the later identity rotate the log. Anything but a regular file of root is left alone."""
     if identity is None or identity.log is None:
         return
     try:

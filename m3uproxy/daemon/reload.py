@@ -1,4 +1,4 @@
-"""SIGHUP: settings and certificates are read again."""
+"""Reload of settings and certificates on SIGHUP."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from .listening import ListenError, OpenPort
 
 log = make_logger()
 
-#: The first one shows most.
+#: Log levels, the most verbose first.
 _LEVELS = get_args(LogLevel)
 
 
 def warn_if_open(settings: Settings) -> None:
-    """Say so if nobody is asked for a token."""
+    """Log a warning if the API needs no token."""
     if settings.api_token is None:
-        log.warn("no API_TOKEN is set: the API answers whoever asks from this machine or a private network")
+        log.warn("no API_TOKEN is set: the API is open to this machine and private networks")
 
 
 class Reload:
-    """To be called when the settings may have changed."""
+    """Reads settings and certificates again when called."""
 
-    def __init__(self, sources: SettingsLoader, settings: Settings, ports: Callable[[], list[OpenPort]]) -> None:
+    def __init__(self, loader: SettingsLoader, settings: Settings, ports: Callable[[], list[OpenPort]]) -> None:
         """
-        Do nothing yet.
+        Remember the objects to reload.
 
-        :param settings: the object that everybody holds; it is changed in place.
-        :param ports: what is open now.
+        :param settings: the shared object, which is changed in place.
+        :param ports: returns the open ports.
         """
-        self._sources = sources
+        self._loader = loader
         self._settings = settings
         self._ports = ports
 
     def __call__(self) -> None:
-        """Read all again. What cannot be used is logged, and the old stays."""
+        """Reload settings and certificates. If a value is invalid, it is logged and the old values stay."""
         try:
-            fresh = self._sources.read().settings
+            fresh = self._loader.read().settings
         except SettingsError as error:
             log.error("settings not reloaded, the old ones stay: {why}", why=error)
         else:
-            self._renew_settings(fresh)
+            self._reload_settings(fresh)
         for port in self._ports():
-            self._renew_certificate(port)
+            self._reload_certificate(port)
 
-    def _renew_settings(self, fresh: Settings) -> None:
+    def _reload_settings(self, fresh: Settings) -> None:
         had_token, level = self._settings.api_token is not None, self._settings.log_level
         changed, waiting = apply_reload(self._settings, fresh)
-        # A quieter level begins after what there is to say about it.
+        # If the new level is more verbose, set it before the changes are logged; otherwise after.
         if _LEVELS.index(self._settings.log_level) < _LEVELS.index(level):
             set_level(self._settings.log_level)
         log.info("settings reloaded, {n} changed", n=len(changed))
         for line in changed:
-            log.info("now {line}", line=line)
+            log.info("setting changed: {line}", line=line)
         for line in waiting:
-            log.warn("takes a restart: {line}", line=line)
+            log.warn("setting ignored until restart: {line}", line=line)
         if had_token:
             warn_if_open(self._settings)
         set_level(self._settings.log_level)
 
-    def _renew_certificate(self, port: OpenPort) -> None:
+    def _reload_certificate(self, port: OpenPort) -> None:
         if port.certificate is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The state folder: the one place that the daemon writes to."""
+"""The state folder, the only folder that the daemon writes to."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class StateError(Exception):
 
 
 def stream_key(state_dir: Path, identity: Identity | None = None) -> bytes:
-    """The key that stream ids are made with, made at the first start and kept, so that ids outlive a restart.
+    """Return the secret key of the stream ids. It is made at the first start and kept, so that ids survive a restart.
 
-    :param identity: who the daemon will be later, if it is root now: whoever it is has to be able to use the folder.
-    :raises StateError: if the folder cannot be made or written, or holds something else under the key's name.
+    :param identity: user that the daemon will change to, if it is root now; that user must be able to use the folder.
+    :raises StateError: if the folder cannot be made or written, or the key file is invalid.
     """
     path = state_dir / _KEY_FILE
     try:
@@ -40,7 +40,7 @@ def stream_key(state_dir: Path, identity: Identity | None = None) -> bytes:
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Make a private file appear with all its content, or not at all; one that is there already stays."""
+    """Create a private file atomically. An existing file is kept."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -48,7 +48,7 @@ def _create(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # Unlike rename, link never replaces: of two daemons that start at once, both use the first one's key.
+        # Unlike rename, link never replaces a file: two daemons that start at once use the same key.
         try:
             os.link(draft, path)
         except FileExistsError:

@@ -1,4 +1,4 @@
-"""The daemon as an operator runs it, in the foreground."""
+"""The daemon in the foreground, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def children_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def test_it_runs_and_stops_and_leaves_nothing(start):
+def test_daemon_runs_stops_and_leaves_only_its_key(start):
     daemon = start()
     host, port = daemon.address()
     assert host == "127.0.0.1"
@@ -43,20 +43,20 @@ def test_it_runs_and_stops_and_leaves_nothing(start):
     assert not [line for line in daemon.log.read_text().splitlines() if re.search(r"#(error|critical)|Traceback", line)]
 
 
-def test_it_has_no_child_processes(start):
+def test_daemon_has_no_child_processes(start):
     daemon = start()
     daemon.ask("/health")
     assert children_of(daemon.process.pid) == []
 
 
-def test_ids_outlive_a_restart(start, tmp_path):
+def test_stream_ids_survive_a_restart(start, tmp_path):
     shared = {"STATE_DIR": str(tmp_path / "shared")}
     body = {"url": "http://127.0.0.1:9/live/1.ts"}
     assert start(**shared).ask("/streams", body) == start(**shared).ask("/streams", body)
 
 
-def test_a_player_that_waits_does_not_hold_up_the_end(start):
-    """A provider that takes the call and says nothing, and a player in front of it."""
+def test_waiting_player_does_not_delay_the_stop(start):
+    """The provider accepts the connection and sends nothing, so the player waits."""
     with socket.create_server(("127.0.0.1", 0)) as provider:
         daemon = start()
         url = f"http://127.0.0.1:{provider.getsockname()[1]}/live/1.ts"
@@ -88,7 +88,7 @@ def test_ipv6(start, host):
     assert daemon.ask("/health")["status"] == "healthy"
 
 
-def test_a_taken_port_is_one_line(start):
+def test_port_in_use_is_logged_in_one_line(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         daemon = start(PORT=port, twistd_options=())
@@ -112,21 +112,21 @@ def test_a_taken_port_is_one_line(start):
         ((), {"STATE_DIR": "/dev/null/x"}, "STATE_DIR: '/dev/null/x' cannot be used: Not a directory"),
     ],
 )
-def test_a_wrong_setting_is_one_line(start, options, environment, line):
+def test_invalid_setting_is_reported_in_one_line(start, options, environment, line):
     daemon = start(*options, **environment)
     assert daemon.end() == f"m3uproxy: {line}\n"
     assert daemon.process.returncode == 1
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_an_open_api_that_others_reach_is_said(start):
+def test_open_api_is_logged_as_a_warning(start):
     daemon = start(HOST="0.0.0.0")
     daemon.base()
     time.sleep(0.1)
     assert "no API_TOKEN is set" in daemon.log.read_text()
 
 
-def test_the_log_level_holds_for_our_messages(start):
+def test_log_level_applies_to_our_messages(start):
     daemon = start(LOG_LEVEL="error", PORT=str(free_port()))
     deadline = time.monotonic() + PATIENCE
     while "starting on" not in daemon.log.read_text():
@@ -136,7 +136,7 @@ def test_the_log_level_holds_for_our_messages(start):
     assert "m3uproxy.tap" not in daemon.log.read_text()
 
 
-def test_the_log_holds_no_token(start):
+def test_log_holds_no_token(start):
     daemon = start(API_TOKEN="geheim")
     assert daemon.ask("/health?api_token=geheim")["status"] == "healthy"
     with pytest.raises(HTTPError, match="403"):
@@ -158,8 +158,8 @@ def test_the_log_holds_no_token(start):
         ((bytes(range(256)) + b"\r\n") * 4000, 400),
     ],
 )
-def test_a_client_that_sends_too_much_can_read_why(start, rubbish, status):
-    """Over a real socket: what is unread when a connection closes turns the answer into a reset."""
+def test_client_that_sends_too_much_can_read_the_error(start, rubbish, status):
+    """Unread bytes at the close of a real socket would turn the answer into a reset."""
     daemon = start()
     host, port = daemon.address()
     with socket.create_connection((host, port), timeout=PATIENCE) as client:
@@ -173,23 +173,23 @@ def test_a_client_that_sends_too_much_can_read_why(start, rubbish, status):
     assert not re.search(r"#(error|critical)|Traceback", daemon.log.read_text())
 
 
-def test_few_descriptors_are_said(start):
+def test_low_descriptor_limit_is_logged(start):
     daemon = start(before=("sh", "-c", 'ulimit -n 300; exec "$0" "$@"'))
     daemon.base()
     time.sleep(0.1)
     log = daemon.log.read_text()
-    assert "room for 100 players" in log
+    assert "file descriptors for about 100 players" in log
     assert "only 300 file descriptors are allowed" in log
 
 
-def test_the_soft_limit_is_raised(start):
+def test_soft_descriptor_limit_is_raised(start):
     daemon = start(before=("sh", "-c", 'ulimit -S -n 300; exec "$0" "$@"'))
     daemon.base()
     soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
     assert soft == hard > 300
 
 
-def test_time_is_monotonic():
+def test_reactor_time_is_monotonic():
     code = (
         "import time; from m3uproxy.tap import Options, makeService; makeService(Options());"
         "from twisted.internet import reactor; assert abs(reactor.seconds() - time.monotonic()) < 1;"

@@ -1,4 +1,4 @@
-"""SIGHUP: what changes, what waits for a restart, and what is refused."""
+"""Reload on SIGHUP: changed values, values that need a restart, invalid values."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import pytest
 from daemon_process import wait_until
 
 
-def said_of(daemon, word: str) -> list[str]:
+def lines_with(daemon, word: str) -> list[str]:
+    """Return the log lines that contain a word."""
     return [line.partition("] ")[2] for line in daemon.log.read_text().splitlines() if word in line]
 
 
-def test_a_new_value_is_taken(start):
+def test_new_values_are_taken(start):
     daemon = start(dot_env="API_TOKEN=vorher\nLOG_LEVEL=info\nPORT=0\n")
     assert daemon.ask("/health", headers={"X-API-Token": "vorher"})["status"] == "healthy"
     (daemon.folder / ".env").write_text("API_TOKEN=nachher\nLOG_LEVEL=debug\nTICK=0.1\n")
     daemon.signal(signal.SIGHUP)
     daemon.said("settings reloaded, 2 changed")
-    daemon.said("takes a restart: TICK: '0.08' -> '0.1'")
-    assert said_of(daemon, "now ") == ["now LOG_LEVEL: 'info' -> 'debug'", "now API_TOKEN: '***' -> '***'"]
+    daemon.said("setting ignored until restart: TICK: '0.08' -> '0.1'")
+    assert lines_with(daemon, "setting changed") == [
+        "setting changed: LOG_LEVEL: 'info' -> 'debug'",
+        "setting changed: API_TOKEN: '***' -> '***'",
+    ]
     with pytest.raises(HTTPError, match="403"):
         daemon.ask("/health", headers={"X-API-Token": "vorher"})
     assert daemon.ask("/health", headers={"X-API-Token": "nachher"})["status"] == "healthy"
@@ -30,7 +34,7 @@ def test_a_new_value_is_taken(start):
     assert "nachher" not in log
 
 
-def test_a_wrong_value_changes_nothing(start):
+def test_invalid_value_changes_nothing(start):
     daemon = start(
         "--config", "m3uproxy.toml", dot_env="", before=("sh", "-c", 'echo linger=1 >m3uproxy.toml; exec "$0" "$@"')
     )
@@ -49,18 +53,18 @@ def test_a_wrong_value_changes_nothing(start):
     assert daemon.ask("/streams", body)["user_agent"] == "Neu/1"
 
 
-def test_a_quieter_level_comes_after_the_news(start):
+def test_changes_are_logged_before_a_quieter_level(start):
     daemon = start(dot_env="LOG_LEVEL=info\n")
     daemon.base()
     (daemon.folder / ".env").write_text("LOG_LEVEL=error\n")
     daemon.signal(signal.SIGHUP)
-    daemon.said("now LOG_LEVEL: 'info' -> 'error'")
+    daemon.said("setting changed: LOG_LEVEL: 'info' -> 'error'")
     daemon.ask("/streams", {"url": "http://127.0.0.1:9/1.ts"})
     assert "registered" not in daemon.log.read_text()
 
 
 def answers(daemon, status: int) -> bool:
-    """Whether a request without a token is answered so."""
+    """Return whether a request without a token is answered with this status."""
     try:
         daemon.ask("/health")
     except HTTPError as error:
@@ -68,10 +72,10 @@ def answers(daemon, status: int) -> bool:
     return status == 200
 
 
-def test_a_token_that_is_lost_is_warned_of(start):
-    """Whatever was logged before and will be logged from now on, as far as warnings are."""
+def test_removed_token_is_logged_as_a_warning(start):
+    """The warning appears for all combinations of old and new level that show warnings."""
     daemon = start(dot_env="API_TOKEN=geheim\nLOG_LEVEL=info\n")
-    warning = r"#warn\] no API_TOKEN is set: the API answers whoever asks from this machine or a private network\n"
+    warning = r"#warn\] no API_TOKEN is set: the API is open to this machine and private networks\n"
     # From info to warning, from warning to warning, from error to warning.
     for number, before in enumerate(("info", "warning", "error"), 1):
         (daemon.folder / ".env").write_text(f"API_TOKEN=geheim\nLOG_LEVEL={before}\n")
@@ -81,14 +85,14 @@ def test_a_token_that_is_lost_is_warned_of(start):
         daemon.signal(signal.SIGHUP)
         wait_until(lambda: answers(daemon, 200), "the loss of the token")
         daemon.said(rf"(?s)({warning}.*){{{number}}}")
-    # It was open before: nothing new.
+    # Without a token before and after, there is no second warning.
     (daemon.folder / ".env").write_text("LOG_LEVEL=warning\nTICK=0.1\n")
     daemon.signal(signal.SIGHUP)
-    daemon.said("takes a restart: TICK")
+    daemon.said("setting ignored until restart: TICK")
     assert len(re.findall(warning, daemon.log.read_text())) == 3
 
 
-def test_many_at_once_and_while_it_starts(start):
+def test_many_signals_during_the_start(start):
     daemon = start()
     daemon.said("starting up")
     for _ in range(20):

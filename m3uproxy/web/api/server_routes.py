@@ -9,7 +9,7 @@ from typing import cast
 from twisted.internet.interfaces import IReactorTime
 
 from ... import __version__
-from ...registry import HOUSEKEEPING, Registry
+from ...registry import HOUSEKEEPING_INTERVAL, Registry
 from ...settings import Settings
 from .endpoint import Route, View
 from .response_types import (
@@ -122,7 +122,7 @@ class ServerApi:
                 "default_user_agent": settings.default_user_agent,
                 "client_timeout": settings.viewer_stall_timeout,
                 "stream_timeout": settings.stream_timeout,
-                "cleanup_interval": HOUSEKEEPING,
+                "cleanup_interval": HOUSEKEEPING_INTERVAL,
                 "max_retries": settings.stream_retry_attempts,
             },
             "worker": {"worker_id": "single", "heartbeat_interval": 30, "multi_worker_mode": False},

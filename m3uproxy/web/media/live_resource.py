@@ -146,7 +146,7 @@ class LiveResource(MediaResource):
 
     def _play_film(self, request: Request, stream: LiveStream, player: PlayerInfo, error: SourceError) -> bool:
         """A URL without an extension may be a film's."""
-        title = self._registry.as_film(stream, error)
+        title = self._registry.replace_by_file(stream, error)
         if title is not None:
             play(request, title, player, self._settings)
         return title is not None

@@ -96,7 +96,7 @@ class MediaResource(Resource):
 
     def _check_room(self, entry: Stream, player: PlayerInfo) -> None:
         try:
-            self._registry.check_room(entry, player.ip_address)
+            self._registry.check_viewer_limits(entry, player.ip_address)
         except LimitReached as reached:
             raise service_unavailable(reached) from None
 
