@@ -20,7 +20,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from ..core.ring import Block, Ring
@@ -28,6 +28,7 @@ from ..downstream.socket_writer import SocketWriter
 from ..errors import Reason, SourceError
 from ..interfaces import IViewer
 from ..log import make_logger
+from ..timers import Timer
 
 log = make_logger()
 
@@ -112,7 +113,7 @@ class Pump:
         self._rest: memoryview | bytes = b""
         self._sent = 0
         self._edge_from = 0
-        self._patience: IDelayedCall | None = None
+        self._start_timer = Timer(clock)
 
     # what it looks like from outside
 
@@ -131,11 +132,10 @@ class Pump:
         """Refuse the player when nothing has come after that long."""
 
         def give_up() -> None:
-            self._patience = None
             self.close(last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
         if self.state is PumpState.WAITING:
-            self._patience = self._clock.callLater(seconds, give_up)
+            self._start_timer.set(seconds, give_up)
 
     # IViewer
 
@@ -144,7 +144,7 @@ class Pump:
         place = self._source.join() if self.state is PumpState.WAITING else None
         if place is None:
             return
-        self._cancel_patience()
+        self._start_timer.cancel()
         self.state = PumpState.DRAINING
         self._source.started(self)
         self._next = place
@@ -266,17 +266,12 @@ class Pump:
 
     # the end
 
-    def _cancel_patience(self) -> None:
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-        self._patience = None
-
     def _leave(self) -> None:
         if self.state is PumpState.GONE:
             return
         self._sent = self.bytes_sent
         self.state = PumpState.GONE
-        self._cancel_patience()
+        self._start_timer.cancel()
         self._rest = b""
         self._source.detach(self)
         self._gone()
