@@ -1,4 +1,4 @@
-"""HLS end to end: a provider that cuts, signs and encrypts, the whole proxy, and a player of ffmpeg's."""
+"""HLS end to end: a provider with segments, signed URLs and encryption, the complete proxy, and ffmpeg as player."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKET = 188
 
 
 async def get(rig, path: str, *headers: str):
-    """One answer, whole. HTTP/1.0, so that its body has no frame."""
+    """Return a complete answer. HTTP/1.0 avoids chunked framing."""
     player = await rig.ask(path, version="1.0", headers=headers)
     await rig.until(lambda: player.closed, 20)
     return player
@@ -38,7 +38,7 @@ def together(coroutines) -> Deferred[list[None]]:
 
 
 def watch(url: str) -> tuple[int, int]:
-    """Pictures and sounds that ffmpeg gets out of a film."""
+    """Return the numbers of pictures and audio frames that ffmpeg decodes from an ended playlist."""
     counts = {"video": 0, "audio": 0}
     with av.open(url, format="hls", timeout=20) as container:
         for packet in container.demux():
@@ -63,7 +63,7 @@ def watch(url: str) -> tuple[int, int]:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_ffmpeg_plays_it(rig, kind):
+async def test_ffmpeg_plays_each_kind(rig, kind):
     stream = rig.register(f"/hls/one/master.m3u8?vod=2&target=1{kind}")
     pictures, sounds = await deferToThread(watch, f"http://127.0.0.1:{rig.port}{entry(stream)}")
     assert pictures >= 2 * 24
@@ -71,7 +71,7 @@ async def test_ffmpeg_plays_it(rig, kind):
 
 
 @pytest_twisted.ensureDeferred
-async def test_parts_and_signed_urls(rig):
+async def test_byte_ranges_and_signed_urls(rig):
     stream = rig.register("/hls/one/high/index.m3u8?vod=2&target=1&sign=1")
     first = uris((await get(rig, entry(stream))).body)[0]
     whole = await get(rig, first)
@@ -84,7 +84,7 @@ async def test_parts_and_signed_urls(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_players_are_one(rig):
+async def test_many_players_cost_one_request_each_resource(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=2&window=3")
 
     async def play(n: int) -> None:
@@ -100,7 +100,7 @@ async def test_many_players_are_one(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_fifty_who_poll_a_live_window_are_one(rig):
+async def test_fifty_polling_players_cost_as_much_as_one(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=1&window=4")
     began = rig.reactor.seconds()
 
@@ -128,7 +128,7 @@ async def test_fifty_who_poll_a_live_window_are_one(rig):
 
 
 async def decrypted(rig, text: str, name: str) -> bytes:
-    """A segment as a player decrypts it: the vector is stated, or is the number that players see."""
+    """Return a segment as a player decrypts it. Without an IV attribute the IV is the media sequence number."""
     lines = text.splitlines()
     at = lines.index(name)
     key = next(line for line in reversed(lines[:at]) if line.startswith("#EXT-X-KEY"))
@@ -142,7 +142,7 @@ async def decrypted(rig, text: str, name: str) -> bytes:
 
 @pytest.mark.parametrize("what", ["playlist", "segment"])
 @pytest_twisted.ensureDeferred
-async def test_a_source_that_fails_is_a_discontinuity(rig, what):
+async def test_failed_source_is_a_discontinuity(rig, what):
     backup = "/hls/two/high/index.m3u8?target=1&keys=1"
     stream = rig.register("/hls/one/high/index.m3u8?target=1&keys=1", backup)
     before = (await get(rig, entry(stream))).body
@@ -163,7 +163,7 @@ async def test_a_source_that_fails_is_a_discontinuity(rig, what):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_window_that_stands_still_is_left(rig):
+async def test_playlist_without_new_segments_causes_failover(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=1", "/hls/two/high/index.m3u8?target=1")
     await get(rig, entry(stream))
     rig.provider.control("one", "stale=1")
@@ -181,7 +181,7 @@ async def test_a_window_that_stands_still_is_left(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_low_latency(rig):
+async def test_low_latency_parts_and_blocking_reload(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=2&parts=1")
     first = (await get(rig, entry(stream))).body
     assert b"#EXT-X-PART:" in first
@@ -195,7 +195,7 @@ async def test_low_latency(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_asked_when_nobody_plays(rig):
+async def test_no_requests_without_players(rig):
     stream = rig.register("/hls/one/high/index.m3u8?target=1")
     await get(rig, entry(stream))
     before = len(rig.provider.station.requests)

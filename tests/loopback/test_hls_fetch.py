@@ -1,4 +1,4 @@
-"""HLS fetched from the misbehaving provider and handed on to players, all over real sockets."""
+"""HLS resources fetched from a misbehaving provider and sent to players, all over real sockets."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from m3uproxy.web.site import Site
 FOREVER = float("inf")
 
 
-class PassOn(Resource):
-    """Any path is fetched from the provider and sent to whoever asks."""
+class FetchResource(Resource):
+    """Fetches any path from the provider and sends the answer to the player."""
 
     isLeaf = True
 
@@ -63,15 +63,15 @@ class PassOn(Resource):
             request.finish()
 
 
-class Rig:
-    """A provider, what fetches from it, and a server for players."""
+class FetchRig:
+    """A provider, a fetcher and a server for players."""
 
     def __init__(self, reactor) -> None:
         self.reactor = reactor
         self.provider = Provider(reactor)
         self.sockets = SocketCounter()
         self.players: list[Player] = []
-        self.leaf = PassOn(self)
+        self.leaf = FetchResource(self)
 
     async def start(self, **settings) -> None:
         self.settings = load({**SETTINGS, **settings})
@@ -122,11 +122,11 @@ class Rig:
 
 @pytest_twisted.async_yield_fixture
 async def rig():
-    """All of it; after the test nothing of it may be left."""
+    """Yield a started rig. After the test nothing may be left open."""
     from twisted.internet import reactor
 
     before = leftovers(reactor)
-    rig = Rig(reactor)
+    rig = FetchRig(reactor)
     await rig.start()
     yield rig
     await rig.stop()
@@ -150,7 +150,7 @@ async def test_fifty_players_cost_one_request(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_players_get_what_is_there_while_it_arrives(rig):
+async def test_players_get_partial_data_while_it_arrives(rig):
     path = SEGMENT + "&stall=20000&stall_for=0.6"
     first = await rig.ask(path)
     await rig.until(lambda: len(first.body) == 20_000, what="the first half")
@@ -176,7 +176,7 @@ async def test_one_connection_for_a_playlist_and_its_segments(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_ranges(rig):
+async def test_byte_ranges(rig):
     whole = rig.segment(1)
     part = await rig.get(SEGMENT, "Range: bytes=100-1099")
     assert (part.status, part.body) == (206, whole[100:1100])
@@ -192,7 +192,7 @@ async def test_ranges(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_head(rig):
+async def test_head_request(rig):
     player = await rig.get(SEGMENT, method="HEAD")
     assert player.status == 200
     assert f"Content-Length: {len(rig.segment(1))}".encode() in player.head
@@ -203,7 +203,7 @@ async def test_head(rig):
     "fault", ["stall=60000", "reset=60000", "close=60000", "framing=chunked_cut", "close=60000&framing=chunked"]
 )
 @pytest_twisted.ensureDeferred
-async def test_what_breaks_off_never_looks_complete(rig, fault):
+async def test_interrupted_answer_never_looks_complete(rig, fault):
     player = await rig.ask(f"{SEGMENT}&{fault}")
     other = await rig.ask(f"{SEGMENT}&{fault}")
     for each in (player, other):
@@ -230,7 +230,7 @@ async def test_what_breaks_off_never_looks_complete(rig, fault):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_before_the_first_byte_it_is_a_status(rig, fault, status, word):
+async def test_failure_before_the_first_byte_is_a_status(rig, fault, status, word):
     player = await rig.get(f"{SEGMENT}&{fault}")
     assert player.status == status
     assert word in player.body
@@ -238,7 +238,7 @@ async def test_before_the_first_byte_it_is_a_status(rig, fault, status, word):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_segment_that_is_gone_is_asked_for_once_in_a_while(rig):
+async def test_missing_segment_is_cached(rig):
     rig.provider.control("a", "only=seg1001.ts&status=404")
     for _ in range(5):
         assert (await rig.get(SEGMENT)).status == 404
@@ -250,14 +250,14 @@ async def test_a_segment_that_is_gone_is_asked_for_once_in_a_while(rig):
     ["redirect=other", "redirect=chain", "gzip=1", "framing=chunked", "framing=none", "head=icy", "trickle=0.001"],
 )
 @pytest_twisted.ensureDeferred
-async def test_oddities_that_play(rig, fault):
+async def test_tolerated_oddities(rig, fault):
     player = await rig.get(f"/hls/a/subs/seg1001.vtt?vod=9&{fault}")
     assert player.status == 200
     assert b"second 3" in player.raw
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_who_does_not_read_disturbs_nobody(rig):
+async def test_slow_player_does_not_disturb_others(rig):
     path = "/hls/a/high/file100.ts?vod=1000&ranges=10&target=8"  # 4.5 MB
     slow = await rig.ask(path, window=4096)
     await rig.until(lambda: len(slow.body) > 0)
@@ -272,24 +272,24 @@ async def test_one_who_does_not_read_disturbs_nobody(rig):
     assert rig.requests(path) == 1
     size = len(slow.body)
     slow.transport.resumeProducing()
-    await rig.until(lambda: len(slow.body) > size, what="it reads on")
+    await rig.until(lambda: len(slow.body) > size, what="reading continues")
     assert quick[0].body.startswith(slow.body)
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_who_never_reads_is_given_up(rig):
+async def test_player_that_never_reads_is_disconnected(rig):
     await rig.stop()
     await rig.start(viewer_stall_timeout=1)
     path = "/hls/a/high/file100.ts?vod=1000&ranges=10&target=8"
     slow = await rig.ask(path, window=4096)
     slow.transport.pauseProducing()
-    await rig.until(lambda: rig.leaf.ends, what="it is given up")
+    await rig.until(lambda: rig.leaf.ends, what="the delivery ends")
     assert rig.leaf.ends[0].reason.value == "stalled"
-    await rig.until(lambda: not rig.site._connections, what="it is disconnected")
+    await rig.until(lambda: not rig.site._connections, what="the player is disconnected")
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_last_who_leaves_takes_the_provider_along(rig):
+async def test_last_player_closes_the_provider_connection(rig):
     path = "/hls/a/high/file100.ts?vod=1000&ranges=10&target=8&stall=300000"
     players = [await rig.ask(path) for _ in range(3)]
     await rig.until(lambda: all(len(player.body) >= 300_000 for player in players))
@@ -297,13 +297,13 @@ async def test_the_last_who_leaves_takes_the_provider_along(rig):
     for player in players:
         assert tally.current == 1
         await player.leave()
-    await rig.until(lambda: tally.current == 0 and rig.sockets.open == 0, 1, "nobody reads, nothing is open")
+    await rig.until(lambda: tally.current == 0 and rig.sockets.open == 0, 1, "no reader, no open socket")
     assert rig.leaf.ends == [READER_GONE] * 3
     assert rig.fetcher.size == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_who_leaves_before_anything_came(rig):
+async def test_player_leaves_before_the_first_byte(rig):
     players = [await rig.ask(SEGMENT + "&hang=head") for _ in range(2)]
     await rig.until(lambda: rig.provider.station.sockets.current == 1)
     for player in players:
@@ -312,7 +312,7 @@ async def test_one_who_leaves_before_anything_came(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_players_who_keep_their_connection(rig):
+async def test_player_keeps_its_connection(rig):
     player = Player(SEGMENT)
     endpoint = TCP4ClientEndpoint(rig.reactor, "127.0.0.1", rig.port.getHost().port)
     await connectProtocol(endpoint, player)
@@ -326,7 +326,7 @@ async def test_players_who_keep_their_connection(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_pollers_of_a_live_window_cost_what_one_costs(rig):
+async def test_polling_players_cost_as_much_as_one(rig):
     began = rig.reactor.seconds()
 
     async def watch():

@@ -1,4 +1,4 @@
-"""HLS from accounts that sell few connections: by the provider's own count of sockets, and by ours."""
+"""HLS from accounts with few connections: sockets counted by the provider and by the proxy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MASTER = "/hls/one/master.m3u8?target=1&window=4&renditions=1"
 
 
 def counted(rig, *paths: str, **options):
-    """A stream of an account with one connection."""
+    """Register a stream of an account with one connection."""
     return rig.register(*paths, **{"provider": "home", "max_connections": 1, **options})
 
 
 def path(stream) -> str:
-    """For a player that does not say who it is."""
+    """Return the playlist path for a player without client ID."""
     return f"/hls/{stream.id}/playlist.m3u8"
 
 
@@ -38,7 +38,7 @@ async def told(rig, path: str, *headers: str) -> dict:
     "more", ["", "&redirect=other", "&redirect=other&only=segment", "&gzip=1", "&status=500&only=segment"]
 )
 @pytest_twisted.ensureDeferred
-async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
+async def test_any_requests_use_one_provider_socket(rig, more):
     established = Established(rig.provider)
     stream = counted(rig, MASTER + more)
 
@@ -62,7 +62,7 @@ async def test_whatever_players_ask_for_the_provider_sees_one_socket(rig, more):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stream_has_its_slot_between_two_requests_and_others_are_told_why_there_is_none(rig):
+async def test_stream_keeps_its_slot_between_requests_and_others_get_503(rig):
     established = Established(rig.provider)
     await rig.start(slot_wait=0.3)
     mine, other, channel = counted(rig, LOW), counted(rig, HIGH), counted(rig, "/live/x.ts?burst=1")
@@ -85,7 +85,7 @@ async def test_a_stream_has_its_slot_between_two_requests_and_others_are_told_wh
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_zaps_from_playlist_to_playlist_takes_his_slot_along(rig):
+async def test_zapping_between_playlists_hands_the_slot_over(rig):
     established = Established(rig.provider)
     streams = [counted(rig, f"/hls/z{n}/high/index.m3u8?target=1&window=4") for n in range(10)]
     for zap in range(40):
@@ -104,7 +104,7 @@ async def test_who_zaps_from_playlist_to_playlist_takes_his_slot_along(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_from_a_playlist_to_a_channel_to_a_film_and_back(rig):
+async def test_zapping_between_hls_live_and_vod(rig):
     established = Established(rig.provider)
     agent = "User-Agent: VLC"
     streams = [
@@ -125,7 +125,7 @@ async def test_from_a_playlist_to_a_channel_to_a_film_and_back(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_of_another_account_is_used_when_the_first_is_full(rig):
+async def test_backup_of_another_account_is_used_if_the_first_is_full(rig):
     host = "localhost" if "127.0.0.1" in rig.provider.url("/") else "127.0.0.1"
     backup = rig.provider.url(HIGH).replace("127.0.0.1", host)
     accounts = ({"name": "a", "hosts": ("127.0.0.1",), "max_connections": 1}, {"name": "b", "hosts": ("localhost",)})
@@ -140,7 +140,7 @@ async def test_a_backup_of_another_account_is_used_when_the_first_is_full(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_move_to_another_account_gives_the_slot_of_the_last_one_back(rig):
+async def test_failover_to_another_account_releases_the_slot(rig):
     backup = rig.provider.url(HIGH).replace("127.0.0.1", "localhost")
     accounts = tuple({"name": name, "hosts": (name,), "max_connections": 1} for name in ("127.0.0.1", "localhost"))
     await rig.start(provider=accounts)
@@ -154,7 +154,7 @@ async def test_a_move_to_another_account_gives_the_slot_of_the_last_one_back(rig
     await rig.until(lambda: row(rig, "127.0.0.1") == {})
     assert row(rig, "localhost")["slots_taken"] == 1
     assert (await get(rig, after[0])).status == 200
-    # What came before is kept; what did not is not asked for where we have no slot.
+    # Cached segments are still served. Other segments of the old source are not requested without a slot.
     assert (await get(rig, before[0])).status == 200
     refused = await get(rig, before[1])
     assert refused.status == 503
@@ -162,7 +162,7 @@ async def test_a_move_to_another_account_gives_the_slot_of_the_last_one_back(rig
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_segment_on_its_way_survives_a_move_and_its_socket_counts_until_then(rig):
+async def test_segment_download_survives_a_failover_and_counts(rig):
     backup = rig.provider.url(HIGH).replace("127.0.0.1", "localhost")
     accounts = tuple({"name": name, "hosts": (name,), "max_connections": 1} for name in ("127.0.0.1", "localhost"))
     await rig.start(provider=accounts, live_chunk_timeout_seconds=20)
@@ -185,7 +185,7 @@ async def test_a_segment_on_its_way_survives_a_move_and_its_socket_counts_until_
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_account_without_a_limit_is_counted(rig):
+async def test_account_without_a_limit_is_counted(rig):
     stream = counted(rig, HIGH, max_connections=None)
     named = uris((await get(rig, entry(stream))).body)
     await together([get(rig, uri) for uri in named])
@@ -197,7 +197,7 @@ async def test_an_account_without_a_limit_is_counted(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
+async def test_blocking_requests_share_one_connection(rig):
     established = Established(rig.provider)
     stream = counted(rig, "/hls/one/high/index.m3u8?target=2&parts=1")
     first = (await get(rig, entry(stream))).body
@@ -213,7 +213,7 @@ async def test_what_a_provider_holds_back_is_held_over_the_same_connection(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_paused_player_goes_on_with_a_segment(rig):
+async def test_paused_player_continues_with_a_segment(rig):
     stream = counted(rig, HIGH)
     named = uris((await get(rig, entry(stream))).body)
     stream.abort_client("me")
@@ -223,7 +223,7 @@ async def test_a_paused_player_goes_on_with_a_segment(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_leaves_in_the_middle_of_a_segment_leaves_no_socket(rig):
+async def test_interrupted_segment_leaves_no_socket(rig):
     established = Established(rig.provider)
     stream = counted(rig, HIGH)
     other = counted(rig, "/live/x.ts?burst=1")

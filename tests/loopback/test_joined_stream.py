@@ -1,4 +1,4 @@
-"""``/stream/<id>`` of an HLS stream, with the whole proxy: one entry, one fetch, and what is not joined."""
+"""``/stream/<id>`` of an HLS stream with the complete proxy: one stream, one fetch, and unsuitable sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def entry(stream) -> str:
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_players_are_one_entry_and_one_fetch(rig):
+async def test_two_players_cost_one_stream_and_one_fetch(rig):
     stream = rig.register(PATH)
     players = [await rig.play(stream) for _ in range(2)]
     for player in players:
@@ -45,7 +45,7 @@ async def test_two_players_are_one_entry_and_one_fetch(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_both_ways_share_the_only_connection_of_an_account(rig):
+async def test_both_forms_share_the_only_connection_of_an_account(rig):
     stream = rig.register(PATH, provider="home", max_connections=1)
     player = await rig.play(stream)
     await rig.until_bytes(player, 50_000, 15)
@@ -62,20 +62,20 @@ async def test_both_ways_share_the_only_connection_of_an_account(rig):
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("&fmp4=1", "MP4"), ("&renditions=1", "separate playlists"), ("&vod=3", "has ended")]
+    ("kind", "cause"), [("&fmp4=1", "MP4"), ("&renditions=1", "separate playlists"), ("&vod=3", "has ended")]
 )
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_joined_is_played_by_its_playlist(rig, kind, why):
+async def test_source_that_cannot_be_joined_redirects_to_its_playlist(rig, kind, cause):
     stream = rig.register(f"/hls/one/master.m3u8?target=1{kind}")
     player = await rig.ask(f"/stream/{stream.id}?client_id=me")
     await player.ended
     assert player.status == 307
     assert f"Location: ../hls/{stream.id}/playlist.m3u8?client_id=me".encode() in player.head
-    assert why in json.loads(player.body)["detail"]
+    assert cause in json.loads(player.body)["detail"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_backups_of_either_kind(rig):
+async def test_backup_of_the_other_kind(rig):
     stream = rig.register("/live/one.ts?status=500", PATH.replace("one", "two"))
     player = await rig.play(stream)
     await rig.until(lambda: stream.source_index == 1, 15)
@@ -86,7 +86,7 @@ async def test_backups_of_either_kind(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_is_moved_and_deleted_by_the_api(rig):
+async def test_failover_and_deletion_by_the_api(rig):
     stream = rig.register(PATH, PATH.replace("one", "two"))
     player = await rig.play(stream)
     await rig.until_bytes(player, 20_000, 15)

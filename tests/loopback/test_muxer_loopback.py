@@ -1,4 +1,4 @@
-"""A live transport stream as HLS: a provider's endless body, the whole proxy, players who ask for pieces of it."""
+"""A live transport stream as HLS: endless provider body, complete proxy, players that request segments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def entry(stream, name: str = "me") -> str:
 
 
 async def get(rig, path: str, **options: object):
-    """One answer, whole. HTTP/1.0, so that its body has no frame."""
+    """Return a complete answer. HTTP/1.0 avoids chunked framing."""
     player = await rig.ask(path, version="1.0", **options)
     await player.ended
     return player
@@ -32,7 +32,7 @@ def tag(body: bytes, name: str) -> int:
 
 
 async def until_listed(rig, stream, count: int, name: str = "me") -> bytes:
-    """A playlist with that many segments."""
+    """Return a playlist with at least this many segments."""
     for _ in range(200):
         body = (await get(rig, entry(stream, name))).body
         if body.count(b"#EXTINF") >= count:
@@ -42,7 +42,7 @@ async def until_listed(rig, stream, count: int, name: str = "me") -> bytes:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_playlist_and_its_segments(rig):
+async def test_playlist_and_segments(rig):
     stream = rig.register("/live/a.ts?burst=3")
     first = await get(rig, entry(stream))
     assert first.status == 200
@@ -73,14 +73,14 @@ async def test_a_playlist_and_its_segments(rig):
 
 @pytest.mark.parametrize("url", ["9999", "x", "-1", "%D9%A3"])
 @pytest_twisted.ensureDeferred
-async def test_a_segment_that_is_not_there(rig, url):
+async def test_unknown_segment_is_404(rig, url):
     stream = rig.register("/live/a.ts?burst=3")
     await get(rig, entry(stream))
     assert (await get(rig, f"/hls/{stream.id}/segment.ts?url={url}&client_id=me")).status == 404
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_players_and_one_of_the_stream_itself_are_one_upstream(rig):
+async def test_many_players_cost_one_provider_connection(rig):
     stream = rig.register("/live/a.ts?burst=3")
     viewer = await rig.play(stream)
     bodies = [(await get(rig, entry(stream, f"p{n}"))).body for n in range(5)]
@@ -93,7 +93,7 @@ async def test_many_players_and_one_of_the_stream_itself_are_one_upstream(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_stops_when_nobody_asks(rig, monkeypatch):
+async def test_muxer_stops_without_players(rig, monkeypatch):
     monkeypatch.setattr(audience, "LIFETIME", 1.0)
     stream = rig.register("/live/a.ts?burst=3")
     body = (await get(rig, entry(stream))).body
@@ -106,7 +106,7 @@ async def test_it_stops_when_nobody_asks(rig, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_of_the_stream_keeps_it_open_behind_the_audience(rig, monkeypatch):
+async def test_ts_player_keeps_the_source_open(rig, monkeypatch):
     monkeypatch.setattr(audience, "LIFETIME", 0.5)
     stream = rig.register("/live/a.ts?burst=3")
     viewer = await rig.play(stream)
@@ -117,7 +117,7 @@ async def test_a_player_of_the_stream_keeps_it_open_behind_the_audience(rig, mon
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_source_delivers(rig):
+async def test_failed_source_is_502(rig):
     await rig.start(start_timeout=1.5)
     stream = rig.register("/live/a.ts?status=404")
     answer = await get(rig, entry(stream))
@@ -127,7 +127,7 @@ async def test_no_source_delivers(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_leaves_before_there_is_a_segment(rig):
+async def test_player_leaves_before_the_first_segment(rig):
     stream = rig.register("/live/a.ts?stall=0")
     player = await rig.ask(entry(stream))
     await rig.until(lambda: stream.clients())
@@ -138,7 +138,7 @@ async def test_who_leaves_before_there_is_a_segment(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_deleted_while_played(rig):
+async def test_stream_is_deleted_during_playback(rig):
     stream = rig.register("/live/a.ts?burst=3")
     await get(rig, entry(stream))
     rig.registry.delete(stream.id)
@@ -147,7 +147,7 @@ async def test_deleted_while_played(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_failover_that_is_seamless_needs_no_discontinuity(rig, monkeypatch):
+async def test_seamless_failover_adds_no_discontinuity(rig, monkeypatch):
     monkeypatch.setattr(segmenter, "MIN_DURATION", 0.5)
     stream = rig.register("/live/a.ts?burst=3", "/live/b.ts?burst=3")
     before = await until_listed(rig, stream, 1)
@@ -160,7 +160,7 @@ async def test_a_failover_that_is_seamless_needs_no_discontinuity(rig, monkeypat
 
 
 @pytest_twisted.ensureDeferred
-async def test_radio_is_not_made_into_hls(rig):
+async def test_radio_is_not_served_as_hls(rig):
     stream = rig.register("/live/x.aac?burst=2&rate=4")
     answer = await get(rig, entry(stream))
     assert answer.status == 502

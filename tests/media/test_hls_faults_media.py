@@ -1,4 +1,4 @@
-"""What a real player makes of a provider that lets single segments down."""
+"""ffmpeg as player of a provider with single faulty segments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE = 24
 
 
 def watch(url: str, most: float = 1e9) -> list[float]:
-    """Times of the pictures that ffmpeg gets, seconds; it opens segments anew and skips what it cannot have."""
+    """Return the times in seconds of the decoded pictures. ffmpeg requests segments again and skips missing ones."""
     times: list[float] = []
     with av.open(url, format="hls", timeout=20) as container:
         for packet in container.demux(video=0):
@@ -25,7 +25,7 @@ def watch(url: str, most: float = 1e9) -> list[float]:
 
 @pytest.mark.parametrize("fault", ["status=404", "html=1", "close=20000", "stall=20000"])
 @pytest_twisted.ensureDeferred
-async def test_one_segment_is_missing_and_the_film_goes_on(rig, fault):
+async def test_playback_continues_after_a_missing_segment(rig, fault):
     await rig.start(live_chunk_timeout_seconds=0.7)
     stream = rig.register("/hls/one/high/index.m3u8?vod=5&target=1")
     rig.provider.control("one", f"only=seg1002.ts&{fault}")
@@ -37,12 +37,12 @@ async def test_one_segment_is_missing_and_the_film_goes_on(rig, fault):
 
 @pytest.mark.parametrize("fault", ["only=playlist&html=1", "only=segment&stall=20000", "stale=1"])
 @pytest_twisted.ensureDeferred
-async def test_a_live_source_goes_bad_and_the_picture_goes_on(rig, fault):
+async def test_playback_continues_after_a_live_source_fails(rig, fault):
     await rig.start(live_chunk_timeout_seconds=0.7)
     stream = rig.register("/hls/one/high/index.m3u8?target=1", "/hls/two/high/index.m3u8?target=1")
     url = f"http://127.0.0.1:{rig.port}/hls/{stream.id}/playlist.m3u8?client_id=me"
     watching = deferToThread(watch, url, 10 * RATE)
-    await rig.until(lambda: stream.segments_served >= 3, what="it plays")
+    await rig.until(lambda: stream.segments_served >= 3, what="playback starts")
     rig.provider.control("one", fault)
     times = await watching
     assert len(times) >= 10 * RATE

@@ -1,4 +1,4 @@
-"""ffmpeg plays HLS of each kind that there is, over a live window that rolls, and goes on when the source changes."""
+"""ffmpeg plays each kind of HLS over a rolling live window and across a change of source."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from m3uproxy.provider.site import Provider
 
 pytestmark = pytest.mark.media
 
-#: What ffmpeg says of segments that it cannot have, and of sound or pictures that end there.
+#: Messages of ffmpeg about missing segments, and about audio or pictures that end there.
 MISSING = re.compile("404|Unable to open|Failed to open|failed too many times|keepalive request|Packet corrupt")
-#: What it says of a live window of MP4 whoever serves it: with each refresh it reads the initialization section again.
+#: Message of ffmpeg for each live MP4 playlist, of any server: each reload reads the initialization section again.
 AGAIN = re.compile("duplicated MOOV")
-#: libavformat 63 loses a segment at each end of a file that grows, whoever serves it: the provider, too.
+#: libavformat 63 loses a segment at each end of a growing file, with any server, the provider included.
 LOSES = av.library_versions["libavformat"] >= (63,)
-#: Kinds of HLS, and what each is asked for besides playlists.
+#: Kinds of HLS, and the kinds of resources that each requires besides playlists.
 KINDS = {
     "high/index.m3u8?target=1&window=3": {"seg"},
     "master.m3u8?target=1&renditions=1": {"seg"},
@@ -34,8 +34,8 @@ KINDS = {
 
 @pytest.mark.parametrize("query", KINDS)
 @pytest_twisted.ensureDeferred
-async def test_a_live_window(rig, query):
-    """More than the window that was there at the beginning: pictures and sounds follow each other, nobody complains."""
+async def test_live_playlist_of_each_kind(rig, query):
+    """Play more than the initial window: even timestamps and no messages of ffmpeg."""
     stream = rig.register(f"/hls/one/{query}")
     pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5)
     if not ("ranges" in query and LOSES):
@@ -48,7 +48,7 @@ async def test_a_live_window(rig, query):
 
 @pytest_twisted.ensureDeferred
 async def test_renditions_and_subtitles(rig):
-    """libavformat asks for no segments of subtitles, so they are read as a web player reads them."""
+    """libavformat requests no subtitle segments, so they are read as a web player reads them."""
     url = "/hls/one/master.m3u8?vod=2&target=1&renditions=1"
     stream = rig.register(url)
     listed = await deferToThread(kinds, address(rig, stream))
@@ -64,19 +64,19 @@ async def test_renditions_and_subtitles(rig):
     master = await get(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
     playlist = await get(re.search('TYPE=SUBTITLES.*URI="([^"]*)"', master)[1])
     names = [line for line in playlist.splitlines() if not line.startswith("#")]
-    said = [await get(name) for name in names]
+    cues = [await get(name) for name in names]
     assert all(".vtt?" in name for name in names)
-    assert all(text.startswith("WEBVTT\nX-TIMESTAMP-MAP=") for text in said)
-    assert [text.split()[-1] for text in said] == ["0", "1"]
+    assert all(text.startswith("WEBVTT\nX-TIMESTAMP-MAP=") for text in cues)
+    assert [text.split()[-1] for text in cues] == ["0", "1"]
 
 
 @pytest.mark.parametrize("kind", ["", "&keys=1", "&fmp4=1", "&ranges=3"])
 @pytest_twisted.ensureDeferred
-async def test_across_a_change_of_source(rig, kind):
+async def test_playback_across_a_change_of_source(rig, kind):
     """
-    Another clock, behind a discontinuity.
+    The backup has another clock, after a discontinuity.
 
-    Pictures are whole on both sides, and only between them something is missing: the segments that failed.
+    Pictures are complete on both sides. Between them only the failed segments are missing.
     """
     second = Provider(rig.reactor, origin=FAR)
     await second.listen()

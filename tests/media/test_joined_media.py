@@ -1,4 +1,4 @@
-"""``/stream/<id>`` of an HLS source: what a real demuxer and real decoders make of the joined segments."""
+"""``/stream/<id>`` of an HLS source: joined segments in a real demuxer and real decoders."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ SECONDS = 4
 HLS = "/hls/{}/high/index.m3u8?target=1"
 
 
-async def begin(rig, stream):
-    """A player that has the first of the body."""
+async def start_player(rig, stream):
+    """Return a player that has received the first bytes of the body."""
     player = await rig.play(stream)
     await rig.until(lambda: len(player.body) > 0 or player.closed, 15)
     assert player.status == 200, player.raw[:500]
     return player
 
 
-#: The step over a seam. A picture ends where the next one begins, so the last one of a source is not known to
-#: be complete, and is sent only if the next source repeats it (an overlap). In a segment of the clip it is shown before
-#: the last but one, and missed there.
-SEAM = 2 * PICTURE
-#: The same where a body is torn in a group of pictures, at most.
-TORN = 3 * PICTURE
+#: Step between pictures, in ticks, at a splice without overlap. The last picture of a source has no known end. It is
+#: sent only if the next source repeats it (overlap). In a segment of the clip its presentation precedes the last but
+#: one.
+MISSING_PICTURE = 2 * PICTURE
+#: Upper bound of this step for a body that ends inside a group of pictures.
+INTERRUPTED = 3 * PICTURE
 
-#: Ticks by which sound ends before the pictures do in a segment of the clip, at most (165 ms): the multiplexer sends it
-#: that much later. If another segment than the next one follows, it is not there.
-LATER = 14_880
+#: Largest lag of audio behind video in a segment of the clip, in ticks (165 ms). The multiplexer sends audio that much
+#: later. If the next segment is missing, this audio is missing too.
+AUDIO_LAG = 14_880
 
 
-def holes(body: bytes, seconds: float, mute: int = 0) -> list[int]:
+def irregular_steps(body: bytes, seconds: float, silence: int = 0) -> list[int]:
     """
-    No decoder complains, and sound and pictures come evenly.
+    Check that no decoder complains, and that audio and pictures are evenly spaced.
 
-    :param mute: ticks without sound that a seam may have.
-    :return: steps from one picture to the next that are longer than the others.
+    :param silence: ticks without audio that a splice may have.
+    :return: irregular steps from one picture to the next, in ticks.
     """
     assert_whole_packets(body)
     assert_clock_runs_on(body)
     seen = decode(without_torn_tail(body))
     assert seen.complaints == []
-    # With B pictures the end of a recording, in order of presentation, has holes.
+    # With B pictures the end of a recording has gaps in presentation order.
     shown = sorted(seen.pictures)[:-4]
     assert len(shown) >= seconds * 25
     assert min(steps(shown)) == PICTURE
     assert min(steps(seen.sounds)) > 0
-    assert max(steps(seen.sounds)) < 2 * SOUND + 90 + mute
+    assert max(steps(seen.sounds)) < 2 * SOUND + 90 + silence
     return [step for step in steps(shown) if step != PICTURE]
 
 
@@ -74,75 +74,75 @@ def holes(body: bytes, seconds: float, mute: int = 0) -> list[int]:
     ids=["plain", "variants", "keys", "ranges", "signed", "chunked"],
 )
 @pytest_twisted.ensureDeferred
-async def test_it_decodes_without_a_message(rig, path):
-    player = await begin(rig, rig.register(path))
+async def test_joined_stream_decodes_without_messages(rig, path):
+    player = await start_player(rig, rig.register(path))
     await rig.sleep(SECONDS)
     assert b"Content-Type: video/mp2t" in player.head
-    assert holes(player.body, SECONDS - 1) == []
+    assert irregular_steps(player.body, SECONDS - 1) == []
 
 
 @pytest.mark.parametrize("fault", ["stale=1", "status=500&only=segment", "status=404&only=playlist"])
 @pytest_twisted.ensureDeferred
-async def test_a_backup_that_is_hls_takes_over(rig, joins, fault):
-    """It repeats the last of what was sent, which is left out; nothing is missing."""
+async def test_hls_backup_takes_over(rig, joins, fault):
+    """The backup repeats the last media sent. The repeated part is dropped, nothing is missing."""
     stream = rig.register(HLS.format("one"), HLS.format("two") + "&keys=1")
-    player = await begin(rig, stream)
+    player = await start_player(rig, stream)
     await rig.sleep(1.5)
     rig.provider.control("one", fault)
     await rig.until(lambda: stream.source_index == 1, 20)
     await rig.until_bytes(player, len(player.body) + 200_000, 20)
     assert not player.closed
     assert [report.kind for report in joins[1:]] == [SpliceKind.OVERLAP]
-    assert holes(player.body, SECONDS) == []
+    assert irregular_steps(player.body, SECONDS) == []
     assert stream.failover_attempts == 1
 
 
 @pytest.mark.parametrize(
-    ("sources", "fault", "seam"),
+    ("sources", "fault", "limit"),
     [
-        ((HLS.format("one"), "/live/two.ts?burst=3"), "status=500", SEAM),
-        (("/live/one.ts?burst=3", HLS.format("two")), "close=0&status=404", TORN),
+        ((HLS.format("one"), "/live/two.ts?burst=3"), "status=500", MISSING_PICTURE),
+        (("/live/one.ts?burst=3", HLS.format("two")), "close=0&status=404", INTERRUPTED),
     ],
     ids=["segments first", "segments last"],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_backup_of_the_other_kind_takes_over(rig, sources, fault, seam):
+async def test_backup_of_the_other_kind_takes_over(rig, sources, fault, limit):
     stream = rig.register(*sources)
-    player = await begin(rig, stream)
+    player = await start_player(rig, stream)
     await rig.sleep(1.5)
     rig.provider.control("one", fault)
     await rig.until(lambda: stream.source_index == 1, 20)
     await rig.until_bytes(player, len(player.body) + 200_000, 20)
     assert not player.closed
-    found = holes(player.body, SECONDS, LATER)
+    found = irregular_steps(player.body, SECONDS, AUDIO_LAG)
     assert len(found) <= 1
-    assert max(found, default=0) <= seam
+    assert max(found, default=0) <= limit
 
 
 @pytest.mark.parametrize("fault", ["stall=30k&only=segment", "close=30k&only=segment", "html=video&only=segment"])
 @pytest_twisted.ensureDeferred
-async def test_what_is_torn_in_a_segment_is_joined_to(rig, fault):
+async def test_failover_inside_a_segment(rig, fault):
     stream = rig.register(HLS.format("one"), HLS.format("two"))
-    player = await begin(rig, stream)
+    player = await start_player(rig, stream)
     rig.provider.control("one", fault)
     await rig.until(lambda: stream.source_index == 1, 20)
     await rig.until_bytes(player, len(player.body) + 200_000, 20)
     assert not player.closed
-    assert max(holes(player.body, SECONDS, LATER), default=0) <= TORN
+    assert max(irregular_steps(player.body, SECONDS, AUDIO_LAG), default=0) <= INTERRUPTED
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_missing_segment_is_a_seam_and_no_failover(rig):
+async def test_missing_segment_causes_no_failover(rig):
     stream = rig.register(HLS.format("one") + "&window=5")
-    player = await begin(rig, stream)
+    player = await start_player(rig, stream)
     rig.provider.control("one", "status=404&only=segment&times=1")
     await rig.sleep(5)
     assert stream.error_count == 0
-    assert holes(player.body, 3.2, LATER) == [SEAM]
+    assert irregular_steps(player.body, 3.2, AUDIO_LAG) == [MISSING_PICTURE]
 
 
-class Breaks(Resource):
-    """A window of four segments of a second over parts of several providers' broadcasts."""
+class DiscontinuityPlaylist(Resource):
+    """A live playlist of four 1-second segments over parts of several providers' broadcasts."""
 
     isLeaf = True
 
@@ -165,17 +165,17 @@ class Breaks(Resource):
 
 
 @pytest_twisted.async_yield_fixture
-async def breaks(rig):
-    """The URL of a playlist with discontinuities: parts of two providers, each with clocks and counters of its own."""
+async def discontinuity_url(rig):
+    """Yield the URL of a playlist with discontinuities: parts of two providers with separate clocks and counters."""
     other = Provider(rig.reactor, origin=FAR)
     await other.listen()
-    # Each part begins with more sound from before its first picture than is missing at the end of the part before.
+    # Each part starts with more audio before its first picture than is missing at the end of the previous part.
     names = [[985, 986, 987, 988], [994, 995, 996], [986, 987, 988, 989, 990, 991, 992, 993]]
     parts = [
         [provider.url(f"/hls/x/high/seg{name}.ts?target=1&window=20") for name in part]
         for provider, part in zip([rig.provider, other, rig.provider], names, strict=True)
     ]
-    port = rig.reactor.listenTCP(0, Site(Breaks(rig.reactor, parts)), interface="127.0.0.1")
+    port = rig.reactor.listenTCP(0, Site(DiscontinuityPlaylist(rig.reactor, parts)), interface="127.0.0.1")
     yield f"http://127.0.0.1:{port.getHost().port}/index.m3u8"
     for player in rig.players:
         await player.leave()
@@ -184,11 +184,11 @@ async def breaks(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_discontinuities_are_not_seen(rig, joins, breaks):
-    stream = rig.register(breaks)
-    player = await begin(rig, stream)
+async def test_discontinuities_are_spliced(rig, joins, discontinuity_url):
+    stream = rig.register(discontinuity_url)
+    player = await start_player(rig, stream)
     await rig.until(lambda: len(joins) >= 3, 20)
     await rig.until_bytes(player, len(player.body) + 150_000, 20)
     assert [report.kind for report in joins[1:]] == [SpliceKind.SHIFTED] * 2
     assert stream.error_count == 0
-    assert holes(player.body, 6) == [SEAM] * 2
+    assert irregular_steps(player.body, 6) == [MISSING_PICTURE] * 2

@@ -1,4 +1,4 @@
-"""ffmpeg plays a live transport stream as HLS, and does not notice a change of source that need not be noticed."""
+"""ffmpeg plays a live transport stream as HLS, also across a change of source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.media
 
 
 @pytest_twisted.ensureDeferred
-async def test_ten_seconds(rig):
+async def test_playback_of_ten_seconds(rig):
     stream = rig.register("/live/x.ts?rate=4&burst=3")
     pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 10)
     assert complaints == []
@@ -25,8 +25,8 @@ async def test_ten_seconds(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_across_a_change_to_another_encode(rig, air, joins):
-    """Another provider's, with other PIDs and another clock: time runs on, and no decoder complains."""
+async def test_failover_to_another_encoding(rig, air, joins):
+    """The backup has other PIDs and another clock. Time continues, and no decoder complains."""
     first, second = await air(H264), await air(H264.backup(), FAR)
     stream = rig.register(url(first, "rate=2&burst=3"), url(second, "rate=2&burst=3"))
     failed = []
@@ -46,8 +46,8 @@ async def test_across_a_change_to_another_encode(rig, air, joins):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_change_of_codecs_is_a_discontinuity(rig, air):
-    """Nobody is sent away; each side decodes for itself."""
+async def test_change_of_codecs_is_a_discontinuity(rig, air):
+    """No player is disconnected; both sides decode independently."""
     first, second = await air(H264), await air(HEVC, FAR)
     stream = rig.register(url(first, "rate=4&burst=3"), url(second, "rate=4&burst=3"))
 

@@ -278,7 +278,8 @@ class JoinedBody:
             self._consumer.body_changed()
 
     def _delivery_ended(self, failure: Failure) -> None:
-        error = source_error(failure, log, "joining HLS segments failed")
+        url = redact(self._source.request.url)
+        error = source_error(failure, log, "joining the segments of {url} failed", url=url)
         self._flush()
         self._closed = True
         assert self._consumer is not None
