@@ -92,7 +92,7 @@ def main() -> int:
             with (
                 source(other_cpu, 10) as primary,
                 source(other_cpu, 10) as backup,
-                m3uproxy(server_cpu, primary) as server,
+                m3uproxy()(server_cpu, primary) as server,
             ):
                 runs.append(play(primary, backup, server))
                 print("  {:.2f} % before, {:.2f} % after, {:.2f} Mbit/s".format(*runs[-1]), file=sys.stderr)

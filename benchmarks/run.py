@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for when this file is run by its path
 
@@ -19,6 +19,7 @@ from benchmarks.servers import StartServer, floor, m3uproxy, textbook, twistd
 
 SCENARIOS = {**scenarios.SCENARIOS, **files.SCENARIOS}
 HEAD = ("scenario", "unit", "against", "its cost", "m3uproxy", "ratio", "limit", "figures of m3uproxy", "verdict")
+VERSIONS = ("scenario", "unit", "old", "new", "new by old", "verdict")
 
 
 class Comparison:
@@ -28,6 +29,7 @@ class Comparison:
         self.scenario = scenario
         self.others: list[Outcome] = []
         self.ours: list[Outcome] = []
+        self.old: list[Outcome] = []
 
     def ratio(self) -> float | None:
         """Median cost of m3uproxy by median cost of what it is compared with."""
@@ -74,6 +76,22 @@ class Comparison:
             "ok" if not misses else f"{misses} missed",
         )
 
+    def version_row(self) -> tuple[str, ...]:
+        """Return a line of the table of versions, in the order of ``VERSIONS``."""
+        pairs = list(zip(_costs(self.old), _costs(self.ours), strict=False))
+        if not pairs:
+            return (self.scenario.what, self.scenario.unit, "-", "-", "-", "-")
+        ratio = median(new / old for old, new in pairs)
+        (old_low, _, old_high), (new_low, _, new_high) = (_quartiles(side) for side in zip(*pairs, strict=True))
+        overlap = new_low <= old_high and old_low <= new_high
+        unchanged = ratio <= 1.05 or (ratio <= 1.10 and overlap)
+        verdict = "unchanged" if unchanged else "slower"
+        return (self.scenario.what, self.scenario.unit, _spread(self.old), _spread(self.ours), f"{ratio:.3f}", verdict)
+
+
+def _quartiles(costs: Sequence[float]) -> list[float]:
+    return quantiles(costs, n=4) if len(costs) > 1 else [costs[0]] * 3
+
 
 def _costs(runs: Sequence[Outcome]) -> list[float]:
     return [run.cost for run in runs if run.cost is not None]
@@ -108,15 +126,16 @@ def compare(scenario: Scenario, options: argparse.Namespace, cpus: tuple[int, in
     other = {"floor": floor(options.flush), "textbook": textbook, "nginx": nginx}[scenario.against]
     for _ in range(options.runs):
         result.others.append(run_once(scenario, other, options.tick, cpus))
+        if options.old:
+            result.old.append(run_once(scenario, m3uproxy("old", options.old), options.tick, cpus))
         if not options.floor_only:
-            result.ours.append(run_once(scenario, m3uproxy, options.tick, cpus))
+            result.ours.append(run_once(scenario, m3uproxy(), options.tick, cpus))
     return result
 
 
-def table(comparisons: Sequence[Comparison]) -> str:
-    """All comparisons as a Markdown table."""
-    rows = [HEAD, tuple("---" for _ in HEAD), *(comparison.row() for comparison in comparisons)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, tuple("---" for _ in head), *rows))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -133,6 +152,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tick", type=float, default=10, help="the source writes every so many ms (10)")
     parser.add_argument("--flush", type=float, default=40, help="the floor sends every so many ms, 0: at once (40)")
     parser.add_argument("--floor-only", action="store_true", help="measure what m3uproxy is compared with alone")
+    parser.add_argument("--old", metavar="TWISTD", help="the twistd of another version, measured in turn with this one")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a limit is missed or a fault seen")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.scenario if name not in SCENARIOS]:
@@ -171,7 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    print(table(comparisons))
+    print(table(HEAD, [comparison.row() for comparison in comparisons]))
+    if options.old:
+        print("", table(VERSIONS, [comparison.version_row() for comparison in comparisons]), sep="\n")
     misses = [f"{each.scenario.name}: {miss}" for each in comparisons for miss in each.misses()]
     for miss in misses:
         print(miss, file=sys.stderr)

@@ -82,13 +82,23 @@ def twistd() -> str:
     return path
 
 
+def m3uproxy(name: str = "m3uproxy", program: str | None = None) -> StartServer:
+    """Return a starter of ``twistd m3uproxy`` with its defaults; ``program`` is the ``twistd`` of another version."""
+
+    @contextmanager
+    def start(cpu: int, source: Provider) -> Iterator[Server]:
+        with _daemon(name, program or twistd(), cpu) as server:
+            yield server
+
+    return start
+
+
 @contextmanager
-def m3uproxy(cpu: int, source: Provider) -> Iterator[Server]:
-    """``twistd m3uproxy`` with its defaults, in an empty folder."""
+def _daemon(name: str, program: str, cpu: int) -> Iterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="m3uproxy-bench-") as folder:
         settings = {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "error", "ROOT_PATH": "", "STATE_DIR": folder}
-        command = [twistd(), "-n", "--pidfile=", "m3uproxy"]
+        command = [program, "-n", "--pidfile=", "m3uproxy"]
         with child(
             command, cpu, env={**os.environ, **settings}, cwd=Path(folder), stdout=subprocess.DEVNULL
         ) as process:
@@ -98,4 +108,4 @@ def m3uproxy(cpu: int, source: Provider) -> Iterator[Server]:
             def register(url: str) -> str:
                 return str(ask(port, "POST", "/streams", {"url": url})["stream_endpoint"])
 
-            yield Server("m3uproxy", process.pid, port, register, True, resident_bytes(process.pid), asks_once=True)
+            yield Server(name, process.pid, port, register, True, resident_bytes(process.pid), asks_once=True)
