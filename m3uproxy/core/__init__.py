@@ -1,1 +1,1 @@
-"""What the proxy knows without any I/O: bytes, tables and arithmetic. Nothing here imports the reactor."""
+"""Rules and data formats without I/O: no Twisted, no clock. Imports only :mod:`m3uproxy.errors`."""

@@ -80,4 +80,4 @@ class DecisionLog:
         return self._timeline.entries()
 
     def _tell(self, decision: Decision, more: str = "") -> None:
-        log.info("stream {stream}: {line}{more}", stream=self.stream_id, line=decision.line(), more=more)
+        log.info("stream {stream}: {line}{more}", stream=self.stream_id, line=decision.as_log_line(), more=more)

@@ -212,7 +212,7 @@ def test_a_failure_is_told_and_what_is_named_is_played(make_rig) -> None:
     assert (stream.current_url, stream.source_index, stream.failover_attempts) == (C, 1, 1)
     (entry,) = stream.decisions.entries()
     assert (entry["from"], entry["to"]) == (A, C)
-    assert entry["cause"] == "bad status: HTTP 410; the resolver named it"
+    assert entry["cause"] == "bad status: HTTP 410; named by the resolver"
     assert entry["measured"] == {"ran_s": 4.0}
     assert entry["bridged_ms"] is not None
 
@@ -248,7 +248,7 @@ def test_none_is_the_end_for_who_has_had_nothing(make_rig) -> None:
     rig.resolver.last.names_none()
     assert wire.answer().status == 502
     assert rig.origin.count(B) == 0
-    assert stream.decisions.entries()[-1]["cause"] == "bad status: HTTP 404; the resolver named none"
+    assert stream.decisions.entries()[-1]["cause"] == "bad status: HTTP 404; the resolver named no source"
 
 
 def test_a_resolver_that_is_silent_leaves_the_list(make_rig) -> None:

@@ -688,13 +688,13 @@ def test_what_the_resolver_names_is_dialled_and_counted() -> None:
     rig = asking(Rig(2, resolver=True))
     rig.session.referred(NAMED)
     assert rig.dialler.urls == ["http://s0/", "http://named/"]
-    assert rig.observer.told == [(0, -1, "the resolver named it")]
+    assert rig.observer.told == [(0, -1, "named by the resolver")]
     assert rig.observer.moves == [-1]
     assert (rig.session.index, rig.session.request().url) == (1, "http://named/")
     rig.dialler.last.fail()
     rig.session.referred(OTHER)
     assert rig.dialler.urls[2:] == ["http://other/"]
-    assert rig.observer.told[1:] == [(-1, -2, "the resolver named it")]
+    assert rig.observer.told[1:] == [(-1, -2, "named by the resolver")]
     assert (rig.session.index, rig.session.request(-1).url) == (2, "http://named/")
     rig.flow(rig.dialler.last.answer(), 2)
     rig.stop()
@@ -715,7 +715,7 @@ def test_the_resolver_names_none() -> None:
     rig = asking(Rig(3, resolver=True))
     rig.session.referred(NONE)
     assert [error.reason for error in rig.sink.errors] == [Reason.REFUSED]
-    assert rig.observer.told == [(0, None, "the resolver named none")]
+    assert rig.observer.told == [(0, None, "the resolver named no source")]
     assert len(rig.dialler.dials) == 1
     assert not rig.session.active
 
@@ -724,7 +724,7 @@ def test_the_resolver_is_of_no_help() -> None:
     rig = asking(Rig(2, resolver=True))
     rig.session.referred(SILENT)
     assert rig.dialler.urls == ["http://s0/", "http://s1/"]
-    assert rig.observer.told == [(0, 1, "the resolver did not help: it is silent")]
+    assert rig.observer.told == [(0, 1, "the resolver failed: it is silent")]
     rig.stop()
 
 

@@ -149,10 +149,10 @@ class TestProviders:
             '[[provider]]\nname = "ann"\naccount = "ann7"\n'
         )
         acme, ann = load({}).providers
-        assert acme.connections == Account("acme", 2)
-        assert ann.connections == Account("ann", None)
-        assert acme.fits("http://x.acme.tv/1.ts")
-        assert ann.fits("http://beta.tv/live/ann7/pw/1.ts")
+        assert acme.counted_account == Account("acme", 2)
+        assert ann.counted_account == Account("ann", None)
+        assert acme.matches("http://x.acme.tv/1.ts")
+        assert ann.matches("http://beta.tv/live/ann7/pw/1.ts")
 
     @pytest.mark.parametrize(
         ("table", "said"),

@@ -85,13 +85,13 @@ async def test_none(bench, resolver):
     [
         ([answer(b'{"next_url": null}', "400 Bad Request")], "HTTP 400"),
         ([answer(b"", "500 Oops")], "HTTP 500"),
-        ([answer(b"<html>s3cret")], "its answer is no JSON"),
-        ([head("204 No Content")], "its answer is no JSON"),
+        ([answer(b"<html>s3cret")], "the answer is not JSON"),
+        ([head("204 No Content")], "the answer is not JSON"),
         ([head("200 OK", "Content-Length: 99"), NAMED, CLOSE], "truncated: closed in the middle of the body"),
         ([head("200 OK", "Content-Length: 99"), NAMED, RESET], "connection reset"),
         ([CLOSE], "bad response head: closed without a complete response head"),
         ([RESET], "connection reset: before a complete response head"),
-        ([b"s3cret\r\n\r\n"], "bad response head: the answer does not begin with a status line"),
+        ([b"s3cret\r\n\r\n"], "bad response head: the response does not begin with a status line"),
         ([head(), *[b" " * 30_000] * 9], f"truncated: an answer over {MAX_ANSWER_BYTES} bytes"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_failure_is_told_and_what_is_named_is_played() -> None:
     (entry,) = stream.decisions.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
     assert (entry["from_index"], entry["to_index"]) == (0, 1)
-    assert entry["cause"] == "bad status; the resolver named it"
+    assert entry["cause"] == "bad status; named by the resolver"
 
 
 def test_the_status_of_the_provider_is_told() -> None:
@@ -102,7 +102,7 @@ def test_none_ends_the_stream_for_who_watches() -> None:
     assert player.refused.player_status == 502
     assert len(relay.dialler.dials) == 1
     (entry,) = stream.decisions.entries()
-    assert (entry["to"], entry["cause"]) == (None, "refused; the resolver named none")
+    assert (entry["to"], entry["cause"]) == (None, "refused; the resolver named no source")
     relay.nothing_left()
 
 
@@ -203,7 +203,7 @@ def test_the_api_asks_while_the_stream_plays_on() -> None:
     assert (stream.current_url, stream.source_index, stream.failover_attempts) == (NAMED, 1, 1)
     (entry,) = stream.decisions.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
-    assert entry["cause"] == "asked for by the API; the resolver named it"
+    assert entry["cause"] == "asked for by the API; named by the resolver"
     body.vanish()
     assert relay.dialler.last.request.url == NAMED
 
@@ -444,4 +444,4 @@ def test_a_doubt_and_the_api_have_one_answer() -> None:
     assert moved(done) is True
     assert stream.failover_attempts == 1
     (entry,) = stream.decisions.entries()
-    assert entry["cause"] == "asked for by the API; the resolver named it"
+    assert entry["cause"] == "asked for by the API; named by the resolver"

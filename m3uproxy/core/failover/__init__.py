@@ -1,1 +1,1 @@
-"""Which source is next."""
+"""Failover: which source a stream uses, and when it changes."""

@@ -1,7 +1,7 @@
-"""Kinds of failure of a source, and what follows from each for the source itself.
+"""Causes of failure: the kinds of failure of a source, and the consequence of each for the source.
 
-:class:`m3uproxy.errors.Reason` says in many words what happened, for people; here the words are sorted by what is to
-be done about it. What is done is up to :mod:`m3uproxy.core.failover.sources`.
+:class:`m3uproxy.errors.Reason` describes a failure for people, in many words. A cause groups the reasons with the same
+consequence. :mod:`m3uproxy.core.failover.sources` carries the consequence out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...errors import Reason, SourceError
 
 
 class FailureCause(Enum):
-    """Kinds of failure that differ in what is to be done."""
+    """Kinds of failure that differ in their consequence. The value is shown in the statistics."""
 
     UNREACHABLE = "unreachable"
     REFUSED = "refused by the provider"
@@ -34,11 +34,11 @@ class FailureCause(Enum):
 @attrs.frozen
 class CausePolicy:
     """
-    What follows from a cause.
+    The consequence of a cause.
 
-    :ivar cool_down: seconds of quarantine after the first failure; twice as many after each further one.
-    :ivar longest: where that growth ends.
-    :ivar redial: whether a source that ran well before is tried again before any other.
+    :ivar cool_down: seconds of quarantine after the first failure; they double with each further one.
+    :ivar longest: the longest quarantine in seconds.
+    :ivar redial: whether a source that ran well before is redialled before any other is tried.
     """
 
     cool_down: float
@@ -46,7 +46,7 @@ class CausePolicy:
     redial: bool = False
 
 
-#: A provider needs seconds to notice that a connection of ours is gone; a wrong password stays wrong for longer.
+#: A provider needs seconds to notice that a connection is closed; a wrong password stays wrong for longer.
 CAUSE_POLICIES = {
     FailureCause.UNREACHABLE: CausePolicy(2, 60),
     FailureCause.REFUSED: CausePolicy(30, 600),
@@ -63,10 +63,10 @@ CAUSE_POLICIES = {
     FailureCause.OURS: CausePolicy(1, 30, redial=True),
 }
 
-#: Causes that concern an account, so that its other sources need not be asked either.
+#: Causes that concern an account, so that its other sources are not tried either.
 ACCOUNT_CAUSES = frozenset({FailureCause.BUSY, FailureCause.NO_SLOT})
 
-#: Causes that are found in what a source delivers. A source is left for them only for a better one.
+#: Causes found in the content. They end a source only if there is a better one.
 CONTENT_CAUSES = frozenset({FailureCause.LOW_BITRATE, FailureCause.CONTENT, FailureCause.SUSPECT})
 
 _CAUSES = {
@@ -105,7 +105,7 @@ _CAUSES = {
 
 
 def cause_of(error: SourceError) -> FailureCause:
-    """The kind of a failure: of a provider's HTTP status, 4xx says that asking again is of little use."""
+    """Return the cause of an error. A 4xx status is REFUSED, because another request is of little use."""
     if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
         return FailureCause.REFUSED
     return _CAUSES[error.reason]

@@ -304,7 +304,7 @@ class FailoverMachine:
 
     @property
     def _is_final(self) -> bool:
-        """Whether another lap cannot help before the first byte: no free slot, or the source is a file."""
+        """True before the first byte if another lap cannot help: no free slot, or the source is a file."""
         error = None if self.sent else self.error
         return error is not None and (error.reason is Reason.NO_SLOT or error.media_type is not None)
 
@@ -334,7 +334,9 @@ class FailoverMachine:
 
     def _give_up(self, now: float) -> Effect:
         self.state = FailoverState.IDLE
-        return GiveUp(self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time"))
+        return GiveUp(
+            self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time (START_TIMEOUT)")
+        )
 
     def _stop(self, now: float) -> Effect:
         self._settle(now)

@@ -1,11 +1,11 @@
-"""What a failover resolver is asked, and what its answer amounts to; without I/O.
+"""The failover resolver: its question and its answer, without I/O.
 
-A resolver belongs to the application that registered the stream: it is told which source failed and names the next
-one. It is asked with ``POST`` and JSON, and it may answer three things:
+A resolver belongs to the application that registered the stream. It is told the source that failed and names the next
+one. The question is a ``POST`` with JSON. The answer is one of three:
 
-- ``{"next_url": "http://…"}``: this one;
-- ``{"next_url": null}``, or an empty string: there is none, and the stream ends;
-- anything else, which says nothing: then the list that was registered is what there is.
+- ``{"next_url": "http://…"}``: the next source;
+- ``{"next_url": null}``, or an empty string: there is no other source, and the stream ends;
+- anything else is a failure of the resolver; then the registered list is used.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from ...errors import SourceError
 from ..http.outbound_policy import literal_refusal
 from ..http.redirects import first_hop
 
-#: Seconds for an answer, from the look-up of the resolver's name to the last byte.
+#: Timeout of an answer in seconds, from the look-up of the resolver's name to the last byte.
 TIMEOUT = 10.0
-#: Bytes of an answer that are read.
+#: Longest answer in bytes.
 MAX_ANSWER_BYTES = 65_536
-#: Characters of a URL.
+#: Longest URL in characters.
 _MAX_URL_CHARACTERS = 8192
 
 
 @attrs.frozen
 class ResolverQuestion:
     """
-    What a resolver is told.
+    The question to a resolver.
 
-    :ivar index: of the source that is left, 0 for the primary.
-    :ivar status: the provider's HTTP status, if that is what it failed with.
-    :ivar reason: for people; resolvers do not look at it.
+    :ivar current_url: URL of the source that is left.
+    :ivar metadata: metadata of the stream.
+    :ivar index: position of the source that is left, 0 for the primary.
+    :ivar status: the provider's HTTP status, if that was the failure.
+    :ivar reason: the failure, for people; resolvers ignore it.
     """
 
     current_url: str = attrs.field(repr=False)
@@ -44,50 +46,51 @@ class ResolverQuestion:
     reason: str
 
     def as_json(self) -> bytes:
-        """The body of the request; the keys are fixed."""
-        asked = {
+        """Return the body of the request. Applications depend on the keys."""
+        question = {
             "current_url": self.current_url,
             "metadata": dict(self.metadata),
             "current_failover_index": self.index,
             "status_code": self.status,
             "reason": self.reason,
         }
-        return json.dumps(asked).encode("ascii")
+        return json.dumps(question).encode("ascii")
 
 
 @attrs.frozen
 class ResolverAnswer:
     """
-    What came of asking: a URL, or none, or a problem.
+    The answer of a resolver: a URL, no URL, or a problem.
 
-    :ivar problem: why nothing is known, free of secrets.
+    :ivar url: URL of the next source; None if there is none, or a problem.
+    :ivar problem: the failure of the resolver, free of secrets; None if it answered.
     """
 
     url: str | None = attrs.field(default=None, repr=False)
     problem: str | None = None
 
     def __str__(self) -> str:
-        """For people, without the URL."""
+        """Return the answer for people, without the URL."""
         if self.problem is not None:
-            return f"the resolver did not help: {self.problem}"
-        return "the resolver named it" if self.url is not None else "the resolver named none"
+            return f"the resolver failed: {self.problem}"
+        return "named by the resolver" if self.url is not None else "the resolver named no source"
 
 
 def read_answer(status: int, body: bytes) -> ResolverAnswer:
-    """What a response amounts to."""
+    """Parse the response of a resolver."""
     if not 200 <= status < 300:
         return ResolverAnswer(problem=f"HTTP {status}")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return ResolverAnswer(problem="its answer is no JSON")
+        return ResolverAnswer(problem="the answer is not JSON")
     if not isinstance(value, dict) or "next_url" not in value:
-        return ResolverAnswer(problem="its answer has no next_url")
+        return ResolverAnswer(problem="the answer has no next_url")
     url = value["next_url"]
     if url is None or url == "":
         return ResolverAnswer()
     if not isinstance(url, str) or not _is_fetchable(url):
-        return ResolverAnswer(problem="its next_url is none that is fetched")
+        return ResolverAnswer(problem="next_url is not an allowed http or https URL")
     return ResolverAnswer(url)
 
 

@@ -1,7 +1,7 @@
-"""The last decisions about a stream's source: what an operator reads when a viewer complains.
+"""The last decisions about a stream's source, for an operator whose viewer complains.
 
-A decision is noted when it is taken. What it cost is known only later, when the next source is on the wire, so the
-entry is completed then. URLs are redacted on the way in: nothing that is kept here is a secret.
+A decision is recorded when it is taken. Its cost is known only when the next source delivers; then the entry is
+completed. URLs are redacted before they are stored, so that no entry holds a secret.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import attrs
 
 from ..http.redact import redact
 
-#: Decisions that are kept of each stream.
+#: Decisions kept for each stream.
 MAX_DECISIONS = 200
-#: Characters of a cause that are kept.
-_LONGEST = 200
+#: Longest cause in characters.
+_MAX_CAUSE_LENGTH = 200
 
 Value = float | int | str | bool
 
@@ -26,10 +26,10 @@ Value = float | int | str | bool
 @attrs.frozen
 class SourceLabel:
     """
-    A source as people know it.
+    The position and the URL of a source, for people.
 
-    :ivar index: in the list, 0 for the primary; of one that a resolver named, how many were before it. Two sources of
-        one host may look the same once their URLs are redacted.
+    :ivar index: index in the list, 0 for the primary; for a source that a resolver named, the number of sources before
+        it. Two sources of one host may look the same once their URLs are redacted.
     """
 
     index: int
@@ -42,11 +42,11 @@ class SourceLabel:
 @attrs.frozen
 class Outcome:
     """
-    What a change of source cost.
+    The cost of a change of source; None for unknown values.
 
-    :ivar lost_bytes: of the old source, received and never sent (torn units), None if unknown.
-    :ivar lost_ms: of video that no viewer will see; 0 for an exact continuation.
-    :ivar bridged_ms: for how long nothing came, while viewers lived on what the ring held.
+    :ivar lost_bytes: bytes of the old source that were received and never sent (incomplete units).
+    :ivar lost_ms: milliseconds of video that no player receives; 0 for an exact continuation.
+    :ivar bridged_ms: milliseconds without data, during which players were sent data from the ring.
     """
 
     lost_bytes: int | None = None
@@ -57,13 +57,13 @@ class Outcome:
 @attrs.frozen
 class Decision:
     """
-    One change of source, or the end of trying.
+    A change of source, or the decision to give up.
 
-    :ivar number: counts a stream's decisions from 1; gaps at the front say what has been let go.
-    :ivar time: of day, UTC.
-    :ivar source: what was left, redacted; None at a start.
-    :ivar target: what was chosen, redacted; None for none.
-    :ivar measured: what the decision rests on, by name, with the unit in it (``silent_ms``).
+    :ivar number: number of the decision, from 1. Older decisions are dropped, so the first one shown may be higher.
+    :ivar time: time of day, UTC.
+    :ivar source: the source that was left, redacted; None at a start.
+    :ivar target: the source that was chosen, redacted; None for none.
+    :ivar measured: the measurements behind the decision; names contain the unit (``silent_ms``).
     """
 
     number: int
@@ -75,7 +75,7 @@ class Decision:
     outcome: Outcome = Outcome()
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the decision for JSON."""
         return {
             "number": self.number,
             "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -88,8 +88,8 @@ class Decision:
             **attrs.asdict(self.outcome),
         }
 
-    def line(self) -> str:
-        """The same as one line for the log, without the time, which the log has."""
+    def as_log_line(self) -> str:
+        """Return the decision as one line for the log, without the time, which the log adds."""
         values = dict(self.measured)
         values.update({name: value for name, value in attrs.asdict(self.outcome).items() if value is not None})
         shown = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
@@ -98,10 +98,10 @@ class Decision:
 
 
 class Timeline:
-    """The last :data:`MAX_DECISIONS` decisions of one stream, oldest first."""
+    """The last decisions of one stream, :data:`MAX_DECISIONS` by default, oldest first."""
 
-    def __init__(self, kept: int = MAX_DECISIONS) -> None:
-        self._decisions: deque[Decision] = deque(maxlen=kept)
+    def __init__(self, max_decisions: int = MAX_DECISIONS) -> None:
+        self._decisions: deque[Decision] = deque(maxlen=max_decisions)
         self._next = 1
 
     def __len__(self) -> int:
@@ -116,13 +116,13 @@ class Timeline:
         measured: Mapping[str, Value] = {},
     ) -> Decision:
         """
-        Note a decision.
+        Record a decision.
 
-        :param time: aware; kept as UTC.
-        :param source: what is left, its URL as it is; redacted here, as is ``target``.
-        :param measured: numbers that are none (infinite, not a number) are left out: JSON has no word for them.
-        :param cause: free of secrets (the text of a :class:`m3uproxy.errors.SourceError` is).
-        :raises ValueError: if ``time`` is naive: what is read later must not depend on the machine's time zone.
+        :param time: aware time; stored as UTC.
+        :param source: the source that is left; its URL is redacted here, as is that of ``target``.
+        :param cause: text free of secrets, such as that of a :class:`m3uproxy.errors.SourceError`.
+        :param measured: measurements by name. Infinity and NaN are left out, because JSON has no notation for them.
+        :raises ValueError: if ``time`` is naive; the record must not depend on the machine's time zone.
         """
         if time.tzinfo is None:
             raise ValueError("a time without a zone")
@@ -131,37 +131,37 @@ class Timeline:
             time.astimezone(timezone.utc),
             _redacted(source),
             _redacted(target),
-            " ".join(cause.split())[:_LONGEST],
-            {name: _rounded(value) for name, value in measured.items() if not _is_none(value)},
+            " ".join(cause.split())[:_MAX_CAUSE_LENGTH],
+            {name: _rounded(value) for name, value in measured.items() if _has_json_form(value)},
         )
         self._next += 1
         self._decisions.append(decision)
         return decision
 
     def record_outcome(self, number: int, outcome: Outcome) -> Decision | None:
-        """Add what the decision of that number cost; the decision, or None if it has been let go."""
-        for place, decision in enumerate(self._decisions):
+        """Add the cost of a decision and return the decision; None if it was dropped."""
+        for index, decision in enumerate(self._decisions):
             if decision.number == number:
-                whole = attrs.evolve(decision, outcome=outcome)
-                self._decisions[place] = whole
-                return whole
+                complete = attrs.evolve(decision, outcome=outcome)
+                self._decisions[index] = complete
+                return complete
         return None
 
     def entries(self) -> list[dict[str, object]]:
-        """For JSON, oldest first."""
+        """Return the decisions for JSON, oldest first."""
         return [decision.as_dict() for decision in self._decisions]
 
 
-def _redacted(place: SourceLabel | None) -> SourceLabel | None:
-    return attrs.evolve(place, url=redact(place.url)) if place is not None else None
+def _redacted(label: SourceLabel | None) -> SourceLabel | None:
+    return attrs.evolve(label, url=redact(label.url)) if label is not None else None
 
 
 def _shown(value: Value) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _is_none(value: Value) -> bool:
-    return isinstance(value, float) and not isfinite(value)
+def _has_json_form(value: Value) -> bool:
+    return not isinstance(value, float) or isfinite(value)
 
 
 def _rounded(value: Value) -> Value:

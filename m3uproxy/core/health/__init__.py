@@ -1,1 +1,1 @@
-"""What is wrong with a source."""
+"""Health of a source: content faults, silence, trickles and trends."""

@@ -1,29 +1,27 @@
-"""Whether a source that delivers is worth watching: video there, moving, readable, fast enough.
+"""Content of a source: is there video, does it move, can it be decoded, is it fast enough?
 
-Bytes that flow are no proof. Providers send a table of contents without the picture, the same picture for ever, an
-encrypted channel, or a trickle. All of this can be read off the packets. One run of packets is looked at every
-:data:`SAMPLE_INTERVAL` seconds (:mod:`m3uproxy.core.mpegts.sampler`), which costs 0.1 ms per second of a stream at
-most; while video is missed every run is, for it may come in the others.
+Bytes alone prove nothing. Providers send PAT and PMT without video, the same picture for ever, an encrypted channel, or
+a trickle. All of this shows in the packets. One run of packets is sampled every :data:`SAMPLE_INTERVAL` seconds
+(:mod:`m3uproxy.core.mpegts.sampler`), at a cost of at most 0.1 ms per second of a stream. While video is missing, every
+run is sampled, because the video may be in the others.
 
-What each fault needs, and why it is on or off by default (:class:`HealthLimits`):
+Requirements of each fault, and its default (:class:`HealthLimits`):
 
 ========================  ========================================================  =====
 video gone                announced and seen before, not seen for 5 s               on: there is no harmless reason
 video missing             announced, not seen in the first 10 s, its sound is       on: the viewer has a black screen
 frozen                    the same PTS, seen four times or more, for 5 s            on: a still has a running PTS
-scrambled                 was clear in this body, has not been for 3 s              on: nobody can decode it
-transport errors          5 % of packets flagged damaged, in 3 windows on end       on: a tuner without reception
-continuity                more breaks than allowed, in 3 windows on end             off: some multiplexers count
-                                                                                    wrongly, and play all the same
-low bitrate               under the limit in 3 windows on end, after a grace        off: radio and night scenes are slow
+scrambled                 was clear in this body, has not been for 3 s              on: players cannot decode it
+transport errors          5 % of packets flagged damaged, in 3 windows in a row     on: a tuner without reception
+continuity                more breaks than allowed, in 3 windows in a row           off: some multiplexers count
+                                                                                    wrongly, and play well
+low bitrate               under the limit in 3 windows in a row, after a grace      off: radio and night scenes are slow
 ========================  ========================================================  =====
 
-The bitrate is the lower of two: what arrives per second of time, and what a second of the stream's own clock (PCR)
-takes. The first is low when a provider starves us, the second also tells a picture that hardly moves. A window ends
-with the first sample after its time, so that a source that delivers in bursts is not judged by its pauses; and
-nothing else here counts time in which nothing came: that is :mod:`m3uproxy.core.health.silence`'s.
-
-Counts over some seconds of one body.
+The bitrate is the lower of two: bytes that arrive per second of time, and bytes per second of the stream's own clock
+(PCR). The first is low if the provider is too slow. The second is also low if the picture hardly moves. A window ends
+with the first sample after its time, so that a source that delivers in bursts is not judged by its pauses. No other
+fault counts time without packets: :mod:`m3uproxy.core.health.silence` does.
 """
 
 from __future__ import annotations
@@ -40,7 +38,13 @@ from .trend import TrendReading
 
 @attrs.define
 class SampleWindow:
-    """Counts since ``began``; ``media`` is how far the stream's clock went, over ``media_bytes``."""
+    """
+    Counts of one body since ``began`` (monotonic seconds).
+
+    :ivar media: seconds by which the stream's clock has advanced, over ``media_bytes`` bytes.
+    :ivar breaks: continuity errors.
+    :ivar longest_pause: the longest time between two runs of packets, in seconds.
+    """
 
     began: float
     bytes: int = 0
@@ -53,46 +57,46 @@ class SampleWindow:
     longest_pause: float = 0.0
 
     def add(self, sample: PacketSample) -> None:
-        """Count what was sampled."""
+        """Add the counts of a sample."""
         self.packets += sample.packets
         self.video += sample.video
         self.errors += sample.errors
         self.breaks += sample.breaks
 
     def rate(self, now: float) -> float | None:
-        """Bytes that arrived, per second."""
+        """Return the bytes that arrived per second; None for an empty window."""
         return self.bytes / (now - self.began) if now > self.began else None
 
     def media_rate(self) -> float | None:
-        """Bytes per second of the stream's clock."""
+        """Return the bytes per second of the stream's clock; None if no clock was seen."""
         return self.media_bytes / self.media if self.media else None
 
     def pace(self, now: float) -> float | None:
-        """Seconds of the stream's clock that arrived, per second; 1 if it keeps up."""
+        """Return the seconds of the stream's clock that arrived per second: 1 for real time, None if unknown."""
         return self.media / (now - self.began) if self.media and now > self.began else None
 
 
 def exceeds(count: int, of: int, limit: float) -> bool:
-    """Whether a part reaches its limit; never if there is no limit (0) or nothing was counted."""
+    """Return whether a share reaches its limit. Without a limit (0) or counts, it does not."""
     return bool(limit and of) and count / of >= limit
 
 
-#: Seconds between two looks.
+#: Seconds between two samples.
 SAMPLE_INTERVAL = 0.25
-#: Seconds after which a fault that goes on is told again.
+#: Seconds after which a fault that persists is reported again.
 REPORT_INTERVAL = 30.0
-#: Seconds without video in any sample after which every run is looked at.
-_MISSED = 1.0
-#: How often a PTS must have been seen to be called frozen.
-_SIGHTINGS = 4
-#: Bytes of a run that a look takes in.
-_LOOKED_AT = MAX_PACKETS * PACKET_SIZE
-#: A step of the stream's clock beyond this many seconds more than twice the time that passed is a jump.
+#: Seconds without video in any sample after which every run is sampled.
+_VIDEO_OVERDUE = 1.0
+#: Samples with the same PTS from which on the picture is frozen.
+_FROZEN_SAMPLES = 4
+#: Bytes of a run that one sample covers.
+_SAMPLE_BYTES = MAX_PACKETS * PACKET_SIZE
+#: The clock jumps if it advances by more than twice the time that passed, plus these seconds.
 _JUMP = 10.0
 
 
 class ContentFault(Enum):
-    """What is wrong with the content; the value is what logs and statistics show."""
+    """A fault in the content. Logs and statistics show the value."""
 
     VIDEO_GONE = "video gone"
     VIDEO_MISSING = "video missing"
@@ -106,13 +110,14 @@ class ContentFault(Enum):
 @attrs.frozen
 class HealthLimits:
     """
-    From where on something is a fault; 0 switches it off. See the module's text.
+    The limits from which on something is a fault; 0 switches a fault off. See the docstring of the module.
 
     :ivar video_gone: seconds; so are ``video_missing``, ``frozen`` and ``scrambled``.
-    :ivar transport_errors: part of the packets; ``continuity``: breaks per video packet.
+    :ivar transport_errors: share of the packets, from 0 to 1.
+    :ivar continuity: continuity errors per video packet.
     :ivar bitrate: bytes per second (``MIN_BITRATE_THRESHOLD`` with ``ENABLE_BITRATE_MONITORING``).
     :ivar window: seconds of a window (``BITRATE_CHECK_INTERVAL``).
-    :ivar windows: on end that make a fault (``BITRATE_FAILOVER_THRESHOLD``).
+    :ivar windows: bad windows in a row that make a fault (``BITRATE_FAILOVER_THRESHOLD``).
     :ivar grace: seconds from the start in which windows do not count (``BITRATE_MONITORING_GRACE_PERIOD``).
     """
 
@@ -130,7 +135,7 @@ class HealthLimits:
 
 @attrs.frozen
 class HealthSnapshot:
-    """All that is known of a body, for statistics and for the timeline. Times are seconds, rates bytes per second."""
+    """The measurements of a body, for statistics and timeline. Times are in seconds, rates in bytes per second."""
 
     fault: str | None
     bytes_received: int
@@ -148,48 +153,53 @@ class HealthSnapshot:
 
 
 class ContentHealth:
-    """Judges one body. Make a new one for each: nothing of the last source applies to the next."""
+    """
+    The health of one body. Each body needs a new object, because measurements of one source do not apply to another.
+
+    :ivar media: seconds by which the stream's clock has advanced in the samples.
+    :ivar fault: the present fault.
+    """
 
     def __init__(self, limits: HealthLimits, now: float) -> None:
-        """A body begins at ``now`` (monotonic seconds, as all times here)."""
+        """Begin with a body whose first packets arrive at ``now`` (monotonic seconds, as all times here)."""
         self._limits = limits
         self._began = self._last = self._due = now
         self._program: ProgramMap | None = None
-        self._examiner = PacketSampler(None)
+        self._sampler = PacketSampler(None)
         self._total = SampleWindow(now)
         self._window = SampleWindow(now)
-        self._period = SampleWindow(now)
-        self._windows = (self._total, self._window, self._period)
+        self._trend_window = SampleWindow(now)
+        self._windows = (self._total, self._window, self._trend_window)
         self._streaks = dict.fromkeys(
             (ContentFault.TRANSPORT_ERRORS, ContentFault.CONTINUITY, ContentFault.LOW_BITRATE), 0
         )
         self._rates: tuple[float | None, float | None, float | None] = (None, None, None)
         self._scrambled = self._jumps = 0
-        self._told = float("-inf")
+        self._reported_at = float("-inf")
         self.media = 0.0
         self.fault: ContentFault | None = None
         self._sampled_at = now
         self._clock: tuple[int, int, float] | None = None
-        self._unseen = b""
-        self._watch_video()
+        self._unsampled = b""
+        self._reset_video()
 
-    def _watch_video(self) -> None:
-        """Nothing is known of the video of this program."""
-        self._flow = 0.0
+    def _reset_video(self) -> None:
+        """Forget the video of the last program."""
+        self._delivery_time = 0.0
         self._video_at: float | None = None
-        self._sound = False
+        self._has_audio = False
         self._pts: int | None = None
-        self._pts_at = 0.0
-        self._sightings = 0
+        self._pts_since = 0.0
+        self._same_pts = 0
         self._was_clear = False
-        self._scrambled_at: float | None = None
+        self._scrambled_since: float | None = None
 
     def packets_received(self, now: float, packets: bytes, program: ProgramMap | None) -> ContentFault | None:
         """
         Take the next whole packets of the body.
 
         :param program: the PMT in force.
-        :return: a fault when it sets in, and every :data:`REPORT_INTERVAL` seconds while it goes on.
+        :return: a fault when it begins, and every :data:`REPORT_INTERVAL` seconds while it persists.
         """
         size = len(packets)
         pause, self._last = now - self._last, now
@@ -198,35 +208,36 @@ class ContentHealth:
             if pause > window.longest_pause:
                 window.longest_pause = pause
         if now < self._due or not size:
-            self._unseen = packets or self._unseen
+            self._unsampled = packets or self._unsampled
             return None
-        self._look(now, packets, program)
-        self._unseen = packets[max(_LOOKED_AT, size - _LOOKED_AT) :]
-        self._due = now if self._misses_video() else now + SAMPLE_INTERVAL
-        return self._tell(now)
+        self._sample(now, packets, program)
+        self._unsampled = packets[max(_SAMPLE_BYTES, size - _SAMPLE_BYTES) :]
+        self._due = now if self._is_video_overdue() else now + SAMPLE_INTERVAL
+        return self._report(now)
 
     def measure_media(self) -> float:
-        """How far the stream's clock went so far, in seconds, for :mod:`m3uproxy.core.health.silence`.
-
-        Looks at the last packets that came, which a burst that has just ended left unseen.
         """
-        if self._unseen:
-            self._look(self._last, self._unseen, self._program)
+        Return the seconds by which the stream's clock has advanced, for :mod:`m3uproxy.core.health.silence`.
+
+        The last packets of a burst may not have been sampled yet; this samples them.
+        """
+        if self._unsampled:
+            self._sample(self._last, self._unsampled, self._program)
         return self.media
 
     def trend_reading(self, now: float) -> TrendReading:
-        """What happened since the last call, for :mod:`m3uproxy.core.health.trend`."""
-        period = self._period
-        self._period = SampleWindow(now)
-        self._windows = (self._total, self._window, self._period)
+        """Return the measurements since the last call, for :mod:`m3uproxy.core.health.trend`."""
+        window = self._trend_window
+        self._trend_window = SampleWindow(now)
+        self._windows = (self._total, self._window, self._trend_window)
         return TrendReading(
-            period.rate(now) or 0.0, period.longest_pause, period.errors + period.breaks, period.pace(now)
+            window.rate(now) or 0.0, window.longest_pause, window.errors + window.breaks, window.pace(now)
         )
 
     def snapshot(self) -> HealthSnapshot:
-        """A snapshot."""
+        """Return the measurements so far."""
         total = self._total
-        expected = self._examiner.video_expected
+        expected = self._sampler.video_expected
         bitrate, media_bitrate, pace = self._rates
         return HealthSnapshot(
             fault=self.fault.value if self.fault is not None else None,
@@ -236,60 +247,60 @@ class ContentHealth:
             continuity_errors=total.breaks,
             scrambled_packets=self._scrambled,
             clock_jumps=self._jumps,
-            seconds_without_video=self._flow - (self._video_at or 0.0) if expected else None,
-            seconds_same_picture=self._flow - self._pts_at if self._pts is not None else None,
+            seconds_without_video=self._delivery_time - (self._video_at or 0.0) if expected else None,
+            seconds_same_picture=self._delivery_time - self._pts_since if self._pts is not None else None,
             bitrate=bitrate,
             media_bitrate=media_bitrate,
             pace=pace,
             low_windows=self._streaks[ContentFault.LOW_BITRATE],
         )
 
-    # inside
+    # helpers
 
-    def _look(self, now: float, packets: bytes, program: ProgramMap | None) -> None:
+    def _sample(self, now: float, packets: bytes, program: ProgramMap | None) -> None:
         if program is not self._program:
             self._program = program
-            self._examiner = PacketSampler(program)
-            self._watch_video()
-        # Time in which packets came: pauses count as two looks at most.
-        self._unseen = b""
-        self._flow += min(now - self._sampled_at, 2 * SAMPLE_INTERVAL)
+            self._sampler = PacketSampler(program)
+            self._reset_video()
+        # Time with packets: a pause counts as two sample intervals at most.
+        self._unsampled = b""
+        self._delivery_time += min(now - self._sampled_at, 2 * SAMPLE_INTERVAL)
         self._sampled_at = now
-        sample = self._examiner.sample(packets)
+        sample = self._sampler.sample(packets)
         for window in self._windows:
             window.add(sample)
-        self._note_video(sample)
-        if self._video_at is None and not self._sound:
-            self._sound = self._examiner.has_audio(packets)
+        self._count_video(sample)
+        if self._video_at is None and not self._has_audio:
+            self._has_audio = self._sampler.has_audio(packets)
         for pcr, at in sample.clocks:
-            self._note_clock(pcr, self._total.bytes - len(packets) + at, now)
+            self._count_clock(pcr, self._total.bytes - len(packets) + at, now)
         if now - self._window.began >= self._limits.window:
             self._end_window(now)
 
-    def _misses_video(self) -> bool:
-        """Whether to look at every run, until it comes: slides between much sound are hardly ever in a sample."""
+    def _is_video_overdue(self) -> bool:
+        """Return whether every run must be sampled: slides between much audio are hardly ever in a sample."""
         if self._video_at is None:
-            return self._sound and self._flow >= _MISSED
-        return self._flow - self._video_at >= _MISSED
+            return self._has_audio and self._delivery_time >= _VIDEO_OVERDUE
+        return self._delivery_time - self._video_at >= _VIDEO_OVERDUE
 
-    def _note_video(self, sample: PacketSample) -> None:
+    def _count_video(self, sample: PacketSample) -> None:
         if not sample.video:
             return
-        self._video_at = self._flow
+        self._video_at = self._delivery_time
         self._scrambled += sample.scrambled
         if sample.scrambled * 2 <= sample.video:
-            self._was_clear, self._scrambled_at = True, None
-        elif self._scrambled_at is None:
-            self._scrambled_at = self._flow
+            self._was_clear, self._scrambled_since = True, None
+        elif self._scrambled_since is None:
+            self._scrambled_since = self._delivery_time
         if sample.pts is None:
             return
         if sample.pts == self._pts:
-            self._sightings += 1
+            self._same_pts += 1
         else:
-            self._pts, self._pts_at, self._sightings = sample.pts, self._flow, 1
+            self._pts, self._pts_since, self._same_pts = sample.pts, self._delivery_time, 1
 
-    def _note_clock(self, pcr: int, position: int, now: float) -> None:
-        """Let the windows know how far the clock went, and over how many bytes; not over a jump."""
+    def _count_clock(self, pcr: int, position: int, now: float) -> None:
+        """Add the advance of the clock, and its bytes, to the windows. Leave out a jump."""
         last, self._clock = self._clock, (pcr, position, now)
         if last is None:
             return
@@ -306,7 +317,7 @@ class ContentHealth:
         window, limits = self._window, self._limits
         rates = self._rates = window.rate(now), window.media_rate(), window.pace(now)
         self._window = SampleWindow(now)
-        self._windows = (self._total, self._window, self._period)
+        self._windows = (self._total, self._window, self._trend_window)
         if window.began - self._began < limits.grace:
             return
         lowest = min((rate for rate in rates[:2] if rate is not None), default=limits.bitrate)
@@ -318,30 +329,30 @@ class ContentHealth:
         for fault, is_bad in bad.items():
             self._streaks[fault] = self._streaks[fault] + 1 if is_bad else 0
 
-    def _tell(self, now: float) -> ContentFault | None:
+    def _report(self, now: float) -> ContentFault | None:
         before, self.fault = self.fault, self._judge()
-        if self.fault is None or (self.fault is before and now - self._told < REPORT_INTERVAL):
+        if self.fault is None or (self.fault is before and now - self._reported_at < REPORT_INTERVAL):
             return None
-        self._told = now
+        self._reported_at = now
         return self.fault
 
     def _judge(self) -> ContentFault | None:
-        """The gravest of the faults that there are."""
-        fault = self._judge_video() if self._examiner.video_expected else None
+        """Return the gravest present fault."""
+        fault = self._judge_video() if self._sampler.video_expected else None
         if fault is not None:
             return fault
         enough = max(1, self._limits.windows)
-        return next((one for one, streak in self._streaks.items() if streak >= enough), None)
+        return next((fault for fault, streak in self._streaks.items() if streak >= enough), None)
 
     def _judge_video(self) -> ContentFault | None:
-        limits, flow = self._limits, self._flow
+        limits, seconds = self._limits, self._delivery_time
         if self._video_at is None:
-            return ContentFault.VIDEO_MISSING if self._sound and 0 < limits.video_missing <= flow else None
-        if 0 < limits.video_gone <= flow - self._video_at:
+            return ContentFault.VIDEO_MISSING if self._has_audio and 0 < limits.video_missing <= seconds else None
+        if 0 < limits.video_gone <= seconds - self._video_at:
             return ContentFault.VIDEO_GONE
-        since = self._scrambled_at
-        if self._was_clear and since is not None and 0 < limits.scrambled <= flow - since:
+        since = self._scrambled_since
+        if self._was_clear and since is not None and 0 < limits.scrambled <= seconds - since:
             return ContentFault.SCRAMBLED
-        if self._sightings >= _SIGHTINGS and 0 < limits.frozen <= flow - self._pts_at:
+        if self._same_pts >= _FROZEN_SAMPLES and 0 < limits.frozen <= seconds - self._pts_since:
             return ContentFault.FROZEN
         return None

@@ -1,18 +1,18 @@
-"""How long a source may be silent before it counts as stalled.
+"""Silence of a source: the timeout after which a silent source has stalled.
 
-Three seconds of silence is a stall, if the source normally delivers all the time. Some do not: a provider that reads
-HLS segments itself sends six seconds of video in one go and is then silent for six. So the usual pause is
-learned, from the pauses themselves:
+Three seconds of silence are a stall if the source normally delivers all the time. Some sources do not: a provider that
+reads HLS segments itself sends six seconds of video in one burst and is then silent for six. So the usual pause is
+learned from the pauses:
 
 - A pause is a silence of at least :data:`SHORTEST_PAUSE` seconds that ended.
-- A source *delivers in bursts* when it is silent for at least half of the time over which its pauses are looked at.
-  One hiccup of an even source stops counting as soon as the source has delivered for as long again.
-- Its usual pause is the median of those, so that one long one does not set it. Twice that is allowed.
+- A source *delivers in bursts* if it is silent for at least half of the time since the first pause considered. A single
+  hiccup of an even source stops counting when the source has delivered for as long again.
+- Its usual pause is the median of these pauses, so that a single long one does not set it. Twice that is allowed.
 
-**Before the first pause is over** nothing is known, and a long first pause would end a good source. There the
-stream's clock helps: a source that has sent six seconds of video in its first second is ahead and may be silent
-until it is not. This holds until it has delivered evenly, or paused, once; many providers begin with a burst and are
-even from then on. What is ahead, the viewers hold as well.
+**Until the first pause is over** the rhythm is unknown, and a long first pause would end a good source. Here the
+stream's clock helps: a source that has sent six seconds of video in its first second is ahead, and may be silent until
+it is not ahead any more. This holds until the source has delivered evenly, or paused, once: many providers begin with a
+burst and are even from then on. Players hold the video that is ahead, too.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-#: Seconds of silence that make a pause; less is the network, or our own ticks.
+#: Seconds of silence that make a pause; shorter ones are caused by the network or by our own read schedule.
 SHORTEST_PAUSE = 0.5
-#: Never wait for longer than this, in seconds, unless the setting does.
+#: The longest timeout in seconds, unless the setting is longer.
 MAX_TIMEOUT = 30.0
 #: Pauses that are remembered.
-_KEPT = 8
+_MAX_PAUSES = 8
 
 
 class SilenceTracker:
-    """The rhythm of one body. Make a new one for each: nothing of the last source applies to the next."""
+    """The rhythm of one body. Each body needs a new object, because each source has its own rhythm."""
 
-    __slots__ = ("_ahead", "_base", "_began", "_heard", "_known", "_longest", "_pauses")
+    __slots__ = ("_ahead", "_base", "_began", "_known", "_last", "_longest", "_pauses")
 
     def __init__(self, base: float, now: float, longest: float = MAX_TIMEOUT) -> None:
         """
-        A source that was heard for the first time at ``now`` (monotonic seconds, as all times here).
+        Begin with a source whose first packets arrived at ``now`` (monotonic seconds, as all times here).
 
-        :param base: seconds of silence that an even source is allowed; 0 for any length.
-        :param longest: seconds that no source is allowed to exceed, unless ``base`` does.
+        :param base: timeout of an even source in seconds; 0 for none.
+        :param longest: the longest timeout in seconds, unless ``base`` is longer.
         """
         self._base = base
         self._longest = max(base, longest)
-        self._began = self._heard = now
-        self._pauses: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._began = self._last = now
+        self._pauses: deque[tuple[float, float]] = deque(maxlen=_MAX_PAUSES)
         self._known = False
         self._ahead = 0.0
 
     def packets_received(self, now: float) -> None:
-        """Packets came."""
-        if now - self._heard >= SHORTEST_PAUSE:
-            self._pauses.append((self._heard, now - self._heard))
+        """Take note that packets arrived."""
+        if now - self._last >= SHORTEST_PAUSE:
+            self._pauses.append((self._last, now - self._last))
             self._known = True
         elif not self._known and now - self._began >= self._base:
             self._known = True
-        self._heard = now
+        self._last = now
 
     def media_received(self, media: float) -> None:
-        """How much video came so far, in seconds of the stream's own clock; need not be told."""
-        self._ahead = media - (self._heard - self._began)
+        """Take the video received so far, in seconds of the stream's clock. The call is optional."""
+        self._ahead = media - (self._last - self._began)
 
     def silence(self, now: float) -> float:
-        """Seconds since packets came."""
-        return now - self._heard
+        """Return the seconds since the last packets."""
+        return now - self._last
 
     def timeout(self) -> float:
-        """Seconds of silence that are allowed now; 0 for any length."""
+        """Return the seconds of silence that are allowed now; 0 for no limit."""
         if not self._base:
             return 0.0
         allowed = 2 * self._usual()
@@ -74,19 +74,19 @@ class SilenceTracker:
         return min(max(self._base, allowed), self._longest)
 
     def is_stalled(self, now: float) -> bool:
-        """Whether the silence has lasted too long."""
+        """Return whether the silence has reached the timeout."""
         return bool(self._base) and self.silence(now) >= self.timeout()
 
     def check_after(self, now: float) -> float:
-        """Seconds after which to ask again; never more than an even source is allowed, as the rhythm may change."""
+        """Return the seconds until the next check: the timeout of an even source at most, as the rhythm may change."""
         return max(0.05, min(self._base, self.timeout() - self.silence(now)))
 
     def _usual(self) -> float:
-        """The median of the latest pauses that together are half of the time since the first of them; else 0."""
+        """Return the median of the latest pauses that together are half of the time since the first of them; else 0."""
         lengths: list[float] = []
         usual = 0.0
         for began, length in reversed(self._pauses):
             lengths.append(length)
-            if sum(lengths) * 2 >= self._heard - began:
+            if sum(lengths) * 2 >= self._last - began:
                 usual = median(lengths)
         return usual

@@ -1,16 +1,15 @@
-"""A body that is heard now and then and yet is dead: a trickle.
+"""Trickle: a body that delivers a packet now and then and is dead all the same.
 
-Silence (:mod:`m3uproxy.core.health.silence`) is broken by any packet. A provider that sends one every half second would
-so keep a dead source alive for ever, which is why what comes is measured as well, over windows of :data:`WINDOW`
-seconds. Two on end in which a body *starves* are a stall. There is no setting, because nothing that plays looks like
-it:
+Any packet ends a silence (:mod:`m3uproxy.core.health.silence`). A provider that sends a packet every half second would
+keep a dead source alive for ever. So the rate is measured as well, over windows of :data:`WINDOW` seconds. If a body
+*starves* in two windows in a row, it has stalled. There is no setting, because no playable stream looks like this:
 
-- while the stream's own clock (PCR) goes on at a tenth of real time or more, nothing is wrong, however little comes: a
-  channel that shows a black picture at night needs 1 % of what it needs by day;
-- if the clock is slower, the body starves when less than a tenth comes of what usually came;
-- if no clock is seen, when less than a hundredth comes;
-- in both cases when less comes than :data:`MIN_RATE`, which is less than the clock alone takes in a stream that has
-  one (a packet every 100 ms, ISO/IEC 13818-1, 2.7.2) and less than the slowest radio.
+- While the stream's clock (PCR) advances at a tenth of real time or more, the body does not starve, however low the
+  rate: a channel that shows a black picture at night needs 1 % of its rate by day.
+- If the clock is slower, the body starves at less than a tenth of the usual rate.
+- If no clock is seen, the body starves at less than a hundredth of the usual rate.
+- In both cases it starves below :data:`MIN_RATE`. The clock alone needs more than that in a stream that has one (a
+  packet every 100 ms, ISO/IEC 13818-1, 2.7.2), and so does the slowest radio.
 
 A window ends with the first packets after its time, so that a source that delivers in bursts is not judged by its
 pauses.
@@ -20,26 +19,28 @@ from __future__ import annotations
 
 #: Seconds of a window.
 WINDOW = 5.0
-#: Windows on end in which a body starves that make it dead.
+#: Windows in a row in which a starving body is dead.
 WINDOWS = 2
-#: Bytes per second under which nothing can be played whose clock does not go on.
+#: Bytes per second that a body needs at least if its clock does not advance.
 MIN_RATE = 1000.0
-#: Parts: of real time that the clock must go on, and of what usually comes with a slow clock and without one.
-_SLOW, _LITTLE, _NOTHING = 0.1, 0.1, 0.01
-#: Weight of a new window in what is usual.
+#: Share of real time from which on the clock advances.
+_MIN_PACE = 0.1
+#: Shares of the usual rate below which a body starves: with a slow clock, and without one.
+_SLOW_CLOCK_SHARE, _NO_CLOCK_SHARE = 0.1, 0.01
+#: Weight of a new window in the usual rate.
 _WEIGHT = 0.2
 
 
 class TrickleDetector:
-    """Measures one body. Make a new one for each: nothing of the last source applies to the next."""
+    """The rate of one body. Each body needs a new object, because each source has its own usual rate."""
 
     __slots__ = ("_began", "_media", "_received", "_starving", "_usual", "due", "rate")
 
     def __init__(self, now: float) -> None:
         """
-        A body begins at ``now`` (monotonic seconds, as all times here).
+        Begin with a body whose first packets arrive at ``now`` (monotonic seconds, as all times here).
 
-        :ivar due: when the window ends; before that :meth:`update` need not be called.
+        :ivar due: end of the window; before that :meth:`update` need not be called.
         :ivar rate: bytes per second in the last window.
         """
         self._began = now
@@ -51,10 +52,10 @@ class TrickleDetector:
 
     def update(self, now: float, received: int, media: float) -> bool:
         """
-        Packets came.
+        Take note that packets arrived. If the window is over, judge it.
 
         :param received: bytes of the body so far.
-        :param media: how far the stream's clock went so far, in seconds; 0 while that is not known.
+        :param media: seconds by which the stream's clock has advanced so far; 0 while unknown.
         :return: whether the body is dead.
         """
         if now < self.due:
@@ -71,7 +72,7 @@ class TrickleDetector:
         return self._starving >= WINDOWS
 
     def _starves(self, pace: float) -> bool:
-        """Judge a window; ``pace`` is seconds of the stream's clock per second."""
-        if pace >= _SLOW:
+        """Return whether the body starves in this window; ``pace`` is seconds of the stream's clock per second."""
+        if pace >= _MIN_PACE:
             return False
-        return self.rate < max(MIN_RATE, (_LITTLE if pace > 0 else _NOTHING) * self._usual)
+        return self.rate < max(MIN_RATE, (_SLOW_CLOCK_SHARE if pace > 0 else _NO_CLOCK_SHARE) * self._usual)

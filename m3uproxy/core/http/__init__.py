@@ -1,1 +1,1 @@
-"""HTTP without I/O."""
+"""HTTP rules without I/O: heads, redirects, ranges, addresses, URLs for logs."""

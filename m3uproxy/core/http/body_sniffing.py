@@ -1,4 +1,8 @@
-"""Is this a stream at all? Providers answer 200 with a login page, a JSON error or a playlist, and lie about types."""
+"""Body sniffing: is a body a stream, a file or a page?
+
+Providers answer 200 with a login page, a JSON error or a playlist. The ``Content-Type`` alone proves nothing, because
+providers send wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,33 @@ import re
 
 from ...errors import Reason, SourceError
 
-#: Bytes without one transport stream packet, FLV tag or frame of audio after which a body is given up.
+#: Bytes without a transport stream packet, FLV tag or audio frame after which a body is no stream.
 MAX_UNRECOGNISED_BYTES = 65_536
-#: Bytes of the beginning that are enough to judge by.
+#: Bytes of the beginning that are examined.
 SNIFF_BYTES = 512
 
-#: A stream may begin in the middle of anything, with these bytes too; but hardly with so many of them.
-_SIGNS = (
+#: Signatures of text formats. They are long enough that the middle of a stream hardly ever matches.
+_TEXT_SIGNATURES = (
     (re.compile(rb"<(?:[A-Za-z!?]|$)"), "HTML or XML"),
     (re.compile(rb"#EXTM3U|\[playlist\]|https?://", re.IGNORECASE), "a playlist"),
     (re.compile(rb'\{\s*(?:["}]|$)|\[\s*(?:["\]{\d]|$)'), "JSON"),
 )
-_PAGES = ("text/", "application/json", "application/xml", "application/xhtml+xml")
-_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_PAGE_TYPES = ("text/", "application/json", "application/xml", "application/xhtml+xml")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def body_error(head: bytes, received: int, content_type: str) -> SourceError | None:
-    """Why a body in which nothing has been recognised so far is no stream, or None while that is open.
+    """
+    Return the error if a body without a recognised format is no stream; None while that is open.
 
     :param head: the first bytes of the body, up to :data:`SNIFF_BYTES`.
     :param received: bytes received so far.
-    :param content_type: as the provider claims; believed only together with a body that looks like text.
+    :param content_type: the provider's ``Content-Type``; it counts only if the body looks like text.
     """
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not _NO_TEXT.search(head):
-        for sign, name in _SIGNS:
-            if sign.match(text):
+    if not _BINARY.search(head):
+        for signature, name in _TEXT_SIGNATURES:
+            if signature.match(text):
                 return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
     if (
         content_type.startswith("text/")
@@ -42,16 +47,19 @@ def body_error(head: bytes, received: int, content_type: str) -> SourceError | N
         return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}")
     if received >= MAX_UNRECOGNISED_BYTES:
         return SourceError(
-            Reason.NOT_TRANSPORT_STREAM, f"no packet, no FLV tag, no frame of audio in the first {received} bytes"
+            Reason.NOT_TRANSPORT_STREAM, f"no TS packet, FLV tag or audio frame in the first {received} bytes"
         )
     return None
 
 
 def container_type(head: bytes) -> str | None:
-    """The media type of a film by its first bytes, 400 are enough; None if it is none that is known.
+    """
+    Return the media type of a file by its first bytes; None if it is unknown.
 
-    ISO/IEC 14496-12 clause 4.3 (the type of the first box), RFC 8794 section 11.2 (EBML, the type of document close
-    behind), RIFF, ISO/IEC 13818-1 clause 2.4.3.2 (a sync byte every 188).
+    Sources: ISO/IEC 14496-12 clause 4.3 (type of the first box), RFC 8794 section 11.2 (EBML, followed by the document
+    type), RIFF, ISO/IEC 13818-1 clause 2.4.3.2 (a sync byte every 188 bytes).
+
+    :param head: the first bytes; 400 are enough.
     """
     if head[4:8] == b"ftyp":
         return "video/mp4"
@@ -63,12 +71,15 @@ def container_type(head: bytes) -> str | None:
 
 
 def finite_body_error(length: int, content_type: str) -> SourceError:
-    """Why a body that says how long it is, where nothing else says that it is live, is no stream.
-
-    A page (no connection is free, an account has run out) may give way to video soon; a file will not.
-
-    :param content_type: as the provider claims.
     """
-    if content_type.startswith(_PAGES):
+    Return the error for a body of known length that has no sign of a live stream.
+
+    A page (no free connection, an expired account) may be replaced by video soon, a file will not. So their reasons
+    differ.
+
+    :param length: bytes of the body.
+    :param content_type: the provider's ``Content-Type``.
+    """
+    if content_type.startswith(_PAGE_TYPES):
         return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}, {length} bytes")
     return SourceError(Reason.NOT_LIVE, f"{length} bytes")

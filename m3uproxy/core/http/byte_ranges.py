@@ -27,7 +27,7 @@ MAX_RANGES = 16
 @attrs.frozen
 class ByteRange:
     """
-    One range of a ``Range`` header.
+    A range of a ``Range`` header.
 
     :ivar first: offset of the first byte; None for a suffix, the last ``last`` bytes.
     :ivar last: offset of the last byte, inclusive; None for the end of the representation.

@@ -1,15 +1,18 @@
-"""Which addresses we may connect to on behalf of others.
+"""Outbound policy: the addresses that the proxy may connect to.
 
-A proxy that fetches what it is told to fetch is a way into its own network. So every address is judged at the last
-moment before it is connected to: the address itself, not the name, because a name may have another address the next
-time it is looked up. There are three answers. What lies on the internet may be asked for. What never holds a stream
-(link-local networks and the metadata services of clouds, which hand out credentials; multicast, reserved) is refused
-whatever the settings say. Between them lie this machine and private networks: many a tuner stands there, so a URL
-that was given to us may lead there, but not the redirect of a host outside.
+A proxy that fetches any URL is a way into its own network. So each address is judged at the last moment before the
+connection: the address, not the name, because a name may have another address the next time it is looked up. There are
+three classes:
 
-An address has many notations. libc, which connects, takes ``0xa9.254.43518``, ``2852039166`` and ``0251.0376.1`` for
-IPv4 addresses; IPv6 has half a dozen ways to hold an IPv4 address. They are read here as the URL Standard of the WHATWG
-reads them (section 3.5, which is what ``inet_aton`` does), so that the notation never makes a difference.
+- Public addresses are allowed.
+- Addresses that never hold a stream are refused, whatever the settings are: link-local networks, the metadata services
+  of clouds (which hand out credentials), multicast, reserved networks.
+- This machine and private networks may hold a tuner. A registered URL may lead there, but a redirect of a public host
+  may not.
+
+An address has many notations. libc, which connects, accepts ``0xa9.254.43518``, ``2852039166`` and ``0251.0376.1`` as
+IPv4 addresses; IPv6 has several ways to hold an IPv4 address. They are parsed as in the URL Standard of the WHATWG (section
+3.5, the rules of ``inet_aton``), so that the notation makes no difference.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ PrivateUpstreams = Literal["api", "always", "never"]
 
 
 class AddressKind(Enum):
-    """What an address is for, from harmless to refused; the value is for people."""
+    """The purpose of an address, from harmless to refused. The value is for people."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -41,12 +44,12 @@ class AddressKind(Enum):
     METADATA = "cloud metadata"
 
 
-_GRAVITY = {kind: gravity for gravity, kind in enumerate(AddressKind)}
+_RISK = {kind: risk for risk, kind in enumerate(AddressKind)}
 _INSIDE = frozenset({AddressKind.PRIVATE, AddressKind.LOOPBACK})
 
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]*|[0-9]+")
 
-#: RFC 6890 with what was registered since, and what clouds use; the first that holds an address counts.
+#: RFC 6890, later registrations and the networks of clouds. The first network that contains an address counts.
 _NETWORKS4 = tuple(
     (IPv4Network(network), kind)
     for kind, networks in (
@@ -72,7 +75,7 @@ _NETWORKS6 = tuple(
         (AddressKind.UNSPECIFIED, "::"),
         (AddressKind.LOOPBACK, "::1"),
         (AddressKind.MULTICAST, "ff00::/8"),
-        # What holds an IPv4 address is as public as that. Private is not the safer guess: it may lead inside.
+        # An address that holds an IPv4 address is as public as that one. PRIVATE is no safer: it may be allowed.
         (AddressKind.PUBLIC, "::ffff:0:0/96 ::ffff:0:0:0/96 64:ff9b::/96 2001::/32 2002::/16"),
         (AddressKind.PRIVATE, "fc00::/7 fec0::/10 64:ff9b:1::/48 2001::/23 2001:db8::/32 3fff::/20"),
         (AddressKind.PUBLIC, "2000::/3"),
@@ -80,7 +83,7 @@ _NETWORKS6 = tuple(
     )
     for network in networks.split()
 )
-#: Where an IPv6 address holds an IPv4 address: how far from its right end, and whether inverted. Mapped and translated
+#: IPv4 addresses in IPv6 addresses: bits from the right end, and a mask for inverted ones. Mapped and translated
 #: (RFC 4291 section 2.5.5.2, RFC 2765), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo's server and client
 #: (RFC 4380 section 4). All IPv4-compatible addresses (``::/96``) are reserved.
 _EMBEDDINGS = tuple(
@@ -100,11 +103,11 @@ _EMBEDDINGS = tuple(
 @lru_cache(maxsize=4096)
 def parse_address(host: str) -> IPv4Address | IPv6Address | None:
     """
-    The address that a host is, in whatever notation; None if it is a name.
+    Return the address that a host stands for, in any notation; None for a host name.
 
-    :param host: ASCII, as in a URL; IPv6 with or without brackets, with or without a zone.
-    :raises ValueError: for what looks like an address but is none. It is no name either: no top-level domain is a
-        number.
+    :param host: ASCII host of a URL; IPv6 with or without brackets, with or without a zone.
+    :raises ValueError: if the host looks like an address and is invalid. It cannot be a name, because no top-level
+        domain is a number.
     """
     if ":" in host or host.startswith("["):
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -116,7 +119,7 @@ def parse_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _number(part: str) -> int:
-    """One part of an IPv4 address: hexadecimal, octal or decimal, as in C."""
+    """Return the value of one part of an IPv4 address: hexadecimal, octal or decimal, as in C."""
     if not _NUMBER.fullmatch(part) or len(part) > 64:
         raise ValueError("not a number")
     if part[:2] in {"0x", "0X"}:
@@ -125,7 +128,7 @@ def _number(part: str) -> int:
 
 
 def _packed(numbers: list[int]) -> int:
-    """Up to four numbers as one: the last fills all bytes that are left."""
+    """Combine up to four numbers to an address: the last one fills all remaining bytes."""
     *bytes_, rest = numbers
     if len(numbers) > 4 or max(bytes_, default=0) > 255 or rest >= 256 ** (4 - len(bytes_)):
         raise ValueError("not an IPv4 address")
@@ -135,9 +138,9 @@ def _packed(numbers: list[int]) -> int:
 @lru_cache(maxsize=4096)
 def address_kind(address: str) -> AddressKind:
     """
-    What an address is for.
+    Return the kind of an address.
 
-    :raises ValueError: if it is no address.
+    :raises ValueError: if the text is not an address.
     """
     parsed = parse_address(address)
     if parsed is None:
@@ -145,7 +148,7 @@ def address_kind(address: str) -> AddressKind:
     if isinstance(parsed, IPv4Address):
         return _kind4(parsed)
     own = next(kind for network, kind in _NETWORKS6 if parsed in network)
-    return max([own, *map(_kind4, _embedded(parsed))], key=_GRAVITY.__getitem__)
+    return max([own, *map(_kind4, _embedded(parsed))], key=_RISK.__getitem__)
 
 
 def _kind4(address: IPv4Address) -> AddressKind:
@@ -158,65 +161,69 @@ def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
             yield IPv4Address((int(address) >> shift & 0xFFFFFFFF) ^ mask)
 
 
-def _never(kind: AddressKind) -> str | None:
-    """Why nothing of this kind is connected to, whatever the settings say."""
+def _always_refused(kind: AddressKind) -> str | None:
+    """Return the reason why a kind of address is refused whatever the settings are; None if it may be allowed."""
     if kind is AddressKind.PUBLIC or kind in _INSIDE:
         return None
     return f"{kind.value} addresses are never connected to"
 
 
 def literal_refusal(host: str) -> str | None:
-    """Why a host that is an IP address in any notation is never connected to; None if it may be, or is a name.
+    """
+    Return the reason why a host that is an IP address is always refused.
 
-    :param host: as in a URL, IPv6 with or without brackets.
+    :return: None for a host name, and for an address that may be allowed.
+
+    :param host: host of a URL; IPv6 with or without brackets.
     """
     try:
         ascii_host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
         if parse_address(ascii_host) is None:
             return None
-        return _never(address_kind(ascii_host))
+        return _always_refused(address_kind(ascii_host))
     except UnicodeError:
-        return "the host name is none"
+        return "invalid host name"
     except ValueError:
-        return "it is no valid address"
+        return "invalid IP address"
 
 
 @attrs.frozen
 class OutboundPolicy:
-    """What may be connected to.
+    """
+    The rule for addresses.
 
-    :ivar private: loopback and private networks: always, never, or (``api``) unless a public host led us there.
-    :ivar address_kind: tells the kind of an address; for tests.
+    :ivar private: rule for loopback and private networks: always, never, or (``api``) unless a public host led there.
+    :ivar address_kind: returns the kind of an address; for tests.
     """
 
     private: PrivateUpstreams = "api"
     address_kind: Callable[[str], AddressKind] = address_kind
 
     def is_public(self, address: str) -> bool:
-        """Whether an address lies outside, so that nothing it says may lead us inside."""
+        """Return whether an address is public, so that its redirects and playlists must not lead to private ones."""
         return self.address_kind(address) is AddressKind.PUBLIC
 
     def refusal(self, address: str, led_by_public: bool) -> str | None:
         """
-        Why an address must not be connected to; None if it may be.
+        Return the reason why an address is refused; None if it is allowed.
 
         :param address: a resolved address.
-        :param led_by_public: whether a redirect (or a playlist) from a public host brought us here.
+        :param led_by_public: whether a redirect or a playlist of a public host led to the address.
         """
         try:
             kind = self.address_kind(address)
         except ValueError:
-            return "it is no valid address"
+            return "invalid IP address"
         if kind is AddressKind.PUBLIC:
             return None
         if kind not in _INSIDE:
-            return _never(kind)
+            return _always_refused(kind)
         if self.private == "never":
-            return f"it is {kind.value}, and the setting PRIVATE_UPSTREAMS is never"
+            return f"{kind.value} addresses are not allowed (PRIVATE_UPSTREAMS=never)"
         if self.private == "api" and led_by_public:
-            return f"a public host led to one that is {kind.value}; only PRIVATE_UPSTREAMS=always allows that"
+            return f"a public host led to a {kind.value} address; only PRIVATE_UPSTREAMS=always allows that"
         return None
 
 
-#: As started.
+#: The default.
 DEFAULT_POLICY = OutboundPolicy()

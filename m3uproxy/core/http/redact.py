@@ -1,8 +1,8 @@
-"""URLs for logs, statistics and messages: what a person needs to recognise a channel, and no secret.
+"""URLs for logs, statistics and messages: enough to recognise a channel, and no secret.
 
-An IPTV URL *is* a password. Xtream panels put user and password into the path or the query, resellers put tokens
-into either, and what leaks from one log line plays for weeks. So the rule is not "cut what is known to be secret"
-but "keep what is known to be harmless": scheme, host, port, well-known words, the last segment of the path.
+An IPTV URL *is* a password. Xtream panels put user and password into the path or the query, resellers put tokens into
+either. A URL that leaks from one log line plays for weeks. So the rule is not "remove the known secrets" but "keep the
+known harmless parts": scheme, host, port, well-known words, the last segment of the path.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-#: What stands for everything that was cut.
+#: Replacement for each part that was removed.
 REDACTED = "***"
 
 _HIERARCHICAL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):/{1,3}([^/?#]*)(.*)", re.DOTALL)
@@ -21,10 +21,10 @@ _FILE = re.compile(r"[^@=;]{1,80}\.[A-Za-z0-9]{1,5}")
 #: Signs of ``user:password@``, ``key=value`` and lists of such in a path, plain or percent-encoded.
 _ASSIGNMENT = re.compile(r"[@=:&|]|%(?:40|3D|3A|26|7C)", re.I)
 
-#: Segments that Xtream panels put in front of user and password, and how many that follow are secret: behind ``hlsr``
-#: come a token, user and password, the channel and a hash.
+#: Segments that Xtream panels put before user and password, and the number of secret segments that follow. ``hlsr`` is
+#: followed by a token, user and password, the channel and a hash.
 _PREFIXES = dict.fromkeys("live movie movies series timeshift timeshifts streaming".split(), 2) | {"hlsr": 5}
-#: A segment of this length may be a token; the last one, if it names no file, from twice that.
+#: A segment of this length may be a token; the last one from twice this length, unless it names a file.
 _TOKEN_LENGTH = 16
 _HARMLESS_KEYS = frozenset(
     "action bitrate ch channel codec container duration end ext format lang language limit lutc offset output page"
@@ -35,11 +35,10 @@ _HARMLESS_KEYS = frozenset(
 @lru_cache(maxsize=1024)
 def redact(url: str) -> str:
     """
-    Cut every part of a URL that may be a secret.
+    Replace every part of a URL that may be a secret.
 
-    Userinfo, Xtream credentials in the path, anything in it that looks like a token, the values of all query keys
-    that are not known to be harmless, and the fragment go. Never raises; text that is not a URL at all is cut
-    whole.
+    These are userinfo, Xtream credentials in the path, path segments that look like a token, the values of all query
+    keys that are not known to be harmless, and the fragment. Never raises. Text that is not a URL is replaced whole.
     """
     match = _HIERARCHICAL.fullmatch(url)
     if match is None:
@@ -49,7 +48,7 @@ def redact(url: str) -> str:
 
 
 def _redact_authority(authority: str) -> str:
-    """Host and port; all of it goes if it is none (a password with a slash in it ends up here)."""
+    """Keep host and port. If they are invalid, replace all (a password with a slash in it ends up here)."""
     _, at, host = authority.rpartition("@")
     return (REDACTED + at if at else "") + (host if _HOST.fullmatch(host) or not host else REDACTED)
 
@@ -75,10 +74,10 @@ def _redact_path(path: str) -> str:
 
 def _credentials(segments: list[str]) -> set[int]:
     """
-    Positions of segments that Xtream's schemes use for user and password.
+    Return the positions of the segments that hold user and password in the URL schemes of Xtream.
 
-    ``/live/<user>/<password>/<id>.ts`` and its kin (also with something in front), and ``/<user>/<password>/<id>``;
-    a last segment that is a file or a number stays.
+    These are ``/live/<user>/<password>/<id>.ts`` and similar (also behind other segments), and
+    ``/<user>/<password>/<id>``. A last segment that is a file name or a number is no credential.
     """
     secret: set[int] = set()
     for position, segment in enumerate(segments):
@@ -90,7 +89,7 @@ def _credentials(segments: list[str]) -> set[int]:
 
 
 def _is_public(segments: list[str], position: int) -> bool:
-    """Whether a segment in the place of a credential is none: a leading prefix, or the name of a file."""
+    """Return whether a segment in the place of a credential is harmless: a leading prefix, or a file name."""
     word = segments[position] if position < len(segments) else ""
     if position == len(segments) - 1:
         return bool(_IDENTIFIER.fullmatch(word) or _FILE.fullmatch(word))
@@ -98,7 +97,7 @@ def _is_public(segments: list[str], position: int) -> bool:
 
 
 def _redact_segment(segment: str, is_last: bool) -> str:
-    """A segment that is no credential by its place; parameters after a semicolon go, tokens go."""
+    """Redact a segment that is no credential by its place: replace tokens, and parameters after a semicolon."""
     word, semicolon, _ = segment.partition(";")
     too_long = len(word) >= (_TOKEN_LENGTH if not is_last else 2 * _TOKEN_LENGTH)
     if _ASSIGNMENT.search(word) or (too_long and not (is_last and _FILE.fullmatch(word))):
@@ -111,7 +110,7 @@ def _redact_query(query: str) -> str:
 
 
 def _redact_pair(pair: str) -> str:
-    """``key=value``; a lone word may be a token as well."""
+    """Redact ``key=value``. A word without a value may be a token, too."""
     key, equals, value = pair.partition("=")
     if not pair:
         return ""

@@ -1,13 +1,13 @@
-"""Redirects: from one request and the answer's ``Location`` to the next request.
+"""Redirects: the next request, made from a request and the ``Location`` of its response.
 
-Own code, because a general client gets three things wrong for us: it resolves a relative ``Location`` against the
-first URL instead of the current one, it carries custom headers to hosts they do not belong to, and it takes URLs
-apart and puts them together again. IPTV URLs are signed: ``%2B`` and ``+``, ``%2f`` and ``%2F``, ``a?`` and ``a``
-are different things to whoever checks the signature. So URLs are cut by :mod:`m3uproxy.core.http.uri_reference`, which
-loses nothing, and only bytes that no request line can hold are percent-encoded.
+A general HTTP client has three faults here. It resolves a relative ``Location`` against the first URL instead of the
+current one. It sends custom headers to hosts that they do not belong to. It takes URLs apart and puts them together
+again, but IPTV URLs are signed: ``%2B`` and ``+``, ``%2f`` and ``%2F``, ``a?`` and ``a`` have different signatures. So
+URLs are split by :mod:`m3uproxy.core.http.uri_reference`, which loses nothing, and only bytes that a request line
+cannot contain are percent-encoded.
 
-Headers are kept as the entry URL had them, and each hop is sent those that belong to it: all on the entry's own host
-(any port; https only if the entry was https), elsewhere the few that hold no secret.
+The headers are kept as the entry URL had them. Each hop is sent those that belong to it: all on the host of the entry
+URL (any port; https only if the entry was https), elsewhere only those that hold no secret.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ...errors import Reason, SourceError
 from .outbound_policy import parse_address
 from .uri_reference import resolve, split_reference
 
-#: Redirects followed before we give up.
+#: Redirects that are followed.
 MAX_REDIRECTS = 10
 #: Statuses that are followed. The request is a GET, so they all mean the same (RFC 9110 section 15.4).
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 _ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin", "range", "if-range"})
-#: Set by the HTTP client for each connection; a stream's own would contradict it (RFC 9110 section 7.6.1).
+#: Headers that the HTTP client sets for each connection (RFC 9110 section 7.6.1). Those of a stream are dropped.
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -43,7 +43,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-#: Asks for titles of songs among the sound (:mod:`m3uproxy.upstream.content_decoding`), which would be taken out again.
+#: A request for ICY titles in the audio. They would be removed again (:mod:`m3uproxy.upstream.content_decoding`).
 _UNWANTED = frozenset({"icy-metadata"})
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
 _UNSENDABLE = re.compile(rb"[^\x21-\x7e]")
@@ -51,24 +51,24 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS = {"http": 80, "https": 443}
 
 Headers = tuple[tuple[str, str], ...]
-#: Anything that tells one cookie from another, such as its domain, path, name and value.
+#: The identity of each cookie, such as its domain, path, name and value.
 Cookies = frozenset[tuple[str, ...]]
 
 
 @attrs.frozen
 class Location:
-    """Where a request goes: a URL without userinfo and fragment, taken apart once."""
+    """The target of a request: a URL without userinfo and fragment, split once."""
 
     scheme: str
     host: str
-    """Lower case, ASCII (IDNA); an IPv4 address in its one usual notation, an IPv6 address without its brackets."""
+    """Lower case, ASCII (IDNA); an IPv4 address in dotted decimals, an IPv6 address without brackets."""
     port: int
     target: str = attrs.field(repr=False)
-    """Path and query, exactly as they are to be sent."""
+    """Path and query, exactly as they are sent."""
 
     @property
     def netloc(self) -> str:
-        """What the ``Host`` header says: brackets round IPv6, no default port."""
+        """The value of the ``Host`` header: IPv6 in brackets, no default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -83,25 +83,25 @@ class Location:
         return self.origin + self.target
 
     def trusts(self, other: Location) -> bool:
-        """Whether secrets meant for us may go to ``other``: same host, and not from https down to http."""
+        """Return whether secrets for this location may be sent to another: the same host, not from https to http."""
         return self.host == other.host and (self.scheme, other.scheme) != ("https", "http")
 
 
 @attrs.frozen
 class RequestHop:
-    """One request of a chain of redirects."""
+    """A request in a chain of redirects."""
 
     location: Location
     entry: Location
     entry_headers: Headers = attrs.field(repr=False)
     authorization: str | None = attrs.field(repr=False)
-    """Credentials from a URL's userinfo that belong to this hop's host."""
+    """The value of ``Authorization``, from the userinfo of a URL, for the host of this hop."""
     seen: tuple[tuple[Location, Cookies], ...] = attrs.field(repr=False)
-    """Where the requests up to this one went, each with the cookies known then."""
+    """The targets of all requests up to this one, each with the cookies known then."""
 
     @property
     def headers(self) -> Headers:
-        """What to send, besides ``Host``, ``Connection`` and cookies."""
+        """The headers to send, except ``Host``, ``Connection`` and cookies."""
         trusted = self.entry.trusts(self.location)
         headers = tuple((name, value) for name, value in self.entry_headers if trusted or name.lower() in _ANYWHERE)
         if self.authorization is None or any(name.lower() == "authorization" for name, _ in headers):
@@ -111,30 +111,30 @@ class RequestHop:
 
 def first_hop(url: str, user_agent: str, headers: Headers) -> RequestHop:
     """
-    The request for a stream's own URL.
+    Return the request for the URL of a source.
 
-    :param headers: the stream's; they replace ours, whatever their case.
+    :param headers: the headers of the stream; they replace the default ones, in upper or lower case.
     :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
     """
     try:
         location, authorization = _locate(url)
     except ValueError as why:
         raise SourceError(Reason.UNREACHABLE, f"the URL has {why}") from None
-    ours = (
+    defaults = (
         ("User-Agent", user_agent),
         ("Accept", "*/*"),
         ("Referer", f"{location.origin}/"),
         ("Origin", location.origin),
     )
-    return RequestHop(location, location, _merged(ours, headers), authorization, ((location, frozenset()),))
+    return RequestHop(location, location, _merged(defaults, headers), authorization, ((location, frozenset()),))
 
 
 def playlist_hop(url: str, entry_url: str, user_agent: str, headers: Headers) -> RequestHop:
     """
-    The request for a playlist, or for what one names. It has no ``Referer`` and ``Origin`` of ours.
+    Return the request for a playlist, or for a URL in a playlist. It has no default ``Referer`` and ``Origin``.
 
-    :param url: absolute; where it leads decides which of the stream's headers go along.
-    :param entry_url: the stream's own URL, to whose host its headers and credentials belong.
+    :param url: absolute URL; its host decides which headers of the stream are sent.
+    :param entry_url: URL of the source, whose host the headers and credentials belong to.
     :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
     """
     try:
@@ -150,23 +150,23 @@ def playlist_hop(url: str, entry_url: str, user_agent: str, headers: Headers) ->
 
 def next_hop(hop: RequestHop, location: bytes | None, cookies: Cookies = frozenset()) -> RequestHop:
     """
-    The request that follows a redirect.
+    Return the request that follows a redirect.
 
     :param hop: the request that was redirected.
-    :param location: the ``Location`` header as received, None if there was none.
-    :param cookies: all cookies known by now. The same URL again with a new cookie is no loop: some panels set a
-        cookie and redirect to themselves.
+    :param location: the ``Location`` header as received; None if it is absent.
+    :param cookies: all cookies known by now. The same URL with a new cookie is no loop: some panels set a cookie and
+        redirect to themselves.
     :raises SourceError: ``BAD_REDIRECT`` or ``REDIRECT_LOOP``.
     """
     reference = (location or b"").strip(b" \t\r\n\x00")
     if not reference:
-        raise SourceError(Reason.BAD_REDIRECT, "a redirect without a Location")
+        raise SourceError(Reason.BAD_REDIRECT, "redirect without a Location header")
     try:
         target, authorization = _locate(resolve(hop.location.url, reference.decode("utf-8", "surrogateescape")))
     except ValueError as why:
-        raise SourceError(Reason.BAD_REDIRECT, f"a redirect to {why}") from None
+        raise SourceError(Reason.BAD_REDIRECT, f"the redirect target has {why}") from None
     if (target, cookies) in hop.seen:
-        raise SourceError(Reason.REDIRECT_LOOP, "the provider redirects in a circle")
+        raise SourceError(Reason.REDIRECT_LOOP, "the provider redirects to a URL that was already requested")
     if len(hop.seen) > MAX_REDIRECTS:
         raise SourceError(Reason.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
     if authorization is None and hop.location.trusts(target):
@@ -174,18 +174,18 @@ def next_hop(hop: RequestHop, location: bytes | None, cookies: Cookies = frozens
     return RequestHop(target, hop.entry, hop.entry_headers, authorization, (*hop.seen, (target, cookies)))
 
 
-def _merged(ours: Headers, theirs: Headers) -> Headers:
-    """Our headers with the stream's own in their place."""
-    for name, _ in theirs:
+def _merged(defaults: Headers, own: Headers) -> Headers:
+    """Return the default headers, replaced by those of the stream."""
+    for name, _ in own:
         if not _TOKEN.fullmatch(name):
-            raise SourceError(Reason.UNREACHABLE, "a header of the stream has a name that cannot be sent")
-    replaced = {name.lower() for name, _ in theirs}
-    kept = tuple((name, value) for name, value in ours if name.lower() not in replaced)
-    return kept + tuple((name, value) for name, value in theirs if name.lower() not in _HOP_BY_HOP | _UNWANTED)
+            raise SourceError(Reason.UNREACHABLE, "a header of the stream has an invalid name")
+    replaced = {name.lower() for name, _ in own}
+    kept = tuple((name, value) for name, value in defaults if name.lower() not in replaced)
+    return kept + tuple((name, value) for name, value in own if name.lower() not in _HOP_BY_HOP | _UNWANTED)
 
 
 def _locate(url: str) -> tuple[Location, str | None]:
-    """Take an absolute URL apart; what its userinfo amounts to as ``Authorization`` comes second."""
+    """Split an absolute URL. Return its location, and the value of ``Authorization`` for its userinfo."""
     scheme, authority, path, query = split_reference(url.strip())
     if scheme is None:
         raise ValueError("no scheme, http:// or https://")
@@ -194,7 +194,7 @@ def _locate(url: str) -> tuple[Location, str | None]:
         raise ValueError("a scheme other than http and https")
     userinfo, at, netloc = (authority or "").rpartition("@")
     match = _NETLOC.fullmatch(_ascii_netloc(netloc))
-    if match is None or "\\" in userinfo:  # to some, a backslash ends the host
+    if match is None or "\\" in userinfo:  # some parsers end the host at a backslash
         raise ValueError("no usable host")
     port = int(match[2] or _PORTS[scheme])
     if not 0 < port < 65536:
@@ -205,33 +205,33 @@ def _locate(url: str) -> tuple[Location, str | None]:
 
 
 def _plain_host(host: str) -> str:
-    """A host as it is compared, and as everybody reads it: libc takes ``0x7f.1`` for 127.0.0.1, others for a name."""
+    """Return a host in its canonical form: libc reads ``0x7f.1`` as 127.0.0.1, other parsers as a name."""
     try:
         address = parse_address(host)
     except ValueError:
-        raise ValueError("an address that is none") from None
+        raise ValueError("an invalid IP address") from None
     return str(address) if isinstance(address, IPv4Address) else host.strip("[]")
 
 
 def _ascii_netloc(netloc: str) -> str:
-    """Host and port with a non-ASCII host name in its IDNA form (RFC 5891, mapped as UTS 46 says)."""
+    """Return host and port, with a non-ASCII host name in its IDNA form (RFC 5891, mapped by UTS 46)."""
     if netloc.isascii():
         return netloc
     host, colon, port = netloc.partition(":")
     try:
         return idna.encode(host, uts46=True).decode("ascii") + colon + port
     except UnicodeError:
-        raise ValueError("a host name that is none") from None
+        raise ValueError("an invalid host name") from None
 
 
 def _sendable(target: str) -> str:
-    """Percent-encode blanks, controls and all beyond ASCII; leave every other byte as it is."""
+    """Percent-encode blanks, control characters and non-ASCII bytes; keep every other byte."""
     raw = target.encode("utf-8", "surrogateescape")
     return _UNSENDABLE.sub(lambda byte: b"%%%02X" % byte[0][0], raw).decode("ascii")
 
 
 def _basic(userinfo: str) -> str | None:
-    """``user:password`` of a URL as the value of ``Authorization`` (RFC 7617)."""
+    """Return the value of ``Authorization`` for the ``user:password`` of a URL (RFC 7617)."""
     user, _, password = userinfo.partition(":")
     pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
     return None if pair == b":" else "Basic " + base64.b64encode(pair).decode("ascii")

@@ -1,7 +1,7 @@
-"""Which file it is: what tells two encodes of a film apart that stand under one URL, or one encode from another.
+"""Identity of a file: length and validators, which distinguish two files or two encodes under one URL.
 
-A film that is continued from another connection, or another provider, must be the same to the byte: a player that is
-sent the first half of one encode and the second of another shows garbage, or crashes.
+A file that is continued from another connection, or another provider, must be identical to the byte. A player that is
+sent the first half of one encode and the second half of another shows garbage, or crashes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import attrs
 
 from .byte_ranges import if_range_holds
 
-#: Bytes that a continued file must repeat to be taken for the same. Compressed pictures agree by chance on none.
+#: Bytes that the source of a continued file must repeat. Compressed video never agrees on so many by chance.
 PROOF_SIZE = 4096
 
 
 @attrs.frozen
 class Representation:
     """
-    What a provider says of a file.
+    The properties of a file in the response of a provider.
 
-    :ivar length: bytes; None if it does not say.
-    :ivar etag: as sent, '' if there is none; the same for ``last_modified``.
-    :ivar accepts_ranges: whether parts of it can be had; None if it does not say.
+    :ivar length: bytes; None if unknown.
+    :ivar etag: ``ETag`` as sent, '' for none.
+    :ivar last_modified: ``Last-Modified`` as sent, '' for none.
+    :ivar accepts_ranges: whether the provider sends parts of the file; None if unknown.
     """
 
     length: int | None = None
@@ -31,28 +32,29 @@ class Representation:
 
     @property
     def validator(self) -> str:
-        """What to send as ``If-Range``; '' if there is nothing to go by (RFC 9110 section 13.1.5)."""
+        """The value of ``If-Range``: a strong ETag, without any ETag the date, else '' (RFC 9110 section 13.1.5)."""
         strong = self.etag if self.etag.startswith('"') else ""
         return strong or ("" if self.etag else self.last_modified)
 
     def contradicts(self, other: Representation, same_url: bool) -> bool:
         """
-        Whether both cannot be the same file.
+        Return whether two representations cannot be the same file.
 
-        :param same_url: validators are compared only under one URL: two servers give one file two names.
+        :param same_url: whether both have the same URL. Only then are validators compared, because two servers give
+            different validators to the same file.
         """
         if None not in (self.length, other.length) and self.length != other.length:
             return True
         if not same_url:
             return False
         if self.etag and other.etag:
-            return _plain(self.etag) != _plain(other.etag)
+            return _weak(self.etag) != _weak(other.etag)
         return bool(self.last_modified and other.last_modified and self.last_modified != other.last_modified)
 
     def range_applies(self, if_range: str | None) -> bool:
-        """Whether a player's ``Range`` counts."""
+        """Return whether the ``Range`` of a player applies, given its ``If-Range``, None for none."""
         return if_range is None or if_range_holds(if_range, self.etag, self.last_modified)
 
 
-def _plain(etag: str) -> str:
+def _weak(etag: str) -> str:
     return etag.removeprefix("W/")

@@ -1,13 +1,13 @@
 """Repair of response heads that real panels send and a strict parser refuses.
 
 Twisted's client (24.7 to 26.10) fails a whole response for one odd line, such as ``ICY 200 OK`` or ``Server : x``,
-while every player plays the stream. The head is rewritten before the client sees it, once, so that it costs the
-body nothing. What is not understood is left out rather than guessed at: we need the status, ``Location``,
-``Content-Type``, cookies and the framing, no more.
+while every player plays the stream. The head is rewritten once, before the client sees it, so that the body costs
+nothing. Lines that are not understood are left out, because only the status, ``Location``, ``Content-Type``, cookies
+and the framing are needed.
 
-Framing is where leniency could do harm, so it is decided here as RFC 9112 section 6.3 says: ``chunked`` wins over
-``Content-Length``, and lengths that contradict each other count for nothing (the body then lasts until the close,
-which is how live streams are sent anyway).
+Leniency with framing would be dangerous, so it is decided here as in RFC 9112 section 6.3: ``chunked`` takes
+precedence over ``Content-Length``, and contradictory lengths are ignored. The body then lasts until the connection is
+closed, which is how live streams are sent anyway.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Iterator
 
 from ...errors import Reason, SourceError
 
-#: Longest head we read, in bytes, interim (1xx) heads included.
+#: Longest head in bytes, interim (1xx) heads included.
 MAX_HEAD_BYTES = 65_536
-#: Twisted takes lines of 16,384 bytes up to the line feed, with the carriage return; a longer one is left out.
-_LONGEST_LINE = 16_383
+#: Twisted accepts lines of 16,384 bytes up to the line feed, with the carriage return; a longer one is left out.
+_MAX_LINE_BYTES = 16_383
 
 _STATUS_LINE = re.compile(rb"(HTTP(?:/(\d+(?:\.\d+)?))?|ICY)[ \t]+(\d{3})(?!\d)[ \t]*(.*)", re.I | re.DOTALL)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
@@ -32,12 +32,11 @@ Header = tuple[bytes, bytes]
 
 def end_of_head(buffer: bytes, start: int = 0) -> int:
     """
-    Find the end of a head: the index behind its empty line, or -1 if that has not come yet.
+    Return the index behind the empty line that ends a head; -1 if the head is incomplete.
 
-    Lines end with CRLF or with LF alone (RFC 9112 section 2.2). Empty lines in front of the status line do not
-    count.
+    Lines end with CRLF or with LF alone (RFC 9112 section 2.2). Empty lines before the status line are skipped.
 
-    :param start: where an earlier, vain search of the same buffer may be taken up (its length then, less three).
+    :param start: index at which to continue an unsuccessful search of the same buffer: its length then, less three.
     """
     leading = len(buffer) - len(buffer.lstrip(b"\r\n"))
     found = [at + len(end) for end in (b"\n\r\n", b"\n\n") if (at := buffer.find(end, max(start, leading))) >= 0]
@@ -46,35 +45,35 @@ def end_of_head(buffer: bytes, start: int = 0) -> int:
 
 def repair_head(head: bytes) -> bytes:
     """
-    Rewrite a response head, up to and including its empty line, so that Twisted's client takes it.
+    Rewrite a response head, up to and including its empty line, so that Twisted's client accepts it.
 
-    :raises SourceError: ``BAD_HEAD`` if the first line is no status line.
+    :raises SourceError: ``BAD_HEAD`` if the first line is not a status line.
     """
     lines = [line.removesuffix(b"\r") for line in head.lstrip(b"\r\n").rstrip(b"\r\n").split(b"\n")]
     fixed = [_status_line(lines[0])]
     for name, value in _framing(list(_headers(lines[1:]))):
         line = name + b": " + value
-        if len(line) < _LONGEST_LINE:
+        if len(line) < _MAX_LINE_BYTES:
             fixed.append(line)
     return b"\r\n".join(fixed) + b"\r\n\r\n"
 
 
 def is_interim(head: bytes) -> bool:
-    """Whether a repaired head is a 1xx one, after which another follows (RFC 9110 section 15.2)."""
+    """Return whether a repaired head is interim (1xx), so that another one follows (RFC 9110 section 15.2)."""
     return head[9:10] == b"1"
 
 
 def _status_line(line: bytes) -> bytes:
     match = _STATUS_LINE.fullmatch(line.strip(b" \t"))
     if match is None:
-        raise SourceError(Reason.BAD_HEAD, "the answer does not begin with a status line")
+        raise SourceError(Reason.BAD_HEAD, "the response does not begin with a status line")
     _, version, status, reason = match.groups()
     number = b"1.0" if version in {None, b"1.0", b"0.9"} else b"1.1"
     return b"HTTP/%b %b %b" % (number, status, _CONTROLS.sub(b" ", reason[:200]))
 
 
 def _unfolded(lines: list[bytes]) -> Iterator[bytes]:
-    """Join continuation lines (obs-fold, RFC 9112 section 5.2) with one space; a first one stands for itself."""
+    """Join continuation lines (obs-fold, RFC 9112 section 5.2) with one space; a first line is never continued."""
     whole: bytes | None = None
     for line in lines:
         if whole is not None and line[:1] in {b" ", b"\t"}:
@@ -88,53 +87,53 @@ def _unfolded(lines: list[bytes]) -> Iterator[bytes]:
 
 
 def _headers(lines: list[bytes]) -> Iterator[Header]:
-    """Lines that can be read as a header; blanks in a name become hyphens (``Content Type: text/html``)."""
+    """Yield the valid headers. Blanks in a name become hyphens (``Content Type: text/html``)."""
     for line in _unfolded(lines):
         name, colon, value = line.partition(b":")
         name = _BLANKS.sub(b"-", name.strip(b" \t"))
         if colon and _TOKEN.fullmatch(name):
             value = _CONTROLS.sub(b" ", value).strip(b" \t")
-            if not _stops_cookies(name, value):
-                yield name, _coding(name, value)
+            if not _breaks_cookie_agent(name, value):
+                yield name, _plain_gzip(name, value)
 
 
-def _stops_cookies(name: bytes, value: bytes) -> bool:
-    """Cookies are ASCII (RFC 6265 section 4.1.1); on others Twisted's ``CookieAgent`` fails the response."""
+def _breaks_cookie_agent(name: bytes, value: bytes) -> bool:
+    """Return whether a cookie is not ASCII (RFC 6265 section 4.1.1); Twisted's ``CookieAgent`` fails on it."""
     return name.lower() in {b"set-cookie", b"set-cookie2"} and not value.isascii()
 
 
-def _coding(name: bytes, value: bytes) -> bytes:
-    """treq's decoder knows the content coding ``gzip`` by that spelling only (RFC 9110 section 8.4.1.3)."""
+def _plain_gzip(name: bytes, value: bytes) -> bytes:
+    """Write the content coding ``gzip`` as treq's decoder expects (RFC 9110 section 8.4.1.3: also ``x-gzip``)."""
     if name.lower() == b"content-encoding" and value.lower() in {b"gzip", b"x-gzip"}:
         return b"gzip"
     return value
 
 
 def _framing(headers: list[Header]) -> list[Header]:
-    """The same headers with one statement on the body's length, or none."""
+    """Return the headers with at most one header for the length of the body."""
     kept = [pair for pair in headers if pair[0].lower() not in {b"transfer-encoding", b"content-length"}]
-    codings = [coding for coding in _listed(headers, b"transfer-encoding") if coding != b"identity"]
+    codings = [coding for coding in _members(headers, b"transfer-encoding") if coding != b"identity"]
     if codings and codings[-1] == b"chunked":
         if b"gzip" in codings or b"x-gzip" in codings:
             kept.append((b"Content-Encoding", b"gzip"))
         return [*kept, (b"Transfer-Encoding", b"chunked")]
-    lengths = {_length(text) for text in _listed(headers, b"content-length")}
+    lengths = {_length(text) for text in _members(headers, b"content-length")}
     if not codings and len(lengths) == 1 and (length := lengths.pop()) >= 0:
         kept.append((b"Content-Length", b"%d" % length))
     return kept
 
 
 def _length(text: bytes) -> int:
-    """A stated length in bytes; -1 for what is none."""
+    """Return a length in bytes; -1 if it is invalid."""
     return int(text) if text.isdigit() and len(text) < 19 else -1
 
 
-def _listed(headers: list[Header], wanted: bytes) -> list[bytes]:
-    """Members of a list header, over all its lines, in lower case (RFC 9110 section 5.6.1)."""
+def _members(headers: list[Header], header: bytes) -> list[bytes]:
+    """Return the members of a list header, over all its lines, in lower case (RFC 9110 section 5.6.1)."""
     return [
         member.strip(b" \t").lower()
         for name, value in headers
-        if name.lower() == wanted
+        if name.lower() == header
         for member in value.split(b",")
         if member.strip(b" \t")
     ]

@@ -1,8 +1,7 @@
-"""URL references, and what they lead to from a base (RFC 3986 section 5), without a byte of them changed.
+"""URI references and their resolution against a base (RFC 3986 section 5), without a change of any byte.
 
-Libraries take URLs apart and put them together again: ``a?`` becomes ``a``, ``%2B`` becomes ``+``. The URLs of IPTV
-are signed, so these are different URLs. Here they are cut by the expression of RFC 3986 appendix B, which loses
-nothing.
+Libraries split URLs and join them again: ``a?`` becomes ``a``, ``%2B`` becomes ``+``. IPTV URLs are signed, so these
+are different URLs. Here they are split by the expression of RFC 3986 appendix B, which loses nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
 def split_reference(reference: str) -> tuple[str | None, str | None, str, str]:
-    """Scheme, authority, path, and query with its question mark (RFC 3986 appendix B). The fragment goes."""
+    """Return scheme, authority, path, and query with its question mark (RFC 3986 appendix B). Drop the fragment."""
     match = _REFERENCE.fullmatch(reference)
-    assert match is not None  # the expression matches every text
+    assert match is not None  # the expression matches any text
     scheme, authority, path, query = match.groups()
     if scheme is not None and not _SCHEME.fullmatch(scheme):
         return None, None, f"{scheme}:{path}", query or ""
@@ -26,11 +25,11 @@ def split_reference(reference: str) -> tuple[str | None, str | None, str, str]:
 
 def resolve(base: str, reference: str) -> str:
     """
-    A reference as an absolute URL (RFC 3986 section 5.2.2).
+    Return a reference as an absolute URL (RFC 3986 section 5.2.2).
 
-    Dot segments are removed where a path is put together, not from a URL that came whole.
+    Dot segments are removed from a path that is put together, not from an absolute URL.
 
-    :param base: an absolute URL with an authority.
+    :param base: absolute URL with an authority.
     """
     scheme, authority, path, query = split_reference(reference)
     if scheme is not None:
@@ -48,7 +47,7 @@ def resolve(base: str, reference: str) -> str:
 
 @lru_cache(maxsize=64)
 def _split_base(base: str) -> tuple[str | None, str | None, str, str]:
-    """A playlist has one base and many references."""
+    """Split a base URL. Cached, because a playlist has one base and many references."""
     return split_reference(base)
 
 

@@ -1,1 +1,1 @@
-"""Connections of a provider account."""
+"""Slots: the connections that a provider account allows, and the requests for them."""

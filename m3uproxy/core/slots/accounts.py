@@ -1,7 +1,7 @@
-"""Which provider account a URL belongs to, and how many connections that account allows.
+"""Provider accounts: the account that a URL belongs to, and the connections that the account allows.
 
-Accounts are configured as ``[[provider]]`` entries of the settings file, or named by whoever registers a stream. A
-URL that neither says anything about belongs to none, and its connections are not counted.
+An account is configured as a ``[[provider]]`` entry of the settings file, or named in the registration of a stream. The
+connections of any other URL are not counted.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..stream_kind import StreamKind, kind_of
 @attrs.frozen
 class Account:
     """
-    What connections are counted by.
+    An account by which connections are counted.
 
-    :ivar limit: the number of them allowed at once, None for any number.
-    :ivar intermittent: whether it is asked as for HLS, of which a provider counts who watches: a stream has one slot of
-        it, for whatever is asked, and has it between two connections.
+    :ivar limit: connections allowed at once; None for no limit.
+    :ivar intermittent: whether the connections are those of HLS, where a provider counts viewers. A stream then has one
+        slot for all its requests, and keeps it between two connections.
     """
 
     name: str
@@ -59,12 +59,12 @@ class ProviderSlot(Protocol):
 @attrs.frozen
 class ProviderEntry:
     """
-    One ``[[provider]]`` entry. Of several that fit a URL, the first counts.
+    A ``[[provider]]`` entry. If several match a URL, the first one counts.
 
-    :ivar name: for people, and for a stream's key ``provider``.
-    :ivar hosts: host names, in which ``*`` stands for any text: ``*.example.net``. With none, any host fits.
-    :ivar account: the user name that must be in the URL, as Xtream panels have it; None fits any.
-    :ivar max_connections: open at once over all streams of the account; None or 0 for no limit.
+    :ivar name: name for people, and the value of a stream's key ``provider``.
+    :ivar hosts: host names, in which ``*`` stands for any text: ``*.example.net``. Without names, any host matches.
+    :ivar account: the user name that must be in the URL, as in Xtream panels; None matches any.
+    :ivar max_connections: connections allowed at once over all streams of the account; None or 0 for no limit.
     """
 
     name: str
@@ -73,12 +73,12 @@ class ProviderEntry:
     max_connections: int | None = None
 
     @property
-    def connections(self) -> Account:
-        """What its connections are counted by."""
+    def counted_account(self) -> Account:
+        """The account by which its connections are counted."""
         return Account(self.name, self.max_connections or None)
 
-    def fits(self, url: str) -> bool:
-        """Whether a URL is one of this account's."""
+    def matches(self, url: str) -> bool:
+        """Return whether a URL belongs to this account."""
         host, users = _host_and_users(url)
         if self.hosts and not any(_matches(pattern, host) for pattern in self.hosts):
             return False
@@ -91,18 +91,18 @@ def account_of(
     url: str, providers: Sequence[ProviderEntry], named: str | None = None, max_connections: int | None = None
 ) -> Account | None:
     """
-    The account that a source's connection counts for; None if nobody said that connections are to be counted.
+    Return the account for which the connections to a source count; None if they are not counted.
 
-    :param named: the stream's key ``provider``, which wins over what the URL says.
-    :param max_connections: the stream's own limit; the tighter of it and the entry's counts.
+    :param named: the stream's key ``provider``, which takes precedence over the URL.
+    :param max_connections: the stream's own limit. The lower of this and the limit of the entry counts.
     """
     if named:
-        entry = next((one for one in providers if one.name == named), None)
+        entry = next((entry for entry in providers if entry.name == named), None)
     else:
-        entry = next((one for one in providers if one.fits(url)), None)
+        entry = next((entry for entry in providers if entry.matches(url)), None)
     if entry is None and not (named or max_connections):
         return None
-    account = entry.connections if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")
+    account = entry.counted_account if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")
     limits = [limit for limit in (account.limit, max_connections) if limit]
     return attrs.evolve(account, limit=min(limits, default=None), intermittent=_is_hls(url))
 
@@ -120,7 +120,7 @@ def _matches(pattern: str, host: str) -> bool:
 
 
 def _host_and_users(url: str) -> tuple[str, set[str]]:
-    """The host in lower case, and whatever in the URL stands where a user name may stand."""
+    """Return the host in lower case, and all parts of the URL that may be a user name."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()

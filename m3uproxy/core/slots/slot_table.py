@@ -1,26 +1,22 @@
-"""Who may open a connection to a provider: slots, a queue for them, and giving up one's own. A state machine.
+"""Slots of provider accounts: limit, queue and takeover. Pure; the clock is a parameter.
 
-Providers sell a number of connections, and punish one too many. So before a stream dials, it asks for a slot of the
-account, and says when it is done with it. All calls that can change who is next return what follows for others.
+Providers sell a number of connections and punish each one beyond it. Before a stream dials, it requests a slot of the
+account; later it releases the slot. Each call that can free a slot returns the effects on other requests.
 
-**Sockets are what is counted.** A slot is taken from the moment it is granted (there is a dial under way) until its
-holder is done with it *and* its last socket is closed. Between two hops of a redirect, and while a source is redialled,
-the holder keeps it. A holder that has had no socket for :data:`IDLE_TIMEOUT` seconds and never said that it is done no
-longer counts: a counter that stays up while nothing plays would lock the account. But where an account is asked *now
-and then* a holder has its slot for as long as somebody watches.
+**Sockets are counted.** A slot is taken from its grant (a dial is under way) until its holder has released it *and* its
+last socket is closed. The holder keeps it between two hops of a redirect and while a source is redialled. A holder
+without a socket for :data:`IDLE_TIMEOUT` seconds that has not released its slot no longer counts: otherwise a leaked
+slot would lock the account. If the account is *intermittent* (HLS), a holder keeps its slot until it releases it.
 
-**The queue.** Who finds no slot waits, for some seconds, in order of arrival for each account: a connection that is
-being closed is gone soon.
+**Queue.** A request that finds no free slot waits for some seconds, because a connection that is being closed is gone
+soon. Each account has a queue in order of arrival.
 
-**Takeover.** Players open the new channel before they leave the old one. Where a stream is watched by nobody but
-the one who asks (or by nobody: it lingers), its slot goes to the one who asks: he is told to end that
-stream, and the slot that becomes free so is his, past the queue. It was his before. Who asks a third time before the
-second got its slot passes over the second in the same way.
+**Takeover.** Players request the new channel before they leave the old one. If a stream has no other viewer than the
+one that requests (or none, while it lingers), it must end and its slot goes to the request, past the queue. If the
+same viewer changes channel again while its second request still waits, the third request replaces the second one.
 
-What always holds: no grant lifts an account over its limit; who waits is served in order of arrival, but for
-takeovers; if a slot is free nobody waits; nobody waits longer than the limit.
-
-Those who hold or wait for slots of providers' accounts, in order of arrival; see :mod:`.slots`.
+Invariants: no grant lifts an account above its limit; requests are served in order of arrival, except by takeover; if a
+slot is free, no request waits; no request waits longer than the limit.
 """
 
 from __future__ import annotations
@@ -33,13 +29,23 @@ import attrs
 from .accounts import Account
 from .viewer_identity import ViewerIdentity
 
+#: Seconds after which a slot without a socket is taken back.
+IDLE_TIMEOUT = 60.0
+
 
 @attrs.define(eq=False)
 class SlotRequest:
     """
-    One that waits (until ``deadline``) or holds a slot.
+    A request that waits for a slot or holds one.
 
-    ``heir`` gets the slot when this is over; ``without`` is since when there is no socket, ``lapsed`` for too long.
+    :ivar token: number of the request.
+    :ivar viewer: the viewer that the stream was requested for; None for a request without a viewer, such as a failover.
+    :ivar deadline: end of the wait, in monotonic seconds.
+    :ivar released: whether the holder has released the slot; it is free when its last socket is closed.
+    :ivar sockets: open sockets of the holder.
+    :ivar idle_since: time from which the holder has had no socket, if it has none, in monotonic seconds.
+    :ivar expired: whether the holder has had no socket for :data:`IDLE_TIMEOUT` seconds.
+    :ivar successor: the request that inherits the slot.
     """
 
     token: int
@@ -48,88 +54,87 @@ class SlotRequest:
     viewer: ViewerIdentity | None
     deadline: float
     waiting: bool = True
-    done: bool = False
+    released: bool = False
     sockets: int = 0
-    without: float = 0.0
-    lapsed: bool = False
-    heir: SlotRequest | None = None
+    idle_since: float = 0.0
+    expired: bool = False
+    successor: SlotRequest | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Holds a slot and has no socket, which may be for a moment only."""
-        return not (self.waiting or self.sockets or self.lapsed or self.account.intermittent)
+        """True if the holder has no socket and can expire."""
+        return not (self.waiting or self.sockets or self.expired or self.account.intermittent)
 
 
 class SlotRequests:
-    """All of them, by token."""
+    """All requests that wait or hold, in order of arrival."""
 
     def __init__(self) -> None:
-        """There is none."""
-        self._next = 1
-        self._known: dict[int, SlotRequest] = {}
+        self._next_token = 1
+        self._requests: dict[int, SlotRequest] = {}
 
     def __iter__(self) -> Iterator[SlotRequest]:
-        return iter(self._known.values())
+        return iter(self._requests.values())
 
     def get(self, token: int) -> SlotRequest | None:
-        """The one of that token, unless it is over."""
-        return self._known.get(token)
+        """Return the request with a token; None if it is over."""
+        return self._requests.get(token)
 
-    def make(
+    def add(
         self, account: Account, stream: str, viewer: ViewerIdentity | None, now: float, deadline: float
     ) -> SlotRequest:
-        """Another, which waits."""
-        claim = SlotRequest(self._next, account, stream, viewer, deadline, without=now)
-        self._next += 1
-        self._known[claim.token] = claim
-        return claim
+        """Add a request, which waits."""
+        request = SlotRequest(self._next_token, account, stream, viewer, deadline, idle_since=now)
+        self._next_token += 1
+        self._requests[request.token] = request
+        return request
 
-    def forget(self, claim: SlotRequest) -> None:
-        """It is over."""
-        self._known.pop(claim.token, None)
-        self.disinherit(claim)
+    def remove(self, request: SlotRequest) -> None:
+        """Remove a request that is over. It inherits no slot."""
+        self._requests.pop(request.token, None)
+        self.cancel_inheritance(request)
 
-    # who waits, and for what
+    # waiting
 
     def queue(self, name: str | None = None) -> Iterator[SlotRequest]:
-        """Those who wait (for the account of that name, if any), in order of arrival."""
-        return (claim for claim in self if claim.waiting and name in (None, claim.account.name))
+        """Return the requests that wait, in order of arrival: for the account ``name``, or for any."""
+        return (request for request in self if request.waiting and name in (None, request.account.name))
 
-    def is_heir(self, heir: SlotRequest) -> bool:
-        """Whether another's slot will be its own."""
-        return any(claim.heir is heir for claim in self)
+    def inherits(self, request: SlotRequest) -> bool:
+        """Return whether this request inherits the slot of another request."""
+        return any(other.successor is request for other in self)
 
-    def disinherit(self, heir: SlotRequest) -> None:
-        """It waits for nobody's slot any more."""
-        self._leave_to(heir, None)
+    def cancel_inheritance(self, request: SlotRequest) -> None:
+        """Let the request inherit no slot."""
+        self._replace_successor(request, None)
 
-    def pass_over(self, claim: SlotRequest, other: SlotRequest) -> None:
-        """``other`` inherits what ``claim`` waited to inherit, and ``claim`` is over."""
-        self._leave_to(claim, other)
-        self.forget(claim)
+    def supersede(self, request: SlotRequest, newer: SlotRequest) -> None:
+        """Remove a waiting request. ``newer`` inherits the slot that it was to inherit."""
+        self._replace_successor(request, newer)
+        self.remove(request)
 
-    def _leave_to(self, heir: SlotRequest, other: SlotRequest | None) -> None:
-        for claim in self:
-            if claim.heir is heir:
-                claim.heir = other
+    def _replace_successor(self, successor: SlotRequest, newer: SlotRequest | None) -> None:
+        for request in self:
+            if request.successor is successor:
+                request.successor = newer
 
-    # what is taken
+    # taken slots
 
     def sockets(self, name: str) -> int:
-        """Sockets open now to the account of that name."""
-        return sum(claim.sockets for claim in self if claim.account.name == name)
+        """Return the number of open sockets of the account ``name``."""
+        return sum(request.sockets for request in self if request.account.name == name)
 
     def taken(self, name: str) -> int:
-        """Slots that cannot be given out; a holder of two sockets at once has two."""
-        holders = (claim for claim in self if not claim.waiting and claim.account.name == name)
-        return sum(max(0 if claim.lapsed else 1, claim.sockets) for claim in holders)
+        """Return the number of slots that cannot be granted. A holder of two sockets takes two."""
+        holders = (request for request in self if not request.waiting and request.account.name == name)
+        return sum(max(0 if request.expired else 1, request.sockets) for request in holders)
 
-    def has_room(self, account: Account) -> bool:
-        """Whether a slot is free, whoever waits for it."""
+    def has_free_slot(self, account: Account) -> bool:
+        """Return whether a slot is free, even if other requests wait for it."""
         return account.limit is None or self.taken(account.name) < account.limit
 
-    def row(self, account: Account) -> dict[str, object]:
-        """For statistics."""
+    def report(self, account: Account) -> dict[str, object]:
+        """Return the statistics of one account, for JSON."""
         return {
             "provider": account.name,
             "max_connections": account.limit,
@@ -139,20 +144,16 @@ class SlotRequests:
         }
 
 
-#: Seconds after which a slot without a socket is taken back.
-IDLE_TIMEOUT = 60.0
-
-
 @attrs.frozen
 class Granted:
-    """The holder of ``token`` may dial."""
+    """Effect: the holder of ``token`` may dial."""
 
     token: int
 
 
 @attrs.frozen
 class Wait:
-    """There is no slot; the answer comes later, at ``deadline`` (seconds) at the latest."""
+    """Effect: no slot is free. Another effect follows, at the latest at ``deadline`` (monotonic seconds)."""
 
     token: int
     deadline: float
@@ -160,7 +161,12 @@ class Wait:
 
 @attrs.frozen
 class Takeover:
-    """End ``stream``, unless it is ending; its slot then goes to ``token``, which waits until ``deadline``."""
+    """
+    Effect: end a stream, unless it is ending. Its slot goes to another request.
+
+    :ivar token: the request that inherits the slot; it waits until ``deadline`` (monotonic seconds).
+    :ivar stream: the stream to end.
+    """
 
     token: int
     stream: str
@@ -169,7 +175,7 @@ class Takeover:
 
 @attrs.frozen
 class Refused:
-    """``token`` gets no slot; ``why`` is for people and names the account and its limit."""
+    """Effect: the request ``token`` gets no slot. ``why`` names the account and its limit, for people."""
 
     token: int
     why: str
@@ -179,178 +185,191 @@ SlotEffect = Granted | Wait | Takeover | Refused
 
 
 class SlotTable:
-    """The slots of all accounts."""
+    """The slots of all accounts. Parameters named ``now`` are monotonic seconds."""
 
-    def __init__(self, patience: float = 3.0, takeover: bool = True) -> None:
+    def __init__(self, wait_limit: float = 3.0, takeover: bool = True) -> None:
         """
-        Nothing is open and nobody waits.
+        Initialise a table without requests.
 
-        :param patience: seconds that one who finds no slot waits.
-        :param takeover: whether one who asks ends the stream that nobody else watches.
+        :param wait_limit: seconds for which a request waits for a slot.
+        :param takeover: whether a request may end a stream without other viewers.
         """
-        self._patience = patience
+        self._wait_limit = wait_limit
         self._takeover = takeover
-        self._claims = SlotRequests()
-        self._audience: dict[str, list[ViewerIdentity]] = {}
-        self._tally: Counter[str] = Counter()
+        self._requests = SlotRequests()
+        self._viewers: dict[str, list[ViewerIdentity]] = {}
+        self._counts: Counter[str] = Counter()
 
-    # who watches what
+    # viewers
 
     def viewer_joined(self, stream: str, viewer: ViewerIdentity) -> None:
-        """A player watches a stream, or waits for it. To be told before the stream asks."""
-        self._audience.setdefault(stream, []).append(viewer)
+        """Add a viewer to a stream. Call this before the stream requests a slot for the viewer."""
+        self._viewers.setdefault(stream, []).append(viewer)
 
     def viewer_left(self, now: float, stream: str, viewer: ViewerIdentity) -> list[SlotEffect]:
-        """A player is gone. One who waits may be the only one left at the stream that he was watching."""
-        audience = self._audience.get(stream, [])
-        if viewer in audience:
-            audience.remove(viewer)
-        if not audience:
-            self._audience.pop(stream, None)
-        return [effect for claim in list(self._claims.queue()) for effect in self._try_takeover(claim)]
+        """Remove a viewer from a stream. A takeover that its presence prevented becomes possible."""
+        viewers = self._viewers.get(stream, [])
+        if viewer in viewers:
+            viewers.remove(viewer)
+        if not viewers:
+            self._viewers.pop(stream, None)
+        return [effect for request in list(self._requests.queue()) for effect in self._try_takeover(request)]
 
     # slots
 
     def request(self, now: float, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> SlotEffect:
         """
-        A stream wants to dial.
+        Request a slot for a stream that is about to dial.
 
-        :param viewer: for whom; None if it is nobody in particular's wish, as when a source failed.
+        :param viewer: the viewer that the stream was requested for; None for a failover.
         """
-        claim = self._claims.make(account, stream, viewer, now, now + self._patience)
-        if self._claims.has_room(account) and next(self._claims.queue(account.name)) is claim:
-            return self._grant(claim, now)
-        self._tally["waited"] += 1
-        taken = self._try_takeover(claim)
-        return taken[0] if taken else Wait(claim.token, claim.deadline)
+        request = self._requests.add(account, stream, viewer, now, now + self._wait_limit)
+        if self._requests.has_free_slot(account) and next(self._requests.queue(account.name)) is request:
+            return self._grant(request, now)
+        self._counts["waited"] += 1
+        takeover = self._try_takeover(request)
+        return takeover[0] if takeover else Wait(request.token, request.deadline)
 
     def socket_opened(self, token: int) -> bool:
         """
-        The holder opened a socket: told for each, those of redirects as well.
+        Count a socket of the holder; called for each socket, those of redirects included.
 
-        :return: False if it may not (any more), and has to close it.
+        :return: False if the holder has no slot (any more); it must close the socket.
         """
-        claim = self._claims.get(token)
-        if claim is None or claim.waiting or claim.done or (claim.lapsed and not self._claims.has_room(claim.account)):
+        request = self._requests.get(token)
+        if request is None or request.waiting or request.released:
             return False
-        claim.sockets += 1
-        claim.lapsed = False
+        if request.expired and not self._requests.has_free_slot(request.account):
+            return False
+        request.sockets += 1
+        request.expired = False
         return True
 
     def socket_closed(self, now: float, token: int) -> list[SlotEffect]:
-        """A socket of the holder's is gone."""
-        claim = self._claims.get(token)
-        if claim is None or not claim.sockets:
+        """Take note that a socket of the holder is closed."""
+        request = self._requests.get(token)
+        if request is None or not request.sockets:
             return []
-        claim.sockets -= 1
-        claim.without = now
-        return self._settle(claim, now)
+        request.sockets -= 1
+        request.idle_since = now
+        return self._settle(request, now)
 
     def release(self, now: float, token: int) -> list[SlotEffect]:
-        """The holder will not dial any more, or does not want to wait any longer. Harmless twice."""
-        claim = self._claims.get(token)
-        if claim is None:
+        """Release a slot, or cancel a request that waits. A second call has no effect."""
+        request = self._requests.get(token)
+        if request is None:
             return []
-        claim.done = True
-        return self._settle(claim, now)
+        request.released = True
+        return self._settle(request, now)
 
     def tick(self, now: float) -> list[SlotEffect]:
-        """Time has passed: refuse those whose deadline is over, take back what was forgotten."""
+        """Refuse the requests that are past their deadline, and take back the slots that are idle too long."""
         effects: list[SlotEffect] = []
-        for claim in list(self._claims):
-            if claim.is_idle and now >= claim.without + IDLE_TIMEOUT:
-                self._tally["forgotten"] += 1
-                claim.lapsed = True
-            elif claim.waiting and now >= claim.deadline:
-                self._tally["refused"] += 1
-                self._claims.forget(claim)
-                effects.append(Refused(claim.token, _reason(claim.account)))
+        for request in list(self._requests):
+            if request.is_idle and now >= request.idle_since + IDLE_TIMEOUT:
+                self._counts["forgotten"] += 1
+                request.expired = True
+            elif request.waiting and now >= request.deadline:
+                self._counts["refused"] += 1
+                self._requests.remove(request)
+                effects.append(Refused(request.token, _limit_reached(request.account)))
         return effects + self._serve(now)
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` has something to do at the earliest; None if never."""
+        """Return the next time at which :meth:`tick` has work to do; None if there is none."""
         times = [
-            claim.deadline if claim.waiting else claim.without + IDLE_TIMEOUT
-            for claim in self._claims
-            if claim.waiting or claim.is_idle
+            request.deadline if request.waiting else request.idle_since + IDLE_TIMEOUT
+            for request in self._requests
+            if request.waiting or request.is_idle
         ]
         return min(times, default=None)
 
     def has_free_slot(self, account: Account) -> bool:
-        """Whether an ask would be granted at once: to be known before a second connection is opened beside one."""
-        return self._claims.has_room(account) and next(self._claims.queue(account.name), None) is None
+        """Return whether a request would be granted at once; needed before a standby connection is opened."""
+        return self._requests.has_free_slot(account) and next(self._requests.queue(account.name), None) is None
 
-    # for statistics
+    # statistics
 
     def open_sockets(self, name: str) -> int:
-        """Sockets open now to the account of that name."""
-        return self._claims.sockets(name)
+        """Return the number of open sockets of the account ``name``."""
+        return self._requests.sockets(name)
 
     def report(self, configured: Collection[Account] = ()) -> dict[str, object]:
-        """For statistics: each account in use or configured, and what happened so far."""
+        """
+        Return the statistics of all accounts and the counts of all outcomes, for JSON.
+
+        :param configured: accounts to include even if no request is open.
+        """
         accounts = {account.name: account for account in configured}
-        for claim in self._claims:
-            accounts[claim.account.name] = claim.account
-        rows = [self._claims.row(accounts[name]) for name in sorted(accounts)]
-        counts = ("granted", "waited", "taken_over", "refused", "forgotten")
-        return {"providers": rows, **{count: self._tally[count] for count in counts}}
+        for request in self._requests:
+            accounts[request.account.name] = request.account
+        rows = [self._requests.report(accounts[name]) for name in sorted(accounts)]
+        outcomes = ("granted", "waited", "taken_over", "refused", "forgotten")
+        return {"providers": rows, **{outcome: self._counts[outcome] for outcome in outcomes}}
 
-    # inside
+    # helpers
 
-    def _grant(self, claim: SlotRequest, now: float) -> Granted:
-        claim.waiting = False
-        claim.without = now
-        self._tally["granted"] += 1
-        self._claims.disinherit(claim)
-        return Granted(claim.token)
+    def _grant(self, request: SlotRequest, now: float) -> Granted:
+        request.waiting = False
+        request.idle_since = now
+        self._counts["granted"] += 1
+        self._requests.cancel_inheritance(request)
+        return Granted(request.token)
 
-    def _settle(self, claim: SlotRequest, now: float) -> list[SlotEffect]:
-        """Is ``claim`` over? Then its slot goes to its heir, or to the queue."""
-        if not claim.done or claim.sockets:
+    def _settle(self, request: SlotRequest, now: float) -> list[SlotEffect]:
+        """If the request is over, give its slot to its successor or to the queue."""
+        if not request.released or request.sockets:
             return self._serve(now)
-        self._claims.forget(claim)
-        heir = claim.heir
-        if heir is not None and heir.waiting and self._claims.has_room(heir.account):
-            return [self._grant(heir, now), *self._serve(now)]
+        self._requests.remove(request)
+        successor = request.successor
+        if successor is not None and successor.waiting and self._requests.has_free_slot(successor.account):
+            return [self._grant(successor, now), *self._serve(now)]
         return self._serve(now)
 
     def _serve(self, now: float) -> list[SlotEffect]:
-        """Grant what is free, in order; behind one who has to wait on, nobody of that account is served."""
+        """Grant the free slots in order. A request that must wait on blocks those behind it in its account."""
         effects: list[SlotEffect] = []
         blocked: set[str] = set()
-        for claim in list(self._claims.queue()):
-            name = claim.account.name
-            if name in blocked or not self._claims.has_room(claim.account):
+        for request in list(self._requests.queue()):
+            name = request.account.name
+            if name in blocked or not self._requests.has_free_slot(request.account):
                 blocked.add(name)
             else:
-                effects.append(self._grant(claim, now))
+                effects.append(self._grant(request, now))
         return effects
 
-    def _try_takeover(self, claim: SlotRequest) -> list[SlotEffect]:
-        """Find a stream that ``claim`` may end, unless it has one already."""
-        if not self._takeover or self._claims.is_heir(claim):
+    def _try_takeover(self, request: SlotRequest) -> list[SlotEffect]:
+        """Find a stream that the request may end, unless it inherits a slot already."""
+        if not self._takeover or self._requests.inherits(request):
             return []
-        victim = next((other for other in self._claims if self._may_take(claim, other)), None)
-        if victim is None:
+        other = next((other for other in self._requests if self._may_take_over(request, other)), None)
+        if other is None:
             return []
-        if victim.waiting:
-            self._claims.pass_over(victim, claim)
+        if other.waiting:
+            self._requests.supersede(other, request)
         else:
-            victim.heir = claim
-        self._tally["taken_over"] += 1
-        return [Takeover(claim.token, victim.stream, claim.deadline)]
+            other.successor = request
+        self._counts["taken_over"] += 1
+        return [Takeover(request.token, other.stream, request.deadline)]
 
-    def _may_take(self, claim: SlotRequest, other: SlotRequest) -> bool:
-        """Of those who wait only one that asked earlier, and has a viewer; of holders those without one, too."""
-        if other.heir or other.done or other.stream == claim.stream or other.account.name != claim.account.name:
+    def _may_take_over(self, request: SlotRequest, other: SlotRequest) -> bool:
+        """
+        Return whether one request may end the stream of another one.
+
+        All viewers of that stream must be the viewer of the request. A waiting request must also be older and have a
+        viewer.
+        """
+        if other.successor or other.released or other.stream == request.stream:
             return False
-        audience = self._audience.get(other.stream, [])
-        if other.waiting and (not audience or other.token > claim.token):
+        if other.account.name != request.account.name:
             return False
-        viewer = claim.viewer
-        return all(viewer is not None and viewer.is_same(one) for one in audience)
+        viewers = self._viewers.get(other.stream, [])
+        if other.waiting and (not viewers or other.token > request.token):
+            return False
+        viewer = request.viewer
+        return all(viewer is not None and viewer.is_same(each) for each in viewers)
 
 
-def _reason(account: Account) -> str:
+def _limit_reached(account: Account) -> str:
     plural = "connection" if account.limit == 1 else "connections"
     return f"provider {account.name!r} allows {account.limit} {plural}, all in use"

@@ -1,7 +1,7 @@
-"""Whether two requests come from one viewer: what a provider slot may be taken over by.
+"""Identity of a viewer: do two requests come from the same one? If so, one may take over the slot of the other.
 
-There is no certain sign. Behind one address there may be a whole house, so address and user agent are believed only
-where nothing better is known of one of the two.
+There is no certain sign. Many viewers may share one address, so address and user agent count only if neither a client
+id nor a user name can be compared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import attrs
 
 @attrs.frozen
 class ViewerIdentity:
-    """What a player tells of itself; None where it says nothing."""
+    """The properties of a player that identify its viewer; None for unknown ones."""
 
     address: str
     user_agent: str
@@ -19,7 +19,11 @@ class ViewerIdentity:
     client_id: str | None = None
 
     def is_same(self, other: ViewerIdentity) -> bool:
-        """By the first of these that both have: client id; user name; address and user agent together."""
+        """
+        Return whether two identities belong to the same viewer.
+
+        The first property that both have decides: client id, then user name, then address and user agent together.
+        """
         if self.client_id and other.client_id:
             return self.client_id == other.client_id
         if self.username and other.username:

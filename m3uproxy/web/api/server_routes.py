@@ -173,7 +173,7 @@ class ServerApi:
         }
 
     def _slots(self) -> Slots:
-        configured = [provider.connections for provider in self._settings.providers]
+        configured = [provider.counted_account for provider in self._settings.providers]
         return cast("Slots", self._registry.slots.report(configured))
 
     def _totals(self) -> Totals:

@@ -40,7 +40,7 @@ def test_a_url_is_kept_to_the_letter(status: int) -> None:
 @pytest.mark.parametrize("body", [b'{"next_url": null}', b'{"next_url": ""}', b'{"next_url": null, "error": "full"}'])
 def test_none_is_an_answer(body: bytes) -> None:
     assert read_answer(200, body) == ResolverAnswer()
-    assert str(read_answer(200, body)) == "the resolver named none"
+    assert str(read_answer(200, body)) == "the resolver named no source"
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_none_is_an_answer(body: bytes) -> None:
         (302, b'{"next_url": "http://b/"}', "HTTP 302"),
         (400, b'{"next_url": null}', "HTTP 400"),
         (500, b"", "HTTP 500"),
-        (204, b"", "its answer is no JSON"),
-        (200, b"<html>", "its answer is no JSON"),
-        (200, b"\xff\xfe\xff", "its answer is no JSON"),
-        (200, b"[" * 60_000, "its answer is no JSON"),
-        (200, b"null", "its answer has no next_url"),
-        (200, b'["next_url"]', "its answer has no next_url"),
-        (200, b'"next_url"', "its answer has no next_url"),
-        (200, b"{}", "its answer has no next_url"),
-        (200, b'{"error": "x"}', "its answer has no next_url"),
+        (204, b"", "the answer is not JSON"),
+        (200, b"<html>", "the answer is not JSON"),
+        (200, b"\xff\xfe\xff", "the answer is not JSON"),
+        (200, b"[" * 60_000, "the answer is not JSON"),
+        (200, b"null", "the answer has no next_url"),
+        (200, b'["next_url"]', "the answer has no next_url"),
+        (200, b'"next_url"', "the answer has no next_url"),
+        (200, b"{}", "the answer has no next_url"),
+        (200, b'{"error": "x"}', "the answer has no next_url"),
     ],
 )
 def test_what_says_nothing(status: int, body: bytes, problem: str) -> None:
@@ -90,7 +90,7 @@ def test_what_says_nothing(status: int, body: bytes, problem: str) -> None:
 )
 def test_what_is_none_that_is_fetched(url: object) -> None:
     body = json.dumps({"next_url": url}).encode()
-    assert read_answer(200, body) == ResolverAnswer(problem="its next_url is none that is fetched")
+    assert read_answer(200, body) == ResolverAnswer(problem="next_url is not an allowed http or https URL")
 
 
 @given(st.integers(100, 599), st.binary(max_size=200))

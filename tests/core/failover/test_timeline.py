@@ -40,11 +40,11 @@ def test_a_line() -> None:
     timeline = Timeline()
     decision = timeline.record(NOON, SECRET, OTHER, "stalled", {"silent_ms": 3012.34567})
     text = "source 0 http://host:80/live/***/***/1.ts?token=*** -> 1 http://other/live/***/***/2.ts: stalled"
-    assert decision.line() == f"{text} (silent_ms 3012.35)"
+    assert decision.as_log_line() == f"{text} (silent_ms 3012.35)"
     done = timeline.record_outcome(1, Outcome(lost_bytes=376, bridged_ms=120.0))
     assert done is not None
-    assert done.line() == f"{text} (silent_ms 3012.35, lost_bytes 376, bridged_ms 120)"
-    assert timeline.record(NOON, None, None, "gave up").line() == "source none -> none: gave up"
+    assert done.as_log_line() == f"{text} (silent_ms 3012.35, lost_bytes 376, bridged_ms 120)"
+    assert timeline.record(NOON, None, None, "gave up").as_log_line() == "source none -> none: gave up"
 
 
 def test_completed() -> None:

@@ -76,7 +76,7 @@ def test_falling_back_from_a_bad_time_is_no_bad_sign() -> None:
 
 
 def test_signs_say_what_was_seen() -> None:
-    assert verdict(*rates(0.9, 0.7, 0.5)).signs == ("bitrate falling: 1e+06 to 5e+05",)
+    assert verdict(*rates(0.9, 0.7, 0.5)).signs == ("bitrate falling from 1000000 to 500000 bytes per second",)
 
 
 def test_a_short_history_is_never_suspect() -> None:

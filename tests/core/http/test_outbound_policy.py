@@ -97,7 +97,7 @@ class TestNotations:
     )
     def test_what_is_neither(self, host: str) -> None:
         assert not is_read(host)
-        assert literal_refusal(host) == "it is no valid address"
+        assert literal_refusal(host) == "invalid IP address"
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
     def test_every_notation_of_ipv4_is_read(self, value: int, notation: tuple[int, str, str]) -> None:

@@ -236,7 +236,7 @@ def test_the_later_wish_counts() -> None:
 
 
 def test_refused_after_the_deadline_with_name_and_limit() -> None:
-    slots = SlotTable(patience=3)
+    slots = SlotTable(wait_limit=3)
     holding(slots, "s1", ANN)
     wait = slots.request(10, ONE, "s2", BOB)
     assert wait == Wait(2, 13)
