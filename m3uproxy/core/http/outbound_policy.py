@@ -11,8 +11,8 @@ three classes:
   may not.
 
 An address has many notations. libc, which connects, accepts ``0xa9.254.43518``, ``2852039166`` and ``0251.0376.1`` as
-IPv4 addresses; IPv6 has several ways to hold an IPv4 address. They are parsed as in the URL Standard of the WHATWG (section
-3.5, the rules of ``inet_aton``), so that the notation makes no difference.
+IPv4 addresses; IPv6 has several ways to hold an IPv4 address. They are parsed as in the URL Standard of the WHATWG
+(section 3.5, the rules of ``inet_aton``), so that the notation makes no difference.
 """
 
 from __future__ import annotations
