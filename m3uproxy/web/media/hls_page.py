@@ -49,13 +49,13 @@ class HlsPage(MediaResource):
         end nobody; so for who plays, from where it plays, an expired one will do. An expired link that was passed on
         will not: it is used from elsewhere.
         """
-        if self._tickets is None:
+        if self._signed_urls is None:
             return
         player = player_of(request, self._settings)
         known = clients.find(player) if clients is not None else None
         if known is None or not query_value(request, b"url"):
             is_back = known is not None and known.ip_address == player.ip_address
-            self._tickets.check(request, self._id, may_be_expired=is_back)
+            self._signed_urls.check(request, self._id, may_be_expired=is_back)
 
     def _register(self, request: Request, stream: Stream, clients: HlsClients) -> HlsClient:
         """

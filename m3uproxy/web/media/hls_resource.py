@@ -49,14 +49,14 @@ _SMALL = 65_536
 class HlsResource(Resource):
     """All streams, each under its id."""
 
-    def __init__(self, registry: Registry, settings: Settings, tickets: SignedUrls | None = None) -> None:
+    def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None = None) -> None:
         """
         Serve what is registered.
 
-        :param tickets: given if a player's URL must be signed.
+        :param signed_urls: given if a player's URL must be signed.
         """
         super().__init__()
-        self._given = (registry, settings, tickets)
+        self._given = (registry, settings, signed_urls)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """The leaf of one stream and page; an unknown id is told at rendering."""

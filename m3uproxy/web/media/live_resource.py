@@ -1,8 +1,9 @@
-"""``/stream/<id>``: the media resource. It stands beside Klein, not in it.
+"""``/stream/<id>``: live streams, and the root of all streams. The resource is served beside Klein, not by a route.
 
-A Klein route that fails after the first byte writes an HTML page and a clean end into the video. Here the head is
-held back until there is something to send; until then a failure is a status, afterwards an abort. The response is
-delimited by closing the connection: chunked transfer coding would cost a copy and four pieces for each write.
+If a Klein route fails after the first byte, it writes an HTML page and a clean end into the video. Here the headers are
+held back until there are bytes to send. Until then a failure becomes an HTTP status; afterwards it aborts the
+connection. The body is delimited by closing the connection: chunked transfer coding would cost a copy and four pieces
+for each write.
 """
 
 # mypy: allow-untyped-calls
@@ -42,40 +43,40 @@ _LIVE = (
     (b"Expires", b"0"),
 )
 
-#: What of HLS plays, but not as one transport stream.
-_ONLY_PLAYLISTS = (Reason.NOT_TRANSPORT_STREAM, Reason.NOT_LIVE)
+#: Reasons for which HLS cannot be played as one transport stream, but as playlists.
+_HLS_ONLY = (Reason.NOT_TRANSPORT_STREAM, Reason.NOT_LIVE)
 
 
 def live_headers(stream: LiveStream) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of a live response."""
+    """Return the headers of a live response."""
     return ((b"Content-Type", stream.content_type.encode()), *_LIVE, *MEDIA)
 
 
-class LiveAnswer:
-    """The response to one player of a live stream."""
+class LiveResponseWriter:
+    """The HTTP side of one response: a :class:`m3uproxy.live.pump.LiveResponse`."""
 
     def __init__(
-        self, request: Request, stream: LiveStream, settings: Settings, play_film: Callable[[SourceError], bool]
+        self, request: Request, stream: LiveStream, settings: Settings, play_file: Callable[[SourceError], bool]
     ) -> None:
         """
-        Say nothing yet.
+        Initialise a response that has not started.
 
-        :param play_film: called with why there is no live stream; whether there is a film, and it is played instead.
+        :param play_file: called if the source is a file instead of a live stream; returns whether the file is played.
         """
         self._request = request
         self._stream = stream
-        self._play_film = play_film
+        self._play_file = play_file
         self._channel: Any = request.channel
         self._transport: Any = self._channel.transport
         self.outlet = writer_for(self._transport, settings.direct_write, settings.send_buffer)
 
     def begin(self, pump: Pump) -> None:
-        """Register the pump. The connection's end is told to it as well (``stopProducing``), but not in each case."""
+        """Register the pump. It is also stopped here, because Twisted does not always do that on disconnection."""
         self._request.registerProducer(pump, True)
         self._request.notifyFinish().addErrback(lambda _: pump.stopProducing())
 
     def head(self) -> bytes:
-        """The whole head, composed here: Twisted would add chunked transfer coding to an HTTP/1.1 answer."""
+        """Return the whole head. Twisted would add chunked transfer coding to an HTTP/1.1 response."""
         request = self._request
         request.startedWriting = 1
         self._channel.ignore_further_requests()
@@ -85,50 +86,50 @@ class LiveAnswer:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def refuse(self, error: SourceError) -> None:
-        """A real status, and a body that says why. The connection ends with it: who was deleted is disconnected."""
+        """Answer with a status and the cause, and close the connection."""
         request = self._request
         request.unregisterProducer()
-        if error.media_type is not None and self._play_film(error):
+        if error.media_type is not None and self._play_file(error):
             return
         self._channel.close_behind(request)
-        request.write(answer_error(request, self._why(error)))
+        request.write(answer_error(request, self._http_error(error)))
         request.finish()
 
-    def _why(self, error: SourceError) -> HTTPError:
-        """A player of what cannot be joined is sent to where that is played."""
-        if isinstance(self._stream, JoinedStream) and error.reason in _ONLY_PLAYLISTS:
+    def _http_error(self, error: SourceError) -> HTTPError:
+        """Return the error for a player. If the stream is playable only as HLS, redirect to its playlist."""
+        if isinstance(self._stream, JoinedStream) and error.reason in _HLS_ONLY:
             _, mark, query = self._request.uri.partition(b"?")
             location = f"../hls/{self._stream.id}/playlist.m3u8" + (mark + query).decode("latin-1")
             return HTTPError(307, str(error), {"Location": location})
         return refusal(error)
 
     def abort(self) -> None:
-        """Not ``loseConnection``, which would wait for a player that takes nothing, and would look like an end."""
+        """Reset the connection. ``loseConnection`` would wait for a paused player, and would look like a clean end."""
         self._transport.abortConnection()
 
 
 class StreamResource(Resource):
-    """All streams, each under its id."""
+    """The parent of all streams, each with its id as the path."""
 
-    def __init__(self, registry: Registry, settings: Settings, tickets: SignedUrls | None = None) -> None:
+    def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None = None) -> None:
         """
-        Serve what is registered.
+        Serve the streams of a registry.
 
-        :param tickets: given if a player's URL must be signed.
+        :param signed_urls: checks player URLs; None if they need no signature.
         """
         super().__init__()
         self._registry = registry
         self._settings = settings
-        self._tickets = tickets
+        self._signed_urls = signed_urls
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """The leaf of one stream, by its kind; an unknown id is told at rendering."""
+        """Return the resource of a stream, by its kind. For an unknown id its rendering answers 404."""
         name = path.decode("ascii", "replace")
         kind = FileResource if isinstance(self._registry.get(name), VodStream) else LiveResource
-        return kind(self._registry, self._settings, self._tickets, name)
+        return kind(self._registry, self._settings, self._signed_urls, name)
 
     def render(self, request: Request) -> bytes:
-        """``/stream`` itself."""
+        """Answer 404 for ``/stream`` itself."""
         return answer_error(request, HTTPError(404, "Not Found"))
 
 
@@ -140,19 +141,19 @@ class LiveResource(MediaResource):
         stream = self._live(entry)
         player = player_of(request, self._settings)
         self._check_room(entry, player)
-        answer = LiveAnswer(request, stream, self._settings, partial(self._play_film, request, stream, player))
-        stream.attach(player, answer, self._settings.start_timeout)
+        writer = LiveResponseWriter(request, stream, self._settings, partial(self._play_file, request, stream, player))
+        stream.attach(player, writer, self._settings.start_timeout)
         return NOT_DONE_YET
 
-    def _play_film(self, request: Request, stream: LiveStream, player: PlayerInfo, error: SourceError) -> bool:
-        """A URL without an extension may be a film's."""
-        title = self._registry.replace_by_file(stream, error)
-        if title is not None:
-            play(request, title, player, self._settings)
-        return title is not None
+    def _play_file(self, request: Request, stream: LiveStream, player: PlayerInfo, error: SourceError) -> bool:
+        """Play the file that a live stream turned out to be, as with URLs without an extension."""
+        file = self._registry.replace_by_file(stream, error)
+        if file is not None:
+            play(request, file, player, self._settings)
+        return file is not None
 
     def _head(self, request: Request) -> bytes:
-        """What a GET would be answered, without asking the provider."""
+        """Answer with the headers of a GET, without a request to the provider."""
         stream = self._live(self._entry(request))
         stream.touch()
         for name, value in live_headers(stream):
@@ -160,9 +161,9 @@ class LiveResource(MediaResource):
         return b""
 
     def _live(self, entry: Stream) -> LiveStream:
-        """What is live of it; of HLS what is joined."""
+        """Return the live stream; of an HLS stream, its transport stream."""
         if isinstance(entry, HlsStreamWithTs):
             return entry.open_ts_stream()
         if isinstance(entry, LiveStream):
             return entry
-        raise HTTPError(501, "This stream is not served here.")
+        raise HTTPError(501, "VOD and HLS streams are not available at this path.")

@@ -1,4 +1,4 @@
-"""What all media resources have in common. They stand beside Klein, not in it, see :mod:`.stream`."""
+"""The base of all media resources, which are served beside Klein; see :mod:`.live_resource`."""
 
 # mypy: allow-untyped-calls
 
@@ -24,7 +24,7 @@ METHODS = "GET, HEAD, OPTIONS"
 
 
 def player_of(request: Request, settings: Settings) -> PlayerInfo:
-    """Who asks."""
+    """Return the player as a request describes it."""
     address = client_address(request, settings)
     names = (query_value(request, name) for name in (b"username", b"user", b"u"))
     return PlayerInfo(
@@ -36,18 +36,18 @@ def player_of(request: Request, settings: Settings) -> PlayerInfo:
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """A header of a request; None if it is not there or empty."""
+    """Return the first header with a name; None if it is missing or empty."""
     value = request.requestHeaders.getRawHeaders(name, [None])[0]
     return value.decode("utf-8", "replace") if value else None
 
 
 def refusal(error: SourceError) -> HTTPError:
-    """What a player is told that has had nothing yet."""
+    """Return the error for a player whose response has not started."""
     return service_unavailable(error) if error.player_status == 503 else HTTPError(error.player_status, str(error))
 
 
 def answer_error(request: Request, error: HTTPError) -> bytes:
-    """An error that a web page may read too; the body for a resource to return."""
+    """Set an error as the response, readable for web pages, and return its body for a resource to return."""
     allow_media(request)
     request.setHeader(b"Cache-Control", b"no-cache")
     body = write_error(request, error)
@@ -55,20 +55,20 @@ def answer_error(request: Request, error: HTTPError) -> bytes:
 
 
 class MediaResource(Resource):
-    """One stream."""
+    """The media of one stream."""
 
     isLeaf = True
     allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
 
-    def __init__(self, registry: Registry, settings: Settings, tickets: SignedUrls | None, stream_id: str) -> None:
+    def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None, stream_id: str) -> None:
         super().__init__()
         self._registry = registry
         self._settings = settings
-        self._tickets = tickets
+        self._signed_urls = signed_urls
         self._id = stream_id
 
     def render(self, request: Request) -> Any:
-        """What a method needs is looked at in this order: the method, the ticket, the stream, the room."""
+        """Answer a request. Checked in this order: method, signature, stream, limits."""
         try:
             answer = {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(request.method)
             if answer is None:
@@ -79,16 +79,16 @@ class MediaResource(Resource):
 
     @abstractmethod
     def _get(self, request: Request) -> Any:
-        """Play."""
+        """Start the response to a player."""
 
     @abstractmethod
     def _head(self, request: Request) -> Any:
-        """Say what playing would be answered."""
+        """Answer with the headers of a GET."""
 
     def _entry(self, request: Request) -> Stream:
-        """Whoever has no ticket learns nothing of what there is."""
-        if self._tickets is not None:
-            self._tickets.check(request, self._id)
+        """Return the stream. The signature is checked first, so that unsigned requests cannot probe for streams."""
+        if self._signed_urls is not None:
+            self._signed_urls.check(request, self._id)
         entry = self._registry.get(self._id)
         if entry is None or any(request.postpath or ()):
             raise HTTPError(404, "Stream not found.")

@@ -1,7 +1,8 @@
-"""Player URLs that are signed and expire, for an operator who does not want them passed on.
+"""Signed player URLs that expire, for operators who want to prevent sharing of URLs.
 
-A ticket is two query parameters, ``expires`` (Unix time) and ``signature``, over the stream's id alone. So prefixes
-may be added to the path and other parameters to the query. It lets players in; it ends nobody who is in.
+A signed URL has two query parameters, ``expires`` (Unix time) and ``signature``. The signature covers the stream's id
+and ``expires`` only. So prefixes may be added to the path and other parameters to the query. The signature is checked
+when a player starts; a response under way continues after the URL has expired.
 """
 
 from __future__ import annotations
@@ -14,38 +15,38 @@ from twisted.web.server import Request
 
 from ..responses import HTTPError, query_value
 
-#: Keeps this use of the state key apart from all others.
+#: Separates this use of the state key from all others.
 _LABEL = b"m3uproxy player url"
-#: Hexadecimal digits: 128 bits.
+#: Hexadecimal digits of a signature: 128 bits.
 _SIGNATURE_LENGTH = 32
 
 
 class SignedUrls:
-    """Signs player URLs, and checks them."""
+    """The signer and checker of player URLs."""
 
     def __init__(self, key: bytes, lifetime: float, wall: Callable[[], float]) -> None:
         """
         Derive the key of the signatures.
 
-        :param key: a secret that outlives a restart.
-        :param lifetime: seconds for which a URL can be used.
-        :param wall: the time of day, seconds since 1970: URLs outlive a restart, a monotonic clock does not.
+        :param key: a secret that is kept over a restart.
+        :param lifetime: seconds until a URL expires.
+        :param wall: returns seconds since 1970. A monotonic clock starts anew with each restart; URLs stay valid.
         """
         self._key = hmac.digest(key, _LABEL, hashlib.sha256)
         self._lifetime = lifetime
         self._wall = wall
 
     def sign(self, path: str) -> str:
-        """Add a ticket to a player path as the API answers it: ``/<kind>/<stream id>`` and perhaps more."""
+        """Return a player path of the API (``/<kind>/<stream id>[/…]``) with expiry and signature."""
         stream_id = path.split("/")[2]
         expires = str(int(self._wall() + self._lifetime))
         return f"{path}?expires={expires}&signature={self._signature(stream_id, expires)}"
 
     def check(self, request: Request, stream_id: str, may_be_expired: bool = False) -> None:
-        """Let a player in whose URL has a ticket for this stream.
+        """Check the signature of a player's request.
 
-        :param may_be_expired: whether it was let in before, when the ticket was good.
-        :raises HTTPError: 403.
+        :param may_be_expired: accept an expired URL, because the player has started with it before.
+        :raises HTTPError: 403 if the signature is missing or wrong, or the URL has expired.
         """
         expires, signature = query_value(request, b"expires") or "", query_value(request, b"signature") or ""
         if not hmac.compare_digest(signature.encode(), self._signature(stream_id, expires).encode()):
