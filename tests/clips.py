@@ -1,7 +1,7 @@
-"""Clips of real encoders that a provider can play for ever: what the demo's clip is not (other codecs, other sizes).
+"""Clips from real encoders that a provider can loop: codecs and picture sizes that the demo's clip does not have.
 
-All last :data:`SECONDS`: a whole number of pictures (40 ms; 20 ms), of groups of 24 of them, and of frames of AAC
-(64/3 ms), AC-3 (32 ms) and MPEG-1 layer II (24 ms), so that each joins onto itself.
+All last :data:`SECONDS`: a whole number of pictures (40 ms; 20 ms), of groups of 24 of them, and of frames of AAC (64/3
+ms), AC-3 (32 ms) and MPEG-1 layer II (24 ms). Each clip therefore joins onto itself.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from m3uproxy.provider.clip import Clip, take_apart
 SECONDS = Fraction(24, 5)
 TICKS = 90_000
 SAMPLE_RATE = 48_000
-#: Samples in a frame of each kind of sound.
+#: Samples in a frame of each audio codec.
 SAMPLES = {"aac": 1024, "ac3": 1536, "mp2": 1152}
-#: What another provider's multiplexer would choose.
+#: PIDs and service of another provider's multiplexer.
 AWAY = {"mpegts_start_pid": "0x300", "mpegts_pmt_start_pid": "0x500", "mpegts_service_id": "7"}
 
 _X264 = "keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0:threads=1:log-level=none"
-# With open groups libavcodec 62 takes a new picture for a repeated one if an old one has its number by chance.
+# With open groups libavcodec 62 drops a new picture as repeated if an old one has its number by chance.
 _X265 = "keyint={gop}:min-keyint={gop}:open-gop=0:scenecut=0:bframes=2:b-adapt=0:pools=none:frame-threads=1"
 _CODERS = {
     "h264": ("libx264", {"preset": "veryfast", "x264-params": _X264 + ":open-gop=0"}),
@@ -40,10 +40,10 @@ _CODERS = {
 
 @attrs.frozen
 class Recipe:
-    """What to encode, and how to pack it.
+    """The codecs of a clip and its multiplex.
 
-    :ivar video: a name of the table of coders, empty for none.
-    :ivar seed: another one makes other pictures and another tone.
+    :ivar video: key of the table of coders; empty for no video.
+    :ivar seed: selects other pictures and another tone.
     :ivar mux: options of the multiplexer.
     """
 
@@ -63,11 +63,11 @@ class Recipe:
 
     @property
     def sound(self) -> int:
-        """Ticks of a frame of sound."""
+        """Ticks of an audio frame."""
         return SAMPLES[self.audio] * TICKS // SAMPLE_RATE
 
     def backup(self, **changes: Any) -> Recipe:
-        """Another provider's encode: other pictures, other PIDs."""
+        """Return another provider's encode: other pictures, other PIDs."""
         return attrs.evolve(self, **{"seed": self.seed + 1, "mux": tuple(AWAY.items()), **changes})
 
 
@@ -79,12 +79,12 @@ SOUND = Recipe("", "aac")
 
 @cache
 def clip_of(recipe: Recipe) -> Clip:
-    """The clip of a recipe; encoded once in a run of the tests."""
+    """Return the clip of a recipe; encoded once in a test run."""
     return take_apart(encode(recipe), int(SECONDS * TICKS))
 
 
 def encode(recipe: Recipe) -> bytes:
-    """A transport stream."""
+    """Return a transport stream."""
     target = io.BytesIO()
     options = {"pcr_period": "40", "pat_period": "0.3", "max_delay": "700000", **dict(recipe.mux)}
     with av.open(target, "w", format="mpegts", options=options) as out:
@@ -116,7 +116,7 @@ def _pictures(out: Any, recipe: Recipe) -> list[Any]:
 
 
 def _sounds(out: Any, recipe: Recipe) -> list[Any]:
-    """The frames behind the encoder's first, which holds what came before the beginning."""
+    """Return the audio frames without the encoder's first one, which holds samples from before the start."""
     samples = SAMPLES[recipe.audio]
     stream = out.add_stream(recipe.audio, rate=SAMPLE_RATE, layout="mono")
     stream.bit_rate = 96_000

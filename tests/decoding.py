@@ -1,4 +1,4 @@
-"""What a real demuxer and real decoders make of a stream."""
+"""Decoding of a stream with a real demuxer and real decoders."""
 
 import hashlib
 import io
@@ -10,24 +10,24 @@ import av.logging
 
 @attrs.frozen
 class Decoded:
-    """Presentation times of what came out (90 kHz), and what the libraries complained of."""
+    """Presentation times of the decoded frames (90 kHz), and the messages of the libraries."""
 
     pictures: list
     sounds: list
     complaints: list
 
 
-class Pipe:
-    """Something to read from that cannot be wound back, and tells nobody how long it is: a connection, to a demuxer."""
+class UnseekableInput:
+    """An input without seeking and without a known length, like a connection to a demuxer."""
 
     def __init__(self, data):
         self.read = io.BytesIO(data).read
 
 
 def decode(data, format="mpegts"):
-    """Decode everything; an error in a decoder is raised.
+    """Decode everything. A decoder error is raised.
 
-    libav tells a broken continuity counter only as a debug message, so its log is read too.
+    libav reports a broken continuity counter only as a debug message, so its log is read too.
     """
     before = av.logging.get_level()
     av.logging.set_level(av.logging.DEBUG)
@@ -42,7 +42,7 @@ def decode(data, format="mpegts"):
 
 def _times(data, format):
     times = {"video": [], "audio": []}
-    with av.open(Pipe(data), format=format) as container:
+    with av.open(UnseekableInput(data), format=format) as container:
         for stream in container.streams:
             if stream.type in times:
                 stream.codec_context.options = {"err_detect": "explode"}
@@ -50,21 +50,21 @@ def _times(data, format):
         for packet in container.demux():
             if packet.stream.type in times:
                 times[packet.stream.type] += [frame.pts for frame in packet.decode()]
-    return {kind: _from_known(found) for kind, found in times.items()}
+    return {kind: _from_first_known_time(found) for kind, found in times.items()}
 
 
-def _from_known(times):
-    """Frames of a first unit have no time while libavformat does not know how long a frame is."""
+def _from_first_known_time(times):
+    """Leave out the first frames without a time: libavformat does not know the duration of a frame yet."""
     known = next((place for place in range(len(times), 0, -1) if times[place - 1] is None), 0)
     return times[known:]
 
 
 @attrs.frozen
-class Shown:
-    """What a viewer saw and heard until he left: (time, digest of the samples) of each picture and each frame of sound.
+class DecodedSamples:
+    """The decoded frames: (time, digest of the samples) of each picture and each audio frame.
 
-    Times are 90 kHz; pictures are in the order in which they are shown. ``first`` has each stream's first three units
-    as they went into its decoder.
+    Times are 90 kHz; pictures are in presentation order. ``first`` has the first three units of each stream as they
+    went into its decoder.
     """
 
     pictures: list
@@ -73,23 +73,23 @@ class Shown:
     first: dict
 
 
-def watch(data, first=None):
-    """Decode all but the last unit of each stream, which may be torn; an error in a decoder is raised.
+def decode_samples(data, first=None):
+    """Decode all but the last unit of each stream, which may be torn. A decoder error is raised.
 
-    :param first: begin each stream where these units are.
+    :param first: begin each stream at these units.
     """
     before = av.logging.get_level()
     av.logging.set_level(av.logging.DEBUG)
     try:
         with av.logging.Capture(local=False) as messages:
-            shown, begun = _shown(data, first)
+            shown, first_units = _decode_samples(data, first)
     finally:
         av.logging.set_level(before)
     complaints = [text for level, _, text in messages if level <= av.logging.WARNING or "Continuity" in text]
-    return Shown(shown["video"], shown["audio"], complaints, begun)
+    return DecodedSamples(shown["video"], shown["audio"], complaints, first_units)
 
 
-def _shown(data, first):
+def _decode_samples(data, first):
     packets = {"video": [], "audio": []}
     shown = {}
     with av.open(io.BytesIO(data), format="mpegts") as container:
@@ -100,19 +100,19 @@ def _shown(data, first):
             if packet.stream.type in packets and packet.dts is not None:
                 packets[packet.stream.type].append(packet)
         for kind, units in packets.items():
-            begin = 0 if first is None else _place([bytes(unit) for unit in units], first[kind])
+            begin = 0 if first is None else _find_units([bytes(unit) for unit in units], first[kind])
             frames = [frame for unit in units[begin:-1] for frame in unit.decode()]
             shown[kind] = [(frame.pts, _digest(frame)) for frame in frames]
     return shown, {kind: [bytes(unit) for unit in units[:3]] for kind, units in packets.items()}
 
 
-def _place(units, wanted):
-    """Where some units follow each other; one alone may be there twice."""
+def _find_units(units, wanted):
+    """Return the position at which these units follow each other; a single unit may occur twice."""
     return next(n for n in range(len(units)) if units[n : n + len(wanted)] == wanted)
 
 
 def _digest(frame):
-    """Of the samples, without what lies between the rows of a picture."""
+    """Return a digest of the samples, without the padding between the rows of a picture."""
     found = hashlib.md5()
     for plane in frame.planes:
         data = bytes(plane)

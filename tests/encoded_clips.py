@@ -1,4 +1,4 @@
-"""Real transport streams, made with real encoders and a real multiplexer."""
+"""Transport streams from real encoders and a real multiplexer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SECONDS, RATE, WIDTH, HEIGHT = 4, 25, 160, 96
 
 
 @attrs.frozen
-class Clip:
-    """A transport stream, and where a demuxer of another make says that its key frames begin."""
+class EncodedClip:
+    """A transport stream and the offsets of its key frames, as an independent demuxer reports them."""
 
     data: bytes
     keyframes: tuple[int, ...]
@@ -87,11 +87,11 @@ RECIPES: dict[str, tuple[str | None, str | None, dict[str, str]]] = {
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
-    """One clip of four seconds for each recipe."""
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EncodedClip]:
+    """Encode one clip of four seconds for each recipe."""
     made = {}
     for name, recipe in RECIPES.items():
         path = tmp_path_factory.mktemp("clips") / "clip.ts"
         _encode(path, *recipe)
-        made[name] = Clip(path.read_bytes(), _keyframes(path))
+        made[name] = EncodedClip(path.read_bytes(), _keyframes(path))
     return made

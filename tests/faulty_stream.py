@@ -1,4 +1,4 @@
-"""A source of pictures and sound that may be ill, packet by packet, for tests of what is watched."""
+"""A source of pictures and audio with selectable faults, packet by packet, for tests of the content checks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STEP = 0.04
 
 
 @attrs.define
-class Source:
-    """Makes one picture and a bit of sound every 40 ms; its fields say what is wrong with it."""
+class FaultySource:
+    """A source of one picture and some audio every 40 ms. Its fields select the faults."""
 
     mux: ts.Mux = attrs.field(factory=ts.Mux)
     number: int = 0
@@ -48,6 +48,6 @@ class Source:
         return packet[:1] + bytes([packet[1] | 0x80]) + packet[2:]
 
     def tables(self) -> bytes:
-        """PAT and PMT."""
+        """Return PAT and PMT."""
         streams = [(ts.H264, VIDEO), (ts.AAC, AUDIO)]
         return self.mux.pat({1: PMT_PID}) + self.mux.pmt(PMT_PID, 1, streams, pcr_pid=VIDEO)

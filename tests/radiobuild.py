@@ -1,4 +1,4 @@
-"""Made-up radio and FLV in which no two units are the same. Shares no code with the package under test."""
+"""Hand-made radio and FLV in which all units differ. This module shares no code with the package under test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AVC, HEVC, AAC = 7, 12, 10
 
 
 def adts_frames(seed: int, count: int, most: int = 300, channels: int = 2) -> list[bytes]:
-    """Frames of AAC LC, 48 kHz."""
+    """Return frames of AAC LC, 48 kHz."""
     noise = random.Random(seed)
     return [_adts(_number(n) + noise.randbytes(noise.randrange(4, most)), channels) for n in range(count)]
 
@@ -23,7 +23,7 @@ def _adts(data: bytes, channels: int) -> bytes:
 
 
 def mpeg_frames(seed: int, count: int, layer: int = 3) -> list[bytes]:
-    """Frames of MPEG-1 audio at 48 kHz, of several bit rates."""
+    """Return frames of MPEG-1 audio at 48 kHz, of several bitrates."""
     noise = random.Random(seed)
     kbits = {3: {5: 64, 9: 128, 11: 192}, 2: {4: 64, 8: 128, 10: 192}}[layer]
     frames = []
@@ -40,7 +40,7 @@ def _number(number: int) -> bytes:
 
 
 def tag(kind: int, time: int, body: bytes) -> bytes:
-    """A tag with its length behind it."""
+    """Return a tag with the length behind it."""
     head = bytes([kind]) + len(body).to_bytes(3, "big") + (time & 0xFFFFFF).to_bytes(3, "big")
     return head + bytes([time >> 24 & 0xFF, 0, 0, 0]) + body + (11 + len(body)).to_bytes(4, "big")
 
@@ -71,7 +71,7 @@ def picture(time: int, name: bytes = b"", key: bool = False, codec: int = AVC, d
 def programme(
     pictures: int, name: bytes = b"A", origin: int = 0, group: int = 5, codec: int = AVC, config: bytes = b"conf"
 ) -> list[bytes]:
-    """Header and tags: a picture each 40 ms, a sound each 20 ms, the first picture of each group a key picture."""
+    """Return header and tags: a picture each 40 ms, audio each 20 ms, a key frame at the start of each group."""
     out = [header(), metadata(), configuration(VIDEO, config, codec), configuration(AUDIO)]
     for number in range(pictures):
         time = origin + number * 40
@@ -81,6 +81,6 @@ def programme(
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Data cut at these places."""
+    """Return the data, cut at these offsets."""
     bounds = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     return [data[begin:end] for begin, end in pairwise(bounds)]

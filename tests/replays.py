@@ -1,15 +1,15 @@
-"""What of a broadcast is in a stream, unit by unit, however it was multiplexed."""
+"""Units of a broadcast in a received stream, in any multiplex."""
 
 from __future__ import annotations
 
-from ts_programme import Arrived, Reception
+from ts_programme import ReceivedUnit, Reception
 from tsbuild import SIZE
 
 
-def frames_across(sounds: list[Arrived]) -> list[tuple[int | None, bytes]]:
-    """Frames of AAC, which may lie across two units; a stamp is that of the first that begins in its unit.
+def frames_across(sounds: list[ReceivedUnit]) -> list[tuple[int | None, bytes]]:
+    """Return frames of AAC, which may span two units. A timestamp belongs to the first frame that begins in its unit.
 
-    The last frame is left out: it may not be whole.
+    The last frame is left out, because it may be incomplete.
     """
     data, stamps = b"", []
     for unit in sounds:
@@ -30,7 +30,7 @@ def frames_across(sounds: list[Arrived]) -> list[tuple[int | None, bytes]]:
 
 
 def without_last_units(data: bytes) -> bytes:
-    """Without the last unit of each PID, which may be torn, nor what is left of a packet."""
+    """Return the stream without the last unit of each PID, which may be torn, and without a partial packet."""
     packets = [data[at : at + SIZE] for at in range(0, len(data) - SIZE + 1, SIZE)]
     pids = [(packet[1] & 0x1F) << 8 | packet[2] for packet in packets]
     last = {pid: number for number, (pid, packet) in enumerate(zip(pids, packets, strict=True)) if packet[1] & 0x40}
@@ -43,7 +43,7 @@ def without_last_units(data: bytes) -> bytes:
 
 
 def from_first_units(data: bytes, tracks: set[int]) -> bytes:
-    """Without what comes of these PIDs before their first unit begins."""
+    """Return the stream without packets of these PIDs before their first unit."""
     begun: set[int] = set()
     kept: list[bytes] = []
     for at in range(0, len(data) - SIZE + 1, SIZE):
@@ -56,7 +56,9 @@ def from_first_units(data: bytes, tracks: set[int]) -> bytes:
     return b"".join(kept)
 
 
-def units_of(data: bytes, video: int, sound: int, clock: int) -> tuple[list[Arrived], list[tuple[int | None, bytes]]]:
-    """Pictures and frames of sound, but for the last of each."""
+def units_of(
+    data: bytes, video: int, sound: int, clock: int
+) -> tuple[list[ReceivedUnit], list[tuple[int | None, bytes]]]:
+    """Return pictures and audio frames, except for the last of each."""
     got = Reception(without_last_units(data), video, sound, clock)
     return got.video, frames_across(got.sound)

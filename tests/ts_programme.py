@@ -1,6 +1,6 @@
-"""Programmes of numbered pictures and sounds, multiplexed in any way, and what of them arrives in a stream.
+"""Programmes of numbered pictures and audio frames in any multiplex, and a strict reader of the received stream.
 
-For tests of joining streams. Shares no code with the package under test.
+For tests of splices. This module shares no code with the package under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DELAY = 27_000
 
 @attrs.frozen
 class Unit:
-    """A picture or a frame of sound: ticks from the programme's beginning, and its bytes."""
+    """A picture or an audio frame: ticks from the programme's start, and its bytes."""
 
     pts: int
     dts: int
@@ -30,14 +30,14 @@ class Unit:
 
 @attrs.frozen
 class Programme:
-    """What is shown, not yet multiplexed; pictures in the order of decoding."""
+    """A programme before multiplexing. Pictures are in decoding order."""
 
     pictures: tuple[Unit, ...]
     sounds: tuple[Unit, ...]
 
 
 def adts(data: bytes) -> bytes:
-    """A frame of AAC LC, 48 kHz, stereo."""
+    """Return a frame of AAC LC, 48 kHz, stereo."""
     size = len(data) + 7
     return bytes([0xFF, 0xF1, 0x4C, 0x80 | size >> 11, size >> 3 & 0xFF, (size & 7) << 5 | 0x1F, 0xFC]) + data
 
@@ -45,22 +45,23 @@ def adts(data: bytes) -> bytes:
 def make_programme(
     seed: int, pictures: int, *, gop: int = 8, reorder: int = 2, picture: int = 500, sound: int = 60, late: int = 0
 ) -> Programme:
-    """Numbered pictures in groups of ``gop``, ``reorder`` of them shown before the one they are decoded after.
+    """Make numbered pictures in groups of ``gop``.
 
-    :param late: ticks by which sound begins after pictures.
+    :param reorder: pictures that are presented before the picture decoded before them.
+    :param late: ticks by which audio begins after the pictures.
     """
     noise = random.Random(seed)
-    shown: list[Unit] = []
+    pictures_made: list[Unit] = []
     for number, place in enumerate(_decoding_order(pictures, gop, reorder)):
         key = place % gop == 0
         body = noise.randbytes(noise.randrange(picture // 4, picture)).replace(b"\0", b"\x55")
         data = (IDR if key else SLICE) + number.to_bytes(3, "big").replace(b"\0", b"\x80") + body
-        shown.append(Unit((place + 1) * PICTURE, number * PICTURE, data, key))
-    heard = [
+        pictures_made.append(Unit((place + 1) * PICTURE, number * PICTURE, data, key))
+    sounds_made = [
         Unit(at, at, adts(at.to_bytes(4, "big") + noise.randbytes(noise.randrange(9, sound))))
         for at in range(late, pictures * PICTURE - SOUND + 1, SOUND)
     ]
-    return Programme(tuple(shown), tuple(heard))
+    return Programme(tuple(pictures_made), tuple(sounds_made))
 
 
 def _decoding_order(pictures: int, gop: int, reorder: int) -> list[int]:
@@ -76,12 +77,12 @@ def _decoding_order(pictures: int, gop: int, reorder: int) -> list[int]:
 
 @attrs.frozen
 class Layout:
-    """How a programme is multiplexed.
+    """The multiplex of a programme.
 
     :ivar clock: PID of the PCR.
-    :ivar pack: frames of sound in a unit.
-    :ivar spread: sound packets stand between video packets; else units stand whole.
-    :ivar origin: added to all stamps, ticks.
+    :ivar pack: audio frames in a unit.
+    :ivar spread: place audio packets between video packets; else units are contiguous.
+    :ivar origin: ticks added to all timestamps.
     :ivar padding: null packets after each unit.
     """
 
@@ -105,8 +106,8 @@ class Layout:
 
 
 def multiplex(programme: Programme, layout: Layout, seed: int = 0) -> bytes:
-    """The programme as a transport stream, its units in the order of their DTS."""
-    mux, chance = Mux(), random.Random(seed)
+    """Return the programme as a transport stream, its units in the order of their DTS."""
+    mux, dice = Mux(), random.Random(seed)
     for pid in (0, layout.pmt, layout.video, layout.sound):
         mux._counters[pid] = layout.counter
     units: list[tuple[int, int, list[bytes]]] = []
@@ -119,7 +120,7 @@ def multiplex(programme: Programme, layout: Layout, seed: int = 0) -> bytes:
         clock = (pts - DELAY) % WRAP * 300 if layout.clock == layout.sound else None
         units.append((frames[-1].dts, 1, _split(mux.unit(layout.sound, made, pcr=clock))))
     units.sort(key=lambda each: each[:2])
-    return b"".join(_interleaved(units, layout, chance))
+    return b"".join(_interleaved(units, layout, dice))
 
 
 def _split(packets: bytes) -> list[bytes]:
@@ -137,25 +138,25 @@ def _picture(mux: Mux, layout: Layout, number: int, unit: Unit) -> list[bytes]:
     return _split(before + mux.unit(layout.video, made, key=unit.key, pcr=own) + mux.null() * layout.padding)
 
 
-def _interleaved(units: list[tuple[int, int, list[bytes]]], layout: Layout, chance: random.Random) -> list[bytes]:
+def _interleaved(units: list[tuple[int, int, list[bytes]]], layout: Layout, dice: random.Random) -> list[bytes]:
     out: list[bytes] = []
-    waiting: list[bytes] = []
+    held_back: list[bytes] = []
     for _, kind, packets in units:
         if not layout.spread:
             out += packets
         elif kind == 1:
-            waiting += packets
+            held_back += packets
         else:
             for each in packets:
                 out.append(each)
-                while waiting and chance.random() < 0.7:
-                    out.append(waiting.pop(0))
-    return out + waiting
+                while held_back and dice.random() < 0.7:
+                    out.append(held_back.pop(0))
+    return out + held_back
 
 
 @attrs.frozen
-class Arrived:
-    """A unit as it arrived."""
+class ReceivedUnit:
+    """A received unit."""
 
     pts: int | None
     dts: int | None
@@ -163,26 +164,26 @@ class Arrived:
 
 
 class Reception:
-    """What a stream brings, read strictly: an error in counters, clock or structure is an assertion.
+    """A strict reader of a stream: an error in counters, clock or structure fails an assertion.
 
     :ivar ahead: ticks from the clock to the DTS of each picture.
     """
 
     def __init__(self, data: bytes, video: int, sound: int, clock: int) -> None:
         assert len(data) % SIZE == 0
-        self.units: dict[int, list[Arrived]] = {video: [], sound: []}
+        self.units: dict[int, list[ReceivedUnit]] = {video: [], sound: []}
         self.pids: set[int] = set()
         self.clocks: list[int] = []
         self.ahead: list[int] = []
         self._counters: dict[int, int] = {}
-        self._open: dict[int, bytes] = {}
+        self._open_units: dict[int, bytes] = {}
         for each in _split(data):
-            self._take(each, clock)
+            self._read_packet(each, clock)
         for pid in (video, sound):
-            self._close(pid)
+            self._end_unit(pid)
         self.video, self.sound = self.units[video], self.units[sound]
 
-    def _take(self, each: bytes, clock: int) -> None:
+    def _read_packet(self, each: bytes, clock: int) -> None:
         assert each[0] == 0x47
         pid = (each[1] & 0x1F) << 8 | each[2]
         self.pids.add(pid)
@@ -197,40 +198,40 @@ class Reception:
         if each[3] & 0x20:
             begin = 5 + each[4]
             if each[4] and each[5] & 0x10 and pid == clock:
-                self._tick(int.from_bytes(each[6:12], "big") >> 15)
+                self._read_clock(int.from_bytes(each[6:12], "big") >> 15)
         if has_payload and pid in self.units:
-            self._payload(pid, bool(each[1] & 0x40), each[begin:])
+            self._read_payload(pid, bool(each[1] & 0x40), each[begin:])
 
-    def _tick(self, value: int) -> None:
+    def _read_clock(self, value: int) -> None:
         if self.clocks:
             assert distance(value, self.clocks[-1]) > 0, "clock steps back"
         self.clocks.append(value)
 
-    def _payload(self, pid: int, start: bool, payload: bytes) -> None:
+    def _read_payload(self, pid: int, start: bool, payload: bytes) -> None:
         if start:
-            self._close(pid)
+            self._end_unit(pid)
             if self.clocks and payload[7] >> 6 == 3:
-                self.ahead.append(distance(_ticks(payload[14:19]), self.clocks[-1]))
-            self._open[pid] = payload
+                self.ahead.append(distance(read_timestamp_ticks(payload[14:19]), self.clocks[-1]))
+            self._open_units[pid] = payload
         else:
-            assert pid in self._open, "not begun at a unit"
-            self._open[pid] += payload
+            assert pid in self._open_units, "not begun at a unit"
+            self._open_units[pid] += payload
 
-    def _close(self, pid: int) -> None:
-        data = self._open.pop(pid, None)
+    def _end_unit(self, pid: int) -> None:
+        data = self._open_units.pop(pid, None)
         if data is None:
             return
         assert data[:3] == b"\0\0\1"
         length = data[4] << 8 | data[5]
         assert length in (0, len(data) - 6), "torn unit"
         flags, body = data[7] >> 6, 9 + data[8]
-        pts = _ticks(data[9:14]) if flags & 2 else None
-        dts = _ticks(data[14:19]) if flags == 3 else pts
-        self.units[pid].append(Arrived(pts, dts, data[body:]))
+        pts = read_timestamp_ticks(data[9:14]) if flags & 2 else None
+        dts = read_timestamp_ticks(data[14:19]) if flags == 3 else pts
+        self.units[pid].append(ReceivedUnit(pts, dts, data[body:]))
 
-    def frames(self) -> list[Arrived]:
-        """The frames of sound, each with its time."""
-        found: list[Arrived] = []
+    def frames(self) -> list[ReceivedUnit]:
+        """Return the audio frames, each with its time."""
+        found: list[ReceivedUnit] = []
         time: float | None = None
         for unit in self.sound:
             if unit.pts is not None:
@@ -241,18 +242,18 @@ class Reception:
                 size = (unit.data[at + 3] & 3) << 11 | unit.data[at + 4] << 3 | unit.data[at + 5] >> 5
                 assert at + size <= len(unit.data), "torn frame"
                 now = None if time is None else round(time) % WRAP
-                found.append(Arrived(now, now, unit.data[at : at + size]))
+                found.append(ReceivedUnit(now, now, unit.data[at : at + size]))
                 time = None if time is None else time + SOUND
                 at += size
         return found
 
 
-def _ticks(data: bytes) -> int:
+def read_timestamp_ticks(data: bytes) -> int:
     return (data[0] >> 1 & 7) << 30 | data[1] << 22 | data[2] >> 1 << 15 | data[3] << 7 | data[4] >> 1
 
 
 def shift_clock(data: bytes, ticks: int) -> bytes:
-    """The same stream with all clock values moved."""
+    """Return the same stream with all clock values moved."""
     out = bytearray(data)
     for at in range(0, len(out), SIZE):
         if out[at + 3] & 0x20 and out[at + 4] and out[at + 5] & 0x10:
@@ -261,12 +262,12 @@ def shift_clock(data: bytes, ticks: int) -> bytes:
     return bytes(out)
 
 
-def distance(later: int, sooner: int) -> int:
-    """Ticks between two clock values, the short way round."""
-    return (later - sooner + WRAP // 2) % WRAP - WRAP // 2
+def distance(later: int, earlier: int) -> int:
+    """Return the ticks between two clock values, the short way round."""
+    return (later - earlier + WRAP // 2) % WRAP - WRAP // 2
 
 
 def steps(values: Sequence[int | None]) -> list[int]:
-    """Distances of neighbours."""
+    """Return the distances of neighbours."""
     known = [value for value in values if value is not None]
-    return [distance(later, sooner) for sooner, later in pairwise(known)]
+    return [distance(later, earlier) for earlier, later in pairwise(known)]

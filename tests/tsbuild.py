@@ -1,4 +1,4 @@
-"""Transport streams put together by hand, for tests. Shares no code with the package under test.
+"""Hand-made transport streams for tests. This module shares no code with the package under test.
 
 The formats are those of ISO/IEC 13818-1: packets 2.4.3.2, PES 2.4.3.6, PAT 2.4.4.3, PMT 2.4.4.8.
 """
@@ -17,7 +17,7 @@ SLICE = b"\0\0\0\1\x09\xf0\0\0\0\1\x41\x9a\x21"
 
 
 def crc32(data: bytes) -> int:
-    """CRC-32/MPEG-2, bit by bit."""
+    """Return the CRC-32/MPEG-2, computed bit by bit."""
     crc = 0xFFFFFFFF
     for byte in data:
         for bit in range(7, -1, -1):
@@ -75,7 +75,10 @@ def packet(
     scrambling: int = 0,
     error: bool = False,
 ) -> bytes:
-    """One packet; an adaptation field fills it up. ``flags`` is the field's first byte, ``field`` the rest."""
+    """Return one packet, filled up by an adaptation field.
+
+    ``flags`` is the first byte of the field, ``field`` the rest.
+    """
     room = SIZE - 4 - len(payload)
     adaptation = b""
     if room or flags is not None:
@@ -88,7 +91,7 @@ def packet(
 
 
 def psi_packets(pid: int, sections: bytes, *, counter: int = 0, pointer: bytes = b"") -> list[bytes]:
-    """Sections as packets, padded with stuffing; ``pointer`` is the end of a section begun before."""
+    """Return sections as packets, padded with stuffing. ``pointer`` is the end of a section that began before."""
     payload = bytes([len(pointer)]) + pointer + sections
     payload += b"\xff" * (-len(payload) % (SIZE - 4))
     parts = [payload[at : at + SIZE - 4] for at in range(0, len(payload), SIZE - 4)]
@@ -96,7 +99,7 @@ def psi_packets(pid: int, sections: bytes, *, counter: int = 0, pointer: bytes =
 
 
 def stamp(prefix: int, ticks: int) -> bytes:
-    """A PTS or DTS in 90 kHz ticks, in the five bytes of 2.4.3.6."""
+    """Return a PTS or DTS in 90 kHz ticks as the five bytes of 2.4.3.6."""
     return bytes(
         [
             prefix << 4 | (ticks >> 30 & 7) << 1 | 1,
@@ -109,7 +112,7 @@ def stamp(prefix: int, ticks: int) -> bytes:
 
 
 def pes(data: bytes, *, stream_id: int = 0xE0, pts: int = 0, dts: int | None = None) -> bytes:
-    """A PES packet; of video the length is left open."""
+    """Return a PES packet. The length of video is left open."""
     stamps = stamp(2, pts) if dts is None else stamp(3, pts) + stamp(1, dts)
     flags = 0x80 if dts is None else 0xC0
     length = 0 if stream_id & 0xF0 == 0xE0 else 3 + len(stamps) + len(data)
@@ -118,13 +121,13 @@ def pes(data: bytes, *, stream_id: int = 0xE0, pts: int = 0, dts: int | None = N
 
 
 def pcr_field(ticks: int) -> bytes:
-    """A PCR in ticks of 27 MHz as the six bytes after the flags of an adaptation field (2.4.3.5)."""
+    """Return a PCR in ticks of 27 MHz as the six bytes after the flags of an adaptation field (2.4.3.5)."""
     base, extension = divmod(ticks, 300)
     return (base << 15 | 0x3F << 9 | extension).to_bytes(6, "big")
 
 
 class Mux:
-    """Packets with continuity counters that run on."""
+    """A multiplexer with continuing continuity counters."""
 
     def __init__(self) -> None:
         self._counters: Counter[int] = Counter()
@@ -141,7 +144,7 @@ class Mux:
         return self.psi(pid, pmt_section(program, streams, **options))
 
     def unit(self, pid: int, data: bytes, *, key: bool = False, pcr: int | None = None, scrambling: int = 0) -> bytes:
-        """One PES packet, already made by :func:`pes`, as packets; ``key`` sets the random access flag."""
+        """Return a PES packet of :func:`pes` as packets. ``key`` sets the random access flag."""
         return b"".join(self._unit(pid, data, key, pcr, scrambling))
 
     def _unit(self, pid: int, data: bytes, key: bool, pcr: int | None, scrambling: int) -> Iterator[bytes]:

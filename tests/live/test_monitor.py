@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
-from faulty_stream import STEP, TV, Source
+from faulty_stream import STEP, TV, FaultySource
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -104,13 +104,13 @@ class Rig:
             random=lambda: 0.5,
         )
         self.body = FakeBody()
-        self.source = Source()
+        self.source = FaultySource()
 
     def play(self, seconds: float = 0.0) -> Rig:
         """The source that is dialled answers and brings a healthy stream for so long."""
         self.session.start()
         self.body = self.dialler.last.answer()
-        self.source = Source()
+        self.source = FaultySource()
         return self.run(max(seconds, STEP))
 
     def run(self, seconds: float) -> Rig:
@@ -132,7 +132,7 @@ class Rig:
         assert self.body.closed
         self.body.vanish()
         self.body = self.dialler.last.answer()
-        self.source = Source()
+        self.source = FaultySource()
 
     def finish(self) -> None:
         self.session.stop()
@@ -142,7 +142,7 @@ class Rig:
         assert self.session.watch is None
 
 
-BREAK: dict[str, Callable[[Source], None]] = {
+BREAK: dict[str, Callable[[FaultySource], None]] = {
     "video gone": lambda source: setattr(source, "video", False),
     "picture frozen": lambda source: setattr(source, "frozen", True),
     "scrambled": lambda source: setattr(source, "scrambled", True),
@@ -279,7 +279,7 @@ def test_a_fault_is_of_its_body() -> None:
 def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
     rig = Rig(1).play(20)
     rig.body.consumer.body_changed()
-    rig.source = Source()
+    rig.source = FaultySource()
     rig.run(4)
     assert rig.session.watch is not None
     condition = rig.session.watch.condition
@@ -441,7 +441,7 @@ def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
     assert probe.request.url == "http://s1/"
     body = probe.answer()
     assert not body.closed
-    body.bring(Source().tables())
+    body.bring(FaultySource().tables())
     assert body.closed
     body.vanish()
     rig.run(60)
@@ -474,7 +474,7 @@ def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: l
     if well:
         for index in range(len(after)):
             sources.source_list.state_of(index).quarantined_until = now + 100
-        probe.answer().bring(Source().tables())
+        probe.answer().bring(FaultySource().tables())
     else:
         probe.fail(Reason.NOT_VIDEO)
     changed = [index for index in range(len(after)) if (sources.quarantine(index, now) == 0) is well]

@@ -1,15 +1,15 @@
-"""The real thing on loopback: the misbehaving provider, the whole proxy, players on sockets of their own."""
+"""Fixtures for tests on loopback: the misbehaving provider, the whole proxy, players on their own sockets."""
 
 import pytest
-from clip_provider import air
+from clip_provider import start_provider
 from loopback_rig import rig
 
-__all__ = ["air", "joins", "rig"]
+__all__ = ["rig", "splices", "start_provider"]
 
 
 @pytest.fixture
-def joins(monkeypatch):
-    """How sources were joined, as the stream is told."""
+def splices(monkeypatch):
+    """Collect the splice reports of the stream."""
     from m3uproxy.streams.decision_log import DecisionLog
 
     reports = []

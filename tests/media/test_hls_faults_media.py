@@ -12,13 +12,13 @@ pytestmark = pytest.mark.media
 RATE = 24
 
 
-def watch(url: str, most: float = 1e9) -> list[float]:
+def watch(url: str, max_pictures: float = 1e9) -> list[float]:
     """Return the times in seconds of the decoded pictures. ffmpeg requests segments again and skips missing ones."""
     times: list[float] = []
     with av.open(url, format="hls", timeout=20) as container:
         for packet in container.demux(video=0):
             times += [float(frame.pts * frame.time_base) for frame in packet.decode()]
-            if len(times) >= most:
+            if len(times) >= max_pictures:
                 break
     return times
 

@@ -7,7 +7,7 @@ import re
 import av
 import pytest
 import pytest_twisted
-from clip_provider import FAR
+from clip_provider import BACKUP_ORIGIN
 from playing import TICKS, address, kinds, steps, watch
 from twisted.internet.threads import deferToThread
 
@@ -16,11 +16,13 @@ from m3uproxy.provider.site import Provider
 pytestmark = pytest.mark.media
 
 #: Messages of ffmpeg about missing segments, and about audio or pictures that end there.
-MISSING = re.compile("404|Unable to open|Failed to open|failed too many times|keepalive request|Packet corrupt")
+MISSING_SEGMENT_MESSAGES = re.compile(
+    "404|Unable to open|Failed to open|failed too many times|keepalive request|Packet corrupt"
+)
 #: Message of ffmpeg for each live MP4 playlist, of any server: each reload reads the initialization section again.
-AGAIN = re.compile("duplicated MOOV")
+REPEATED_INIT_MESSAGES = re.compile("duplicated MOOV")
 #: libavformat 63 loses a segment at each end of a growing file, with any server, the provider included.
-LOSES = av.library_versions["libavformat"] >= (63,)
+DEMUXER_LOSES_SEGMENTS = av.library_versions["libavformat"] >= (63,)
 #: Kinds of HLS, and the kinds of resources that each requires besides playlists.
 KINDS = {
     "high/index.m3u8?target=1&window=3": {"seg"},
@@ -38,8 +40,8 @@ async def test_live_playlist_of_each_kind(rig, query):
     """Play more than the initial window: even timestamps and no messages of ffmpeg."""
     stream = rig.register(f"/hls/one/{query}")
     pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5)
-    if not ("ranges" in query and LOSES):
-        assert [text for text in complaints if not AGAIN.search(text)] == []
+    if not ("ranges" in query and DEMUXER_LOSES_SEGMENTS):
+        assert [text for text in complaints if not REPEATED_INIT_MESSAGES.search(text)] == []
         assert len({*steps(pictures)}) == len({*steps(sounds)}) == 1
     paths = [each["path"] for each in rig.provider.station.requests]
     assert all(query.partition("?")[2] in path for path in paths)
@@ -78,23 +80,27 @@ async def test_playback_across_a_change_of_source(rig, kind):
 
     Pictures are complete on both sides. Between them only the failed segments are missing.
     """
-    second = Provider(rig.reactor, origin=FAR)
+    second = Provider(rig.reactor, origin=BACKUP_ORIGIN)
     await second.listen()
     backup = second.url(f"/hls/two/high/index.m3u8?target=1{kind}")
     stream = rig.register(f"/hls/one/high/index.m3u8?target=1{kind}", backup)
     failed = []
 
-    def tell(shown: float) -> None:
+    def fail_source(shown: float) -> None:
         if shown > 2 and not failed:
             failed.append(True)
             what = "file" if "ranges" in kind else "segment"
             rig.reactor.callFromThread(rig.provider.control, "one", f"status=404&only={what}")
 
-    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5, tell)
+    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 5, fail_source)
     await second.stop()
     assert stream.source_index == 1
-    assert [text for text in complaints if not MISSING.search(text) and not AGAIN.search(text)] == []
+    assert [
+        text
+        for text in complaints
+        if not MISSING_SEGMENT_MESSAGES.search(text) and not REPEATED_INIT_MESSAGES.search(text)
+    ] == []
     assert len(pictures) > 5 * 24
     assert len(sounds) > 5 * 40
-    if not ("ranges" in kind and LOSES):
+    if not ("ranges" in kind and DEMUXER_LOSES_SEGMENTS):
         assert sum(not 0 < step < TICKS / 5 for step in steps(pictures)) <= 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from clip_provider import FAR, assert_clock_runs_on, steps, without_torn_tail
+from clip_provider import BACKUP_ORIGIN, assert_clock_continues, steps, without_torn_tail
 from decoding import decode
 from loopback_rig import assert_whole_packets
-from test_decodes import PICTURE
-from test_seams import SOUND
+from test_live_media import PICTURE
+from test_source_changes import SOUND
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -49,7 +49,7 @@ def irregular_steps(body: bytes, seconds: float, silence: int = 0) -> list[int]:
     :return: irregular steps from one picture to the next, in ticks.
     """
     assert_whole_packets(body)
-    assert_clock_runs_on(body)
+    assert_clock_continues(body)
     seen = decode(without_torn_tail(body))
     assert seen.complaints == []
     # With B pictures the end of a recording has gaps in presentation order.
@@ -83,7 +83,7 @@ async def test_joined_stream_decodes_without_messages(rig, path):
 
 @pytest.mark.parametrize("fault", ["stale=1", "status=500&only=segment", "status=404&only=playlist"])
 @pytest_twisted.ensureDeferred
-async def test_hls_backup_takes_over(rig, joins, fault):
+async def test_hls_backup_takes_over(rig, splices, fault):
     """The backup repeats the last media sent. The repeated part is dropped, nothing is missing."""
     stream = rig.register(HLS.format("one"), HLS.format("two") + "&keys=1")
     player = await start_player(rig, stream)
@@ -92,7 +92,7 @@ async def test_hls_backup_takes_over(rig, joins, fault):
     await rig.until(lambda: stream.source_index == 1, 20)
     await rig.until_bytes(player, len(player.body) + 200_000, 20)
     assert not player.closed
-    assert [report.kind for report in joins[1:]] == [SpliceKind.OVERLAP]
+    assert [report.kind for report in splices[1:]] == [SpliceKind.OVERLAP]
     assert irregular_steps(player.body, SECONDS) == []
     assert stream.failover_attempts == 1
 
@@ -167,7 +167,7 @@ class DiscontinuityPlaylist(Resource):
 @pytest_twisted.async_yield_fixture
 async def discontinuity_url(rig):
     """Yield the URL of a playlist with discontinuities: parts of two providers with separate clocks and counters."""
-    other = Provider(rig.reactor, origin=FAR)
+    other = Provider(rig.reactor, origin=BACKUP_ORIGIN)
     await other.listen()
     # Each part starts with more audio before its first picture than is missing at the end of the previous part.
     names = [[985, 986, 987, 988], [994, 995, 996], [986, 987, 988, 989, 990, 991, 992, 993]]
@@ -184,11 +184,11 @@ async def discontinuity_url(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_discontinuities_are_spliced(rig, joins, discontinuity_url):
+async def test_discontinuities_are_spliced(rig, splices, discontinuity_url):
     stream = rig.register(discontinuity_url)
     player = await start_player(rig, stream)
-    await rig.until(lambda: len(joins) >= 3, 20)
+    await rig.until(lambda: len(splices) >= 3, 20)
     await rig.until_bytes(player, len(player.body) + 150_000, 20)
-    assert [report.kind for report in joins[1:]] == [SpliceKind.SHIFTED] * 2
+    assert [report.kind for report in splices[1:]] == [SpliceKind.SHIFTED] * 2
     assert stream.error_count == 0
     assert irregular_steps(player.body, 6) == [MISSING_PICTURE] * 2

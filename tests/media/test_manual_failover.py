@@ -1,4 +1,4 @@
-"""``POST /streams/{id}/failover``, again and again: each is one step, and what is played shows none of them."""
+"""Repeated ``POST /streams/{id}/failover``: each request is one step, and the played stream shows none of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 import pytest_twisted
-from clip_provider import FAR, KEY, keys, packets_of, steps, url, without_torn_tail
+from clip_provider import BACKUP_ORIGIN, KEY, keys, packets_of, steps, url, without_torn_tail
 from clips import H264
 from decoding import decode
 from loopback_rig import PACKET, Player, assert_whole_packets
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
-from m3uproxy.core.splice import plan as joint
+from m3uproxy.core.splice import plan
 
 pytestmark = pytest.mark.media
 
@@ -22,8 +22,8 @@ TIMES = 100
 SPEEDS = {"0.5": 1.1, "2": 4.4, "20": 44}
 
 
-class Viewer(Player):
-    """Keeps what comes in pieces: there is much of it, and something is looked for in it all the time."""
+class PieceRecorder(Player):
+    """A player that keeps the received data in pieces, because much data is searched all the time."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -37,8 +37,8 @@ class Viewer(Player):
         self.pieces.append(data)
         self.size += len(data)
 
-    def shows(self, keys: set[bytes], since: int) -> bool:
-        """Whether a packet of a clip is among the bytes from ``since`` on."""
+    def contains(self, keys: set[bytes], since: int) -> bool:
+        """Return True if a packet of a clip is among the bytes from ``since`` on."""
         size, recent = self.size, []
         for data in reversed(self.pieces):
             if size <= since:
@@ -58,17 +58,17 @@ async def fail_over(rig, stream) -> dict:
 
 @pytest.mark.parametrize("speed", SPEEDS)
 @pytest_twisted.ensureDeferred
-async def test_a_hundred_steps(rig, air, monkeypatch, speed):
-    """Each is honoured before the next is asked for: the player gets what only that source has."""
-    # A source with the clock that players know, the first one here, is given time to come to what they have not seen.
-    monkeypatch.setattr(joint, "_SAME_CLOCK", 0)
+async def test_hundred_failovers_each_awaited(rig, start_provider, monkeypatch, speed):
+    """Each step completes before the next request: the player gets packets that only that source has."""
+    # A source with the players' clock (the first one) would be given time to reach packets that were not sent yet.
+    monkeypatch.setattr(plan, "_SAME_CLOCK", 0)
     recipes = [H264, *(H264.backup(seed=seed) for seed in range(2, 6))]
-    providers = [await air(recipe, number * FAR) for number, recipe in enumerate(recipes)]
+    providers = [await start_provider(recipe, number * BACKUP_ORIGIN) for number, recipe in enumerate(recipes)]
     times = Counter(key for recipe in recipes for key in keys(recipe))
     only = [{key for key in keys(recipe) if times[key] == 1} for recipe in recipes]
     query = f"rate={SPEEDS[speed]}&burst=1.2"
     stream = rig.register(*(url(provider, query) for provider in providers))
-    player = Viewer(f"/stream/{stream.id}")
+    player = PieceRecorder(f"/stream/{stream.id}")
     await connectProtocol(TCP4ClientEndpoint(rig.reactor, "127.0.0.1", rig.port), player)
     rig.players.append(player)
     await rig.until(lambda: player.size > 60_000, 20)
@@ -77,9 +77,9 @@ async def test_a_hundred_steps(rig, air, monkeypatch, speed):
         asked = [provider.channel("x").tally.requests for provider in providers]
         answer = await fail_over(rig, stream)
         assert (answer["failover_index"], answer["failover_attempts"]) == (index, number)
-        await rig.until(lambda: player.shows(only[index], since), 20)  # noqa: B023
+        await rig.until(lambda: player.contains(only[index], since), 20)  # noqa: B023
         now = [provider.channel("x").tally.requests for provider in providers]
-        # A machine that cannot keep up with 44 times the speed is hung up on, and dials the same again.
+        # A machine too slow for 44 times the speed is disconnected, and dials the same source again.
         assert now[index] > asked[index]
         assert now[:index] + now[index + 1 :] == asked[:index] + asked[index + 1 :]
     assert not player.closed
@@ -92,8 +92,8 @@ async def test_a_hundred_steps(rig, air, monkeypatch, speed):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_hundred_steps_without_a_pause(rig):
-    """Five sources; those that are stepped over are hardly dialled."""
+async def test_hundred_failovers_without_a_pause(rig):
+    """Five sources. Sources that are stepped over are hardly dialled."""
     stream = rig.register(*(f"/live/{name}.ts?burst=1.5" for name in "abcde"))
     player = await rig.play(stream)
     await rig.until_bytes(player, 60_000, 20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
-from clip_provider import FAR, url, without_torn_tail
+from clip_provider import BACKUP_ORIGIN, url, without_torn_tail
 from clips import H264, HEVC
 from decoding import decode
 from playing import TICKS, address, steps, watch
@@ -25,30 +25,30 @@ async def test_playback_of_ten_seconds(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_failover_to_another_encoding(rig, air, joins):
+async def test_failover_to_another_encoding(rig, start_provider, splices):
     """The backup has other PIDs and another clock. Time continues, and no decoder complains."""
-    first, second = await air(H264), await air(H264.backup(), FAR)
+    first, second = await start_provider(H264), await start_provider(H264.backup(), BACKUP_ORIGIN)
     stream = rig.register(url(first, "rate=2&burst=3"), url(second, "rate=2&burst=3"))
     failed = []
 
-    def tell(shown: float) -> None:
+    def fail_source(shown: float) -> None:
         if shown > 3 and not failed:
             failed.append(True)
             rig.reactor.callFromThread(first.control, "x", "close=0&status=404")
 
-    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 10, tell)
+    pictures, sounds, complaints = await deferToThread(watch, address(rig, stream), 10, fail_source)
     assert complaints == []
     assert stream.source_index == 1
-    assert joins[-1].kind is SpliceKind.SHIFTED
+    assert splices[-1].kind is SpliceKind.SHIFTED
     assert min(steps(pictures)) > 0
     assert max(steps(pictures)) < TICKS / 2
     assert min(steps(sounds)) > 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_change_of_codecs_is_a_discontinuity(rig, air):
+async def test_change_of_codecs_is_a_discontinuity(rig, start_provider):
     """No player is disconnected; both sides decode independently."""
-    first, second = await air(H264), await air(HEVC, FAR)
+    first, second = await start_provider(H264), await start_provider(HEVC, BACKUP_ORIGIN)
     stream = rig.register(url(first, "rate=4&burst=3"), url(second, "rate=4&burst=3"))
 
     async def get(page: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Real decoders on radio and FLV through ``/stream/<id>``: from each player's first byte on, over changes of source."""
+"""Decoding of radio and FLV through ``/stream/<id>``: from each player's first byte on, over changes of source."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ FORMATS = ["aac", "mp3", "flv"]
 PICTURE, SOUND = 100, 22
 
 
-def whole_units(body: bytes, ending: str) -> bytes:
-    """The player hung up somewhere: leave out the last unit, which may not be whole."""
-    if ending == "flv":
+def whole_units(body: bytes, extension: str) -> bytes:
+    """Return the body without the last unit, which may be torn by the player's disconnection."""
+    if extension == "flv":
         return body[:13] + b"".join(tag.data for tag in FlvReader().feed(body))
     return AudioSync().feed(body)
 
 
-def assert_plays(body: bytes, ending: str, sounds: int) -> Decoded:
-    """No complaint of demuxer and decoders, nothing steps back in time."""
-    whole = whole_units(body, ending)
+def assert_plays(body: bytes, extension: str, sounds: int) -> Decoded:
+    """Check that demuxer and decoders do not complain and that time never steps back."""
+    whole = whole_units(body, extension)
     assert body.startswith(whole)
-    decoded = decode(whole, format=ending)
+    decoded = decode(whole, format=extension)
     assert decoded.complaints == []
     assert len(decoded.sounds) >= sounds
-    assert bool(decoded.pictures) == (ending == "flv")
+    assert bool(decoded.pictures) == (extension == "flv")
     for times in (decoded.sounds, decoded.pictures):
-        assert all(later > sooner for sooner, later in pairwise(times))
+        assert all(later > earlier for earlier, later in pairwise(times))
     return decoded
 
 
-async def three_connections(rig, player) -> None:
-    """Wait until the provider has closed twice and the player has something of the third connection."""
+async def wait_for_third_connection(rig, player) -> None:
+    """Wait until the provider has closed twice and the player has received data of the third connection."""
     await rig.until(lambda: rig.provider.channel("x").tally.total >= 3, 20)
     await rig.until_bytes(player, len(player.body) + 4_000, 10)
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("extension", FORMATS)
 @pytest_twisted.ensureDeferred
-async def test_first_and_late_joiner_over_reconnects(rig, joins, ending):
-    stream = rig.register(f"/live/x.{ending}?burst=4&close=1.6s")
+async def test_first_and_late_joiner_over_reconnects(rig, splices, extension):
+    stream = rig.register(f"/live/x.{extension}?burst=4&close=1.6s")
     first = await rig.play(stream)
     await rig.until_bytes(first, 12_000, 10)
     late = await rig.play(stream)
-    await three_connections(rig, first)
+    await wait_for_third_connection(rig, first)
     for player in (first, late):
         assert not player.closed
-        if ending != "flv":  # replayed, and gone on from with the very next frame
-            assert whole_units(player.body, ending) in load_radio(ending).span(0, 200_000)
-        decoded = assert_plays(player.body, ending, 100)
-        if ending == "flv":
-            assert max(later - sooner for sooner, later in pairwise(decoded.pictures)) <= 3 * PICTURE
-            assert max(later - sooner for sooner, later in pairwise(decoded.sounds)) <= 3 * PICTURE + SOUND
-    assert {report.kind for report in joins[1:]} == {SpliceKind.SHIFTED if ending == "flv" else SpliceKind.OVERLAP}
+        if extension != "flv":  # the replay is dropped, and the next frame follows
+            assert whole_units(player.body, extension) in load_radio(extension).span(0, 200_000)
+        decoded = assert_plays(player.body, extension, 100)
+        if extension == "flv":
+            assert max(later - earlier for earlier, later in pairwise(decoded.pictures)) <= 3 * PICTURE
+            assert max(later - earlier for earlier, later in pairwise(decoded.sounds)) <= 3 * PICTURE + SOUND
+    assert {report.kind for report in splices[1:]} == {SpliceKind.SHIFTED if extension == "flv" else SpliceKind.OVERLAP}
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("extension", FORMATS)
 @pytest_twisted.ensureDeferred
-async def test_a_backup(rig, ending):
-    stream = rig.register(f"/live/a.{ending}?rate=4&burst=1", f"/live/b.{ending}?rate=4&burst=1&metaint=4000")
+async def test_backup_continues(rig, extension):
+    stream = rig.register(f"/live/a.{extension}?rate=4&burst=1", f"/live/b.{extension}?rate=4&burst=1&metaint=4000")
     player = await rig.play(stream)
     await rig.until_bytes(player, 20_000, 10)
     rig.provider.control("a", "reset=0&status=404")
     await rig.until_bytes(player, len(player.body) + 30_000, 20)
     assert stream.source_index == 1
-    assert_plays(player.body, ending, 150)
+    assert_plays(player.body, extension, 150)

@@ -1,4 +1,4 @@
-"""A provider that closes in mid-packet, again and again, and replays its last seconds: players see nothing of it."""
+"""A provider that closes within a packet and replays its last seconds, repeatedly: players must not notice."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from itertools import cycle, pairwise
 
 import pytest
 import pytest_twisted
-from decoding import watch
+from decoding import decode_samples
 from loopback_rig import PACKET, assert_whole_packets
-from test_decodes import PICTURE, without_torn_tail
-from test_seams import SOUND
+from test_live_media import PICTURE, without_torn_tail
+from test_source_changes import SOUND
 
 from m3uproxy.core.splice.plan import SpliceKind
 from m3uproxy.provider.faults import parse_faults
 
 pytestmark = pytest.mark.media
 
-#: The provider is so much faster than real time.
+#: Speed of the provider, as a multiple of real time.
 RATE = 8
-#: It closes after 10 s of the broadcast and replays 3 s, and where it redirects to is good for one request.
+#: It closes after 10 s of the broadcast and replays 3 s. The target of its redirect is valid for one request.
 CLOSES = f"rate={RATE}&replay=3&close={10 / RATE}s&torn=100&redirect=same&expire=once"
-#: How a connection is made. One whose frames of sound are cut is not the first one: no decoder begins in a frame.
+#: Kinds of connections. The first connection has no cut audio frames, because no decoder can start within a frame.
 KINDS = {
     "as it was": "torn=50",
     "remuxed": "remux=1",
@@ -31,35 +31,38 @@ KINDS = {
     "restamped over the wrap": "restamp=wrap",
     "all of it": "remux=cut&restamp=wrap",
 }
-#: Connections in two minutes of the broadcast; on a machine that builds fewer are enough.
-MANY = 6 if os.environ.get("CI") else 13
+#: Connections in two minutes of the broadcast; fewer are enough in CI.
+CONNECTIONS = 6 if os.environ.get("CI") else 13
 
-#: A machine that is slow may make of a connection one that did not run well.
-PATIENT = {"stream_retry_attempts": 9}
+#: More retries, because on a slow machine a connection may count as failed.
+RETRY_SETTINGS = {"stream_retry_attempts": 9}
 
 
-def assert_same(body, timeline, pictures):
-    """What was decoded is what was broadcast: each picture and each frame of sound once, evenly in time, together."""
+def assert_as_broadcast(body, timeline, pictures):
+    """Check that the decoded frames are the broadcast: each picture and audio frame once, evenly spaced, in sync."""
     assert_whole_packets(body)
-    seen = watch(without_torn_tail(body))
+    seen = decode_samples(without_torn_tail(body))
     assert seen.complaints == []
     assert len(seen.pictures) >= pictures
     end = timeline.due_at(len(seen.pictures) / 25 + 20)
-    original = watch(timeline.span(timeline.due_at(-4), end), seen.first)
-    for ours, theirs, step in ((seen.pictures, original.pictures, PICTURE), (seen.sounds, original.sounds, SOUND)):
-        assert {later - sooner for (sooner, _), (later, _) in pairwise(ours)} == {step}
-        assert [digest for _, digest in ours] == [digest for _, digest in theirs[: len(ours)]]
-    ours, theirs = (each.sounds[0][0] - each.pictures[0][0] for each in (seen, original))
-    assert (ours - theirs) % timeline.clip.period == 0, "the clip comes round: either may be found a loop away"
+    original = decode_samples(timeline.span(timeline.due_at(-4), end), seen.first)
+    for received, expected, step in (
+        (seen.pictures, original.pictures, PICTURE),
+        (seen.sounds, original.sounds, SOUND),
+    ):
+        assert {later - earlier for (earlier, _), (later, _) in pairwise(received)} == {step}
+        assert [digest for _, digest in received] == [digest for _, digest in expected[: len(received)]]
+    received, expected = (each.sounds[0][0] - each.pictures[0][0] for each in (seen, original))
+    assert (received - expected) % timeline.clip.period == 0, "the clip is a loop: either may be found one loop away"
 
 
-def make(channel, query):
-    """Connections that follow are made so; the ones that are, stay."""
+def configure_connections(channel, query):
+    """Set the faults of later connections; existing ones stay as they are."""
     channel.given = parse_faults([pair.split("=") for pair in query.split("&")], strict=True)
 
 
-async def play_over(rig, player, connections):
-    """Let it play until so many connections have been made and the last one has gone on."""
+async def play_until(rig, player, connections):
+    """Wait until so many connections were made and the last one has continued."""
     tally = rig.provider.channel("x").tally
     await rig.until(lambda: tally.total >= connections or player.closed, 60, f"{connections} connections")
     await rig.until_bytes(player, len(player.body) + 100_000, 10)
@@ -68,39 +71,39 @@ async def play_over(rig, player, connections):
 
 @pytest.mark.parametrize("kind", ["as it was", "restamped over the wrap", "all of it"])
 @pytest_twisted.ensureDeferred
-async def test_closes_every_ten_seconds_and_replays_three(rig, joins, kind):
-    # Less is known than the clip is long, or it would be replayed from the loop before as well.
-    await rig.start(ring_seconds=1, **PATIENT)
+async def test_replays_of_three_seconds_every_ten_seconds(rig, splices, kind):
+    # The ring is shorter than the clip, or the replay would also match the loop before.
+    await rig.start(ring_seconds=1, **RETRY_SETTINGS)
     player = await rig.play(rig.register(f"/live/x.ts?{CLOSES}"))
     await rig.until_bytes(player, 1)
-    make(rig.provider.channel("x"), KINDS[kind])
-    await play_over(rig, player, 4)
-    assert_same(player.body, rig.provider.station.timeline, 600)
-    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
+    configure_connections(rig.provider.channel("x"), KINDS[kind])
+    await play_until(rig, player, 4)
+    assert_as_broadcast(player.body, rig.provider.station.timeline, 600)
+    assert {report.kind for report in splices[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest.mark.slow
 @pytest_twisted.ensureDeferred
-async def test_two_minutes_of_it_each_time_in_another_way(rig, joins):
-    """With the ring as it is, in which the clip comes round ten times; torn at any byte of a packet."""
-    await rig.start(**PATIENT)
+async def test_two_minutes_of_varied_replays(rig, splices):
+    """The ring has its default size and holds ten loops of the clip. Connections are torn at any byte of a packet."""
+    await rig.start(**RETRY_SETTINGS)
     dice = random.Random(4)
     stream = rig.register(f"/live/x.ts?{CLOSES}")
     channel, kinds = rig.provider.channel("x"), cycle(KINDS.values())
     player = await rig.play(stream)
-    for connections in range(2, MANY + 1):
+    for connections in range(2, CONNECTIONS + 1):
         await rig.until_bytes(player, len(player.body) + 1)
-        make(channel, f"{next(kinds)}&torn={dice.randrange(1, PACKET)}")
+        configure_connections(channel, f"{next(kinds)}&torn={dice.randrange(1, PACKET)}")
         await rig.until(lambda wanted=connections: channel.tally.total >= wanted or player.closed, 20)
-    await play_over(rig, player, MANY)
-    assert_same(player.body, rig.provider.station.timeline, (MANY - 1) * 245)
-    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
+    await play_until(rig, player, CONNECTIONS)
+    assert_as_broadcast(player.body, rig.provider.station.timeline, (CONNECTIONS - 1) * 245)
+    assert {report.kind for report in splices[1:]} == {SpliceKind.OVERLAP}
 
 
 @pytest_twisted.ensureDeferred
-async def test_ten_viewers_at_different_lags_see_the_same(rig, joins):
-    """Whoever came when, and however far behind: the bytes are the same for all, over every splice."""
-    await rig.start(**PATIENT)
+async def test_ten_players_with_different_lags_get_the_same_bytes(rig, splices):
+    """All players get the same bytes over every splice, with any join time and lag."""
+    await rig.start(**RETRY_SETTINGS)
     stream = rig.register(f"/live/x.ts?{CLOSES}&remux=1&restamp=wrap")
     players = [await rig.play(stream)]
     tally = rig.provider.channel("x").tally
@@ -110,38 +113,38 @@ async def test_ten_viewers_at_different_lags_see_the_same(rig, joins):
     await rig.until(lambda: all(player.body for player in players), 5)
     for player in players[1::2]:
         player.transport.pauseProducing()
-    seams = len(joins)
-    await play_over(rig, players[0], tally.total + 1)
-    assert len(joins) > seams
+    splice_count = len(splices)
+    await play_until(rig, players[0], tally.total + 1)
+    assert len(splices) > splice_count
     for player in players[1::2]:
         player.transport.resumeProducing()
-    await play_over(rig, players[0], tally.total + 1)
+    await play_until(rig, players[0], tally.total + 1)
     shared = players[0].body.rfind(b"\x47") - 400_000
     end = players[0].body[shared : shared + 20 * PACKET]
-    await rig.until(lambda: all(end in player.body for player in players), 10, "all are that far")
+    await rig.until(lambda: all(end in player.body for player in players), 10, "all players reach this position")
     whole = players[0].body
     for player in players[1:]:
-        # After the tables, which are of each one's own.
+        # Behind the tables, which each player gets separately.
         body = player.body[2 * PACKET :]
         begin = whole.index(body[: 20 * PACKET])
         common = min(len(body), len(whole) - begin)
         assert begin < shared
         assert body[:common] == whole[begin : begin + common]
-    assert_same(whole, rig.provider.station.timeline, 600)
-    assert_same(players[-1].body, rig.provider.station.timeline, 300)
+    assert_as_broadcast(whole, rig.provider.station.timeline, 600)
+    assert_as_broadcast(players[-1].body, rig.provider.station.timeline, 300)
 
 
 @pytest.mark.parametrize("kind", ["restamped", "remuxed"])
 @pytest_twisted.ensureDeferred
-async def test_who_joins_just_after_a_splice_starts_clean(rig, joins, kind):
-    """Or just before: with so short a burst the access point lies on the one side or the other."""
-    await rig.start(join_seconds=0.2, **PATIENT)
+async def test_player_that_joins_near_a_splice_starts_clean(rig, splices, kind):
+    """The burst is so short that the access point lies before or behind the splice."""
+    await rig.start(join_seconds=0.2, **RETRY_SETTINGS)
     stream = rig.register(f"/live/x.ts?{CLOSES}&{KINDS[kind]}")
     first = await rig.play(stream)
     players = []
-    for seams in range(2, 5):
-        await rig.until(lambda wanted=seams: len(joins) >= wanted or first.closed, 10)
+    for splice_count in range(2, 5):
+        await rig.until(lambda wanted=splice_count: len(splices) >= wanted or first.closed, 10)
         players.append(await rig.play(stream))
         await rig.until_bytes(players[-1], 300_000, 10)
     for player in players:
-        assert_same(player.body[:300_000], rig.provider.station.timeline, 60)
+        assert_as_broadcast(player.body[:300_000], rig.provider.station.timeline, 60)

@@ -1,7 +1,7 @@
-"""Joined sources as a real demuxer and real decoders see them.
+"""Spliced sources with a real demuxer and real decoders.
 
-The clips are made with real encoders. A stream that breaks off anywhere goes on with the same programme replayed
-(as it was, or multiplexed anew), or with another encode on other PIDs and another clock.
+The clips are made with real encoders. A stream that breaks off at any byte continues with the same programme replayed
+(unchanged, or multiplexed again), or with another encode on other PIDs and another clock.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def encode(name: str, seed: int, size: tuple[int, int] = (160, 96)) -> bytes:
     return target.getvalue()
 
 
-def remux(data: bytes, later: float = 0.0, **options: str) -> bytes:
-    """The same elementary streams, multiplexed anew."""
+def remux(data: bytes, shift_seconds: float = 0.0, **options: str) -> bytes:
+    """Return the same elementary streams, multiplexed again."""
     target = io.BytesIO()
     with (
         av.open(io.BytesIO(data), format="mpegts") as source,
@@ -100,8 +100,8 @@ def remux(data: bytes, later: float = 0.0, **options: str) -> bytes:
         for packet in source.demux():
             if packet.dts is None or packet.pts is None:
                 continue
-            packet.pts += round(later / packet.time_base)
-            packet.dts += round(later / packet.time_base)
+            packet.pts += round(shift_seconds / packet.time_base)
+            packet.dts += round(shift_seconds / packet.time_base)
             packet.stream = streams[packet.stream.index]
             out.mux(packet)
     return target.getvalue()
@@ -119,18 +119,18 @@ REPLAYS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], bytes]:
-    kept: dict[tuple[str, int], bytes] = {}
+    cache: dict[tuple[str, int], bytes] = {}
 
     def get(name: str, seed: int) -> bytes:
-        if (name, seed) not in kept:
-            kept[name, seed] = encode(name, seed)
-        return kept[name, seed]
+        if (name, seed) not in cache:
+            cache[name, seed] = encode(name, seed)
+        return cache[name, seed]
 
     return get
 
 
 @attrs.define
-class Joint:
+class SplicedStream:
     data: bytes
     mark: int
     reports: list[SpliceReport]
@@ -139,8 +139,8 @@ class Joint:
         path.write_bytes(self.data)
 
 
-def join(*pieces: bytes, seed: int = 0, announce_codecs: bool = False, rate: float = 1e6) -> Joint:
-    """Bodies one after the other, read in pieces of any size."""
+def splice(*pieces: bytes, seed: int = 0, announce_codecs: bool = False, rate: float = 1e6) -> SplicedStream:
+    """Splice bodies one after the other, read in pieces of any size."""
     sizes = random.Random(seed)
     out, reports = bytearray(), []
     splicer = Splicer(lambda: bytes(out), reports.append, announce_codecs=announce_codecs)
@@ -155,11 +155,11 @@ def join(*pieces: bytes, seed: int = 0, announce_codecs: bool = False, rate: flo
             out += splicer.push(aligner.feed(body[at : at + size]), now)
             at, now = at + size, now + size / rate
     out += splicer.flush(now)
-    return Joint(bytes(out), mark, reports)
+    return SplicedStream(bytes(out), mark, reports)
 
 
 def frames(data: bytes) -> dict[str, list[str]]:
-    """A digest of every picture and sound that comes out of the decoders."""
+    """Return a digest of every picture and audio frame from the decoders."""
     found: dict[str, list[str]] = {"video": [], "audio": []}
     with av.open(io.BytesIO(data), format="mpegts") as source:
         for stream in source.streams:
@@ -171,102 +171,102 @@ def frames(data: bytes) -> dict[str, list[str]]:
     return found
 
 
-def assert_runs_on(times: list[int]) -> None:
-    assert all(later > sooner for sooner, later in pairwise(times))
+def assert_increasing(times: list[int]) -> None:
+    assert all(later > earlier for earlier, later in pairwise(times))
 
 
-def cut_of(data: bytes, seed: int, low: float = 0.4, high: float = 0.8) -> int:
+def random_cut(data: bytes, seed: int, low: float = 0.4, high: float = 0.8) -> int:
     return random.Random(seed).randrange(int(len(data) * low), int(len(data) * high))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("how", REPLAYS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_replay_is_exact(clips: Callable[[str, int], bytes], name: str, how: str, seed: int) -> None:
-    """Every picture and sound of the original, none twice, none missing, no message."""
+def test_replay_is_spliced_exactly(clips: Callable[[str, int], bytes], name: str, how: str, seed: int) -> None:
+    """Every picture and audio frame of the original arrives once, without a message."""
     data = clips(name, 1)
     again = REPLAYS[how](data)
-    cut = cut_of(data, seed)
+    cut = random_cut(data, seed)
     back = random.Random(seed).uniform(0.2, 0.35)
-    joint = join(data[:cut], again[int(len(again) * (cut / len(data) - back)) :], seed=seed)
-    assert [report.kind for report in joint.reports] == [SpliceKind.OVERLAP]
-    assert frames(joint.data) == frames(data)
-    seen = decode(joint.data)
+    spliced = splice(data[:cut], again[int(len(again) * (cut / len(data) - back)) :], seed=seed)
+    assert [report.kind for report in spliced.reports] == [SpliceKind.OVERLAP]
+    assert frames(spliced.data) == frames(data)
+    seen = decode(spliced.data)
     assert seen.complaints == []
-    assert_runs_on(seen.pictures)
-    assert_runs_on(seen.sounds)
+    assert_increasing(seen.pictures)
+    assert_increasing(seen.sounds)
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "h264 open"])
-def test_another_encode(clips: Callable[[str, int], bytes], name: str, seed: int) -> None:
-    """Pictures follow each other, and sounds nearly."""
+def test_another_encode_continues(clips: Callable[[str, int], bytes], name: str, seed: int) -> None:
+    """Pictures follow each other without a gap, and audio nearly."""
     data = clips(name, 1)
     other = remux(clips(name, 2), 40_000.0, **AWAY)
-    joint = join(data[: cut_of(data, seed)], other[cut_of(other, seed, 0.0, 0.4) :], seed=seed)
-    assert [report.kind for report in joint.reports] == [SpliceKind.SHIFTED]
-    seen = decode(joint.data)
+    spliced = splice(data[: random_cut(data, seed)], other[random_cut(other, seed, 0.0, 0.4) :], seed=seed)
+    assert [report.kind for report in spliced.reports] == [SpliceKind.SHIFTED]
+    seen = decode(spliced.data)
     assert seen.complaints == []
-    assert_runs_on(seen.pictures)
-    assert_runs_on(seen.sounds)
-    before = decode(joint.data[: joint.mark])
+    assert_increasing(seen.pictures)
+    assert_increasing(seen.sounds)
+    before = decode(spliced.data[: spliced.mark])
     step = FRAME[RECIPES[name][1]]
-    gaps = [later - sooner for sooner, later in pairwise(seen.sounds) if later - sooner > step + 1]
+    gaps = [later - earlier for earlier, later in pairwise(seen.sounds) if later - earlier > step + 1]
     assert len(gaps) <= 1
     assert sum(gaps) < 2 * step
     if name != "audio":
         highest = max(before.pictures)
         after = [time for time in seen.pictures if time > highest]
-        # What the last group lost stays lost; the new pictures follow the last one.
+        # Pictures lost in the last group stay lost; the new pictures follow the last one.
         assert min(after) - highest == PICTURE
-        assert all(later - sooner == PICTURE for sooner, later in pairwise(after))
+        assert all(later - earlier == PICTURE for earlier, later in pairwise(after))
 
 
 def test_open_groups_without_idr(clips: Callable[[str, int], bytes]) -> None:
-    """The best there is: leading pictures are dropped, time runs on; a running decoder may still complain."""
+    """Leading pictures are dropped and time continues. A running decoder may still complain."""
     data, other = clips("h264 open", 1), remux(clips("h264 open", 2), 40_000.0, **AWAY)
     first = other[len(other) // 4 :]
-    joint = join(data[: len(data) // 2], first, rate=len(first) / 5)
-    assert [report.kind for report in joint.reports] == [SpliceKind.SHIFTED]
-    with av.open(io.BytesIO(joint.data), format="mpegts") as source:
-        stamps = [packet.dts for packet in source.demux(video=0) if packet.dts is not None]
-    assert_runs_on(stamps)
+    spliced = splice(data[: len(data) // 2], first, rate=len(first) / 5)
+    assert [report.kind for report in spliced.reports] == [SpliceKind.SHIFTED]
+    with av.open(io.BytesIO(spliced.data), format="mpegts") as source:
+        timestamps = [packet.dts for packet in source.demux(video=0) if packet.dts is not None]
+    assert_increasing(timestamps)
 
 
-def test_other_size(clips: Callable[[str, int], bytes]) -> None:
+def test_other_picture_size_continues(clips: Callable[[str, int], bytes]) -> None:
     data = clips("h264", 1)
     other = remux(encode("h264", 3, (320, 192)), 40_000.0, **AWAY)
-    joint = join(data[: len(data) // 2], other)
-    seen = decode(joint.data)
+    spliced = splice(data[: len(data) // 2], other)
+    seen = decode(spliced.data)
     assert seen.complaints == []
-    assert_runs_on(seen.pictures)
+    assert_increasing(seen.pictures)
 
 
-def test_other_codec_is_told_and_passes(clips: Callable[[str, int], bytes]) -> None:
+def test_other_codec_passes_and_is_reported(clips: Callable[[str, int], bytes]) -> None:
     data, other = clips("h264", 1), clips("hevc", 1)
-    joint = join(data[: len(data) // 2], other)
-    assert [report.kind for report in joint.reports] == [SpliceKind.CODEC_CHANGE]
-    assert joint.reports[0].changed == ("H.264 to HEVC", "AAC to AC-3")
-    assert frames(joint.data[joint.mark :]) == frames(other)
+    spliced = splice(data[: len(data) // 2], other)
+    assert [report.kind for report in spliced.reports] == [SpliceKind.CODEC_CHANGE]
+    assert spliced.reports[0].changed == ("H.264 to HEVC", "AAC to AC-3")
+    assert frames(spliced.data[spliced.mark :]) == frames(other)
 
 
-def test_other_codec_on_the_known_pids(clips: Callable[[str, int], bytes]) -> None:
-    """A player that heeds the new tables gets a stream that it can decode."""
+def test_other_codec_is_announced_on_the_known_pids(clips: Callable[[str, int], bytes]) -> None:
+    """A player that reads the new tables gets a stream that it can decode."""
     data, other = clips("h264", 1), remux(clips("hevc", 1), 40_000.0)
-    joint = join(data[: len(data) // 2], other, announce_codecs=True)
-    seen = decode(joint.data[joint.mark :])
+    spliced = splice(data[: len(data) // 2], other, announce_codecs=True)
+    seen = decode(spliced.data[spliced.mark :])
     assert seen.complaints == []
     assert len(seen.pictures) == SECONDS * RATE
-    assert min(seen.pictures) > max(decode(joint.data[: joint.mark]).pictures)
+    assert min(seen.pictures) > max(decode(spliced.data[: spliced.mark]).pictures)
 
 
-def test_a_provider_that_closes_again_and_again(clips: Callable[[str, int], bytes]) -> None:
-    """It closes in the middle of a packet and replays the last seconds each time."""
+def test_repeated_replays_are_spliced_exactly(clips: Callable[[str, int], bytes]) -> None:
+    """The provider closes within a packet and replays the last seconds each time."""
     data = clips("h264", 1)
     ends = [int(len(data) * part) + 77 for part in (0.35, 0.5, 0.65, 0.8)]
     begins = [0] + [int(end - len(data) * 0.25) for end in ends]
-    joint = join(*[data[begin:end] for begin, end in zip(begins, [*ends, len(data)], strict=True)])
-    assert {report.kind for report in joint.reports} == {SpliceKind.OVERLAP}
-    assert len(joint.reports) == 4
-    assert frames(joint.data) == frames(data)
-    assert decode(joint.data).complaints == []
+    spliced = splice(*[data[begin:end] for begin, end in zip(begins, [*ends, len(data)], strict=True)])
+    assert {report.kind for report in spliced.reports} == {SpliceKind.OVERLAP}
+    assert len(spliced.reports) == 4
+    assert frames(spliced.data) == frames(data)
+    assert decode(spliced.data).complaints == []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from browsers import browsers, told
 from cases import TABLES, Case
-from clip_provider import FAR
+from clip_provider import BACKUP_ORIGIN
 from clips import TICKS, clip_of
 from loopback_rig import Rig
 from packages import install
@@ -37,7 +37,9 @@ async def watch(reactor, case: Case, players: list[Player], folder: Path) -> lis
     rig = Rig(reactor, folder)
     await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=case.agents)
     clips = [clip_of(recipe) for recipe in case.clips] if case.clips else [None, None]
-    first, second = (Provider(reactor, origin=at, clip=clip) for at, clip in zip((BEGIN, FAR), clips, strict=True))
+    first, second = (
+        Provider(reactor, origin=at, clip=clip) for at, clip in zip((BEGIN, BACKUP_ORIGIN), clips, strict=True)
+    )
     await first.listen()
     await second.listen()
     backups = [second.url(case.backup)] if case.backup else []

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from decoding import watch
+from decoding import decode_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import from_first_units, units_of
@@ -163,7 +163,7 @@ def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
 @pytest.mark.parametrize("number", range(3))
 def test_remuxed_decodes_to_the_same(number, cut):
     source = TIMELINE.span(0, LOOP)
-    original, seen = watch(source), watch(Remux(Layout.numbered(number, cut)).feed(source))
+    original, seen = decode_samples(source), decode_samples(Remux(Layout.numbered(number, cut)).feed(source))
     assert seen.complaints == []
     assert seen.pictures == original.pictures[: len(seen.pictures)]
     assert seen.sounds == original.sounds[: len(seen.sounds)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 import tsbuild as ts
-from faulty_stream import RADIO, STEP, TV, Source
+from faulty_stream import RADIO, STEP, TV, FaultySource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ class Watched:
     """A source under a health on simulated time; notes what it tells."""
 
     limits: HealthLimits = attrs.field(factory=HealthLimits)
-    source: Source = attrs.field(factory=Source)
+    source: FaultySource = attrs.field(factory=FaultySource)
     program: ProgramMap | None = TV
     now: float = 100.0
     told: list[tuple[float, ContentFault]] = attrs.field(factory=list)
@@ -50,7 +50,7 @@ class Watched:
         return self.told[0][0] - moment
 
 
-BREAK: dict[ContentFault, Callable[[Source], None]] = {
+BREAK: dict[ContentFault, Callable[[FaultySource], None]] = {
     ContentFault.VIDEO_GONE: lambda source: setattr(source, "video", False),
     ContentFault.FROZEN: lambda source: setattr(source, "frozen", True),
     ContentFault.SCRAMBLED: lambda source: setattr(source, "scrambled", True),
@@ -138,7 +138,7 @@ def test_a_short_trouble_is_no_fault(fault: ContentFault) -> None:
     watched = Watched(ALL_ON).run(20)
     BREAK[fault](watched.source)
     watched.run(2.5)
-    watched.source = Source(mux=watched.source.mux, number=watched.source.number)
+    watched.source = FaultySource(mux=watched.source.mux, number=watched.source.number)
     assert watched.run(30).told == []
 
 
@@ -146,13 +146,13 @@ def test_a_short_trouble_is_no_fault(fault: ContentFault) -> None:
 
 
 def test_radio_has_no_video_to_miss() -> None:
-    watched = Watched(program=RADIO, source=Source(video=False)).run(60)
+    watched = Watched(program=RADIO, source=FaultySource(video=False)).run(60)
     assert watched.told == []
     assert watched.health.snapshot().seconds_without_video is None
 
 
 def test_video_that_never_comes() -> None:
-    watched = Watched(source=Source(video=False)).run(20)
+    watched = Watched(source=FaultySource(video=False)).run(20)
     assert watched.faults == [ContentFault.VIDEO_MISSING]
     assert 10 <= watched.after(0) <= 10.6
 
@@ -178,7 +178,7 @@ def test_a_program_that_is_announced_and_not_sent() -> None:
 
 
 def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
-    assert Watched(source=Source(scrambled=True)).run(60).told == []
+    assert Watched(source=FaultySource(scrambled=True)).run(60).told == []
 
 
 def test_before_a_program_map_nothing_is_missed() -> None:
@@ -247,7 +247,7 @@ def test_the_bitrate_of_a_source_that_starves_us() -> None:
 
 def test_the_bitrate_of_media_that_arrives_too_fast() -> None:
     """A burst at the start hides a picture that hardly moves from the clock on the wall only."""
-    source = Source(size=300)
+    source = FaultySource(size=300)
     watched = Watched(HealthLimits(bitrate=62_500, grace=0), source=source).run(40, step=0.01)
     condition = watched.health.snapshot()
     assert condition.bitrate is not None
@@ -260,7 +260,7 @@ def test_the_bitrate_of_media_that_arrives_too_fast() -> None:
 )
 def test_windows_and_grace(grace: float, windows: int, expected: float) -> None:
     limits = HealthLimits(bitrate=62_500, grace=grace, windows=windows, window=5)
-    watched = Watched(limits, source=Source(size=300)).run(29 if expected < 29 else 33)
+    watched = Watched(limits, source=FaultySource(size=300)).run(29 if expected < 29 else 33)
     assert watched.faults == [ContentFault.LOW_BITRATE]
     assert watched.after(0) == pytest.approx(expected, abs=1.3)
 
@@ -281,7 +281,7 @@ def test_the_media_bitrate_does_not_depend_on_how_the_bytes_are_cut() -> None:
         watched.now += step
         watched.take(b"".join(watched.source.unit() for _ in range(units)))
     media_bitrate = watched.health.snapshot().media_bitrate
-    assert media_bitrate == pytest.approx(len(Source().unit()) / STEP, rel=0.01)
+    assert media_bitrate == pytest.approx(len(FaultySource().unit()) / STEP, rel=0.01)
 
 
 # for the stall timer

@@ -1,4 +1,4 @@
-"""What a real demuxer and real decoders make of ``/stream/<id>``, from its first packet on."""
+"""Decoding of ``/stream/<id>`` with a real demuxer and real decoders, from its first packet on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_plays(body: bytes, pictures: int) -> None:
 
 
 def lenient_picture_times(body: bytes) -> list[int]:
-    """Presentation times of what can be decoded; the units torn at a hole cannot."""
+    """Return the presentation times of all pictures that can be decoded; units torn at a gap cannot."""
     times = []
     with av.open(io.BytesIO(body), format="mpegts") as container:
         for packet in container.demux(container.streams.video[0]):
@@ -56,15 +56,15 @@ async def test_first_and_late_joiner_decode_without_an_error(rig, direct):
 
 @pytest.mark.parametrize("oddity", ["framing=chunked", "gzip=1", "framing=chunked&gzip=1", "redirect=chain"])
 @pytest_twisted.ensureDeferred
-async def test_decodes_however_it_was_sent(rig, oddity):
+async def test_decodes_with_any_http_framing(rig, oddity):
     player = await rig.play(rig.register(f"/live/x.ts?rate=4&{oddity}"))
     await rig.until_bytes(player, 300_000)
     assert_plays(player.body, 80)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_viewer_who_skips_goes_on_with_pictures(rig):
-    """The hole costs what it costs; behind it pictures come again, and nothing before it is torn."""
+async def test_pictures_continue_after_a_skip(rig):
+    """Behind the gap pictures continue, and no packet before the gap is torn."""
     await rig.start(send_buffer=16_384, ring_seconds=1, join_seconds=0.5)
     stream = rig.register("/live/x.ts?rate=8")
     watched, player = await rig.play(stream), await rig.play(stream, window=65_536)

@@ -1,4 +1,4 @@
-"""Sources close, fail and change under a player of ``/stream/<id>``, and what it decodes shows nothing of it."""
+"""Sources that close, fail and change while a player reads ``/stream/<id>``. The decoded stream must not show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from decoding import decode
 from loopback_rig import assert_whole_packets
-from test_decodes import PICTURE, without_torn_tail
+from test_live_media import PICTURE, without_torn_tail
 
 from m3uproxy.core.splice.plan import SpliceKind
 
@@ -18,64 +18,64 @@ pytestmark = pytest.mark.media
 SOUND = 1920
 
 
-def assert_seamless(body: bytes, pictures: int, without_hole: bool) -> None:
-    """No complaint of the decoders, time runs on evenly; the sound lacks less than a frame where sources changed."""
+def assert_seamless(body: bytes, pictures: int, without_gap: bool) -> None:
+    """Check that no decoder complains, time continues evenly, and less than an audio frame is missing."""
     assert_whole_packets(body)
     decoded = decode(without_torn_tail(body))
     assert decoded.complaints == []
     shown = sorted(decoded.pictures)[:-4]
     assert len(shown) >= pictures
     steps = {later - earlier for earlier, later in itertools.pairwise(shown)}
-    assert steps == {PICTURE} if without_hole else max(steps) <= 3 * PICTURE
-    heard = [later - earlier for earlier, later in itertools.pairwise(decoded.sounds)]
-    assert min(heard) > 0
-    assert max(heard) < 2 * SOUND + 90
+    assert steps == {PICTURE} if without_gap else max(steps) <= 3 * PICTURE
+    audio_steps = [later - earlier for earlier, later in itertools.pairwise(decoded.sounds)]
+    assert min(audio_steps) > 0
+    assert max(audio_steps) < 2 * SOUND + 90
 
 
-def kinds(stream) -> list[str]:
+def causes(stream) -> list[str]:
     return [entry["cause"] for entry in stream.decisions.entries()]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_provider_that_closes_in_mid_packet_and_replays(rig, joins):
+async def test_provider_that_closes_within_a_packet_and_replays(rig, splices):
     """Every connection ends after 500,001 bytes and begins with three seconds that were sent before."""
     stream = rig.register("/live/x.ts?rate=4&burst=3&close=500001")
     player = await rig.play(stream)
     await rig.until_bytes(player, 700_000, 20)
     assert rig.provider.channel("x").tally.total >= 3
-    assert_seamless(player.body, 250, without_hole=True)
-    assert {report.kind for report in joins[1:]} == {SpliceKind.OVERLAP}
-    assert all(report.repeated > 10 for report in joins[1:])
+    assert_seamless(player.body, 250, without_gap=True)
+    assert {report.kind for report in splices[1:]} == {SpliceKind.OVERLAP}
+    assert all(report.repeated > 10 for report in splices[1:])
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_provider_that_closes_and_does_not_replay(rig, joins):
+async def test_provider_that_closes_without_replay(rig, splices):
     stream = rig.register("/live/x.ts?close=150001")
     player = await rig.play(stream)
     await rig.until_bytes(player, 400_000, 20)
     assert rig.provider.channel("x").tally.total >= 3
-    # The last pictures of a torn group refer to one that never came.
-    assert_seamless(player.body, 80, without_hole=False)
-    assert len(joins) >= 3
+    # The last pictures of a torn group refer to one that never arrived.
+    assert_seamless(player.body, 80, without_gap=False)
+    assert len(splices) >= 3
 
 
 @pytest.mark.parametrize("fault", ["reset", "stall"])
 @pytest_twisted.ensureDeferred
-async def test_a_backup_goes_on_where_the_source_failed(rig, joins, fault):
+async def test_backup_continues_the_failed_source(rig, splices, fault):
     stream = rig.register("/live/a.ts?rate=4&burst=1", "/live/b.ts?rate=4&burst=1")
     player = await rig.play(stream)
     await rig.until_bytes(player, 300_000, 20)
     rig.provider.control("a", f"{fault}=0&status=404")
     await rig.until_bytes(player, len(player.body) + 300_000, 20)
     assert stream.source_index == 1
-    assert_seamless(player.body, 150, without_hole=True)
+    assert_seamless(player.body, 150, without_gap=True)
     (*_, entry) = stream.decisions.entries()
     assert "/live/b.ts" in entry["to"]
     assert entry["bridged_ms"] is not None
 
 
 @pytest_twisted.ensureDeferred
-async def test_viewers_at_different_places_see_the_same_seam(rig, joins):
+async def test_players_at_different_positions_get_the_same_splice(rig, splices):
     stream = rig.register("/live/x.ts?rate=4&burst=3&close=700001")
     players = []
     for _ in range(3):
@@ -83,4 +83,4 @@ async def test_viewers_at_different_places_see_the_same_seam(rig, joins):
         await rig.until_bytes(players[0], 120_000 * len(players), 20)
     for player in players:
         await rig.until_bytes(player, len(player.body) + 300_000, 20)
-        assert_seamless(player.body, 80, without_hole=True)
+        assert_seamless(player.body, 80, without_gap=True)
