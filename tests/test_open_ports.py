@@ -71,7 +71,7 @@ def open_all(reactor, *endpoints: str):
         ),
         (
             "systemd:domain=INET:index=0",
-            "LISTEN: 'systemd:domain=INET:index=0' cannot be used: there is no such socket, or no such part",
+            "LISTEN: 'systemd:domain=INET:index=0' cannot be used: the socket or the argument does not exist",
         ),
         (
             "systemd:domain=UNIX:index=0",

@@ -23,7 +23,7 @@ RIDDLES = frozenset(
 _PRONOUN = re.compile(r"\b(?:who|whoever|nobody|somebody|what)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _SHORT_MODULE = 45
-#: A constant or two may stand alone; such a module is not a crumb of another one.
+#: Modules up to this size may hold a constant or two; they are not counted as short.
 _TINY_MODULE = 8
 
 MAX_RIDDLE_SHARE = 0.03
@@ -91,11 +91,11 @@ def check(root: Path, prefixes: tuple[str, ...] = ("",)) -> list[str]:
         if lines > MAX_MODULE_LINES:
             long.append(f"{path}: {lines} lines, limit {MAX_MODULE_LINES}")
     twice = [f"class {name} is defined at {', '.join(at)}" for name, at in sorted(places.items()) if len(at) > 1]
-    riddles = [one for one in found if is_riddle(one)]
-    pronouns = [one for one in found if _PRONOUN.search(one.text)]
+    riddles = [item for item in found if is_riddle(item)]
+    pronouns = [item for item in found if _PRONOUN.search(item.text)]
     for line in (
-        *(f"{one.place}: begins with {one.text.split()[0]!r}" for one in riddles),
-        *(f"{one.place}: {', '.join(_PRONOUN.findall(one.text))}" for one in pronouns),
+        *(f"{item.place}: begins with {item.text.split()[0]!r}" for item in riddles),
+        *(f"{item.place}: {', '.join(_PRONOUN.findall(item.text))}" for item in pronouns),
         *twice,
         *short,
         *long,
@@ -108,8 +108,8 @@ def check(root: Path, prefixes: tuple[str, ...] = ("",)) -> list[str]:
 def _exceeded(
     found: list[Docstring], riddles: list[Docstring], twice: list[str], short: list[str], long: list[str]
 ) -> list[str]:
-    words = sum(len(_WORD.findall(one.text)) for one in found)
-    pronouns = sum(len(_PRONOUN.findall(one.text)) for one in found)
+    words = sum(len(_WORD.findall(item.text)) for item in found)
+    pronouns = sum(len(_PRONOUN.findall(item.text)) for item in found)
     share, rate = len(riddles) / max(len(found), 1), 100 * pronouns / max(words, 1)
     figures = [
         (f"{share:.1%} of docstrings begin with a word that hides the subject", share > MAX_RIDDLE_SHARE),
