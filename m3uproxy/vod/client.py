@@ -1,8 +1,8 @@
 """One player of a file: its responses, its connections to the proxy, and its session with the provider.
 
 A player of files sends several requests: for the beginning, for the index at the end, for the middle; over one
-connection or over several. All of them share the client's session. The newest request gets it, because it is what the
-player needs now. An older request gets the session back when the newer one has ended, or when its player is paused.
+connection or over several. All of them share the client's session. The newest request gets it, because the player
+needs it now. An older request gets the session back when the newer one has ended, or when its player is paused.
 
 Two devices in one home may look the same: same address, same user agent. They are told apart by their behaviour. A
 player that sends a new request abandons the old one: it closes the connection, or stops reading. If a response has

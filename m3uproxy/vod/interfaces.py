@@ -1,7 +1,7 @@
 """Interfaces and values of the VOD package: the consumers of a session, the stream of a session, limits.
 
 Read from top to bottom to follow a byte: a :class:`ByteConsumer` accepts bytes of the file. A :class:`RangeConsumer`
-also says which part of which file it needs. The session reports what it reads to a :class:`VodFile`.
+also says which part of which file it needs. The session reports bytes and failures to a :class:`VodFile`.
 """
 
 from __future__ import annotations

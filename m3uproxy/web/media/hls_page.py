@@ -1,4 +1,4 @@
-"""What all pages below ``/hls`` have in common, whoever makes the playlists."""
+"""The base of all pages below ``/hls``, of proxied HLS and of the muxer."""
 
 # mypy: allow-untyped-calls
 
@@ -25,29 +25,31 @@ from .media_resource import MediaResource, answer_error, player_of, refusal
 
 log = make_logger()
 
+#: Media type of playlists.
 PLAYLIST = "application/vnd.apple.mpegurl"
 
 
 class HlsPage(MediaResource):
-    """One page of a stream."""
+    """A page of an HLS stream: a playlist or a segment."""
 
     def _head(self, request: Request) -> Any:
-        """What a GET would be answered: there is no other way to know."""
+        """Answer like a GET without a body: the headers are known only when the page is."""
         return self._get(request)
 
     def _options(self, request: Request) -> bytes:
-        """As for a stream, of which the page is a part."""
+        """Answer as for the stream that the page belongs to."""
         request.postpath = []
         return super()._options(request)
 
-    def _admit(self, request: Request, clients: HlsClients | None) -> None:
+    def _check_signature(self, request: Request, clients: HlsClients | None) -> None:
         """
-        Who has no ticket learns nothing.
+        Check the signature of a request, unless it is for a URL in a playlist and the client is known.
 
-        Who plays already needs none: what we write into playlists has none. Players of a stream without variants ask
-        again and again for the URL that they began with, though. Its ticket may expire while they play, which is to
-        end nobody; so for who plays, from where it plays, an expired one will do. An expired link that was passed on
-        will not: it is used from elsewhere.
+        URLs in playlists have no signature. Players of a stream without variants request their first URL repeatedly,
+        and its signature may expire during playback. So an expired signature is accepted from the address of a known
+        client. An expired URL that was passed on is refused, because it is used from another address.
+
+        :raises HTTPError: 403 if the signature is missing, wrong or expired.
         """
         if self._signed_urls is None:
             return
@@ -77,9 +79,9 @@ class HlsPage(MediaResource):
 
 def check_query(request: Request) -> None:
     """
-    What every segment's URL has.
+    Check that a segment's URL has the required parameters.
 
-    :raises HTTPError: 422 if it has not.
+    :raises HTTPError: 422 if one is missing.
     """
     missing = [name for name in ("client_id", "url") if not query_value(request, name.encode())]
     if missing:
@@ -91,11 +93,10 @@ def _missing(name: str) -> dict[str, object]:
 
 
 def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], None]) -> None:
-    """Answer when it is there, unless the player has gone by then."""
-    gone = request.notifyFinish()
+    """Answer a request when a Deferred fires; if the player disconnects before, cancel the Deferred.
 
-    def left(_: Failure) -> None:
-        asked.cancel()
+    :param write: writes the response, given the result.
+    """
 
     def failed(failure: Failure) -> None:
         if failure.check(CancelledError) or request.channel is None:
@@ -108,45 +109,45 @@ def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], 
             log.failure("cannot answer {path}", failure=failure, path=request.path)
             refuse(request, HTTPError(500, "Internal Server Error"))
 
-    gone.addErrback(left)
+    request.notifyFinish().addErrback(lambda _: asked.cancel())
     asked.addCallbacks(write, failed)
     asked.addErrback(lambda failure: log.failure("cannot answer {path}", failure=failure, path=request.path))
 
 
 def refuse(request: Request, error: HTTPError) -> None:
-    """A status instead of what was asked for."""
+    """Answer with an error."""
     request.write(answer_error(request, error))
     request.finish()
 
 
 def write_playlist(request: Request, body: bytes, media_type: str = PLAYLIST) -> None:
-    """A playlist, or what else is small text, which any page may read."""
+    """Answer with a playlist, or other short text, readable for any web page."""
     allow_media(request)
     data = write_content(request, RawAnswer(body, media_type, {"Cache-Control": "no-cache"}))
     request.write(b"" if request.method == b"HEAD" else data)
     request.finish()
 
 
-def send_parcel(
+def send_from_memory(
     request: Request,
     settings: Settings,
     make: Callable[[Callable[[bytes], None], Callable[[], None]], MemoryProducer],
 ) -> None:
     """
-    A body at the player's pace, whose head is set.
+    Send a body at the player's pace. The headers must be set.
 
-    :param make: makes a parcel of what takes a piece and of what drops the connection of a player that takes nothing:
-        if that just ended, it would look like the end of the body.
+    :param make: makes the producer of the body from two functions. The first one writes a piece. The second one aborts
+        the connection of a player that has been paused too long: a clean end would look like the end of the body.
     """
 
     def ended(complete: bool) -> None:
         if complete:
-            spout.finish()
-        elif not parcel.gone:
-            spout.abort()
+            writer.finish()
+        elif not producer.gone:
+            writer.abort()
 
-    parcel = make(lambda data: spout.write(data), lambda: spout.abort())
-    spout = ResponseWriter(request, parcel, settings.direct_write, settings.send_buffer)
-    parcel.ended.addCallback(ended)
-    request.notifyFinish().addErrback(lambda _: parcel.stopProducing())
-    parcel.start()
+    producer = make(lambda data: writer.write(data), lambda: writer.abort())
+    writer = ResponseWriter(request, producer, settings.direct_write, settings.send_buffer)
+    producer.ended.addCallback(ended)
+    request.notifyFinish().addErrback(lambda _: producer.stopProducing())
+    producer.start()

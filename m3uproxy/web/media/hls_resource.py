@@ -1,7 +1,7 @@
-"""``/hls/<id>/…``: playlists, and what playlists name.
+"""``/hls/<id>/…``: playlists, and the resources that playlists refer to.
 
-What a playlist names comes back as a token that we made (:mod:`m3uproxy.core.hls.url_tokens`). A URL that is none is
-refused, so nothing can be fetched through here that no playlist of the stream named.
+URLs in playlists are replaced by tokens (:mod:`m3uproxy.core.hls.url_tokens`). A request without a valid token is
+refused. So players can only fetch resources that a playlist of the stream refers to.
 """
 
 # mypy: allow-untyped-calls
@@ -33,45 +33,45 @@ from ...registry import Registry
 from ...settings import Settings
 from ..access.cors import allow_media
 from ..responses import HTTPError, query_value
-from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_parcel, write_playlist
+from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_from_memory, write_playlist
 from .media_resource import header
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
 from .signed_urls import SignedUrls
 
-#: Where neither the provider nor the URL says what it is.
+#: Media type of a segment if neither the provider nor the URL shows it.
 _SEGMENT = "video/mp2t"
 _JSON = "application/json"
-#: Bytes up to which a playlist is sent in one piece, and compressed. More is sent as it is taken: compressing it would
-#: take longer than the player saves, and the connection of one that does not read would hold all of it.
-_SMALL = 65_536
+#: Playlists up to this size (bytes) are compressed and written at once. Larger ones are sent at the player's pace,
+#: uncompressed: compression would take longer than it saves, and a paused player's connection would hold it all.
+_SMALL_PLAYLIST = 65_536
 
 
 class HlsResource(Resource):
-    """All streams, each under its id."""
+    """The parent of all HLS pages, each below the id of its stream."""
 
     def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None = None) -> None:
         """
-        Serve what is registered.
+        Serve the streams of a registry.
 
-        :param signed_urls: given if a player's URL must be signed.
+        :param signed_urls: checks player URLs; None if they need no signature.
         """
         super().__init__()
-        self._given = (registry, settings, signed_urls)
+        self._page_args = (registry, settings, signed_urls)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """The leaf of one stream and page; an unknown id is told at rendering."""
-        name, of_playlist = path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"]
-        if isinstance(self._given[0].get(name), LiveStream):
-            return (MuxerPlaylistResource if of_playlist else MuxerSegmentResource)(*self._given, name)
-        return (PlaylistResource if of_playlist else SegmentResource)(*self._given, name)
+        """Return the page of a stream. For an unknown id its rendering answers 404."""
+        name, is_playlist = path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"]
+        if isinstance(self._page_args[0].get(name), LiveStream):
+            return (MuxerPlaylistResource if is_playlist else MuxerSegmentResource)(*self._page_args, name)
+        return (PlaylistResource if is_playlist else SegmentResource)(*self._page_args, name)
 
 
 class _ProxiedPage(HlsPage):
-    """One page of a stream that is HLS at its source."""
+    """A page of a stream whose source is HLS."""
 
-    def _admitted(self, request: Request) -> HlsStream:
+    def _checked_stream(self, request: Request) -> HlsStream:
         entry = self._registry.get(self._id)
-        self._admit(request, entry.hls_clients if isinstance(entry, HlsStream) else None)
+        self._check_signature(request, entry.hls_clients if isinstance(entry, HlsStream) else None)
         return self._stream()
 
     def _stream(self) -> HlsStream:
@@ -79,14 +79,14 @@ class _ProxiedPage(HlsPage):
         if entry is None:
             raise HTTPError(404, "Stream not found.")
         if not isinstance(entry, HlsStream):
-            raise HTTPError(501, "This is a film, which is not made into HLS: play /stream/{id}.")
+            raise HTTPError(501, "This stream is a file, which is not available as HLS. Play /stream/{id}.")
         return entry
 
     def _target(self, request: Request) -> TokenTarget | None:
         """
-        What is asked for; None for the stream itself.
+        Return the requested resource; None for the stream's own playlist.
 
-        :raises HTTPError: 403 for a URL that is none of this stream's.
+        :raises HTTPError: 403 if the token is not of this stream.
         """
         token = query_value(request, b"url")
         if not token:
@@ -104,10 +104,10 @@ class _ProxiedPage(HlsPage):
 
 
 class PlaylistResource(_ProxiedPage):
-    """``playlist.m3u8``: the stream itself, or a variant that it named."""
+    """``playlist.m3u8``: the stream's own playlist, or one that it refers to."""
 
     def _get(self, request: Request) -> int:
-        stream, target = self._admitted(request), self._target(request)
+        stream, target = self._checked_stream(request), self._target(request)
         if target is not None and target.kind is not ResourceKind.PLAYLIST:
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
@@ -117,11 +117,11 @@ class PlaylistResource(_ProxiedPage):
 
 
 class SegmentResource(_ProxiedPage):
-    """``segment.ts``: whatever else a playlist named."""
+    """``segment.ts``: any other resource that a playlist refers to."""
 
     def _get(self, request: Request) -> int:
         check_query(request)
-        stream, target = self._admitted(request), self._target(request)
+        stream, target = self._checked_stream(request), self._target(request)
         if target is None or target.kind is ResourceKind.PLAYLIST:
             raise HTTPError(403, "This is not a segment of this stream.")
         client = self._client(request, stream)
@@ -137,7 +137,7 @@ class SegmentResource(_ProxiedPage):
 
 
 def _directives(request: Request) -> DeliveryDirectives:
-    """What a player waits for (RFC 8216bis section 6.2.5.2). What is no number is nothing."""
+    """Return the delivery directives of a request (RFC 8216bis section 6.2.5.2). Invalid numbers are ignored."""
     values = [query_value(request, name) or "" for name in (b"_HLS_msn", b"_HLS_part")]
     sequence, part = (
         int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None for value in values
@@ -148,8 +148,8 @@ def _directives(request: Request) -> DeliveryDirectives:
 def _send_playlist(
     request: Request, stream: HlsStream, client: HlsClient, copy: PlaylistCopy, settings: Settings
 ) -> None:
-    """A playlist for a player."""
-    if copy.size <= _SMALL:
+    """Send a playlist, at once or at the player's pace."""
+    if copy.size <= _SMALL_PLAYLIST:
         write_playlist(request, copy.read())
         return
     allow_media(request)
@@ -159,11 +159,11 @@ def _send_playlist(
     if request.method == b"HEAD":
         request.finish()
         return
-    send_parcel(request, settings, lambda write, abort: stream.send(copy, client, write, abort))
+    send_from_memory(request, settings, lambda write, abort: stream.send(copy, client, write, abort))
 
 
 def _is_refused(request: Request, resource: FetchedResource) -> bool:
-    """Whether the provider has an error, which is the player's, too, and when to ask again."""
+    """Pass on an error of the provider, with its Retry-After; return whether there was one."""
     if resource.status < 400 or resource.status == 416:
         return False
     resource.close()
@@ -176,7 +176,7 @@ def _is_refused(request: Request, resource: FetchedResource) -> bool:
 def _send_manifest(
     request: Request, stream: HlsStream, client: HlsClient, target: TokenTarget, resource: FetchedResource
 ) -> None:
-    """JSON, with the provider's own status if that is an error."""
+    """Send a JSON manifest, or the provider's error."""
     if _is_refused(request, resource):
         return
     answer_later(request, stream.manifest(resource, target, client), lambda body: write_playlist(request, body, _JSON))

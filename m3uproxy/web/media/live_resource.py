@@ -134,7 +134,7 @@ class StreamResource(Resource):
 
 
 class LiveResource(MediaResource):
-    """One live stream."""
+    """The response of a live stream."""
 
     def _get(self, request: Request) -> int:
         entry = self._entry(request)

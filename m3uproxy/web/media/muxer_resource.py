@@ -1,4 +1,4 @@
-"""``/hls/<id>/…`` of a live transport stream: the playlist and the segments that it is cut into."""
+"""``/hls/<id>/…`` of a live transport stream: the playlist and the segments of its muxer."""
 
 # mypy: allow-untyped-calls
 
@@ -15,15 +15,15 @@ from ...live.stream import LiveStream
 from ...settings import Settings
 from ..access.cors import allow_media
 from ..responses import HTTPError, query_value
-from .hls_page import HlsPage, answer_later, check_query, send_parcel, write_playlist
+from .hls_page import HlsPage, answer_later, check_query, send_from_memory, write_playlist
 
 
-class _CutPage(HlsPage):
-    """One page of a stream that is cut here."""
+class _MuxerPage(HlsPage):
+    """A page of a live stream that is segmented by its muxer."""
 
     def _stream(self, request: Request) -> LiveStream:
         entry = self._registry.get(self._id)
-        self._admit(request, muxer_of(entry).hls_clients if isinstance(entry, LiveStream) else None)
+        self._check_signature(request, muxer_of(entry).hls_clients if isinstance(entry, LiveStream) else None)
         if not isinstance(entry, LiveStream):
             raise HTTPError(404, "Stream not found.")
         return entry
@@ -32,8 +32,8 @@ class _CutPage(HlsPage):
         return self._register(request, stream, muxer_of(stream).hls_clients)
 
 
-class MuxerPlaylistResource(_CutPage):
-    """``playlist.m3u8``. The first one opens the source, and is answered when there is a segment."""
+class MuxerPlaylistResource(_MuxerPage):
+    """``playlist.m3u8``. The first request starts the source, and is answered when there is a segment."""
 
     def _get(self, request: Request) -> int:
         stream = self._stream(request)
@@ -42,17 +42,17 @@ class MuxerPlaylistResource(_CutPage):
         return NOT_DONE_YET
 
 
-class MuxerSegmentResource(_CutPage):
-    """``segment.ts``."""
+class MuxerSegmentResource(_MuxerPage):
+    """``segment.ts``, with the number of the segment as ``url``."""
 
     def _get(self, request: Request) -> Any:
         check_query(request)
         stream = self._stream(request)
         number = query_value(request, b"url") or ""
-        fits = number.isascii() and number.isdigit() and len(number) < 19
-        segment = muxer_of(stream).segment(int(number)) if fits else None
+        is_number = number.isascii() and number.isdigit() and len(number) < 19
+        segment = muxer_of(stream).segment(int(number)) if is_number else None
         if segment is None:
-            raise HTTPError(404, "There is no such segment, or it is there no more.")
+            raise HTTPError(404, "There is no such segment; it may have expired.")
         client = self._client(request, stream)
         _write_head(request, segment)
         if request.method == b"HEAD":
@@ -70,4 +70,4 @@ def _write_head(request: Request, segment: LiveSegment) -> None:
 
 
 def _send(request: Request, muxer: HlsMuxer, client: HlsClient, segment: LiveSegment, settings: Settings) -> None:
-    send_parcel(request, settings, lambda write, abort: muxer.send(segment, client, write, abort))
+    send_from_memory(request, settings, lambda write, abort: muxer.send(segment, client, write, abort))

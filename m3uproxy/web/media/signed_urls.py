@@ -1,4 +1,4 @@
-"""Signed player URLs that expire, for operators who want to prevent sharing of URLs.
+"""Signed player URLs that expire, to prevent sharing of URLs.
 
 A signed URL has two query parameters, ``expires`` (Unix time) and ``signature``. The signature covers the stream's id
 and ``expires`` only. So prefixes may be added to the path and other parameters to the query. The signature is checked

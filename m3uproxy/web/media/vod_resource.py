@@ -124,7 +124,7 @@ def play(request: Request, stream: VodStream, player: PlayerInfo, settings: Sett
 
 
 class FileResource(MediaResource):
-    """One file."""
+    """The responses of a file."""
 
     def _get(self, request: Request) -> int:
         stream = self._file(request)
