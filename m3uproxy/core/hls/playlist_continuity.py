@@ -154,8 +154,8 @@ class PlaylistContinuity:
         self._last_playlists.pop(source, None)
 
     def _went_back(self, playlist: Playlist) -> bool:
-        seen = self._last_playlists.get(self._source)
-        return seen is not None and _last(playlist) < seen.last
+        previous = self._last_playlists.get(self._source)
+        return previous is not None and _last(playlist) < previous.last
 
     def _splice(self, playlist: Playlist, source: Hashable, change: int) -> None:
         """
@@ -189,15 +189,17 @@ class PlaylistContinuity:
 
         If the source's numbers now mean other segments (packager restart), return all.
         """
-        seen = self._last_playlists.get(source)
-        if seen is None or (_last(playlist) < seen.last and not seen.shares_segment(_file_names(playlist))):
+        previous = self._last_playlists.get(source)
+        if previous is None or (_last(playlist) < previous.last and not previous.shares_segment(_file_names(playlist))):
             return playlist.segments
-        return [segment for segment in playlist.segments if segment.sequence > seen.last]
+        return [segment for segment in playlist.segments if segment.sequence > previous.last]
 
     def _is_current(self, playlist: Playlist, source: Hashable) -> bool:
         """Return whether the playlist is from the source in use and not older than its latest playlist."""
-        seen = self._last_playlists.get(self._source)
-        return source == self._source and (seen is None or (bool(playlist.segments) and _last(playlist) >= seen.last))
+        previous = self._last_playlists.get(self._source)
+        return source == self._source and (
+            previous is None or (bool(playlist.segments) and _last(playlist) >= previous.last)
+        )
 
     def _publish(self, playlist: Playlist, lines: Sequence[str]) -> None:
         shown = [segment for segment in playlist.segments if segment.sequence >= self._window.first]

@@ -56,18 +56,18 @@ def best_variant(playlist: Playlist, url: str, max_bandwidth: int = 0) -> Rendit
     """
     separate = _separate_audio_groups(playlist)
     silent: set[int] = set()
-    variants = [one for one in renditions(playlist, url) if one.tag == "EXT-X-STREAM-INF"]
+    variants = [each for each in renditions(playlist, url) if each.tag == "EXT-X-STREAM-INF"]
     tags = [line for line, has_uri in _variant_lines(playlist) if has_uri]
-    for place, line in enumerate(tags):
+    for index, line in enumerate(tags):
         if attribute(line, "AUDIO") in separate:
-            silent.add(place)
+            silent.add(index)
     if len(tags) != len(variants):
         silent.clear()  # some variants have no usable URI, so tags and variants cannot be matched
-    complete = [one for place, one in enumerate(variants) if place not in silent]
+    complete = [variant for index, variant in enumerate(variants) if index not in silent]
     if variants and not complete:
         raise not_transport_stream("video and audio are in separate playlists")
-    within = [one for one in complete if not max_bandwidth or one.bandwidth <= max_bandwidth]
-    found = counterpart(None, within) or min(complete, key=lambda one: one.bandwidth, default=None)
+    within = [each for each in complete if not max_bandwidth or each.bandwidth <= max_bandwidth]
+    found = counterpart(None, within) or min(complete, key=lambda each: each.bandwidth, default=None)
     if found is None:
         raise SourceError(Reason.NOT_VIDEO, "a multivariant playlist without variants")
     return found
@@ -96,7 +96,7 @@ def _separate_audio_groups(playlist: Playlist) -> set[str | None]:
 
 def check_joinable(playlist: Playlist) -> None:
     """
-    Check that a media playlist is live and that its segments can be joined.
+    Check that a media playlist is live and that its last segments can be joined.
 
     :raises SourceError: if the playlist has ended, or its segments are MP4 or use an unsupported encryption.
     """
@@ -144,7 +144,7 @@ def _start_segment(segments: Sequence[MediaSegment]) -> MediaSegment:
     """
     Return the segment to start with.
 
-    The initial burst and the reserve must be listed behind it, if the playlist is long enough.
+    If the playlist is long enough, it lists the initial burst from this segment on, and the reserve after that.
     """
     first = max(0, len(segments) - START_SEGMENTS)
     while first and sum(segment.duration for segment in segments[first:-RESERVE_SEGMENTS]) < BURST_SECONDS:
