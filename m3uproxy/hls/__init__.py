@@ -1,1 +1,1 @@
-"""HLS: what is fetched from a provider once for all players."""
+"""HLS: playlists and segments, fetched from the provider once for all players."""

@@ -1,24 +1,20 @@
-"""One response of a provider, and all who want it.
+"""One response of a provider, shared by all readers that want it.
 
-It is begun by the first who asks, and told to all who ask while it is under way (single flight). It is *open* when its
-head and so much of its body are there that it can be told from a web page; only then anybody is answered, so that
-until then a failure is a status. From then on it grows, and readers subscribe, each at its own pace: the provider is
-never paused for a reader. It is *over* when the body is complete, or has failed.
+The first request starts a download; later requests for the same resource join it (single flight). A download is *open*
+when the head has come, and enough of the body to tell it from a web page. Requests are answered only then, so that an
+earlier failure becomes an HTTP status. An open download grows, and each reader reads at its own pace: the provider is
+never paused for a reader. A download is *over* when the body is complete or has failed.
 
-Who waits or reads holds it. When nobody does any more and much is still missing, the provider's connection is closed.
-
-What several people wait for and read: who they are, and when the last of them has gone.
-
-A body that is read from while it is still arriving.
+Requests that wait and readers *hold* the download. If none is left and much of the body is missing, the connection to
+the provider is closed.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.http.byte_ranges import ContentRange, parse_content_range
+from ..core.http.redact import redact
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
@@ -33,14 +30,25 @@ from ..timers import SilenceTimer
 from ..upstream.twisted_errors import source_error
 from .http_client import ProviderResponse
 
-#: Bytes from which on a block is left as it is; smaller ones are joined, so that readers write large pieces.
+log = make_logger()
+
+#: Bytes from which a block is kept as received. Smaller blocks are joined, so that readers write large pieces.
 BLOCK_BYTES = 65_536
+#: Bytes at the beginning of a body that tell a web page from media. A key, the shortest resource, has 16.
+SNIFF_BYTES = 16
+#: Seconds for which received data is gathered before readers are notified.
+NOTIFY_INTERVAL = 0.04
+#: If a body without readers lacks no more bytes than this, it is read to its end. The connection can then be used
+#: again, and the next player finds the segment in the cache.
+FINISH_BYTES = 262_144
+_HTML_STARTS = (b"<!doctype html", b"<html")
 
 
 class GrowingBuffer:
-    """Blocks in a row. Readers have positions of their own, counted in bytes from the beginning.
+    """
+    The bytes of a body that is still arriving, as a list of blocks. Each reader keeps a byte position of its own.
 
-    :ivar size: bytes so far.
+    :ivar size: bytes received so far.
     """
 
     def __init__(self) -> None:
@@ -51,7 +59,7 @@ class GrowingBuffer:
         self._loose_bytes = 0
 
     def append(self, data: bytes) -> None:
-        """Some more of it, never nothing."""
+        """Add bytes to the end; ``data`` must not be empty."""
         self._starts.append(self.size)
         self._blocks.append(data)
         self.size += len(data)
@@ -61,19 +69,19 @@ class GrowingBuffer:
             self._settled_blocks, self._loose_bytes = len(self._blocks), 0
 
     def join_small_blocks(self) -> None:
-        """Join the small pieces that came last into one, for readers that are about to take them."""
+        """Join the small blocks at the end into one. Called before readers are notified."""
         if len(self._blocks) > self._settled_blocks + 1:
             self._blocks[self._settled_blocks :] = [b"".join(self._blocks[self._settled_blocks :])]
             del self._starts[self._settled_blocks + 1 :]
 
     def piece(self, position: int, stop: int) -> bytes:
-        """Some bytes from ``position`` on, up to ``stop``: the rest of a block, which readers share."""
+        """Return bytes from ``position``, at most to ``stop``, of one block. A whole block is not copied."""
         index = bisect_right(self._starts, position) - 1
         start = self._starts[index]
         return self._blocks[index][position - start : stop - start]
 
     def read(self, start: int, stop: int) -> bytes:
-        """All bytes from ``start`` to ``stop``, in one piece."""
+        """Return all bytes from ``start`` to ``stop``."""
         pieces = []
         while start < stop:
             pieces.append(self.piece(start, stop))
@@ -81,156 +89,44 @@ class GrowingBuffer:
         return b"".join(pieces)
 
 
-class SharedDownload(ABC):
-    """Something that opens, grows and is over at some time.
-
-    Who waits for it or has been given it *holds* it.
-
-    :ivar opened_at: seconds of the clock; None until it is open.
-    :ivar over: whether it will grow no more.
-    :ivar error: why it failed; None while it is on its way, and if it is complete.
-    """
-
-    def __init__(self) -> None:
-        self.opened_at: float | None = None
-        self.over = False
-        self.error: SourceError | None = None
-        self._waiting: list[Deferred[Any]] = []
-        self._subscribers: list[Callable[[], None]] = []
-        self._holds = 0
-
-    @abstractmethod
-    def _close_if_unused(self) -> None:
-        """Somebody has gone, perhaps the last."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether readers may begin."""
-        return self.opened_at is not None
-
-    def wait_open(self) -> Deferred[Any]:
-        """
-        Wait until it is open. Who is given it holds it, and must :meth:`release` it.
-
-        :return: a Deferred that may be cancelled.
-        """
-        if self.error is not None:
-            return fail(self.error)
-        if self.is_open:
-            self.hold()
-            return succeed(self)
-        waiting: Deferred[Any] = Deferred(self._wait_cancelled)
-        self._waiting.append(waiting)
-        return waiting
-
-    def hold(self) -> None:
-        """One more who may still read."""
-        self._holds += 1
-
-    def release(self) -> None:
-        """One less."""
-        self._holds -= 1
-        self._close_if_unused()
-
-    def wait_complete(self) -> Deferred[Any]:
-        """
-        Wait until it is complete, for one who holds it; a failure takes the hold away.
-
-        :return: a Deferred that may be cancelled.
-        """
-        if self.over and self.error is None:
-            return succeed(self)
-
-        def notify() -> None:
-            if self.over and notify in self._subscribers:
-                self.unsubscribe(notify)
-                if self.error is None:
-                    waiting.callback(self)
-                else:
-                    self.release()
-                    waiting.errback(self.error)
-
-        def cancelled(_: Deferred[Any]) -> None:
-            self.unsubscribe(notify)
-            self.release()
-
-        waiting: Deferred[Any] = Deferred(cancelled)
-        self.subscribe(notify)
-        notify()
-        return waiting
-
-    @property
-    def is_held(self) -> bool:
-        """Whether anybody waits for it or may still read."""
-        return bool(self._holds or self._waiting)
-
-    def subscribe(self, notify: Callable[[], None]) -> None:
-        """Have ``notify`` called whenever there is more, and when it is over."""
-        self._subscribers.append(notify)
-
-    def unsubscribe(self, notify: Callable[[], None]) -> None:
-        """No more of that."""
-        if notify in self._subscribers:
-            self._subscribers.remove(notify)
-
-    def _fire_waiting(self) -> None:
-        while self._waiting:
-            waiting = self._waiting.pop(0)
-            if self.error is None:
-                self.hold()
-                waiting.callback(self)
-            else:
-                waiting.errback(self.error)
-
-    def _notify_subscribers(self) -> None:
-        for notify in list(self._subscribers):
-            notify()
-
-    def _wait_cancelled(self, waiting: Deferred[Any]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        self._close_if_unused()
-
-
-log = make_logger()
-
-#: Bytes that tell a web page from what a playlist names. A key has 16.
-SNIFF_BYTES = 16
-#: Seconds for which pieces gather before readers are told.
-NOTIFY_INTERVAL = 0.04
-#: Bytes: what is missing of a body that nobody wants any more, up to which it is read to its end all the same. The
-#: connection can then be used again, and the next player finds the segment.
-FINISH_BYTES = 262_144
-_HTML_STARTS = (b"<!doctype html", b"<html")
-
-
 class MemoryBudget(Protocol):
-    """Where memory comes from."""
+    """The memory that all downloads share."""
 
     def reserve(self, size: int) -> bool:
-        """Some bytes more; False if there are none left."""
+        """Reserve some bytes. Return False if the budget is exhausted."""
 
     def release(self, size: int) -> None:
-        """They are free again."""
+        """Return bytes to the budget."""
 
 
 class AbortableReader(Protocol):
-    """One who reads."""
+    """
+    A reader, as the download sees it.
+
+    :ivar began_at: time of its first read (seconds of the clock).
+    :ivar paused_at: time since which it has been paused, None if it is not.
+    """
 
     began_at: float
     paused_at: float | None
 
     def abort(self, error: SourceError) -> None:
-        """Have it read no more."""
+        """Stop reading and tell the player."""
 
 
 @implementer(IBodyConsumer)
-class Download(SharedDownload):
-    """One response on its way.
+class Download:
+    """
+    A response on its way from the provider.
 
-    :ivar readers: who reads it.
-    :ivar range: what it is of the whole, None if it is the whole, or an error.
-    :ivar length: bytes that it will have, None if that is not known.
+    :ivar opened_at: time at which it was opened (seconds of the clock), None before.
+    :ivar over: True if the body is complete or has failed.
+    :ivar error: the failure, None if there is none so far.
+    :ivar response: the provider's response, None before.
+    :ivar range: the part of the resource that the body is. None for the whole resource, or for an error status.
+    :ivar length: bytes of the complete body, None if unknown.
+    :ivar buffer: the body so far.
+    :ivar readers: the readers of the body.
     """
 
     def __init__(
@@ -242,14 +138,16 @@ class Download(SharedDownload):
         ended: Callable[[Download], None],
     ) -> None:
         """
-        Begin without an response.
+        Initialise a download; :meth:`start` gives it its request.
 
-        :param silence_timeout: seconds without a byte after which the provider counts as stalled.
-        :param max_bytes: bytes that the body may have.
-        :param ended: called once, when it is over, or given up because nobody wants it.
+        :param silence_timeout: seconds without data after which the provider counts as stalled.
+        :param max_bytes: limit of the body's size.
+        :param ended: called once, when the download is over.
         """
-        super().__init__()
         self.clock = clock
+        self.opened_at: float | None = None
+        self.over = False
+        self.error: SourceError | None = None
         self.response: ProviderResponse | None = None
         self.range: ContentRange | None = None
         self.length: int | None = None
@@ -259,9 +157,12 @@ class Download(SharedDownload):
         self._silence_timeout = silence_timeout
         self._max_bytes = max_bytes
         self._ended = ended
+        self._waiting: list[Deferred[Download]] = []
+        self._subscribers: list[Callable[[], None]] = []
+        self._holds = 0
+        self._is_cached = True
         self._request: Deferred[ProviderResponse] | None = None
         self._response_body: IResponseBody | None = None
-        self._is_cached = True
         self._received_at = 0.0
         self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled, late=math.inf)
         self._notify_timer: IDelayedCall | None = None
@@ -271,39 +172,112 @@ class Download(SharedDownload):
         """
         Wait for the response.
 
-        :param byte_range: whether a range was asked for.
+        :param byte_range: True if a range was requested.
         """
         self._request = request
         request.addCallback(self._response_received, byte_range).addErrback(self._request_failed)
 
     @property
+    def is_open(self) -> bool:
+        """True if readers may begin."""
+        return self.opened_at is not None
+
+    @property
+    def is_held(self) -> bool:
+        """True if a request waits for the download, or may still read it."""
+        return bool(self._holds or self._waiting)
+
+    @property
     def status(self) -> int:
-        """The provider's; 206 only for a range."""
+        """The provider's HTTP status; 200 instead of 206 if the part is the whole resource."""
         assert self.response is not None
         return 200 if self.response.status == 206 and self.range is None else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The provider's, those that matter."""
+        """The headers of the provider's response that players need."""
         assert self.response is not None
         return self.response.headers
 
+    # requests and readers
+
+    def wait_open(self) -> Deferred[Download]:
+        """
+        Wait until the download is open. The caller then holds it and must :meth:`release` it.
+
+        :return: a Deferred that may be cancelled. It fails with :class:`m3uproxy.errors.SourceError`.
+        """
+        if self.error is not None:
+            return fail(self.error)
+        if self.is_open:
+            self.hold()
+            return succeed(self)
+        waiting: Deferred[Download] = Deferred(self._wait_cancelled)
+        self._waiting.append(waiting)
+        return waiting
+
+    def hold(self) -> None:
+        """Count one more holder."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Count one holder less. After the last one the download may be closed, and its memory released."""
+        self._holds -= 1
+        self._close_if_unused()
+
+    def wait_complete(self) -> Deferred[Download]:
+        """
+        Wait until the body is complete. The caller holds the download; if the body fails, the hold is released.
+
+        :return: a Deferred that may be cancelled, which also releases the hold. It fails with
+            :class:`m3uproxy.errors.SourceError`.
+        """
+        if self.over and self.error is None:
+            return succeed(self)
+
+        def notified() -> None:
+            if self.over and notified in self._subscribers:
+                self.unsubscribe(notified)
+                if self.error is None:
+                    waiting.callback(self)
+                else:
+                    self.release()
+                    waiting.errback(self.error)
+
+        def cancelled(_: Deferred[Download]) -> None:
+            self.unsubscribe(notified)
+            self.release()
+
+        waiting: Deferred[Download] = Deferred(cancelled)
+        self.subscribe(notified)
+        notified()
+        return waiting
+
+    def subscribe(self, notify: Callable[[], None]) -> None:
+        """Call ``notify`` whenever data has come, and when the download is over."""
+        self._subscribers.append(notify)
+
+    def unsubscribe(self, notify: Callable[[], None]) -> None:
+        """Stop calling ``notify``. Safe to call twice."""
+        if notify in self._subscribers:
+            self._subscribers.remove(notify)
+
     def removed_from_cache(self) -> None:
-        """No newcomer will find it."""
+        """Release the memory as soon as no request holds the download."""
         self._is_cached = False
         self._close_if_unused()
 
     def close(self) -> None:
-        """The proxy stops."""
+        """Fail the download, because the proxy is stopping."""
         self._fail(SourceError(Reason.STOPPING))
 
     def abort_slow_readers(self, paused_since: float, began_before: float) -> bool:
         """
-        Have nobody read it any more, if all who do take their time.
+        Abort all readers if all are slow and no other request holds the download.
 
-        :param paused_since: seconds of the clock; who takes nothing since takes its time,
-        :param began_before: and so does who has been reading since.
-        :return: whether nobody holds it.
+        :param paused_since: a reader that has been paused since this time is slow (seconds of the clock).
+        :param began_before: a reader that began before this time is slow (seconds of the clock).
+        :return: True if no request holds the download any more.
         """
         if self._waiting or len(self.readers) != self._holds:
             return False
@@ -315,10 +289,24 @@ class Download(SharedDownload):
         if len(slow) < len(self.readers):
             return False
         for reader in slow:
-            reader.abort(SourceError(Reason.FULL, "memory is short, and this player takes its time"))
+            reader.abort(SourceError(Reason.FULL, "the HLS cache is full and this player is slow (HLS_CACHE_BYTES)"))
         return not self.is_held
 
-    # the response
+    def _wait_cancelled(self, waiting: Deferred[Download]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        self._close_if_unused()
+
+    def _fire_waiting(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.pop(0)
+            if self.error is None:
+                self.hold()
+                waiting.callback(self)
+            else:
+                waiting.errback(self.error)
+
+    # response
 
     def _response_received(self, response: ProviderResponse, byte_range: bool) -> None:
         self._request = None
@@ -338,30 +326,29 @@ class Download(SharedDownload):
         response.body.deliver(self)
 
     def _check_response(self, response: ProviderResponse, byte_range: bool) -> SourceError | None:
-        """Why the response is none to what was asked; that it is a range is noted."""
+        """Return an error if the response does not match the request. Note the range if it is a part."""
         if self.length is not None and self.length > self._max_bytes:
-            return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, and {self._max_bytes} are allowed")
+            return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, limit {self._max_bytes} (HLS_RESOURCE_BYTES)")
         if response.status != 206:
             return None
-        content_range = parse_content_range(response.headers.get("Content-Range"))
-        if content_range is None or (self.length is not None and len(content_range.span) != self.length):
-            return SourceError(Reason.BAD_HEAD, "a part of something, and not clear which")
-        if byte_range or not content_range.is_whole:
-            self.range, self.length = content_range, len(content_range.span)
+        part = parse_content_range(response.headers.get("Content-Range"))
+        if part is None or (self.length is not None and len(part.span) != self.length):
+            return SourceError(Reason.BAD_HEAD, "206 without usable Content-Range")
+        if byte_range or not part.is_whole:
+            self.range, self.length = part, len(part.span)
         if not byte_range and self.range is not None:
-            return SourceError(Reason.BAD_HEAD, "a part where the whole was asked for")
+            return SourceError(Reason.BAD_HEAD, "unexpected 206: no range was requested")
         return None
 
     def _request_failed(self, failure: Failure) -> None:
         self._request = None
-        if self.over:  # we cancelled it
-            return
-        self._fail(source_error(failure, log, "request failed unexpectedly"))
+        if not self.over:  # else this download has cancelled the request
+            self._fail(source_error(failure, log, "HLS request failed unexpectedly"))
 
-    # the body
+    # body
 
     def body_received(self, data: bytes) -> None:
-        """Keep it, and tell the readers, at once or together with what comes next."""
+        """Store data. Notify the readers now or, if there is little, together with the next data."""
         if self.over:
             return
         self._received_at = self.clock.seconds()
@@ -369,11 +356,11 @@ class Download(SharedDownload):
             self._fail(SourceError(Reason.TOO_LARGE, f"more than {self.buffer.size} bytes"))
             return
         if not self._budget.reserve(len(data)):
-            self._fail(SourceError(Reason.FULL, "the segments of all streams take all that is allowed"))
+            self._fail(SourceError(Reason.FULL, "the HLS cache is full (HLS_CACHE_BYTES)"))
             return
         self.buffer.append(data)
         if self.buffer.size == self.length:
-            return  # the end is told next, and then the connection can be used again
+            return  # body_ended comes next; after it the connection can be used again
         if not self.is_open:
             if self.buffer.size >= SNIFF_BYTES:
                 self._open()
@@ -383,7 +370,7 @@ class Download(SharedDownload):
             self._notify_timer = self.clock.callLater(NOTIFY_INTERVAL, self._notify_readers)
 
     def body_ended(self, error: SourceError) -> None:
-        """Complete, or not."""
+        """End the download: with success if the provider closed the body and all announced bytes have come."""
         self._response_body = None
         complete = error.reason is Reason.ENDED and self.length in {None, self.buffer.size}
         if error.reason is Reason.ENDED and not complete:
@@ -398,7 +385,7 @@ class Download(SharedDownload):
         self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence_timeout:g} s"))
 
     def _open(self) -> None:
-        """Let all begin who wait, unless it is a web page."""
+        """Open the download, unless the body is a web page."""
         error = self._check_not_html()
         if error is not None:
             self._fail(error)
@@ -416,12 +403,13 @@ class Download(SharedDownload):
         self._notify_timer = None
         self._notified_size = self.buffer.size
         self.buffer.join_small_blocks()
-        self._notify_subscribers()
+        for notify in list(self._subscribers):
+            notify()
 
-    # the end
+    # end
 
     def _fail(self, error: SourceError) -> None:
-        """End it ourselves."""
+        """Fail the download, and close the connection."""
         if self.over:
             return
         body, self._response_body = self._response_body, None
@@ -430,10 +418,19 @@ class Download(SharedDownload):
         if request is not None:
             request.cancel()
         if body is not None:
-            body.close().addErrback(lambda failure: log.failure("closing failed", failure=failure))
+            body.close().addErrback(self._closing_failed)
+
+    def _closing_failed(self, failure: Failure) -> None:
+        url = "" if self.response is None else redact(self.response.final_url)
+        log.failure("closing the response body of {url} failed", failure=failure, url=url)
 
     def _finish(self, error: SourceError | None) -> None:
-        """It is over. Who is told and asks again at once must not find it, if it has failed."""
+        """
+        End the download.
+
+        The cache is told before the requests: if a player repeats a failed request at once, it must not find this
+        download.
+        """
         if self.over:
             return
         if error is None and not self.is_open:
@@ -449,11 +446,11 @@ class Download(SharedDownload):
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        """When nobody wants it: give up what is under way, give back the memory of what is not kept."""
+        """If no request holds the download, close it, and release its memory if the cache has removed it."""
         if self.is_held:
             return
         if not self.over and not self._is_nearly_complete():
-            self._fail(SourceError(Reason.ENDED, "nobody wants it any more"))
+            self._fail(SourceError(Reason.ENDED, "no player requests it any more"))
         if self.over and not self._is_cached and self.buffer.size:
             self._budget.release(self.buffer.size)
             self.buffer = GrowingBuffer()

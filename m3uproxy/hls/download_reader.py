@@ -1,4 +1,4 @@
-"""One who reads a download, at a pace of its own."""
+"""The reader of a download, which sends it to one player at the player's pace."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from ..errors import Reason, SourceError
 from ..timers import SilenceTimer
 from .download import Download
 
-#: What becomes of who is gone, which is nobody's failure.
+#: The end of a reader whose player has disconnected. It is no failure of the source.
 READER_GONE = SourceError(Reason.ENDED, "the reader is gone")
 
 
 @implementer(IPushProducer)
 class DownloadReader:
-    """Hands on the bytes from ``start`` to ``stop``, as they come and as they are taken.
+    """
+    A producer of the bytes from ``start`` to ``stop`` of a download, as they arrive.
 
-    Who pauses it for too long is given up: what it holds is memory.
+    If the player keeps it paused for too long, it ends, because it holds the memory of the download.
+
+    :ivar began_at: time of its creation (seconds of the clock).
+    :ivar paused_at: time since which it has been paused, None if it is not.
     """
 
     def __init__(
@@ -33,12 +37,13 @@ class DownloadReader:
         ended: Callable[[SourceError | None], None],
     ) -> None:
         """
-        Prepare; :meth:`start` begins. The download must be held until ``ended`` is called.
+        Prepare; :meth:`start` begins. The caller must hold the download until ``ended`` is called.
 
-        :param stop: None for all there will be.
-        :param max_pause: seconds for which it may be paused.
-        :param write: takes some bytes, never none.
-        :param ended: called once, with None when all was written, with :data:`READER_GONE` after :meth:`stopProducing`.
+        :param start: the first byte, counted from 0.
+        :param stop: the byte after the last one, None for the whole rest.
+        :param max_pause: seconds for which the player may keep the reader paused.
+        :param write: takes bytes; never called with none. It may pause, resume or stop the reader from within.
+        :param ended: called once, with None if all was written, with :data:`READER_GONE` after :meth:`stopProducing`.
         """
         self.position = start
         self._download = download
@@ -53,32 +58,32 @@ class DownloadReader:
         self._pause_timer = SilenceTimer(download.clock, self._pause_remaining, self._stalled, late=math.inf)
 
     def start(self) -> None:
-        """Begin."""
+        """Write the bytes that have arrived, and follow the download."""
         self._pause_timer.start(self._max_pause)
         self._download.readers.add(self)
         self._download.subscribe(self._write_available)
         self._write_available()
 
     def pauseProducing(self) -> None:
-        """Hand on no more."""
+        """Stop writing until the reader is resumed."""
         if self.paused_at is None:
             self.paused_at = self._download.clock.seconds()
 
     def resumeProducing(self) -> None:
-        """Hand on what there is."""
+        """Write the bytes that have arrived, and go on."""
         self.paused_at = None
         self._write_available()
 
     def stopProducing(self) -> None:
-        """Whoever reads is gone. Safe to call twice."""
+        """End the reader, because the player has disconnected. Safe to call twice."""
         self._end(READER_GONE)
 
     def abort(self, error: SourceError) -> None:
-        """Read no more, and tell why."""
+        """End the reader with an error."""
         self._end(error)
 
     def _write_available(self) -> None:
-        """``write`` may pause or stop us, and resume us, while we are in it."""
+        """Write until the reader is paused, stopped or has caught up. ``write`` may do any of these from within."""
         if self._writing or self._over:
             return
         self._writing = True
@@ -89,7 +94,7 @@ class DownloadReader:
             self._writing = False
 
     def _write_piece(self) -> bool:
-        """Write one piece, or see that there is none."""
+        """Write one piece. Return False if there is none now; if the download is over, end."""
         download = self._download
         stop = download.buffer.size if self._stop is None else min(self._stop, download.buffer.size)
         if self.position < stop:
@@ -101,7 +106,7 @@ class DownloadReader:
             self._end(None)
         elif download.over:
             short = self._stop is not None and download.error is None
-            self._end(SourceError(Reason.TRUNCATED, "the body is shorter than it was") if short else download.error)
+            self._end(SourceError(Reason.TRUNCATED, "the body is shorter than announced") if short else download.error)
         return False
 
     def _pause_remaining(self) -> float:
@@ -110,7 +115,9 @@ class DownloadReader:
         return self._max_pause - paused
 
     def _stalled(self) -> None:
-        self._end(SourceError(Reason.STALLED, f"took nothing for {self._max_pause:g} s"))
+        self._end(
+            SourceError(Reason.STALLED, f"the player took nothing for {self._max_pause:g} s (VIEWER_STALL_TIMEOUT)")
+        )
 
     def _end(self, error: SourceError | None) -> None:
         if self._over:

@@ -1,8 +1,6 @@
-"""What was fetched: a playlist, a segment, a key, or a part of one, for one who asked for it.
+"""The result of one fetch: a playlist, segment, key or manifest, or a part of one.
 
-It must be read, sent or closed, once: until then it takes memory. One without a body need not be.
-
-Steering manifests and asset lists on their way to a player: see :mod:`m3uproxy.core.hls.json_manifests`.
+A resource with a body holds memory until it is read, delivered or closed, which must happen exactly once.
 """
 
 from __future__ import annotations
@@ -20,9 +18,9 @@ from ..settings import Settings
 from .download import Download
 from .download_reader import READER_GONE, DownloadReader
 
-#: Headers that are not sent on as they come: they say what the provider sent, which may be more than we send.
+#: Headers that describe the provider's response, which may be larger than the resource. They are computed anew.
 _RANGE_HEADERS = frozenset({"Content-Range"})
-#: What a provider may call what it sends. A browser that opens a segment must not run it as a page of ours.
+#: Media types that are passed on. A browser that opens a segment must not run it as a page of this server.
 _MEDIA_TYPE = re.compile(
     r"(?:(?:audio|video)/[\w.+-]+|image/(?:avif|gif|jpeg|png|webp)|text/(?:plain|vtt)"
     r"|application/(?:json|mp4|octet-stream|vnd\.apple\.mpegurl|x-mpegurl))(?:\s*;[^,]*)?",
@@ -31,20 +29,22 @@ _MEDIA_TYPE = re.compile(
 
 
 class FetchedResource:
-    """A download, or a part of it.
+    """
+    A download as one player requested it: the whole body, or a range of it.
 
-    :ivar status: as the provider has it: 200, 206, or an error's, which has no body here.
-    :ivar headers: the provider's, those that a player needs, by their usual names (``Content-Type`` of media, ``ETag``,
-        ``Last-Modified``, ``Cache-Control``, ``Date``, ``Retry-After``), and ``Content-Range`` of what this is.
-    :ivar length: bytes that :meth:`send_to` will send; None if nobody knows yet.
+    :ivar status: the provider's HTTP status: 200, 206, or an error status, which has no body; 416 if the whole body is
+        shorter than the requested range.
+    :ivar headers: the headers that a player needs: ``Content-Type`` of media, ``ETag``, ``Last-Modified``,
+        ``Cache-Control``, ``Date``, ``Retry-After`` of the provider, and the ``Content-Range`` of this resource.
+    :ivar length: bytes of the body, None if unknown.
     """
 
     def __init__(self, download: Download, part: ContentRange | None, status: int, settings: Settings) -> None:
         """
-        Make one of a download that is held for it.
+        Initialise a resource of a download, whose hold it takes over.
 
-        :param part: what it is of the whole; None for all of it, or nothing.
-        :param status: 416 for a part that the whole does not have.
+        :param part: the part of the whole body; None for the whole body, or for an unsatisfiable range.
+        :param status: the HTTP status for the player; 416 for an unsatisfiable range.
         """
         headers = {name: value for name, value in download.headers.items() if name not in _RANGE_HEADERS}
         if not _MEDIA_TYPE.fullmatch(headers.get("Content-Type", "").strip()):
@@ -66,30 +66,30 @@ class FetchedResource:
 
     @property
     def final_url(self) -> str:
-        """Where the redirects led; relative URIs are relative to it."""
+        """The URL after redirects, the base of relative URIs."""
         assert self._download.response is not None
         return self._download.response.final_url
 
     @property
     def public(self) -> bool:
-        """Whether it came from outside; what is fetched because it says so is ``led_by_public``."""
+        """True if a public host sent it. The URIs in it may then only lead to public hosts (``led_by_public``)."""
         assert self._download.response is not None
         return self._download.response.public
 
     @property
     def age(self) -> float:
-        """Seconds since the provider answered."""
+        """Seconds since the download was opened."""
         assert self._download.opened_at is not None
         return self._download.clock.seconds() - self._download.opened_at
 
     @property
     def first_bytes(self) -> bytes:
-        """The first bytes, as far as they are there: at least 16, or all."""
+        """The first bytes that have arrived: at least 16 if the body has as many, at most 512."""
         buffer, stop = self._download.buffer, self._start + 512
         return buffer.read(self._start, min(stop, buffer.size, stop if self._stop is None else self._stop))
 
     def close(self) -> None:
-        """Nobody wants it. Harmless when it was read or sent."""
+        """Release the download unread. Safe to call at any time."""
         if not self._consumed:
             self._consumed = True
             self._release()
@@ -100,7 +100,11 @@ class FetchedResource:
             self._download.release()
 
     def when_complete(self, ended: Callable[[SourceError | None], None]) -> None:
-        """Have ``ended`` called when the provider has sent all of it, or failed to; at once if that is so already."""
+        """
+        Call ``ended`` when the download is over; at once if it is.
+
+        :param ended: called with None if the provider has sent the whole body, else with the error.
+        """
         download = self._download
 
         def notify() -> None:
@@ -112,7 +116,7 @@ class FetchedResource:
         notify()
 
     def wait_complete(self) -> Deferred[None]:
-        """Have it fetched to its end, and kept; fires when it is, or fails."""
+        """Download the body to its end, so that the cache has it. The Deferred fires then, or fails."""
         if self._released:
             return succeed(None)
         self._consumed = self._released = True
@@ -120,12 +124,12 @@ class FetchedResource:
 
     def deliver(self, write: Callable[[bytes], None], ended: Callable[[SourceError | None], None]) -> DownloadReader:
         """
-        Hand on the body, from now on; pause and resume what is returned.
+        Return a reader of the body; the caller starts it.
 
-        :param write: takes some bytes; see :class:`m3uproxy.hls.download_reader.DownloadReader`.
-        :param ended: called once, with None if the body is complete.
+        :param write: takes bytes; see :class:`m3uproxy.hls.download_reader.DownloadReader`.
+        :param ended: called once, with None if the body is complete, else with the error.
         """
-        assert not self._consumed, "it was read, sent or closed before"
+        assert not self._consumed, "the resource was read, delivered or closed before"
         self._consumed = True
 
         def over(error: SourceError | None) -> None:
@@ -137,9 +141,9 @@ class FetchedResource:
 
     def read_all(self, limit: int) -> Deferred[bytes]:
         """
-        The whole body.
+        Read the whole body.
 
-        :param limit: bytes; more is an error.
+        :param limit: maximum size in bytes; a larger body is an error.
         :return: a Deferred that may be cancelled; it fails with :class:`m3uproxy.errors.SourceError`.
         """
         pieces: list[bytes] = []
@@ -158,7 +162,7 @@ class FetchedResource:
                 error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
             if error is None:
                 result.callback(b"".join(pieces))
-            elif error is not READER_GONE:  # if it was cancelled, that is what it fails with: nobody let anybody down
+            elif error is not READER_GONE:  # else the Deferred was cancelled and has failed
                 result.errback(error)
 
         reader = self.deliver(write, ended)
@@ -169,9 +173,12 @@ class FetchedResource:
 
 async def read_manifest(resource: FetchedResource, kind: ResourceKind, rewrite_uri: RewriteUri) -> bytes:
     """
-    All of one, as a player gets it.
+    Read a steering manifest or an asset list (:mod:`m3uproxy.core.hls.json_manifests`), and rewrite its URIs.
 
-    :raises SourceError: if it does not come, or is something else.
+    :param kind: the kind of manifest.
+    :param rewrite_uri: returns the URI that players get for a URI of the provider.
+    :return: the manifest as JSON.
+    :raises SourceError: if the body does not arrive, or is no such manifest.
     """
     url = resource.final_url
     body = await resource.read_all(MAX_BYTES)

@@ -1,10 +1,10 @@
-"""Everything that playlists name, fetched once for all who ask.
+"""The fetcher of playlists, segments and keys: each is requested from the provider once for all players.
 
-Whoever asks for the same URL, with the same headers and for the same range, gets the same download: the one that is
-under way, or one that is kept and young enough. How young, the caller says: a playlist is good for a part of its target
-duration, a segment for as long as it is kept. What is kept is bounded in bytes over all streams, and in seconds; what
-was used longest ago goes first. Failures are not kept, statuses such as 404 for a moment, so that fifty players who
-miss the same segment ask once.
+Requests for the same URL, with the same headers and the same range, share one download: the one under way, or a cached
+one that is young enough. The caller states the maximum age: half the reload interval for a playlist, the whole
+retention for a segment. The cache is bounded in bytes over all streams (HLS_CACHE_BYTES), and in seconds; the entry
+that was used longest ago is removed first. Failures are not cached. Error statuses such as 404 are cached for
+a moment, so that fifty players that miss the same segment cause one request.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from .http_client import ProviderHttpClient, ResourceRequest
 
 log = make_logger()
 
-#: Seconds for which what nobody asks for is kept.
+#: Seconds after the last request for which a download stays in the cache.
 RETENTION = 60.0
-#: Seconds for which a status such as 404 is kept.
+#: Maximum age of an error status such as 404, in seconds.
 ERROR_MAX_AGE = 1.0
-#: Bytes: a part that begins no further than this behind what has arrived of the whole is waited for.
+#: If a range begins at most this many bytes behind the end of a whole body under way, that body is waited for.
 WAIT_AHEAD_BYTES = 1_048_576
-#: What is fetched ahead at a time.
+#: Prefetches under way at a time.
 MAX_PREFETCHES = 4
-#: What is under way from one source, beyond which no more is begun for those who may be refused.
+#: Downloads under way from one source, above which refusable requests fail.
 MAX_REQUESTS_PER_SOURCE = 256
+#: The silence timeout if LIVE_CHUNK_TIMEOUT_SECONDS is off, in seconds.
 _HOUR = 3600.0
 
 
 class Fetcher:
-    """Fetches, and keeps for a while."""
+    """The single-flight client and its cache. It provides :class:`m3uproxy.hls.download.MemoryBudget`."""
 
     def __init__(self, clock: IReactorTime, http_client: ProviderHttpClient, settings: Settings) -> None:
-        """Begin with nothing."""
+        """Initialise a fetcher with an empty cache."""
         self._clock = clock
         self._http_client = http_client
         self._settings = settings
@@ -56,12 +57,12 @@ class Fetcher:
 
     @property
     def size(self) -> int:
-        """Bytes that are kept, arriving or being read."""
+        """Bytes of all bodies in memory."""
         return self._cache.size
 
     @property
     def count(self) -> int:
-        """What is kept or under way, in answers of providers."""
+        """The number of downloads in the cache, those under way included."""
         return len(self._cache)
 
     def fetch(
@@ -73,17 +74,18 @@ class Fetcher:
         refusable: bool = False,
     ) -> Deferred[FetchedResource]:
         """
-        Ask for something.
+        Fetch a resource, from the cache or from the provider.
 
-        :param byte_range: for a part of it. A whole that is there is cut; else the provider is asked for the part.
-        :param max_age: seconds since the provider answered, up to which what is kept will do.
-        :param extra_timeout: seconds that the provider may take longer than usual, for a request that it is to hold
-            until there is something new.
-        :param refusable: whether it is something that players may ask for in any number: parts, segments. They must
-            not keep a source so busy that its playlists wait.
-        :return: a Deferred that fires when the first bytes are there, with whatever status the provider answered. It
-            may be cancelled, which disturbs nobody else. It fails with :class:`m3uproxy.errors.SourceError`; with
-            ``FULL`` that is our fault and not the source's.
+        :param byte_range: the range to fetch, None for the whole. It is cut from the whole resource if that is cached
+            or under way; else the provider is asked for the range.
+        :param max_age: maximum age of a cached response, in seconds since the provider answered.
+        :param extra_timeout: seconds added to the timeouts, for a request that the provider blocks until there is a
+            new segment or part.
+        :param refusable: True for resources that players may request in any number: segments and ranges. They must not
+            keep a source so busy that its playlists wait.
+        :return: a Deferred that fires when the first bytes have come, with any status of the provider. It may be
+            cancelled, which does not affect other requests. It fails with :class:`m3uproxy.errors.SourceError`; the
+            reason ``FULL`` is a limit of this proxy and no fault of the source.
         """
         if self._stopped:
             return fail(SourceError(Reason.STOPPING))
@@ -92,24 +94,25 @@ class Fetcher:
             download = self._find((request, byte_range), max_age)
         if download is None:
             if refusable and self._running[request.source] >= MAX_REQUESTS_PER_SOURCE:
-                return fail(SourceError(Reason.FULL, "players ask for too much of this stream at a time"))
+                too_many = f"limit reached: {MAX_REQUESTS_PER_SOURCE} requests to this source are under way"
+                return fail(SourceError(Reason.FULL, too_many))
             if not self._cache.make_room(request.source):
-                return fail(SourceError(Reason.FULL, "players hold too much of this stream at a time"))
+                return fail(SourceError(Reason.FULL, "the HLS cache has no entry left for this source"))
             download = self._start_download(request, byte_range, extra_timeout)
         waiting: Deferred[FetchedResource] = download.wait_open().addCallback(self._as_requested, request, byte_range)
         return waiting
 
     def prefetch(self, request: ResourceRequest, byte_range: ByteRange | None, max_age: float) -> None:
-        """Fetch something that will be requested soon. Not if much is fetched ahead already."""
+        """Fetch a resource that will be requested soon, unless :data:`MAX_PREFETCHES` are under way."""
         if self._prefetches >= MAX_PREFETCHES or self._stopped:
             return
         self._prefetches += 1
         fetched: Deferred[None] = self.fetch(request, byte_range, max_age).addCallback(FetchedResource.wait_complete)
-        fetched.addErrback(lambda failure: log.debug("not fetched ahead: {error}", error=failure.value))
+        fetched.addErrback(lambda failure: log.debug("prefetch of a segment failed: {error}", error=failure.value))
         fetched.addCallback(self._prefetch_ended)
 
     def stop(self) -> None:
-        """Give up what is under way, forget all, for good."""
+        """Close all downloads and empty the cache. Later requests fail."""
         self._stopped = True
         for key, entry in self._cache:
             entry.download.close()
@@ -118,20 +121,20 @@ class Fetcher:
             self._sweep_timer.cancel()
             self._sweep_timer = None
 
-    # Purse
+    # MemoryBudget
 
     def reserve(self, size: int) -> bool:
-        """See :class:`m3uproxy.hls.download.Purse`."""
+        """See :meth:`m3uproxy.hls.download.MemoryBudget.reserve`."""
         return self._cache.reserve(size, self._settings.hls_cache_bytes, self._clock.seconds())
 
     def release(self, size: int) -> None:
-        """See :class:`m3uproxy.hls.download.Purse`."""
+        """See :meth:`m3uproxy.hls.download.MemoryBudget.release`."""
         self._cache.size -= size
 
-    # what is kept
+    # cache
 
     def _find(self, key: CacheKey, max_age: float) -> Download | None:
-        """What is under way or young enough."""
+        """Return a download that is under way or young enough. A cached one that is too old is removed."""
         entry = self._cache.get(key)
         if entry is None:
             return None
@@ -143,11 +146,11 @@ class Fetcher:
 
     def _is_young(self, download: Download, max_age: float) -> bool:
         assert download.opened_at is not None
-        good_for = max_age if download.status < 400 else min(max_age, ERROR_MAX_AGE)
-        return self._clock.seconds() - download.opened_at < good_for
+        limit = max_age if download.status < 400 else min(max_age, ERROR_MAX_AGE)
+        return self._clock.seconds() - download.opened_at < limit
 
     def _find_whole(self, request: ResourceRequest, byte_range: ByteRange, max_age: float) -> Download | None:
-        """The whole, if it is there or will soon be as far as the part."""
+        """Return the download of the whole resource, if it has the range or will have it soon."""
         whole = self._find((request, None), max_age)
         if whole is None or whole.over:
             return whole
@@ -174,7 +177,7 @@ class Fetcher:
         return download
 
     def _download_ended(self, key: CacheKey, download: Download) -> None:
-        """Failures are not kept."""
+        """Count a download as ended. If it has failed, remove it from the cache."""
         source = key[0].source
         self._running[source] -= 1
         if not self._running[source]:
@@ -187,7 +190,7 @@ class Fetcher:
             download.removed_from_cache()
 
     def _sweep(self) -> None:
-        """What nobody has asked for in a while goes, and nothing runs when nothing is kept."""
+        """Remove the entries past their retention. The timer runs only while the cache has entries."""
         self._sweep_timer = None
         now = self._clock.seconds()
         for key, entry in self._cache:
@@ -196,12 +199,12 @@ class Fetcher:
         if len(self._cache):
             self._sweep_timer = self._clock.callLater(RETENTION / 4, self._sweep)
 
-    # what is given
+    # responses
 
     def _as_requested(
         self, download: Download, request: ResourceRequest, byte_range: ByteRange | None
     ) -> FetchedResource | Deferred[FetchedResource]:
-        """A download, held for a caller, as requested."""
+        """Return a download as requested: whole, or the range. The caller holds the download."""
         if byte_range is None or download.status != 200:
             return FetchedResource(download, download.range, download.status, self._settings)
         self._store_as_whole(download, request, byte_range)
@@ -212,7 +215,7 @@ class Fetcher:
         return FetchedResource(download, part, 416 if part is None else 206, self._settings)
 
     def _store_as_whole(self, download: Download, request: ResourceRequest, byte_range: ByteRange) -> None:
-        """The provider was asked for a part and sends all: the next part is cut from it."""
+        """Cache a download as the whole resource: the provider ignored the range. Later ranges are cut from it."""
         part, whole = (request, byte_range), (request, None)
         entry = self._cache.get(part)
         if entry is not None and entry.download is download and self._cache.get(whole) is None:

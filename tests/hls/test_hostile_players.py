@@ -79,7 +79,7 @@ def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_r
     assert rig.origin.count(SEGMENT) == 10
     refused = [wire.answer() for wire in wires[10:]]
     assert {(answer.status, answer.headers["Retry-After"]) for answer in refused} == {(503, "5")}
-    assert all("too much of this stream" in answer.detail for answer in refused)
+    assert all("limit reached: 10 requests" in answer.detail for answer in refused)
     # Whoever shares what is under way is not refused, and the playlist comes.
     rig.open(uri, "Range: bytes=0-")
     rig.wait(6)
