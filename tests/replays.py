@@ -44,14 +44,14 @@ def without_last_units(data: bytes) -> bytes:
 
 def from_first_units(data: bytes, tracks: set[int]) -> bytes:
     """Return the stream without packets of these PIDs before their first unit."""
-    begun: set[int] = set()
+    started: set[int] = set()
     kept: list[bytes] = []
     for at in range(0, len(data) - SIZE + 1, SIZE):
         packet = data[at : at + SIZE]
         pid = (packet[1] & 0x1F) << 8 | packet[2]
         if packet[1] & 0x40:
-            begun.add(pid)
-        if pid in begun or pid not in tracks:
+            started.add(pid)
+        if pid in started or pid not in tracks:
             kept.append(packet)
     return b"".join(kept)
 

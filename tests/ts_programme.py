@@ -214,7 +214,7 @@ class Reception:
                 self.ahead.append(distance(read_timestamp_ticks(payload[14:19]), self.clocks[-1]))
             self._open_units[pid] = payload
         else:
-            assert pid in self._open_units, "not begun at a unit"
+            assert pid in self._open_units, "does not begin at a unit"
             self._open_units[pid] += payload
 
     def _end_unit(self, pid: int) -> None:

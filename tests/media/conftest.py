@@ -13,11 +13,11 @@ def splices(monkeypatch):
     from m3uproxy.streams.decision_log import DecisionLog
 
     reports = []
-    told = DecisionLog.joined
+    original = DecisionLog.joined
 
     def joined(self, report):
         reports.append(report)
-        told(self, report)
+        original(self, report)
 
     monkeypatch.setattr(DecisionLog, "joined", joined)
     return reports

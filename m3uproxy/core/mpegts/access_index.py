@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import attrs
 
-from m3uproxy.core.mpegts.packets import (
+from .packets import (
     PACKET_SIZE,
     PAT_PID,
     pid,
@@ -23,7 +23,7 @@ from m3uproxy.core.mpegts.packets import (
     transport_error,
     unit_starts,
 )
-from m3uproxy.core.mpegts.psi import (
+from .psi import (
     PAT_TABLE_ID,
     PMT_TABLE_ID,
     Codec,
@@ -33,7 +33,7 @@ from m3uproxy.core.mpegts.psi import (
     read_pat,
     read_pmt,
 )
-from m3uproxy.core.mpegts.random_access import AccessKind, random_access_kind
+from .random_access import AccessKind, random_access_kind
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, SYNC
+from .packets import PACKET_SIZE, SYNC
 
 _HEADER = rb"G[\x00-\x7f][\x00-\xff][\x10-\x3f\x50-\x7f\x90-\xbf\xd0-\xff]"
 _GAP = rb"[\x00-\xff]{%d}" % (PACKET_SIZE - 4)

@@ -11,9 +11,9 @@ from itertools import compress
 
 import attrs
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.timestamps import read_timestamp
+from .packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
+from .packets import pid as pid_of
+from .timestamps import read_timestamp
 
 START_CODE = b"\x00\x00\x01"
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 import attrs
 
-from m3uproxy.core.mpegts.packets import payload_offset, payload_unit_start
+from .packets import payload_offset, payload_unit_start
 
 PAT_TABLE_ID = 0x00
 PMT_TABLE_ID = 0x02

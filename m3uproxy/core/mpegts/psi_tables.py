@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import attrs
 
-from m3uproxy.core.mpegts.access_index import AccessIndex
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, PAT_PID, SYNC_BYTE
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import packets_of
-from m3uproxy.core.mpegts.psi import (
+from .access_index import AccessIndex
+from .packets import PACKET_SIZE, PAT_PID, SYNC_BYTE
+from .packets import pid as pid_of
+from .pes import packets_of
+from .psi import (
     PMT_TABLE_ID,
     ElementaryStream,
     ProgramMap,

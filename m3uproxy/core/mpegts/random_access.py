@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, random_access_indicator, scrambled
-from m3uproxy.core.mpegts.pes import START_CODE
-from m3uproxy.core.mpegts.psi import Codec
+from .packets import PACKET_SIZE, payload_offset, random_access_indicator, scrambled
+from .pes import START_CODE
+from .psi import Codec
 
 _PES_HEADER = 9
 _SEQUENCE_HEADER = b"\x00\x00\x01\xb3"

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import attrs
 
-from m3uproxy.core.mpegts.audio_frames import find_frames
-from m3uproxy.core.mpegts.pes import PesIndex
-from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
-from m3uproxy.core.splice.video_overlap import KEY, REACH, OverlapMatch, OverlapSearch
+from ..mpegts.audio_frames import find_frames
+from ..mpegts.pes import PesIndex
+from ..mpegts.timestamps import TICKS, WRAP, ahead
+from .video_overlap import KEY, REACH, OverlapMatch, OverlapSearch
 
 #: Bytes within which the next audio frame begins, for all known codecs.
 _FRAME_BYTES = 1 << 13

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from m3uproxy.core.mpegts.access_index import AccessIndex
-from m3uproxy.core.mpegts.packets import (
+from ..mpegts.access_index import AccessIndex
+from ..mpegts.packets import (
     NULL_PID,
     PACKET_SIZE,
     PAT_PID,
@@ -21,17 +21,17 @@ from m3uproxy.core.mpegts.packets import (
     marked_offsets,
     payload_offset,
 )
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import START_CODE
-from m3uproxy.core.mpegts.psi import ProgramMap
-from m3uproxy.core.mpegts.psi_tables import PsiTables, TableRepeater, tables_in_force
-from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_timestamp, write_pcr, write_timestamp
+from ..mpegts.packets import pid as pid_of
+from ..mpegts.pes import START_CODE
+from ..mpegts.psi import ProgramMap
+from ..mpegts.psi_tables import PsiTables, TableRepeater, tables_in_force
+from ..mpegts.timestamps import WRAP, ahead, has_pcr, read_pcr, read_timestamp, write_pcr, write_timestamp
 
 #: Ticks by which the clock, or the DTS, advances where the source's own time would step back.
 CLOCK_STEP = 900
 DECODING_STEP = 90
 
-_HAS_ADAPTATION_FIELD = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
+_ADAPTATION_MASK = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
 
 
 class _TrackRewrite:
@@ -237,9 +237,7 @@ class PacketRewriter:
     def _shift_clocks(self, out: bytearray, controls: bytes, track_mask: int, count: int) -> None:
         if self.clock_offset == 0:
             return
-        marks = (int.from_bytes(controls.translate(_HAS_ADAPTATION_FIELD), "little") & track_mask).to_bytes(
-            count, "little"
-        )
+        marks = (int.from_bytes(controls.translate(_ADAPTATION_MASK), "little") & track_mask).to_bytes(count, "little")
         for at in marked_offsets(marks, 0xFF):
             if has_pcr(out, at):
                 value = read_pcr(out, at)
@@ -273,7 +271,7 @@ class PacketRewriter:
         """Move the clock from its PID in the source to the PID on which players read it."""
         replaced = dict(edits)
         carriers = self._clock_out.marks(out, track_mask)
-        marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_HAS_ADAPTATION_FIELD))
+        marks = self._clock_in.marks(packets, packets[3::PACKET_SIZE].translate(_ADAPTATION_MASK))
         for at in marked_offsets(marks, 0xFF):
             if has_pcr(packets, at):
                 before = carriers.rfind(0xFF, 0, at // PACKET_SIZE)

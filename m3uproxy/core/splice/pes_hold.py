@@ -21,9 +21,9 @@ small the pieces are in which the stream arrives.
 
 from __future__ import annotations
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import START_CODE, packets_of
+from ..mpegts.packets import PACKET_SIZE, payload_offset, scrambled, unit_starts
+from ..mpegts.packets import pid as pid_of
+from ..mpegts.pes import START_CODE, packets_of
 
 #: Seconds and bytes for which packets wait for the rest of their unit, at most.
 MAX_HOLD_SECONDS = 0.5
@@ -143,8 +143,8 @@ class PesHold:
         """Release the packets before packet number ``cut`` whose units are complete."""
         split = (cut - base) * PACKET_SIZE
         rest = packets[split:]
-        all_released = not rest and not self._pieces
-        out = packets if all_released else b"".join((*self._pieces, memoryview(packets)[:split]))
+        passes_unchanged = not rest and not self._pieces
+        out = packets if passes_unchanged else b"".join((*self._pieces, memoryview(packets)[:split]))
         carried = self._carry_incomplete(out, cut, now) if self._units else []
         kept = b"".join([out[at : at + PACKET_SIZE] for at in carried]) + rest if carried else rest
         if self._picture is not None:
@@ -156,7 +156,7 @@ class PesHold:
     def _carry_incomplete(self, out: bytes, cut: int, now: float) -> list[int]:
         """Return the offsets of the packets in ``out`` whose units are incomplete, and renumber the unit starts."""
         carried: list[int] = []
-        begun: dict[int, int] = {}
+        first_carried: dict[int, int] = {}
         for pid, starts in self._units.items():
             before = [position for position in starts if position < cut]
             unfinished = _unfinished(out, before[-1] * PACKET_SIZE, pid) if before else []
@@ -167,13 +167,13 @@ class PesHold:
             if unfinished and now - since < MAX_HOLD_SECONDS:
                 self._waiting_since[pid] = since
                 carried += unfinished
-                begun[pid] = unfinished[0]
+                first_carried[pid] = unfinished[0]
         carried.sort()
         units: dict[int, list[int]] = {}
         for pid, starts in self._units.items():
             kept = [position - cut + len(carried) for position in starts if position >= cut]
-            if pid in begun:
-                kept.insert(0, carried.index(begun[pid]))
+            if pid in first_carried:
+                kept.insert(0, carried.index(first_carried[pid]))
             if kept:
                 units[pid] = kept
         self._units = units

@@ -11,17 +11,17 @@ from enum import Enum
 
 import attrs
 
-from m3uproxy.core.mpegts.access_index import AccessIndex
-from m3uproxy.core.mpegts.pes import PesIndex
-from m3uproxy.core.mpegts.psi import Codec
-from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_in_force
-from m3uproxy.core.mpegts.random_access import NAL_UNITS, AccessKind, first_picture
-from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
-from m3uproxy.core.splice.audio_overlap import AudioOverlap
-from m3uproxy.core.splice.splice_in import TrackStart
-from m3uproxy.core.splice.splice_out import SpliceOut
-from m3uproxy.core.splice.track_mapping import TrackMapping, TrackPair, codec_name, map_tracks
-from m3uproxy.core.splice.video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
+from ..mpegts.access_index import AccessIndex
+from ..mpegts.pes import PesIndex
+from ..mpegts.psi import Codec
+from ..mpegts.psi_tables import PsiTables, tables_in_force
+from ..mpegts.random_access import NAL_UNITS, AccessKind, first_picture
+from ..mpegts.timestamps import TICKS, WRAP, ahead
+from .audio_overlap import AudioOverlap
+from .splice_in import TrackStart
+from .splice_out import SpliceOut
+from .track_mapping import TrackMapping, TrackPair, codec_name, map_tracks
+from .video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
 
 #: Seconds to wait for an overlap in any case.
 _MIN_BURST_WAIT = 1.0

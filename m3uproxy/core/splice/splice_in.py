@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from m3uproxy.core.mpegts.audio_frames import find_frames
-from m3uproxy.core.mpegts.packets import PACKET_SIZE, SYNC_BYTE
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import START_CODE, PesIndex, packets_of, payload_of
-from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, write_timestamp
-from m3uproxy.core.splice.packet_rewriter import clock_packet
+from ..mpegts.audio_frames import find_frames
+from ..mpegts.packets import PACKET_SIZE, SYNC_BYTE
+from ..mpegts.packets import pid as pid_of
+from ..mpegts.pes import START_CODE, PesIndex, packets_of, payload_of
+from ..mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, write_timestamp
+from .packet_rewriter import clock_packet
 
 #: Audio that begins at most this much before the end of the sent audio counts as its continuation, ticks.
 _TOLERANCE = TICKS // 1000
@@ -212,7 +212,7 @@ class SpliceIn:
         data = pes.data
         self._packets_skipped(pid, sum(data[at + 3] >> 4 & 1 for at in drop))
         for at in drop:
-            # Only clock values remain. Their counter is that of the last packet dropped.
+            # Only clock values remain. The rewriter turns their counter into that of the last packet sent.
             edits[at] = self._clock_only(data, at, 0, data[drop[-1] + 3] & 0x0F)
 
 

@@ -11,15 +11,15 @@ from itertools import pairwise
 
 import attrs
 
-from m3uproxy.core.mpegts.access_index import AccessIndex
-from m3uproxy.core.mpegts.audio_frames import find_frames
-from m3uproxy.core.mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import PesIndex
-from m3uproxy.core.mpegts.psi import Codec, ElementaryStream
-from m3uproxy.core.mpegts.psi_tables import PsiTables, tables_in_force
-from m3uproxy.core.mpegts.timestamps import WRAP, ahead, has_pcr, latest, read_pcr
-from m3uproxy.core.splice.track_mapping import codec_name
+from ..mpegts.access_index import AccessIndex
+from ..mpegts.audio_frames import find_frames
+from ..mpegts.packets import NULL_PID, PACKET_SIZE, PAT_PID
+from ..mpegts.packets import pid as pid_of
+from ..mpegts.pes import PesIndex
+from ..mpegts.psi import Codec, ElementaryStream
+from ..mpegts.psi_tables import PsiTables, tables_in_force
+from ..mpegts.timestamps import WRAP, ahead, has_pcr, latest, read_pcr
+from .track_mapping import codec_name
 
 #: Units with timestamps that are read for the highest PTS and for the usual step.
 _RECENT_UNITS = 48
@@ -121,5 +121,5 @@ class SpliceOut:
 def _median_step(pts: list[int]) -> int:
     """Return the usual distance of timestamps in presentation order; 0 if there is only one."""
     order = sorted(ahead(each, pts[0]) for each in pts)
-    steps = [later - sooner for sooner, later in pairwise(order) if later > sooner]
+    steps = [later - earlier for earlier, later in pairwise(order) if later > earlier]
     return round(statistics.median(steps)) if steps else 0

@@ -16,18 +16,18 @@ from collections.abc import Callable
 
 import attrs
 
-from m3uproxy.core.mpegts.packets import PACKET_SIZE
-from m3uproxy.core.mpegts.packets import pid as pid_of
-from m3uproxy.core.mpegts.pes import PesIndex
-from m3uproxy.core.mpegts.psi import ProgramMap
-from m3uproxy.core.mpegts.psi_tables import announce
-from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, read_pcr
-from m3uproxy.core.splice.packet_rewriter import PacketRewriter
-from m3uproxy.core.splice.pes_hold import PesHold
-from m3uproxy.core.splice.plan import SpliceKind, SplicePlan, SplicePlanner
-from m3uproxy.core.splice.splice_in import SpliceIn, first_clock
-from m3uproxy.core.splice.splice_out import SpliceOut
-from m3uproxy.core.splice.track_mapping import map_tracks
+from ..mpegts.packets import PACKET_SIZE
+from ..mpegts.packets import pid as pid_of
+from ..mpegts.pes import PesIndex
+from ..mpegts.psi import ProgramMap
+from ..mpegts.psi_tables import announce
+from ..mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, read_pcr
+from .packet_rewriter import PacketRewriter
+from .pes_hold import PesHold
+from .plan import SpliceKind, SplicePlan, SplicePlanner
+from .splice_in import SpliceIn, first_clock
+from .splice_out import SpliceOut
+from .track_mapping import map_tracks
 
 #: Seconds after a splice in which tracks wait for their start. After that they start at their next unit.
 _START_TIMEOUT = 3.0

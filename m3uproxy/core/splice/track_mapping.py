@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from m3uproxy.core.mpegts.psi import Codec, ElementaryStream, ProgramMap, descriptors
+from ..mpegts.psi import Codec, ElementaryStream, ProgramMap, descriptors
 
 _TYPE_NAMES = {
     **dict.fromkeys((0x01, 0x02), "MPEG video"),

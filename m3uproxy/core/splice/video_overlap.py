@@ -19,8 +19,8 @@ from enum import Enum
 
 import attrs
 
-from m3uproxy.core.mpegts.pes import PesIndex
-from m3uproxy.core.mpegts.timestamps import TICKS, WRAP, ahead
+from ..mpegts.pes import PesIndex
+from ..mpegts.timestamps import TICKS, WRAP, ahead
 
 #: Bytes of a unit that serve as its key.
 KEY = 64

@@ -79,7 +79,7 @@ class TestFinding:
     def test_no_access_point_before_both_tables(self) -> None:
         mux, index = Mux(), AccessIndex()
         assert index.scan(key(mux)) == []
-        assert index.scan(mux.pmt(PMT_PID, 1, STREAMS) + key(mux)) == [], "a PMT nobody named yet"
+        assert index.scan(mux.pmt(PMT_PID, 1, STREAMS) + key(mux)) == [], "the PAT does not name this PMT yet"
         assert index.scan(mux.pat({1: PMT_PID}) + key(mux)) == []
         assert index.psi == b""
         assert len(index.scan(mux.pmt(PMT_PID, 1, STREAMS) + key(mux))) == 1

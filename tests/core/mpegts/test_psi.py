@@ -47,12 +47,12 @@ class TestAssembly:
 
     def test_section_that_ends_where_the_next_begins(self) -> None:
         other = pmt_section(8, [(0x1B, 0x200)])
-        begun = packet(0x1000, b"\0" + LONG_PMT[:183], start=True)
+        first = packet(0x1000, b"\0" + LONG_PMT[:183], start=True)
         middle = packet(0x1000, LONG_PMT[183:300])
         (last,) = psi_packets(0x1000, other, pointer=LONG_PMT[300:])
         assembler = SectionAssembler()
-        assert assembler.feed(begun) + assembler.feed(middle) == []
-        assert assembler.feed(last) == [Section(LONG_PMT, begun + middle + last), Section(other, last)]
+        assert assembler.feed(first) + assembler.feed(middle) == []
+        assert assembler.feed(last) == [Section(LONG_PMT, first + middle + last), Section(other, last)]
 
     def test_header_split_over_packets(self) -> None:
         data = pat_section({1: 0x1000})

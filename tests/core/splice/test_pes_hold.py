@@ -126,17 +126,17 @@ class TestAudio:
 
     def test_incomplete_audio_stays_when_video_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
-        shown, heard, after = picture(mux), audio(mux), picture(mux)
-        assert hold.push(shown + heard[:SIZE], 0) == b""
-        assert hold.push(after, 0) == shown
-        assert hold.push(heard[SIZE:] + picture(mux), 0) == heard[:SIZE] + after + heard[SIZE:]
+        video_unit, audio_unit, next_video = picture(mux), audio(mux), picture(mux)
+        assert hold.push(video_unit + audio_unit[:SIZE], 0) == b""
+        assert hold.push(next_video, 0) == video_unit
+        assert hold.push(audio_unit[SIZE:] + picture(mux), 0) == audio_unit[:SIZE] + next_video + audio_unit[SIZE:]
 
     def test_unit_that_ends_behind_the_cut(self) -> None:
         mux, hold = Mux(), PesHold()
-        shown, one, two, after = picture(mux), audio(mux, 300), audio(mux, 300), picture(mux)
-        data = shown + one[:SIZE] + after + one[SIZE:] + two
-        assert hold.push(data, 0) == shown
-        assert hold.take_all() == one[:SIZE] + after + one[SIZE:] + two
+        video_unit, one, two, next_video = picture(mux), audio(mux, 300), audio(mux, 300), picture(mux)
+        data = video_unit + one[:SIZE] + next_video + one[SIZE:] + two
+        assert hold.push(data, 0) == video_unit
+        assert hold.take_all() == one[:SIZE] + next_video + one[SIZE:] + two
 
     def test_slow_audio_unit_is_released(self) -> None:
         mux, hold = Mux(), PesHold()
