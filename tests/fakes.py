@@ -135,7 +135,7 @@ class FakeBody:
         assert not self.ended
         self.ended = self.gone = True
         if self.slot is not None:
-            self.slot.closed()
+            self.slot.socket_closed()
         if self.consumer is not None:
             if (self.held or self.gathered) and not self.closed:
                 self.bring_anyway()
@@ -167,7 +167,7 @@ class Dial:
         """The head came, with status 200."""
         body = body or FakeBody(final_url=self.request.url)
         if self.slot is not None:
-            self.slot.opened()
+            self.slot.socket_opened()
             body.slot = self.slot
         body.length = length
         self.body = body

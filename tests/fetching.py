@@ -25,14 +25,14 @@ SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chun
 class Rig(Bench):
     """Scripted providers, and what fetches from them."""
 
-    def __init__(self, reactor, outbound=DEFAULT_POLICY, per_host=8, rest=15.0, **settings):
+    def __init__(self, reactor, outbound=DEFAULT_POLICY, per_host=8, idle_timeout=15.0, **settings):
         super().__init__(reactor)
         self.failures = []
-        self.set_up(outbound, per_host, rest, **settings)
+        self.set_up(outbound, per_host, idle_timeout, **settings)
 
-    def set_up(self, outbound=DEFAULT_POLICY, per_host=8, rest=15.0, **settings):
-        self.lines = ConnectionPool(self.reactor, self.sockets, outbound, per_host, rest)
-        self.http_client = HlsHttpClient(self.lines)
+    def set_up(self, outbound=DEFAULT_POLICY, per_host=8, idle_timeout=15.0, **settings):
+        self.pool = ConnectionPool(self.reactor, self.sockets, outbound, per_host, idle_timeout)
+        self.http_client = HlsHttpClient(self.pool)
         self.fetcher = Fetcher(self.reactor, self.http_client, load({**SETTINGS, **settings}))
 
     def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
@@ -54,15 +54,15 @@ class Rig(Bench):
     async def renew(self, **how):
         """Begin anew, with other limits."""
         self.fetcher.stop()
-        await self.lines.stop()
+        await self.pool.stop()
         self.set_up(**how)
 
     async def stop(self):
         self.fetcher.stop()
-        await self.lines.stop()
+        await self.pool.stop()
         await super().stop()
         await self.turns(0.02)
-        assert self.lines.count() == 0
+        assert self.pool.count() == 0
         assert self.sockets.open == 0
         assert self.fetcher.size == 0
 

@@ -130,7 +130,7 @@ class HlsClients:
         """Remove a client and abort its responses."""
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
-            self._slots.left(self._stream_id, client.player.viewer)
+            self._slots.viewer_left(self._stream_id, client.player.viewer)
         client.abort()
         self._touched()
         log.info(
@@ -211,6 +211,6 @@ class HlsClients:
             self.remove(min(self._clients.values(), key=lambda client: client.active_at))
         name = self._name_of(player)
         client = self._clients[name] = HlsClient(name, player, self._wall(), self._wall(), 0.0)
-        self._slots.joined(self._stream_id, player.viewer)
+        self._slots.viewer_joined(self._stream_id, player.viewer)
         log.info("client {client!r:.80} joined stream {stream} (HLS)", client=name, stream=self._stream_id)
         return client

@@ -131,11 +131,11 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         self._timeouts = timeouts
         self._public = request.led_by_public
         self._pooled: PooledConnection | None = None
-        more = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
-        self._agent = PooledAgent(pool.reactor, more=more)
+        extra_headers = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
+        self._agent = PooledAgent(pool.reactor, extra_headers=extra_headers)
         self._client = HTTPClient(self._agent, cookiejar=cookie_jar)  # type: ignore[arg-type]
 
-    async def _work(self) -> ProviderResponse:
+    async def _exchange(self) -> ProviderResponse:
         """Ask, and ask again where a redirect points, until something else is answered."""
         try:
             source = self._resource_request.source
@@ -159,17 +159,17 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
             return await self._send_over(pooled, hop)
         except Exception:
             # A server closes what rests when it likes, also in the moment in which we ask again.
-            if not pooled.used or pooled.connection.reads != reads or self._why is not None:
+            if not pooled.used or pooled.connection.reads != reads or self._error is not None:
                 raise
         self._release_connection(False)
         return await self._send_over(await self._acquire_connection(hop, fresh=True), hop)
 
     async def _acquire_connection(self, hop: RequestHop, fresh: bool) -> PooledConnection:
         source = self._resource_request.source
-        self._pooled = await self._pool.take(
+        self._pooled = await self._pool.acquire(
             ConnectionRequest(hop.location, source.verify_tls, self._public, fresh, source.slot)
         )
-        self._pooled.when_given_up = lambda: self._give_up(SourceError(Reason.NO_SLOT, "the stream has ended"))
+        self._pooled.on_abort = lambda: self._fail(SourceError(Reason.NO_SLOT, "the stream has ended"))
         self._connection = self._pooled.connection
         return self._pooled
 
@@ -181,12 +181,12 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
             self._connection = None if complete else self._connection
 
     async def _send_over(self, pooled: PooledConnection, hop: RequestHop) -> Any:
-        self._agent.hop, self._agent.line, self._agent.connection = hop, pooled, pooled.connection
-        pooled.when_connected = lambda: self._rest(self._timeouts.first_byte)
-        self._rest(self._timeouts.first_byte if pooled.used else self._timeouts.connect)
+        self._agent.hop, self._agent.pooled, self._agent.connection = hop, pooled, pooled.connection
+        pooled.on_connected = lambda: self._set_step_timeout(self._timeouts.first_byte)
+        self._set_step_timeout(self._timeouts.first_byte if pooled.used else self._timeouts.connect)
         url = cookie_url(hop.location)
         response = await self._client.get(url, unbuffered=True, allow_redirects=False, reactor=self._reactor)
-        self._rest(None)
+        self._set_step_timeout(None)
         self._public = self._public or pooled.connection.is_public
         return response
 
@@ -217,9 +217,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     def _timed_out(self, seconds: float, how: str = "") -> None:
         """Who waits for a connection has waited for others of ours."""
         if self._pooled is None:
-            self._give_up(
-                SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s")
-            )
+            self._fail(SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s"))
             return
         super()._timed_out(seconds, how)
 

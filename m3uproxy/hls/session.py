@@ -115,7 +115,7 @@ class HlsSession(FailoverDriver):
         :raises SourceError: if there is no slot.
         """
         account = self.request().account
-        if not self.active and account is not None and not self._admission.has_room(account):
+        if not self.active and account is not None and not self._admission.has_free_slot(account):
             raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no connection for this stream now")
         self.start()
 
@@ -195,7 +195,7 @@ class HlsSession(FailoverDriver):
             self.resume()
             await self.current_run(deadline)
         try:
-            return attrs.evolve(request, slot=self._admission.held(request.account))
+            return attrs.evolve(request, slot=self._admission.get_held(request.account))
         except SourceError:
             last = self._known_sources.get(source_name(request.url))
             if last is None:
@@ -207,7 +207,7 @@ class HlsSession(FailoverDriver):
         request, run = self.request(index), self.run
         if run is None or not has_room(self._admission, request, run.request):
             return None
-        slot = self._admission.second(request.account)
+        slot = self._admission.acquire_second(request.account)
         return self._check_source(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
 
     # the course
@@ -223,7 +223,7 @@ class HlsSession(FailoverDriver):
             self._opening = opening
 
     async def _begin(self, request: SourceRequest) -> None:
-        slot = await self._admission.admit(request.account)
+        slot = await self._admission.acquire(request.account)
         self._opening = None
         self._changes += self._last not in (None, request.url)
         self._last = request.url
@@ -253,7 +253,7 @@ class HlsSession(FailoverDriver):
         if isinstance(effect, Backoff):
             self._backoff_until = self._clock.seconds() + effect.seconds
         elif isinstance(effect, (GiveUp, Idle)):
-            self._admission.leave(at_once=isinstance(effect, Idle))
+            self._admission.release(isinstance(effect, Idle))
 
     def _gave_up(self, error: SourceError) -> None:
         self._stop_error = error

@@ -13,8 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import SourceError
 from ..log import make_logger
-from ..upstream.previous_socket import PreviousSocket
-from ..upstream.slots import Slot, StreamSlot
+from ..upstream.slots import PreviousSocket, Slot, StreamSlot
 from ..upstream.twisted_errors import on_failure
 from .body_reader import BodyReaderOwner
 from .source_connection import SourceConnection
@@ -72,7 +71,7 @@ class CurrentConnection:
             asking.cancel()
         feed, self._feed = self._feed, None
         if feed is not None:
-            self._goodbye.to(feed.close())
+            self._goodbye.closing(feed.close())
 
     def replace_by(self, feed: SourceConnection, slot: Slot | None) -> None:
         """Close what there is: another, which is open already, takes its place."""
@@ -82,11 +81,11 @@ class CurrentConnection:
 
     def when_gone(self) -> Deferred[None]:
         """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
-        return self._goodbye.said()
+        return self._goodbye.closed()
 
     async def _open(self, request: SourceRequest, limits: DialTimeouts) -> None:
-        slot = await self.admission.admit(request.account)
-        await self._goodbye.before_dialling()
+        slot = await self.admission.acquire(request.account)
+        await self._goodbye.wait()
         self._asking = None
         self._feed = self._make(slot)
         self._feed.open(request, limits)

@@ -105,7 +105,7 @@ class LiveSession(FailoverDriver):
         self._sole.drop()
 
     def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
-        self._admission.leave()
+        self._admission.release()
 
     def _gave_up(self, error: SourceError) -> None:
         self._sink.gave_up(error)

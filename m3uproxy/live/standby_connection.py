@@ -141,7 +141,7 @@ class StandbyConnection:
             feed.close().addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
         slot, self._slot = self._slot, None
         if slot is not None:
-            slot.done()
+            slot.release()
 
     def release(self) -> tuple[SourceConnection, Slot | None, bytes]:
         """Give up what there is: the feed, its slot, and what it has brought so far."""
@@ -223,7 +223,7 @@ class Standby:
         self.close()
         if not has_room(self._admission, request, used):
             return False
-        slot = self._admission.second(request.account)
+        slot = self._admission.acquire_second(request.account)
         self.candidate = StandbyConnection(self._clock, index, slot, self._owner, why, chosen)
         self.candidate.open(self._dialler, self._tick, request, self._limits)
         return True
@@ -232,7 +232,7 @@ class Standby:
         """Look whether a source would deliver (:func:`.scout.probe_source`); None if there is no room for that."""
         if self.candidate is not None or not has_room(self._admission, request, used):
             return None
-        slot = self._admission.second(request.account)
+        slot = self._admission.acquire_second(request.account)
         return probe_source(self._clock, self._dialler, request, self._limits, slot)
 
     def sources_change(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
@@ -256,5 +256,5 @@ class Standby:
 def has_room(admission: StreamSlot, request: SourceRequest, used: SourceRequest) -> bool:
     """Whether a source may be opened beside the one in use."""
     if request.account is not None:
-        return admission.has_room(request.account)
+        return admission.has_free_slot(request.account)
     return urlsplit(request.url).hostname != urlsplit(used.url).hostname

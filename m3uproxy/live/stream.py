@@ -157,7 +157,7 @@ class LiveStream(FailoverStream):
         self._clients[client] = None
         answer.begin(pump)
         log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
-        self._slots.joined(self.id, player.viewer)
+        self._slots.viewer_joined(self.id, player.viewer)
         self.broadcaster.attach(pump, player.viewer)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
@@ -214,7 +214,7 @@ class LiveStream(FailoverStream):
 
     def _client_gone(self, client: LiveClient) -> None:
         self._clients.pop(client, None)
-        self._slots.left(self.id, client.player.viewer)
+        self._slots.viewer_left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()

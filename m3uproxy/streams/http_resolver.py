@@ -57,7 +57,7 @@ class _Asking(TimedRequest[ResolverAnswer]):
         self._url = url
         self._question = question
 
-    async def _work(self) -> ResolverAnswer:
+    async def _exchange(self) -> ResolverAnswer:
         resolver = self._resolver
         hop = first_hop(self._url, resolver.user_agent, _HEADERS)
         connection = self._connection = ProviderConnection(

@@ -61,14 +61,14 @@ class SourceAgent:
     what a body becomes; Twisted sends no User-Agent and makes the ``Host`` header from the URL it is given.
 
     :ivar gzipped: whether the body of the last response is gzip all the same, which is then for others to undo.
-    :ivar more: headers that go out with every hop's own, such as ``Range``.
+    :ivar extra_headers: headers that go out with every hop's own, such as ``Range``.
     """
 
     reactor: Any
     hop: RequestHop | None = None
     connection: ProviderConnection | None = None
     gzipped: bool = False
-    more: Sequence[tuple[bytes, bytes]] = ()
+    extra_headers: Sequence[tuple[bytes, bytes]] = ()
 
     def request(
         self,
@@ -83,7 +83,7 @@ class SourceAgent:
         jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
         origin = cookie_url(self.hop.location).to_text().encode("ascii")
         ours = _headers(self.hop, jar)
-        for name, value in self.more:
+        for name, value in self.extra_headers:
             ours.setRawHeaders(name, [value])
         asked: Deferred[IResponse] = self._agent().request(method, origin, ours, bodyProducer)
         return asked.addCallback(self._hide_coding)

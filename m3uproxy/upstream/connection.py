@@ -139,14 +139,14 @@ class ProviderConnection:
     @property
     def lost(self) -> BaseException | None:
         """Why the socket was lost (``ConnectionDone`` for FIN, ``ConnectionLost`` for RST), None while it is open."""
-        return self._socket.closed if self._socket is not None else None
+        return self._socket.lost if self._socket is not None else None
 
     @property
     def usable(self) -> bool:
         """Whether the socket is open, and nobody has asked to close it."""
         return self._socket is not None and self._socket.usable
 
-    def may_serve(self, led_by_public: bool) -> bool:
+    def is_allowed(self, led_by_public: bool) -> bool:
         """Whether the socket, once open, would be allowed for another request."""
         assert self._socket is not None
         return self._outbound.refusal(self._socket.peer, led_by_public) is None
@@ -211,11 +211,11 @@ class ProviderConnection:
         :return: a Deferred that fires when it is gone.
         """
         self.abort()
-        return self._socket.gone() if self._socket is not None else succeed(None)
+        return self._socket.closed() if self._socket is not None else succeed(None)
 
-    def gone(self) -> Deferred[None]:
+    def closed(self) -> Deferred[None]:
         """Fires when the socket, if there is one, is closed by whomever."""
-        return self._socket.gone() if self._socket is not None else succeed(None)
+        return self._socket.closed() if self._socket is not None else succeed(None)
 
     def _admits(self, address: str) -> bool:
         """Whether an address may be connected to. If none may, that is the problem."""

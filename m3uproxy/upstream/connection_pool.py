@@ -1,22 +1,21 @@
 """Connections to providers that carry one response after another.
 
-A live stream has a connection of its own, which is gone with it. HLS asks for something small each few seconds, and a
-connection for each would cost the provider's panel more than the answer. So here a connection whose response is
-complete rests for a while, and the next request to the same host takes it. How many there are to a host, resting ones
-included, is limited; who comes when all are taken waits for its turn.
+A live stream has a connection of its own, which is closed with its source. HLS requests something small every few
+seconds, and a connection for each request would cost the provider's panel more than the response. So a connection
+whose response is complete stays open for a while, and the next request to the same host uses it. The number of
+connections to a host is limited, idle ones included. If all are in use, a request waits for its turn.
 
-Where a provider's account is counted, lines are not shared by host but belong to a stream's slot. If the account has a
-limit, a slot has one line, to whichever host: requests go over it in turn, and a line to another host is opened when
-the socket of the last one is gone. With the slot its lines go.
+If the connections of a provider's account are counted, connections are not shared by host: they belong to the slot of
+a stream. If the account has a limit, a slot has one connection at a time, to any host: requests use it in turn, and a
+connection to another host is opened when the socket of the last one has closed. When the slot is released, its
+connections are closed.
 
-It is the same connection as a dial's (:class:`m3uproxy.upstream.connection.ProviderConnection`: counted, closed at
-once, addresses judged). A resting one is judged again for whoever takes it: one that was opened for a private address
-serves nobody whom a public host led there.
+A pooled connection is a :class:`m3uproxy.upstream.connection.ProviderConnection` as of a dial: it is counted, closed
+at once, and its address is checked. The address is checked again for each request. A connection that was opened to a
+private address carries no request that a public host led to.
 
-Not Twisted's own pool, which limits only the connections that rest and does not tell which one a response came over.
-Each line has a pool for itself, which keeps its one connection between two responses and closes it after a time.
-
-One connection to a provider that carries one response after another, and what it is taken for.
+Twisted's own pool limits only idle connections and does not tell which connection a response used. So here each
+connection has such a pool for itself, which keeps it open between two responses and closes it after a time.
 """
 
 from __future__ import annotations
@@ -39,14 +38,18 @@ from .agent import SourceAgent
 from .connection import ProviderConnection
 from .tcp_socket import SocketCounter
 
+#: Requests that may wait for a connection to one host.
+MAX_WAITING = 1000
+
 
 @attrs.frozen
 class ConnectionRequest:
-    """What a line is wanted for.
+    """
+    The need of a connection for one request.
 
-    :ivar led_by_public: see :meth:`m3uproxy.core.http.outbound_policy.Policy.refusal`.
-    :ivar fresh: whether it must be a new one.
-    :ivar slot: leave to open it; None if nobody counts.
+    :ivar led_by_public: see :meth:`m3uproxy.core.http.outbound_policy.OutboundPolicy.refusal`.
+    :ivar fresh: whether the connection must be a new one.
+    :ivar slot: the slot that the connection counts for; None if connections are not counted.
     """
 
     location: Location
@@ -57,142 +60,149 @@ class ConnectionRequest:
 
     @property
     def host(self) -> tuple[str, bool]:
-        """What a line leads to."""
+        """Scheme, name and port of the host, and whether its certificate is verified."""
         return self.location.origin, self.verify_tls
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
+def _ignore() -> None:
+    """Do nothing."""
 
 
 @implementer(IAgentEndpointFactory)
 class PooledConnection:
-    """One connection.
+    """
+    A connection of the pool.
 
-    :ivar connection: what is below it.
+    :ivar connection: the connection to the provider.
     :ivar used: whether it has carried a response before.
-    :ivar agent: asks over it.
-    :ivar host: what it leads to.
-    :ivar when_connected: called when TCP is connected; set by whoever takes a new line.
-    :ivar when_given_up: called when it is closed under whoever has taken it, who sets this.
+    :ivar agent: sends requests over the connection.
+    :ivar host: the host that the connection leads to; see :attr:`ConnectionRequest.host`.
+    :ivar on_connected: called when TCP is connected. The user of a new connection sets it.
+    :ivar on_abort: called when the connection is closed while it is in use. The user sets it.
     """
 
     def __init__(
         self,
-        lines: ConnectionPool,
-        call: ConnectionRequest,
-        gone: Callable[[PooledConnection], None],
-        free: Callable[[PooledConnection], None],
+        pool: ConnectionPool,
+        request: ConnectionRequest,
+        closed: Callable[[PooledConnection], None],
+        released: Callable[[PooledConnection], None],
     ) -> None:
         self.used = False
-        self.host = call.host
-        self.when_connected: Callable[[], None] = _nothing
-        self.when_given_up: Callable[[], None] = _nothing
+        self.host = request.host
+        self.on_connected: Callable[[], None] = _ignore
+        self.on_abort: Callable[[], None] = _ignore
         self.connection = ProviderConnection(
-            lines.reactor,
-            lines.sockets,
-            call.location,
-            call.verify_tls,
+            pool.reactor,
+            pool.sockets,
+            request.location,
+            request.verify_tls,
             self._connected,
-            lines.outbound,
-            call.led_by_public,
-            call.slot,
+            pool.outbound,
+            request.led_by_public,
+            request.slot,
         )
-        self._tell_gone = gone
-        self._tell_free = free
-        self._taken = True
+        self._tell_closed = closed
+        self._tell_released = released
+        self._in_use = True
         self._endpoint: IStreamClientEndpoint | None = None
-        self._pool = HTTPConnectionPool(lines.reactor, persistent=True)
-        self._pool.retryAutomatically = False
-        self._pool.maxPersistentPerHost = 1
-        self._pool.cachedConnectionTimeout = lines.rest  # type: ignore[assignment]
-        self.agent: IAgent = Agent.usingEndpointFactory(lines.reactor, self, self._pool)
+        self._twisted_pool = HTTPConnectionPool(pool.reactor, persistent=True)
+        self._twisted_pool.retryAutomatically = False
+        self._twisted_pool.maxPersistentPerHost = 1
+        self._twisted_pool.cachedConnectionTimeout = pool.idle_timeout  # type: ignore[assignment]
+        self.agent: IAgent = Agent.usingEndpointFactory(pool.reactor, self, self._twisted_pool)
 
     def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
-        """The connection's, made once: for https that reads all certificates that the machine trusts."""
+        """Return the endpoint, which is made once: for https it reads all certificates that the machine trusts."""
         if self._endpoint is None:
             self._endpoint = self.connection.endpointForURI(uri)
         return self._endpoint
 
-    def suits(self, call: ConnectionRequest) -> bool:
-        """Whether it may carry a request."""
-        return self.host == call.host and self.connection.usable and self.connection.may_serve(call.led_by_public)
+    def matches(self, request: ConnectionRequest) -> bool:
+        """Return whether the connection, while idle, may carry a request."""
+        return (
+            self.host == request.host and self.connection.usable and self.connection.is_allowed(request.led_by_public)
+        )
 
-    def take(self, call: ConnectionRequest) -> None:
-        """Have it carry the next request."""
-        self._taken = True
-        self.connection.location = call.location
+    def assign(self, request: ConnectionRequest) -> None:
+        """Use the connection for the next request."""
+        self._in_use = True
+        self.connection.location = request.location
 
     def release(self, complete: bool) -> None:
         """
-        Give it back. Safe to call twice.
+        Give the connection back to the pool. Safe to call twice.
 
-        :param complete: whether its last response was read to its end; if not, the connection is closed.
+        :param complete: whether the last response was read to its end. If not, the connection is closed.
         """
-        if not self._taken:
+        if not self._in_use:
             return
-        self._taken = False
-        self.when_given_up = _nothing
+        self._in_use = False
+        self.on_abort = _ignore
         if complete and self.connection.usable:
             self.used = True
-            self._tell_free(self)
+            self._tell_released(self)
             return
         self.connection.abort()
         if not self.connection.connected:
-            self._gone()
+            self._closed()
 
-    def give_up(self) -> None:
-        """Close it, whatever it carries, and if it is not connected yet, do not connect it."""
-        self.when_given_up()
+    def abort(self) -> None:
+        """Close the connection, also while it is in use or not connected yet."""
+        self.on_abort()
         self.connection.abort()
 
     def close(self) -> Deferred[None]:
-        """Close the connection now; fires when it is gone."""
+        """Close the connection now; the Deferred fires when its socket has closed."""
         return self.connection.close()
 
     def _connected(self) -> None:
-        self.connection.gone().addCallback(lambda _: self._gone())
-        self.when_connected()
+        self.connection.closed().addCallback(lambda _: self._closed())
+        self.on_connected()
 
-    def _gone(self) -> None:
-        closed = self._pool.closeCachedConnections()  # no timer of the pool's is left
+    def _closed(self) -> None:
+        closed = self._twisted_pool.closeCachedConnections()  # cancels the timer of Twisted's pool
         assert closed.called
-        self._tell_gone(self)
+        self._tell_closed(self)
 
 
 @attrs.define
 class PooledAgent(SourceAgent):
-    """Asks over a line."""
+    """An agent that sends requests over a pooled connection."""
 
-    line: PooledConnection | None = None
+    pooled: PooledConnection | None = None
 
     def _agent(self) -> IAgent:
-        assert self.line is not None
-        return self.line.agent
-
-
-#: Requests that may wait for a line to one host.
-MOST_WAITING = 1000
+        assert self.pooled is not None
+        return self.pooled.agent
 
 
 @attrs.define(eq=False)
-class _Pool:
+class _ConnectionGroup:
     """
-    All lines to one host, or of one slot: those taken or resting, the resting ones of them, and who waits.
+    The connections to one host, or of one slot, and the requests that wait for one of them.
 
-    :ivar most: how many lines there may be.
-    :ivar closed: whether no line rests any more.
+    :ivar limit: connections that there may be.
+    :ivar closed: whether connections are closed as soon as they are released.
+    :ivar connections: all connections, idle or in use.
+    :ivar idle: the idle connections, those idle for longest first.
     """
 
-    most: int
+    limit: int
     closed: bool = False
-    lines: set[PooledConnection] = attrs.field(factory=set)
-    resting: list[PooledConnection] = attrs.field(factory=list)
+    connections: set[PooledConnection] = attrs.field(factory=set)
+    idle: list[PooledConnection] = attrs.field(factory=list)
     waiting: list[tuple[ConnectionRequest, Deferred[PooledConnection]]] = attrs.field(factory=list)
+
+    def fail_waiting(self, error: SourceError) -> None:
+        """Fail all requests that wait."""
+        waiting, self.waiting = self.waiting, []
+        for _, deferred in waiting:
+            deferred.errback(error)
 
 
 class ConnectionPool:
-    """All lines of the process, by host or by slot."""
+    """The pooled connections of the process, by host or by slot."""
 
     def __init__(
         self,
@@ -200,134 +210,139 @@ class ConnectionPool:
         sockets: SocketCounter,
         outbound: OutboundPolicy = DEFAULT_POLICY,
         per_host: int = 8,
-        rest: float = 15.0,
+        idle_timeout: float = 15.0,
     ) -> None:
         """
-        Begin with none.
+        Make an empty pool.
 
-        :param per_host: how many there may be to one host (scheme, name and port), or of one slot without a limit.
-        :param rest: seconds for which one is kept between two responses.
+        :param per_host: connections to one host (scheme, name and port), or of one slot whose account has no limit.
+        :param idle_timeout: seconds after which an idle connection is closed.
         """
         self.reactor = reactor
         self.sockets = sockets
         self.outbound = outbound
         self.per_host = per_host
-        self.rest = rest
-        self._pools: dict[tuple[str, bool] | ProviderSlot, _Pool] = {}
+        self.idle_timeout = idle_timeout
+        self._groups: dict[tuple[str, bool] | ProviderSlot, _ConnectionGroup] = {}
         self._stopped = False
 
-    def take(self, call: ConnectionRequest) -> Deferred[PooledConnection]:
+    def acquire(self, request: ConnectionRequest) -> Deferred[PooledConnection]:
         """
-        A line for one response; give it back with :meth:`PooledConnection.release`.
+        Return a connection for one response. Give it back with :meth:`PooledConnection.release`.
 
         :return: a Deferred that may be cancelled while it waits. It fails with :class:`m3uproxy.errors.SourceError`:
-            ``NO_SLOT`` if too many wait, or if the slot is given back; ``STOPPING``.
+            ``NO_SLOT`` if too many requests wait or if the slot is released, ``STOPPING`` if the pool is stopped.
         """
         if self._stopped:
             return fail(SourceError(Reason.STOPPING))
-        if call.slot is not None and not call.slot.held:
-            return fail(_given_back())
-        pool = self._pool(call)
-        line = self._now(pool, call)
-        if line is not None:
-            return succeed(line)
-        if len(pool.waiting) >= MOST_WAITING:
-            return fail(SourceError(Reason.NO_SLOT, f"{MOST_WAITING} requests wait for the provider's host"))
-        waiting: Deferred[PooledConnection] = Deferred(lambda _: pool.waiting.remove((call, waiting)))
-        pool.waiting.append((call, waiting))
+        if request.slot is not None and not request.slot.held:
+            return fail(_slot_released())
+        group = self._group(request)
+        pooled = self._find_or_open(group, request)
+        if pooled is not None:
+            return succeed(pooled)
+        if len(group.waiting) >= MAX_WAITING:
+            return fail(SourceError(Reason.NO_SLOT, f"{MAX_WAITING} requests wait for the provider's host"))
+        waiting: Deferred[PooledConnection] = Deferred(lambda _: group.waiting.remove((request, waiting)))
+        group.waiting.append((request, waiting))
         return waiting
 
     def count(self) -> int:
-        """How many there are, resting ones included."""
-        return sum(len(pool.lines) for pool in self._pools.values())
+        """Return the number of connections, idle ones included."""
+        return sum(len(group.connections) for group in self._groups.values())
 
     def stop(self) -> Deferred[None]:
-        """Close all, for good; fires when they are gone."""
+        """Close all connections, for good; the Deferred fires when their sockets have closed."""
         self._stopped = True
-        pools = list(self._pools.values())
-        for pool in pools:
-            _refuse(pool, SourceError(Reason.STOPPING))
-        closing: Deferred[Any] = gatherResults([line.close() for pool in pools for line in list(pool.lines)])
+        groups = list(self._groups.values())
+        for group in groups:
+            group.fail_waiting(SourceError(Reason.STOPPING))
+        closing: Deferred[Any] = gatherResults(
+            [pooled.close() for group in groups for pooled in list(group.connections)]
+        )
         return closing.addCallback(lambda _: None)
 
-    def _pool(self, call: ConnectionRequest) -> _Pool:
-        """Where the line is to come from."""
-        slot = call.slot
+    def _group(self, request: ConnectionRequest) -> _ConnectionGroup:
+        """Return the group that the connection for a request comes from."""
+        slot = request.slot
         if slot is None:
-            return self._pools.setdefault(call.host, _Pool(self.per_host))
-        pool = self._pools.get(slot)
-        if pool is None:
-            pool = self._pools[slot] = _Pool(self.per_host if slot.account.limit is None else 1)
-            slot.before_done(lambda at_once: self._give_up(slot, at_once))
-        return pool
+            return self._groups.setdefault(request.host, _ConnectionGroup(self.per_host))
+        group = self._groups.get(slot)
+        if group is None:
+            group = self._groups[slot] = _ConnectionGroup(self.per_host if slot.account.limit is None else 1)
+            slot.before_release(lambda abort: self._slot_released(slot, abort))
+        return group
 
-    def _give_up(self, slot: ProviderSlot, at_once: bool) -> None:
-        """A slot is given back: what is being sent over its lines may come to its end, or not even that."""
-        pool = self._pools[slot]
-        pool.closed = True
-        _refuse(pool, _given_back())
-        for line in list(pool.lines):
-            if at_once or line in pool.resting or not line.connection.connected:
-                line.give_up()
-        self._forget_empty()
+    def _slot_released(self, slot: ProviderSlot, abort: bool) -> None:
+        """
+        Close the connections of a slot. A response that is being read may come to its end.
 
-    def _now(self, pool: _Pool, call: ConnectionRequest) -> PooledConnection | None:
-        """A resting line that may serve, else a new one, else none."""
-        for line in [] if call.fresh else reversed(pool.resting):
-            if line.suits(call):
-                pool.resting.remove(line)
-                line.take(call)
-                return line
-        if len(pool.lines) >= pool.most:
-            self._make_room(pool)
+        :param abort: whether connections in use are closed, too.
+        """
+        group = self._groups[slot]
+        group.closed = True
+        group.fail_waiting(_slot_released())
+        for pooled in list(group.connections):
+            if abort or pooled in group.idle or not pooled.connection.connected:
+                pooled.abort()
+        self._remove_empty_groups()
+
+    def _find_or_open(self, group: _ConnectionGroup, request: ConnectionRequest) -> PooledConnection | None:
+        """Return an idle connection that matches, else a new one; None if the limit is reached."""
+        for pooled in [] if request.fresh else reversed(group.idle):
+            if pooled.matches(request):
+                group.idle.remove(pooled)
+                pooled.assign(request)
+                return pooled
+        if len(group.connections) >= group.limit:
+            self._close_oldest_idle(group)
             return None
-        line = PooledConnection(self, call, lambda line: self._gone(pool, line), lambda line: self._free(pool, line))
-        pool.lines.add(line)
-        return line
+        pooled = PooledConnection(
+            self,
+            request,
+            lambda pooled: self._connection_closed(group, pooled),
+            lambda pooled: self._connection_released(group, pooled),
+        )
+        group.connections.add(pooled)
+        return pooled
 
-    def _make_room(self, pool: _Pool) -> None:
-        """Resting lines that serve nobody stand in the way of new ones; the longest at rest goes."""
-        if pool.resting:
-            pool.resting.pop(0).connection.abort()
+    def _close_oldest_idle(self, group: _ConnectionGroup) -> None:
+        """Close the connection that is idle for longest: no request matches, and a new one needs its place."""
+        if group.idle:
+            group.idle.pop(0).connection.abort()
 
-    def _free(self, pool: _Pool, line: PooledConnection) -> None:
-        if pool.closed:
-            line.connection.abort()
+    def _connection_released(self, group: _ConnectionGroup, pooled: PooledConnection) -> None:
+        if group.closed:
+            pooled.connection.abort()
             return
-        pool.resting.append(line)
-        self._serve(pool)
+        group.idle.append(pooled)
+        self._serve_waiting(group)
 
-    def _gone(self, pool: _Pool, line: PooledConnection) -> None:
-        pool.lines.discard(line)
-        if line in pool.resting:
-            pool.resting.remove(line)
-        self._serve(pool)
-        self._forget_empty()
+    def _connection_closed(self, group: _ConnectionGroup, pooled: PooledConnection) -> None:
+        group.connections.discard(pooled)
+        if pooled in group.idle:
+            group.idle.remove(pooled)
+        self._serve_waiting(group)
+        self._remove_empty_groups()
 
-    def _forget_empty(self) -> None:
-        """Those of slots stay until these are given back, of which they are told once."""
-        self._pools = {
-            key: pool
-            for key, pool in self._pools.items()
-            if pool.lines or pool.waiting or (not isinstance(key, tuple) and not pool.closed)
+    def _remove_empty_groups(self) -> None:
+        """Remove groups without connections. The group of a slot stays until the slot is released."""
+        self._groups = {
+            key: group
+            for key, group in self._groups.items()
+            if group.connections or group.waiting or (not isinstance(key, tuple) and not group.closed)
         }
 
-    def _serve(self, pool: _Pool) -> None:
-        """Give to those who wait what there is, first come, first served."""
-        while pool.waiting and not self._stopped:
-            call, waiting = pool.waiting[0]
-            line = self._now(pool, call)
-            if line is None:
+    def _serve_waiting(self, group: _ConnectionGroup) -> None:
+        """Give connections to the requests that wait, in their order."""
+        while group.waiting and not self._stopped:
+            request, waiting = group.waiting[0]
+            pooled = self._find_or_open(group, request)
+            if pooled is None:
                 return
-            del pool.waiting[0]
-            waiting.callback(line)
+            del group.waiting[0]
+            waiting.callback(pooled)
 
 
-def _refuse(pool: _Pool, error: SourceError) -> None:
-    waiting, pool.waiting = pool.waiting, []
-    for _, deferred in waiting:
-        deferred.errback(error)
-
-
-def _given_back() -> SourceError:
-    return SourceError(Reason.NO_SLOT, "the stream has given up its connection to the provider")
+def _slot_released() -> SourceError:
+    return SourceError(Reason.NO_SLOT, "the stream has released its provider slot")

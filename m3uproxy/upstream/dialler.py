@@ -59,7 +59,7 @@ class _Dial(TimedRequest[IResponseBody]):
         self._agent = SourceAgent(dialler.reactor)
         self._client = HTTPClient(self._agent)
 
-    async def _work(self) -> IResponseBody:
+    async def _exchange(self) -> IResponseBody:
         """Ask, and ask again where a redirect points, until something else is answered."""
         await self._sockets.closed()
         request = self._request
@@ -91,16 +91,16 @@ class _Dial(TimedRequest[IResponseBody]):
             self._led_by_public,
             self._slot,
         )
-        self._rest(self._limits.connect)
+        self._set_step_timeout(self._limits.connect)
         asked = self._client.request(
             self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
         )
         response = await asked
-        self._rest(None)
+        self._set_step_timeout(None)
         return response
 
     def _connected(self) -> None:
-        self._rest(self._limits.first_byte)
+        self._set_step_timeout(self._limits.first_byte)
 
 
 def _refusal(response: Any) -> SourceError:

@@ -19,7 +19,7 @@ from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from .connection import ProviderConnection
 from .content_decoding import BoundedGunzip, icy_title_filter
-from .twisted_errors import body_end
+from .twisted_errors import body_end_error
 
 log = make_logger()
 
@@ -107,7 +107,7 @@ class ResponseBody(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end of the response; Twisted closes the socket, which is not to be used again."""
         if self._error is None:
-            self._error = body_end(reason.value, self._connection)
+            self._error = body_end_error(reason.value, self._connection)
         assert self._consumer is not None
         try:
             self._consumer.body_ended(self._error)

@@ -1,9 +1,10 @@
-"""Provider slots: asking, waiting and giving back. The clocked side of :mod:`m3uproxy.core.slots.slot_table`.
+"""Provider slots: acquire, wait, release. The clocked side of :mod:`m3uproxy.core.slots.slot_table`.
 
-A session asks before it dials, hands the slot to the dial, whose sockets are counted on it, and is done with it when
-it will not dial again. The answer may come later, when another stream's socket is gone.
+A session acquires a slot before it dials, passes the slot to the dial, whose sockets count for it, and releases the
+slot when no other dial follows. Acquiring may take until the socket of another stream has closed. A session also waits
+until the socket of its own last dial has closed: a provider that allows one connection must not see two.
 
-Of an account that is asked *now and then* (HLS) a stream has one slot, however many of its parts ask.
+For an account with *intermittent* connections (HLS) a stream has one slot, however many of its parts acquire it.
 """
 
 from __future__ import annotations
@@ -23,242 +24,302 @@ from ..log import make_logger
 
 log = make_logger()
 
+#: Seconds for which a dial waits for the socket that it replaces.
+PREVIOUS_SOCKET_TIMEOUT = 1.0
+
 T = TypeVar("T")
 
 
 @attrs.define(eq=False)
 class Slot:
-    """Leave to hold connections to an account. Whoever is given it must say, once, when it is :meth:`done`."""
+    """
+    The permission to hold connections to an account. See :class:`m3uproxy.core.slots.accounts.ProviderSlot`.
 
-    desk: SlotAllocator
+    Each holder must call :meth:`release` once.
+    """
+
+    _allocator: SlotAllocator
     account: Account
     token: int
     stream: str
     _holders: int = 1
-    _goodbyes: list[Callable[[bool], None]] = attrs.field(factory=list, repr=False)
+    _before_release: list[Callable[[bool], None]] = attrs.field(factory=list, repr=False)
 
     @property
     def held(self) -> bool:
-        """Whether anything may be opened on it."""
+        """True until the last holder releases the slot. Afterwards no connection may be opened on it."""
         return self._holders > 0
 
     def share(self) -> Slot:
-        """The same for one more."""
+        """Return the slot for one more holder."""
         self._holders += 1
         return self
 
-    def before_done(self, call: Callable[[bool], None]) -> None:
-        """Have ``call`` called when it is given back, with whether what is open is to be closed at once."""
-        self._goodbyes.append(call)
+    def before_release(self, called: Callable[[bool], None]) -> None:
+        """Have ``called`` called when the slot is released, with True if open connections must be closed at once."""
+        self._before_release.append(called)
 
-    def opened(self) -> bool:
-        """A socket was opened on it. False if it has to be closed at once."""
-        return self.desk.slots.socket_opened(self.token)
+    def socket_opened(self) -> bool:
+        """Count a socket that was opened. Return False if it must be closed at once."""
+        return self._allocator.table.socket_opened(self.token)
 
-    def closed(self) -> None:
-        """A socket that was opened on it is gone."""
-        self.desk.closed(self.token)
+    def socket_closed(self) -> None:
+        """Stop counting a socket that was opened and is closed now."""
+        self._allocator.socket_closed(self.token)
 
-    def done(self, at_once: bool = False) -> None:
+    def release(self, abort: bool = False) -> None:
         """
-        It is not needed any more. Others get it when its last socket is gone.
+        Release the slot. Another request gets it when its last socket has closed.
 
-        :param at_once: whether what is open on it must be closed.
+        :param abort: whether connections that are in use must be closed.
         """
         self._holders -= 1
         if self.held:
             return
-        while self._goodbyes:
-            self._goodbyes.pop()(at_once)
-        self.desk.done(self.token)
+        while self._before_release:
+            self._before_release.pop()(abort)
+        self._allocator.release(self.token)
 
 
 def release_slot(result: T, slot: Slot | None) -> T:
     """Release a slot, if there is one, and pass the result on. To be used with ``addBoth``."""
     if slot is not None:
-        slot.done()
+        slot.release()
     return result
 
 
 class StreamSlot:
-    """The slot of one stream, kept from dial to dial as long as they go to the same account."""
+    """
+    The slot of one stream. It is kept from dial to dial as long as these go to the same account.
 
-    def __init__(self, desk: SlotAllocator, stream: str) -> None:
-        """``stream`` is its id, by which others may be told to give way to it."""
-        self._desk = desk
+    :ivar viewer: the viewer that the stream was started for. None if no single viewer waits for it any more.
+    """
+
+    def __init__(self, allocator: SlotAllocator, stream: str) -> None:
+        """
+        Start without a slot.
+
+        :param stream: the id of the stream.
+        """
+        self._allocator = allocator
         self._stream = stream
         self._slot: Slot | None = None
-        #: For whom the stream was started; None once nobody in particular waits for it.
         self.viewer: ViewerIdentity | None = None
 
-    async def admit(self, account: Account | None) -> Slot | None:
+    async def acquire(self, account: Account | None) -> Slot | None:
         """
-        Leave to dial; None if nobody counts.
+        Acquire a slot of an account, which the next dial needs. A slot of another account is released.
 
-        :raises SourceError: if there is no slot and none becomes free in time.
+        :return: None if the connections of the account are not counted.
+        :raises SourceError: ``NO_SLOT`` if no slot becomes free in time.
         """
         if self._slot is not None and self._slot.account != account:
-            self.leave()
+            self.release()
         if self._slot is None and account is not None:
-            self._slot = await self._desk.ask(account, self._stream, self.viewer)
+            self._slot = await self._allocator.request(account, self._stream, self.viewer)
         return self._slot
 
-    def held(self, account: Account | None) -> Slot | None:
+    def get_held(self, account: Account | None) -> Slot | None:
         """
-        Leave that there is already; None if nobody counts.
+        Return the slot that the stream holds.
 
-        :raises SourceError: if there is none, or for another account.
+        :return: None if the connections of the account are not counted.
+        :raises SourceError: ``NO_SLOT`` if the stream holds no slot of this account.
         """
         if account is not None and (self._slot is None or self._slot.account != account):
             raise SourceError(Reason.NO_SLOT, f"the stream has no connection to provider {account.name!r} now")
         return None if account is None else self._slot
 
-    def has_room(self, account: Account) -> bool:
-        """Whether there is a slot beside the one in use, or that one does for both."""
-        return self._desk.has_room(account, self._stream)
+    def has_free_slot(self, account: Account) -> bool:
+        """Return whether a second slot is free, or the slot of the stream may be shared."""
+        return self._allocator.has_free_slot(account, self._stream)
 
-    def second(self, account: Account | None) -> Slot | None:
-        """A slot beside the one in use, which there must be. Its holder has to say when it is done with it."""
+    def acquire_second(self, account: Account | None) -> Slot | None:
+        """
+        Acquire a slot beside the one in use. One must be free; see :meth:`has_free_slot`. The caller releases it.
+
+        :return: None if the connections of the account are not counted.
+        """
         if account is None:
             return None
         granted: list[Slot] = []
-        asking = self._desk.ask(account, self._stream)
-        asking.addCallback(granted.append)
-        asking.addErrback(lambda failure: log.failure("there was no room after all", failure=failure))
+        request = self._allocator.request(account, self._stream)
+        request.addCallback(granted.append)
+        request.addErrback(
+            lambda failure: log.failure("stream {stream}: second slot refused", failure=failure, stream=self._stream)
+        )
         return granted[0]
 
     def replace(self, slot: Slot | None) -> None:
-        """From now on that one is in use."""
-        self.leave()
+        """Release the slot in use, and use another one from now on."""
+        self.release()
         self._slot = slot
 
-    def leave(self, at_once: bool = False) -> None:
-        """There will be no dial for now."""
+    def release(self, abort: bool = False) -> None:
+        """
+        Release the slot in use, if there is one.
+
+        :param abort: whether connections that are in use must be closed.
+        """
         slot, self._slot = self._slot, None
         if slot is not None:
-            slot.done(at_once)
+            slot.release(abort)
+
+
+class PreviousSocket:
+    """The last socket that a session closed. The next dial waits until it has closed."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._closed: Deferred[None] = succeed(None)
+
+    def closing(self, closed: Deferred[None]) -> None:
+        """
+        Note that a socket is being closed. The next dial waits for this socket.
+
+        :param closed: fires when the socket has closed.
+        """
+        self._closed = closed
+
+    def closed(self) -> Deferred[None]:
+        """Return a Deferred that fires when the socket has closed. Cancelling it affects no other wait."""
+        waiting: Deferred[None] = Deferred()
+
+        def tell(result: None) -> None:
+            if not waiting.called:
+                waiting.callback(None)
+
+        self._closed.addCallback(tell)
+        return waiting
+
+    async def wait(self) -> None:
+        """Wait until the socket has closed, for :data:`PREVIOUS_SOCKET_TIMEOUT` at most."""
+        if not self._closed.called:
+            await self.closed().addTimeout(PREVIOUS_SOCKET_TIMEOUT, self._clock, onTimeoutCancel=lambda *_: None)
 
 
 @attrs.frozen(eq=False)
-class _Ask:
-    """Somebody who waits."""
+class _WaitingRequest:
+    """A request for a slot that is not answered yet."""
 
     stream: str
     account: Account
     answer: Deferred[Slot]
 
     @property
-    def tenant(self) -> tuple[str, Account]:
-        """By whom a slot that is asked now and then is shared."""
+    def holder(self) -> tuple[str, Account]:
+        """The stream and the account that share a slot with intermittent connections."""
         return self.stream, self.account
 
 
 class SlotAllocator:
-    """Where slots are asked for."""
+    """
+    The requests for slots of all streams.
 
-    def __init__(self, clock: IReactorTime, slots: SlotTable, vacate: Callable[[str], None]) -> None:
+    :ivar table: the slots of all accounts.
+    """
+
+    def __init__(self, clock: IReactorTime, table: SlotTable, yield_slot: Callable[[str], None]) -> None:
         """
-        Nobody has asked yet.
+        Start without requests.
 
-        :param vacate: called with the id of a stream that has to give its slot up: end it.
+        :param yield_slot: called with the id of a stream that must release its slot, so it must end.
         """
         self._clock = clock
-        self._vacate = vacate
-        self._asking: dict[int, _Ask] = {}
+        self._yield_slot = yield_slot
+        self._waiting: dict[int, _WaitingRequest] = {}
         self._shared: dict[tuple[str, Account], Slot] = {}
         self._timer: IDelayedCall | None = None
-        self.slots = slots
+        self.table = table
 
-    def ask(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Deferred[Slot]:
+    def request(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Deferred[Slot]:
         """
-        Ask for a slot; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.request`.
+        Request a slot; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.request`.
 
-        :return: a Deferred that fails with a :class:`SourceError` if none becomes free in time; cancel it to stop
-            waiting.
+        :return: a Deferred that fails with :class:`SourceError` if no slot becomes free in time. Cancelling it
+            withdraws the request.
         """
         shared = self._shared.get((stream, account))
         if shared is not None:
             return succeed(shared.share())
-        effect = self.slots.request(self._clock.seconds(), account, stream, viewer)
-        asking: Deferred[Slot] = Deferred(lambda _: self.done(effect.token))
-        self._asking[effect.token] = _Ask(stream, account, asking)
+        effect = self.table.request(self._clock.seconds(), account, stream, viewer)
+        answer: Deferred[Slot] = Deferred(lambda _: self.release(effect.token))
+        self._waiting[effect.token] = _WaitingRequest(stream, account, answer)
         self._carry_out([effect])
-        return asking
+        return answer
 
-    def joined(self, stream: str, viewer: ViewerIdentity) -> None:
-        """A player watches a stream. To be told before the stream asks."""
-        self.slots.viewer_joined(stream, viewer)
+    def viewer_joined(self, stream: str, viewer: ViewerIdentity) -> None:
+        """Note that a viewer watches a stream. To be called before the stream requests a slot."""
+        self.table.viewer_joined(stream, viewer)
 
-    def left(self, stream: str, viewer: ViewerIdentity) -> None:
-        """A player is gone."""
-        self._carry_out(self.slots.viewer_left(self._clock.seconds(), stream, viewer))
+    def viewer_left(self, stream: str, viewer: ViewerIdentity) -> None:
+        """Note that a viewer has left a stream. Its slot may now go to a stream that waits."""
+        self._carry_out(self.table.viewer_left(self._clock.seconds(), stream, viewer))
 
-    def closed(self, token: int) -> None:
-        """See :meth:`Slot.closed`."""
-        self._carry_out(self.slots.socket_closed(self._clock.seconds(), token))
+    def socket_closed(self, token: int) -> None:
+        """See :meth:`Slot.socket_closed`."""
+        self._carry_out(self.table.socket_closed(self._clock.seconds(), token))
 
-    def done(self, token: int) -> None:
-        """See :meth:`Slot.done`; also for one that waits."""
-        self._asking.pop(token, None)
+    def release(self, token: int) -> None:
+        """Release a slot (see :meth:`Slot.release`), or withdraw a request that waits."""
+        self._waiting.pop(token, None)
         self._shared = {key: slot for key, slot in self._shared.items() if slot.token != token}
-        self._carry_out(self.slots.release(self._clock.seconds(), token))
+        self._carry_out(self.table.release(self._clock.seconds(), token))
 
-    def has_room(self, account: Account, stream: str) -> bool:
-        """Whether that stream is granted a slot at once."""
-        return (stream, account) in self._shared or self.slots.has_free_slot(account)
+    def has_free_slot(self, account: Account, stream: str) -> bool:
+        """Return whether a request of the stream would be granted at once."""
+        return (stream, account) in self._shared or self.table.has_free_slot(account)
 
     def report(self, configured: Collection[Account]) -> dict[str, object]:
-        """For statistics; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.report`."""
-        return self.slots.report(configured)
+        """Return the statistics; see :meth:`m3uproxy.core.slots.slot_table.SlotTable.report`."""
+        return self.table.report(configured)
 
     def stop(self) -> None:
-        """Leave no timer behind."""
+        """Cancel the timer."""
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
 
-    # inside
-
     def _carry_out(self, effects: Iterable[SlotEffect]) -> None:
         for effect in effects:
             if isinstance(effect, Takeover):
-                log.info("stream {stream} gives up its provider connection, its viewer moved on", stream=effect.stream)
-                self._vacate(effect.stream)
+                log.info("stream {stream} yields its provider slot: its viewer changed stream", stream=effect.stream)
+                self._yield_slot(effect.stream)
             elif isinstance(effect, Granted):
                 self._granted(effect.token)
             elif isinstance(effect, Refused):
                 self._refused(effect)
-        self._tick_in_time()
+        self._set_timer()
 
     def _granted(self, token: int) -> None:
-        asked = self._asking.pop(token, None)
-        if asked is None:
+        request = self._waiting.pop(token, None)
+        if request is None:
             return
-        slot = Slot(self, asked.account, token, asked.stream)
-        answers = [asked.answer]
-        if asked.account.intermittent:
-            self._shared[asked.tenant] = slot
-            answers += self._with_the_same(asked.tenant)
+        slot = Slot(self, request.account, token, request.stream)
+        answers = [request.answer]
+        if request.account.intermittent:
+            self._shared[request.holder] = slot
+            answers += self._withdraw_requests_of(request.holder)
         for _ in answers[1:]:
             slot.share()
         for answer in answers:
             answer.callback(slot)
 
-    def _with_the_same(self, tenant: tuple[str, Account]) -> list[Deferred[Slot]]:
-        """Other parts of the stream need not wait for slots of their own any more."""
-        others = {token: ask.answer for token, ask in self._asking.items() if ask.tenant == tenant}
+    def _withdraw_requests_of(self, holder: tuple[str, Account]) -> list[Deferred[Slot]]:
+        """Withdraw the requests of other parts of a stream, which share its slot. Return their Deferreds."""
+        others = {token: request.answer for token, request in self._waiting.items() if request.holder == holder}
         for token in others:
-            self.done(token)
+            self.release(token)
         return list(others.values())
 
     def _refused(self, effect: Refused) -> None:
-        asked = self._asking.pop(effect.token, None)
-        if asked is not None:
-            asked.answer.errback(SourceError(Reason.NO_SLOT, effect.why))
+        request = self._waiting.pop(effect.token, None)
+        if request is not None:
+            request.answer.errback(SourceError(Reason.NO_SLOT, effect.why))
 
-    def _tick_in_time(self) -> None:
-        """Have the timer fire at the next deadline, or before: then it is set anew."""
-        deadline = self.slots.next_deadline()
+    def _set_timer(self) -> None:
+        """Set the timer to the next deadline. A timer that fires before stays: it is set again then."""
+        deadline = self.table.next_deadline()
         timer = self._timer
         if timer is not None and timer.active():
             if deadline is not None and timer.getTime() <= deadline:
@@ -269,4 +330,4 @@ class SlotAllocator:
 
     def _tick(self) -> None:
         self._timer = None
-        self._carry_out(self.slots.tick(self._clock.seconds()))
+        self._carry_out(self.table.tick(self._clock.seconds()))

@@ -39,7 +39,7 @@ class SocketCounter:
         """Fires when every socket that is being closed now is gone (a reactor turn from now at most)."""
         if not self._closing:
             return succeed(None)
-        waiting: Deferred[Any] = gatherResults([socket.gone() for socket in self._closing], consumeErrors=True)
+        waiting: Deferred[Any] = gatherResults([socket.closed() for socket in self._closing], consumeErrors=True)
         return waiting.addCallback(lambda _: None)
 
     def _opened(self) -> None:
@@ -95,7 +95,7 @@ class ProviderSocket(ProtocolWrapper):
         self._read_error: BaseException | None = None
         self._is_wide = False
         self._gathered: list[bytes] = []
-        self.closed: BaseException | None = None
+        self.lost: BaseException | None = None
 
     def makeConnection(self, transport: Any) -> None:
         """Count and tell before anything is sent."""
@@ -105,13 +105,13 @@ class ProviderSocket(ProtocolWrapper):
         self._connection.socket_connected(self)
         connect_through(self, transport)
         slot = self._connection.slot
-        if slot is not None and not slot.opened():
+        if slot is not None and not slot.socket_opened():
             self.abort()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Keep the reason before those above hear of it: they lose it."""
         self._hand_on()
-        self.closed = self._read_error or reason.value
+        self.lost = self._read_error or reason.value
         self._connection.sockets._gone(self)
         try:
             super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -120,12 +120,12 @@ class ProviderSocket(ProtocolWrapper):
             for each in waiting:
                 each.callback(None)
             if self._connection.slot is not None:
-                self._connection.slot.closed()
+                self._connection.slot.socket_closed()
 
     @property
     def usable(self) -> bool:
         """Whether it is neither closed nor closing."""
-        return self.closed is None and not self._closing
+        return self.lost is None and not self._closing
 
     @property
     def peer(self) -> str:
@@ -135,14 +135,14 @@ class ProviderSocket(ProtocolWrapper):
 
     def abort(self) -> None:
         """Close now. Safe at any time."""
-        if self.closed is None and not self._closing:
+        if self.lost is None and not self._closing:
             self._closing = True
             self._connection.sockets._is_closing(self)
             self.transport.abortConnection()
 
-    def gone(self) -> Deferred[None]:
+    def closed(self) -> Deferred[None]:
         """Fires when the socket is closed. Cancelling it cancels nobody else's wait."""
-        if self.closed is not None:
+        if self.lost is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -150,12 +150,12 @@ class ProviderSocket(ProtocolWrapper):
 
     def read(self, on: bool) -> None:
         """Read, or stop reading; harmless on a socket that is closed or closing."""
-        if self.closed is None and not self._closing:
+        if self.lost is None and not self._closing:
             (self.transport.resumeProducing if on else self.transport.pauseProducing)()
 
     def read_now(self, hand_on: bool) -> int:
         """Read once from the socket, which need not be readable; see :meth:`m3uproxy.interfaces.IOpenBody.read`."""
-        if self.closed is not None or self._closing:
+        if self.lost is not None or self._closing:
             return 0
         size = self._receive()
         if hand_on:
@@ -164,7 +164,7 @@ class ProviderSocket(ProtocolWrapper):
 
     def room(self) -> int:
         """Bytes that the kernel takes in while we do not read. From the first call on that is more, also for us."""
-        if self.closed is not None or self._closing:
+        if self.lost is not None or self._closing:
             return NARROW
         connection = self.transport.getHandle()
         if not self._is_wide:

@@ -53,7 +53,7 @@ def on_failure(
     step.addErrback(tell)
 
 
-def timed_out(connection: ProviderConnection | None, after: str) -> SourceError:
+def timeout_error(connection: ProviderConnection | None, after: str) -> SourceError:
     """What it means that time is up, by how far the connection has come."""
     if connection is None or not connection.resolved:
         return SourceError(Reason.DNS, f"no address of the host after {after}")
@@ -73,7 +73,7 @@ _CONNECTING: tuple[tuple[type[BaseException], Reason, str], ...] = (
 )
 
 
-def explain(error: BaseException, connection: ProviderConnection | None) -> SourceError:
+def connect_error(error: BaseException, connection: ProviderConnection | None) -> SourceError:
     """
     Why a request failed before its response.
 
@@ -85,7 +85,7 @@ def explain(error: BaseException, connection: ProviderConnection | None) -> Sour
         return connection.problem
     causes = list(_causes(error))
     if connection is not None and connection.connected:
-        return _explain_connected(causes, connection)
+        return _error_of_connected(causes, connection)
     for kind, reason, detail in _CONNECTING:
         if any(isinstance(cause, kind) for cause in causes):
             return SourceError(reason, detail)
@@ -96,7 +96,7 @@ def explain(error: BaseException, connection: ProviderConnection | None) -> Sour
     return SourceError(Reason.INTERNAL, type(error).__name__)
 
 
-def _explain_connected(causes: list[BaseException], connection: ProviderConnection) -> SourceError:
+def _error_of_connected(causes: list[BaseException], connection: ProviderConnection) -> SourceError:
     tls = _tls_detail(causes)
     if tls or (connection.location.scheme == "https" and not connection.handshaken):
         return SourceError(Reason.TLS, tls or "the connection was closed during the handshake")
@@ -124,7 +124,7 @@ def _tls_detail(causes: list[BaseException]) -> str:
     return ""
 
 
-def body_end(reason: BaseException | None, connection: ProviderConnection) -> SourceError:
+def body_end_error(reason: BaseException | None, connection: ProviderConnection) -> SourceError:
     """
     How a body ended that nobody closed.
 

@@ -40,7 +40,7 @@ class _Question(TimedRequest[int]):
         self._probe = probe
         self._url = url
 
-    async def _work(self) -> int:
+    async def _exchange(self) -> int:
         probe = self._probe
         hop = first_hop(self._url, probe.user_agent, ())
         self._connection = ProviderConnection(

@@ -28,8 +28,7 @@ from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
 from ..log import make_logger
 from ..timers import Timer
-from ..upstream.previous_socket import PreviousSocket
-from ..upstream.slots import StreamSlot
+from ..upstream.slots import PreviousSocket, StreamSlot
 from ..upstream.twisted_errors import on_failure
 from .file_reader import FileReader
 from .interfaces import RangeConsumer, VodFile
@@ -122,8 +121,8 @@ class VodSession:
         self._consumer = None
         self.failover.stop(self._clock.seconds())
         self._close_connection()
-        self._slot.leave()
-        return self._previous_socket.said()
+        self._slot.release()
+        return self._previous_socket.closed()
 
     def switch_to(self, index: int) -> None:
         """Switch to another source: at once if a source is in use, otherwise with the next dial."""
@@ -192,7 +191,7 @@ class VodSession:
             return
         self._close_connection()
         if not isinstance(effect, Dial):
-            self._slot.leave()
+            self._slot.release()
         if isinstance(effect, Dial):
             self._dial(effect)
         elif isinstance(effect, Backoff):
@@ -213,7 +212,7 @@ class VodSession:
             dialling.cancel()
         reader, self._reader = self._reader, None
         if reader is not None:
-            self._previous_socket.to(reader.close())
+            self._previous_socket.closing(reader.close())
 
     def _backoff_over(self) -> None:
         self._carry_out(self.failover.backoff_over(self._clock.seconds()))
@@ -259,8 +258,8 @@ class VodSession:
 
     async def _open(self, step: Dial) -> None:
         source = self._file.requests[step.index]
-        slot = await self._slot.admit(source.account)
-        await self._previous_socket.before_dialling()
+        slot = await self._slot.acquire(source.account)
+        await self._previous_socket.wait()
         consumer = self._consumer
         if consumer is None:
             return
@@ -270,7 +269,7 @@ class VodSession:
         try:
             self._opened(body, wanted, consumer, request.url)
         except Exception:
-            self._previous_socket.to(body.close())
+            self._previous_socket.closing(body.close())
             raise
 
     def _dial_failed(self, error: SourceError) -> None:
@@ -288,7 +287,7 @@ class VodSession:
         else:
             check_continuation(opened, consumer, url)
         if consumer is not self._consumer:
-            self._previous_socket.to(body.close())
+            self._previous_socket.closing(body.close())
             return
         reader = FileReader(self._clock, opened, consumer.representation, self._silence, self)
         ranged = opened.representation.accepts_ranges
@@ -296,11 +295,11 @@ class VodSession:
             self._reader = reader
             reader.start(consumer)
         else:  # Now that the file is known, another range is needed than was requested.
-            self._previous_socket.to(body.close())
+            self._previous_socket.closing(body.close())
             self._restart()
 
     def _head_answered(self, body: IResponseBody, consumer: RangeConsumer, url: str) -> None:
         representation = representation_from_head(body)
-        self._previous_socket.to(body.close())
+        self._previous_socket.closing(body.close())
         self.failover.stop(self._clock.seconds())
         consumer.file_known(representation, url)

@@ -225,7 +225,7 @@ class VodStream(Stream):
         """Remove a client that has neither responses nor connections nor an open session."""
         if self._clients.pop(client, client) is client:
             return
-        self._upstream.slots.left(self.id, client.player.viewer)
+        self._upstream.slots.viewer_left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self._reconnecting.pop(client.player, None)
         if any(other.player == client.player for other in self._clients):
@@ -299,7 +299,7 @@ class VodStream(Stream):
         self._edge_cache.remove(self.id)
 
     def _add_client(self, player: PlayerInfo) -> VodClient:
-        self._upstream.slots.joined(self.id, player.viewer)
+        self._upstream.slots.viewer_joined(self.id, player.viewer)
         self._reconnecting.pop(player, None)
         client = VodClient(self._clock, self, self._client_id(player), player, self._wall)
         self._clients[client] = None

@@ -42,7 +42,7 @@ class TestConnections:
             assert await fetching.get(provider.url(f"/seg{n}.ts?s=a%2Bb%3D")) == DATA
         assert len(provider.connections) == 1
         assert [each.split(b" ")[1] for each in provider.requests] == [b"/seg%d.ts?s=a%%2Bb%%3D" % n for n in range(4)]
-        assert fetching.lines.count() == fetching.sockets.open == 1
+        assert fetching.pool.count() == fetching.sockets.open == 1
         assert "connection" not in provider.headers()
 
     @pytest_twisted.ensureDeferred
@@ -103,7 +103,7 @@ class TestConnections:
         provider = await fetching.provider(answer(DATA), head("408 Request Timeout"))
         assert await fetching.get(provider.url("/a")) == DATA
         await fetching.turns(0.05)
-        assert fetching.sockets.open == fetching.lines.count() == 0
+        assert fetching.sockets.open == fetching.pool.count() == 0
         assert await fetching.get(provider.url("/b")) == DATA
 
     @pytest_twisted.ensureDeferred
@@ -128,16 +128,16 @@ class TestConnections:
         provider = await fetching.provider(head("200 OK", "Content-Length: 32"), DATA[:16])
         opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, DialTimeouts(1, 1, 2))
         await opened.body.close()
-        assert fetching.sockets.open == fetching.lines.count() == 0
+        assert fetching.sockets.open == fetching.pool.count() == 0
 
     @pytest_twisted.ensureDeferred
     async def test_a_rest_has_an_end(self, fetching):
-        await fetching.renew(rest=0.05)
+        await fetching.renew(idle_timeout=0.05)
         provider = await fetching.provider(answer(DATA))
         await fetching.get(provider.url("/a"))
         assert fetching.sockets.open == 1
         await fetching.turns(0.2)
-        assert fetching.sockets.open == fetching.lines.count() == 0
+        assert fetching.sockets.open == fetching.pool.count() == 0
 
     @pytest_twisted.ensureDeferred
     async def test_there_are_so_many_to_a_host_and_the_others_wait(self, fetching):
@@ -177,7 +177,7 @@ class TestConnections:
         provider = await fetching.provider(head("200 OK", "Content-Length: 1000"), DATA)
         reading = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")))
         waiting = fetching.fetcher.fetch(fetching.wanted(provider.url("/b")))
-        await fetching.lines.stop()
+        await fetching.pool.stop()
         reading.close()
         assert (await fails(waiting)).reason is Reason.STOPPING
         assert (await fails(fetching.get(provider.url("/c")))).reason is Reason.STOPPING

@@ -117,7 +117,7 @@ class Rig:
         return self.dialler.last.answer()
 
     def sockets(self) -> int:
-        return self.desk.slots.open_sockets("two")
+        return self.desk.table.open_sockets("two")
 
     def finish(self) -> None:
         self.session.stop()
@@ -125,7 +125,7 @@ class Rig:
             if dial.body is not None and not dial.body.gone:
                 dial.body.vanish()
         assert self.clock.getDelayedCalls() == []
-        assert self.desk.slots.report()["providers"] == []
+        assert self.desk.table.report()["providers"] == []
 
 
 def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:

@@ -57,7 +57,7 @@ class Rig:
         self.dialler = FakeDialler(self.clock)
         self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: None)
         self.slot: Any = None
-        self.desk.ask(Account("acme", 1), "s").addCallback(lambda slot: setattr(self, "slot", slot))
+        self.desk.request(Account("acme", 1), "s").addCallback(lambda slot: setattr(self, "slot", slot))
         self.ready: list[StandbyConnection] = []
         self.errors: list[SourceError] = []
         self.candidate = StandbyConnection(self.clock, 1, self.slot, self)
@@ -91,7 +91,7 @@ class Rig:
             body = dial.body
             if body is not None and not body.gone:
                 body.vanish()
-        assert self.desk.slots.report()["providers"] == []
+        assert self.desk.table.report()["providers"] == []
         assert self.clock.getDelayedCalls() == []
 
 
@@ -115,7 +115,7 @@ def test_ready_at_the_first_access_point_and_not_before() -> None:
     rig.candidate.close()
     assert not body.closed, "it is not the candidate's any more"
     feed.close()
-    rig.slot.done()
+    rig.slot.release()
     rig.nothing_left()
 
 

@@ -75,8 +75,8 @@ class FetchRig:
 
     async def start(self, **settings) -> None:
         self.settings = load({**SETTINGS, **settings})
-        self.lines = ConnectionPool(self.reactor, self.sockets)
-        self.fetcher = Fetcher(self.reactor, HlsHttpClient(self.lines), self.settings)
+        self.pool = ConnectionPool(self.reactor, self.sockets)
+        self.fetcher = Fetcher(self.reactor, HlsHttpClient(self.pool), self.settings)
         self.site = Site(self.leaf, self.reactor)
         self.port = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         await self.provider.listen()
@@ -85,12 +85,12 @@ class FetchRig:
         for player in self.players:
             await player.leave()
         self.fetcher.stop()
-        await self.lines.stop()
+        await self.pool.stop()
         await self.port.stopListening()
         await self.site.close()
         await self.provider.stop()
         await self.sleep(0.02)
-        assert self.fetcher.size == self.sockets.open == self.lines.count() == 0
+        assert self.fetcher.size == self.sockets.open == self.pool.count() == 0
 
     def sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self.reactor, seconds, lambda: None)

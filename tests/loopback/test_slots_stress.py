@@ -19,9 +19,9 @@ class Peaks:
 
     def __init__(self, desk) -> None:
         self.most = dict.fromkeys(LIMITS, 0)
-        self._slots = desk.slots
-        self._opened = desk.slots.opened
-        desk.slots.opened = self.opened
+        self._slots = desk.table
+        self._opened = desk.table.socket_opened
+        desk.table.socket_opened = self.opened
 
     def opened(self, token: int) -> bool:
         may = self._opened(token)

@@ -1,4 +1,4 @@
-"""Waiting for slots, with a clock: who is answered, when, and that nothing is left behind."""
+"""Acquiring, waiting for and releasing slots on a Clock."""
 
 from __future__ import annotations
 
@@ -14,277 +14,277 @@ from m3uproxy.upstream.slots import Slot, SlotAllocator, StreamSlot
 
 ONE = Account("acme", 1)
 TWO = Account("beta", 2)
-NOW_AND_THEN = Account("acme", 1, intermittent=True)
+INTERMITTENT = Account("acme", 1, intermittent=True)
 ANN = ViewerIdentity("192.0.2.1", "VLC", client_id="ann")
 BOB = ViewerIdentity("192.0.2.2", "VLC", client_id="bob")
 
 
-class Desk(SlotAllocator):
-    """A desk whose orders to end a stream are noted."""
+class NotingAllocator(SlotAllocator):
+    """An allocator that notes the streams that must release their slot."""
 
     def __init__(self, patience: float = 3.0) -> None:
         self.clock = Clock()
-        self.vacated: list[str] = []
-        super().__init__(self.clock, SlotTable(patience), self.vacated.append)
+        self.ended: list[str] = []
+        super().__init__(self.clock, SlotTable(patience), self.ended.append)
 
-    def got(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Slot:
-        """A slot that is there at once."""
-        asking = self.ask(account, stream, viewer)
-        assert asking.called
-        return result(asking)
+    def granted(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Slot:
+        """Return a slot that is granted at once."""
+        request = self.request(account, stream, viewer)
+        assert request.called
+        return slot_of(request)
 
 
-def result(asking: Deferred[Slot]) -> Slot:
+def slot_of(request: Deferred[Slot]) -> Slot:
     found: list[Slot] = []
-    asking.addCallback(found.append)
+    request.addCallback(found.append)
     return found[0]
 
 
-def refusal(asking: Deferred[Slot]) -> BaseException:
+def error_of(request: Deferred[Slot]) -> BaseException:
     found: list[BaseException] = []
-    asking.addErrback(lambda failure: found.append(failure.value))
+    request.addErrback(lambda failure: found.append(failure.value))
     return found[0]
 
 
-def test_a_free_slot_is_given_at_once_and_counted_by_its_sockets() -> None:
-    desk = Desk()
-    slot = desk.got(TWO, "s")
-    assert slot.opened()
-    assert desk.slots.open_sockets("beta") == 1
-    slot.done()
-    assert desk.slots.open_sockets("beta") == 1
-    slot.closed()
-    assert desk.slots.open_sockets("beta") == 0
-    assert not slot.opened()
-    assert desk.clock.getDelayedCalls() == []
+def test_free_slot_is_granted_at_once_and_counted_by_its_sockets() -> None:
+    allocator = NotingAllocator()
+    slot = allocator.granted(TWO, "s")
+    assert slot.socket_opened()
+    assert allocator.table.open_sockets("beta") == 1
+    slot.release()
+    assert allocator.table.open_sockets("beta") == 1
+    slot.socket_closed()
+    assert allocator.table.open_sockets("beta") == 0
+    assert not slot.socket_opened()
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def test_who_waits_is_served_when_the_socket_is_gone_not_before() -> None:
-    desk = Desk()
-    first = desk.got(ONE, "a")
-    first.opened()
-    asking = desk.ask(ONE, "b", ANN)
-    desk.clock.advance(2.9)
-    first.done()
-    assert not asking.called
-    first.closed()
-    result(asking).done()
-    assert desk.clock.getDelayedCalls() == []
+def test_waiting_request_is_granted_when_the_socket_has_closed() -> None:
+    allocator = NotingAllocator()
+    first = allocator.granted(ONE, "a")
+    first.socket_opened()
+    request = allocator.request(ONE, "b", ANN)
+    allocator.clock.advance(2.9)
+    first.release()
+    assert not request.called
+    first.socket_closed()
+    slot_of(request).release()
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def test_who_waits_too_long_is_refused_with_the_reason() -> None:
-    desk = Desk()
-    first = desk.got(ONE, "a")
-    first.opened()
-    asking = desk.ask(ONE, "b", ANN)
-    desk.joined("a", BOB)
-    desk.clock.advance(2.9)
-    assert not asking.called
-    desk.clock.advance(0.1)
-    error = refusal(asking)
+def test_request_that_waits_too_long_is_refused_with_the_reason() -> None:
+    allocator = NotingAllocator()
+    first = allocator.granted(ONE, "a")
+    first.socket_opened()
+    request = allocator.request(ONE, "b", ANN)
+    allocator.viewer_joined("a", BOB)
+    allocator.clock.advance(2.9)
+    assert not request.called
+    allocator.clock.advance(0.1)
+    error = error_of(request)
     assert isinstance(error, SourceError)
     assert error.reason is Reason.NO_SLOT
     assert "'acme' allows 1 connection" in str(error)
-    first.done()
-    first.closed()
-    assert desk.clock.getDelayedCalls() == []
+    first.release()
+    first.socket_closed()
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def test_a_later_deadline_does_not_move_an_earlier_one() -> None:
-    desk = Desk()
-    first = desk.got(ONE, "a")
-    first.opened()
-    desk.joined("a", BOB)
-    early = desk.ask(ONE, "b")
-    desk.clock.advance(1)
-    late = desk.ask(ONE, "c")
-    desk.clock.advance(2)
-    assert isinstance(refusal(early), SourceError)
+def test_later_deadline_does_not_move_an_earlier_one() -> None:
+    allocator = NotingAllocator()
+    first = allocator.granted(ONE, "a")
+    first.socket_opened()
+    allocator.viewer_joined("a", BOB)
+    early = allocator.request(ONE, "b")
+    allocator.clock.advance(1)
+    late = allocator.request(ONE, "c")
+    allocator.clock.advance(2)
+    assert isinstance(error_of(early), SourceError)
     assert not late.called
-    desk.clock.advance(1)
-    assert isinstance(refusal(late), SourceError)
+    allocator.clock.advance(1)
+    assert isinstance(error_of(late), SourceError)
 
 
-def test_a_cancelled_wait_leaves_the_queue() -> None:
-    desk = Desk()
-    first = desk.got(ONE, "a")
-    first.opened()
-    desk.joined("a", BOB)
-    asking, behind = desk.ask(ONE, "b"), desk.ask(ONE, "c")
-    asking.cancel()
-    assert isinstance(refusal(asking), CancelledError)
-    first.done()
-    first.closed()
-    assert result(behind).account == ONE
-    assert desk.slots.report()["granted"] == 2
+def test_cancelled_request_leaves_the_queue() -> None:
+    allocator = NotingAllocator()
+    first = allocator.granted(ONE, "a")
+    first.socket_opened()
+    allocator.viewer_joined("a", BOB)
+    request, behind = allocator.request(ONE, "b"), allocator.request(ONE, "c")
+    request.cancel()
+    assert isinstance(error_of(request), CancelledError)
+    first.release()
+    first.socket_closed()
+    assert slot_of(behind).account == ONE
+    assert allocator.table.report()["granted"] == 2
 
 
-def test_who_zaps_has_his_old_stream_ended_and_gets_its_slot() -> None:
-    desk = Desk()
-    desk.joined("old", ANN)
-    old = desk.got(ONE, "old", ANN)
-    old.opened()
-    desk.joined("new", ANN)
-    asking = desk.ask(ONE, "new", ANN)
-    assert desk.vacated == ["old"]
-    assert not asking.called
-    desk.left("old", ANN)
-    old.done()
-    old.closed()
-    assert result(asking).opened()
+def test_changing_stream_ends_the_old_stream_and_takes_its_slot() -> None:
+    allocator = NotingAllocator()
+    allocator.viewer_joined("old", ANN)
+    old = allocator.granted(ONE, "old", ANN)
+    old.socket_opened()
+    allocator.viewer_joined("new", ANN)
+    request = allocator.request(ONE, "new", ANN)
+    assert allocator.ended == ["old"]
+    assert not request.called
+    allocator.viewer_left("old", ANN)
+    old.release()
+    old.socket_closed()
+    assert slot_of(request).socket_opened()
 
 
-def test_the_stream_of_somebody_else_is_not_ended() -> None:
-    desk = Desk()
-    desk.joined("old", BOB)
-    desk.got(ONE, "old", BOB).opened()
-    desk.joined("new", ANN)
-    asking = desk.ask(ONE, "new", ANN)
-    assert desk.vacated == []
-    desk.left("old", BOB)
-    assert desk.vacated == ["old"], "nobody is left who watches it"
-    asking.addErrback(lambda _: None)
-    asking.cancel()
+def test_stream_of_another_viewer_is_not_ended() -> None:
+    allocator = NotingAllocator()
+    allocator.viewer_joined("old", BOB)
+    allocator.granted(ONE, "old", BOB).socket_opened()
+    allocator.viewer_joined("new", ANN)
+    request = allocator.request(ONE, "new", ANN)
+    assert allocator.ended == []
+    allocator.viewer_left("old", BOB)
+    assert allocator.ended == ["old"], "its last viewer has left"
+    request.addErrback(lambda _: None)
+    request.cancel()
 
 
-def test_stopping_leaves_no_timer() -> None:
-    desk = Desk()
-    desk.got(ONE, "a")
-    assert len(desk.clock.getDelayedCalls()) == 1
-    desk.stop()
-    assert desk.clock.getDelayedCalls() == []
-    desk.stop()
+def test_stop_leaves_no_timer() -> None:
+    allocator = NotingAllocator()
+    allocator.granted(ONE, "a")
+    assert len(allocator.clock.getDelayedCalls()) == 1
+    allocator.stop()
+    assert allocator.clock.getDelayedCalls() == []
+    allocator.stop()
 
 
-class TestAdmission:
+class TestStreamSlot:
     """The slot of one stream."""
 
-    def admitted(self, admission: StreamSlot, account: Account | None) -> Slot | None:
-        asked = Deferred.fromCoroutine(admission.admit(account))
+    def acquire(self, stream_slot: StreamSlot, account: Account | None) -> Slot | None:
+        asked = Deferred.fromCoroutine(stream_slot.acquire(account))
         found: list[Slot | None] = []
         asked.addCallback(found.append)
         return found[0]
 
-    def test_without_an_account_nobody_is_asked(self) -> None:
-        desk = Desk()
-        assert self.admitted(StreamSlot(desk, "s"), None) is None
-        assert desk.slots.report()["granted"] == 0
+    def test_no_slot_is_needed_without_an_account(self) -> None:
+        allocator = NotingAllocator()
+        assert self.acquire(StreamSlot(allocator, "s"), None) is None
+        assert allocator.table.report()["granted"] == 0
 
-    def test_a_redial_keeps_it_and_another_account_takes_another(self) -> None:
-        desk = Desk()
-        admission = StreamSlot(desk, "s")
-        slot = self.admitted(admission, ONE)
-        assert self.admitted(admission, ONE) is slot
-        other = self.admitted(admission, TWO)
+    def test_next_dial_keeps_the_slot_unless_the_account_differs(self) -> None:
+        allocator = NotingAllocator()
+        stream_slot = StreamSlot(allocator, "s")
+        slot = self.acquire(stream_slot, ONE)
+        assert self.acquire(stream_slot, ONE) is slot
+        other = self.acquire(stream_slot, TWO)
         assert other is not None
         assert other.account == TWO
-        assert desk.has_room(ONE, "s")
-        admission.leave()
-        admission.leave()
-        assert desk.clock.getDelayedCalls() == []
+        assert allocator.has_free_slot(ONE, "s")
+        stream_slot.release()
+        stream_slot.release()
+        assert allocator.clock.getDelayedCalls() == []
 
-    def test_room_beside_the_one_in_use(self) -> None:
-        desk = Desk()
-        admission = StreamSlot(desk, "s")
-        self.admitted(admission, TWO)
-        assert desk.has_room(TWO, "s")
-        self.admitted(admission, ONE)
-        assert not desk.has_room(ONE, "s")
-        admission.leave()
+    def test_second_slot_is_free_within_the_limit(self) -> None:
+        allocator = NotingAllocator()
+        stream_slot = StreamSlot(allocator, "s")
+        self.acquire(stream_slot, TWO)
+        assert allocator.has_free_slot(TWO, "s")
+        self.acquire(stream_slot, ONE)
+        assert not allocator.has_free_slot(ONE, "s")
+        stream_slot.release()
 
 
 @pytest.mark.parametrize("patience", [0.0, 1.0])
-def test_patience_is_kept_to(patience: float) -> None:
-    desk = Desk(patience)
-    desk.joined("a", BOB)
-    desk.got(ONE, "a").opened()
-    asking = desk.ask(ONE, "b")
-    desk.clock.advance(patience)
-    assert isinstance(refusal(asking), SourceError)
+def test_request_waits_for_the_configured_time(patience: float) -> None:
+    allocator = NotingAllocator(patience)
+    allocator.viewer_joined("a", BOB)
+    allocator.granted(ONE, "a").socket_opened()
+    request = allocator.request(ONE, "b")
+    allocator.clock.advance(patience)
+    assert isinstance(error_of(request), SourceError)
 
 
-def test_who_asks_now_and_then_keeps_the_slot_while_it_has_no_socket() -> None:
-    desk = Desk()
-    admission = StreamSlot(desk, "s")
+def test_intermittent_account_keeps_the_slot_without_a_socket() -> None:
+    allocator = NotingAllocator()
+    stream_slot = StreamSlot(allocator, "s")
     found: list[Slot | None] = []
-    Deferred.fromCoroutine(admission.admit(NOW_AND_THEN)).addCallback(found.append)
-    desk.clock.advance(600)
-    assert not desk.has_room(ONE, "t")
+    Deferred.fromCoroutine(stream_slot.acquire(INTERMITTENT)).addCallback(found.append)
+    allocator.clock.advance(600)
+    assert not allocator.has_free_slot(ONE, "t")
     (slot,) = found
     assert slot is not None
-    assert slot.opened()
-    slot.closed()
-    desk.clock.advance(600)
-    assert not desk.has_room(ONE, "s")
-    admission.leave()
-    assert desk.has_room(ONE, "s")
-    assert desk.clock.getDelayedCalls() == []
+    assert slot.socket_opened()
+    slot.socket_closed()
+    allocator.clock.advance(600)
+    assert not allocator.has_free_slot(ONE, "s")
+    stream_slot.release()
+    assert allocator.has_free_slot(ONE, "s")
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def test_what_is_open_on_a_slot_is_told_before_others_get_it() -> None:
-    desk = Desk()
-    slot = desk.got(ONE, "a")
-    waiting = desk.ask(ONE, "b")
+def test_callback_runs_before_the_next_request_is_granted() -> None:
+    allocator = NotingAllocator()
+    slot = allocator.granted(ONE, "a")
+    waiting = allocator.request(ONE, "b")
     told: list[tuple[bool, bool, bool]] = []
-    slot.before_done(lambda at_once: told.append((at_once, slot.held, waiting.called)))
+    slot.before_release(lambda abort: told.append((abort, slot.held, waiting.called)))
     assert slot.held
-    slot.done(at_once=True)
+    slot.release(abort=True)
     assert told == [(True, False, False)]
-    slot.done()
+    slot.release()
     assert len(told) == 1
-    result(waiting).done()
-    assert desk.clock.getDelayedCalls() == []
+    slot_of(waiting).release()
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def shared(desk: Desk, stream: str) -> Deferred[Slot]:
-    return desk.ask(NOW_AND_THEN, stream)
+def shared(allocator: NotingAllocator, stream: str) -> Deferred[Slot]:
+    return allocator.request(INTERMITTENT, stream)
 
 
-def test_the_parts_of_a_stream_that_asks_now_and_then_have_one_slot_together() -> None:
-    desk = Desk()
-    first = result(shared(desk, "s"))
-    assert desk.has_room(NOW_AND_THEN, "s")
-    assert not desk.has_room(ONE, "s")
-    assert not desk.has_room(NOW_AND_THEN, "other")
-    assert result(shared(desk, "s")) is first
-    assert not shared(desk, "other").called
-    first.done(at_once=True)
+def test_parts_of_a_stream_share_the_slot_of_an_intermittent_account() -> None:
+    allocator = NotingAllocator()
+    first = slot_of(shared(allocator, "s"))
+    assert allocator.has_free_slot(INTERMITTENT, "s")
+    assert not allocator.has_free_slot(ONE, "s")
+    assert not allocator.has_free_slot(INTERMITTENT, "other")
+    assert slot_of(shared(allocator, "s")) is first
+    assert not shared(allocator, "other").called
+    first.release(abort=True)
     assert first.held
-    first.done()
+    first.release()
     assert not first.held
-    assert not desk.has_room(NOW_AND_THEN, "s")
-    desk.clock.advance(3)
-    assert desk.slots.report()["granted"] == 2
+    assert not allocator.has_free_slot(INTERMITTENT, "s")
+    allocator.clock.advance(3)
+    assert allocator.table.report()["granted"] == 2
 
 
-def test_parts_that_wait_are_granted_together() -> None:
-    desk = Desk()
-    other = desk.got(ONE, "other")
-    asked = [shared(desk, "s") for _ in range(3)]
+def test_waiting_parts_of_a_stream_are_granted_together() -> None:
+    allocator = NotingAllocator()
+    other = allocator.granted(ONE, "other")
+    asked = [shared(allocator, "s") for _ in range(3)]
     asked[1].cancel()
-    assert isinstance(refusal(asked[1]), CancelledError)
-    other.done()
-    first, third = result(asked[0]), result(asked[2])
+    assert isinstance(error_of(asked[1]), CancelledError)
+    other.release()
+    first, third = slot_of(asked[0]), slot_of(asked[2])
     assert first is third
-    assert desk.slots.report()["providers"][0]["waiting"] == 0
-    first.done()
+    assert allocator.table.report()["providers"][0]["waiting"] == 0
+    first.release()
     assert first.held
-    third.done()
-    assert desk.has_room(ONE, "s")
-    assert desk.clock.getDelayedCalls() == []
+    third.release()
+    assert allocator.has_free_slot(ONE, "s")
+    assert allocator.clock.getDelayedCalls() == []
 
 
-def test_leave_that_there_is_already() -> None:
-    desk = Desk()
-    admission = StreamSlot(desk, "s")
-    assert admission.held(None) is None
+def test_held_slot_is_returned_only_for_its_account() -> None:
+    allocator = NotingAllocator()
+    stream_slot = StreamSlot(allocator, "s")
+    assert stream_slot.get_held(None) is None
     with pytest.raises(SourceError, match="no connection to provider 'acme' now"):
-        admission.held(ONE)
-    Deferred.fromCoroutine(admission.admit(ONE))
-    assert isinstance(admission.held(ONE), Slot)
+        stream_slot.get_held(ONE)
+    Deferred.fromCoroutine(stream_slot.acquire(ONE))
+    assert isinstance(stream_slot.get_held(ONE), Slot)
     with pytest.raises(SourceError, match="'beta'"):
-        admission.held(TWO)
-    admission.leave()
+        stream_slot.get_held(TWO)
+    stream_slot.release()
     with pytest.raises(SourceError, match="'acme'"):
-        admission.held(ONE)
-    assert desk.clock.getDelayedCalls() == []
+        stream_slot.get_held(ONE)
+    assert allocator.clock.getDelayedCalls() == []

@@ -46,13 +46,13 @@ class ProviderSlot(Protocol):
     def held(self) -> bool:
         """True until the slot is released. Afterwards no connection may be opened on it."""
 
-    def before_done(self, call: Callable[[bool], None]) -> None:
-        """Have ``call`` called when the slot is released, with True if open connections must be closed at once."""
+    def before_release(self, called: Callable[[bool], None]) -> None:
+        """Have ``called`` called when the slot is released, with True if open connections must be closed at once."""
 
-    def opened(self) -> bool:
+    def socket_opened(self) -> bool:
         """Count a socket that was opened. Return False if it must be closed at once."""
 
-    def closed(self) -> None:
+    def socket_closed(self) -> None:
         """Stop counting a socket that was opened and is closed now."""
 
 
