@@ -1,4 +1,4 @@
-"""Why a source failed, and what a player is told about it."""
+"""Errors of a source: the reason, and the HTTP status for a player."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 
 class Reason(Enum):
-    """One word for each way a provider lets us down; the value is what logs and statistics show."""
+    """The reason of a failure. Logs and statistics show the value."""
 
     DNS = "dns"
     REFUSED = "refused"
@@ -43,8 +43,8 @@ class Reason(Enum):
     STOPPING = "the proxy is stopping"
 
 
-#: A provider that is at its limit of connections says so with one of these (429 is the standard's, 458 and
-#: 509 are what IPTV panels send, 503 is what load balancers in front of them send).
+#: Statuses of a provider at its connection limit. 429 is the standard one, IPTV panels send 458 and 509, load balancers
+#: in front of them send 503.
 BUSY_STATUSES = frozenset({429, 458, 503, 509})
 
 _PLAYER_STATUS = {
@@ -61,11 +61,13 @@ _PLAYER_STATUS = {
 
 @attrs.define(auto_exc=True)
 class SourceError(Exception):
-    """A source did not deliver, or stopped delivering.
+    """
+    A source did not deliver, or stopped delivering.
 
-    ``detail`` is for people and must already be free of secrets; ``status`` is the provider's own HTTP status
-    where there was one; ``length`` are the bytes of the file where a 416 tells them; ``media_type`` is what a film is
-    that was taken for a live stream.
+    :ivar detail: text for people, free of secrets.
+    :ivar status: HTTP status of the provider, if there was a response.
+    :ivar length: bytes of the file, if a 416 states them.
+    :ivar media_type: media type of the file, set if a live source turned out to be a file.
     """
 
     reason: Reason
@@ -79,15 +81,15 @@ class SourceError(Exception):
 
     @property
     def player_status(self) -> int:
-        """What a player that has not had a byte yet is answered: 504 timeout, 503 no slot, else 502."""
+        """The status for a player before the first byte: 504 timeout, 503 no free connection, 404 deleted, else 502."""
         return _PLAYER_STATUS.get(self.reason, 502)
 
 
 def bad_status(status: int) -> SourceError:
-    """The failure that a provider's own HTTP status amounts to."""
+    """Return the error for the HTTP status of a provider."""
     reason = Reason.BUSY if status in BUSY_STATUSES else Reason.BAD_STATUS
     return SourceError(reason, f"HTTP {status}", status)
 
 
 class LimitReached(Exception):
-    """The operator's limit on something is reached. The text says which, for people."""
+    """A limit set by the operator is reached. The text names the limit, for people."""

@@ -76,7 +76,7 @@ class SampleWindow:
         return self.media / (now - self.began) if self.media and now > self.began else None
 
 
-def exceeds(count: int, of: int, limit: float) -> bool:
+def _exceeds(count: int, of: int, limit: float) -> bool:
     """Return whether a share reaches its limit. Without a limit (0) or counts, it does not."""
     return bool(limit and of) and count / of >= limit
 
@@ -322,8 +322,8 @@ class ContentHealth:
             return
         lowest = min((rate for rate in rates[:2] if rate is not None), default=limits.bitrate)
         bad = {
-            ContentFault.TRANSPORT_ERRORS: exceeds(window.errors, window.packets, limits.transport_errors),
-            ContentFault.CONTINUITY: exceeds(window.breaks, window.video, limits.continuity),
+            ContentFault.TRANSPORT_ERRORS: _exceeds(window.errors, window.packets, limits.transport_errors),
+            ContentFault.CONTINUITY: _exceeds(window.breaks, window.video, limits.continuity),
             ContentFault.LOW_BITRATE: lowest < limits.bitrate,
         }
         for fault, is_bad in bad.items():

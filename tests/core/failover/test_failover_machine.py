@@ -1,4 +1,4 @@
-"""The table of failover, whole, and what its limits promise."""
+"""The whole state table of failover, and its limits."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from m3uproxy.errors import Reason, SourceError
 BROKEN = SourceError(Reason.REFUSED)
 CLOSED = SourceError(Reason.ENDED)
 A, B = ResolverAnswer("http://a/"), ResolverAnswer("http://b/")
-NONE, SILENT = ResolverAnswer(), ResolverAnswer(problem="it is silent")
+NONE, SILENT = ResolverAnswer(), ResolverAnswer(problem="no answer")
 
 
-def failover(policy: FailoverPolicy, sources: int, has_resolver: bool = False) -> FailoverMachine:
+def make_machine(policy: FailoverPolicy, sources: int, has_resolver: bool = False) -> FailoverMachine:
     return FailoverMachine(policy, Sources(range(sources), policy.rules, lambda: 0.5), has_resolver)
 
 
-def in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources: int = 2) -> FailoverMachine:
-    """A failover that came to ``state`` at time 0 by the shortest way."""
-    machine = failover(policy or FailoverPolicy(), sources)
+def machine_in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources: int = 2) -> FailoverMachine:
+    """Return a machine that reached ``state`` at time 0 by the shortest path."""
+    machine = make_machine(policy or FailoverPolicy(), sources)
     if state is not FailoverState.IDLE:
         machine.start(0)
     if state is FailoverState.STREAMING:
@@ -54,10 +54,10 @@ def in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources
     return machine
 
 
-def tell(machine: FailoverMachine, event: str) -> Any:
-    referral = {"named": A, "none": NONE, "unanswered": SILENT}.get(event)
-    if referral is not None:
-        return machine.resolver_answered(0, referral)
+def send_event(machine: FailoverMachine, event: str) -> Any:
+    answer = {"named": A, "none": NONE, "unanswered": SILENT}.get(event)
+    if answer is not None:
+        return machine.resolver_answered(0, answer)
     arguments = {"failed": (0, BROKEN), "switched": (0, 1), "left_for": (0, 1)}.get(event, (0,))
     return getattr(machine, event)(*arguments)
 
@@ -115,15 +115,15 @@ I, D, F, R, Q = (  # noqa: E741
         (Q, "switched", Dial, D),
     ],
 )
-def test_table(state: FailoverState, event: str, effect: type | None, then: FailoverState) -> None:
-    machine = in_state(state)
-    result = tell(machine, event)
+def test_state_table(state: FailoverState, event: str, effect: type | None, then: FailoverState) -> None:
+    machine = machine_in_state(state)
+    result = send_event(machine, event)
     assert type(result) is (effect or type(None))
     assert machine.state is then
 
 
-def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
-    machine = in_state(F, sources=3)
+def test_leaving_for_a_better_source_is_a_failure_only_with_an_error() -> None:
+    machine = machine_in_state(F, sources=3)
     dial = machine.left_for(50, 2)
     assert isinstance(dial, Dial)
     assert dial.index == 2
@@ -136,8 +136,8 @@ def test_leaving_for_a_better_source_is_no_failure_unless_one_is_told() -> None:
     assert machine.error is why
 
 
-def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
-    machine = failover(FailoverPolicy(laps=2, backoff=1), 3)
+def test_lap_over_all_sources_then_backoff_then_next_lap() -> None:
+    machine = make_machine(FailoverPolicy(laps=2, backoff=1), 3)
     effects = [machine.start(0)]
     effects += [machine.failed(0.1 * n, BROKEN) for n in range(1, 4)]
     assert [getattr(effect, "index", None) for effect in effects] == [0, 1, 2, None]
@@ -149,25 +149,25 @@ def test_a_lap_over_all_sources_then_a_rest_then_the_next_lap() -> None:
     assert machine.state is I
 
 
-def test_a_source_that_ran_well_is_redialled_at_once() -> None:
-    machine = in_state(F)
+def test_source_that_ran_well_is_redialled_at_once() -> None:
+    machine = machine_in_state(F)
     effect = machine.failed(100, CLOSED, SETTLED_AFTER)
     assert isinstance(effect, Dial)
     assert effect.index == 0
 
 
-def test_a_source_that_stops_at_once_hands_over() -> None:
-    machine = in_state(F)
+def test_source_that_stops_at_once_is_followed_by_the_next() -> None:
+    machine = machine_in_state(F)
     effect = machine.failed(100, BROKEN, SETTLED_AFTER / 2)
     assert isinstance(effect, Dial | GiveUp)
-    machine = in_state(F)
+    machine = machine_in_state(F)
     effect = machine.failed(0.5, BROKEN, SETTLED_AFTER / 2)
     assert isinstance(effect, Dial)
     assert effect.index == 1
 
 
-def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
-    machine = failover(FailoverPolicy(), 2)
+def test_source_that_closes_every_two_seconds_is_redialled_for_ever() -> None:
+    machine = make_machine(FailoverPolicy(), 2)
     machine.start(0)
     now = 0.0
     for _ in range(10_000):
@@ -179,26 +179,26 @@ def test_a_source_that_closes_every_two_seconds_plays_for_ever() -> None:
 
 
 @pytest.mark.parametrize("sources", [1, 2, 5])
-def test_one_packet_and_a_close_never_spins(sources: int) -> None:
-    """Without time passing there is never more than one dial for each source."""
-    machine = failover(FailoverPolicy(laps=10, total=0), sources)
+def test_source_with_one_packet_is_dialled_once_a_lap(sources: int) -> None:
+    """While no time passes, each source is dialled once at most."""
+    machine = make_machine(FailoverPolicy(laps=10, total=0), sources)
     effect: Any = machine.start(0)
-    dials, rests, now = 0, 0, 0.0
+    dials, backoffs, now = 0, 0, 0.0
     while not isinstance(effect, GiveUp):
         if isinstance(effect, Backoff):
             assert dials == sources
             assert effect.seconds == 1.0
-            now, dials, rests = now + effect.seconds, 0, rests + 1
+            now, dials, backoffs = now + effect.seconds, 0, backoffs + 1
             effect = machine.backoff_over(now)
             continue
         dials += 1
         machine.started(now)
         effect = machine.failed(now, BROKEN, 0.0)
-    assert rests == 9
+    assert backoffs == 9
 
 
-def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
-    machine = failover(FailoverPolicy(laps=1), 1)
+def test_give_up_has_the_last_error_and_a_new_start_forgets_it() -> None:
+    machine = make_machine(FailoverPolicy(laps=1), 1)
     machine.start(0)
     last = SourceError(Reason.BUSY, status=458)
     assert machine.failed(1, last) == GiveUp(last)
@@ -208,20 +208,20 @@ def test_give_up_names_the_last_failure_and_a_fresh_run_forgets_it() -> None:
     assert not machine.sent
 
 
-def test_without_a_free_connection_who_waits_is_told_so_and_who_plays_waits_on() -> None:
+def test_no_free_slot_gives_up_before_the_first_byte_and_backs_off_during_playback() -> None:
     full = SourceError(Reason.NO_SLOT, "one connection")
-    waiting = in_state(FailoverState.DIALLING)
+    waiting = machine_in_state(FailoverState.DIALLING)
     assert isinstance(waiting.failed(3, full), Dial)
     assert waiting.failed(6, full) == GiveUp(full)
-    playing = in_state(FailoverState.STREAMING)
+    playing = machine_in_state(FailoverState.STREAMING)
     playing.failed(10, CLOSED, ran=10)
     assert isinstance(playing.failed(10, full), Dial)
     assert isinstance(playing.failed(13, full), Backoff)
 
 
-@pytest.mark.parametrize("rest", [0.0, 1.0])
-def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_too_often(rest: float) -> None:
-    machine = failover(FailoverPolicy(laps=3, backoff=rest, total=30), 1)
+@pytest.mark.parametrize("backoff", [0.0, 1.0])
+def test_outage_during_playback_lasts_its_time_limit_with_few_dials(backoff: float) -> None:
+    machine = make_machine(FailoverPolicy(laps=3, backoff=backoff, total=30), 1)
     machine.start(0)
     machine.started(0)
     now, asked, effect = 10.0, 0, machine.failed(10, CLOSED, 10)
@@ -236,38 +236,38 @@ def test_who_was_watching_waits_for_the_time_of_an_outage_and_nobody_is_asked_to
     assert 8 <= asked <= 16
 
 
-def test_the_source_chosen_while_idle_is_where_the_next_run_starts() -> None:
-    machine = failover(FailoverPolicy(), 3)
+def test_source_chosen_while_idle_is_dialled_at_the_next_start() -> None:
+    machine = make_machine(FailoverPolicy(), 3)
     assert machine.switched(0, 5) is None
     effect = machine.start(1)
     assert isinstance(effect, Dial)
     assert effect.index == 2
 
 
-def test_a_switch_has_fresh_limits() -> None:
-    machine = failover(FailoverPolicy(start=20), 1)
+def test_switch_has_fresh_limits() -> None:
+    machine = make_machine(FailoverPolicy(start=20), 1)
     machine.start(0)
     effect = machine.switched(19, 0)
     assert isinstance(effect, Dial)
     assert effect.total == 20
 
 
-def test_in_the_middle_of_playback_the_first_lap_is_quick_where_there_is_another_source() -> None:
+def test_first_lap_during_playback_is_quick_with_another_source() -> None:
     def times(effect: Any) -> tuple[float, float, float]:
         assert isinstance(effect, Dial)
         return effect.connect, effect.first_byte, effect.total
 
-    machine = in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6, backoff=1))
+    machine = machine_in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6, backoff=1))
     assert times(machine.failed(100, CLOSED, ran=60)) == (2, 2, 2)  # redialled
-    assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other one
+    assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other source
     assert isinstance(machine.failed(104, BROKEN), Backoff)
-    assert times(machine.backoff_over(105)) == (4, 6, 12.5)  # none of them is quick
-    alone = in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
+    assert times(machine.backoff_over(105)) == (4, 6, 12.5)  # the second lap is not quick
+    alone = machine_in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
     assert times(alone.failed(100, CLOSED, ran=60)) == (4, 6, 20)
 
 
-def test_shares_of_what_is_left() -> None:
-    machine = failover(FailoverPolicy(start=20, connect=4, first_byte=6), 4)
+def test_dial_timeouts_are_shares_of_the_time_left() -> None:
+    machine = make_machine(FailoverPolicy(start=20, connect=4, first_byte=6), 4)
     assert machine.start(0) == Dial(0, 4, 5, 5)
     assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
     assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
@@ -275,36 +275,36 @@ def test_shares_of_what_is_left() -> None:
 
 
 @pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
-def test_the_tighter_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
-    machine = failover(FailoverPolicy(start=start, total=total, connect=99, first_byte=99), 2)
+def test_lower_limit_counts_before_the_first_byte(start: float, total: float, sent: bool, limit: float) -> None:
+    machine = make_machine(FailoverPolicy(start=start, total=total, connect=99, first_byte=99), 2)
     effect = machine.start(0)
     assert isinstance(effect, Dial)
     assert effect.total == limit / 2
     assert isinstance(machine.failed(limit, BROKEN), GiveUp)
 
 
-def test_no_dial_without_time_for_an_answer_hides_why_the_others_failed() -> None:
-    machine = failover(FailoverPolicy(start=1.0), sources=3)
+def test_no_dial_with_too_little_time_replaces_the_last_error() -> None:
+    machine = make_machine(FailoverPolicy(start=1.0), sources=3)
     machine.start(0)
     assert isinstance(machine.failed(0.5, BROKEN), Dial)
     assert machine.failed(0.85, BROKEN) == GiveUp(BROKEN)
 
 
-def test_a_rest_that_would_end_behind_the_limit_is_not_taken() -> None:
-    machine = failover(FailoverPolicy(start=20, backoff=5), 1)
+def test_backoff_beyond_the_limit_gives_up() -> None:
+    machine = make_machine(FailoverPolicy(start=20, backoff=5), 1)
     machine.start(0)
     assert machine.failed(14, BROKEN) == Backoff(5)
-    machine = failover(FailoverPolicy(start=20, backoff=5), 1)
+    machine = make_machine(FailoverPolicy(start=20, backoff=5), 1)
     machine.start(0)
     assert machine.failed(15, BROKEN) == GiveUp(BROKEN)
 
 
-# a world of sources on a simulated clock
+# a simulation of sources on a simulated clock
 
 
 @attrs.define
-class World:
-    """Carries effects out: dials take what is drawn, within what they are allowed."""
+class OutageSimulation:
+    """A session on simulated time. Dials take the drawn time, up to their timeout."""
 
     machine: FailoverMachine
     now: float = 0.0
@@ -312,20 +312,24 @@ class World:
     answers: Iterator[tuple[ResolverAnswer, float]] = attrs.field(factory=lambda: iter(()))
 
     def until_given_up(self, effect: Any, draws: Any) -> float:
-        """Returns when; each draw is (seconds until the dial fails or flows, seconds it then delivers or None)."""
+        """
+        Carry out effects until the machine gives up. Return the time.
+
+        :param draws: for each dial the seconds until it fails or streams, and the seconds of delivery (None: it fails).
+        """
         while not isinstance(effect, GiveUp):
             if isinstance(effect, Backoff):
                 self.now += effect.seconds
                 effect = self.machine.backoff_over(self.now)
                 continue
             if isinstance(effect, AskResolver):
-                referral, seconds = next(self.answers, (SILENT, 10.0))
+                answer, seconds = next(self.answers, (SILENT, 10.0))
                 late = seconds > effect.seconds
                 self.now += effect.seconds if late else seconds
-                effect = self.machine.resolver_answered(self.now, SILENT if late else referral)
+                effect = self.machine.resolver_answered(self.now, SILENT if late else answer)
                 continue
             assert isinstance(effect, Dial)
-            assert len(self.dials) < 10_000, "for ever"
+            assert len(self.dials) < 10_000, "endless"
             self.dials.append(self.now)
             wait, delivers = next(draws, (effect.total, None))
             self.now += min(wait, effect.total)
@@ -348,53 +352,55 @@ policies = st.builds(
 waits = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 200)), max_size=60)
 
 
-def most_laps(policy: FailoverPolicy) -> float:
-    """Time is the limit for who was watching, where there is one; then laps are half a second apart at least."""
+def max_laps(policy: FailoverPolicy) -> float:
+    """Return the laps that a policy allows: during playback one in each half second of the total limit."""
     return policy.laps + 1 + policy.total / 0.5
 
 
 @given(policies, st.integers(1, 60), waits)
-def test_nothing_sent_ends_within_the_start_limit(policy: FailoverPolicy, sources: int, waits: list[float]) -> None:
-    world = World(failover(policy, sources), now=1000.0)
-    effect = world.machine.start(world.now)
-    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+def test_outage_before_the_first_byte_ends_within_the_start_limit(
+    policy: FailoverPolicy, sources: int, waits: list[float]
+) -> None:
+    simulation = OutageSimulation(make_machine(policy, sources), now=1000.0)
+    effect = simulation.machine.start(simulation.now)
+    ended = simulation.until_given_up(effect, ((wait, None) for wait in waits))
     assert ended - 1000.0 <= policy.start + 1e-6
-    assert len(world.dials) <= policy.laps * sources
+    assert len(simulation.dials) <= policy.laps * sources
 
 
 @given(policies, st.integers(1, 60), waits)
-def test_after_something_was_sent_an_outage_ends_within_the_total(
+def test_outage_during_playback_ends_within_the_total_limit(
     policy: FailoverPolicy, sources: int, waits: list[float]
 ) -> None:
-    world = World(failover(policy, sources), now=5000.0)
-    world.machine.start(0)
-    world.machine.started(1)
-    effect = world.machine.failed(5000.0, BROKEN, 3000.0)
-    ended = world.until_given_up(effect, ((wait, None) for wait in waits))
+    simulation = OutageSimulation(make_machine(policy, sources), now=5000.0)
+    simulation.machine.start(0)
+    simulation.machine.started(1)
+    effect = simulation.machine.failed(5000.0, BROKEN, 3000.0)
+    ended = simulation.until_given_up(effect, ((wait, None) for wait in waits))
     if policy.total:
         assert ended - 5000.0 <= policy.total + 1e-6
     else:
         assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.backoff)
-    assert len(world.dials) <= most_laps(policy) * sources
+    assert len(simulation.dials) <= max_laps(policy) * sources
 
 
 @given(policies, st.integers(1, 8), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.99)), max_size=60))
-def test_short_runs_do_not_stretch_an_outage(
+def test_short_runs_do_not_extend_an_outage(
     policy: FailoverPolicy, sources: int, runs: list[tuple[float, float]]
 ) -> None:
-    """Sources that bring a little and stop: at most the last little goes beyond the limit."""
-    world = World(failover(policy, sources))
-    ended = world.until_given_up(world.machine.start(0), iter(runs))
+    """Sources that deliver briefly and stop: only the last delivery may exceed the limit."""
+    simulation = OutageSimulation(make_machine(policy, sources))
+    ended = simulation.until_given_up(simulation.machine.start(0), iter(runs))
     limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.backoff)
     assert ended <= max(limit, policy.start) + SETTLED_AFTER + 1e-6
-    assert len(world.dials) <= most_laps(policy) * sources
-    longest = max((sum(1 for at in world.dials if at == begin) for begin in world.dials), default=0)
+    assert len(simulation.dials) <= max_laps(policy) * sources
+    longest = max((sum(1 for at in simulation.dials if at == begin) for begin in simulation.dials), default=0)
     assert longest <= sources
 
 
 @given(st.integers(1, 5), st.data())
-def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
-    machine = failover(FailoverPolicy(backoff=0.5), sources)
+def test_index_is_always_valid(sources: int, data: st.DataObject) -> None:
+    machine = make_machine(FailoverPolicy(backoff=0.5), sources)
     now = 0.0
     for event in data.draw(
         st.lists(
@@ -423,16 +429,16 @@ def test_index_is_always_a_source(sources: int, data: st.DataObject) -> None:
 # a resolver
 
 
-def asked(policy: FailoverPolicy | None = None, sources: int = 1) -> FailoverMachine:
-    """A failover whose primary has just failed, and whose resolver is asked."""
-    machine = failover(policy or FailoverPolicy(start=20, total=30), sources, has_resolver=True)
+def machine_asking_resolver(policy: FailoverPolicy | None = None, sources: int = 1) -> FailoverMachine:
+    """Return a machine whose primary has failed and whose resolver is asked."""
+    machine = make_machine(policy or FailoverPolicy(start=20, total=30), sources, has_resolver=True)
     machine.start(0)
     assert isinstance(machine.failed(0, BROKEN), AskResolver)
     return machine
 
 
-def test_what_the_resolver_names_is_dialled_next_and_counts_one_on() -> None:
-    machine = failover(FailoverPolicy(start=20), 3, has_resolver=True)
+def test_named_source_is_dialled_next_at_the_next_position() -> None:
+    machine = make_machine(FailoverPolicy(start=20), 3, has_resolver=True)
     machine.start(0)
     assert machine.failed(1, BROKEN) == AskResolver(9.5)
     assert machine.state is Q
@@ -445,8 +451,8 @@ def test_what_the_resolver_names_is_dialled_next_and_counts_one_on() -> None:
     assert (machine.sources.named_url(effect.index), machine.sources.position) == ("http://b/", 2)
 
 
-def test_a_source_that_ran_well_is_redialled_without_a_question() -> None:
-    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+def test_source_that_ran_well_is_redialled_without_the_resolver() -> None:
+    machine = make_machine(FailoverPolicy(), 2, has_resolver=True)
     machine.start(0)
     machine.started(0)
     effect = machine.failed(100, CLOSED, ran=60)
@@ -457,17 +463,17 @@ def test_a_source_that_ran_well_is_redialled_without_a_question() -> None:
     machine.started(101)
     effect = machine.failed(200, CLOSED, ran=60)
     assert isinstance(effect, Dial)
-    assert machine.sources.named_url(effect.index) == "http://a/", "the same holds for one that was named"
+    assert machine.sources.named_url(effect.index) == "http://a/", "the same holds for a named source"
 
 
-def test_none_is_the_end_even_with_a_list() -> None:
-    machine = asked(sources=3)
+def test_resolver_without_a_source_gives_up_despite_a_list() -> None:
+    machine = machine_asking_resolver(sources=3)
     assert machine.resolver_answered(1, NONE) == GiveUp(BROKEN)
     assert machine.state is I
 
 
-def test_without_an_answer_the_list_is_gone_through_and_nobody_asked_again_in_that_outage() -> None:
-    machine = asked(FailoverPolicy(laps=2, backoff=1), sources=3)
+def test_unanswered_resolver_is_not_asked_again_in_that_outage() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(laps=2, backoff=1), sources=3)
     effects = [machine.resolver_answered(1, SILENT)]
     effects += [machine.failed(1, BROKEN) for _ in range(2)]
     assert [getattr(effect, "index", None) for effect in effects] == [1, 2, None]
@@ -478,8 +484,8 @@ def test_without_an_answer_the_list_is_gone_through_and_nobody_asked_again_in_th
     assert isinstance(machine.failed(10, BROKEN), AskResolver), "a fresh outage"
 
 
-def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> None:
-    machine = asked(FailoverPolicy(laps=2, backoff=1))
+def test_unanswered_resolver_without_a_list_retries_the_primary() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(laps=2, backoff=1))
     assert machine.resolver_answered(1, SILENT) == Backoff(1)
     effect = machine.backoff_over(2)
     assert isinstance(effect, Dial)
@@ -488,31 +494,31 @@ def test_without_an_answer_and_without_a_list_the_primary_is_tried_again() -> No
 
 
 @pytest.mark.parametrize(("failed", "seconds"), [(0, 10), (2, 9), (19, 0.5)])
-def test_a_question_may_take_half_of_what_is_left_and_ten_seconds_at_most(failed: float, seconds: float) -> None:
-    machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
+def test_resolver_timeout_is_half_of_the_time_left_up_to_ten_seconds(failed: float, seconds: float) -> None:
+    machine = make_machine(FailoverPolicy(start=20), 2, has_resolver=True)
     machine.start(0)
     assert machine.failed(failed, BROKEN) == AskResolver(seconds)
 
 
-def test_no_question_when_time_is_up() -> None:
-    machine = failover(FailoverPolicy(start=20), 2, has_resolver=True)
+def test_resolver_is_not_asked_after_the_limit() -> None:
+    machine = make_machine(FailoverPolicy(start=20), 2, has_resolver=True)
     machine.start(0)
     assert machine.failed(20, BROKEN) == GiveUp(BROKEN)
 
 
-def test_a_source_that_may_be_followed_by_a_named_one_leaves_time_for_it() -> None:
-    machine = failover(FailoverPolicy(start=20, total=30, quick=2), 1, has_resolver=True)
+def test_dial_leaves_time_for_a_named_source() -> None:
+    machine = make_machine(FailoverPolicy(start=20, total=30, quick=2), 1, has_resolver=True)
     assert machine.start(0) == Dial(0, 4, 6, 10)
     machine.started(1)
     assert machine.failed(100, CLOSED, ran=60) == Dial(0, 2, 2, 2)
 
 
-def test_the_same_named_again_waits_for_the_next_lap_and_laps_end() -> None:
-    machine = asked(FailoverPolicy(laps=3, backoff=1, total=0, start=99))
+def test_source_named_twice_ends_the_lap_and_laps_are_limited() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(laps=3, backoff=1, total=0, start=99))
     effects: list[Any] = []
     now = 0.0
     while not effects or not isinstance(effects[-1], GiveUp):
-        assert len(effects) < 100, "for ever"
+        assert len(effects) < 100, "endless"
         effects.append(machine.resolver_answered(now, A))
         if isinstance(effects[-1], Backoff):
             now += effects[-1].seconds
@@ -521,15 +527,15 @@ def test_the_same_named_again_waits_for_the_next_lap_and_laps_end() -> None:
     assert [type(effect) for effect in effects] == [Dial, Backoff, Dial, Backoff, Dial, GiveUp]
 
 
-def test_naming_what_has_just_failed_waits_for_the_next_lap() -> None:
+def test_naming_the_failed_source_ends_the_lap() -> None:
     machine = FailoverMachine(FailoverPolicy(backoff=1), Sources([A.url], FailoverPolicy().rules, lambda: 0.5), True)
     machine.start(0)
     machine.failed(0, BROKEN)
     assert machine.resolver_answered(0, A) == Backoff(1)
 
 
-def test_a_resolver_that_always_knows_another_does_not_make_us_spin() -> None:
-    machine = asked(FailoverPolicy(laps=3, backoff=1, total=0, start=1e9))
+def test_resolver_with_endless_sources_is_limited_per_lap() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(laps=3, backoff=1, total=0, start=1e9))
     now, dials, effect = 0.0, 0, machine.resolver_answered(0, ResolverAnswer("http://0/"))
     for number in itertools.count(1):
         if isinstance(effect, GiveUp):
@@ -544,31 +550,31 @@ def test_a_resolver_that_always_knows_another_does_not_make_us_spin() -> None:
     assert now == 2.0
 
 
-def test_a_limit_of_moves_holds_for_named_ones() -> None:
-    machine = asked(FailoverPolicy(max_changes=2, laps=2))
+def test_limit_of_changes_holds_for_named_sources() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(max_changes=2, laps=2))
     machine.resolver_answered(0, A)
     assert isinstance(machine.failed(0, BROKEN), AskResolver)
     machine.resolver_answered(0, B)
     effect = machine.failed(0, BROKEN)
-    assert isinstance(effect, Backoff), "no question: it may not go anywhere"
+    assert isinstance(effect, Backoff), "not asked, because no change is allowed"
     effect = machine.backoff_over(effect.seconds)
     assert isinstance(effect, Dial)
     assert machine.sources.named_url(effect.index) == "http://b/"
 
 
-def test_a_new_run_starts_at_the_primary() -> None:
-    machine = asked(sources=2)
+def test_new_start_begins_at_the_primary() -> None:
+    machine = machine_asking_resolver(sources=2)
     machine.resolver_answered(0, A)
     machine.started(0)
     machine.stop(100)
-    assert machine.sources.position == 1, "shown until then"
+    assert machine.sources.position == 1, "still shown"
     effect = machine.start(200)
     assert isinstance(effect, Dial)
     assert (effect.index, machine.sources.position) == (0, 0)
 
 
-def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
-    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+def test_chosen_named_source_is_dialled_at_the_next_start() -> None:
+    machine = make_machine(FailoverPolicy(), 2, has_resolver=True)
     assert machine.switched(0, machine.sources.add_named("http://a/")) is None
     effect = machine.start(1)
     assert isinstance(effect, Dial)
@@ -576,12 +582,12 @@ def test_one_that_was_chosen_is_where_the_next_run_starts() -> None:
     machine.failed(1, BROKEN)
     effect = machine.resolver_answered(1, SILENT)
     assert isinstance(effect, Dial)
-    assert effect.index == 0, "behind it comes the list"
+    assert effect.index == 0, "the list follows the named source"
 
 
-def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
-    """Each is opened beside it, and it is what goes on if that fails."""
-    machine = asked(sources=2)
+def test_named_source_in_use_is_never_replaced() -> None:
+    """Each new one is opened as a standby; the one in use continues if that fails."""
+    machine = machine_asking_resolver(sources=2)
     machine.resolver_answered(0, A)
     machine.started(0)
     indices = [machine.sources.add_named(f"http://{name}/") for name in "cde"]
@@ -590,28 +596,28 @@ def test_one_in_use_stays_what_it_is_however_many_are_named() -> None:
     assert machine.sources.named_url(indices[-1]) == "http://e/"
 
 
-def test_one_that_was_chosen_is_forgotten_when_two_others_were_named() -> None:
-    machine = failover(FailoverPolicy(), 2, has_resolver=True)
+def test_chosen_named_source_is_forgotten_after_two_others() -> None:
+    machine = make_machine(FailoverPolicy(), 2, has_resolver=True)
     machine.switched(0, machine.sources.add_named("http://a/"))
     machine.start(0)
-    for referral in (B, ResolverAnswer("http://c/")):
+    for answer in (B, ResolverAnswer("http://c/")):
         machine.failed(0, BROKEN)
-        machine.resolver_answered(0, referral)
+        machine.resolver_answered(0, answer)
     machine.stop(0)
     effect = machine.start(1)
     assert isinstance(effect, Dial)
     assert effect.index == 0
 
 
-def test_an_answer_that_comes_too_late_changes_nothing() -> None:
-    machine = asked(sources=2)
+def test_late_answer_has_no_effect() -> None:
+    machine = machine_asking_resolver(sources=2)
     machine.switched(1, 1)
     assert machine.resolver_answered(2, A) is None
     assert (machine.state, machine.index) == (D, 1)
 
 
-def test_other_sources_leave_a_named_one_alone() -> None:
-    machine = asked(sources=2)
+def test_replaced_list_keeps_the_named_source() -> None:
+    machine = machine_asking_resolver(sources=2)
     machine.resolver_answered(0, A)
     machine.started(0)
     assert machine.sources.replace(["x", "y", "z"])
@@ -620,8 +626,8 @@ def test_other_sources_leave_a_named_one_alone() -> None:
     assert machine.sources.named_url(machine.index) == "http://a/"
 
 
-def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
-    machine = asked(sources=2)
+def test_named_source_is_reported_while_current() -> None:
+    machine = machine_asking_resolver(sources=2)
     machine.resolver_answered(0, A)
     shown = machine.sources.report(1)
     assert [(one["index"], one["in_use"], one["failures"]) for one in shown] == [
@@ -636,15 +642,15 @@ def test_a_named_source_is_reported_while_it_is_the_current_one() -> None:
 # all short histories, with a resolver and without
 
 
-class History:
-    """A failover and what must hold after every event, whatever went before."""
+class MachineHistory:
+    """A machine with the invariants that hold after every event."""
 
     def __init__(self, sources: int, has_resolver: bool) -> None:
         policy = FailoverPolicy(laps=2, backoff=1, start=20, total=30)
-        self.machine = failover(policy, sources, has_resolver)
+        self.machine = make_machine(policy, sources, has_resolver)
         self.now = 1000.0
 
-    def tell(self, event: Callable[[FailoverMachine, float], Any]) -> None:
+    def send_event(self, event: Callable[[FailoverMachine, float], Any]) -> None:
         self.now += 0.25
         before = self.machine.state
         effect = event(self.machine, self.now)
@@ -690,29 +696,29 @@ EVENTS: list[Callable[[FailoverMachine, float], Any]] = [
 @pytest.mark.parametrize("first", EVENTS)
 def test_every_history_of_five_events(first: Callable[[FailoverMachine, float], Any], has_resolver: bool) -> None:
     for rest in itertools.product(EVENTS, repeat=4):
-        history = History(2, has_resolver)
+        history = MachineHistory(2, has_resolver)
         for event in (first, *rest):
-            history.tell(event)
+            history.send_event(event)
 
 
 @given(st.integers(1, 4), st.booleans(), st.lists(st.sampled_from(EVENTS), max_size=60))
 def test_long_histories(
     sources: int, has_resolver: bool, events: list[Callable[[FailoverMachine, float], Any]]
 ) -> None:
-    history = History(sources, has_resolver)
+    history = MachineHistory(sources, has_resolver)
     for event in events:
-        history.tell(event)
+        history.send_event(event)
 
 
-referrals = st.sampled_from([A, B, ResolverAnswer("http://c/"), SILENT])
+resolver_answers = st.sampled_from([A, B, ResolverAnswer("http://c/"), SILENT])
 
 
-@given(policies, st.integers(1, 8), waits, st.lists(st.tuples(referrals, st.floats(0, 30)), max_size=60))
-def test_with_a_resolver_an_outage_ends_in_time_too(
+@given(policies, st.integers(1, 8), waits, st.lists(st.tuples(resolver_answers, st.floats(0, 30)), max_size=60))
+def test_outage_with_a_resolver_ends_within_the_start_limit(
     policy: FailoverPolicy, sources: int, waits: list[float], answers: list[tuple[ResolverAnswer, float]]
 ) -> None:
-    world = World(failover(policy, sources, has_resolver=True), now=1000.0)
-    world.answers = iter(answers)
-    ended = world.until_given_up(world.machine.start(world.now), ((wait, None) for wait in waits))
+    simulation = OutageSimulation(make_machine(policy, sources, has_resolver=True), now=1000.0)
+    simulation.answers = iter(answers)
+    ended = simulation.until_given_up(simulation.machine.start(simulation.now), ((wait, None) for wait in waits))
     assert ended - 1000.0 <= policy.start + 1e-6
-    assert len(world.dials) <= policy.laps * (sources + MAX_NAMED_PER_LAP)
+    assert len(simulation.dials) <= policy.laps * (sources + MAX_NAMED_PER_LAP)

@@ -1,4 +1,4 @@
-"""What a resolver is asked and how its answer is read; and the places of the sources that it named."""
+"""The question to a resolver, its answer, and the indices of named sources."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_what_is_none_that_is_fetched(url: object) -> None:
 
 
 @given(st.integers(100, 599), st.binary(max_size=200))
-def test_any_bytes(status: int, body: bytes) -> None:
+def test_any_response_is_accepted(status: int, body: bytes) -> None:
     read_answer(status, body)
 
 
@@ -105,7 +105,7 @@ _json = st.recursive(
 
 
 @given(st.one_of(_json, st.text().map("http://".__add__)))
-def test_what_is_named_can_be_dialled(value: object) -> None:
+def test_accepted_url_can_be_dialled(value: object) -> None:
     referral = read_answer(200, json.dumps({"next_url": value}).encode())
     assert [referral.url, referral.problem].count(None) >= 1
     if referral.url is not None:

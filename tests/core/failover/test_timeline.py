@@ -16,7 +16,7 @@ SECRET = SourceLabel(0, "http://host:80/live/ann/password/1.ts?token=abc")
 OTHER = SourceLabel(1, "http://other/live/ann/password/2.ts")
 
 
-def test_an_entry() -> None:
+def test_entry_of_a_decision() -> None:
     timeline = Timeline()
     timeline.record(NOON, SECRET, OTHER, "stalled: no packet for 3.0 s", {"silent_ms": 3012.34567, "bytes": 7})
     assert timeline.entries() == [
@@ -36,7 +36,7 @@ def test_an_entry() -> None:
     ]
 
 
-def test_a_line() -> None:
+def test_log_line_of_a_decision() -> None:
     timeline = Timeline()
     decision = timeline.record(NOON, SECRET, OTHER, "stalled", {"silent_ms": 3012.34567})
     text = "source 0 http://host:80/live/***/***/1.ts?token=*** -> 1 http://other/live/***/***/2.ts: stalled"
@@ -47,17 +47,17 @@ def test_a_line() -> None:
     assert timeline.record(NOON, None, None, "gave up").as_log_line() == "source none -> none: gave up"
 
 
-def test_completed() -> None:
+def test_outcome_completes_a_decision() -> None:
     timeline = Timeline(2)
     for _ in range(3):
         timeline.record(NOON, None, OTHER, "start")
-    assert timeline.record_outcome(1, Outcome(1)) is None, "let go"
+    assert timeline.record_outcome(1, Outcome(1)) is None, "dropped"
     assert timeline.record_outcome(3, Outcome(1, 2.0, 3.0)) is not None
     assert timeline.record_outcome(4, Outcome(1)) is None
     assert [entry["lost_bytes"] for entry in timeline.entries()] == [None, 1]
 
 
-def test_the_last_two_hundred_are_kept() -> None:
+def test_last_two_hundred_decisions_are_kept() -> None:
     timeline = Timeline()
     for number in range(500):
         timeline.record(NOON + timedelta(seconds=number), None, None, "x")
@@ -65,7 +65,7 @@ def test_the_last_two_hundred_are_kept() -> None:
     assert [entry["number"] for entry in timeline.entries()] == list(range(301, 501))
 
 
-def test_time_zones() -> None:
+def test_time_is_converted_to_utc_and_must_be_aware() -> None:
     timeline = Timeline()
     there = NOON.astimezone(timezone(timedelta(hours=5)))
     assert timeline.record(there, None, None, "x").as_dict()["time"] == "2026-03-01T12:00:00.005Z"
@@ -74,7 +74,7 @@ def test_time_zones() -> None:
 
 
 @given(st.text(max_size=400), st.text(max_size=50), st.dictionaries(st.text(max_size=5), st.floats() | st.integers()))
-def test_one_line_and_json_whatever_comes(cause: str, url: str, measured: dict[str, float]) -> None:
+def test_any_decision_is_one_line_and_json(cause: str, url: str, measured: dict[str, float]) -> None:
     timeline = Timeline()
     decision = timeline.record(NOON, SourceLabel(0, url), None, cause, measured)
     assert json.loads(json.dumps(timeline.entries(), allow_nan=False))

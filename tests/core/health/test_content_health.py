@@ -1,4 +1,4 @@
-"""Content faults: each with its threshold, in streams that show one and in those that only look like it."""
+"""Content faults: the threshold of each, in streams with the fault and in streams that only resemble them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from m3uproxy.core.mpegts.psi import ElementaryStream, ProgramMap
 
 
 @attrs.define
-class Watched:
-    """A source under a health on simulated time; notes what it tells."""
+class HealthRig:
+    """A source and its content health on simulated time, with the faults reported."""
 
     limits: HealthLimits = attrs.field(factory=HealthLimits)
     source: FaultySource = attrs.field(factory=FaultySource)
@@ -29,7 +29,7 @@ class Watched:
     def __attrs_post_init__(self) -> None:
         self.health = ContentHealth(self.limits, self.now)
 
-    def run(self, seconds: float, step: float = STEP, burst: int = 1) -> Watched:
+    def run(self, seconds: float, step: float = STEP, burst: int = 1) -> HealthRig:
         for _ in range(round(seconds / step)):
             self.now += step
             self.take(b"".join(self.source.unit() for _ in range(burst)))
@@ -45,7 +45,7 @@ class Watched:
         return [fault for _, fault in self.told]
 
     def after(self, moment: float) -> float:
-        """Seconds from ``moment`` until the only fault was told."""
+        """Return the seconds from ``moment`` until the only report of a fault."""
         assert len(self.told) == 1
         return self.told[0][0] - moment
 
@@ -61,16 +61,16 @@ BREAK: dict[ContentFault, Callable[[FaultySource], None]] = {
 ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
 
 
-def test_a_healthy_stream() -> None:
-    watched = Watched(ALL_ON).run(60)
-    assert watched.told == []
-    condition = watched.health.snapshot()
+def test_healthy_stream_has_no_fault() -> None:
+    rig = HealthRig(ALL_ON).run(60)
+    assert rig.told == []
+    condition = rig.health.snapshot()
     assert condition.fault is None
     assert condition.pace == pytest.approx(1, abs=0.02)
     assert condition.bitrate == pytest.approx(20 * 188 / STEP, rel=0.05)
     assert condition.media_bitrate == pytest.approx(condition.bitrate, rel=0.05)
     assert condition.continuity_errors == condition.transport_errors == condition.scrambled_packets == 0
-    assert watched.health.media == pytest.approx(60, abs=0.5)
+    assert rig.health.media == pytest.approx(60, abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -84,32 +84,32 @@ def test_a_healthy_stream() -> None:
         (ContentFault.LOW_BITRATE, 10, 20.6),
     ],
 )
-def test_a_fault_is_told_once_in_time(fault: ContentFault, low: float, high: float) -> None:
-    watched = Watched(ALL_ON).run(20)
-    BREAK[fault](watched.source)
-    watched.run(25)
-    assert watched.faults == [fault]
-    assert low <= watched.after(20) <= high
-    assert watched.health.snapshot().fault == fault.value
+def test_fault_is_reported_once_and_in_time(fault: ContentFault, low: float, high: float) -> None:
+    rig = HealthRig(ALL_ON).run(20)
+    BREAK[fault](rig.source)
+    rig.run(25)
+    assert rig.faults == [fault]
+    assert low <= rig.after(20) <= high
+    assert rig.health.snapshot().fault == fault.value
 
 
 @pytest.mark.parametrize("fault", BREAK)
-def test_what_is_off_by_default(fault: ContentFault) -> None:
-    watched = Watched().run(20)
-    BREAK[fault](watched.source)
-    watched.run(30)
+def test_fault_without_default_limit_is_not_reported(fault: ContentFault) -> None:
+    rig = HealthRig().run(20)
+    BREAK[fault](rig.source)
+    rig.run(30)
     off = fault in (ContentFault.CONTINUITY, ContentFault.LOW_BITRATE)
-    assert watched.faults == ([] if off else [fault])
+    assert rig.faults == ([] if off else [fault])
 
 
 @pytest.mark.parametrize("fault", BREAK)
-def test_each_can_be_switched_off(fault: ContentFault) -> None:
+def test_each_fault_can_be_switched_off(fault: ContentFault) -> None:
     limits = HealthLimits(video_gone=0, video_missing=0, frozen=0, scrambled=0, transport_errors=0)
-    watched = Watched(limits).run(20)
-    BREAK[fault](watched.source)
-    watched.run(40)
-    assert watched.told == []
-    condition = watched.health.snapshot()
+    rig = HealthRig(limits).run(20)
+    BREAK[fault](rig.source)
+    rig.run(40)
+    assert rig.told == []
+    condition = rig.health.snapshot()
     seen = {
         ContentFault.VIDEO_GONE: condition.seconds_without_video,
         ContentFault.FROZEN: condition.seconds_same_picture,
@@ -119,217 +119,217 @@ def test_each_can_be_switched_off(fault: ContentFault) -> None:
         ContentFault.LOW_BITRATE: 62_500 - (condition.bitrate or 0),
     }[fault]
     assert seen
-    assert seen > 10, "visible all the same"
+    assert seen > 10, "shown in the snapshot, too"
 
 
-def test_a_fault_that_goes_on_is_told_again_and_one_that_ends_is_forgotten() -> None:
-    watched = Watched().run(20)
-    watched.source.video = False
-    watched.run(5 + 2 * REPORT_INTERVAL + 1)
-    assert watched.faults == [ContentFault.VIDEO_GONE] * 3
-    watched.source.video = True
-    watched.run(10)
-    assert watched.health.fault is None
-    assert watched.health.snapshot().fault is None
+def test_persisting_fault_is_reported_again_and_ended_fault_is_forgotten() -> None:
+    rig = HealthRig().run(20)
+    rig.source.video = False
+    rig.run(5 + 2 * REPORT_INTERVAL + 1)
+    assert rig.faults == [ContentFault.VIDEO_GONE] * 3
+    rig.source.video = True
+    rig.run(10)
+    assert rig.health.fault is None
+    assert rig.health.snapshot().fault is None
 
 
 @pytest.mark.parametrize("fault", BREAK)
-def test_a_short_trouble_is_no_fault(fault: ContentFault) -> None:
-    watched = Watched(ALL_ON).run(20)
-    BREAK[fault](watched.source)
-    watched.run(2.5)
-    watched.source = FaultySource(mux=watched.source.mux, number=watched.source.number)
-    assert watched.run(30).told == []
+def test_short_disturbance_is_no_fault(fault: ContentFault) -> None:
+    rig = HealthRig(ALL_ON).run(20)
+    BREAK[fault](rig.source)
+    rig.run(2.5)
+    rig.source = FaultySource(mux=rig.source.mux, number=rig.source.number)
+    assert rig.run(30).told == []
 
 
-# what only looks like a fault
+# streams that only resemble a faulty one
 
 
-def test_radio_has_no_video_to_miss() -> None:
-    watched = Watched(program=RADIO, source=FaultySource(video=False)).run(60)
-    assert watched.told == []
-    assert watched.health.snapshot().seconds_without_video is None
+def test_radio_without_video_has_no_fault() -> None:
+    rig = HealthRig(program=RADIO, source=FaultySource(video=False)).run(60)
+    assert rig.told == []
+    assert rig.health.snapshot().seconds_without_video is None
 
 
-def test_video_that_never_comes() -> None:
-    watched = Watched(source=FaultySource(video=False)).run(20)
-    assert watched.faults == [ContentFault.VIDEO_MISSING]
-    assert 10 <= watched.after(0) <= 10.6
+def test_announced_video_that_never_arrives_is_a_fault() -> None:
+    rig = HealthRig(source=FaultySource(video=False)).run(20)
+    assert rig.faults == [ContentFault.VIDEO_MISSING]
+    assert 10 <= rig.after(0) <= 10.6
 
 
 @pytest.mark.parametrize("every", [25, 50, 100])
-def test_slides_between_much_sound(every: int) -> None:
-    """A picture in one or four seconds is hardly ever in a sample, and it comes all the same."""
-    watched = Watched()
+def test_rare_slides_between_audio_are_video(every: int) -> None:
+    """A picture in every one to four seconds is hardly ever in a sample, but it arrives."""
+    rig = HealthRig()
     for number in range(60 * 25):
-        watched.source.video = number % every == 0
-        watched.run(STEP)
-    assert watched.told == []
+        rig.source.video = number % every == 0
+        rig.run(STEP)
+    assert rig.told == []
 
 
-def test_a_program_that_is_announced_and_not_sent() -> None:
-    """Whoever filters one program out of several often leaves the tables of all; the first need not be the one."""
+def test_announced_program_without_packets_is_no_fault() -> None:
+    """A filter for one program often keeps the tables of all. The first one need not be the one that is sent."""
     other = ProgramMap(2, 0x300, (ElementaryStream(ts.H264, 0x300, b""), ElementaryStream(ts.AAC, 0x301, b"")))
-    watched = Watched(program=other).run(60)
-    assert watched.told == []
-    condition = watched.health.snapshot()
+    rig = HealthRig(program=other).run(60)
+    assert rig.told == []
+    condition = rig.health.snapshot()
     assert condition.seconds_without_video is not None
-    assert condition.packets_sampled < 60 / SAMPLE_INTERVAL * 25, "and it costs no more than others"
+    assert condition.packets_sampled < 60 / SAMPLE_INTERVAL * 25, "the cost is that of other streams"
 
 
-def test_what_was_scrambled_from_the_start_is_passed_on() -> None:
-    assert Watched(source=FaultySource(scrambled=True)).run(60).told == []
+def test_stream_scrambled_from_the_start_is_no_fault() -> None:
+    assert HealthRig(source=FaultySource(scrambled=True)).run(60).told == []
 
 
-def test_before_a_program_map_nothing_is_missed() -> None:
-    watched = Watched(program=None).run(60)
-    assert watched.told == []
-    assert watched.health.snapshot().packets_sampled > 0
+def test_no_fault_before_a_program_map() -> None:
+    rig = HealthRig(program=None).run(60)
+    assert rig.told == []
+    assert rig.health.snapshot().packets_sampled > 0
 
 
-def test_another_program_map_starts_afresh() -> None:
-    watched = Watched().run(20)
-    watched.source.video = False
-    watched.run(4)
-    watched.program = attrs.evolve(TV, program=2)
-    assert watched.run(4).told == []
-    watched.program = RADIO
-    assert watched.run(30).told == []
+def test_new_program_map_resets_the_video() -> None:
+    rig = HealthRig().run(20)
+    rig.source.video = False
+    rig.run(4)
+    rig.program = attrs.evolve(TV, program=2)
+    assert rig.run(4).told == []
+    rig.program = RADIO
+    assert rig.run(30).told == []
 
 
-def test_pauses_of_a_source_are_no_content_fault() -> None:
-    """Six seconds of video in one go, then nothing for six."""
-    watched = Watched(attrs.evolve(ALL_ON, window=5.0)).run(120, step=6.0, burst=150)
-    assert watched.told == []
-    assert watched.health.snapshot().bitrate == pytest.approx(94_000, rel=0.05)
+def test_pauses_between_bursts_are_no_fault() -> None:
+    """Six seconds of video in one burst, then six seconds of silence."""
+    rig = HealthRig(attrs.evolve(ALL_ON, window=5.0)).run(120, step=6.0, burst=150)
+    assert rig.told == []
+    assert rig.health.snapshot().bitrate == pytest.approx(94_000, rel=0.05)
 
 
-def test_a_long_silence_is_the_stall_timers() -> None:
-    watched = Watched().run(20)
-    watched.now += 60
-    watched.source.video = False
-    watched.run(2)
-    watched.source.video = True
-    assert watched.run(10).told == []
+def test_long_silence_is_no_content_fault() -> None:
+    rig = HealthRig().run(20)
+    rig.now += 60
+    rig.source.video = False
+    rig.run(2)
+    rig.source.video = True
+    assert rig.run(10).told == []
 
 
-def test_a_still_picture_has_a_running_clock() -> None:
-    watched = Watched()
-    watched.source.size = 10
-    assert watched.run(60).told == []
+def test_still_picture_with_running_pts_is_no_fault() -> None:
+    rig = HealthRig()
+    rig.source.size = 10
+    assert rig.run(60).told == []
 
 
-def test_jumps_of_the_clock_are_counted_and_not_taken_for_time() -> None:
-    watched = Watched().run(20)
+def test_clock_jumps_are_counted_and_add_no_media_time() -> None:
+    rig = HealthRig().run(20)
     for offset in (5 * 10**10, 10, 2**33 * 300 - 30 * 27_000_000):
-        watched.source.offset = offset
-        watched.run(10)
-    condition = watched.health.snapshot()
+        rig.source.offset = offset
+        rig.run(10)
+    condition = rig.health.snapshot()
     assert condition.clock_jumps == 3
     assert condition.pace == pytest.approx(1, abs=0.1)
-    watched.run(20)
-    assert watched.health.snapshot().clock_jumps == 3, "wrapping round is none"
-    assert watched.health.media == pytest.approx(70, abs=2)
+    rig.run(20)
+    assert rig.health.snapshot().clock_jumps == 3, "a wrap is no jump"
+    assert rig.health.media == pytest.approx(70, abs=2)
 
 
 # bitrate
 
 
-def test_the_bitrate_of_a_source_that_starves_us() -> None:
-    """The media is fast enough; what arrives of it is not."""
-    watched = Watched(HealthLimits(bitrate=62_500, grace=0)).run(40, step=0.1)
-    assert watched.faults == [ContentFault.LOW_BITRATE]
-    assert watched.health.snapshot().pace == pytest.approx(0.4, abs=0.03)
-    media_bitrate = watched.health.snapshot().media_bitrate
+def test_low_bitrate_of_a_source_slower_than_real_time() -> None:
+    """The media bitrate is high enough; the bytes arrive too slowly."""
+    rig = HealthRig(HealthLimits(bitrate=62_500, grace=0)).run(40, step=0.1)
+    assert rig.faults == [ContentFault.LOW_BITRATE]
+    assert rig.health.snapshot().pace == pytest.approx(0.4, abs=0.03)
+    media_bitrate = rig.health.snapshot().media_bitrate
     assert media_bitrate is not None
     assert media_bitrate > 80_000
 
 
-def test_the_bitrate_of_media_that_arrives_too_fast() -> None:
-    """A burst at the start hides a picture that hardly moves from the clock on the wall only."""
+def test_low_media_bitrate_of_a_source_faster_than_real_time() -> None:
+    """A burst at the start hides a low bitrate from the time of day, but not from the stream's clock."""
     source = FaultySource(size=300)
-    watched = Watched(HealthLimits(bitrate=62_500, grace=0), source=source).run(40, step=0.01)
-    condition = watched.health.snapshot()
+    rig = HealthRig(HealthLimits(bitrate=62_500, grace=0), source=source).run(40, step=0.01)
+    condition = rig.health.snapshot()
     assert condition.bitrate is not None
     assert condition.bitrate > 62_500
-    assert watched.faults == [ContentFault.LOW_BITRATE]
+    assert rig.faults == [ContentFault.LOW_BITRATE]
 
 
 @pytest.mark.parametrize(
     ("grace", "windows", "expected"), [(0, 1, 5), (0, 3, 15), (10, 3, 25), (12, 3, 30), (10, 1, 15)]
 )
-def test_windows_and_grace(grace: float, windows: int, expected: float) -> None:
+def test_low_bitrate_needs_windows_after_the_grace(grace: float, windows: int, expected: float) -> None:
     limits = HealthLimits(bitrate=62_500, grace=grace, windows=windows, window=5)
-    watched = Watched(limits, source=FaultySource(size=300)).run(29 if expected < 29 else 33)
-    assert watched.faults == [ContentFault.LOW_BITRATE]
-    assert watched.after(0) == pytest.approx(expected, abs=1.3)
+    rig = HealthRig(limits, source=FaultySource(size=300)).run(29 if expected < 29 else 33)
+    assert rig.faults == [ContentFault.LOW_BITRATE]
+    assert rig.after(0) == pytest.approx(expected, abs=1.3)
 
 
-def test_windows_must_follow_on_each_other() -> None:
-    watched = Watched(HealthLimits(bitrate=62_500, grace=0))
+def test_bad_windows_must_be_consecutive() -> None:
+    rig = HealthRig(HealthLimits(bitrate=62_500, grace=0))
     for _ in range(6):
-        watched.source.size = 300
-        watched.run(8)
-        watched.source.size = 3000
-        watched.run(10.4)
-    assert watched.told == []
+        rig.source.size = 300
+        rig.run(8)
+        rig.source.size = 3000
+        rig.run(10.4)
+    assert rig.told == []
 
 
-def test_the_media_bitrate_does_not_depend_on_how_the_bytes_are_cut() -> None:
-    watched = Watched(HealthLimits(window=1))
+def test_media_bitrate_does_not_depend_on_run_boundaries() -> None:
+    rig = HealthRig(HealthLimits(window=1))
     for step, units in ((0.3, 1), (0.3, 50), (0.5, 50)):
-        watched.now += step
-        watched.take(b"".join(watched.source.unit() for _ in range(units)))
-    media_bitrate = watched.health.snapshot().media_bitrate
+        rig.now += step
+        rig.take(b"".join(rig.source.unit() for _ in range(units)))
+    media_bitrate = rig.health.snapshot().media_bitrate
     assert media_bitrate == pytest.approx(len(FaultySource().unit()) / STEP, rel=0.01)
 
 
-# for the stall timer
+# media time for the stall timer
 
 
 @pytest.mark.parametrize("step", [0.001, 0.01])
-def test_what_a_burst_delivered_is_known_when_it_is_over(step: float) -> None:
-    """Six seconds of video in less time than lies between two looks, or little more."""
-    watched = Watched()
-    watched.run(150 * step, step=step)
-    assert watched.health.measure_media() == pytest.approx(6, abs=0.1)
-    seen = watched.health.snapshot().packets_sampled
-    assert watched.health.measure_media() == pytest.approx(6, abs=0.1)
-    assert watched.health.snapshot().packets_sampled == seen, "nothing is looked at twice"
-    watched.run(10)
-    assert watched.health.measure_media() == pytest.approx(16, abs=0.1)
+def test_media_of_a_burst_is_measured_after_it(step: float) -> None:
+    """Six seconds of video in less than one sample interval, or little more."""
+    rig = HealthRig()
+    rig.run(150 * step, step=step)
+    assert rig.health.measure_media() == pytest.approx(6, abs=0.1)
+    seen = rig.health.snapshot().packets_sampled
+    assert rig.health.measure_media() == pytest.approx(6, abs=0.1)
+    assert rig.health.snapshot().packets_sampled == seen, "no packet is sampled twice"
+    rig.run(10)
+    assert rig.health.measure_media() == pytest.approx(16, abs=0.1)
 
 
-# readings for suspicion
+# readings for the trend
 
 
-def test_readings_are_of_their_period() -> None:
-    watched = Watched().run(60)
-    first = watched.health.trend_reading(watched.now)
+def test_trend_reading_covers_its_period() -> None:
+    rig = HealthRig().run(60)
+    first = rig.health.trend_reading(rig.now)
     assert first.bitrate == pytest.approx(94_000, rel=0.05)
     assert first.longest_pause == pytest.approx(STEP)
     assert first.errors == 0
     assert first.pace == pytest.approx(1, abs=0.02)
-    watched.now += 2
-    watched.source.damaged = 1
-    watched.run(58)
-    second = watched.health.trend_reading(watched.now)
+    rig.now += 2
+    rig.source.damaged = 1
+    rig.run(58)
+    second = rig.health.trend_reading(rig.now)
     assert second.longest_pause == pytest.approx(2 + STEP)
     assert second.errors > 100
     assert second.bitrate < first.bitrate
-    watched.source.damaged = 0
-    assert watched.run(10).health.trend_reading(watched.now).errors == 0
+    rig.source.damaged = 0
+    assert rig.run(10).health.trend_reading(rig.now).errors == 0
 
 
-def test_only_a_sample_is_looked_at() -> None:
-    watched = Watched().run(60)
-    looks = watched.health.snapshot().packets_sampled / 20
+def test_only_a_sample_is_examined() -> None:
+    rig = HealthRig().run(60)
+    looks = rig.health.snapshot().packets_sampled / 20
     assert looks <= 60 / SAMPLE_INTERVAL + 1
     assert looks >= 0.9 * 60 / (SAMPLE_INTERVAL + STEP)
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.binary(max_size=187 * 6)), max_size=40))
-def test_anything(pieces: list[tuple[float, bytes]]) -> None:
+def test_any_packets_are_accepted(pieces: list[tuple[float, bytes]]) -> None:
     health, now = ContentHealth(ALL_ON, 0), 0.0
     for passes, data in pieces:
         now += passes

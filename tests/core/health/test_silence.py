@@ -1,4 +1,4 @@
-"""How long a source may be silent."""
+"""The timeout of a silent source, by its rhythm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from m3uproxy.core.health.silence import MAX_TIMEOUT, SHORTEST_PAUSE, SilenceTracker
 
 
-def evenly(silence: SilenceTracker, start: float, seconds: float, step: float = 0.06) -> float:
-    """Packets at every step; when the last came."""
+def deliver_evenly(silence: SilenceTracker, start: float, seconds: float, step: float = 0.06) -> float:
+    """Deliver packets at every step and return the time of the last ones."""
     at = start
     while at + step <= start + seconds:
         at += step
@@ -18,18 +18,18 @@ def evenly(silence: SilenceTracker, start: float, seconds: float, step: float = 
     return at
 
 
-def in_bursts(silence: SilenceTracker, start: float, period: float, bursts: int, length: float = 0.2) -> float:
+def deliver_in_bursts(silence: SilenceTracker, start: float, period: float, bursts: int, length: float = 0.2) -> float:
     at = start
     for _ in range(bursts):
-        evenly(silence, at, length)
+        deliver_evenly(silence, at, length)
         at += period
         silence.packets_received(at)
     return at
 
 
-def test_an_even_source_has_three_seconds() -> None:
+def test_even_source_has_the_base_timeout() -> None:
     silence = SilenceTracker(3, 0)
-    last = evenly(silence, 0, 60)
+    last = deliver_evenly(silence, 0, 60)
     assert silence.timeout() == 3
     assert not silence.is_stalled(last + 2.99)
     assert silence.is_stalled(last + 3)
@@ -39,57 +39,57 @@ def test_an_even_source_has_three_seconds() -> None:
 @pytest.mark.parametrize(
     ("period", "expected"), [(1.0, 3.0), (2.0, 3.64), (6.0, 11.64), (15.0, 29.64), (20.0, MAX_TIMEOUT)]
 )
-def test_bursts_stretch_it_to_twice_the_usual_pause(period: float, expected: float) -> None:
+def test_bursts_extend_the_timeout_to_twice_the_usual_pause(period: float, expected: float) -> None:
     silence = SilenceTracker(3, 0)
-    in_bursts(silence, 0, period, 4)
+    deliver_in_bursts(silence, 0, period, 4)
     assert silence.timeout() == pytest.approx(expected, abs=0.1)
 
 
-def test_one_hiccup_of_an_even_source_is_soon_forgotten() -> None:
+def test_single_hiccup_of_an_even_source_is_soon_forgotten() -> None:
     silence = SilenceTracker(3, 0)
-    last = evenly(silence, 0, 20)
+    last = deliver_evenly(silence, 0, 20)
     silence.packets_received(last + 2.5)
     assert silence.timeout() == pytest.approx(5)
-    evenly(silence, last + 2.5, 2.6)
+    deliver_evenly(silence, last + 2.5, 2.6)
     assert silence.timeout() == 3
 
 
-def test_rare_hiccups_are_no_rhythm() -> None:
+def test_rare_hiccups_do_not_extend_the_timeout() -> None:
     silence = SilenceTracker(3, 0)
     last = 0.0
     for _ in range(8):
-        last = evenly(silence, last, 20)
+        last = deliver_evenly(silence, last, 20)
         last += 2.9
         silence.packets_received(last)
-    evenly(silence, last, 3)
+    deliver_evenly(silence, last, 3)
     assert silence.timeout() == 3
 
 
-def test_one_long_pause_among_short_ones_does_not_set_it() -> None:
+def test_single_long_pause_does_not_set_the_timeout() -> None:
     silence = SilenceTracker(3, 0)
-    last = in_bursts(silence, 0, 2, 3)
+    last = deliver_in_bursts(silence, 0, 2, 3)
     silence.packets_received(last + 20)
-    last = in_bursts(silence, last + 20, 2, 3)
+    last = deliver_in_bursts(silence, last + 20, 2, 3)
     assert silence.timeout() < 5
 
 
-def test_a_source_that_begins_to_deliver_in_bursts_is_noticed() -> None:
+def test_even_source_that_changes_to_bursts_extends_the_timeout() -> None:
     silence = SilenceTracker(3, 0)
-    last = evenly(silence, 0, 600)
-    in_bursts(silence, last, 4, 3)
+    last = deliver_evenly(silence, 0, 600)
+    deliver_in_bursts(silence, last, 4, 3)
     assert silence.timeout() == pytest.approx(2 * 3.8, abs=0.1)
 
 
-def test_what_is_ahead_counts_until_the_rhythm_is_known() -> None:
+def test_media_ahead_extends_the_timeout_until_the_first_pause() -> None:
     silence = SilenceTracker(3, 0)
-    last = evenly(silence, 0, 0.3)
+    last = deliver_evenly(silence, 0, 0.3)
     silence.media_received(6.0)
     assert silence.timeout() == pytest.approx(3 + 6.0 - last)
     silence.packets_received(6.0)
-    assert silence.timeout() == pytest.approx(2 * (6.0 - last)), "now the pause itself is known"
+    assert silence.timeout() == pytest.approx(2 * (6.0 - last)), "the pause is known now"
 
 
-def test_after_the_first_pause_what_is_ahead_counts_no_more() -> None:
+def test_media_ahead_does_not_count_after_the_first_pause() -> None:
     silence = SilenceTracker(3, 0)
     silence.packets_received(0.3)
     silence.packets_received(1.5)
@@ -97,25 +97,25 @@ def test_after_the_first_pause_what_is_ahead_counts_no_more() -> None:
     assert silence.timeout() == 3
 
 
-def test_a_burst_at_the_start_of_an_even_source_stretches_nothing_for_long() -> None:
+def test_initial_burst_of_an_even_source_extends_the_timeout_briefly() -> None:
     silence = SilenceTracker(3, 0)
-    last = evenly(silence, 0, 2)
+    last = deliver_evenly(silence, 0, 2)
     silence.media_received(12)
     assert silence.timeout() == pytest.approx(3 + 12 - last)
-    evenly(silence, last, 1.2)
+    deliver_evenly(silence, last, 1.2)
     silence.media_received(13)
     assert silence.timeout() == 3
 
 
 @pytest.mark.parametrize("media", [-100.0, 0.0])
-def test_a_source_that_is_behind_has_its_three_seconds(media: float) -> None:
+def test_source_behind_real_time_has_the_base_timeout(media: float) -> None:
     silence = SilenceTracker(3, 0)
-    evenly(silence, 0, 1)
+    deliver_evenly(silence, 0, 1)
     silence.media_received(media)
     assert silence.timeout() == 3
 
 
-def test_never_longer_than_the_longest_unless_the_setting_is() -> None:
+def test_timeout_is_bounded_unless_the_setting_is_longer() -> None:
     silence = SilenceTracker(3, 0)
     silence.media_received(1000)
     assert silence.timeout() == MAX_TIMEOUT
@@ -123,7 +123,7 @@ def test_never_longer_than_the_longest_unless_the_setting_is() -> None:
     assert silence.timeout() == 3600
 
 
-def test_switched_off() -> None:
+def test_base_zero_switches_stalls_off() -> None:
     silence = SilenceTracker(0, 0)
     assert silence.timeout() == 0
     assert not silence.is_stalled(1e9)
@@ -134,7 +134,7 @@ def test_switched_off() -> None:
     st.lists(st.floats(0, 40), max_size=40),
     st.one_of(st.none(), st.floats(-10, 100)),
 )
-def test_bounds(base: float, gaps: list[float], media: float | None) -> None:
+def test_timeout_and_check_interval_are_bounded(base: float, gaps: list[float], media: float | None) -> None:
     silence, now = SilenceTracker(base, 0), 0.0
     for gap in gaps:
         now += gap
@@ -148,7 +148,7 @@ def test_bounds(base: float, gaps: list[float], media: float | None) -> None:
 
 
 @given(st.floats(1, 10), st.lists(st.floats(0, 20), max_size=30))
-def test_looking_again_when_told_finds_every_stall(base: float, gaps: list[float]) -> None:
+def test_checks_at_the_returned_interval_find_every_stall(base: float, gaps: list[float]) -> None:
     silence, now = SilenceTracker(base, 0), 0.0
     for gap in gaps:
         now += gap

@@ -1,4 +1,4 @@
-"""Sources that are about to break."""
+"""Signs that a source is about to fail."""
 
 from __future__ import annotations
 
@@ -63,30 +63,30 @@ def paces(*values: float | None) -> list[TrendReading]:
         ([TrendReading(9e5, 0.3, 0, 1), TrendReading(8e5, 0.4, 0, 1), TrendReading(7e5, 0.6, 0, 1)], 2),
     ],
 )
-def test_signs(latest: list[TrendReading], weight: int) -> None:
+def test_weight_of_each_sign(latest: list[TrendReading], weight: int) -> None:
     found = verdict(*latest)
     assert found.weight == weight
     assert found.suspect == (weight >= 2)
     assert bool(found.signs) == bool(weight)
 
 
-def test_falling_back_from_a_bad_time_is_no_bad_sign() -> None:
+def test_recovery_is_no_sign() -> None:
     before = pauses(0.1, 0.1, 0.1, 10)
     assert verdict(*pauses(9, 8, 7), before=before[:3] + before[3:]).weight == 0
 
 
-def test_signs_say_what_was_seen() -> None:
+def test_sign_names_the_values() -> None:
     assert verdict(*rates(0.9, 0.7, 0.5)).signs == ("bitrate falling from 1000000 to 500000 bytes per second",)
 
 
-def test_a_short_history_is_never_suspect() -> None:
+def test_first_readings_are_never_suspect() -> None:
     suspicion = TrendDetector()
     for value in (8, 4, 2):
         assert suspicion.judge(TrendReading(value, 10 / value, 1000, 0.1)) == TrendVerdict(0)
 
 
 @given(st.lists(st.builds(TrendReading, st.floats(0, 1e8), st.floats(0, 1e3), st.integers(0, 10**6)), max_size=40))
-def test_never_raises_and_needs_a_trend(readings: list[TrendReading]) -> None:
+def test_any_readings_are_accepted_and_a_suspicion_needs_a_trend(readings: list[TrendReading]) -> None:
     suspicion = TrendDetector()
     for reading in readings:
         assert 0 <= suspicion.judge(reading).weight <= 6

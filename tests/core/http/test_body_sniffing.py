@@ -1,4 +1,4 @@
-"""What is no video is told early, and what is one is never taken for something else."""
+"""Bodies that are no stream are recognised early, and streams are never refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from m3uproxy.errors import Reason
         (b'[{"a": 1}]', "JSON"),
     ],
 )
-def test_told_by_the_first_bytes(head: bytes, word: str) -> None:
+def test_text_formats_are_recognised_by_their_first_bytes(head: bytes, word: str) -> None:
     error = body_error(head, len(head), "video/mp2t")
     assert error is not None
     assert error.reason is Reason.NOT_VIDEO
@@ -47,7 +47,7 @@ def test_text_type_needs_a_text_body() -> None:
     assert body_error(b"x" * 512, SNIFF_BYTES, "video/mp2t") is None
 
 
-def test_patience_ends() -> None:
+def test_body_without_packets_is_refused_at_the_limit() -> None:
     assert body_error(b"\0" * SNIFF_BYTES, MAX_UNRECOGNISED_BYTES - 1, "video/mp2t") is None
     error = body_error(b"\0" * SNIFF_BYTES, MAX_UNRECOGNISED_BYTES, "video/mp2t")
     assert error is not None
@@ -55,13 +55,13 @@ def test_patience_ends() -> None:
 
 
 @given(st.binary(max_size=SNIFF_BYTES - 1), st.integers(0, MAX_UNRECOGNISED_BYTES - 1))
-def test_a_sync_byte_in_front_is_never_complained_about_early(rest: bytes, received: int) -> None:
+def test_body_that_begins_with_a_sync_byte_is_not_refused_early(rest: bytes, received: int) -> None:
     assert body_error(b"G" + rest, received, "video/mp2t") is None
     assert body_error(b"", 0, "text/html") is None
 
 
 @given(st.sampled_from([b"<", b"{", b"[", b"<a", b'{"', b" [1"]), st.binary(min_size=1, max_size=400))
-def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes, rest: bytes) -> None:
+def test_binary_body_that_begins_like_text_is_not_refused(start: bytes, rest: bytes) -> None:
     """Radio may begin in the middle of a frame."""
     assert body_error(start + rest + b"\x00\x01\xff", 500, "audio/mpeg") is None
     assert body_error(start[:1] + b"\xff\xfb" + rest, 500, "audio/mpeg") is None
@@ -77,7 +77,7 @@ def test_what_begins_like_text_and_is_none_is_not_complained_about(start: bytes,
         ("", Reason.NOT_LIVE),
     ],
 )
-def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> None:
+def test_page_of_known_length_is_no_file(content_type: str, reason: Reason) -> None:
     error = finite_body_error(64, content_type)
     assert error.reason is reason
     assert content_type in str(error) or reason is Reason.NOT_LIVE
@@ -98,5 +98,5 @@ def test_a_page_with_a_length_is_no_file(content_type: str, reason: Reason) -> N
         (b"", None),
     ],
 )
-def test_films_by_their_first_bytes(head: bytes, media_type: str | None) -> None:
+def test_container_type_by_first_bytes(head: bytes, media_type: str | None) -> None:
     assert container_type(head) == media_type

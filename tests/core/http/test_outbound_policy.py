@@ -1,4 +1,4 @@
-"""Every address in every notation: what it is, and whether it may be connected to."""
+"""The kind of every address in every notation, and the policy for it."""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -14,16 +14,16 @@ from m3uproxy.errors import Reason, SourceError
 METADATA = int(IPv4Address("169.254.169.254"))
 
 
-def in_numbers(value: int, parts: int, bases: str) -> str:
-    """An IPv4 address as ``inet_aton`` takes it: ``parts`` numbers, each in its base (d, x, X or o)."""
+def ipv4_notation(value: int, parts: int, bases: str) -> str:
+    """Return an IPv4 address as ``inet_aton`` accepts it: ``parts`` numbers, each in its base (d, x, X or o)."""
     numbers = [value >> (24 - 8 * place) & 0xFF for place in range(parts - 1)]
     numbers.append(value & 0xFFFFFFFF >> 8 * (parts - 1))
     written = {"d": "%d", "x": "0x%x", "X": "0X%08X", "o": "0%o"}
     return ".".join(written[base] % number for number, base in zip(numbers, bases, strict=False))
 
 
-def in_ipv6(value: int) -> list[str]:
-    """All the ways in which an IPv6 address holds an IPv4 address."""
+def ipv6_forms(value: int) -> list[str]:
+    """Return all IPv6 addresses that hold an IPv4 address."""
     dotted, inverted = IPv4Address(value), value ^ 0xFFFFFFFF
     high, low = value >> 16, value & 0xFFFF
     return [
@@ -48,7 +48,7 @@ NOTATIONS4 = st.tuples(st.integers(1, 4), st.text("dxXo", min_size=4, max_size=4
 BRACKETS = st.sampled_from(["{}", "[{}]", "[{}%25eth0]", "{}%1"])
 
 
-def is_read(host: str) -> bool:
+def libc_accepts(host: str) -> bool:
     try:
         parse_address(host)
     except ValueError:
@@ -79,13 +79,13 @@ class TestNotations:
             ("[fe80::1%25eth0]", "fe80::1"),
         ],
     )
-    def test_are_read(self, host: str, address: str) -> None:
+    def test_notation_is_parsed(self, host: str, address: str) -> None:
         assert parse_address(host) == ip_address(address)
 
     @pytest.mark.parametrize(
         "host", ["localhost", "tv.example", "metadata.google.internal", "a1", "1a", "x.0xg", "_", ""]
     )
-    def test_names_are_none(self, host: str) -> None:
+    def test_name_is_no_address(self, host: str) -> None:
         assert parse_address(host) is None
         assert literal_refusal(host) is None
 
@@ -95,14 +95,14 @@ class TestNotations:
         + "[::1 ::1] [:::] 1:2 [1.2.3.4] ::1.2.3.256 a:80".split()
         + ["9" * 5000, "0x" + "f" * 5000],
     )
-    def test_what_is_neither(self, host: str) -> None:
-        assert not is_read(host)
+    def test_invalid_address_is_refused(self, host: str) -> None:
+        assert not libc_accepts(host)
         assert literal_refusal(host) == "invalid IP address"
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
-    def test_every_notation_of_ipv4_is_read(self, value: int, notation: tuple[int, str, str]) -> None:
+    def test_every_notation_of_ipv4_is_parsed(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, dot = notation
-        assert parse_address(in_numbers(value, parts, bases) + dot) == IPv4Address(value)
+        assert parse_address(ipv4_notation(value, parts, bases) + dot) == IPv4Address(value)
 
     @given(st.lists(st.from_regex(r"0[xX][0-9A-Fa-f]{1,9}|[0-9]{1,11}", fullmatch=True), min_size=1, max_size=5))
     @example(["0x7f", "1"])
@@ -111,7 +111,7 @@ class TestNotations:
         try:
             expected = IPv4Address(socket.inet_aton(host))
         except OSError:
-            assert not is_read(host)
+            assert not libc_accepts(host)
         else:
             assert parse_address(host) == expected
 
@@ -158,19 +158,19 @@ class TestKinds:
 
     @given(st.integers(0, 2**32 - 1).map(IPv4Address))
     @example(IPv4Address("255.255.255.255"))
-    def test_the_standard_library_agrees_on_ipv4(self, address: IPv4Address) -> None:
+    def test_standard_library_agrees_on_ipv4(self, address: IPv4Address) -> None:
         self.compare(address)
 
     @given(st.one_of(st.integers(0, 2**128 - 1), st.integers(0x2000 << 112, (0x4000 << 112) - 1)).map(IPv6Address))
     @example(IPv6Address("::1"))
     @example(IPv6Address("2001:10::1"))
     @example(IPv6Address("2001:1ff::1"))
-    def test_the_standard_library_agrees_on_ipv6(self, address: IPv6Address) -> None:
+    def test_standard_library_agrees_on_ipv6(self, address: IPv6Address) -> None:
         assume(not any(address in network for network in HOLDS_IPV4))
         self.compare(address)
 
     def compare(self, address: "IPv4Address | IPv6Address") -> None:
-        """It knows fewer kinds, and not all of them in all versions; we may be stricter."""
+        """Compare with ``ipaddress``, which knows fewer kinds. The policy may be stricter."""
         kind = address_kind(str(address))
         assert address.is_loopback is (kind is AddressKind.LOOPBACK)
         if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
@@ -178,7 +178,7 @@ class TestKinds:
         assert address.is_global or kind is not AddressKind.PUBLIC
 
     @given(st.integers(0, 2**32 - 1) | st.sampled_from([0x7F000001, 0x0A000001, 0x08080808, METADATA]))
-    def test_an_address_in_an_address(self, value: int) -> None:
+    def test_embedded_ipv4_address_decides(self, value: int) -> None:
         kind, address = address_kind(str(IPv4Address(value))), IPv4Address(value)
         for text in (
             f"::ffff:{address}",
@@ -191,8 +191,8 @@ class TestKinds:
 
 class TestRefused:
     @given(st.sampled_from([0, METADATA, 0xE0000001, 0xFFFFFFFF, 0xF0000000]) | st.integers(0xA9FE0000, 0xA9FEFFFF))
-    def test_in_any_ipv6(self, value: int) -> None:
-        for text in in_ipv6(value):
+    def test_metadata_address_in_ipv6_is_refused(self, value: int) -> None:
+        for text in ipv6_forms(value):
             for host in (text, text.upper(), f"[{text}]", f"[{text}%25eth0]"):
                 assert literal_refusal(host), host
                 assert OutboundPolicy("always").refusal(host, False), host
@@ -201,16 +201,16 @@ class TestRefused:
         st.sampled_from([0, METADATA, 0x6464_64C8, 0xE0000001, 0xFFFFFFFF]) | st.integers(0xA9FE0000, 0xA9FEFFFF),
         NOTATIONS4,
     )
-    def test_in_any_ipv4(self, value: int, notation: tuple[int, str, str]) -> None:
+    def test_refused_in_every_ipv4_notation(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, dot = notation
-        assert literal_refusal(in_numbers(value, parts, bases) + dot)
+        assert literal_refusal(ipv4_notation(value, parts, bases) + dot)
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
-    def test_the_notation_makes_no_difference(self, value: int, notation: tuple[int, str, str]) -> None:
+    def test_notation_makes_no_difference(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, _ = notation
-        assert literal_refusal(in_numbers(value, parts, bases)) == literal_refusal(str(IPv4Address(value)))
+        assert literal_refusal(ipv4_notation(value, parts, bases)) == literal_refusal(str(IPv4Address(value)))
 
-    def test_letters_that_stand_for_digits_and_dots(self) -> None:
+    def test_unicode_digits_and_dots_are_mapped(self) -> None:
         for host in (
             "\uff11\uff16\uff19.254.169.254",
             "169\u3002254\uff0e169.254",
@@ -219,12 +219,12 @@ class TestRefused:
         ):
             assert literal_refusal(host) == literal_refusal("169.254.169.254"), host
 
-    def test_what_may_be(self) -> None:
+    def test_allowed_hosts(self) -> None:
         for host in ("8.8.8.8", "127.0.0.1", "10.0.0.1", "[::1]", "tv.example", "m\u00fcnchen.example", "my_host"):
             assert literal_refusal(host) is None, host
 
     @given(st.text())
-    def test_never_raises(self, host: str) -> None:
+    def test_any_text_is_accepted(self, host: str) -> None:
         for text in (host, f"[{host}]", f"0x{host}", f"1.{host}"):
             literal_refusal(text)
 
@@ -256,13 +256,13 @@ class TestPolicy:
             if refusal and kind == "inside":
                 assert "PRIVATE_UPSTREAMS" in refusal
 
-    def test_what_is_no_address_is_refused(self) -> None:
+    def test_invalid_address_is_refused(self) -> None:
         for text in ("", "tv.example", "1.2.3.4.5", "[::"):
             assert OutboundPolicy("always").refusal(text, False)
 
 
 class TestHosts:
-    """A URL's host is an address in its one usual notation, or a name, or refused."""
+    """The host of a URL: an address in canonical form, a name, or invalid."""
 
     @pytest.mark.parametrize(
         ("host", "plain"),
@@ -276,7 +276,7 @@ class TestHosts:
             ("tv.example.", "tv.example."),
         ],
     )
-    def test_are_normalised(self, host: str, plain: str) -> None:
+    def test_host_is_normalised(self, host: str, plain: str) -> None:
         entry = first_hop(f"http://{host}:81/x", "VLC", ())
         assert entry.location.url == f"http://{plain}:81/x"
         assert next_hop(first_hop("http://a/", "VLC", ()), f"//{host}:81/x".encode()).location == entry.location
@@ -296,7 +296,7 @@ class TestHosts:
             "4294967296",
         ],
     )
-    def test_or_refused(self, host: str) -> None:
+    def test_invalid_host_is_refused(self, host: str) -> None:
         for url in (f"http://{host}/s3cret", f"http://u:s3cret@{host}:81"):
             with pytest.raises(SourceError) as caught:
                 first_hop(url, "VLC", ())
@@ -306,7 +306,7 @@ class TestHosts:
                 next_hop(first_hop("http://a/", "VLC", ()), url.encode())
 
     @given(st.integers(0, 2**32 - 1), NOTATIONS4)
-    def test_the_notation_makes_no_difference(self, value: int, notation: tuple[int, str, str]) -> None:
+    def test_notation_makes_no_difference(self, value: int, notation: tuple[int, str, str]) -> None:
         parts, bases, dot = notation
-        host = first_hop(f"http://{in_numbers(value, parts, bases)}{dot}/", "VLC", ()).location.host
+        host = first_hop(f"http://{ipv4_notation(value, parts, bases)}{dot}/", "VLC", ()).location.host
         assert host == str(IPv4Address(value))

@@ -59,7 +59,7 @@ def url_after(base: str, location: str) -> str:
         ("g#s/../x", "http://a/b/c/g"),
     ],
 )
-def test_relative_references_of_the_rfc(reference: str, target: str) -> None:
+def test_reference_examples_of_the_rfc(reference: str, target: str) -> None:
     assert url_after("http://a/b/c/d;p?q", reference) == target
 
 
@@ -82,24 +82,24 @@ def test_relative_references_of_the_rfc(reference: str, target: str) -> None:
         ("1234:x", "http://a/1234:x"),
     ],
 )
-def test_urls_stay_as_they_are(location: str, target: str) -> None:
+def test_urls_are_not_changed(location: str, target: str) -> None:
     assert url_after("http://a/", location) == target
     assert start(target).location.url == target
 
 
-def test_bytes_beyond_utf8_are_encoded_as_they_came() -> None:
+def test_invalid_utf8_is_percent_encoded_unchanged() -> None:
     assert next_hop(start("http://a/"), b"/\xff\xe9").location.target == "/%FF%E9"
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#"), min_size=1))
-def test_every_printable_target_survives(target: str) -> None:
+def test_printable_target_is_not_changed(target: str) -> None:
     for url in ("http://a/" + target, "http://a/?" + target):
         assert start(url).location.url == url
         assert url_after("https://b/x", url) == url
 
 
 @given(st.binary())
-def test_any_location_gives_a_sendable_request_or_a_reason(location: bytes) -> None:
+def test_any_location_gives_a_valid_request_or_an_error(location: bytes) -> None:
     for prefix in (b"", b"http://", b"http://a/", b"//"):
         with contextlib.suppress(SourceError):
             hop = next_hop(start("http://a/b"), prefix + location)
@@ -127,20 +127,20 @@ def test_any_location_gives_a_sendable_request_or_a_reason(location: bytes) -> N
         b"http://" + b"9" * 5000 + b":" + b"9" * 5000,
     ],
 )
-def test_bad_redirects(location: "bytes | None") -> None:
+def test_invalid_redirect_is_refused(location: "bytes | None") -> None:
     with pytest.raises(SourceError) as caught:
         next_hop(start(), location)
     assert caught.value.reason is Reason.BAD_REDIRECT
 
 
 @pytest.mark.parametrize("url", ["ftp://a/", "a", "", "http://", "rtmp://a/b", "http://a:99999/"])
-def test_an_entry_url_that_is_none(url: str) -> None:
+def test_invalid_entry_url_is_refused(url: str) -> None:
     with pytest.raises(SourceError) as caught:
         start(url)
     assert caught.value.reason is Reason.UNREACHABLE
 
 
-def test_details_hold_no_url() -> None:
+def test_details_contain_no_url() -> None:
     for location in (b"ftp://s3cret/", b"http://s3cret:x/", b"http://u:s3cret@:1/"):
         with pytest.raises(SourceError) as caught:
             next_hop(start(), location)
@@ -148,29 +148,29 @@ def test_details_hold_no_url() -> None:
 
 
 class TestChain:
-    def test_a_relative_redirect_refers_to_the_hop_it_came_from(self) -> None:
+    def test_relative_redirect_is_resolved_against_its_hop(self) -> None:
         second = next_hop(start("http://a/x"), b"http://b/y")
         assert next_hop(second, b"/live").location.url == "http://b/live"
 
-    def test_the_same_url_again_is_a_loop(self) -> None:
+    def test_same_url_again_is_a_loop(self) -> None:
         with pytest.raises(SourceError) as caught:
             next_hop(start("http://a/x"), b"/x")
         assert caught.value.reason is Reason.REDIRECT_LOOP
 
-    def test_a_longer_loop(self) -> None:
+    def test_longer_loop_is_found(self) -> None:
         hop = next_hop(next_hop(start("http://a/x"), b"/y"), b"/z")
         with pytest.raises(SourceError) as caught:
             next_hop(hop, b"/y")
         assert caught.value.reason is Reason.REDIRECT_LOOP
 
-    def test_a_new_cookie_makes_the_same_url_a_new_request_once(self) -> None:
+    def test_new_cookie_allows_the_same_url_once(self) -> None:
         cookie = frozenset({("a", "/", "sid", "1")})
         hop = next_hop(start("http://a/x"), b"/x", cookie)
         assert hop.location.url == "http://a/x"
         with pytest.raises(SourceError):
             next_hop(hop, b"/x", cookie)
 
-    def test_the_limit(self) -> None:
+    def test_number_of_redirects_is_limited(self) -> None:
         hop = start("http://a/0")
         for number in range(MAX_REDIRECTS):
             hop = next_hop(hop, b"/%d" % (number + 1))
@@ -182,7 +182,7 @@ class TestChain:
 class TestHeaders:
     SECRETS = {"Authorization": "Bearer t", "Cookie": "s=1", "X_Token": "t", "X_Any": "1", "Proxy_Authorization": "p"}
 
-    def test_ours(self) -> None:
+    def test_default_headers(self) -> None:
         assert dict(start("http://u:p@a.example:81/x").headers) == {
             "User-Agent": "VLC/3",
             "Accept": "*/*",
@@ -191,7 +191,7 @@ class TestHeaders:
             "Authorization": "Basic " + base64.b64encode(b"u:p").decode(),
         }
 
-    def test_the_streams_own_replace_ours_whatever_their_case(self) -> None:
+    def test_headers_of_the_stream_replace_defaults_in_any_case(self) -> None:
         headers = start(user_AGENT="Mine", REFERER="http://r/", X_a="1").headers
         assert ("user-AGENT", "Mine") in headers
         assert [name.lower() for name, _ in headers].count("user-agent") == 1
@@ -202,7 +202,7 @@ class TestHeaders:
         names = {name.lower() for name, _ in start(Connection="keep-alive", Transfer_Encoding="chunked").headers}
         assert not names & {"connection", "transfer-encoding"}
 
-    def test_a_name_that_cannot_be_sent(self) -> None:
+    def test_invalid_header_name_is_refused(self) -> None:
         with pytest.raises(SourceError):
             first_hop("http://a/", "VLC", (("X y", "1"),))
 
@@ -213,7 +213,7 @@ class TestHeaders:
         assert dict(other.headers)["Referer"] == "http://a/"
         assert {"Authorization", "Cookie", "X-Token"} <= {name for name, _ in next_hop(hop, b"/y").headers}
 
-    def test_they_come_back_to_it(self) -> None:
+    def test_secrets_return_to_their_host(self) -> None:
         hop = next_hop(next_hop(start("http://a/x", **self.SECRETS), b"http://b/y"), b"http://a/z")
         assert dict(hop.headers)["Cookie"] == "s=1"
 
@@ -228,11 +228,11 @@ class TestHeaders:
             ("http://b.a/", b"http://a/x", False),
         ],
     )
-    def test_which_hosts_are_the_same(self, entry: str, location: bytes, kept: bool) -> None:
+    def test_hosts_that_keep_secrets(self, entry: str, location: bytes, kept: bool) -> None:
         hop = next_hop(start(entry, X_Token="t"), location)
         assert ("X-Token" in dict(hop.headers)) is kept
 
-    def test_userinfo_belongs_to_the_host_it_came_with(self) -> None:
+    def test_userinfo_belongs_to_its_host(self) -> None:
         hop = start("http://u:p@a/x")
         assert hop.location.url == "http://a/x"
         assert "Authorization" in dict(next_hop(hop, b"/y").headers)
@@ -241,7 +241,7 @@ class TestHeaders:
         assert dict(third.headers)["Authorization"] == "Basic " + base64.b64encode(b"v:q@").decode()
         assert "Authorization" not in dict(next_hop(third, b"http://c/z").headers)
 
-    #: A stream's own, and whether another host than the stream's is sent it.
+    #: A header of a stream, and whether other hosts receive it.
     OWN = (
         ("User-Agent", "TV/1", True),
         ("REFERER", "http://page.example/", True),
@@ -257,28 +257,28 @@ class TestHeaders:
     @pytest.mark.parametrize(("name", "value", "everywhere"), OWN)
     @pytest.mark.parametrize("url", ["http://cdn.example/seg.ts", "http://panel.example:81/seg.ts"])
     @pytest.mark.parametrize("led", [True, False], ids=["named by a playlist", "redirected"])
-    def test_what_says_who_asks_goes_everywhere_and_what_may_be_a_secret_does_not(
+    def test_identifying_headers_go_everywhere_and_secrets_do_not(
         self, led: bool, url: str, name: str, value: str, everywhere: bool
     ) -> None:
-        """CDNs look at Referer and User-Agent. Live streams and HLS do the same, whoever leads to the host."""
+        """CDNs check Referer and User-Agent. Redirects and playlists lead to the same headers."""
         entry, own = "http://panel.example/index.m3u8", tuple((name, value) for name, value, _ in self.OWN)
         hop = playlist_hop(url, entry, "VLC/3", own) if led else next_hop(first_hop(entry, "VLC/3", own), url.encode())
         sent = {name: value for name, value in hop.headers if name != "Accept"}
         assert sent.get(name) == (value if everywhere or "panel" in url else None)
         assert sent.keys() <= {name for name, _, _ in self.OWN}
 
-    def test_of_a_playlist_nothing_is_said_that_the_stream_does_not_say(self) -> None:
+    def test_playlist_hop_has_no_default_referer_and_origin(self) -> None:
         hop = playlist_hop("http://cdn.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
         assert dict(hop.headers) == {"User-Agent": "VLC/3", "Accept": "*/*"}
         back = playlist_hop("http://panel.example/seg.ts", "http://u:p@panel.example/index.m3u8", "VLC/3", ())
         assert dict(back.headers)["Authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
 
-    def test_a_repr_shows_no_secrets(self) -> None:
+    def test_repr_shows_no_secrets(self) -> None:
         hop = next_hop(start("http://u:s3cret@a/s3cret", X_Token="s3cret"), b"/s3cret2")
         assert "s3cret" not in repr(hop)
 
 
-def test_what_part_is_wanted_is_told_to_whoever_has_the_file():
+def test_range_headers_follow_redirects():
     hop = first_hop("http://a.example/1.mkv", "VLC/3", (("Range", "bytes=5-"), ("If-Range", '"x"'), ("X-Key", "k")))
     headers = dict(next_hop(hop, b"http://cdn.example/1.mkv").headers)
     assert (headers["Range"], headers["If-Range"]) == ("bytes=5-", '"x"')

@@ -1,4 +1,4 @@
-"""The repaired head is held against Twisted's own client, which is what it is repaired for."""
+"""Repaired heads, parsed by Twisted's own client."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from m3uproxy.errors import Reason, SourceError
 
 
 def parsed(head: bytes) -> "object | None":
-    """Twisted's response to a head, or None if it refuses."""
+    """Return Twisted's response to a head; None if Twisted refuses it."""
     protocol = HTTP11ClientProtocol()
     protocol.makeConnection(StringTransport())
     outcome: list[object] = []
@@ -41,7 +41,7 @@ REFUSED = {
     "a long reason": b"HTTP/1.1 200 " + b"a" * 17_000 + b"\r\n\r\n",
     "empty lines first": b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
 }
-#: Twisted 24.7 takes these, later ones do not.
+#: Heads that Twisted 24.7 accepts and later versions refuse.
 REFUSED_BY_SOME = {
     "blank in a name": b"HTTP/1.1 200 OK\r\nContent Type: a/b\r\n\r\n",
     "blank after a name": b"HTTP/1.1 200 OK\r\nServer : x\r\n\r\n",
@@ -62,7 +62,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_twisted_refuses_it_takes_repaired(name: str) -> None:
+def test_repaired_head_is_accepted_where_twisted_refuses_it(name: str) -> None:
     assert parsed(REFUSED[name]) is None
     response = parsed(repair_head(REFUSED[name]))
     assert response is not None
@@ -70,7 +70,7 @@ def test_what_twisted_refuses_it_takes_repaired(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_twisted_takes_it_takes_repaired(name: str) -> None:
+def test_repaired_head_is_accepted_where_twisted_accepts_it(name: str) -> None:
     assert parsed(TAKEN[name]) is not None
     response = parsed(repair_head(TAKEN[name]))
     assert response is not None
@@ -78,7 +78,7 @@ def test_what_twisted_takes_it_takes_repaired(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED_BY_SOME)
-def test_what_only_some_versions_refuse_all_take_repaired(name: str) -> None:
+def test_repaired_head_is_accepted_where_some_versions_refuse_it(name: str) -> None:
     response = parsed(repair_head(REFUSED_BY_SOME[name]))
     assert response is not None
     assert response.code == 200
@@ -103,7 +103,7 @@ def lines(head: bytes) -> list[bytes]:
         (b"HTTP/1.1 200 OK\r\nX-URL: http://a:80/?b=c:d\r\n\r\n", [b"HTTP/1.1 200 OK", b"X-URL: http://a:80/?b=c:d"]),
     ],
 )
-def test_lines(head: bytes, expected: list[bytes]) -> None:
+def test_repaired_lines(head: bytes, expected: list[bytes]) -> None:
     assert lines(head) == expected
 
 
@@ -127,7 +127,7 @@ def test_lines(head: bytes, expected: list[bytes]) -> None:
         (["Transfer-Encoding: gzip, chunked"], [b"Content-Encoding: gzip", b"Transfer-Encoding: chunked"]),
     ],
 )
-def test_framing(stated: list[str], kept: list[bytes]) -> None:
+def test_framing_is_decided(stated: list[str], kept: list[bytes]) -> None:
     head = "\r\n".join(["HTTP/1.1 200 OK", *stated, "", ""]).encode()
     assert lines(head)[1:] == kept
     assert parsed(repair_head(head)) is not None
@@ -145,13 +145,13 @@ def test_framing(stated: list[str], kept: list[bytes]) -> None:
         b"HTTP/1.1 2000 x\r\n\r\n",
     ],
 )
-def test_no_status_line(head: bytes) -> None:
+def test_missing_status_line_is_refused(head: bytes) -> None:
     with pytest.raises(SourceError) as caught:
         repair_head(head)
     assert caught.value.reason is Reason.BAD_HEAD
 
 
-def test_interim_heads_pass() -> None:
+def test_interim_head_is_recognised() -> None:
     head = repair_head(b"HTTP/1.1 102 Processing\r\n\r\n")
     assert head == b"HTTP/1.1 102 Processing\r\n\r\n"
     assert is_interim(head)
@@ -177,7 +177,7 @@ def test_end_of_head(buffer: bytes, end: int) -> None:
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"a", b"\r\n", b" "]), max_size=20).map(b"".join), st.data())
-def test_the_end_is_found_wherever_the_segments_are_cut(buffer: bytes, data: st.DataObject) -> None:
+def test_end_is_found_wherever_segments_are_split(buffer: bytes, data: st.DataObject) -> None:
     whole = end_of_head(buffer)
     length = 0
     found = -1
@@ -201,7 +201,7 @@ LINE = st.binary(max_size=40) | st.sampled_from(
 
 
 @given(st.lists(LINE, max_size=8))
-def test_any_head_with_a_status_line_is_taken(headers: list[bytes]) -> None:
+def test_any_head_with_a_status_line_is_accepted(headers: list[bytes]) -> None:
     head = b"\r\n".join([b"HTTP/1.1 200 OK", *headers, b"", b""])
     fixed = repair_head(head[: end_of_head(head)])
     assert parsed(fixed) is not None

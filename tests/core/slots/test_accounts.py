@@ -1,4 +1,4 @@
-"""Which account a URL is counted for."""
+"""The account for which the connections to a URL count."""
 
 from __future__ import annotations
 
@@ -55,33 +55,33 @@ def test_account_of_a_url(url: str, account: Account | None) -> None:
         ("", 1, Account("bob", 1)),
     ],
 )
-def test_what_the_stream_says(named: str | None, limit: int | None, account: Account) -> None:
+def test_account_named_by_the_stream(named: str | None, limit: int | None, account: Account) -> None:
     assert account_of("http://anything/live/bob/secret/1.ts", ALL, named, limit) == account
 
 
 @pytest.mark.parametrize(
     ("url", "name"), [("http://[::1]:8080/1.ts", "::1"), ("http://[broken/1.ts", "unknown"), ("nonsense", "unknown")]
 )
-def test_a_limit_without_a_name_is_one_of_the_host(url: str, name: str) -> None:
+def test_limit_without_a_name_counts_by_host(url: str, name: str) -> None:
     assert account_of(url, ALL, None, 2) == Account(name, 2)
 
 
-def test_the_first_entry_counts_and_an_empty_one_fits_nothing() -> None:
+def test_first_matching_entry_counts_and_empty_entry_matches_nothing() -> None:
     assert account_of("http://a.acme.tv/x", (ProviderEntry("empty"), ProviderEntry("one", ("*",)), ACME)) == Account(
         "one"
     )
 
 
-def test_a_user_name_is_not_shown() -> None:
+def test_repr_shows_no_user_name() -> None:
     assert "ann'" not in repr(attr_free := ProviderEntry("p", ("h",), "ann")), attr_free
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
-def test_never_raises(url: str, pattern: str) -> None:
+def test_any_url_and_pattern_are_accepted(url: str, pattern: str) -> None:
     account_of(url, [ProviderEntry("p", (pattern,)), ProviderEntry("q", account=pattern)])
 
 
-def test_playlists_are_asked_for_now_and_then() -> None:
+def test_account_of_a_playlist_is_intermittent() -> None:
     account = account_of("http://p/live/a.m3u8?x", (), "home", 1)
     assert account == Account("home", 1, intermittent=True)
     assert account_of("http://p/live/a.ts", (), "home", 1) == Account("home", 1)

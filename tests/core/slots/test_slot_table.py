@@ -1,4 +1,4 @@
-"""Provider slots: the limit, the queue, the takeover; all short histories, and long ones against a world of sockets."""
+"""Provider slots: limit, queue, takeover; all short histories, and long ones in a simulation of sockets."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ONE = Account("acme", 1)
 ANN, BOB, CAT = (ViewerIdentity(f"10.0.0.{n}", "player") for n in range(3))
 
 
-def granted(effect: SlotEffect) -> int:
+def token_of_grant(effect: SlotEffect) -> int:
     assert isinstance(effect, Granted)
     return effect.token
 
 
-def holding(slots: SlotTable, stream: str, viewer: ViewerIdentity, account: Account = ONE) -> int:
-    """A stream that is watched by ``viewer``, with an open socket."""
+def hold_slot(slots: SlotTable, stream: str, viewer: ViewerIdentity, account: Account = ONE) -> int:
+    """Request a slot for a stream with one viewer and open a socket. Return the token."""
     slots.viewer_joined(stream, viewer)
-    token = granted(slots.request(0, account, stream, viewer))
+    token = token_of_grant(slots.request(0, account, stream, viewer))
     assert slots.socket_opened(token)
     return token
 
 
-# who is the same
+# viewer identity
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_same_viewer(one: ViewerIdentity, other: ViewerIdentity, same: bool) -> 
 # limits and counting
 
 
-def test_without_a_limit_everybody_is_granted_and_counted() -> None:
+def test_account_without_a_limit_grants_and_counts_all() -> None:
     slots = SlotTable()
-    tokens = [granted(slots.request(0, Account("any"), f"s{n}")) for n in range(100)]
+    tokens = [token_of_grant(slots.request(0, Account("any"), f"s{n}")) for n in range(100)]
     for token in tokens:
         slots.socket_opened(token)
     assert slots.open_sockets("any") == 100
@@ -69,34 +69,34 @@ def test_without_a_limit_everybody_is_granted_and_counted() -> None:
 
 def test_accounts_do_not_share_slots() -> None:
     slots = SlotTable()
-    granted(slots.request(0, ONE, "s1"))
-    granted(slots.request(0, Account("other", 1), "s2"))
+    token_of_grant(slots.request(0, ONE, "s1"))
+    token_of_grant(slots.request(0, Account("other", 1), "s2"))
 
 
-def test_a_slot_is_free_when_its_holder_is_done_and_the_socket_is_closed() -> None:
+def test_slot_is_free_after_release_and_socket_close() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s2", BOB), Wait)
     assert slots.release(0, token) == []
     assert slots.socket_closed(0, token) == [Granted(2)]
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s2", BOB), Wait)
     assert slots.socket_closed(0, token) == [], "between two hops, or before a redial"
     assert slots.release(0, token) == [Granted(2)]
 
 
-def test_a_dial_that_never_connects_frees_its_slot_when_done() -> None:
+def test_released_slot_without_a_socket_is_free() -> None:
     slots = SlotTable()
     slots.viewer_joined("s1", ANN)
-    token = granted(slots.request(0, ONE, "s1"))
+    token = token_of_grant(slots.request(0, ONE, "s1"))
     assert isinstance(slots.request(0, ONE, "s2"), Wait)
     assert slots.release(1, token) == [Granted(2)]
 
 
 def test_hops_and_redials_keep_the_slot() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     for _ in range(5):
         slots.socket_closed(0, token)
         assert not slots.has_free_slot(ONE)
@@ -104,19 +104,19 @@ def test_hops_and_redials_keep_the_slot() -> None:
     assert slots.open_sockets("acme") == 1
 
 
-def test_two_sockets_of_one_holder_are_two_slots() -> None:
+def test_two_sockets_of_a_holder_take_two_slots() -> None:
     slots = SlotTable()
     account = Account("acme", 2)
-    token = holding(slots, "s1", ANN, account)
+    token = hold_slot(slots, "s1", ANN, account)
     slots.socket_opened(token)
     assert not slots.has_free_slot(account)
     slots.socket_closed(0, token)
     assert slots.has_free_slot(account)
 
 
-def test_who_may_not_open_is_told() -> None:
+def test_socket_without_a_slot_is_refused() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     waiting = slots.request(0, ONE, "s2", BOB)
     assert isinstance(waiting, Wait)
     assert not slots.socket_opened(waiting.token)
@@ -126,9 +126,9 @@ def test_who_may_not_open_is_told() -> None:
     assert slots.socket_closed(0, 999) == slots.release(0, 999) == []
 
 
-def test_what_was_forgotten_does_not_lock_the_account() -> None:
+def test_expired_slot_does_not_lock_the_account() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     slots.socket_closed(10, token)
     assert slots.next_deadline() == 10 + IDLE_TIMEOUT
     assert slots.tick(10 + IDLE_TIMEOUT - 0.1) == []
@@ -136,13 +136,13 @@ def test_what_was_forgotten_does_not_lock_the_account() -> None:
     slots.tick(10 + IDLE_TIMEOUT)
     assert slots.has_free_slot(ONE)
     assert slots.next_deadline() is None
-    assert slots.socket_opened(token), "it is a socket all the same"
+    assert slots.socket_opened(token), "an expired holder may use a free slot again"
     assert not slots.has_free_slot(ONE)
 
 
-def test_what_was_forgotten_and_is_somebody_elses_by_now_may_not_be_used() -> None:
+def test_expired_slot_granted_to_another_request_is_refused() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     slots.socket_closed(10, token)
     slots.tick(10 + IDLE_TIMEOUT)
     other = slots.request(100, ONE, "s2", BOB)
@@ -154,9 +154,9 @@ def test_what_was_forgotten_and_is_somebody_elses_by_now_may_not_be_used() -> No
     assert slots.socket_opened(token)
 
 
-def test_an_open_socket_is_never_forgotten() -> None:
+def test_slot_with_an_open_socket_never_expires() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     slots.tick(1e9)
     assert not slots.has_free_slot(ONE)
 
@@ -164,9 +164,9 @@ def test_an_open_socket_is_never_forgotten() -> None:
 # the queue
 
 
-def test_the_queue_is_served_in_order() -> None:
+def test_queue_is_served_in_order() -> None:
     slots = SlotTable(takeover=False)
-    token = holding(slots, "s0", ANN)
+    token = hold_slot(slots, "s0", ANN)
     waits = [slots.request(0, ONE, f"s{n}", BOB) for n in range(1, 4)]
     assert [type(wait) for wait in waits] == [Wait, Wait, Wait]
     slots.release(1, token)
@@ -175,9 +175,9 @@ def test_the_queue_is_served_in_order() -> None:
     assert slots.release(1, 3) == [Granted(4)]
 
 
-def test_nobody_passes_the_queue() -> None:
+def test_no_request_passes_the_queue() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     slots.request(0, ONE, "s2", BOB)
     slots.request(0, ONE, "s3", CAT)
     slots.release(0, 2)
@@ -185,12 +185,12 @@ def test_nobody_passes_the_queue() -> None:
     assert slots.socket_closed(0, token) == [Granted(3)]
 
 
-def test_nobody_passes_one_who_waits_for_a_tighter_limit() -> None:
+def test_no_request_passes_a_waiting_request_with_a_lower_limit() -> None:
     """Streams may state different limits for one account."""
     slots = SlotTable()
     wide = Account("acme", 3)
-    holding(slots, "s1", ANN, wide)
-    token = holding(slots, "s2", ANN, wide)
+    hold_slot(slots, "s1", ANN, wide)
+    token = hold_slot(slots, "s2", ANN, wide)
     assert isinstance(slots.request(0, Account("acme", 2), "s3", BOB), Wait)
     assert not slots.has_free_slot(wide)
     assert isinstance(slots.request(0, wide, "s4", CAT), Wait)
@@ -198,11 +198,11 @@ def test_nobody_passes_one_who_waits_for_a_tighter_limit() -> None:
     assert slots.release(0, token) == [Granted(3), Granted(4)]
 
 
-def test_an_heir_is_held_to_its_limit() -> None:
+def test_successor_obeys_its_limit() -> None:
     slots = SlotTable()
     wide = Account("acme", 2)
-    old = holding(slots, "s1", ANN, wide)
-    other = holding(slots, "s2", BOB, wide)
+    old = hold_slot(slots, "s1", ANN, wide)
+    other = hold_slot(slots, "s2", BOB, wide)
     slots.viewer_joined("s3", ANN)
     assert isinstance(slots.request(0, ONE, "s3", ANN), Takeover)
     slots.release(0, old)
@@ -211,11 +211,11 @@ def test_an_heir_is_held_to_its_limit() -> None:
     assert slots.socket_closed(0, other) == [Granted(3)]
 
 
-def test_who_was_served_otherwise_inherits_no_more() -> None:
+def test_granted_request_no_longer_inherits() -> None:
     slots = SlotTable()
     account = Account("acme", 2)
-    holding(slots, "s1", ANN, account)
-    other = holding(slots, "s2", BOB, account)
+    hold_slot(slots, "s1", ANN, account)
+    other = hold_slot(slots, "s2", BOB, account)
     for stream in ("s3", "s4"):
         slots.viewer_joined(stream, ANN)
     assert slots.request(0, account, "s3", ANN) == Takeover(3, "s1", 3)
@@ -224,9 +224,9 @@ def test_who_was_served_otherwise_inherits_no_more() -> None:
     assert slots.request(0, account, "s4", ANN) == Takeover(4, "s1", 3)
 
 
-def test_the_later_wish_counts() -> None:
+def test_later_request_of_a_viewer_takes_over() -> None:
     slots = SlotTable()
-    holding(slots, "s1", CAT)
+    hold_slot(slots, "s1", CAT)
     for stream, viewer in (("s2", ANN), ("s2", BOB), ("s3", ANN)):
         slots.viewer_joined(stream, viewer)
     assert isinstance(slots.request(0, ONE, "s2", ANN), Wait)
@@ -235,9 +235,9 @@ def test_the_later_wish_counts() -> None:
     assert slots.viewer_left(1, "s2", BOB) == [Takeover(3, "s2", 3)]
 
 
-def test_refused_after_the_deadline_with_name_and_limit() -> None:
+def test_refusal_after_the_deadline_names_account_and_limit() -> None:
     slots = SlotTable(wait_limit=3)
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     wait = slots.request(10, ONE, "s2", BOB)
     assert wait == Wait(2, 13)
     assert slots.next_deadline() == 13
@@ -247,9 +247,9 @@ def test_refused_after_the_deadline_with_name_and_limit() -> None:
     assert slots.report()["refused"] == 1
 
 
-def test_who_gives_up_waiting_is_not_granted() -> None:
+def test_cancelled_request_is_not_granted() -> None:
     slots = SlotTable()
-    token = holding(slots, "s1", ANN)
+    token = hold_slot(slots, "s1", ANN)
     wait = slots.request(0, ONE, "s2", BOB)
     assert isinstance(wait, Wait)
     slots.release(0, wait.token)
@@ -260,18 +260,18 @@ def test_who_gives_up_waiting_is_not_granted() -> None:
 # takeover
 
 
-def test_who_zaps_gives_his_old_slot_up() -> None:
+def test_viewer_that_changes_channel_takes_over_its_slot() -> None:
     slots = SlotTable()
-    old = holding(slots, "s1", ANN)
+    old = hold_slot(slots, "s1", ANN)
     slots.viewer_joined("s2", ANN)
     assert slots.request(1, ONE, "s2", ANN) == Takeover(2, "s1", 4)
     assert slots.release(1, old) == []
     assert slots.socket_closed(1, old) == [Granted(2)]
 
 
-def test_his_slot_is_his_past_the_queue() -> None:
+def test_takeover_passes_the_queue() -> None:
     slots = SlotTable()
-    old = holding(slots, "s1", ANN)
+    old = hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s3", BOB), Wait)
     slots.viewer_joined("s2", ANN)
     assert isinstance(slots.request(1, ONE, "s2", ANN), Takeover)
@@ -279,9 +279,9 @@ def test_his_slot_is_his_past_the_queue() -> None:
     assert slots.socket_closed(1, old) == [Granted(3)]
 
 
-def test_a_stream_that_others_watch_is_not_taken_until_they_leave() -> None:
+def test_stream_with_other_viewers_is_not_taken_over_until_they_leave() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     slots.viewer_joined("s1", BOB)
     slots.viewer_joined("s2", ANN)
     assert slots.request(0, ONE, "s2", ANN) == Wait(2, 3)
@@ -289,48 +289,48 @@ def test_a_stream_that_others_watch_is_not_taken_until_they_leave() -> None:
     assert slots.viewer_left(1, "s1", BOB) == []
 
 
-def test_a_lingering_stream_is_anybodys() -> None:
+def test_lingering_stream_is_taken_over_by_any_request() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     slots.viewer_left(1, "s1", ANN)
     assert slots.request(1, ONE, "s2", BOB) == Takeover(2, "s1", 4)
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     slots.viewer_left(1, "s1", ANN)
     assert slots.request(1, ONE, "s2") == Takeover(2, "s1", 4)
 
 
 @pytest.mark.parametrize("asker", [BOB, None])
-def test_no_takeover_by_others(asker: ViewerIdentity | None) -> None:
+def test_no_takeover_by_other_viewers(asker: ViewerIdentity | None) -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s2", asker), Wait)
 
 
 def test_no_takeover_if_switched_off() -> None:
     slots = SlotTable(takeover=False)
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s2", ANN), Wait)
 
 
-def test_a_stream_does_not_end_itself() -> None:
+def test_stream_does_not_take_over_itself() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     assert isinstance(slots.request(0, ONE, "s1", ANN), Wait)
 
 
-def test_no_takeover_from_another_account_or_from_one_that_is_over() -> None:
+def test_no_takeover_of_another_account_or_a_released_slot() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN, Account("other", 1))
-    old = holding(slots, "s2", BOB)
+    hold_slot(slots, "s1", ANN, Account("other", 1))
+    old = hold_slot(slots, "s2", BOB)
     slots.release(0, old)
     assert isinstance(slots.request(0, ONE, "s3", ANN), Wait)
     assert isinstance(slots.request(0, ONE, "s4", BOB), Wait)
 
 
-def test_a_second_zap_passes_over_the_first() -> None:
+def test_second_channel_change_replaces_the_first() -> None:
     slots = SlotTable()
-    old = holding(slots, "s1", ANN)
+    old = hold_slot(slots, "s1", ANN)
     for stream in ("s2", "s3"):
         slots.viewer_joined(stream, ANN)
     assert slots.request(0, ONE, "s2", ANN) == Takeover(2, "s1", 3)
@@ -340,9 +340,9 @@ def test_a_second_zap_passes_over_the_first() -> None:
     assert slots.release(1, 2) == []
 
 
-def test_an_heir_that_leaves_gives_the_slot_to_the_queue() -> None:
+def test_cancelled_successor_leaves_the_slot_to_the_queue() -> None:
     slots = SlotTable()
-    old = holding(slots, "s1", ANN)
+    old = hold_slot(slots, "s1", ANN)
     slots.request(0, ONE, "s3", BOB)
     slots.viewer_joined("s2", ANN)
     slots.request(0, ONE, "s2", ANN)
@@ -353,7 +353,7 @@ def test_an_heir_that_leaves_gives_the_slot_to_the_queue() -> None:
 
 def test_report() -> None:
     slots = SlotTable()
-    holding(slots, "s1", ANN)
+    hold_slot(slots, "s1", ANN)
     slots.request(0, ONE, "s2", BOB)
     report = slots.report([Account("zeta", 5)])
     assert report["providers"] == [
@@ -363,12 +363,12 @@ def test_report() -> None:
     assert (report["granted"], report["waited"]) == (1, 1)
 
 
-def test_two_hundred_zaps_of_a_player_that_opens_the_new_stream_first() -> None:
+def test_two_hundred_channel_changes_that_open_the_new_stream_first() -> None:
     slots = SlotTable()
     sockets, tokens, now = 0, {}, 0.0
     previous: str | None = None
-    for zap in range(200):
-        stream, now = f"s{zap * 7 % 50}", now + 1
+    for change in range(200):
+        stream, now = f"s{change * 7 % 50}", now + 1
         slots.viewer_joined(stream, ANN)
         answer = slots.request(now, ONE, stream, ANN)
         if isinstance(answer, Takeover):
@@ -388,7 +388,7 @@ def test_two_hundred_zaps_of_a_player_that_opens_the_new_stream_first() -> None:
     assert slots.report()["refused"] == 0
 
 
-# a world of streams, players and sockets
+# a simulation of streams, players and sockets
 
 
 @attrs.define
@@ -402,35 +402,35 @@ class Holder:
     passed: bool = False
 
 
-class World:
-    """Does what a session would, and checks by a count of its own what must always hold."""
+class SlotSimulation:
+    """Streams, players and sockets that use a slot table. Checks the invariants with its own counts."""
 
-    def __init__(self, patience: float = 3.0) -> None:
-        self.slots = SlotTable(patience)
-        self.patience = patience
+    def __init__(self, wait_limit: float = 3.0) -> None:
+        self.slots = SlotTable(wait_limit)
+        self.wait_limit = wait_limit
         self.now = 0.0
         self.holders: dict[int, Holder] = {}
 
-    def ask(self, stream: str, viewer: ViewerIdentity, account: Account) -> None:
+    def request(self, stream: str, viewer: ViewerIdentity, account: Account) -> None:
         if any(holder.stream == stream and holder.state != "closing" for holder in self.holders.values()):
             return
         self.slots.viewer_joined(stream, viewer)
-        room = self.slots.has_free_slot(account)
+        free = self.slots.has_free_slot(account)
         effect = self.slots.request(self.now, account, stream, viewer)
-        assert isinstance(effect, Granted) == room
+        assert isinstance(effect, Granted) == free
         self.holders[effect.token] = Holder(effect.token, stream, account, viewer, "waiting", self.now)
         self.carry_out([effect])
 
     def carry_out(self, effects: list[SlotEffect]) -> None:
         for effect in effects:
             holder = self.holders.get(effect.token)
-            assert holder is not None, "an effect for somebody who is gone"
+            assert holder is not None, "an effect for a request that is over"
             assert holder.state == "waiting"
             if isinstance(effect, Granted):
                 self.check_order(holder)
                 holder.state = "granted"
             elif isinstance(effect, Refused):
-                assert self.now >= holder.asked + self.patience
+                assert self.now >= holder.asked + self.wait_limit
                 assert holder.account.name in effect.why
                 self.slots.viewer_left(self.now, holder.stream, holder.viewer)
                 del self.holders[effect.token]
@@ -444,20 +444,20 @@ class World:
             return
         for holder in self.holders.values():
             if holder.state == "waiting" and holder.account == served.account and not holder.passed:
-                assert holder.token >= served.token, "somebody was passed"
+                assert holder.token >= served.token, "a waiting request was passed"
 
-    def end(self, stream: str, taker: Holder) -> None:
-        """A takeover: only of one that nobody else watches; one whose last player has just gone may be ending."""
-        victims = [h for h in self.holders.values() if h.stream == stream and h.state != "closing"]
-        if not victims:
+    def end(self, stream: str, successor: Holder) -> None:
+        """End a stream by takeover: it must have no other viewer, or be ending already."""
+        streams = [holder for holder in self.holders.values() if holder.stream == stream and holder.state != "closing"]
+        if not streams:
             return
-        victim = victims[0]
-        assert victim.viewer.is_same(taker.viewer)
-        assert victim.account == taker.account
-        self.leave(victim)
+        ended = streams[0]
+        assert ended.viewer.is_same(successor.viewer)
+        assert ended.account == successor.account
+        self.leave(ended)
 
     def leave(self, holder: Holder) -> None:
-        """The player goes, and the session with it; an open socket takes a while to close."""
+        """Remove the player and its session. An open socket closes later."""
         was, holder.state = holder.state, "closing"
         if was != "open":
             del self.holders[holder.token]
@@ -470,7 +470,7 @@ class World:
         self.check()
 
     def lose(self, holder: Holder) -> None:
-        """The provider closes; the session redials."""
+        """Close the socket by the provider. The session redials."""
         holder.state = "granted"
         self.carry_out(self.slots.socket_closed(self.now, holder.token))
 
@@ -482,7 +482,7 @@ class World:
         self.now += seconds
         self.carry_out(self.slots.tick(self.now))
         waiting = [holder for holder in self.holders.values() if holder.state == "waiting"]
-        assert all(holder.asked + self.patience > self.now for holder in waiting), "for ever"
+        assert all(holder.asked + self.wait_limit > self.now for holder in waiting), "waits longer than the limit"
 
     def by_state(self, *states: str) -> list[Holder]:
         return [holder for holder in self.holders.values() if holder.state in states]
@@ -495,14 +495,16 @@ class World:
             assert account.limit is None or len(taken) <= account.limit, "over the limit"
             assert self.slots.open_sockets(account.name) == len(sockets)
 
-    def check_nobody_waits_in_vain(self) -> None:
+    def check_no_request_waits_beside_a_free_slot(self) -> None:
         for holder in self.by_state("waiting"):
-            taken = [h for h in self.holders.values() if h.account == holder.account and h.state != "waiting"]
+            taken = [
+                other for other in self.holders.values() if other.account == holder.account and other.state != "waiting"
+            ]
             assert holder.account.limit is not None
-            assert len(taken) >= holder.account.limit, "stuck beside a free slot"
+            assert len(taken) >= holder.account.limit, "waits beside a free slot"
 
     def wind_down(self) -> None:
-        """Everybody leaves: nothing stays taken."""
+        """Remove all players. No slot stays taken."""
         while self.holders:
             for holder in list(self.holders.values()):
                 if self.holders.get(holder.token) is not holder:
@@ -512,35 +514,35 @@ class World:
         assert self.slots.next_deadline() is None
 
 
-def _first(world: World, action: Any, *states: str) -> None:
-    holders = world.by_state(*states)
+def _first(simulation: SlotSimulation, action: Any, *states: str) -> None:
+    holders = simulation.by_state(*states)
     if holders:
-        action(world, holders[0])
+        action(simulation, holders[0])
 
 
 HISTORY: list[Any] = [
-    lambda world: world.ask("s1", ANN, ONE),
-    lambda world: world.ask("s2", ANN, ONE),
-    lambda world: world.ask("s3", BOB, ONE),
-    lambda world: world.ask("s4", CAT, ONE),
-    lambda world: _first(world, World.open, "granted"),
-    lambda world: _first(world, World.close, "closing"),
-    lambda world: _first(world, World.leave, "open", "granted"),
-    lambda world: _first(world, World.leave, "waiting"),
-    lambda world: _first(world, World.lose, "open"),
-    lambda world: world.tick(2),
+    lambda simulation: simulation.request("s1", ANN, ONE),
+    lambda simulation: simulation.request("s2", ANN, ONE),
+    lambda simulation: simulation.request("s3", BOB, ONE),
+    lambda simulation: simulation.request("s4", CAT, ONE),
+    lambda simulation: _first(simulation, SlotSimulation.open, "granted"),
+    lambda simulation: _first(simulation, SlotSimulation.close, "closing"),
+    lambda simulation: _first(simulation, SlotSimulation.leave, "open", "granted"),
+    lambda simulation: _first(simulation, SlotSimulation.leave, "waiting"),
+    lambda simulation: _first(simulation, SlotSimulation.lose, "open"),
+    lambda simulation: simulation.tick(2),
 ]
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("first", HISTORY[:4])  # the others change nothing while nobody has asked
+@pytest.mark.parametrize("first", HISTORY[:4])  # the others have no effect before the first request
 def test_every_history_of_five_events(first: Any) -> None:
     for rest in itertools.product(HISTORY, repeat=4):
-        world = World()
+        simulation = SlotSimulation()
         for step in (first, *rest):
-            step(world)
-            world.check_nobody_waits_in_vain()
-        world.wind_down()
+            step(simulation)
+            simulation.check_no_request_waits_beside_a_free_slot()
+        simulation.wind_down()
 
 
 class SlotWorld(RuleBasedStateMachine):
@@ -549,46 +551,46 @@ class SlotWorld(RuleBasedStateMachine):
     accounts = (ONE, Account("beta", 2), Account("free", None))
     viewers = (ANN, BOB, CAT, ViewerIdentity("10.0.0.9", "player", "dan"), ViewerIdentity("10.0.0.8", "box", "dan"))
 
-    @initialize(patience=st.sampled_from([0.5, 3.0]))
-    def begin(self, patience: float) -> None:
-        self.world = World(patience)
+    @initialize(wait_limit=st.sampled_from([0.5, 3.0]))
+    def begin(self, wait_limit: float) -> None:
+        self.simulation = SlotSimulation(wait_limit)
 
     @rule(stream=st.integers(0, 9), viewer=st.sampled_from(viewers), account=st.sampled_from(accounts))
-    def ask(self, stream: int, viewer: ViewerIdentity, account: Account) -> None:
-        self.world.ask(f"s{stream}", viewer, account)
+    def request(self, stream: int, viewer: ViewerIdentity, account: Account) -> None:
+        self.simulation.request(f"s{stream}", viewer, account)
 
-    @precondition(lambda self: self.world.by_state("granted"))
+    @precondition(lambda self: self.simulation.by_state("granted"))
     @rule(data=st.data())
     def open(self, data: st.DataObject) -> None:
-        self.world.open(data.draw(st.sampled_from(self.world.by_state("granted"))))
+        self.simulation.open(data.draw(st.sampled_from(self.simulation.by_state("granted"))))
 
-    @precondition(lambda self: self.world.by_state("open"))
+    @precondition(lambda self: self.simulation.by_state("open"))
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        self.world.lose(data.draw(st.sampled_from(self.world.by_state("open"))))
+        self.simulation.lose(data.draw(st.sampled_from(self.simulation.by_state("open"))))
 
-    @precondition(lambda self: self.world.by_state("closing"))
+    @precondition(lambda self: self.simulation.by_state("closing"))
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
-        self.world.close(data.draw(st.sampled_from(self.world.by_state("closing"))))
+        self.simulation.close(data.draw(st.sampled_from(self.simulation.by_state("closing"))))
 
-    @precondition(lambda self: self.world.by_state("open", "granted", "waiting"))
+    @precondition(lambda self: self.simulation.by_state("open", "granted", "waiting"))
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        self.world.leave(data.draw(st.sampled_from(self.world.by_state("open", "granted", "waiting"))))
+        self.simulation.leave(data.draw(st.sampled_from(self.simulation.by_state("open", "granted", "waiting"))))
 
     @rule(seconds=st.floats(0, 5))
     def tick(self, seconds: float) -> None:
-        self.world.tick(seconds)
+        self.simulation.tick(seconds)
 
     @invariant()
     def nobody_waits_in_vain(self) -> None:
-        if hasattr(self, "world"):
-            self.world.check_nobody_waits_in_vain()
+        if hasattr(self, "simulation"):
+            self.simulation.check_no_request_waits_beside_a_free_slot()
 
     def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.world.wind_down()
+        if hasattr(self, "simulation"):
+            self.simulation.wind_down()
 
 
 TestSlotWorld = SlotWorld.TestCase
