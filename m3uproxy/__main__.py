@@ -1,4 +1,4 @@
-"""``python -m m3uproxy``: the same as the ``m3uproxy`` command."""
+"""The ``m3uproxy`` command as ``python -m m3uproxy``."""
 
 from .cli.main import main
 

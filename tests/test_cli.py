@@ -18,7 +18,7 @@ from m3uproxy.settings import Settings
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs the command in an empty folder."""
+    """Return a function that runs the command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("m3uproxy.settings.loader.DEFAULT_FILE", tmp_path / "nowhere.toml")
     absent = {name: None for name in os.environ if name not in plain_environment()}
@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [(), ("settings",)])
-def test_every_setting_with_its_source(run, tmp_path, command):
+def test_settings_are_printed_with_their_sources(run, tmp_path, command):
     (tmp_path / ".env").write_text("LINGER=2\n")
     (tmp_path / "x.toml").write_text('allowed_hosts = ["a.example", "b.example"]\nhls_gc_enabled = true\n')
     answer = run(*command, "--config", "x.toml", PORT="99")
@@ -45,7 +45,7 @@ def test_every_setting_with_its_source(run, tmp_path, command):
 
 
 @pytest.mark.parametrize("command", [("--json",), ("settings", "--json")])
-def test_json(run, command):
+def test_settings_are_printed_as_json(run, command):
     answer = run(*command, PORT="99", DIRECT_WRITE="no", CORS_ORIGINS="http://a", REDIS_HOST="x")
     tree = json.loads(answer.stdout)
     assert set(tree["settings"]) == set(Settings.model_fields)
@@ -64,18 +64,18 @@ def test_secrets_are_cut(run, command):
     assert "geheim" not in answer.output
 
 
-def test_a_wrong_setting_is_one_line_and_status_1(run):
+def test_invalid_setting_is_one_line_and_status_1(run):
     answer = run(PORT="x")
     assert answer.exit_code == 1
     allowed = "a whole number from 0 to 65535"
     assert answer.output == f"m3uproxy: PORT: 'x' (environment) cannot be used; allowed: {allowed}\n"
 
 
-def test_version(run):
+def test_version_is_printed(run):
     assert run("--version").stdout == f"m3uproxy, version {__version__}\n"
 
 
-def test_a_command_is_imported_when_it_is_used():
+def test_commands_are_imported_on_use():
     code = "import sys, m3uproxy.cli.main; print('pydantic' in sys.modules, 'twisted' in sys.modules)"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert imported.stdout.split() == ["False", "False"]

@@ -1,4 +1,4 @@
-"""``python -m m3uproxy.demo``, which is what ``make run`` runs: it plays, and leaves nothing running."""
+"""``python -m m3uproxy.demo`` (``make run``): plays and leaves no process."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def start(tmp_path):
 
 
 def read_until(process: subprocess.Popen, pattern: str) -> re.Match[str]:
-    said = ""
+    output = ""
     for line in process.stdout:
-        said += line
-        if found := re.search(pattern, said):
+        output += line
+        if found := re.search(pattern, output):
             return found
-    raise AssertionError(said + process.stderr.read())
+    raise AssertionError(output + process.stderr.read())
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_plays_and_ends(start, ending):
+def test_demo_plays_and_stops(start, ending):
     port, provider_port = free_port(), free_port()
     process = start(port, provider_port)
     url = read_until(process, r"Play +(http://\S+)")[1]
@@ -78,10 +78,10 @@ def test_it_plays_and_ends(start, ending):
 
 
 @pytest.mark.parametrize("taken", ["proxy", "provider"])
-def test_a_taken_port_is_one_line(start, taken):
+def test_port_in_use_is_reported_in_one_line(start, taken):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         process = start(port, free_port()) if taken == "proxy" else start(free_port(), port)
         assert process.wait(40) == 1
-    said = process.stderr.read()
-    assert re.fullmatch(rf"demo: port {port} on 127\.0\.0\.1: Address already in use; [^\n]*\n", said)
+    errors = process.stderr.read()
+    assert re.fullmatch(rf"demo: port {port} on 127\.0\.0\.1: Address already in use; [^\n]*\n", errors)

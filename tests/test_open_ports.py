@@ -1,4 +1,4 @@
-"""Endpoints that cannot be used, and in which words that is said."""
+"""Opening ports: invalid endpoints, error messages, closing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3uproxy.daemon.listening import BACKLOG, ListenError, close_ports, open_po
 
 @pytest.fixture
 def reactor():
-    """One that never runs, and is not the one of other tests."""
+    """Return a reactor of this test alone, which never runs."""
     made = SelectReactor()
     yield made
     made.iterate()
@@ -84,13 +84,13 @@ def open_all(reactor, *endpoints: str):
         ),
     ],
 )
-def test_what_is_refused(reactor, endpoint, line):
+def test_invalid_endpoint_is_refused(reactor, endpoint, line):
     with pytest.raises(ListenError) as refused:
         open_all(reactor, endpoint)
     assert str(refused.value) == line
 
 
-def test_a_key_of_another_certificate(reactor, tmp_path):
+def test_key_of_another_certificate_is_refused(reactor, tmp_path):
     key, _ = new_certificate()
     _, certificate = new_certificate()
     (tmp_path / "both.pem").write_bytes(key + certificate)
@@ -99,7 +99,7 @@ def test_a_key_of_another_certificate(reactor, tmp_path):
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_one_that_fails_closes_the_others(reactor, tmp_path, order):
+def test_failed_endpoint_closes_the_others(reactor, tmp_path, order):
     path = tmp_path / "socket"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -109,7 +109,7 @@ def test_one_that_fails_closes_the_others(reactor, tmp_path, order):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_socket_is_not_touched(reactor, tmp_path):
+def test_file_that_is_no_socket_is_kept(reactor, tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(ListenError, match="Address already in use"):
@@ -128,7 +128,7 @@ def test_closing_always_succeeds(reactor, tmp_path):
     assert not ports[1].port.connected
 
 
-def test_many_may_wait_to_be_accepted(reactor):
+def test_backlog_is_set(reactor):
     ports = open_all(reactor, "tcp:0:interface=127.0.0.1", "tcp:0:interface=127.0.0.1:backlog=3")
     assert [port.port.backlog for port in ports] == [BACKLOG, 3]
     close_ports(ports)
@@ -141,7 +141,7 @@ def test_many_may_wait_to_be_accepted(reactor):
         ("tcp6:0:interface=\\:\\:1", "http://[::1]:{port}/"),
     ],
 )
-def test_where_it_is(reactor, endpoint, url):
+def test_url_of_an_open_port(reactor, endpoint, url):
     [port] = open_all(reactor, endpoint)
     assert port.url == url.format(port=port.port.getHost().port)
     close_ports([port])

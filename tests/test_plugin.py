@@ -1,4 +1,4 @@
-"""The package as installed: ``twistd`` knows it, and it is what the tests test."""
+"""The installed package and its ``twistd`` plugin."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from twisted.plugin import getPlugins
 import m3uproxy
 
 
-def test_twistd_knows_the_plugin():
+def test_twistd_finds_the_plugin():
     [maker] = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "m3uproxy"]
     assert maker.options().given() == {}
 
 
-def test_listing_plugins_imports_nothing_of_ours():
+def test_listing_plugins_does_not_import_the_package():
     code = (
         "import sys; from twisted.plugin import getPlugins; from twisted.application.service import IServiceMaker;"
         "names = [maker.tapname for maker in getPlugins(IServiceMaker)];"
@@ -29,13 +29,13 @@ def test_listing_plugins_imports_nothing_of_ours():
     assert listed.stdout.strip() == ""
 
 
-def test_the_options_do_not_install_a_reactor():
+def test_options_do_not_install_a_reactor():
     code = "import sys, m3uproxy.tap; print('klein' in sys.modules, 'twisted.internet.reactor' in sys.modules)"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert imported.stdout.split() == ["False", "False"]
 
 
-def test_the_tests_test_what_is_installed():
-    """tox sets the variable; a developer may well test the checkout."""
+def test_installed_package_is_tested():
+    """tox sets the variable; without it the checkout may be tested."""
     installed = "site-packages" in Path(m3uproxy.__file__).parts
     assert installed or "EXPECT_INSTALLED_PACKAGE" not in os.environ

@@ -1,4 +1,4 @@
-"""All streams: entered, forgotten, bounded, stopped."""
+"""The registry: registration, removal, memory limits, stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3uproxy.stream_factory import failover_policy
 KB = 1000
 
 
-def test_found_by_id() -> None:
+def test_streams_are_found_by_id() -> None:
     relay = Relay()
     stream = relay.stream()
     assert relay.registry.get(stream.id) is stream
@@ -27,7 +27,7 @@ def test_found_by_id() -> None:
     assert relay.registry.streams() == [other]
 
 
-def test_forgotten_after_a_minute_without_players() -> None:
+def test_stream_without_players_is_removed_after_the_timeout() -> None:
     relay = Relay(tick=0.4)
     relay.registry.start()
     stream = relay.stream()
@@ -37,7 +37,7 @@ def test_forgotten_after_a_minute_without_players() -> None:
     assert relay.registry.get(stream.id) is None
 
 
-def test_a_player_or_a_question_keeps_it() -> None:
+def test_player_or_request_keeps_the_stream() -> None:
     relay = Relay(tick=0.4)
     relay.registry.start()
     stream = relay.stream()
@@ -58,7 +58,7 @@ def test_a_player_or_a_question_keeps_it() -> None:
     assert relay.registry.bytes_served == served
 
 
-def test_kept_for_ever() -> None:
+def test_stream_timeout_0_keeps_streams() -> None:
     relay = Relay(stream_timeout=0)
     relay.registry.start()
     stream = relay.stream()
@@ -66,7 +66,7 @@ def test_kept_for_ever() -> None:
     assert relay.registry.get(stream.id)
 
 
-def test_stop_fires_when_the_last_socket_is_gone() -> None:
+def test_stop_fires_when_the_last_socket_has_closed() -> None:
     relay = Relay()
     relay.registry.start()
     bodies = []
@@ -92,7 +92,7 @@ def test_stop_before_start_and_twice() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_who_comes_behind_the_stop_opens_no_source() -> None:
+def test_player_after_the_stop_opens_no_source() -> None:
     relay = Relay()
     stream = relay.stream()
     relay.registry.stop()
@@ -100,7 +100,7 @@ def test_who_comes_behind_the_stop_opens_no_source() -> None:
     assert relay.dialler.dials == []
 
 
-def test_housekeeping_goes_on_behind_a_failure() -> None:
+def test_housekeeping_continues_after_a_failure() -> None:
     relay = Relay()
     relay.registry.start()
     stream = relay.stream()
@@ -113,7 +113,7 @@ def test_housekeeping_goes_on_behind_a_failure() -> None:
     assert len(relay.clock.getDelayedCalls()) == 1
 
 
-def test_policy_comes_from_the_settings() -> None:
+def test_failover_policy_follows_the_settings() -> None:
     made = failover_policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
     assert made.laps == 1
     assert made.start == 19
@@ -127,20 +127,20 @@ def ring_of(size: int, groups: int) -> Ring:
     return ring
 
 
-def test_memory_is_taken_from_the_largest() -> None:
+def test_memory_is_taken_from_the_largest_rings() -> None:
     small, medium, large = ring_of(100 * KB, 10), ring_of(500 * KB, 50), ring_of(2000 * KB, 200)
     share_memory([large, small, medium], 900 * KB)
     assert small.size == 100 * KB
     assert medium.size == large.size == 400 * KB
 
 
-def test_memory_within_the_limit_is_left_alone() -> None:
+def test_memory_within_the_limit_is_kept() -> None:
     rings = [ring_of(300 * KB, 30), ring_of(500 * KB, 50)]
     share_memory(rings, 800 * KB)
     assert [ring.size for ring in rings] == [300 * KB, 500 * KB]
 
 
-def test_no_ring_goes_below_a_group() -> None:
+def test_ring_keeps_at_least_a_group() -> None:
     rings = [ring_of(300 * KB, 2), ring_of(500 * KB, 2)]
     share_memory(rings, 10 * KB)
     assert [ring.size for ring in rings] == [300 * KB, 500 * KB]
@@ -156,7 +156,7 @@ def test_shares_keep_the_limit(sizes: list[int], limit: int) -> None:
     assert all(ring.size <= size * 10 for ring, size in zip(rings, sizes, strict=True))
 
 
-def test_the_total_is_kept_while_playing() -> None:
+def test_total_memory_is_limited_during_playback() -> None:
     relay = Relay(tick=0.4, ring_total_bytes=16 * 1024 * 1024, ring_seconds=600, join_seconds=1)
     relay.registry.start()
     streams = [relay.stream(f"http://p/{n}.ts") for n in range(3)]

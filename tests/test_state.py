@@ -1,4 +1,4 @@
-"""The state folder and the key in it."""
+"""The state folder and its key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from m3uproxy.daemon.state import KEY_BYTES, StateError, stream_key
 
 
-def test_the_key_is_made_once_and_is_private(tmp_path):
+def test_key_is_made_once_and_is_private(tmp_path):
     folder = tmp_path / "a" / "state"
     key = stream_key(folder)
     assert len(key) == KEY_BYTES
@@ -23,8 +23,8 @@ def test_two_folders_have_two_keys(tmp_path):
     assert stream_key(tmp_path / "a") != stream_key(tmp_path / "b")
 
 
-def test_a_key_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
-    """Two daemons start at once: the second finds no key, and then there is one."""
+def test_key_of_a_concurrent_start_is_kept(tmp_path, monkeypatch):
+    """Of two daemons that start at once, the second finds no key and then fails to create one."""
     real = os.link
 
     def link(source, target):
@@ -36,14 +36,14 @@ def test_a_key_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["stream-id.key"]
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_unusable_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StateError, match=r"^STATE_DIR: '.*' cannot be used: [^\n]+$"):
             stream_key(folder)
 
 
-def test_a_key_that_is_none_is_not_overwritten(tmp_path):
+def test_invalid_key_is_not_overwritten(tmp_path):
     (tmp_path / "stream-id.key").write_bytes(b"short")
     with pytest.raises(StateError, match="is not a key of 32 bytes"):
         stream_key(tmp_path)

@@ -1,6 +1,6 @@
-"""Look whether the documentation speaks of things that exist: files it links to, settings, routes.
+"""Check the documentation: linked files, settings and routes must exist.
 
-``python tools/check_docs.py CHECKOUT``; needs m3uproxy to be installed. Prints what is wrong and ends with status 1.
+``python tools/check_docs.py CHECKOUT``; needs m3uproxy to be installed. Prints the errors and ends with status 1.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from m3uproxy.settings import FOR_NEW_STREAMS, NEED_RESTART, NO_EFFECT, Settings
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`")
 _ROUTE = re.compile(r"`(GET|HEAD|POST|PUT|PATCH|DELETE) (/[^`?\s]*)[^`]*`")
-#: Of the environment, and not settings of ours.
+#: Other names of that form which are not settings.
 _FOREIGN = {"LISTEN_FDS", "SO_SNDBUF", "PYTHONPATH", "CAP_NET_BIND_SERVICE"}
 
 
 def main(root: Path) -> int:
-    """Check all; the exit status."""
+    """Print all errors; return the exit status."""
     faults = [fault for document in documents(root) for fault in faults_in(document)]
     faults += settings_table(root / "docs" / "settings.md")
     for fault in faults:
@@ -29,12 +29,12 @@ def main(root: Path) -> int:
 
 
 def documents(root: Path) -> list[Path]:
-    """Everything that is written for people."""
+    """Return the documents."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md")), *sorted((root / "newsfragments").glob("*.md"))]
 
 
 def faults_in(document: Path) -> Iterator[str]:
-    """What does not exist."""
+    """Yield an error for each link, setting or route that does not exist."""
     known = {name.upper() for name in (*Settings.model_fields, *NO_EFFECT)} | _FOREIGN
     for number, line in enumerate(document.read_text().splitlines(), 1):
         place = f"{document}:{number}"
@@ -51,23 +51,23 @@ def faults_in(document: Path) -> Iterator[str]:
 
 
 def routes() -> set[tuple[str, str]]:
-    """Method and path of every route, with parameters in braces."""
+    """Return method and path of each route, with parameters in braces."""
     from m3uproxy.web.api.app import Api
 
-    # Nothing is asked of what the API is made of before a request comes.
+    # The API uses its parts only when a request arrives.
     nothing: object = object()
     api = Api(nothing, Settings(), nothing, nothing, nothing, None)  # type: ignore[arg-type]
     return {(operation.method, operation.path) for operation in api.operations}
 
 
 def fits(path: str, route: str) -> bool:
-    """Whether a path in the documentation is that route: parameters may have other names, or a value."""
+    """Return whether a documented path matches a route; parameters may have other names or a value."""
     parts = re.split(r"\{[^}]*\}", route)
     return re.fullmatch(r"[^/]+".join(map(re.escape, parts)), path) is not None
 
 
 def settings_table(document: Path) -> Iterator[str]:
-    """Every setting has a row: name, default, when a reload changes it."""
+    """Yield an error for each setting without its row: name, default, effect of a reload."""
     rows = {}
     for line in document.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
@@ -89,7 +89,7 @@ def settings_table(document: Path) -> Iterator[str]:
 
 
 def when(name: str) -> str:
-    """What a reload means for a setting."""
+    """Return when a reload changes a setting."""
     if name in NEED_RESTART:
         return "restart"
     return "new streams" if name in FOR_NEW_STREAMS else "at once"

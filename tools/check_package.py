@@ -1,6 +1,7 @@
-"""Build what is released, and see that it is complete and can be installed.
+"""Build the distributions; check that they are complete and can be installed.
 
-``python tools/check_package.py CHECKOUT DIST`` in an environment with ``build`` and ``twine``, in which it installs.
+``python tools/check_package.py CHECKOUT DIST`` in an environment with ``build`` and ``twine``, in which the package is
+installed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-#: What a checkout has that is not of the package.
+#: Files of a checkout that are not part of the package.
 _ELSEWHERE = (".git", ".tox", ".venv", ".run", "build", "dist", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis")
 
 
 def main(root: Path, dist: Path) -> None:
-    """Do it all; raises, or ends with the status of the program that failed."""
+    """Build, check and install. End with the status of a program that fails."""
     shutil.rmtree(dist, ignore_errors=True)
-    # From a copy: a build leaves folders behind, and one that was left would end up in the next wheel.
+    # Build from a copy: a build leaves folders behind, which would end up in the next wheel.
     copy = dist / "checkout"
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*_ELSEWHERE))
     run("build", "--outdir", str(dist), str(copy))
@@ -36,13 +37,13 @@ def main(root: Path, dist: Path) -> None:
 
 
 def files(root: Path) -> set[str]:
-    """What a wheel has to have."""
+    """Return the files that a wheel must contain."""
     found = [*(root / "m3uproxy").rglob("*"), *(root / "twisted").rglob("*.py")]
     return {str(path.relative_to(root)) for path in found if path.is_file()}
 
 
 def run(module: str, *arguments: str) -> None:
-    """Run a program of this environment."""
+    """Run a module of this environment; end with its status if it fails."""
     status = subprocess.run([sys.executable, "-m", module, *arguments]).returncode
     if status:
         raise SystemExit(status)

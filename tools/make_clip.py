@@ -1,4 +1,4 @@
-"""Make the clip that ``m3uproxy.provider`` plays for ever.
+"""Make the clip that ``m3uproxy.provider`` plays in a loop.
 
 Run it as ``python tools/make_clip.py m3uproxy/provider/clip.ts``; it needs PyAV (in the ``test`` extra).
 
@@ -34,7 +34,7 @@ BARS = ((180, 128, 128), (162, 44, 142), (131, 156, 44), (112, 72, 58), (84, 184
 
 
 def fill(plane: bytearray, stride: int, box: tuple[int, int, int, int], value: int) -> None:
-    """Paint one rectangle (x, y, width, height) of a plane."""
+    """Fill a rectangle (x, y, width, height) of a plane."""
     left, top, width, height = box
     row = bytes((value,)) * width
     for line in range(top, top + height):
@@ -51,7 +51,7 @@ def draw_number(luma: bytearray, text: str, left: int, top: int, scale: int) -> 
 
 
 def grain(index: int) -> bytes:
-    """One picture row of texture that is another in each picture, so that the clip has a bit rate to speak of."""
+    """Return a row of texture that differs in each picture, so that the clip has a realistic bit rate."""
     state, row = index * 7919 + 1, bytearray()
     for _ in range(WIDTH * 4):
         state = (state * 1103515245 + 12345) & 0x7FFFFFFF
@@ -60,7 +60,7 @@ def grain(index: int) -> bytes:
 
 
 def picture(index: int) -> tuple[bytes, bytes, bytes]:
-    """Planes of one picture: colour bars, a sweeping block, a strip of texture, the picture's number."""
+    """Return the planes of a picture: colour bars, a moving block, a strip of texture, the number of the picture."""
     luma = bytearray(WIDTH * HEIGHT)
     chroma = [bytearray(WIDTH * HEIGHT // 4), bytearray(WIDTH * HEIGHT // 4)]
     bar = WIDTH // len(BARS) & ~1
@@ -81,7 +81,7 @@ def picture(index: int) -> tuple[bytes, bytes, bytes]:
 
 
 def tone(first: int) -> bytes:
-    """One frame of stereo float samples, planar: 440 Hz left, 660 Hz right, a short beep on each second."""
+    """Return a frame of planar stereo float samples: 440 Hz left, 660 Hz right, a short beep on each second."""
     sides = []
     for pitch in (440, 660):
         samples = []
@@ -107,7 +107,7 @@ def video_packets(stream: Any) -> Iterator[Any]:
 
 
 def audio_packets(stream: Any) -> Iterator[Any]:
-    """Encode the tone twice, keep the second round and stamp it from 0 on."""
+    """Encode the tone twice; yield the second round with time stamps from 0 on."""
     offset = AUDIO_FRAMES * FRAME_SAMPLES
     for index in range(2 * AUDIO_FRAMES + 3):
         samples = tone(index * FRAME_SAMPLES)

@@ -1,12 +1,12 @@
-"""Make the clips of radio and FLV that ``m3uproxy.provider`` plays for ever.
+"""Make the radio and FLV clips that ``m3uproxy.provider`` plays in a loop.
 
 Run it as ``python tools/make_radio.py m3uproxy/provider``; it needs PyAV (in the ``test`` extra).
 
-Their lengths are whole seconds, in which frames of sound come out even: 8 s are 375 frames of AAC, 6 s are 250 of
-MP3, at 48 kHz. The sound is as long and encoded twice; the second round is kept, which joins onto itself. Its pitch
-rises and falls once, so that no two frames are the same.
-MP3 is made without a reservoir of bits, for no frame may need bytes of the one before it: that would be another one
-where the clip begins again.
+Each clip is a whole number of seconds and of audio frames at 48 kHz: 8 s are 375 frames of AAC, 6 s are 250 frames of
+MP3. The sound is encoded twice, and the second round is kept, so that the end joins onto the start. The pitch rises
+and falls once, so that all frames differ.
+MP3 is made without a bit reservoir. With a reservoir, the first frame would need bytes of the frame before it, which
+is a different one when the clip starts again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AAC_SECONDS, MP3_SECONDS = 8, 6
 
 
 def tone(first: int, count: int, seconds: int) -> bytes:
-    """Mono float samples: a pitch that rises and falls once in so many seconds, and a short beep on each of them."""
+    """Return mono float samples: the pitch rises and falls once in ``seconds``, with a short beep on each second."""
     samples = []
     for n in range(first, first + count):
         t = n / RATE
@@ -38,7 +38,7 @@ def tone(first: int, count: int, seconds: int) -> bytes:
 
 
 def sound(stream: Any, seconds: int, size: int) -> Iterator[Any]:
-    """Encode the tone twice, keep the second round and stamp it from 0 on."""
+    """Encode the tone twice; yield the second round with time stamps from 0 on."""
     whole = seconds * RATE
     for number in range(2 * whole // size + 4):
         frame = av.AudioFrame(format="fltp", layout="mono", samples=size)
@@ -52,7 +52,7 @@ def sound(stream: Any, seconds: int, size: int) -> Iterator[Any]:
 
 
 def pictures(stream: Any) -> Iterator[Any]:
-    """Encode a bar that sweeps from left to right; groups of a second, closed."""
+    """Encode a bar that moves from left to right, in closed groups of a second."""
     for number in range(AAC_SECONDS * PICTURES):
         frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
         edge = number * WIDTH // (AAC_SECONDS * PICTURES)
@@ -66,14 +66,14 @@ def pictures(stream: Any) -> Iterator[Any]:
 
 
 def add_aac(container: Any) -> Any:
-    """A track of AAC."""
+    """Add an AAC track to a container."""
     track = container.add_stream("aac", rate=RATE, layout="mono")
     track.bit_rate = 32_000
     return track
 
 
 def write_aac(path: Path) -> None:
-    """AAC in ADTS."""
+    """Write AAC in ADTS."""
     with av.open(str(path), "w", format="adts") as container:
         track = add_aac(container)
         for packet in sound(track, AAC_SECONDS, 1024):
@@ -81,7 +81,7 @@ def write_aac(path: Path) -> None:
 
 
 def write_mp3(path: Path) -> None:
-    """MP3 without tags."""
+    """Write MP3 without tags."""
     options = {"write_xing": "0", "id3v2_version": "0", "write_id3v1": "0"}
     with av.open(str(path), "w", format="mp3", options=options) as container:
         track = container.add_stream("libmp3lame", rate=RATE, layout="mono")
@@ -92,7 +92,7 @@ def write_mp3(path: Path) -> None:
 
 
 def write_flv(path: Path) -> None:
-    """H.264 and AAC in FLV."""
+    """Write H.264 and AAC in FLV."""
     options = {"flvflags": "no_duration_filesize", "fflags": "+bitexact"}
     with av.open(str(path), "w", format="flv", options=options) as container:
         video = container.add_stream("libx264", rate=PICTURES)

@@ -1,4 +1,4 @@
-"""Daemons for the tests beside this file, and what they talk to; whatever happens, none is left."""
+"""Fixtures of the daemon tests: daemons, a provider, certificates. All processes end with the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HERE = Path(__file__).parent
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a daemon in a folder of its own: ``start(*options, dot_env=..., SETTING=...)``."""
+    """Return a function that starts a daemon in its own folder: ``start(*options, dot_env=..., SETTING=...)``."""
     started: list[Daemon] = []
 
     def run(*options: str, **more) -> Daemon:
@@ -35,7 +35,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def provider():
-    """The URL of a channel that plays."""
+    """Start a provider; return the URL of its channel."""
     port = free_port()
     child = subprocess.Popen(
         [sys.executable, "-m", "m3uproxy.provider", "--port", str(port)],
@@ -55,7 +55,7 @@ def provider():
 
 @pytest.fixture
 def write_certificate(tmp_path):
-    """Writes a new key and certificate to the same two files, and gives their paths."""
+    """Return a function that writes a new key and certificate to the same two files and returns their paths."""
 
     def write() -> tuple[Path, Path]:
         key, certificate = new_certificate()

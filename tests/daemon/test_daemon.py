@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from daemon_process import PATIENCE, free_port
+from daemon_process import TIMEOUT, free_port
 
 
 def children_of(pid: int) -> list[str]:
@@ -62,9 +62,9 @@ def test_waiting_player_does_not_delay_the_stop(start):
         url = f"http://127.0.0.1:{provider.getsockname()[1]}/live/1.ts"
         path = daemon.ask("/streams", {"url": url})["stream_endpoint"]
         host, port = daemon.address()
-        with socket.create_connection((host, port), timeout=PATIENCE) as player:
+        with socket.create_connection((host, port), timeout=TIMEOUT) as player:
             player.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            provider.settimeout(PATIENCE)
+            provider.settimeout(TIMEOUT)
             call, _ = provider.accept()
             daemon.process.send_signal(signal.SIGTERM)
             assert daemon.end() == ""
@@ -128,7 +128,7 @@ def test_open_api_is_logged_as_a_warning(start):
 
 def test_log_level_applies_to_our_messages(start):
     daemon = start(LOG_LEVEL="error", PORT=str(free_port()))
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while "starting on" not in daemon.log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -162,7 +162,7 @@ def test_client_that_sends_too_much_can_read_the_error(start, rubbish, status):
     """Unread bytes at the close of a real socket would turn the answer into a reset."""
     daemon = start()
     host, port = daemon.address()
-    with socket.create_connection((host, port), timeout=PATIENCE) as client:
+    with socket.create_connection((host, port), timeout=TIMEOUT) as client:
         client.sendall(rubbish)
         client.shutdown(socket.SHUT_WR)
         answer = b""
@@ -195,4 +195,4 @@ def test_reactor_time_is_monotonic():
         "from twisted.internet import reactor; assert abs(reactor.seconds() - time.monotonic()) < 1;"
         "call = reactor.callLater(5, print); assert 4 < call.getTime() - time.monotonic() <= 5"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT)

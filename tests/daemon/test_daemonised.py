@@ -1,4 +1,4 @@
-"""In the background: pid file, log file and its rotation, a port that is taken, and giving up root's rights."""
+"""The daemon in the background: pid file, log rotation, errors at the start, change of user."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 from daemon_process import HERE, TWISTD, free_port, plain_environment, wait_until
 
 
-class Background:
-    """One ``twistd m3uproxy`` that has left its terminal."""
+class BackgroundDaemon:
+    """A ``twistd m3uproxy`` in the background."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pidfile, self.log = folder / "run" / "m3uproxy.pid", folder / "log" / "m3uproxy.log"
-        for each in (self.pidfile, self.log):
-            each.parent.mkdir(exist_ok=True)
+        for path in (self.pidfile, self.log):
+            path.parent.mkdir(exist_ok=True)
         self.port = free_port()
 
     def start(self, *twistd_options: str, listen: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Returns when ``twistd`` says that the daemon runs, or that it does not."""
+        """Run ``twistd``; return when it reports that the daemon runs or failed."""
         arguments = ["--pidfile", self.pidfile, "--logfile", self.log, *twistd_options, "m3uproxy"]
         given = {"STATE_DIR": str(self.folder / "state"), "HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         return subprocess.run(
@@ -47,14 +47,14 @@ class Background:
             return connection.recv(65536).startswith(b"HTTP/1.1 200")
 
     def stop(self) -> None:
-        """By its pid file, as an init script does."""
+        """Stop the daemon by its pid file, as an init script does."""
         pid = self.pid
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not runs(pid), "the end")
+        wait_until(lambda: not is_running(pid), "the end")
 
 
-def runs(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
+def is_running(pid: int) -> bool:
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -63,13 +63,13 @@ def runs(pid: int) -> bool:
 
 @pytest.fixture
 def background(tmp_path):
-    made = Background(tmp_path)
+    made = BackgroundDaemon(tmp_path)
     yield made
-    if made.pidfile.exists() and runs(made.pid):
+    if made.pidfile.exists() and is_running(made.pid):
         os.kill(made.pid, signal.SIGKILL)
 
 
-def test_start_rotate_stop_and_nothing_is_left(background):
+def test_start_rotate_and_stop_leave_only_log_and_key(background):
     started = background.start()
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
     assert background.serves()
@@ -90,7 +90,7 @@ def test_start_rotate_stop_and_nothing_is_left(background):
     assert left == {"log/m3uproxy.log", "log/m3uproxy.log.1", "state/stream-id.key"}
 
 
-def test_a_second_one_is_refused_and_the_first_goes_on(background):
+def test_second_daemon_is_refused(background):
     assert background.start().returncode == 0
     again = background.start()
     assert again.returncode == 1
@@ -99,7 +99,7 @@ def test_a_second_one_is_refused_and_the_first_goes_on(background):
     background.stop()
 
 
-def test_a_pid_file_that_a_crash_left_over(background):
+def test_stale_pid_file_is_replaced(background):
     ended = subprocess.Popen(["true"])
     ended.wait()
     background.pidfile.write_text(str(ended.pid))
@@ -109,7 +109,7 @@ def test_a_pid_file_that_a_crash_left_over(background):
     background.stop()
 
 
-def test_a_taken_port(background):
+def test_port_in_use_is_reported(background):
     with socket.create_server(("127.0.0.1", background.port)):
         started = background.start()
     assert started.returncode == 1
@@ -118,25 +118,25 @@ def test_a_taken_port(background):
         f"An error has occurred: {f'm3uproxy.tap.CannotStart: {line}'.encode()[:100]!r}\n"
         "Please look at log file for more information.\n"
     )
-    # The parent is told first.
+    # The parent process gets the error first.
     wait_until(lambda: not background.pidfile.exists(), "the end of the pid file")
     wait_until(lambda: line in background.log.read_text(), "the line in the log")
-    [said] = [each for each in background.log.read_text().splitlines() if "m3uproxy: " in each]
-    assert said.endswith(line)
+    [logged] = [text for text in background.log.read_text().splitlines() if "m3uproxy: " in text]
+    assert logged.endswith(line)
 
 
-def test_a_wrong_setting(background):
+def test_invalid_setting_is_reported(background):
     started = background.start(LINGER="long")
     assert started.returncode == 1
     assert started.stderr == "m3uproxy: LINGER: 'long' (environment) cannot be used; allowed: seconds from 0 to 3600\n"
     assert not background.pidfile.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-class TestGivingUpRoot:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
+class TestChangeOfUser:
     @pytest.fixture(autouse=True)
     def _open_path(self, tmp_path):
-        """pytest's folders are root's own."""
+        """Open the folders of pytest, which belong to root, to other users."""
         for folder in (tmp_path, *tmp_path.parents):
             if folder.stat().st_mode & 0o001 == 0:
                 folder.chmod(folder.stat().st_mode | 0o011)
@@ -145,8 +145,8 @@ class TestGivingUpRoot:
     def nobody(self):
         return pwd.getpwnam("nobody")
 
-    def test_the_port_is_taken_first(self, background, nobody):
-        """The state folder is made for the later user, and the log can still be rotated."""
+    def test_port_is_opened_before_the_user_changes(self, background, nobody):
+        """The state folder belongs to the later user, and the log can be rotated."""
         background.pidfile.parent.chmod(0o777)
         background.log.parent.chmod(0o777)
         started = background.start("--uid", str(nobody.pw_uid), "--gid", str(nobody.pw_gid), "--umask", "022")
@@ -162,7 +162,7 @@ class TestGivingUpRoot:
         background.stop()
         assert not background.pidfile.exists()
 
-    def test_a_state_folder_that_is_out_of_reach(self, background, nobody):
+    def test_unreachable_state_folder_is_reported(self, background, nobody):
         hidden = background.folder / "hidden"
         hidden.mkdir(mode=0o700)
         started = background.start("--uid", str(nobody.pw_uid), STATE_DIR=str(hidden / "state"))
@@ -171,7 +171,7 @@ class TestGivingUpRoot:
         assert started.stderr == f"m3uproxy: {line}\n"
         assert list(hidden.iterdir()) == []
 
-    def test_a_state_folder_of_root(self, background, nobody):
+    def test_state_folder_of_root_is_reported(self, background, nobody):
         state = background.folder / "state"
         state.mkdir(mode=0o700)
         started = background.start("--uid", str(nobody.pw_uid))

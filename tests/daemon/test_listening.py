@@ -1,4 +1,4 @@
-"""``--listen``: several endpoints, IPv6, TLS, Unix sockets, sockets of systemd, and what is wrong with them."""
+"""``--listen``: several endpoints, IPv6, TLS, Unix sockets, sockets of systemd, errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import ssl
 import subprocess
 import sys
 
-from daemon_process import HERE, PATIENCE, TWISTD, free_port, plain_environment
+from daemon_process import HERE, TIMEOUT, TWISTD, free_port, plain_environment
 
 TLS = ssl._create_unverified_context()
 
 
 def ask(connection: socket.socket, path: str = "/health") -> dict:
-    """GET on a connection that stays open."""
+    """Send a GET on a connection that stays open; return the JSON."""
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -29,12 +29,12 @@ def ask(connection: socket.socket, path: str = "/health") -> dict:
 
 
 def connect_tls(port: int) -> ssl.SSLSocket:
-    return TLS.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+    return TLS.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT))
 
 
 def play(connection: socket.socket, path: str, packets: int = 100) -> None:
-    """Ask for a stream and see that video comes."""
-    connection.settimeout(PATIENCE)
+    """Play a stream and check that video arrives."""
+    connection.settimeout(TIMEOUT)
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     received = b""
     while len(received.partition(b"\r\n\r\n")[2]) < 188 * packets:
@@ -45,7 +45,7 @@ def play(connection: socket.socket, path: str, packets: int = 100) -> None:
     assert received.partition(b"\r\n\r\n")[2][: 188 * packets : 188] == b"G" * packets
 
 
-def test_several_at_once_and_no_other(start):
+def test_several_endpoints_replace_host_and_port(start):
     ports = [free_port(), free_port()]
     daemon = start(
         "--listen",
@@ -54,29 +54,29 @@ def test_several_at_once_and_no_other(start):
         f"tcp6:{ports[1]}:interface=\\:\\:1",
         PORT=str(free_port()),
     )
-    daemon.said(rf"listening on http://127\.0\.0\.1:{ports[0]}/")
-    daemon.said(rf"listening on http://\[::1\]:{ports[1]}/")
+    daemon.wait_for_log(rf"listening on http://127\.0\.0\.1:{ports[0]}/")
+    daemon.wait_for_log(rf"listening on http://\[::1\]:{ports[1]}/")
     for host, port in (("127.0.0.1", ports[0]), ("::1", ports[1])):
-        with socket.create_connection((host, port), timeout=PATIENCE) as connection:
+        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
             assert ask(connection)["status"] == "healthy"
     assert daemon.log.read_text().count("listening on") == 2
     assert daemon.stop() == 0
 
 
-def test_from_the_environment_ipv6_and_ipv4_on_one_socket(start):
+def test_ipv6_endpoint_accepts_ipv4(start):
     port = free_port()
     daemon = start(LISTEN=f"tcp6:{port}")
     daemon.base()
     for host in ("127.0.0.1", "::1"):
-        with socket.create_connection((host, port), timeout=PATIENCE) as connection:
+        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
             assert ask(connection)["status"] == "healthy"
 
 
-def test_a_certificate_is_replaced_and_nobody_is_disconnected(start, write_certificate, tmp_path):
+def test_certificate_is_replaced_without_disconnecting(start, write_certificate, tmp_path):
     key, certificate = write_certificate()
     port = free_port()
     daemon = start("--listen", f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
-    daemon.said(rf"listening on https://127\.0\.0\.1:{port}/")
+    daemon.wait_for_log(rf"listening on https://127\.0\.0\.1:{port}/")
     first = certificate.read_text()
     with connect_tls(port) as old:
         assert ask(old)["status"] == "healthy"
@@ -85,7 +85,7 @@ def test_a_certificate_is_replaced_and_nobody_is_disconnected(start, write_certi
         with connect_tls(port) as unaware:
             assert ssl.DER_cert_to_PEM_cert(unaware.getpeercert(True)) == first
         daemon.signal(signal.SIGHUP)
-        daemon.said("certificate reloaded for https://")
+        daemon.wait_for_log("certificate reloaded for https://")
         with connect_tls(port) as new:
             assert ssl.DER_cert_to_PEM_cert(new.getpeercert(True)) == certificate.read_text() != first
             assert ask(new)["status"] == "healthy"
@@ -94,14 +94,14 @@ def test_a_certificate_is_replaced_and_nobody_is_disconnected(start, write_certi
         second = certificate.read_text()
         key.write_text("not a key")
         daemon.signal(signal.SIGHUP)
-        daemon.said(r"#error\] certificate not reloaded, the old one stays: LISTEN: ")
+        daemon.wait_for_log(r"#error\] certificate not reloaded, the old one stays: LISTEN: ")
         with connect_tls(port) as still:
             assert ssl.DER_cert_to_PEM_cert(still.getpeercert(True)) == second
         assert ask(old)["status"] == "healthy"
     assert daemon.stop() == 0
 
 
-def test_video_over_tls_and_over_a_unix_socket(start, provider, write_certificate, tmp_path):
+def test_video_over_tls_and_a_unix_socket(start, provider, write_certificate, tmp_path):
     key, certificate = write_certificate()
     port, path = free_port(), tmp_path / "proxy.sock"
     daemon = start(
@@ -123,8 +123,8 @@ def test_video_over_tls_and_over_a_unix_socket(start, provider, write_certificat
     assert not list(tmp_path.glob("proxy.sock*"))
 
 
-def test_a_socket_of_systemd(tmp_path):
-    """systemd opens the port, and passes it as descriptor 3 to the process that it names."""
+def test_socket_of_systemd(tmp_path):
+    """The process gets an open port as descriptor 3 with its own process id, as from systemd."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
         descriptor = opened.fileno()
         code = (
@@ -142,25 +142,25 @@ def test_a_socket_of_systemd(tmp_path):
             stderr=subprocess.PIPE,
         )
         try:
-            with socket.create_connection(opened.getsockname(), timeout=PATIENCE) as connection:
-                connection.settimeout(PATIENCE)
+            with socket.create_connection(opened.getsockname(), timeout=TIMEOUT) as connection:
+                connection.settimeout(TIMEOUT)
                 assert ask(connection)["status"] == "healthy"
         finally:
             child.terminate()
-            _, errors = child.communicate(timeout=PATIENCE)
+            _, errors = child.communicate(timeout=TIMEOUT)
         assert (child.returncode, errors) == (0, b"")
 
 
-def test_a_wrong_endpoint_is_one_line(start):
+def test_invalid_endpoint_is_reported_in_one_line(start):
     daemon = start("--listen", "ssl:0:privateKey=/dev/null")
     daemon.end()
     assert daemon.process.returncode == 1
-    [said] = [line for line in daemon.log.read_text().splitlines() if "m3uproxy: " in line]
-    assert "m3uproxy: LISTEN: 'ssl:0:privateKey=/dev/null' cannot be used: key and certificate cannot be read" in said
+    [logged] = [line for line in daemon.log.read_text().splitlines() if "m3uproxy: " in line]
+    assert "m3uproxy: LISTEN: 'ssl:0:privateKey=/dev/null' cannot be used: key and certificate cannot be read" in logged
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_a_port_that_is_none_is_one_line(start):
+def test_invalid_port_is_reported_in_one_line(start):
     daemon = start("--listen", "tcp:70000:interface=127.0.0.1")
     daemon.end()
     assert daemon.process.returncode == 1
@@ -168,7 +168,7 @@ def test_a_port_that_is_none_is_one_line(start):
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_one_that_fails_closes_the_others(start, tmp_path):
+def test_failed_endpoint_closes_the_others(start, tmp_path):
     path = tmp_path / "proxy.sock"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -179,14 +179,14 @@ def test_one_that_fails_closes_the_others(start, tmp_path):
     assert not list(tmp_path.glob("proxy.sock*"))
 
 
-def test_a_unix_socket_that_a_crash_left_over(start, tmp_path):
+def test_stale_unix_socket_is_replaced(start, tmp_path):
     path = tmp_path / "proxy.sock"
     daemon = start("--listen", f"unix:{path}")
-    daemon.said("listening on unix:")
+    daemon.wait_for_log("listening on unix:")
     daemon.kill()
     assert path.exists()
     second = start("--listen", f"unix:{path}")
-    second.said("listening on unix:")
+    second.wait_for_log("listening on unix:")
     with socket.socket(socket.AF_UNIX) as local:
         local.connect(str(path))
         assert ask(local)["status"] == "healthy"

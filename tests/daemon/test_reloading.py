@@ -20,8 +20,8 @@ def test_new_values_are_taken(start):
     assert daemon.ask("/health", headers={"X-API-Token": "vorher"})["status"] == "healthy"
     (daemon.folder / ".env").write_text("API_TOKEN=nachher\nLOG_LEVEL=debug\nTICK=0.1\n")
     daemon.signal(signal.SIGHUP)
-    daemon.said("settings reloaded, 2 changed")
-    daemon.said("setting ignored until restart: TICK: '0.08' -> '0.1'")
+    daemon.wait_for_log("settings reloaded, 2 changed")
+    daemon.wait_for_log("setting ignored until restart: TICK: '0.08' -> '0.1'")
     assert lines_with(daemon, "setting changed") == [
         "setting changed: LOG_LEVEL: 'info' -> 'debug'",
         "setting changed: API_TOKEN: '***' -> '***'",
@@ -41,7 +41,7 @@ def test_invalid_value_changes_nothing(start):
     daemon.base()
     (daemon.folder / "m3uproxy.toml").write_text('default_user_agent = "Neu/1"\nlinger = -1\n')
     daemon.signal(signal.SIGHUP)
-    daemon.said(
+    daemon.wait_for_log(
         r"#error\] settings not reloaded, the old ones stay: "
         r"LINGER: '-1' \(/\S+/m3uproxy.toml\) cannot be used; allowed: seconds from 0 to 3600\n"
     )
@@ -49,7 +49,7 @@ def test_invalid_value_changes_nothing(start):
     assert daemon.ask("/streams", body)["user_agent"].startswith("Mozilla")
     (daemon.folder / "m3uproxy.toml").write_text('default_user_agent = "Neu/1"\n')
     daemon.signal(signal.SIGHUP)
-    daemon.said("settings reloaded, 2 changed")
+    daemon.wait_for_log("settings reloaded, 2 changed")
     assert daemon.ask("/streams", body)["user_agent"] == "Neu/1"
 
 
@@ -58,7 +58,7 @@ def test_changes_are_logged_before_a_quieter_level(start):
     daemon.base()
     (daemon.folder / ".env").write_text("LOG_LEVEL=error\n")
     daemon.signal(signal.SIGHUP)
-    daemon.said("setting changed: LOG_LEVEL: 'info' -> 'error'")
+    daemon.wait_for_log("setting changed: LOG_LEVEL: 'info' -> 'error'")
     daemon.ask("/streams", {"url": "http://127.0.0.1:9/1.ts"})
     assert "registered" not in daemon.log.read_text()
 
@@ -84,17 +84,17 @@ def test_removed_token_is_logged_as_a_warning(start):
         (daemon.folder / ".env").write_text("LOG_LEVEL=warning\n")
         daemon.signal(signal.SIGHUP)
         wait_until(lambda: answers(daemon, 200), "the loss of the token")
-        daemon.said(rf"(?s)({warning}.*){{{number}}}")
+        daemon.wait_for_log(rf"(?s)({warning}.*){{{number}}}")
     # Without a token before and after, there is no second warning.
     (daemon.folder / ".env").write_text("LOG_LEVEL=warning\nTICK=0.1\n")
     daemon.signal(signal.SIGHUP)
-    daemon.said("setting ignored until restart: TICK")
+    daemon.wait_for_log("setting ignored until restart: TICK")
     assert len(re.findall(warning, daemon.log.read_text())) == 3
 
 
 def test_many_signals_during_the_start(start):
     daemon = start()
-    daemon.said("starting up")
+    daemon.wait_for_log("starting up")
     for _ in range(20):
         daemon.process.send_signal(signal.SIGHUP)
     daemon.base()

@@ -1,4 +1,4 @@
-"""Makes ``twistd m3uproxy`` known. Nothing else may be imported here: every ``twistd`` loads this file."""
+"""The plugin of ``twistd m3uproxy``. Every ``twistd`` loads this file, so it must not import the package."""
 
 from twisted.application.service import ServiceMaker
 

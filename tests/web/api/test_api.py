@@ -1,4 +1,4 @@
-"""The management API: statuses, keys, and what a repetition changes."""
+"""The management API: statuses, keys, repeated registrations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def play(web, stream_id, query=""):
     return wire
 
 
-def test_create(web):
+def test_create_returns_id_and_paths(web):
     answer = web.call("POST", "/streams", json={"url": URL, "user_agent": "TV/1.0", "metadata": {"id": 5}})
     assert answer.status == 200
     name = answer.json["stream_id"]
@@ -88,14 +88,14 @@ def test_create_uses_the_default_user_agent(build):
         "http://a/timeshift/u/p/60/2026-01-01/1.ts",
     ],
 )
-def test_files_are_films(web, url):
+def test_file_urls_are_vod_streams(web, url):
     name = web.register(url)
     assert web.call("GET", f"/streams/{name}").json["stream"]["stream_type"] == "VOD"
     assert web.provider.dialled == []
 
 
 @pytest.mark.parametrize("url", ["http://a/live/1.m3u8", "http://a/x.M3U8?token=1"])
-def test_create_hls(web, url):
+def test_create_returns_a_playlist_path_for_hls(web, url):
     answer = web.call("POST", "/streams", json={"url": url, "failover_urls": ["http://b/1.m3u8"]}).json
     path = f"/hls/{answer['stream_id']}/playlist.m3u8"
     assert answer["stream_type"] == "hls"
@@ -107,7 +107,7 @@ def test_create_hls(web, url):
     assert web.call("POST", f"/streams/{answer['stream_id']}/failover").json["failover_index"] == 1
 
 
-def test_a_player_of_hls_is_listed(web):
+def test_hls_player_is_listed(web):
     stream = web.register("http://a/live/1.m3u8", metadata={"id": "7"})
     wire = web.connect()
     wire.send(f"GET /hls/{stream}/playlist.m3u8?client_id=tv&username=joe HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -124,11 +124,11 @@ PAGES = ["playlist.m3u8", "segment.ts?url=x&client_id=y", "segment?url=x&client_
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_film_is_not_made_into_hls(web, path):
+def test_film_is_not_available_as_hls(web, path):
     assert web.call("GET", f"/hls/{web.register('http://a/movie/1.mp4')}/{path}").status == 501
 
 
-def test_a_live_stream_is_made_into_hls(web):
+def test_live_stream_is_available_as_hls(web):
     stream = web.register()
     assert [web.call("GET", f"/hls/{stream}/{path}").status for path in PAGES[1:]] == [404, 404]
     assert web.call("GET", f"/hls/{stream}/segment.ts").status == 422
@@ -144,18 +144,18 @@ def test_a_live_stream_is_made_into_hls(web):
 
 
 @pytest.mark.parametrize(("sticky", "kept"), [(None, True), (False, False), (True, True)])
-def test_sticky_sessions_by_default(build, sticky, kept):
+def test_setting_is_the_default_of_sticky_sessions(build, sticky, kept):
     web = build(use_sticky_session=True)
     web.register("http://a/live/1.m3u8", use_sticky_session=sticky)
     assert web.registry.streams()[0].spec.use_sticky_session is kept
 
 
 @pytest.mark.parametrize("url", ["http://a/u/p/7", "http://a/x.ts", "http://a/x?u=y.m3u8", "HTTPS://a/live/1"])
-def test_what_says_nothing_else_is_live(web, url):
+def test_other_urls_are_live(web, url):
     assert web.call("POST", "/streams", json={"url": url}).json["stream_type"] == "direct"
 
 
-def test_all_keys_of_the_contract_are_taken_and_unknown_ones_too(web):
+def test_keys_of_the_contract_and_unknown_keys_are_accepted(web):
     body = {
         "url": URL,
         "failover_urls": ["http://b/1.ts"],
@@ -215,16 +215,16 @@ def test_all_keys_of_the_contract_are_taken_and_unknown_ones_too(web):
         (b'{"url": "http://a/", "silence_duration": "x"}', "float_parsing", ["body", "silence_duration"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_body(web, body, kind, loc):
+def test_invalid_body_is_refused(web, body, kind, loc):
     answer = web.call("POST", "/streams", body=body)
     assert answer.status == 422
-    [wrong] = answer.detail
-    assert (wrong["type"], wrong["loc"]) == (kind, loc)
-    assert isinstance(wrong["msg"], str)
-    assert "input" in wrong
+    [error] = answer.detail
+    assert (error["type"], error["loc"]) == (kind, loc)
+    assert isinstance(error["msg"], str)
+    assert "input" in error
     if kind == "value_error":
-        assert wrong["msg"].startswith("Value error, ")
-        assert wrong["ctx"] == {"error": {}}
+        assert error["msg"].startswith("Value error, ")
+        assert error["ctx"] == {"error": {}}
     assert web.registry.streams() == []
 
 
@@ -250,16 +250,16 @@ def test_what_is_wrong_with_a_body(web, body, kind, loc):
         "http://a/\x00",
     ],
 )
-def test_urls_that_are_refused(web, url):
-    [wrong] = web.call("POST", "/streams", json={"url": url}).detail
-    assert (wrong["type"], wrong["loc"], wrong["input"]) == ("value_error", ["body", "url"], url)
+def test_invalid_url_is_refused(web, url):
+    [error] = web.call("POST", "/streams", json={"url": url}).detail
+    assert (error["type"], error["loc"], error["input"]) == ("value_error", ["body", "url"], url)
 
 
 @pytest.mark.parametrize(
     "url",
     ["HTTP://Host/x", "http://u:p@[::1]:8080/live/1.ts", "http://a/My Channel.ts", "http://a/x?sig=a%2Bb+c%3D", "http://ä/ö"],
 )  # fmt: skip
-def test_urls_are_kept_to_the_letter(web, url):
+def test_urls_are_kept_byte_for_byte(web, url):
     assert web.call("POST", "/streams", json={"url": url}).json["primary_url"] == url
     assert web.registry.streams()[0].spec.url == url
 
@@ -274,7 +274,7 @@ KEYS = st.sampled_from("url failover_urls metadata headers user_agent silence_du
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(KEYS | st.text(), JSON | st.just(URL)))
-def test_no_json_breaks_it(web, body):
+def test_any_json_is_answered(web, body):
     answer = web.call("POST", "/streams", json=body)
     assert answer.status in (200, 422, 501)
     assert isinstance(answer.json, dict)
@@ -282,7 +282,7 @@ def test_no_json_breaks_it(web, body):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary())
-def test_no_bytes_break_it(web, body):
+def test_any_bytes_are_answered(web, body):
     assert web.call("POST", "/streams", body=body).status == 422
 
 
@@ -292,7 +292,7 @@ def test_odd_numbers_are_answered(web, number):
     assert web.call("POST", "/streams", body=body).status in (200, 422)
 
 
-def test_the_same_registration_is_the_same_stream(web):
+def test_repeated_registration_returns_the_same_stream(web):
     name = web.register(metadata={"a": "1"})
     created = web.registry.get(name).created_at
     assert web.register(metadata={"a": "2"}) == name
@@ -302,7 +302,7 @@ def test_the_same_registration_is_the_same_stream(web):
     assert web.registry.get(name).created_at == created
 
 
-def test_list_and_show(web):
+def test_listed_stream_has_all_keys(web):
     assert web.call("GET", "/streams").json == {"streams": [], "total": 0}
     name = web.register(
         headers={"Authorization": "Basic abc", "X-Api-Key": "k", "Cookie": "c", "Referer": "http://r/"},
@@ -346,14 +346,14 @@ def test_clients_are_listed_while_they_are_connected(web):
     assert (client["ip_address"], client["is_connected"], client["bytes_served"]) == ("192.168.1.10", True, 0)
     shown = web.call("GET", f"/streams/{name}").json
     assert shown["client_count"] == shown["stream"]["client_count"] == 1
-    assert [one["client_id"] for one in shown["clients"]] == [client["client_id"]]
+    assert [item["client_id"] for item in shown["clients"]] == [client["client_id"]]
     stats = web.call("GET", "/health").json["stats"]
     assert (stats["active_streams"], stats["total_clients"], stats["active_clients"]) == (1, 1, 1)
     player.lose()
     assert web.call("GET", "/clients").json["clients"] == []
 
 
-def test_health(web):
+def test_health_has_version_and_totals(web):
     web.register()
     web.clock.advance(61.5)
     answer = web.call("GET", "/health").json
@@ -371,7 +371,7 @@ def test_health(web):
     assert (stats["total_streams"], stats["uptime_seconds"]) == (1, 61)
 
 
-def test_delete(web):
+def test_delete_disconnects_players(web):
     name = web.register()
     player = play(web, name)
     answer = web.call("DELETE", f"/streams/{name}")
@@ -400,7 +400,7 @@ def test_fail_over_moves_one_step_and_wraps_round(web):
     assert (moves[0]["active_clients"], moves[0]["stream_type"]) == (0, "Live Continuous")
 
 
-def test_fail_over_without_anywhere_to_go(web):
+def test_fail_over_without_a_backup_is_refused(web):
     answer = web.call("POST", f"/streams/{web.register()}/failover")
     assert answer.status == 400
     assert isinstance(answer.detail, str)
@@ -411,14 +411,14 @@ def test_fail_over_without_anywhere_to_go(web):
     [("GET", "/streams/{}"), ("DELETE", "/streams/{}"), ("POST", "/streams/{}/failover"), ("GET", "/stream/{}")],
 )
 @pytest.mark.parametrize("name", ["0" * 32, "x", "%F0%9F%93%BA", ".."])
-def test_unknown_streams(web, method, path, name):
+def test_unknown_stream_is_404(web, method, path, name):
     answer = web.call(method, path.format(name))
     assert answer.status == 404
     assert isinstance(answer.detail, str)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/streams/a/b", "/stream", "/m3u-proxy/m3u-proxy/streams", "//"])
-def test_unknown_paths(web, path):
+def test_unknown_path_is_404(web, path):
     answer = web.call("GET", path)
     assert (answer.status, answer.json) == (404, {"detail": "Not Found"})
 
@@ -435,7 +435,7 @@ def test_unknown_paths(web, path):
         ("BREW", "/clients", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_wrong_methods(web, method, path, allowed):
+def test_wrong_method_is_405(web, method, path, allowed):
     answer = web.call(method, path)
     assert (answer.status, answer.json) == (405, {"detail": "Method Not Allowed"})
     assert answer.headers["Allow"] == allowed
@@ -450,14 +450,14 @@ def test_head_is_get_without_a_body(web):
 @pytest.mark.parametrize(
     "host", ["[::1]:8085", "a.example:80", "x" * 300, "a..b", "ä", "\xff\xfe", "a b", "", ":", "."]
 )
-def test_no_host_header_breaks_it(web, host, flush_errors):
+def test_any_host_header_is_answered(web, host, flush_errors):
     wire = web.connect()
     wire.send(b"GET /health HTTP/1.1\r\nHost: " + host.encode("latin-1") + b"\r\n\r\n")
     assert wire.answer().status in (200, 400, 403)
     wire.lose()
 
 
-def test_a_request_of_http_1_0_without_host(web):
+def test_http_1_0_request_without_host_is_answered(web):
     wire = web.connect()
     wire.send(b"GET /health HTTP/1.0\r\n\r\n")
     assert wire.answer().json["status"] == "healthy"
@@ -465,24 +465,24 @@ def test_a_request_of_http_1_0_without_host(web):
     wire.lose()
 
 
-TWO = ["http://a/1.ts", "http://b/1.ts", "http://c/1.ts"]
+THREE = ["http://a/1.ts", "http://b/1.ts", "http://c/1.ts"]
 
 
-def test_failover_to_a_source_by_its_index(web):
-    stream = web.register(TWO[0], failover_urls=TWO[1:])
+def test_fail_over_to_an_index(web):
+    stream = web.register(THREE[0], failover_urls=THREE[1:])
     moved = web.call("POST", f"/streams/{stream}/failover?index=2")
-    assert (moved.status, moved.json["new_url"], moved.json["failover_index"]) == (200, TWO[2], 2)
+    assert (moved.status, moved.json["new_url"], moved.json["failover_index"]) == (200, THREE[2], 2)
     assert web.call("POST", f"/streams/{stream}/failover?index=3").status == 404
     assert web.call("POST", f"/streams/{stream}/failover?index=-1").status == 422
     assert web.call("POST", f"/streams/{stream}/failover").json["failover_index"] == 0, "wraps round"
 
 
-def test_the_timeline_tells_what_was_decided(web):
-    stream = web.register("http://user:geheim@a/live/user/geheim/1.ts", failover_urls=TWO[1:])
+def test_timeline_lists_the_decisions(web):
+    stream = web.register("http://user:geheim@a/live/user/geheim/1.ts", failover_urls=THREE[1:])
     assert web.call("GET", f"/streams/{stream}/timeline").json == {"stream_id": stream, "timeline": []}
     player = play(web, stream)
     web.call("POST", f"/streams/{stream}/failover")
     (entry,) = web.call("GET", f"/streams/{stream}/timeline").json["timeline"]
-    assert (entry["number"], entry["to"], entry["cause"]) == (1, TWO[1], "asked for by the API")
+    assert (entry["number"], entry["to"], entry["cause"]) == (1, THREE[1], "asked for by the API")
     assert "geheim" not in str(entry)
     player.lose()

@@ -1,4 +1,4 @@
-"""``POST /streams/{id}/failover`` of a stream with a resolver: answered when the resolver has answered."""
+"""``POST /streams/{id}/failover`` of a stream with a resolver is answered after the resolver."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ NAMED = "http://named.example/1.ts"
 
 
 def ask(web, name: str):
-    """A request that is not answered yet."""
+    """Send a failover request and return its connection, without waiting for the answer."""
     wire = web.connect()
     wire.send(f"POST /streams/{name}/failover HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
     return wire
 
 
-def test_the_answer_names_what_the_resolver_named(web):
+def test_answer_has_the_url_from_the_resolver(web):
     name = web.register(URL, failover_resolver_url=RESOLVER, metadata={"id": 7})
     wire = ask(web, name)
     assert wire.take() == b""
@@ -35,7 +35,7 @@ def test_the_answer_names_what_the_resolver_named(web):
 
 
 @pytest.mark.parametrize("answer", ["names_none", "breaks"])
-def test_no_other_source(web, answer):
+def test_without_another_source_the_status_is_500(web, answer):
     name = web.register(URL, failover_resolver_url=RESOLVER)
     wire = ask(web, name)
     getattr(web.resolver.last, answer)()
@@ -46,7 +46,7 @@ def test_no_other_source(web, answer):
     assert web.call("GET", f"/streams/{name}").json["stream"]["failover_attempts"] == 0
 
 
-def test_a_resolver_that_breaks_leaves_the_list(web):
+def test_list_is_used_if_the_resolver_fails(web):
     name = web.register(URL, failover_urls=["http://b/1.ts"], failover_resolver_url=RESOLVER)
     wire = ask(web, name)
     web.resolver.last.breaks()
@@ -54,7 +54,7 @@ def test_a_resolver_that_breaks_leaves_the_list(web):
     wire.lose()
 
 
-def test_deleted_while_the_resolver_is_asked(web):
+def test_stream_deleted_during_the_question_is_404(web):
     name = web.register(URL, failover_resolver_url=RESOLVER)
     wire = ask(web, name)
     assert web.call("DELETE", f"/streams/{name}").status == 200
@@ -63,14 +63,14 @@ def test_deleted_while_the_resolver_is_asked(web):
     wire.lose()
 
 
-def test_who_hangs_up_is_obeyed(web):
+def test_failover_goes_on_if_the_client_disconnects(web):
     name = web.register(URL, failover_resolver_url=RESOLVER)
     ask(web, name).lose()
     web.resolver.last.names(NAMED)
     assert web.call("GET", f"/streams/{name}").json["stream"]["current_url"] == NAMED
 
 
-def test_an_index_needs_no_resolver(web):
+def test_index_is_used_without_the_resolver(web):
     name = web.register(URL, failover_resolver_url=RESOLVER)
     assert web.call("POST", f"/streams/{name}/failover?index=1").status == 404
     assert web.call("POST", f"/streams/{name}/failover?index=0").json["new_url"] == URL

@@ -1,4 +1,4 @@
-"""How answers go over the wire: compression, caching, and clients that do not wait."""
+"""HTTP of the answers: compression, caching, pipelining."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3uproxy.web.responses import GZIP_FROM, accepts_gzip
 
 @pytest.fixture
 def full(web):
-    """A web side whose listing is well over the limit."""
+    """Return a web rig with a listing well over the limit of compression."""
     for number in range(10):
         web.register(f"http://provider.example/live/{number}.ts")
     return web
@@ -47,7 +47,7 @@ def test_large_answers_are_compressed(full, accepted):
 @pytest.mark.parametrize(
     "accepted", ["", "identity", "deflate, br", "gzip;q=0", "gzip;q=0.000, *", "*;q=0", "gzip;q=x", "gzip;q=2", "gzipp"]
 )
-def test_not_for_who_does_not_take_it(full, accepted):
+def test_answers_are_plain_without_accept_encoding(full, accepted):
     answer = full.call("GET", "/streams", headers={"Accept-Encoding": accepted} if accepted else {})
     assert "Content-Encoding" not in answer.headers
     assert len(answer.json["streams"]) == 10
@@ -68,13 +68,13 @@ def test_two_header_lines_are_one_list(full):
     wire.lose()
 
 
-def test_small_answers_are_not(web):
+def test_small_answers_are_not_compressed(web):
     answer = web.call("GET", "/streams", headers={"Accept-Encoding": "gzip"})
     assert len(answer.body) < GZIP_FROM
     assert "Content-Encoding" not in answer.headers
 
 
-def test_large_errors_are_too(web):
+def test_large_errors_are_compressed(web):
     answer = web.call(
         "POST", "/streams", json={"url": "x", "metadata": {"a": ["x" * 2000]}}, headers={"Accept-Encoding": "gzip"}
     )
@@ -82,26 +82,26 @@ def test_large_errors_are_too(web):
     assert len(json.loads(gzip.decompress(answer.body))["detail"]) == 2
 
 
-def test_head_tells_the_compressed_length(full):
+def test_head_has_the_compressed_length(full):
     headers = {"Accept-Encoding": "gzip"}
     get, head = (full.call(method, "/streams", headers=headers) for method in ("GET", "HEAD"))
     assert head.headers["Content-Encoding"] == "gzip"
     assert head.headers["Content-Length"] == str(len(get.body))
 
 
-def test_pictures_are_not_compressed(web):
+def test_images_are_not_compressed(web):
     answer = web.call("GET", "/static/logo.png", headers={"Accept-Encoding": "gzip"})
     assert len(answer.body) > GZIP_FROM
     assert "Content-Encoding" not in answer.headers
 
 
 @given(st.text(max_size=30))
-def test_no_accept_encoding_breaks_it(header):
+def test_any_accept_encoding_is_parsed(header):
     assert accepts_gzip(header) in (True, False)
 
 
 @pytest.mark.parametrize("path", ["/streams", "/health", "/streams/x", "/openapi.json"])
-def test_answers_are_not_to_be_kept(web, path):
+def test_answers_must_not_be_cached(web, path):
     assert web.call("GET", path).headers["Cache-Control"] == "no-store"
 
 
@@ -123,6 +123,6 @@ def test_several_requests_on_one_connection(full):
     "content_type",
     ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data", "text/plain", ""],
 )
-def test_a_body_is_json_whatever_it_is_called(web, content_type):
+def test_body_is_json_with_any_content_type(web, content_type):
     answer = web.call("POST", "/streams", json={"url": "http://a/live/1.ts"}, headers={"Content-Type": content_type})
     assert answer.status == 200

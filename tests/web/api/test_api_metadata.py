@@ -1,4 +1,4 @@
-"""Streams by metadata: what a controlling application counts and cleans up by."""
+"""Streams by metadata: find, count, delete."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def oldest(web, **query):
 
 @pytest.fixture
 def three(web):
-    """Channels 1 and 2 of a playlist, and channel 3 of another."""
+    """Return channels 1 and 2 of a playlist, and channel 3 of another playlist."""
     return [web.register(url(n), metadata={"id": n, "playlist": "a" if n < 3 else "b"}) for n in (1, 2, 3)]
 
 
-def test_find_counts_what_plays(web, three):
+def test_find_returns_active_streams(web, three):
     player = play(web, three[1])
     found = find(web, field="playlist", value="a", active_only=1)
     [match] = found.pop("matching_streams")
@@ -62,51 +62,51 @@ def test_find_counts_what_plays(web, three):
     assert find(web, field="playlist", value="a")["total_matching"] == 0
 
 
-def test_find_all(web, three):
+def test_find_returns_all_streams_on_request(web, three):
     found = find(web, field="playlist", value="a", active_only="no")
     assert [match["stream_id"] for match in found["matching_streams"]] == three[:2]
     assert (found["total_matching"], found["total_clients"], found["active_only"]) == (2, 0, False)
 
 
-def test_who_lacks_a_field_matches_nothing_but_the_empty_value(web, three):
+def test_stream_without_the_field_matches_the_empty_value_only(web, three):
     bare = web.register(url(9))
-    assert [one["stream_id"] for one in find(web, field="playlist", value="", active_only="f")["matching_streams"]] == [
-        bare
-    ]
+    assert [
+        item["stream_id"] for item in find(web, field="playlist", value="", active_only="f")["matching_streams"]
+    ] == [bare]
     assert delete(web, field="playlist", value="")["deleted_count"] == 0
     assert len(web.registry.streams()) == 4
 
 
 @pytest.mark.parametrize("word", "1 true yes on t y TRUE Yes oN T Y True".split())
-def test_words_for_yes(web, three, word):
+def test_words_for_true(web, three, word):
     assert find(web, field="playlist", value="a", active_only=word)["active_only"] is True
 
 
 @pytest.mark.parametrize("word", "0 false no off f n FALSE No oFf F N".split())
-def test_words_for_no(web, three, word):
+def test_words_for_false(web, three, word):
     assert find(web, field="playlist", value="a", active_only=word)["active_only"] is False
 
 
 @pytest.mark.parametrize("word", ["", "2", "perhaps", "nope", "%F0%9F%93%BA"])
-def test_words_for_neither(web, word):
+def test_other_words_are_refused(web, word):
     answer = web.call("GET", f"/streams/by-metadata?field=a&value=b&active_only={word}")
     assert answer.status == 422
-    [wrong] = answer.detail
-    assert (wrong["type"], wrong["loc"]) == ("bool_parsing", ["query", "active_only"])
+    [error] = answer.detail
+    assert (error["type"], error["loc"]) == ("bool_parsing", ["query", "active_only"])
 
 
-def test_of_a_repeated_key_the_last_counts(web, three):
+def test_last_of_repeated_parameters_counts(web, three):
     found = web.call("GET", "/streams/by-metadata?field=x&value=a&field=playlist&active_only=1&active_only=0").json
     assert (found["filter"], found["total_matching"]) == ({"field": "playlist", "value": "a"}, 2)
 
 
-def test_a_form_in_the_body_is_no_query(web, three):
+def test_form_in_the_body_is_ignored(web, three):
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = web.call("DELETE", "/streams/by-metadata", body=b"field=playlist&value=a", headers=headers)
     assert answer.status == 422
 
 
-def test_counts(web, three):
+def test_streams_are_counted_for_each_value(web, three):
     players = [play(web, three[0]), play(web, three[0])]
     path = "/streams/counts-by-metadata?field=playlist&values=" + quote(" a, b ,,a,c,")
     assert web.call("GET", path).json == {"field": "playlist", "counts": {"a": 1, "b": 0, "c": 0}}
@@ -116,7 +116,7 @@ def test_counts(web, three):
         player.lose()
 
 
-def test_delete(web, three):
+def test_delete_removes_all_matches(web, three):
     player = play(web, three[0])
     answer = delete(web, field="playlist", value="a")
     assert isinstance(answer.pop("message"), str)
@@ -127,13 +127,13 @@ def test_delete(web, three):
     assert delete(web, field="playlist", value="a")["deleted_count"] == 0
 
 
-def test_delete_spares_a_channel(web, three):
+def test_delete_skips_the_excluded_channel(web, three):
     answer = delete(web, field="playlist", value="a", exclude_channel_id=2)
     assert answer["deleted_streams"] == three[:1]
     assert answer["skipped_streams"] == [{"stream_id": three[1], "reason": "excluded_by_channel_id"}]
 
 
-def test_delete_without_force_spares_what_is_watched(web, three):
+def test_delete_without_force_skips_streams_with_players(web, three):
     player = play(web, three[0], "tab1")
     answer = delete(web, field="playlist", value="a", force="false")
     assert answer["deleted_streams"] == [three[1]]
@@ -141,7 +141,7 @@ def test_delete_without_force_spares_what_is_watched(web, three):
     player.lose()
 
 
-def test_delete_without_force_really_disconnects_the_client(web, three):
+def test_delete_without_force_disconnects_the_given_client(web, three):
     gone, other = play(web, three[0], "tab1"), play(web, three[0], "tab2")
     answer = delete(web, field="id", value=1, force="false", client_id="tab1")
     assert answer["skipped_streams"] == [{"stream_id": three[0], "reason": "has_active_clients", "active_clients": 1}]
@@ -154,22 +154,22 @@ def test_delete_without_force_really_disconnects_the_client(web, three):
         player.lose()
 
 
-def test_delete_leaves_the_players_of_a_spared_channel_alone(web, three):
+def test_delete_keeps_the_players_of_an_excluded_channel(web, three):
     player = play(web, three[0], "tab1")
     delete(web, field="id", value=1, force="false", client_id="tab1", exclude_channel_id=1)
     assert not player.aborted
     player.lose()
 
 
-def test_a_client_id_may_have_128_characters(web, three):
+def test_client_id_has_at_most_128_characters(web, three):
     assert delete(web, field="id", value="none", client_id="x" * 128)["deleted_count"] == 0
     answer = web.call("DELETE", "/streams/by-metadata?field=id&value=1&client_id=" + "x" * 129)
-    [wrong] = answer.detail
-    assert (wrong["type"], wrong["loc"]) == ("string_too_long", ["query", "client_id"])
-    assert wrong["ctx"] == {"max_length": 128}
+    [error] = answer.detail
+    assert (error["type"], error["loc"]) == ("string_too_long", ["query", "client_id"])
+    assert error["ctx"] == {"max_length": 128}
 
 
-def test_oldest(web, build):
+def test_oldest_stream_is_deleted(web, build):
     names = []
     for number in (1, 2, 3):
         names.append(web.register(url(number), metadata={"id": number, "p": "a"}))
@@ -188,7 +188,7 @@ def test_oldest(web, build):
     assert answer == {"deleted_stream": None, "deleted_count": 0}
 
 
-def test_transcoded_streams_are_called_so(web):
+def test_metadata_marks_streams_as_transcoded(web):
     name = web.register(url(1), metadata={"transcoding": True}, failover_urls=[url(2)])
     plain = web.register(url(3), metadata={"transcoding": False})
     assert web.call("GET", f"/streams/{name}").json["stream"]["stream_type"] == "Transcoding"
@@ -208,7 +208,7 @@ WORDS = st.text(alphabet=st.characters(codec="utf-8"), max_size=30)
     ),
     raw=st.binary(max_size=20),
 )
-def test_no_query_breaks_it(web, method, path, query, raw):
+def test_any_query_is_answered(web, method, path, query, raw):
     bare = "".join(f"%{byte:02x}" for byte in raw)
     answer = web.call(method, f"/streams/{path}?{urlencode(query)}&{bare}&{bare}={bare}")
     assert answer.status in (200, 405, 422)

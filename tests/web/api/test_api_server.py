@@ -1,4 +1,4 @@
-"""The routes about the proxy itself, and what a player's end does to the numbers."""
+"""The routes about the proxy as a whole: statistics, players, URL checks, limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def play(web, stream_id, query=""):
 # info, health, stats
 
 
-def test_root(web):
+def test_root_has_version_and_totals(web):
     web.clock.advance(61.9)
     answer = web.call("GET", "/").json
     assert (answer["status"], answer["version"], answer["uptime"]) == ("running", __version__, 61)
@@ -33,7 +33,7 @@ def test_root(web):
     assert isinstance(answer["message"], str)
 
 
-def test_info_has_what_the_editor_reads(build):
+def test_info_has_the_keys_for_the_editor(build):
     answer = build(default_user_agent="TV/1", stream_timeout=90, viewer_stall_timeout=45, stream_retry_attempts=4)
     info = answer.call("GET", "/info").json
     assert set(info) == set(
@@ -62,7 +62,7 @@ def test_info_has_what_the_editor_reads(build):
     assert info["worker"] == {"worker_id": "single", "heartbeat_interval": 30, "multi_worker_mode": False}
 
 
-def test_info_names_no_secret(build):
+def test_info_holds_no_secret(build):
     assert "geheim" not in build(api_token="geheim").call("GET", "/info?api_token=geheim").body.decode()
 
 
@@ -107,7 +107,7 @@ def test_uptime_never_wraps(build):
 # players
 
 
-def test_disconnect_a_player_on_whatever_stream(web):
+def test_player_is_disconnected_from_all_streams(web):
     one, two = web.register("http://a/live/1.ts"), web.register("http://a/live/2.ts")
     first, second, third = play(web, one, "?client_id=x"), play(web, two, "?client_id=x"), play(web, two)
     answer = web.call("DELETE", "/hls/whatever/clients/x")
@@ -126,13 +126,13 @@ def test_disconnect_a_player_on_whatever_stream(web):
 @pytest.mark.parametrize(
     "name", ["nobody", "a%2Fb", "%2Fa", "a%2F%2Fb", "%2F", "%F0%9F%93%BA", "%00", "%0A", "a%0D%0Ab", "x%0A", "x" * 500]
 )
-def test_disconnecting_nobody_is_fine(web, name):
+def test_unknown_player_is_no_error(web, name):
     answer = web.call("DELETE", f"/hls/x/clients/{name}")
     assert answer.status == 200
     assert "0 players" in answer.json["message"]
 
 
-def test_a_client_id_may_hold_anything(web):
+def test_client_id_may_hold_any_characters(web):
     name = web.register()
     player = play(web, name, "?client_id=a%2Fb%20%C3%A4")
     assert "1 player." in web.call("DELETE", "/hls/x/clients/a%2Fb%20%C3%A4").json["message"]
@@ -141,52 +141,52 @@ def test_a_client_id_may_hold_anything(web):
 
 
 @pytest.mark.exhaustive
-def test_counts_against_truth(web):
-    """A thousand random connects, disconnects and deletes; after each, every count is exact at once."""
+def test_counts_are_exact_after_random_events(web):
+    """After each of a thousand random connects, disconnects and deletes, all counts are exact."""
     rnd = random.Random(7)
-    truth: dict[str, list] = {}
+    expected: dict[str, list] = {}
     for step in range(1000):
         action = rnd.choice(["connect"] * 4 + ["leave"] * 3 + ["kick", "delete", "oldest"])
-        playing = [(name, place) for name, players in truth.items() for place in range(len(players))]
+        playing = [(name, place) for name, players in expected.items() for place in range(len(players))]
         if action == "connect":
             name = web.register(f"http://a/live/{rnd.randrange(8)}.ts", metadata={"p": "x"})
-            truth.setdefault(name, []).append(play(web, name, f"?client_id={step}"))
+            expected.setdefault(name, []).append(play(web, name, f"?client_id={step}"))
         elif action == "leave" and playing:
             name, place = rnd.choice(playing)
-            truth[name].pop(place).lose()
+            expected[name].pop(place).lose()
         elif action == "kick" and playing:
             name, place = rnd.choice(playing)
-            player = truth[name].pop(place)
+            player = expected[name].pop(place)
             [client] = [web.registry.get(name).clients()[place]]
             web.call("DELETE", f"/hls/x/clients/{client.client_id}")
             assert player.aborted
             player.lose()
-        elif action == "delete" and truth:
-            name = rnd.choice(list(truth))
+        elif action == "delete" and expected:
+            name = rnd.choice(list(expected))
             assert web.call("DELETE", f"/streams/{name}").status == 200
-            for player in truth.pop(name):
+            for player in expected.pop(name):
                 assert player.answer().status == 404
                 player.lose()
-        elif action == "oldest" and truth:
+        elif action == "oldest" and expected:
             [*_, name] = [web.call("DELETE", "/streams/oldest-by-metadata?field=p&value=x").json["deleted_stream"]]
-            for player in truth.pop(name):
+            for player in expected.pop(name):
                 player.lose()
-        check_counts(web, truth)
-    for players in truth.values():
+        check_counts(web, expected)
+    for players in expected.values():
         for player in players:
             player.lose()
-    check_counts(web, dict.fromkeys(truth, ()))
+    check_counts(web, dict.fromkeys(expected, ()))
 
 
-def check_counts(web, truth) -> None:
-    watched = {name: len(players) for name, players in truth.items() if players}
+def check_counts(web, expected) -> None:
+    watched = {name: len(players) for name, players in expected.items() if players}
     found = web.call("GET", "/streams/by-metadata?field=p&value=x&active_only=1").json
-    assert {one["stream_id"]: one["client_count"] for one in found["matching_streams"]} == watched
+    assert {item["stream_id"]: item["client_count"] for item in found["matching_streams"]} == watched
     counts = web.call("GET", "/streams/counts-by-metadata?field=p&values=x").json["counts"]
     assert counts == {"x": len(watched)}
     health = web.call("GET", "/health").json["stats"]
     total = sum(watched.values())
-    assert (health["total_streams"], health["active_streams"]) == (len(truth), len(watched))
+    assert (health["total_streams"], health["active_streams"]) == (len(expected), len(watched))
     assert (health["total_clients"], health["active_clients"]) == (total, total)
 
 
@@ -202,7 +202,7 @@ def ask(web, body: bytes):
 @pytest.mark.parametrize(
     ("result", "success", "status"), [(200, True, 200), (204, False, 204), (302, False, 302), (999, False, 999)]
 )
-def test_a_url_that_answers(web, result, success, status):
+def test_status_of_the_url_is_returned(web, result, success, status):
     wire = ask(web, b'{"url": "http://editor.example:36400/up//"}')
     assert web.probe.asked == [("http://editor.example:36400/up", 5.0)]
     assert wire.take() == b""
@@ -220,7 +220,7 @@ def test_a_url_that_answers(web, result, success, status):
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_url_that_does_not(web, reason):
+def test_error_of_the_url_is_returned(web, reason):
     wire = ask(web, b'{"url": "http://u:p@editor.example"}')
     web.probe.answer(SourceError(reason, "some detail"))
     answer = wire.answer().json
@@ -232,7 +232,7 @@ def test_a_url_that_does_not(web, reason):
 
 
 @pytest.mark.parametrize("url", ["", "///", "editor.example/up", "ftp://a/", "http://", "http://a:x/", "file:///etc"])
-def test_what_cannot_be_fetched_is_said_without_asking(web, url):
+def test_invalid_url_is_refused_without_a_request(web, url):
     answer = web.call("POST", "/test-connection", json={"url": url})
     assert answer.status == 200
     assert answer.json["success"] is False
@@ -241,26 +241,26 @@ def test_what_cannot_be_fetched_is_said_without_asking(web, url):
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "0xa9fea9fe", "[::ffff:169.254.169.254]"])
-def test_addresses_that_are_never_fetched(web, host):
+def test_metadata_addresses_are_refused(web, host):
     answer = web.call("POST", "/test-connection", json={"url": f"http://{host}/latest/meta-data"}).json
     assert (answer["success"], web.probe.asked) == (False, [])
-    [wrong] = web.call("POST", "/streams", json={"url": f"http://{host}/live/1.ts"}).detail
-    assert (wrong["type"], wrong["loc"]) == ("value_error", ["body", "url"])
-    assert host.strip("[]") in wrong["msg"]
+    [error] = web.call("POST", "/streams", json={"url": f"http://{host}/live/1.ts"}).detail
+    assert (error["type"], error["loc"]) == ("value_error", ["body", "url"])
+    assert host.strip("[]") in error["msg"]
     for key in ("failover_urls", "failover_resolver_url"):
         url = f"http://{host}/1.ts"
         body = {"url": "http://a/1.ts", key: [url] if key == "failover_urls" else url}
         assert web.call("POST", "/streams", json=body).status == 422
 
 
-def test_a_client_that_does_not_wait_cancels_the_fetch(web, flush_errors):
+def test_disconnected_client_cancels_the_fetch(web, flush_errors):
     wire = ask(web, b'{"url": "http://a.example"}')
     assert web.probe.cancelled == 0
     wire.lose()
     assert web.probe.cancelled == 1
 
 
-def test_our_own_fault_while_waiting_is_a_500(web, flush_errors):
+def test_internal_error_during_the_fetch_is_500(web, flush_errors):
     wire = ask(web, b'{"url": "http://a.example"}')
     web.probe.answer(RuntimeError("ours"))
     answer = wire.answer()
@@ -271,7 +271,7 @@ def test_our_own_fault_while_waiting_is_a_500(web, flush_errors):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(url=st.text(max_size=40) | st.from_regex(r"https?://[ -~]{0,30}", fullmatch=True))
-def test_no_url_breaks_it(web, url):
+def test_any_url_is_answered(web, url):
     wire = ask(web, b'{"url": %s}' % __import__("json").dumps(url).encode())
     if web.probe.asked:
         web.probe.asked.clear()
@@ -280,21 +280,21 @@ def test_no_url_breaks_it(web, url):
     wire.lose()
 
 
-# limits and tickets
+# limits and signed URLs
 
 
-def test_a_limit_is_a_503_that_says_when_to_come_again(web, monkeypatch):
+def test_limit_is_503_with_retry_after(web, monkeypatch):
     def full(spec):
-        raise LimitReached("There are as many streams as are allowed (1).")
+        raise LimitReached("limit reached: 1 streams (MAX_STREAMS)")
 
     monkeypatch.setattr(web.registry, "register", full)
     answer = web.call("POST", "/streams", json={"url": "http://a/live/1.ts"})
     assert answer.status == 503
-    assert answer.detail == "There are as many streams as are allowed (1)."
+    assert answer.detail == "limit reached: 1 streams (MAX_STREAMS)"
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_player_paths_are_signed_when_that_is_asked_for(build):
+def test_player_paths_are_signed_if_set(build):
     web = build(player_url_lifetime=60)
     answer = web.call("POST", "/streams", json={"url": "http://a/live/1.ts"}).json
     path = answer["stream_endpoint"]
@@ -304,14 +304,14 @@ def test_player_paths_are_signed_when_that_is_asked_for(build):
     assert web.call("HEAD", f"/stream/{answer['stream_id']}").status == 403
 
 
-# the bundled command line's way
+# all calls of a client
 
 
-def test_from_create_to_delete(web):
+def test_life_of_a_stream(web):
     created = web.call("POST", "/streams", json={"url": "http://a/live/1.ts", "failover_urls": ["http://b/1.ts"]}).json
     name = created["stream_id"]
     player = play(web, name, "?client_id=cli")
-    assert [one["stream_id"] for one in web.call("GET", "/streams").json["streams"]] == [name]
+    assert [item["stream_id"] for item in web.call("GET", "/streams").json["streams"]] == [name]
     info = web.call("GET", f"/streams/{name}").json
     assert info["clients"][0]["client_id"] == "cli"
     stats = web.call("GET", "/stats").json

@@ -1,4 +1,4 @@
-"""What holds for every route, tried on every route that there is: a new one is tried without a word here."""
+"""Rules for all routes, tested on each route of the table, so that new routes are included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def all_routes() -> list[Route]:
-    """Of an API that is only looked at."""
+    """Return the routes of an API without its parts."""
     settings = Settings.model_construct(
         **{**Settings(_env_file=None).model_dump(), "api_token": SecretStr(TOKEN)}  # type: ignore[call-arg]
     )
@@ -32,11 +32,11 @@ NAMES = [f"{route.method} {route.path}" for route in ROUTES]
 
 
 def each(routes, **more):
-    return pytest.mark.parametrize("route", routes, ids=[f"{one.method} {one.path}" for one in routes], **more)
+    return pytest.mark.parametrize("route", routes, ids=[f"{route.method} {route.path}" for route in routes], **more)
 
 
 def path_of(route: Route, name: str = UNKNOWN) -> str:
-    """The route with its parameters filled in, and a query that it accepts."""
+    """Return the path of a route with its parameters and a valid query."""
     path = re.sub(r"\{.*?\}", name, route.path)
     if route.query is None:
         return path
@@ -48,31 +48,33 @@ def with_query(path: str, query: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}{query}"
 
 
-def good_body(route: Route):
+def valid_body(route: Route):
     return {"url": "http://provider.example/live/1.ts"} if route.body else None
 
 
 @attrs.frozen
-class Guarded:
+class GuardedApi:
+    """A web rig with a token; sends a valid body unless the test gives one."""
+
     web: object
 
     def ask(self, route: Route, path: str | None = None, **more):
         if "json" not in more and "body" not in more:
-            more["json"] = good_body(route)
+            more["json"] = valid_body(route)
         return self.web.call(route.method, path or path_of(route), **more)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def guarded(build) -> Guarded:
-    return Guarded(build(api_token=TOKEN))
+def guarded(build) -> GuardedApi:
+    return GuardedApi(build(api_token=TOKEN))
 
 
-def is_good(route: Route, answer) -> bool:
-    """It got through to the view: which knows no such stream, or has an answer."""
+def reached_view(route: Route, answer) -> bool:
+    """Return whether the request reached the view: 404 for an unknown stream, else 200."""
     return answer.status == (404 if "{" in route.path and "clients" not in route.path else 200)
 
 
-def test_the_contract_s_routes_are_there():
+def test_routes_of_the_contract_exist():
     wanted = """
         POST /streams | GET /streams | GET /streams/by-metadata | GET /streams/counts-by-metadata
         | DELETE /streams/by-metadata | DELETE /streams/oldest-by-metadata | GET /streams/{stream_id}
@@ -86,7 +88,7 @@ def test_the_contract_s_routes_are_there():
 
 
 @each(GUARDED)
-def test_no_token(guarded, route):
+def test_missing_token_is_401(guarded, route):
     answer = guarded.ask(route)
     assert answer.status == 401
     assert isinstance(answer.detail, str)
@@ -95,7 +97,7 @@ def test_no_token(guarded, route):
 
 @each(GUARDED)
 @pytest.mark.parametrize(("query", "headers"), [("", {"X-API-Token": "wrong"}), ("api_token=wrong", {})])
-def test_wrong_token(guarded, route, query, headers):
+def test_wrong_token_is_403(guarded, route, query, headers):
     path = with_query(path_of(route), query) if query else None
     answer = guarded.ask(route, path, headers=headers)
     assert answer.status == 403
@@ -104,7 +106,7 @@ def test_wrong_token(guarded, route, query, headers):
 
 @each(GUARDED)
 @pytest.mark.parametrize(("query", "headers"), [("", {"X-API-Token": TOKEN}), (QUERY, {})])
-def test_right_token(guarded, route, query, headers):
+def test_right_token_is_accepted(guarded, route, query, headers):
     if route.path == "/test-connection":
         wire = guarded.web.connect()
         body = b'{"url": "http://a.example/"}'
@@ -116,13 +118,13 @@ def test_right_token(guarded, route, query, headers):
         wire.lose()
     else:
         answer = guarded.ask(route, with_query(path_of(route), query) if query else None, headers=headers)
-    assert is_good(route, answer), answer.body
+    assert reached_view(route, answer), answer.body
     assert "WWW-Authenticate" not in answer.headers
 
 
 @each([route for route in ROUTES if route.open])
 @pytest.mark.parametrize("headers", [{}, {"X-API-Token": "wrong"}])
-def test_open_routes_never_ask(guarded, route, headers):
+def test_open_routes_need_no_token(guarded, route, headers):
     answer = guarded.ask(route, path_of(route, "logo.svg"), headers=headers)
     assert answer.status == 200
     assert "WWW-Authenticate" not in answer.headers
@@ -131,7 +133,7 @@ def test_open_routes_never_ask(guarded, route, headers):
 @each([route for route in ROUTES if route.body])
 @pytest.mark.parametrize("token", [True, False])
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 3000])
-def test_a_body_that_is_no_json_is_told_before_the_token(guarded, route, token, body):
+def test_body_that_is_not_json_is_refused_before_the_token_is_checked(guarded, route, token, body):
     answer = guarded.ask(route, body=body, headers={"X-API-Token": TOKEN} if token else {})
     assert answer.status == 422
     assert answer.detail[0]["loc"] == ["body"]
@@ -139,7 +141,7 @@ def test_a_body_that_is_no_json_is_told_before_the_token(guarded, route, token, 
 
 @each([route for route in ROUTES if route.body])
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'"x"', b'{"url": []}', b'{"url": {"a": null}}'])
-def test_a_body_of_the_wrong_shape(guarded, route, body):
+def test_invalid_body_is_refused_after_the_token_is_checked(guarded, route, body):
     assert guarded.ask(route, body=body).status == 401
     answer = guarded.ask(route, body=body, headers={"X-API-Token": TOKEN})
     assert answer.status == 422
@@ -147,7 +149,7 @@ def test_a_body_of_the_wrong_shape(guarded, route, body):
 
 
 @each([r for r in ROUTES if r.query and any(f.is_required() for f in r.query.model_fields.values())])
-def test_a_query_that_lacks_something(guarded, route):
+def test_missing_parameters_are_reported(guarded, route):
     plain = route.path
     assert guarded.ask(route, plain).status == 401
     answer = guarded.ask(route, with_query(plain, QUERY))
@@ -160,14 +162,14 @@ def test_a_query_that_lacks_something(guarded, route):
 
 @each([route for route in ROUTES if "{" in route.path and "clients" not in route.path])
 @pytest.mark.parametrize("name", [UNKNOWN, "x", "%F0%9F%93%BA", "a%2Fb", "%00", "..%2f..%2fsetup.py", "%3Cscript%3E"])
-def test_unknown_names(guarded, route, name):
+def test_unknown_names_are_404(guarded, route, name):
     answer = guarded.ask(route, path_of(route, name), headers={"X-API-Token": TOKEN})
     assert answer.status == 404
     assert isinstance(answer.detail, str)
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
-def test_methods(guarded, path):
+def test_allow_lists_the_methods(guarded, path):
     routes = [route for route in ROUTES if route.path == path]
     there = {route.method for route in routes} | {"OPTIONS"}
     there |= {"HEAD"} if "GET" in there else set()
@@ -196,7 +198,7 @@ def test_head_is_get_without_a_body(guarded, route):
 
 
 @each(ROUTES)
-def test_both_path_forms(guarded, route):
+def test_prefix_and_final_slash_are_accepted(guarded, route):
     headers = {"X-API-Token": TOKEN}
     if route.path != "/test-connection":
         bare, prefixed = (guarded.ask(route, p + path_of(route), headers=headers) for p in ("", "/m3u-proxy"))

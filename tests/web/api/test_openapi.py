@@ -1,4 +1,4 @@
-"""The API's description: true to the routes, and a page that needs nothing from elsewhere."""
+"""The description of the API: the OpenAPI document, the page, the icons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def operations(document):
     }
 
 
-def test_every_operation_is_there_once(web, described):
+def test_every_operation_is_described_once(web, described):
     expected = {(one.method, re.sub(":path", "", one.path)) for one in web.api.operations}
     assert set(operations(described)) == expected
     names = [one["operationId"] for one in operations(described).values()]
@@ -37,20 +37,20 @@ def test_every_operation_is_there_once(web, described):
     assert all(one["summary"] for one in operations(described).values())
 
 
-def test_head_of_the_document(described):
+def test_document_has_version_and_server(described):
     assert described["openapi"] == "3.1.0"
     assert (described["info"]["title"], described["info"]["version"]) == ("m3u proxy", __version__)
     assert described["servers"] == [{"url": "/m3u-proxy"}]
 
 
-def test_without_a_prefix(build):
+def test_server_without_a_prefix(build):
     assert build(root_path="").call("GET", "/openapi.json").json["servers"] == [{"url": "/"}]
 
 
 PAGES = ("playlist.m3u8", "segment.ts", "segment")
 
 
-def test_who_needs_a_token(build, described):
+def test_open_operations_need_no_token(build, described):
     assert described["security"] == []
     document = build(api_token="t").call("GET", "/openapi.json").json
     assert document["security"] == [{"header": []}, {"query": []}]
@@ -69,7 +69,7 @@ def test_who_needs_a_token(build, described):
         assert ("401" in one["responses"]) == (key not in open_ones)
 
 
-def test_parameters(described):
+def test_parameters_are_described(described):
     delete = operations(described)["DELETE", "/streams/by-metadata"]
     found = {one["name"]: (one["in"], one["required"], one["schema"]) for one in delete["parameters"]}
     assert found == {
@@ -83,13 +83,13 @@ def test_parameters(described):
     assert [(one["name"], one["in"]) for one in show["parameters"]] == [("stream_id", "path")]
 
 
-def test_all_references_lead_somewhere(described):
+def test_all_references_are_defined(described):
     found = set(re.findall(r"#/components/schemas/(\w+)", str(described)))
     assert found == set(described["components"]["schemas"])
 
 
 def closed(schema):
-    """A schema that admits no key which it does not name."""
+    """Return the schema without additional properties."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -103,8 +103,8 @@ def validator(described, name):
     return jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}", "components": components})
 
 
-def test_answers_are_what_is_described(web, described):
-    """To the key: neither fewer nor more."""
+def test_answers_match_their_schemas(web, described):
+    """Answers have exactly the described keys."""
     name = web.register(failover_urls=["http://b/1.ts"], metadata={"id": 7}, headers={"Cookie": "c", "A": "b"})
     player = web.connect()
     player.send(f"GET /stream/{name}?username=u HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -148,12 +148,12 @@ def test_answers_are_what_is_described(web, described):
         (("POST", "/streams"), "ValidationErrors"),
     ],
 )
-def test_errors_are_what_is_described(web, described, call, shape):
+def test_errors_match_their_schemas(web, described, call, shape):
     validator(described, shape).validate(web.call(*call).json)
 
 
-def test_the_table_in_the_documentation_is_complete(web):
-    """docs/api.md names every route, and no other."""
+def test_docs_table_lists_all_routes(web):
+    """The table in docs/api.md lists each route, and nothing else."""
     written = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` (?:\*\*fixed\*\*|\*ours\*) \|", DOCS.read_text(), re.MULTILINE))
     assert written == {f"{one.method} {one.path.replace(':path', '')}" for one in web.api.operations}
 
@@ -162,7 +162,7 @@ def test_the_table_in_the_documentation_is_complete(web):
 
 
 class Page(HTMLParser):
-    """What a browser would load, and what it would run."""
+    """A parsed page: the URLs that a browser would load, its tags and its attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/m3u-proxy/docs"])
-def test_page(build, path):
+def test_page_needs_no_scripts_and_no_other_host(build, path):
     answer = build(api_token="t").call("GET", path)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -210,7 +210,7 @@ def test_page(build, path):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_page_says_where_we_are(build):
+def test_page_shows_the_url_of_the_proxy(build):
     web = build(public_url="https://tv.example/m3u-proxy")
     answer = web.call("GET", "/docs").body.decode()
     assert "https://tv.example/m3u-proxy/streams" in answer
@@ -218,7 +218,7 @@ def test_page_says_where_we_are(build):
     assert "http://localhost/m3u-proxy/streams" in build().call("GET", "/docs").body.decode()
 
 
-def test_a_page_deeper_down_finds_its_files(build):
+def test_page_in_a_deeper_path_has_relative_links(build):
     web = build(redoc_url="/a/b/c", openapi_url="/d/e.json")
     page = Page(web.call("GET", "/a/b/c").body.decode())
     assert set(page.loads) == {"../../static/favicon.svg", "../../static/logo.svg", "../../d/e.json"}
@@ -227,7 +227,7 @@ def test_a_page_deeper_down_finds_its_files(build):
     assert web.call("GET", "/redoc").status == 404
 
 
-def test_switched_off(build):
+def test_pages_can_be_switched_off(build):
     web = build(redoc_url="", openapi_url="")
     assert web.call("GET", "/openapi.json").status == 404
     assert web.call("GET", "/redoc").status == 404
@@ -250,7 +250,7 @@ def test_switched_off(build):
         ("/static/logo.svg", "image/svg+xml", b"<svg "),
     ],
 )
-def test_files(build, path, kind, start):
+def test_icons_are_served(build, path, kind, start):
     answer = build(api_token="t").call("GET", path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
     assert answer.body.startswith(start)
@@ -263,7 +263,7 @@ def test_files(build, path, kind, start):
     "logo logo.svg.bak docs.css ..%2fapi.py %2e%2e/api.py ../api.py %2fetc%2fpasswd logo.svg%00 LOGO.SVG ./logo.svg "
     "..%5capi.py logo.svg%0A".split(),
 )
-def test_nothing_else_is_served(web, name):
+def test_other_files_are_not_served(web, name):
     answer = web.call("GET", f"/static/{name}")
     assert answer.status in (307, 404)
     assert b"import" not in answer.body

@@ -1,4 +1,4 @@
-"""The running daemon does what its description says: requests made up from ``/openapi.json``, good and bad."""
+"""The running daemon conforms to its description: valid and invalid requests generated from ``/openapi.json``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-#: Nobody listens there, which is told at once.
+#: A URL without a server: connections are refused at once.
 NOWHERE = "http://127.0.0.1:9/live/1.ts"
 
 
@@ -44,22 +44,22 @@ def operations(schema):
     return {f"{one.ok().method.upper()} {one.ok().path}": one.ok() for one in schema.get_all_operations()}
 
 
-def known(daemon) -> str:
-    """The id of a stream that is there."""
+def registered_stream(daemon) -> str:
+    """Register a stream and return its id."""
     body = {"url": NOWHERE, "failover_urls": [NOWHERE], "metadata": {"id": 7}}
     return daemon.ask("/streams", body, headers={"X-API-Token": TOKEN})["stream_id"]
 
 
-def make_real(case, daemon) -> None:
-    """Have a made-up request meet something that is there."""
+def use_existing_objects(case, daemon) -> None:
+    """Change a generated request so that its stream, file or URL exists."""
     if "stream_id" in (case.path_parameters or {}):
-        case.path_parameters["stream_id"] = known(daemon)
+        case.path_parameters["stream_id"] = registered_stream(daemon)
     if "name" in (case.path_parameters or {}):
         case.path_parameters["name"] = "logo.png"
     if case.path == "/streams" and isinstance(case.body, dict):
         case.body.update(url=NOWHERE, failover_urls=[NOWHERE], failover_resolver_url=None, headers={"A": "b"})
     if "metadata" in case.path:
-        known(daemon)
+        registered_stream(daemon)
         case.query = {**(case.query or {}), "field": "id", "value": "7"}
 
 
@@ -73,7 +73,7 @@ def send(case, daemon, headers) -> int:
 
 
 @pytest.mark.exhaustive
-def test_every_operation(daemon, schema):
+def test_every_operation_conforms_to_its_description(daemon, schema):
     seen: dict[str, set[int]] = {}
     for name, operation in operations(schema).items():
         statuses = seen.setdefault(name, set())
@@ -82,7 +82,7 @@ def test_every_operation(daemon, schema):
                 continue
             attempt(operation.as_strategy(generation_mode=mode), daemon, statuses)
     assert "POST /test-connection" in seen
-    # What is played comes from a provider, and here there is none.
+    # Media needs a provider, and this test has none.
     played = ("/stream/{stream_id}", "/playlist.m3u8", "/segment.ts", "/segment")
     missing = {name for name, statuses in seen.items() if 200 not in statuses and not name.endswith(played)}
     assert missing == set()
@@ -104,13 +104,13 @@ def attempt(strategy, daemon, statuses: set[int]) -> None:
     @given(case=strategy, real=st.booleans())
     def one(case, real):
         if real:
-            make_real(case, daemon)
+            use_existing_objects(case, daemon)
         statuses.add(send(case, daemon, {"X-API-Token": TOKEN}))
 
     one()
 
 
-def test_without_a_token(daemon, schema):
+def test_guarded_operations_need_the_token(daemon, schema):
     for name, operation in operations(schema).items():
         guarded = operation.definition.raw.get("security") != []
         statuses: set[int] = set()
@@ -126,7 +126,7 @@ def test_without_a_token(daemon, schema):
         assert (statuses == {401}) == guarded, name
 
 
-def test_nothing_of_it_was_an_error_of_ours(daemon):
+def test_requests_cause_no_internal_error(daemon):
     text = daemon.log.read_text()
     assert "Traceback" not in text
     assert "#error" not in text
