@@ -1,10 +1,12 @@
-"""The roles of the data path, as zope interfaces.
+"""The interfaces of the data path.
 
-Read it from top to bottom to follow a byte: a dialler opens a body, a session keeps one body flowing into a
-sink, the broadcaster is that sink and hands blocks to its viewers.
+Read them from top to bottom to follow a byte of a live stream. An :class:`IDialler` opens a source and returns an
+:class:`IResponseBody`. A session delivers the body to an :class:`IBodyConsumer`, which cuts it into an
+:class:`IStreamSink`. The broadcaster is the sink: it puts the bytes into blocks and sends each block to every
+:class:`IViewer`, and to the :class:`IBlockConsumer` that makes HLS segments of them.
 """
 
-# mypy reads the annotations; at run time this module imports nothing of ours.
+# mypy reads the annotations. At run time this module imports no other module of the package.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -25,76 +27,86 @@ class IDialler(Interface):
     """Opens the bodies of sources."""
 
     def dial(request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None) -> Deferred[IResponseBody]:
-        """Ask a provider for a stream, following its redirects.
+        """
+        Request a URL from a provider and follow redirects.
 
-        :param slot: what its sockets count for, if they do.
-        :return: a Deferred that fails with a :class:`m3uproxy.errors.SourceError` and nothing else; cancelling it
-            closes whatever socket it had open.
+        :param limits: the seconds allowed for the dial.
+        :param slot: the slot that the sockets of the dial count for; None if they are not counted.
+        :return: a Deferred that fails only with :class:`m3uproxy.errors.SourceError`. Cancelling it closes the socket
+            that is open.
         """
 
 
 class IResponseBody(Interface):
-    """A response with status 200 (or 206) whose body nobody has taken yet. It must be delivered or closed."""
+    """A response with status 200 or 206 whose body is not delivered yet. It must be delivered or closed."""
 
-    status: int = Attribute("Of the final response: 200 or 206.")
-    content_type: str = Attribute("Content-Type of the final response, lower case, no parameters; '' if none.")
-    length: int | None = Attribute("Content-Length, None if the body has no announced end.")
-    encoded: bool = Attribute("Whether it comes compressed: then lengths and ranges are of what nobody sees.")
-    final_url: str = Attribute("Where the redirects led. For logs only after redaction; never redialled.")
+    status: int = Attribute("Status of the final response: 200 or 206.")
+    content_type: str = Attribute("Content-Type of the final response in lower case, without parameters; '' if absent.")
+    length: int | None = Attribute("Content-Length in bytes; None if the head states no length.")
+    encoded: bool = Attribute("True if the body was sent compressed: a length or range then counts compressed bytes.")
+    final_url: str = Attribute("URL of the final response. Redact it before logging; never dial it again.")
 
     def header(name: str) -> str:
-        """The first header of that name in the final response, '' if there is none."""
+        """Return the first header of this name in the final response, '' if there is none."""
 
     def deliver(consumer: IBodyConsumer) -> None:
-        """Hand the body on, from this call on. To be called once."""
+        """Deliver the body to a consumer, from now on. Must be called once."""
 
     def pause() -> None:
-        """Stop reading. Data may still arrive in this reactor turn. Harmless on a body that has ended."""
+        """Stop reading. Data may still arrive in this reactor turn. Safe on a body that has ended."""
 
     def resume() -> None:
-        """Read on. Harmless on a body that has ended."""
+        """Read again. Safe on a body that has ended."""
 
-    def read(hand_on: bool) -> int:
-        """Read once what the socket holds, paused or not, and hand on what was read before returning.
+    def read(deliver: bool) -> int:
+        """
+        Read once from the socket, also while the body is paused, and deliver the data before returning.
 
-        This is what a paused body is read with on the tick: no reactor turn, no ``epoll_ctl``. An end that is met is
-        not told from within but in a later turn.
+        The read scheduler reads paused bodies this way on each tick: it costs no reactor turn and no ``epoll_ctl``.
+        If the read meets the end of the body, the consumer is told in a later reactor turn.
 
-        :param hand_on: False to let it wait for the next read, or the end: the way through TLS and HTTP costs more
+        :param deliver: False to keep the data until the next read or the end. The way through TLS and HTTP costs more
             than the read.
         :return: bytes read from the socket.
         """
 
-    def room() -> int:
-        """How many bytes the source can send while nobody reads. A body that is read on the tick gets more room."""
+    def receive_window() -> int:
+        """
+        Return the bytes that the source can send while the body is paused.
+
+        From the first call on the kernel is asked for a larger window, as for a body that is read on the tick.
+        """
 
     def close() -> Deferred[None]:
-        """Drop the connection now. Safe to call twice.
+        """
+        Close the connection now. Safe to call twice.
 
-        :return: a Deferred that fires with None when the socket is gone.
+        :return: a Deferred that fires with None when the socket has closed.
         """
 
 
 class IUrlChecker(Interface):
-    """Asks whether a URL answers."""
+    """Checks if a URL answers, for operators."""
 
     def status(url: str, timeout: float) -> Deferred[int]:
-        """GET once, following no redirect, and drop the body.
+        """
+        GET a URL once, without following redirects, and drop the body.
 
-        :param timeout: seconds for all of it.
-        :return: a Deferred of the answer's HTTP status. It fails with :class:`m3uproxy.errors.SourceError`.
+        :param timeout: seconds for the whole request.
+        :return: a Deferred of the HTTP status. It fails with :class:`m3uproxy.errors.SourceError`.
         """
 
 
 class IResolver(Interface):
-    """Asks an application which source of a stream is next."""
+    """Asks an application for the next source of a stream."""
 
     def ask(url: str, question: ResolverQuestion) -> Deferred[ResolverAnswer]:
-        """POST once, following no redirect.
+        """
+        POST a question once, without following redirects.
 
-        :param url: the resolver's.
-        :return: a Deferred that fires within 10 seconds, also when nothing was learnt. It fails only if it is
-            cancelled, which closes whatever socket it had open.
+        :param url: URL of the resolver.
+        :return: a Deferred that fires within 10 seconds, also if the resolver did not answer. It fails only if it is
+            cancelled, which closes the socket that is open.
         """
 
 
@@ -102,69 +114,104 @@ class IBodyConsumer(Interface):
     """Takes the body of one response."""
 
     def body_received(data: bytes) -> None:
-        """Some bytes, never none. May come while paused. An exception here closes the body and is logged."""
+        """
+        Take data, at least one byte. It may come while the body is paused.
+
+        An exception closes the body. It is logged, unless it is a :class:`m3uproxy.errors.SourceError`.
+        """
 
     def body_ended(error: SourceError) -> None:
-        """The body is over; nothing follows. Called once, also after ``close()`` and also for a clean end."""
+        """
+        Note that the body has ended. No data follows.
+
+        Called once, also after ``close()``.
+
+        :param error: the cause; ``ENDED`` for a complete body.
+        """
 
 
 class IDiscontinuityConsumer(IBodyConsumer):
-    """Takes a body that was put together of parts."""
+    """Takes a body that is joined from several parts, such as HLS segments."""
 
-    def body_changed() -> None:
-        """What follows does not continue the last packet, and its clocks may be others."""
+    def discontinuity() -> None:
+        """Note that the data that follows does not continue the last packet. Its clocks may differ."""
 
 
 class IStreamSink(Interface):
-    """What a session feeds."""
+    """Takes the bytes of a stream from its session, from one source after another."""
 
-    waiting: bool = Attribute("A viewer waits for its first block: read without rest, send at once.")
+    waiting: bool = Attribute("True if a viewer waits for its first block. Data is then read and sent without delay.")
 
     def source_changed() -> None:
-        """A new body begins: its bytes do not continue the last packet of the one before."""
+        """Note that a new body begins. Its first byte does not continue the last packet of the body before."""
 
     def bytes_received(data: bytes) -> None:
-        """Some bytes of the body; they may wait for more before they are sent."""
+        """Take bytes of the body. They may wait for more bytes before they are sent."""
 
     def flush() -> int:
-        """Send what is waiting.
+        """
+        Send the bytes that wait.
 
         :return: the number of whole transport stream packets recognised so far in this body.
         """
 
-    def watch(look: PacketObserver | None) -> None:
-        """Show the packets of the body to ``look`` (:attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`).
+    def observe(observer: PacketObserver | None) -> None:
+        """
+        Show the packets of the body to an observer, until the next call or until another body begins.
 
-        It is shown them until the next call, or until another body begins.
+        See :attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`.
+
+        :param observer: None to show packets no longer.
         """
 
     def gave_up(error: SourceError) -> None:
-        """No source delivers and the budget is spent; ``error`` is the last failure."""
+        """
+        Note that no source delivers and the failover budget is spent.
+
+        :param error: the last failure.
+        """
 
 
 class IViewer(Interface):
-    """One player's connection, as the broadcaster sees it. It provides ``IPushProducer`` to its transport."""
+    """
+    The connection of one player, as the broadcaster uses it.
+
+    It also provides ``IPushProducer`` to its transport.
+    """
 
     def try_to_start() -> None:
-        """A viewer that has not begun may have a place to start at: it arrived, or a block was added to the ring."""
+        """
+        Send the head and the first block, if the viewer waits for them and the ring has a block to join at.
+
+        Called when the viewer arrives, and when a block is added to the ring.
+        """
 
     def fell_behind(block: Block, number: int, taken: int) -> None:
-        """At the live edge, the socket took only ``taken`` bytes of block ``number``."""
+        """
+        Leave the live edge, because the socket did not take a whole block.
+
+        :param number: the number of the block in the ring.
+        :param taken: bytes of the block that the socket took.
+        """
 
     def close(error: SourceError) -> None:
-        """There will be no more blocks: answer with an error if nothing was sent, else abort."""
+        """End the viewer, because no block follows: send an error response if nothing was sent, else abort."""
 
     def abort(why: str) -> None:
-        """Disconnect this viewer at once (``why`` goes to the log)."""
+        """
+        Disconnect the viewer at once.
+
+        :param why: the cause, for the log.
+        """
 
 
 class IBlockConsumer(Interface):
-    """All who play a stream as HLS: to the broadcaster they are one viewer, who takes every block at once."""
+    """Takes each block of a live stream when it is added to the ring, as the muxer of HLS segments does."""
 
-    waiting: bool = Attribute("It has had no block that it could begin with.")
+    waiting: bool = Attribute("True until a block arrives that a segment can begin with.")
 
     def block_received(block: Block) -> None:
-        """The next block."""
+        """Take the next block."""
 
     def stream_ended(error: SourceError) -> None:
-        """There will be no more blocks."""
+        """Note that no block follows."""

@@ -88,20 +88,20 @@ class FakeBody:
         self.resumes += 1
         self.paused = False
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         if self.closed or self.ended or self.consumer is None:
             return 0
         self.reads += 1
         data, self.held = self.held[: self.READ], self.held[self.READ :]
         self.gathered += data
-        if hand_on and self.gathered:
+        if deliver and self.gathered:
             gathered, self.gathered = self.gathered, b""
             self.consumer.body_received(gathered)
         if not self.held and self.ends_with_read is not None and not self.ended:
             self.end(self.ends_with_read)
         return len(data)
 
-    def room(self) -> int:
+    def receive_window(self) -> int:
         return self.window
 
     def close(self) -> Deferred[None]:

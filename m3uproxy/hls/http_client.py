@@ -264,9 +264,9 @@ class PooledBody(ResponseBody):
         if self._pooled is not None:
             super().resume()
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         """Read once."""
-        return super().read(hand_on) if self._pooled is not None else 0
+        return super().read(deliver) if self._pooled is not None else 0
 
     def close(self) -> Deferred[None]:
         """Drop the connection; also if nobody has taken the body."""

@@ -82,7 +82,7 @@ class BodyReader:
         if not self._reading:
             self._tick.has_read(self)
 
-    def body_changed(self) -> None:
+    def discontinuity(self) -> None:
         """Hand on what is left, then begin anew, as with another body."""
         if self._over:
             return
@@ -160,7 +160,7 @@ class BodyReader:
         Below the shortest there is reading without rest. That is not for a burst at the start, which would keep the
         whole process busy for a viewer that zaps on: it takes as many large reads as make up the longest interval.
         """
-        much = max(MUCH, self._body.room() // 2) if size >= LITTLE else MUCH
+        much = max(MUCH, self._body.receive_window() // 2) if size >= LITTLE else MUCH
         if size < much:
             self._streak = 0
             if size < much // 2:

@@ -214,9 +214,9 @@ class Broadcaster:
         self._take(self._intake.flush(self._clock.seconds()))
         return self._intake.packets
 
-    def watch(self, look: PacketObserver | None) -> None:
-        """Show the packets of the body to ``look``, as they came."""
-        self._intake.observe(look)
+    def observe(self, observer: PacketObserver | None) -> None:
+        """Show the packets of the body to ``observer``, as they came."""
+        self._intake.observe(observer)
 
     def gave_up(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""

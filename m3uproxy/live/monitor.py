@@ -79,7 +79,7 @@ class SourceMonitor:
         self._closed = False
         self.signs: tuple[str, ...] = ()
         if self._health is not None:
-            sink.watch(self._took)
+            sink.observe(self._took)
         if rules.silence:
             self._silence_timer.start(rules.silence)
         if rules.interval:
@@ -100,7 +100,7 @@ class SourceMonitor:
         if self._closed:
             return
         self._closed = True
-        self._sink.watch(None)
+        self._sink.observe(None)
         self._silence_timer.cancel()
         self._review_timer.cancel()
         self._reviewing.close()
@@ -124,7 +124,7 @@ class SourceMonitor:
         self._pulse, self._suspicion = TrickleDetector(now), TrendDetector()
         if self._health is not None and self._rules.limits is not None:
             self._health = ContentHealth(self._rules.limits, now)
-            self._sink.watch(self._took)
+            self._sink.observe(self._took)
 
     # silence
 
@@ -151,7 +151,7 @@ class SourceMonitor:
             self._fault = self._health.packets_received(now, packets, program) or self._fault
         except Exception:
             log.failure("looking at what a source brings failed; it is looked at no more")
-            self._sink.watch(None)
+            self._sink.observe(None)
 
     def _explain(self, fault: ContentFault) -> SourceError:
         assert self._health is not None, "where else would it come from"

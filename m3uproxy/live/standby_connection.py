@@ -71,7 +71,7 @@ class StandbyBuffer:
         """Packets so far."""
         return self._intake.packets
 
-    def watch(self, look: PacketObserver | None) -> None:
+    def observe(self, observer: PacketObserver | None) -> None:
         """Nobody watches before it takes over."""
 
     def gave_up(self, error: SourceError) -> None:

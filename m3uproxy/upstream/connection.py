@@ -191,13 +191,13 @@ class ProviderConnection:
         if self._socket is not None:
             self._socket.read(True)
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         """Read once from the socket, now; how many bytes."""
-        return self._socket.read_now(hand_on) if self._socket is not None else 0
+        return self._socket.read_now(deliver) if self._socket is not None else 0
 
-    def room(self) -> int:
+    def receive_window(self) -> int:
         """Bytes that the kernel takes in while nobody reads."""
-        return self._socket.room() if self._socket is not None else NARROW
+        return self._socket.receive_window() if self._socket is not None else NARROW
 
     def abort(self) -> None:
         """Close the socket, if there is one."""

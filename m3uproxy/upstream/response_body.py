@@ -69,13 +69,13 @@ class ResponseBody(Protocol):
         if self._consumer is not None:
             self._connection.resume()
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         """Read once, now; not before anybody takes the body."""
-        return self._connection.read(hand_on) if self._consumer is not None else 0
+        return self._connection.read(deliver) if self._consumer is not None else 0
 
-    def room(self) -> int:
-        """See :meth:`m3uproxy.interfaces.IResponseBody.room`."""
-        return self._connection.room()
+    def receive_window(self) -> int:
+        """See :meth:`m3uproxy.interfaces.IResponseBody.receive_window`."""
+        return self._connection.receive_window()
 
     def close(self) -> Deferred[None]:
         """Drop the connection; nothing is handed on from this call on."""

@@ -153,16 +153,16 @@ class ProviderSocket(ProtocolWrapper):
         if self.lost is None and not self._closing:
             (self.transport.resumeProducing if on else self.transport.pauseProducing)()
 
-    def read_now(self, hand_on: bool) -> int:
-        """Read once from the socket, which need not be readable; see :meth:`m3uproxy.interfaces.IOpenBody.read`."""
+    def read_now(self, deliver: bool) -> int:
+        """Read once from the socket, which need not be readable; see :meth:`m3uproxy.interfaces.IResponseBody.read`."""
         if self.lost is not None or self._closing:
             return 0
         size = self._receive()
-        if hand_on:
+        if deliver:
             self._hand_on()
         return size
 
-    def room(self) -> int:
+    def receive_window(self) -> int:
         """Bytes that the kernel takes in while we do not read. From the first call on that is more, also for us."""
         if self.lost is not None or self._closing:
             return NARROW

@@ -51,10 +51,10 @@ class Body:
     def resume(self) -> None:
         pass
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         return 0
 
-    def room(self) -> int:
+    def receive_window(self) -> int:
         return 65_536
 
     def close(self) -> Deferred[None]:

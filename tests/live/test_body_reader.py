@@ -50,8 +50,8 @@ class Sink:
         self.on_flush()
         return self.intake.packets
 
-    def watch(self, look: PacketObserver | None) -> None:
-        self.intake.observer = look
+    def observe(self, observer: PacketObserver | None) -> None:
+        self.intake.observer = observer
 
     def gave_up(self, error: SourceError) -> None:
         self.error = error
@@ -112,7 +112,7 @@ def test_a_seam_within_a_body_is_like_another_body() -> None:
     rig.bring(20_000)
     rig.pass_time(1)
     rig.body.bring(b"G" + b"x" * 50)  # torn
-    rig.reader.body_changed()
+    rig.reader.discontinuity()
     assert rig.sink.log[-1] == "changed"
     assert "changed" not in rig.owner.log
     rig.bring(20_000)
@@ -121,7 +121,7 @@ def test_a_seam_within_a_body_is_like_another_body() -> None:
     assert rig.owner.log.count("flowing") == 1
     assert rig.owner.log.index("changed") < len(rig.owner.log) - 1
     rig.done()
-    rig.reader.body_changed()
+    rig.reader.discontinuity()
     assert rig.sink.log.count("changed") == 2
 
 

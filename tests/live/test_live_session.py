@@ -51,8 +51,8 @@ class Sink:
         self.intake.flush(0.0)
         return self.intake.packets
 
-    def watch(self, look: PacketObserver | None) -> None:
-        self.intake.observer = look
+    def observe(self, observer: PacketObserver | None) -> None:
+        self.intake.observer = observer
 
     def gave_up(self, error: SourceError) -> None:
         self.errors.append(error)

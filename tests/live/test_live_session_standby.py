@@ -50,7 +50,7 @@ class Sink:
         self.intake.flush(0.0)
         return int(self.intake.packets)
 
-    def watch(self, look: object) -> None:
+    def observe(self, observer: object) -> None:
         """Nothing is looked at here."""
 
     def gave_up(self, error: SourceError) -> None:

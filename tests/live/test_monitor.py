@@ -45,8 +45,8 @@ class Sink:
         self.intake.flush(self.clock.seconds())
         return self.intake.packets
 
-    def watch(self, look: PacketObserver | None) -> None:
-        self.intake.observer = look
+    def observe(self, observer: PacketObserver | None) -> None:
+        self.intake.observer = observer
 
     def gave_up(self, error: SourceError) -> None:
         self.error = error
@@ -278,7 +278,7 @@ def test_a_fault_is_of_its_body() -> None:
 
 def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
     rig = Rig(1).play(20)
-    rig.body.consumer.body_changed()
+    rig.body.consumer.discontinuity()
     rig.source = FaultySource()
     rig.run(4)
     assert rig.session.watch is not None

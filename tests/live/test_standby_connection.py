@@ -42,7 +42,7 @@ class Sink:
     def flush(self) -> int:
         return len(self.data) // 188
 
-    def watch(self, look: object) -> None:
+    def observe(self, observer: object) -> None:
         raise AssertionError("the session watches")
 
     def gave_up(self, error: SourceError) -> None:

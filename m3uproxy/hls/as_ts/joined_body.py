@@ -111,11 +111,11 @@ class JoinedBody:
         self._paused = False
         self._flush()
 
-    def read(self, hand_on: bool) -> int:
+    def read(self, deliver: bool) -> int:
         """Deliver buffered data. Return the number of bytes."""
         return self._flush()
 
-    def room(self) -> int:
+    def receive_window(self) -> int:
         """Return the size in bytes of the buffer for a paused consumer."""
         return BUFFER_BYTES
 
@@ -275,7 +275,7 @@ class JoinedBody:
         """Tell the consumer that the next data does not continue the previous data."""
         self._flush()
         if IDiscontinuityConsumer.providedBy(self._consumer) and not self._closed:
-            self._consumer.body_changed()
+            self._consumer.discontinuity()
 
     def _delivery_ended(self, failure: Failure) -> None:
         url = redact(self._source.request.url)

@@ -29,7 +29,7 @@ class RecordingConsumer:
     def body_received(self, data: bytes) -> None:
         self.got.append(data)
 
-    def body_changed(self) -> None:
+    def discontinuity(self) -> None:
         self.got.append("discontinuity")
 
     def body_ended(self, error: SourceError) -> None:
