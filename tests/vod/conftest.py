@@ -12,5 +12,5 @@ def make_rig():
 
     yield make
     for each in made:
-        each.leave()
+        each.close()
         assert each.clock.getDelayedCalls() == []

@@ -1,4 +1,4 @@
-"""How often a provider is read: seldom, and yet as fast as it sends."""
+"""The pace of reading: few reads, at the full rate of the provider."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from m3uproxy.core.http.representation import Representation
 from m3uproxy.vod.file_reader import FileReader
 from m3uproxy.vod.range_request import OpenedRange
 
-#: Bytes that a provider may send before a paused receiver has read any.
-WINDOW = 65_536
+#: Bytes that a provider can send while the receiver is paused.
+RECEIVE_WINDOW = 65_536
 
 
-class Sponge:
-    """Takes everything."""
+class GreedyConsumer:
+    """A consumer that accepts all bytes."""
 
     last_bytes = b""
     can_accept = True
@@ -30,38 +30,38 @@ class Sponge:
         return len(data)
 
 
-class Owner:
+class ReaderOwner:
     def bytes_read(self, reader, offset, data) -> None:
-        """All is well."""
+        """Do nothing."""
 
     def read_failed(self, reader, error) -> None:
         raise AssertionError(error)
 
 
-def received(megabits: float, seconds: float = 5.0) -> tuple[float, float]:
-    """The share of what the provider could send that was taken, and the pieces it came in, for each second."""
-    clock, body, sponge = Clock(), FakeBody(status=206), Sponge()
-    reader = FileReader(clock, OpenedRange(body, 0, None, Representation()), Representation(), 10.0, Owner())
-    reader.start(sponge)
-    body.bring(bytes(300_000))  # what is not kept waiting
-    begin, step = sponge.position, 0.001
+def read_share(megabits: float, seconds: float = 5.0) -> tuple[float, float]:
+    """Return the share of the provider's rate that was read, and the pieces read per second."""
+    clock, body, consumer = Clock(), FakeBody(status=206), GreedyConsumer()
+    reader = FileReader(clock, OpenedRange(body, 0, None, Representation()), Representation(), 10.0, ReaderOwner())
+    reader.start(consumer)
+    body.bring(bytes(300_000))  # the beginning is read without pauses
+    begin, step = consumer.position, 0.001
     for _ in range(int(seconds / step)):
-        room = WINDOW - len(body.held)
+        room = RECEIVE_WINDOW - len(body.held)
         body.bring(bytes(max(0, min(room, int(megabits * 1e6 / 8 * step)))))
         clock.advance(step)
     reader.close()
     assert clock.getDelayedCalls() == []
-    return (sponge.position - begin) / (megabits * 1e6 / 8 * seconds), sponge.pieces / seconds
+    return (consumer.position - begin) / (megabits * 1e6 / 8 * seconds), consumer.pieces / seconds
 
 
 @pytest.mark.parametrize("megabits", [2, 8, 20, 50, 100, 400])
 def test_a_provider_is_read_as_fast_as_it_sends(megabits):
-    share, _ = received(megabits)
+    share, _ = read_share(megabits)
     assert share > 0.95
 
 
 @pytest.mark.parametrize(("megabits", "most"), [(2, 60), (8, 60), (20, 120), (50, 450)])
-def test_it_is_read_seldom(megabits, most):
-    """Instead of a thousand times a second."""
-    _, pieces = received(megabits)
+def test_small_pieces_are_gathered(megabits, most):
+    """Without gathering it would be a thousand pieces per second."""
+    _, pieces = read_share(megabits)
     assert pieces <= most

@@ -1,11 +1,11 @@
-"""Players and providers of a film, turn by turn."""
+"""Players and providers of a file, one reactor turn at a time."""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 from fakes import FakeBody
-from vod_rig import ETAG, SIZE, PlayerConnection, film
+from vod_rig import ETAG, SIZE, PlayerConnection, file_bytes
 
 from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.downstream.socket_writer import BufferedWriter
@@ -22,49 +22,49 @@ def header(dial, name: str) -> str | None:
     return dict(dial.request.headers).get(name)
 
 
-def test_a_part_is_asked_for_up_to_the_end_with_the_stream_s_headers(make_rig):
+def test_a_range_is_requested_open_ended_with_the_streams_headers(make_rig):
     rig = make_rig()
     response = rig.ask(ByteRange(5 * M, 6 * M - 1))
     dial = rig.dialler.last
     assert dial.request.headers == (("X-Key", "k"), ("Range", "bytes=5000000-"))
-    assert response.began is None, "nothing is said before the first byte"
+    assert response.head is None, "no headers before the first byte"
     body = rig.answer()
-    assert response.began is None
-    body.bring(film(5 * M, 7 * M))
-    representation, span = response.began
+    assert response.head is None
+    body.bring(file_bytes(5 * M, 7 * M))
+    representation, span = response.head
     assert (representation.length, representation.etag, len(span)) == (SIZE, ETAG, M)
     rig.drain(response)
     assert response.finished
-    assert response.body == film(5 * M, 6 * M)
+    assert response.body == file_bytes(5 * M, 6 * M)
 
 
-def test_a_pause_of_an_hour(make_rig):
-    """Nothing is read, no timer runs, the client counts; then it goes on where it was."""
+def test_a_paused_player_pauses_its_provider_for_an_hour(make_rig):
+    """Nothing is read and no timer runs, but the client is listed. Then the response continues."""
     rig = make_rig()
     response = rig.ask()
     body = rig.answer(status=200)
     for place in range(0, 4 * M, 50_000):
-        body.bring(film(place, place + 50_000))
+        body.bring(file_bytes(place, place + 50_000))
     rig.turn()
-    rig.clock.pump([10, 5])  # the last silence timer finds that nothing is waited for
+    rig.clock.pump([10, 5])  # the silence timer ends, because no bytes are awaited
     assert body.paused
     held = len(body.held)
-    assert 4 * M - held < M, "the kernel's queue and a piece or two"
+    assert 4 * M - held < M, "at most the kernel's queue and two pieces were read"
     assert rig.clock.getDelayedCalls() == []
     for _ in range(3600):
         rig.clock.advance(1)
         rig.stream.run_housekeeping()
     assert (len(rig.stream.clients()), len(body.held), len(rig.dialler.dials)) == (1, held, 1)
     rig.drain(response)
-    assert response.body == film(0, 4 * M)
-    rig.clock.advance(0.1)  # it may rest while more gathers
+    assert response.body == file_bytes(0, 4 * M)
+    rig.clock.advance(0.1)  # the body may be paused while more gathers
     assert not body.paused
 
 
-def test_a_pause_has_an_end(make_rig):
+def test_a_player_paused_for_too_long_is_aborted(make_rig):
     rig = make_rig(pause=3600.0)
     response = rig.ask()
-    rig.answer(status=200).bring(film(0, 4 * M))
+    rig.answer(status=200).bring(file_bytes(0, 4 * M))
     rig.turn()
     rig.clock.advance(3599)
     rig.stream.run_housekeeping()
@@ -74,11 +74,11 @@ def test_a_pause_has_an_end(make_rig):
     assert response.aborted
 
 
-def test_a_provider_that_closes_during_a_pause_is_asked_again_when_it_is_over(make_rig):
+def test_a_body_that_ends_during_a_pause_is_dialled_again_after_it(make_rig):
     rig = make_rig()
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, 2 * M))
+    body.bring(file_bytes(0, 2 * M))
     rig.turn()
     body.end(SourceError(Reason.RESET))
     rig.clock.advance(3000)
@@ -87,20 +87,20 @@ def test_a_provider_that_closes_during_a_pause_is_asked_again_when_it_is_over(ma
     assert len(rig.dialler.dials) == 2
     assert header(rig.dialler.last, "Range") == f"bytes={2 * M - 4096}-"
     assert header(rig.dialler.last, "If-Range") == ETAG
-    rig.answer().bring(film(2 * M - 4096, 3 * M))
+    rig.answer().bring(file_bytes(2 * M - 4096, 3 * M))
     rig.drain(response)
-    assert response.body == film(0, 3 * M)
+    assert response.body == file_bytes(0, 3 * M)
 
 
-def test_silence_is_a_failure_only_while_more_is_wanted(make_rig):
+def test_silence_is_a_failure_only_while_bytes_are_awaited(make_rig):
     rig = make_rig(silence=10.0)
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, M))
+    body.bring(file_bytes(0, M))
     rig.drain(response)
     rig.clock.pump([0.1] * 90)
     assert not body.closed
-    body.bring(film(M, M + 1000))
+    body.bring(file_bytes(M, M + 1000))
     rig.drain(response)
     rig.clock.pump([0.1] * 99)
     assert not body.closed
@@ -109,41 +109,41 @@ def test_silence_is_a_failure_only_while_more_is_wanted(make_rig):
     assert len(rig.dialler.dials) == 2
 
 
-def test_a_process_that_was_stopped_does_not_blame_the_provider(make_rig):
+def test_a_suspended_process_does_not_count_as_silence(make_rig):
     rig = make_rig(silence=10.0)
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, M))
+    body.bring(file_bytes(0, M))
     rig.drain(response)
     rig.clock.advance(500)
     assert not body.closed
-    body.bring(film(M, M + 5))
+    body.bring(file_bytes(M, M + 5))
     rig.drain(response)
     rig.clock.advance(1)
     assert not body.closed
 
 
 @pytest.mark.parametrize("etag", [ETAG, ""])
-def test_other_bytes_under_the_same_name_are_not_sent(make_rig, etag):
+def test_different_bytes_of_the_same_url_are_not_sent(make_rig, etag):
     rig = make_rig()
     response = rig.ask()
     body = rig.answer(etag)
-    body.bring(film(0, 3 * M))
+    body.bring(file_bytes(0, 3 * M))
     rig.drain(response)
     body.end(SourceError(Reason.RESET))
     second = rig.answer(etag)
-    second.bring(film(3 * M - 4096, 4 * M, seed=1))
+    second.bring(file_bytes(3 * M - 4096, 4 * M, seed=1))
     rig.drain(response)
     assert second.closed
-    assert response.body == film(0, 3 * M)
+    assert response.body == file_bytes(0, 3 * M)
     assert not response.finished
 
 
-def test_another_file_is_not_even_read(make_rig):
+def test_a_body_with_another_etag_is_not_read(make_rig):
     rig = make_rig()
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, 3 * M))
+    body.bring(file_bytes(0, 3 * M))
     rig.drain(response)
     body.end(SourceError(Reason.RESET))
     second = rig.answer('"another"', status=200)
@@ -151,68 +151,68 @@ def test_another_file_is_not_even_read(make_rig):
     assert second.consumer is None
 
 
-def test_what_begins_close_behind_is_read_up_to(make_rig):
+def test_a_small_gap_is_skipped_and_a_large_one_dialled(make_rig):
     rig = make_rig()
     connection = PlayerConnection()
     rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection, kernel=4 * M)
     body = rig.answer()
-    body.bring(film(5 * M, 6 * M))
+    body.bring(file_bytes(5 * M, 6 * M))
     rig.drain(rig.responses[0])
     assert rig.responses[0].finished
     assert body.paused
     near = rig.ask(ByteRange(6 * M + MAX_SKIP, 6 * M + MAX_SKIP + 9), connection=connection)
-    body.bring(film(6 * M, 6 * M + MAX_SKIP + 10))
+    body.bring(file_bytes(6 * M, 6 * M + MAX_SKIP + 10))
     rig.drain(near)
-    assert near.body == film(6 * M + MAX_SKIP, 6 * M + MAX_SKIP + 10)
+    assert near.body == file_bytes(6 * M + MAX_SKIP, 6 * M + MAX_SKIP + 10)
     far = rig.ask(ByteRange(9 * M, 9 * M + 9), connection=connection)
     assert body.closed
     assert len(rig.dialler.dials) == 2
-    rig.answer().bring(film(9 * M, 10 * M))
+    rig.answer().bring(file_bytes(9 * M, 10 * M))
     rig.drain(far)
-    assert far.body == film(9 * M, 9 * M + 10)
+    assert far.body == file_bytes(9 * M, 9 * M + 10)
 
 
-def test_a_connection_that_nobody_uses_is_closed_soon(make_rig):
+def test_an_unused_provider_connection_is_closed_after_the_linger_time(make_rig):
     rig = make_rig()
     connection = PlayerConnection()
     response = rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection)
     body = rig.answer()
-    body.bring(film(5 * M, 7 * M))
+    body.bring(file_bytes(5 * M, 7 * M))
     rig.drain(response)
     rig.clock.advance(LINGER - 0.1)
     assert not body.closed
     rig.clock.advance(0.2)
     assert body.closed
-    assert len(rig.stream.clients()) == 1, "its connection is still open"
+    assert len(rig.stream.clients()) == 1, "the player's connection is still open"
     connection.close()
     assert rig.stream.clients() == []
 
 
-def test_who_sends_no_parts_is_asked_for_all_of_it(make_rig):
-    """Also for what follows what is kept; and if it sends parts after all, it is read up to the place."""
+def test_a_provider_without_ranges_is_asked_for_the_whole_file(make_rig):
+    """Also behind the cached bytes. If the provider sends a range after all, bytes before the position are skipped."""
     rig = make_rig()
     first = rig.ask()
-    rig.answer(status=200).bring(film(0, M))
+    rig.answer(status=200).bring(file_bytes(0, M))
     rig.drain(first)
     first.response.stopProducing()
     for kept, status in ((M, 200), (2 * M, 206)):
         again = rig.ask(ByteRange(30 * M))
         rig.drain(again)
-        assert again.body == film(0, kept)
+        assert again.body == file_bytes(0, kept)
         assert header(rig.dialler.last, "Range") == "bytes=0-"
-        rig.answer(status=status).bring(film(0, kept + M))
+        rig.answer(status=status).bring(file_bytes(0, kept + M))
         rig.drain(again)
-        assert again.body == film(0, kept + M)
-        assert again.began[1] is None, "the whole"
+        assert again.body == file_bytes(0, kept + M)
+        assert again.head[1] is None, "the whole file"
         again.response.stopProducing()
     assert len(rig.dialler.dials) == 3
 
 
-def test_who_hangs_up_in_the_middle_leaves_nothing(make_rig):
+def test_a_disconnected_player_leaves_no_client_and_no_timer(make_rig):
     rig = make_rig()
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, M))
+    body.bring(file_bytes(0, M))
     response.response.stopProducing()
     response.connection.close()
     assert body.closed
@@ -220,62 +220,62 @@ def test_who_hangs_up_in_the_middle_leaves_nothing(make_rig):
     assert rig.clock.getDelayedCalls() == [] or rig.clock.advance(11) is None
 
 
-def test_the_newest_request_has_the_connection_and_gives_it_back(make_rig):
+def test_the_newest_request_gets_the_session_and_returns_it(make_rig):
     rig = make_rig()
     first = rig.ask(kernel=300_000)
     body = rig.answer()
-    body.bring(film(0, 4 * M))
+    body.bring(file_bytes(0, 4 * M))
     rig.turn()
     second = rig.ask(ByteRange(30 * M, 31 * M - 1), connection=PlayerConnection())
     assert body.closed
-    rig.answer().bring(film(30 * M, 32 * M))
+    rig.answer().bring(file_bytes(30 * M, 32 * M))
     rig.drain(second)
     assert second.finished
-    assert second.body == film(30 * M, 31 * M)
+    assert second.body == file_bytes(30 * M, 31 * M)
     rig.drain(first)
     assert header(rig.dialler.last, "Range") == f"bytes={len(first.body) - 4096}-"
     assert len(rig.dialler.dials) == 3
-    rig.answer().bring(film(len(first.body) - 4096, 5 * M))
+    rig.answer().bring(file_bytes(len(first.body) - 4096, 5 * M))
     rig.drain(first)
-    assert first.body == film(0, 5 * M)
+    assert first.body == file_bytes(0, 5 * M)
     assert len(rig.stream.clients()) == 1
 
 
-def test_two_that_both_want_are_two_players(make_rig):
+def test_two_responses_that_are_both_read_become_two_clients(make_rig):
     rig = make_rig()
     first, second = rig.ask(ByteRange(3 * M)), rig.ask(ByteRange(20 * M))
     assert [dial.cancelled for dial in rig.dialler.dials] == [True, False]
     body = rig.answer()
-    body.bring(film(20 * M, 21 * M))
+    body.bring(file_bytes(20 * M, 21 * M))
     rig.drain(second)
     rig.clock.advance(HANDOVER_TIMEOUT - 0.1)
     assert len(rig.stream.clients()) == 1
-    body.bring(film(21 * M, 22 * M))
+    body.bring(file_bytes(21 * M, 22 * M))
     rig.drain(second)
     rig.clock.advance(0.2)
     assert len({client.client_id for client in rig.stream.clients()}) == 2
     assert not body.closed
-    rig.answer().bring(film(3 * M, 4 * M))
+    rig.answer().bring(file_bytes(3 * M, 4 * M))
     rig.drain(first)
-    assert first.body == film(3 * M, 4 * M)
+    assert first.body == file_bytes(3 * M, 4 * M)
     assert sum(client.bytes_served for client in rig.stream.clients()) == rig.stream.bytes_served == 3 * M
 
 
-def test_one_that_rests_gives_way(make_rig):
-    """Its player does not read: it is the one that was left for the other."""
+def test_a_paused_response_yields_the_session(make_rig):
+    """The player of the response does not read, so it has abandoned it for the other one."""
     rig = make_rig()
     first = rig.ask(ByteRange(3 * M))
     rig.ask(ByteRange(20 * M), kernel=100_000)
-    rig.answer().bring(film(20 * M, 24 * M))
+    rig.answer().bring(file_bytes(20 * M, 24 * M))
     rig.turn()
     rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
     assert len(rig.stream.clients()) == 1
-    rig.answer().bring(film(3 * M, 4 * M))
+    rig.answer().bring(file_bytes(3 * M, 4 * M))
     rig.drain(first)
-    assert first.body == film(3 * M, 4 * M)
+    assert first.body == file_bytes(3 * M, 4 * M)
 
 
-def test_different_players_have_lines_of_their_own(make_rig):
+def test_different_players_have_separate_sessions(make_rig):
     rig = make_rig()
     players = [attrs.evolve(rig.SAME, client_id=name) for name in "ab"]
     for player in players:
@@ -284,7 +284,7 @@ def test_different_players_have_lines_of_their_own(make_rig):
     assert [client.client_id for client in rig.stream.clients()] == ["a", "b"]
 
 
-def test_nobody_is_left_without_an_answer(make_rig):
+def test_a_silent_provider_is_refused_at_the_start_timeout(make_rig):
     rig = make_rig(start=20.0)
     response = rig.ask()
     rig.clock.pump([1] * 21)
@@ -292,7 +292,7 @@ def test_nobody_is_left_without_an_answer(make_rig):
     assert response.refused.player_status == 504
 
 
-def test_all_sources_refuse(make_rig):
+def test_a_refusal_by_all_sources_is_passed_on(make_rig):
     rig = make_rig(2)
     response = rig.ask()
     for _ in range(2):
@@ -301,7 +301,7 @@ def test_all_sources_refuse(make_rig):
     assert len(rig.dialler.dials) == 2
 
 
-def test_out_of_range_is_told_without_asking_another(make_rig):
+def test_416_is_passed_on_without_asking_another_source(make_rig):
     rig = make_rig(2)
     response = rig.ask(ByteRange(SIZE))
     rig.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 416", 416, SIZE))
@@ -309,23 +309,23 @@ def test_out_of_range_is_told_without_asking_another(make_rig):
     assert len(rig.dialler.dials) == 1
 
 
-def test_once_known_it_is_told_without_asking(make_rig):
+def test_416_of_a_known_file_needs_no_request(make_rig):
     rig = make_rig()
     connection = PlayerConnection()
     response = rig.ask(ByteRange(5 * M, 6 * M - 1), connection=connection)
-    rig.answer().bring(film(5 * M, 6 * M))
+    rig.answer().bring(file_bytes(5 * M, 6 * M))
     rig.drain(response)
     assert rig.ask(ByteRange(SIZE), connection=connection).range_refused == [SIZE]
     rig.clock.advance(301)
     rig.ask(ByteRange(SIZE), connection=connection)
-    assert len(rig.dialler.dials) == 2, "that was long ago"
+    assert len(rig.dialler.dials) == 2, "the file is no longer known"
 
 
-def test_deleting_answers_who_waits_and_disconnects_who_plays(make_rig):
+def test_deletion_refuses_waiting_players_and_aborts_the_others(make_rig):
     rig = make_rig()
     playing = rig.ask()
     body = rig.answer()
-    body.bring(film(0, M))
+    body.bring(file_bytes(0, M))
     waiting = rig.ask(ByteRange(30 * M), player=PlayerInfo("192.0.2.2"))
     body.lingers = True
     ended = rig.stream.close(Reason.DELETED)
@@ -338,7 +338,7 @@ def test_deleting_answers_who_waits_and_disconnects_who_plays(make_rig):
     assert ended.called
 
 
-def test_head_is_asked_once_for_all_who_ask(make_rig):
+def test_concurrent_head_requests_share_one_dial(make_rig):
     rig = make_rig()
     answers = [rig.stream.describe(), rig.stream.describe()]
     assert [dial.request.method for dial in rig.dialler.dials] == ["HEAD"]
@@ -352,7 +352,7 @@ def test_head_is_asked_once_for_all_who_ask(make_rig):
 
 
 @pytest.mark.parametrize("how", ["no length", "nothing", "silence"])
-def test_head_that_brings_nothing_is_asked_with_get(make_rig, how):
+def test_an_unanswered_head_is_retried_with_get(make_rig, how):
     rig = make_rig()
     asked = rig.stream.describe()
     if how == "no length":
@@ -366,7 +366,7 @@ def test_head_that_brings_nothing_is_asked_with_get(make_rig, how):
     assert len(rig.dialler.dials) == 2
 
 
-def test_head_that_nobody_waits_for(make_rig):
+def test_a_cancelled_head_request_completes(make_rig):
     rig = make_rig()
     asking = rig.stream.describe()
     asking.addErrback(lambda _: None)
@@ -378,38 +378,38 @@ def test_head_that_nobody_waits_for(make_rig):
     assert rig.stream.describe().result.length == SIZE
 
 
-def test_head_waits_for_the_line_of_who_plays(make_rig):
-    """Also while that is dialled, and long after it was opened."""
+def test_head_waits_for_the_session_of_a_client(make_rig):
+    """Also while the session is dialled, and long after it was opened."""
     rig = make_rig(silence=1000.0)
     response = rig.ask()
     asked = rig.stream.describe()
     assert len(rig.dialler.dials) == 1
     body = rig.answer()
-    assert not asked.called, "it may be a page"
-    body.bring(film(0, M))
+    assert not asked.called, "the body may be an HTML page"
+    body.bring(file_bytes(0, M))
     assert (asked.result.length, asked.result.etag) == (SIZE, ETAG)
     for place in range(1, 5):
         rig.clock.pump([1.0] * 99)
-        body.bring(film(place * M, (place + 1) * M))
+        body.bring(file_bytes(place * M, (place + 1) * M))
         rig.drain(response)
     assert rig.stream.known is None
     assert rig.stream.describe().result.length == SIZE
     assert len(rig.dialler.dials) == 1
 
 
-def test_who_plays_takes_the_place_of_who_asks(make_rig):
+def test_a_client_replaces_the_connection_of_a_head_request(make_rig):
     rig = make_rig()
     asked = rig.stream.describe()
     rig.ask()
     first, second = rig.dialler.dials
     assert (first.request.method, first.cancelled, second.request.method) == ("HEAD", True, "GET")
     assert not asked.called
-    rig.answer().bring(film(0, M))
+    rig.answer().bring(file_bytes(0, M))
     assert asked.result.length == SIZE
 
 
 @pytest.mark.parametrize("how", ["left", "refused", "deleted"])
-def test_head_asks_itself_when_who_played_could_not_tell(make_rig, how):
+def test_head_dials_when_the_client_learned_nothing(make_rig, how):
     rig = make_rig()
     response = rig.ask()
     asked = rig.stream.describe()
@@ -430,13 +430,13 @@ def test_head_asks_itself_when_who_played_could_not_tell(make_rig, how):
     assert failed == []
 
 
-def test_a_dial_waits_until_the_socket_before_it_is_gone(make_rig):
+def test_a_dial_waits_until_the_previous_socket_has_closed(make_rig):
     rig = make_rig()
     connection = PlayerConnection()
     response = rig.ask(ByteRange(3 * M), connection=connection)
     body = rig.answer()
     body.lingers = True
-    body.bring(film(3 * M, 4 * M))
+    body.bring(file_bytes(3 * M, 4 * M))
     response.response.stopProducing()
     again = rig.ask(ByteRange(30 * M), connection=connection)
     assert body.closed
@@ -445,26 +445,26 @@ def test_a_dial_waits_until_the_socket_before_it_is_gone(make_rig):
     assert len(rig.dialler.dials) == 2
     body = rig.answer()
     body.lingers = True
-    body.bring(film(30 * M, 31 * M))
+    body.bring(file_bytes(30 * M, 31 * M))
     again.response.stopProducing()
     rig.ask(ByteRange(40 * M), connection=connection)
     rig.clock.advance(0.9)
     assert len(rig.dialler.dials) == 2
     rig.clock.advance(0.2)
-    assert len(rig.dialler.dials) == 3, "not for ever"
-    rig.answer().bring(film(40 * M, 41 * M))
+    assert len(rig.dialler.dials) == 3, "the wait has a limit"
+    rig.answer().bring(file_bytes(40 * M, 41 * M))
 
 
 @pytest.mark.parametrize("seconds", [0, 50])
-def test_the_timeline_says_how_long_a_source_ran(make_rig, seconds):
+def test_the_timeline_states_how_long_a_source_ran(make_rig, seconds):
     rig = make_rig(2)
     response = rig.ask()
     body = rig.answer()
-    body.bring(film(0, M))
+    body.bring(file_bytes(0, M))
     rig.drain(response)
     for place in range(M, M + 1000 * seconds, 1000):
         rig.clock.advance(1)
-        body.bring(film(place, place + 1000))
+        body.bring(file_bytes(place, place + 1000))
         rig.drain(response)
     rig.clock.advance(3)
     body.end(SourceError(Reason.RESET))
@@ -475,11 +475,11 @@ def test_the_timeline_says_how_long_a_source_ran(make_rig, seconds):
 
 
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_source_chosen_by_hand_is_in_the_timeline(make_rig, watched):
+def test_a_manual_failover_is_in_the_timeline(make_rig, watched):
     rig = make_rig(3)
     if watched:
         rig.ask()
-        rig.answer().bring(film(0, M))
+        rig.answer().bring(file_bytes(0, M))
     rig.stream.fail_over()
     rig.stream.fail_over(0)
     entries = rig.stream.decisions.entries()
@@ -489,63 +489,63 @@ def test_a_source_chosen_by_hand_is_in_the_timeline(make_rig, watched):
 
 
 def two_devices(rig):
-    """Two that look alike and both play: their responses, and the bodies that they are sent."""
+    """Return the responses and bodies of two devices with the same player data, which both play."""
     first, second = rig.ask(ByteRange(3 * M)), rig.ask(ByteRange(20 * M))
     bodies = [rig.answer()]
-    bodies[0].bring(film(20 * M, 21 * M))
+    bodies[0].bring(file_bytes(20 * M, 21 * M))
     rig.drain(second)
     rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
     bodies.insert(0, rig.answer())
-    bodies[0].bring(film(3 * M, 4 * M))
+    bodies[0].bring(file_bytes(3 * M, 4 * M))
     rig.drain(first)
     assert len(rig.stream.clients()) == 2
     return [first, second], bodies
 
 
-@pytest.mark.parametrize("same_link", [True, False])
+@pytest.mark.parametrize("same_connection", [True, False])
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_device_that_seeks_is_not_taken_for_the_other(make_rig, which, same_link):
+def test_a_seek_of_one_of_two_equal_devices_keeps_them_apart(make_rig, which, same_connection):
     rig = make_rig()
     responses, bodies = two_devices(rig)
     responses[which].response.stopProducing()
-    if not same_link:
+    if not same_connection:
         responses[which].connection.close()
         connection = PlayerConnection()
         rig.connections.append(connection)
-    again = rig.ask(ByteRange(40 * M), connection=responses[which].connection if same_link else connection)
+    again = rig.ask(ByteRange(40 * M), connection=responses[which].connection if same_connection else connection)
     assert bodies[which].closed
     assert not bodies[1 - which].closed
-    rig.answer().bring(film(40 * M, 41 * M))
+    rig.answer().bring(file_bytes(40 * M, 41 * M))
     rig.drain(again)
     rig.clock.advance(HANDOVER_TIMEOUT + 0.1)
     assert len(rig.dialler.dials) == 4
     assert len(rig.stream.clients()) == 2
 
 
-def test_who_waits_goes_on_as_soon_as_the_other_is_done(make_rig):
+def test_a_waiting_response_is_served_when_the_other_ends(make_rig):
     rig = make_rig()
     first, second = rig.ask(ByteRange(3 * M)), rig.ask(ByteRange(20 * M, 21 * M - 1))
-    rig.answer().bring(film(20 * M, 22 * M))
+    rig.answer().bring(file_bytes(20 * M, 22 * M))
     rig.drain(second)
     assert second.finished
     assert header(rig.dialler.last, "Range") == f"bytes={3 * M}-"
-    rig.answer().bring(film(3 * M, 4 * M))
+    rig.answer().bring(file_bytes(3 * M, 4 * M))
     rig.drain(first)
-    assert first.body == film(3 * M, 4 * M)
+    assert first.body == file_bytes(3 * M, 4 * M)
     assert len(rig.stream.clients()) == 1
 
 
 def test_a_player_over_tls(make_rig):
-    """Its socket belongs to OpenSSL: all goes through the transport, which says when it has enough."""
+    """All bytes go through the transport, because the socket belongs to OpenSSL. The transport pauses the response."""
     rig = make_rig()
     response = rig.ask(ByteRange(3 * M, 5 * M - 1), writer=BufferedWriter)
     body = rig.answer()
     for place in range(3 * M, 5 * M, 50_000):
-        body.bring(film(place, place + 50_000))
+        body.bring(file_bytes(place, place + 50_000))
     rig.turn()
     assert body.paused
     assert response.socket.queued < M
     assert not response.finished
     rig.drain(response)
     assert response.finished
-    assert response.body == film(3 * M, 5 * M)
+    assert response.body == file_bytes(3 * M, 5 * M)

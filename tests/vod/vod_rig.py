@@ -1,4 +1,4 @@
-"""A stream on a Clock, with providers and players that do what a test tells them."""
+"""A VOD stream on a Clock, with scripted providers and players."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ SIZE = 50_000_000
 ETAG = '"film"'
 
 
-def film(first: int, stop: int, seed: int = 0) -> bytes:
+def file_bytes(first: int, stop: int, seed: int = 0) -> bytes:
     return content("film", seed, first, stop)
 
 
 class PlayerConnection:
-    """A player's connection."""
+    """A player's connection, without a socket."""
 
     def __init__(self) -> None:
-        self._release = None
+        self._released = None
 
-    def set_owner(self, release) -> None:
-        before, self._release = self._release, release
+    def set_owner(self, released) -> None:
+        before, self._released = self._released, released
         if before is not None:
             before()
 
@@ -43,14 +43,14 @@ class PlayerConnection:
         self.set_owner(None)
 
 
-class Response:
-    """What the web side does for a transfer, and the player at its other end."""
+class PlayerResponse:
+    """The HTTP side of a response (a ``VodResponseWriter``), and the player at its other end."""
 
     def __init__(self, clock: Clock, connection: PlayerConnection, kernel: int, writer=DirectWriter) -> None:
         self.connection = connection
         self.socket = SlowConsumer(clock, kernel)
         self.socket_writer = writer(self.socket)
-        self.began = None
+        self.head = None
         self.refused: SourceError | None = None
         self.range_refused: list[int | None] = []
         self.finished = self.aborted = False
@@ -60,16 +60,16 @@ class Response:
         self.socket.registerProducer(response, True)
 
     def write_head(self, representation, span) -> None:
-        assert self.began is None
-        self.began = representation, span
+        assert self.head is None
+        self.head = representation, span
 
     def refuse(self, error) -> None:
-        assert self.began is None
+        assert self.head is None
         self.socket.unregisterProducer()
         self.refused = error
 
     def refuse_range(self, length) -> None:
-        assert self.began is None
+        assert self.head is None
         self.socket.unregisterProducer()
         self.range_refused.append(length)
 
@@ -86,8 +86,8 @@ class Response:
         return bytes(self.socket.received)
 
 
-class Body(FakeBody):
-    """Its socket is gone as soon as it is closed, unless it ``lingers``."""
+class LingeringBody(FakeBody):
+    """A body with a socket that closes at once, unless ``lingers`` is set."""
 
     lingers = False
 
@@ -97,7 +97,7 @@ class Body(FakeBody):
 
 
 class VodRig:
-    """A stream and everybody around it."""
+    """A VOD stream with a dialler, players and their connections."""
 
     SAME = PlayerInfo(ip_address="192.0.2.1", user_agent="films/1")
 
@@ -107,19 +107,19 @@ class VodRig:
         urls = [f"http://{number}.example/film.mp4" for number in range(sources)]
         spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
         self.edge_cache = EdgeCache(1 << 24)
-        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: self.stream.yield_slot())
+        self.slot_allocator = SlotAllocator(self.clock, SlotTable(), lambda _: self.stream.yield_slot())
         self.stream = VodStream(
             self.clock,
             lambda: datetime.now(timezone.utc),
             "id",
             spec,
             source_requests(spec),
-            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.desk),
+            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.slot_allocator),
             VodLimits(**{"silence": 10.0, "pause": 14_400.0, "start": 20.0, **limits}),
             self.edge_cache,
         )
         self.connections: list[PlayerConnection] = []
-        self.responses: list[Response] = []
+        self.responses: list[PlayerResponse] = []
 
     def ask(
         self,
@@ -129,41 +129,41 @@ class VodRig:
         kernel=200_000,
         if_range=None,
         **more,
-    ) -> Response:
+    ) -> PlayerResponse:
         connection = connection or PlayerConnection()
         self.connections.append(connection)
-        response = Response(self.clock, connection, kernel, **more)
+        response = PlayerResponse(self.clock, connection, kernel, **more)
         self.responses.append(response)
         self.stream.attach(player, response, ranges, if_range)
         return response
 
-    def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> Body:
-        """The provider answers the last dial as it should."""
+    def answer(self, etag: str = ETAG, size: int = SIZE, status: int = 206) -> LingeringBody:
+        """Answer the last dial with the requested range."""
         dial = self.dialler.last
         wanted = dict(dial.request.headers)["Range"].removeprefix("bytes=").partition("-")[0]
         first = int(wanted) if status == 206 else 0
         headers = {"ETag": etag}
         if status == 206:
             headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
-        body = Body(final_url=dial.request.url, status=status, headers=headers)
+        body = LingeringBody(final_url=dial.request.url, status=status, headers=headers)
         body.first = first
         return dial.answer(body, size - first)
 
-    def answer_head(self) -> Body:
-        """The same for HEAD."""
-        return self.dialler.last.answer(Body(headers={"Content-Length": str(SIZE), "Accept-Ranges": "bytes"}))
+    def answer_head(self) -> LingeringBody:
+        """Answer the last dial, which was HEAD."""
+        return self.dialler.last.answer(LingeringBody(headers={"Content-Length": str(SIZE), "Accept-Ranges": "bytes"}))
 
     def turn(self, times: int = 10) -> None:
         for _ in range(times):
             self.clock.advance(0)
 
-    def drain(self, response: Response) -> None:
-        """The player reads all that comes."""
+    def drain(self, response: PlayerResponse) -> None:
+        """Read all bytes that arrive at the player."""
         for _ in range(200):
             response.socket.read()
             self.clock.advance(0)
 
-    def leave(self) -> None:
+    def close(self) -> None:
         for response in self.responses:
             response.response.stopProducing()
         for connection in self.connections:

@@ -1,4 +1,4 @@
-"""A whole web side on a Clock, with a registry that really registers and a provider that never answers."""
+"""The whole HTTP side on a Clock, with a real registry and a provider that never answers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from m3uproxy.web.media.live_resource import StreamResource
 from m3uproxy.web.media.signed_urls import SignedUrls
 from m3uproxy.web.site import Root, Site
 
-#: A client in the house: without a token the API is for it.
+#: A client in the home network, which may use the API without a token.
 AT_HOME = IPv4Address("TCP", "192.168.1.10", 40000)
 
 
 @implementer(IDialler)
 class SilentProvider:
-    """Takes calls and never answers them."""
+    """A dialler whose dials never complete."""
 
     def __init__(self) -> None:
         self.dialled: list[str] = []
@@ -39,7 +39,7 @@ class SilentProvider:
 
 
 class SilentOrigin:
-    """The same for playlists."""
+    """A source of playlists whose requests never complete."""
 
     def ask(self, wanted, byte_range, limits):
         return Deferred()
@@ -47,7 +47,7 @@ class SilentOrigin:
 
 @implementer(IUrlChecker)
 class ScriptedProbe:
-    """Answers when a test tells it to."""
+    """A URL check that a test completes."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
@@ -60,7 +60,7 @@ class ScriptedProbe:
         return self._answer
 
     def answer(self, result) -> None:
-        """A status, or an exception."""
+        """Complete the check with a status or an exception."""
         answer, self._answer = self._answer, None
         if isinstance(result, Exception):
             answer.errback(result)
@@ -95,7 +95,7 @@ class Web:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch, tmp_path):
-    """Settings of the machine and a .env of the developer are none of a test's business."""
+    """Hide the environment and the .env file of the developer from the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(name, raising=False)
@@ -104,7 +104,7 @@ def _plain_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def build():
-    """Make a web side with settings of one's own."""
+    """Return a function that makes the HTTP side with given settings."""
     made: list[Web] = []
     fetchers: list[Fetcher] = []
 
@@ -115,12 +115,12 @@ def build():
         fetcher = Fetcher(clock, SilentOrigin(), chosen)
         fetchers.append(fetcher)
         registry = Registry(clock, provider, chosen, key, resolver=resolver, fetcher=fetcher)
-        tickets = None
+        signed_urls = None
         if chosen.player_url_lifetime:
-            tickets = SignedUrls(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
+            signed_urls = SignedUrls(key, chosen.player_url_lifetime, lambda: 1_800_000_000 + clock.seconds())
         gate = Gate(chosen, clock)
-        api = Api(registry, chosen, clock, gate, probe, tickets)
-        given = (registry, chosen, tickets)
+        api = Api(registry, chosen, clock, gate, probe, signed_urls)
+        given = (registry, chosen, signed_urls)
         root = Root(chosen.root_path, StreamResource(*given), api.resource(), gate, HlsResource(*given))
         made.append(Web(clock, registry, Site(root, clock), provider, probe, api, resolver))
         return made[-1]
@@ -139,7 +139,7 @@ def web(build) -> Web:
 
 @pytest.fixture
 def logged():
-    """All log events while the test runs."""
+    """Collect all log events of a test."""
     from twisted.logger import globalLogPublisher
 
     events: list[dict] = []
@@ -150,7 +150,7 @@ def logged():
 
 @pytest.fixture
 def flush_errors(logged):
-    """Take the logged failures of a type; at the end none may be left."""
+    """Return a function that takes the logged failures of a type. Failures left at the end fail the test."""
     taken: list[dict] = []
 
     def flush(kind: type[BaseException]) -> list[dict]:

@@ -1,4 +1,4 @@
-"""A gate before an API that only notes what reaches it, and clients that connect from where a test likes."""
+"""A gate before an API that only records its requests, and clients with any address."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ABROAD = "203.0.113.5"
 TOKEN = "s3cret&+token"
 
 
-class NotingApi(Resource):
-    """Asks for the token as every route does, and notes what it was asked."""
+class RecordingApi(Resource):
+    """An API that checks the token, as every route does, and records the requests."""
 
     isLeaf = True
 
@@ -43,7 +43,7 @@ class NotingApi(Resource):
 
 
 def peer(address: str):
-    """The other end of a connection."""
+    """Return the address of a connection's peer."""
     if address == "unix":
         return UNIXAddress(None)
     return (IPv6Address if ":" in address else IPv4Address)("TCP", address, 40000)
@@ -51,17 +51,17 @@ def peer(address: str):
 
 @attrs.define
 class Guarded:
-    """A web side with a gate."""
+    """The HTTP side with a gate."""
 
     clock: Clock
     site: Site
-    api: NotingApi
+    api: RecordingApi
     registry: Registry
     dialler: FakeDialler
     settings: Settings
 
     def ask(self, method="GET", path="/streams", host="localhost:8085", frm=HOME, body=b"", **headers) -> Answer:
-        """One request. Header names with ``_`` for ``-``; a list stands for several lines; None leaves one out."""
+        """Send a request. In header names ``_`` stands for ``-``; a list means several lines; None omits a header."""
         lines = [f"{method} {path} HTTP/1.1", f"Content-Length: {len(body)}"]
         for name, value in {"Host": host, **headers}.items():
             values = value if isinstance(value, list) else [] if value is None else [value]
@@ -86,13 +86,13 @@ class Guarded:
 
 
 def guarded(wall=None, lifetime: float = 0, **settings) -> Guarded:
-    """Make one."""
+    """Return the HTTP side with a gate and given settings."""
     chosen = Settings(**settings)
     clock = Clock()
     dialler = FakeDialler(clock)
     registry = Registry(clock, dialler, chosen, b"k" * 32)
     gate = Gate(chosen, clock)
-    api = NotingApi(gate)
-    tickets = SignedUrls(b"k" * 32, lifetime, wall) if wall else None
-    root = Root(chosen.root_path, StreamResource(registry, chosen, tickets), api, gate)
+    api = RecordingApi(gate)
+    signed_urls = SignedUrls(b"k" * 32, lifetime, wall) if wall else None
+    root = Root(chosen.root_path, StreamResource(registry, chosen, signed_urls), api, gate)
     return Guarded(clock, Site(root, clock), api, registry, dialler, chosen)

@@ -1,4 +1,4 @@
-"""How many streams and players there may be."""
+"""Limits of streams and players."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from m3uproxy.errors import LimitReached
 from m3uproxy.streams.spec import StreamSpec
 
 
-def waits(wire) -> bool:
-    """Whether a player was let in: it gets nothing before the provider answers."""
+def is_waiting(wire) -> bool:
+    """Return whether a player was accepted: it receives nothing before the provider answers."""
     return wire.take() == b""
 
 
 def refusal(wire) -> str:
-    """The text of a refusal."""
+    """Return the detail of a 503."""
     answer = wire.answer()
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) > 0
@@ -33,7 +33,7 @@ def lose(*wires) -> None:
 # streams
 
 
-def test_a_stream_too_many():
+def test_max_streams():
     web = guarded(max_streams=2)
     names = [web.register(1), web.register(2)]
     with pytest.raises(LimitReached, match="MAX_STREAMS"):
@@ -46,7 +46,7 @@ def test_a_stream_too_many():
     web.register(3)
 
 
-def test_no_limit_of_streams():
+def test_max_streams_zero_means_no_limit():
     web = guarded(max_streams=0)
     for number in range(50):
         web.register(number)
@@ -55,35 +55,35 @@ def test_no_limit_of_streams():
 # players of a stream
 
 
-def test_a_player_too_many_for_the_stream():
+def test_max_viewers_per_stream():
     web = guarded(max_viewers_per_stream=2)
     name, other = web.register(1), web.register(2)
     wires = [web.play(name), web.play(name), web.play(other)]
-    assert all(map(waits, wires))
+    assert all(map(is_waiting, wires))
     late = web.play(name)
     assert "MAX_VIEWERS_PER_STREAM" in refusal(late)
     assert len(web.registry.get(name).clients()) == 2
     assert len(web.dialler.dials) == 2
     wires[0].lose()
     again = web.play(name)
-    assert waits(again)
+    assert is_waiting(again)
     lose(*wires[1:], late, again)
     assert web.clock.getDelayedCalls() == []
 
 
-def test_a_refused_player_can_ask_again_on_its_connection():
+def test_a_refused_player_can_retry_on_its_connection():
     web = guarded(max_viewers_per_stream=1)
     name = web.register()
     first, second = web.play(name), web.play(name)
     assert "1" in refusal(second)
     first.lose()
     second.send(f"GET /stream/{name} HTTP/1.1\r\nHost: tv\r\n\r\n".encode())
-    assert waits(second)
+    assert is_waiting(second)
     assert len(web.registry.get(name).clients()) == 1
     second.lose()
 
 
-def test_head_is_no_player():
+def test_head_counts_as_no_player():
     web = guarded(max_viewers_per_stream=1)
     name = web.register()
     first = web.play(name)
@@ -94,7 +94,7 @@ def test_head_is_no_player():
 # players from one address
 
 
-def test_a_player_too_many_from_one_address_on_all_streams():
+def test_max_viewers_per_address_counts_all_streams():
     web = guarded(max_viewers_per_address=2)
     names = [web.register(number) for number in range(3)]
     wires = [web.play(name, "9.9.9.9") for name in names[:2]]
@@ -103,33 +103,33 @@ def test_a_player_too_many_from_one_address_on_all_streams():
     assert len(web.dialler.dials) == 2, "nothing was dialled"
     assert web.registry.get(names[2]).clients() == []
     others = [web.play(names[2], "9.9.9.8"), web.play(names[0], "2001:db8::1")]
-    assert all(map(waits, others))
+    assert all(map(is_waiting, others))
     wires[1].lose()
     again = web.play(names[2], "::ffff:9.9.9.9")
-    assert waits(again)
+    assert is_waiting(again)
     lose(wires[0], late, again, *others)
 
 
-def test_the_address_is_that_behind_the_proxy():
+def test_max_viewers_per_address_uses_the_address_behind_the_proxy():
     web = guarded(max_viewers_per_address=1)
     name = web.register()
     one = web.play(name, "127.0.0.1", "", "X-Forwarded-For: 9.9.9.9")
     two = web.play(name, "127.0.0.1", "", "X-Forwarded-For: 9.9.9.8")
     again = web.play(name, "127.0.0.1", "", "X-Forwarded-For: 1.1.1.1, 9.9.9.9")
-    assert waits(one)
-    assert waits(two)
+    assert is_waiting(one)
+    assert is_waiting(two)
     assert refusal(again)
     # This machine is an address like others.
     own = [web.play(name, "127.0.0.1"), web.play(name, "127.0.0.1")]
-    assert waits(own[0])
+    assert is_waiting(own[0])
     assert refusal(own[1])
     lose(one, two, again, *own)
 
 
-def test_as_started_there_is_no_limit_of_players():
+def test_default_has_no_limit_of_players():
     web = guarded()
     name = web.register()
     wires = [web.play(name) for _ in range(60)]
-    assert all(map(waits, wires))
+    assert all(map(is_waiting, wires))
     lose(*wires)
     assert web.clock.getDelayedCalls() == []

@@ -1,4 +1,4 @@
-"""Paths, prefixes, and requests that ask too much."""
+"""Paths, prefixes, and limits of requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3uproxy.web.site import REQUEST_TIMEOUT, Root, Site
 
 
 class Echo(Resource):
-    """Answers with its name and the path that is left to it."""
+    """A resource that answers with its name and the remaining path."""
 
     isLeaf = True
 
@@ -110,11 +110,11 @@ def test_redirects_are_relative(site, path, location):
         ("/http://proxy/streams", "api [b'http:', b'', b'proxy', b'streams'] []"),
     ],
 )
-def test_targets_with_everything_in_them_are_taken_like_paths(site, target, answer):
+def test_absolute_targets_are_routed_like_paths(site, target, answer):
     assert call(site, "GET", target).body.decode() == answer
 
 
-def test_the_host_in_a_target_replaces_the_header(clock):
+def test_host_of_an_absolute_target_replaces_the_header(clock):
     class Host(Resource):
         isLeaf = True
 
@@ -127,7 +127,7 @@ def test_the_host_in_a_target_replaces_the_header(clock):
 
 
 @pytest.mark.parametrize("target", ["streams", "proxy:80", "?a=b", "ftp://proxy/streams", "http:/streams", "**"])
-def test_a_target_that_is_no_path(site, target):
+def test_an_invalid_target_is_refused(site, target):
     wire = Wire(site)
     wire.send(f"CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert wire.answer().status == 400
@@ -136,18 +136,18 @@ def test_a_target_that_is_no_path(site, target):
     wire.lose()
 
 
-def test_options_of_the_server(site):
+def test_options_of_the_whole_server(site):
     answer = call(site, "OPTIONS", "*")
     assert (answer.status, answer.body) == (200, b"")
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_a_form_is_a_body_like_others(site, content_type):
+def test_form_fields_are_not_mixed_with_the_query(site, content_type):
     answer = call(site, "POST", "/x", body=b"a=b", headers={"Content-Type": content_type})
     assert (answer.status, answer.body) == (200, b"3")
 
 
-def test_without_a_prefix_only_bare_paths(clock):
+def test_an_empty_prefix_routes_bare_paths_only(clock):
     site = site_of(clock, root_path="")
     assert call(site, "GET", "/streams").body == b"api [b'streams'] []"
     assert call(site, "GET", "/m3u-proxy/streams").body == b"api [b'm3u-proxy', b'streams'] []"
@@ -166,20 +166,20 @@ def test_a_path_that_is_not_text_is_not_found(site):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "BREW"])
-def test_a_method_that_the_resource_lacks(site, method):
+def test_a_missing_method_is_405(site, method):
     answer = call(site, method, "/streams")
     assert answer.status == 405
     assert answer.detail == "Method Not Allowed"
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
-def test_our_own_fault_is_a_500_without_a_traceback(clock, flush_errors):
+def test_an_unexpected_error_is_a_500_without_traceback(clock, flush_errors):
     answer = call(site_of(clock, api=Broken(False)), "GET", "/x")
     assert (answer.status, answer.detail) == (500, "Internal Server Error")
     assert len(flush_errors(RuntimeError)) == 1
 
 
-def test_a_fault_after_the_first_byte_never_looks_like_an_end(clock, flush_errors):
+def test_an_error_after_the_first_byte_aborts_the_connection(clock, flush_errors):
     wire = Wire(site_of(clock, api=Broken(True)))
     wire.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wire.aborted
@@ -188,7 +188,7 @@ def test_a_fault_after_the_first_byte_never_looks_like_an_end(clock, flush_error
     assert len(flush_errors(RuntimeError)) == 1
 
 
-def test_a_line_that_is_too_long_is_answered(site):
+def test_a_line_that_is_too_long_is_refused(site):
     wire = Wire(site)
     wire.send(b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\n\r\n")
     answer = wire.answer()
@@ -198,14 +198,14 @@ def test_a_line_that_is_too_long_is_answered(site):
     wire.lose()
 
 
-def test_a_line_without_an_end_is_answered(site):
+def test_an_endless_line_is_refused(site):
     wire = Wire(site)
     wire.send(b"x" * (MAX_HEAD + 2))
     assert wire.answer().status == 431
     wire.lose()
 
 
-def test_many_lines_that_are_too_long_together_are_answered(site):
+def test_a_head_that_is_too_long_is_refused(site):
     wire = Wire(site)
     wire.send(b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(20)) + b"\r\n")
     answer = wire.answer()
@@ -214,7 +214,7 @@ def test_many_lines_that_are_too_long_together_are_answered(site):
     wire.lose()
 
 
-def test_many_short_lines_are_fine_within_the_size(site):
+def test_many_short_lines_within_the_limit_are_accepted(site):
     wire = Wire(site)
     wire.send(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n")
     assert wire.answer().status == 200
@@ -225,7 +225,7 @@ def test_many_short_lines_are_fine_within_the_size(site):
     "rubbish",
     [b"\x16\x03\x01\x02\x00\r\n", b"hello\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x00\xff\r\n\r\n"],
 )
-def test_rubbish_is_answered_once(site, rubbish):
+def test_invalid_input_is_refused_once(site, rubbish):
     wire = Wire(site)
     wire.send(rubbish)
     wire.send(rubbish)
@@ -235,14 +235,14 @@ def test_rubbish_is_answered_once(site, rubbish):
     wire.lose()
 
 
-def test_after_a_refusal_nothing_more_is_answered(site):
+def test_requests_after_a_refusal_are_ignored(site):
     wire = Wire(site)
     wire.send(b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\n\r\nGET /streams HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wire.take().count(b"HTTP/1.1") == 1
     wire.lose()
 
 
-def test_a_refused_client_that_goes_on_sending_is_dropped(site):
+def test_a_refused_client_that_keeps_sending_is_aborted(site):
     wire = Wire(site)
     wire.send(b"rubbish\r\n")
     for _ in range(9):
@@ -252,7 +252,7 @@ def test_a_refused_client_that_goes_on_sending_is_dropped(site):
     wire.lose()
 
 
-def test_a_refused_client_that_stays_is_dropped(site, clock):
+def test_a_refused_client_that_stays_is_aborted(site, clock):
     wire = Wire(site)
     wire.send(b"rubbish\r\n")
     clock.advance(1.9)
@@ -262,11 +262,11 @@ def test_a_refused_client_that_stays_is_dropped(site, clock):
     wire.lose()
 
 
-def test_a_body_within_the_limit_is_taken(site):
+def test_a_body_within_the_limit_is_accepted(site):
     assert call(site, "POST", "/x", body=b"x" * MAX_BODY).body == b"%d" % MAX_BODY
 
 
-def test_a_body_that_is_announced_too_large_is_not_waited_for(site):
+def test_a_large_content_length_is_refused_at_once(site):
     wire = Wire(site)
     wire.send(b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1))
     answer = wire.answer()
@@ -275,7 +275,7 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(site):
     wire.lose()
 
 
-def test_a_chunked_body_that_grows_too_large_is_cut_off(site):
+def test_a_chunked_body_over_the_limit_is_refused(site):
     wire = Wire(site)
     wire.send(b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -287,7 +287,7 @@ def test_a_chunked_body_that_grows_too_large_is_cut_off(site):
     wire.lose()
 
 
-def test_requests_one_after_the_other_are_counted_apart(site):
+def test_size_limits_apply_to_each_request(site):
     wire = Wire(site)
     for _ in range(5):
         wire.send(b"POST /x HTTP/1.1\r\nContent-Length: %d\r\nX: %s\r\n\r\n" % (MAX_BODY, b"y" * 9000))
@@ -296,7 +296,7 @@ def test_requests_one_after_the_other_are_counted_apart(site):
     wire.lose()
 
 
-def test_a_head_that_trickles_does_not_extend_its_time(site, clock):
+def test_a_slow_head_does_not_extend_its_timeout(site, clock):
     wire = Wire(site)
     wire.send(b"GET / HTTP/1.1\r\n")
     for _ in range(REQUEST_TIMEOUT - 1):
@@ -308,7 +308,7 @@ def test_a_head_that_trickles_does_not_extend_its_time(site, clock):
     wire.lose()
 
 
-def test_a_body_that_trickles_neither(site, clock):
+def test_a_slow_body_does_not_extend_its_timeout(site, clock):
     wire = Wire(site)
     wire.send(b"POST /x HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
     for _ in range(REQUEST_TIMEOUT):
@@ -319,7 +319,7 @@ def test_a_body_that_trickles_neither(site, clock):
     wire.lose()
 
 
-def test_a_request_has_its_whole_time_whenever_it_begins(site, clock):
+def test_the_timeout_starts_with_the_first_byte_of_a_request(site, clock):
     wire = Wire(site)
     clock.advance(REQUEST_TIMEOUT - 1)
     wire.send(b"GET /a HTTP/1.1\r\n")
@@ -335,7 +335,7 @@ def test_a_request_has_its_whole_time_whenever_it_begins(site, clock):
     wire.lose()
 
 
-def test_the_time_of_a_request_is_the_operators(clock):
+def test_the_timeout_is_configurable(clock):
     site = Site(Root("", Echo("media"), Echo("api")), clock, request_timeout=2.5)
     idle, slow, late = Wire(site), Wire(site), Wire(site)
     slow.send(b"GET /x HTTP/1.1\r\n")
@@ -384,16 +384,16 @@ def test_close_without_connections(site):
 
 
 def statuses(wire) -> list[int]:
-    """Of all answers since the last look."""
+    """Return the statuses of all responses since the last call."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", wire.take())]
 
 
 class TestPipelining:
-    """Many requests sent at once: a turn of the reactor each, and none before the client takes its answers."""
+    """Pipelined requests: one for each reactor turn, and none before the client reads its responses."""
 
     REQUEST = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
 
-    def test_one_in_this_turn(self, web):
+    def test_one_request_per_turn(self, web):
         wire = web.connect()
         wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
         assert statuses(wire) == [200]
@@ -401,7 +401,7 @@ class TestPipelining:
         assert statuses(wire) == [200] * 4
         wire.lose()
 
-    def test_not_while_answers_are_not_taken(self, web):
+    def test_requests_wait_while_responses_are_not_read(self, web):
         wire = web.connect()
         wire.send(self.REQUEST * 100)
         wire.channel.pauseProducing()  # as a transport does whose buffer is full
@@ -413,7 +413,7 @@ class TestPipelining:
         assert statuses(wire) == [200] * 99
         wire.lose()
 
-    def test_a_client_that_never_takes_them_is_dropped(self, web):
+    def test_a_client_that_never_reads_is_aborted(self, web):
         wire = web.connect()
         wire.send(self.REQUEST * 100)
         wire.channel.pauseProducing()
@@ -424,7 +424,7 @@ class TestPipelining:
         assert wire.aborted
         wire.lose()
 
-    def test_order_and_later_requests(self, web):
+    def test_order_of_responses_and_later_requests(self, web):
         wire = web.connect()
         wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
         wire.send(b"PUT /health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")

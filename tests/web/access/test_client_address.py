@@ -1,4 +1,4 @@
-"""Who asks and where we are, behind any number of proxies."""
+"""The client's address and the proxy's own URL, behind any number of proxies."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PROXIES = "127.0.0.1, 10.0.0.0/8, fd00::/8"
 CLIENT = "203.0.113.7"
 
 
-class Asked:
-    """What is looked at of a request."""
+class FakeRequest:
+    """The parts of a request that are used."""
 
     def __init__(self, frm: str = "127.0.0.1", secure: bool = False, **headers) -> None:
         self.requestHeaders = Headers()
@@ -48,10 +48,10 @@ class Asked:
 
 
 def client(frm="127.0.0.1", proxies=PROXIES, **headers):
-    return str(client_address(Asked(frm, **headers), Settings(trusted_proxies=proxies)))
+    return str(client_address(FakeRequest(frm, **headers), Settings(trusted_proxies=proxies)))
 
 
-# addresses as they are written
+# parse_address
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def client(frm="127.0.0.1", proxies=PROXIES, **headers):
         ("unix:", "127.0.0.1"),
     ],
 )
-def test_addresses(text, address):
+def test_parse_address(text, address):
     assert str(parse_address(text)) == address
 
 
@@ -78,28 +78,28 @@ def test_addresses(text, address):
     "text",
     ["", "unknown", "_hidden", "1.2.3", "1.2.3.4.5", "01.2.3.4", "256.1.1.1", "localhost", "[1", ":", "1.2.3.4/8"],
 )
-def test_what_is_no_address(text):
+def test_invalid_addresses(text):
     assert parse_address(text) is None
 
 
 @given(st.text())
-def test_any_text_is_an_address_or_none(text):
+def test_parse_address_accepts_any_text(text):
     address = parse_address(text)
     assert address is None or not getattr(address, "ipv4_mapped", None)
 
 
 @given(st.ip_addresses(v=4))
-def test_ipv4_in_any_clothes(address):
+def test_ipv4_mapped_addresses_are_ipv4(address):
     dressed = IPv6Address(int(address) | 0xFFFF << 32)
     for text in (f"{address}", f"{address}:80", f"::ffff:{address}", f"[::ffff:{address}]:80", f"{dressed}"):
         assert parse_address(text) == address
     assert is_private(IPv4Address("127.0.0.1"))
 
 
-# who asks
+# client_address
 
 
-def test_without_a_proxy_it_is_who_connected():
+def test_without_a_proxy_the_peer_is_the_client():
     assert client(CLIENT) == CLIENT
     assert client(f"::ffff:{CLIENT}") == CLIENT
     assert client("2001:db8::7") == "2001:db8::7"
@@ -107,13 +107,13 @@ def test_without_a_proxy_it_is_who_connected():
 
 
 @pytest.mark.parametrize("name", ["X_Forwarded_For", "X_Real_IP"])
-def test_nobody_else_is_believed(name):
+def test_headers_of_untrusted_peers_are_ignored(name):
     assert client(CLIENT, **{name: "9.9.9.9"}) == CLIENT
     assert client("127.0.0.1", proxies="none", **{name: "9.9.9.9"}) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    ("header", "who"),
+    ("header", "expected"),
     [
         (CLIENT, CLIENT),
         # What stands left of the client is its own invention.
@@ -141,13 +141,13 @@ def test_nobody_else_is_believed(name):
         (f"{CLIENT}, unknown, 10.1.1.1", "None"),
     ],
 )
-def test_the_first_from_the_right_that_is_no_proxy(header, who):
-    assert client(X_Forwarded_For=header) == who
-    assert client("unix", X_Forwarded_For=header) == who
-    assert client("::ffff:127.0.0.1", X_Forwarded_For=header) == who
+def test_the_client_is_the_last_untrusted_address(header, expected):
+    assert client(X_Forwarded_For=header) == expected
+    assert client("unix", X_Forwarded_For=header) == expected
+    assert client("::ffff:127.0.0.1", X_Forwarded_For=header) == expected
 
 
-def test_real_ip_is_for_those_who_send_nothing_else():
+def test_x_real_ip_counts_without_x_forwarded_for():
     assert client(X_Real_IP=CLIENT) == CLIENT
     assert client(X_Real_IP=CLIENT, X_Forwarded_For="") == CLIENT
     assert client(X_Real_IP="9.9.9.9", X_Forwarded_For=CLIENT) == CLIENT
@@ -162,29 +162,29 @@ ELEMENTS = st.lists(
 
 @given(invented=ELEMENTS, through=st.lists(st.sampled_from(["10.0.0.1", "10.9.9.9:80", "fd00::1", "127.0.0.1"])))
 @example(invented=["127.0.0.1"], through=[])
-def test_whatever_a_client_invents_it_is_known_by_its_address(invented, through):
+def test_forged_elements_do_not_change_the_address(invented, through):
     text = ",".join(invented).replace("\r", "").replace("\n", "").replace("\0", "")
     header = ", ".join([text, CLIENT, *through])
     assert client(X_Forwarded_For=header) == CLIENT
 
 
 @given(st.binary(max_size=200).map(lambda raw: raw.translate(None, b"\r\n\0")))
-def test_any_bytes_give_an_address_or_none(raw):
+def test_any_header_gives_an_address_or_none(raw):
     settings = Settings(trusted_proxies=PROXIES)
-    asked = Asked()
+    asked = FakeRequest()
     asked.requestHeaders.setRawHeaders(b"X-Forwarded-For", [raw])
     address = client_address(asked, settings)
     assert address is None or ip_address(str(address)) == address
 
 
-def test_players_show_as_addresses_or_unknown():
+def test_players_are_listed_by_address_or_as_unknown():
     settings = Settings()
-    assert player_of(Asked("::ffff:192.168.1.9"), settings).ip_address == "192.168.1.9"
-    assert player_of(Asked(X_Forwarded_For="::ffff:192.168.1.9"), settings).ip_address == "192.168.1.9"
-    assert player_of(Asked(X_Forwarded_For="<script>"), settings).ip_address == "unknown"
+    assert player_of(FakeRequest("::ffff:192.168.1.9"), settings).ip_address == "192.168.1.9"
+    assert player_of(FakeRequest(X_Forwarded_For="::ffff:192.168.1.9"), settings).ip_address == "192.168.1.9"
+    assert player_of(FakeRequest(X_Forwarded_For="<script>"), settings).ip_address == "unknown"
 
 
-# where we are
+# base_url
 
 
 @pytest.mark.parametrize(
@@ -198,22 +198,22 @@ def test_players_show_as_addresses_or_unknown():
         ("1.2.3.4", "1.2.3.4", None),
     ],
 )
-def test_authorities(text, host, port):
+def test_parse_authority(text, host, port):
     assert parse_authority(text) == Authority(host, port)
 
 
 @pytest.mark.parametrize(
     "text", ["", "a b", "a:b", "a@b", "[a", "a]", "::1", "a/b", "a..b", ".a", "x" * 64, "a:123456"]
 )
-def test_no_authorities(text):
+def test_invalid_authorities(text):
     assert parse_authority(text) is None
 
 
 def base(frm="127.0.0.1", secure=False, settings=None, **headers):
-    return base_url(Asked(frm, secure, **headers), Settings(**(settings or {})))
+    return base_url(FakeRequest(frm, secure, **headers), Settings(**(settings or {})))
 
 
-def test_base_without_a_proxy():
+def test_base_url_without_a_proxy():
     assert base(CLIENT, Host="tv:8085") == "http://tv:8085/m3u-proxy"
     assert base(CLIENT, secure=True, Host="tv") == "https://tv/m3u-proxy"
     assert base(CLIENT, Host="[::1]:8085", settings={"root_path": ""}) == "http://[::1]:8085"
@@ -230,7 +230,7 @@ FORWARDED = {
 }
 
 
-def test_base_behind_a_proxy():
+def test_base_url_behind_a_proxy():
     assert base(**FORWARDED) == "https://tv.example:8443/iptv"
     assert base(CLIENT, **FORWARDED) == "http://backend:8085/m3u-proxy"
     assert base(**FORWARDED, settings={"public_url": "https://other.example/x/"}) == "https://other.example/x"
@@ -255,7 +255,7 @@ def test_base_behind_a_proxy():
         ({"X_Forwarded_Prefix": "/a?b"}, "https://tv.example:8443/m3u-proxy"),
     ],
 )
-def test_base_takes_what_can_be_used(change, url):
+def test_base_url_ignores_unusable_headers(change, url):
     assert base(**{**FORWARDED, **change}) == url
 
 
@@ -264,7 +264,7 @@ def test_base_takes_what_can_be_used(change, url):
         st.sampled_from(sorted(FORWARDED)), st.text().map(lambda text: "".join(text.split()).replace("\0", ""))
     )
 )
-def test_base_is_always_a_url_of_one_line(headers):
+def test_base_url_is_always_one_line(headers):
     url = base(**headers)
     assert url.startswith(("http://", "https://"))
     assert url.isascii()

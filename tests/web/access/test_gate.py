@@ -1,4 +1,4 @@
-"""Who may use the management API: addresses, names, pages of other origins, rebinding, the documentation."""
+"""Access to the management API: addresses, names, rebinding, pages of other origins, documentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROUTES = pytest.mark.parametrize(("method", "path"), EVERY)
 
 
 def refused(web, status=403, **request):
-    """The text of the refusal; nothing of the request reached the API, and no page may read the answer."""
+    """Return the detail of a refusal. The request did not reach the API, and no page may read the response."""
     before = list(web.api.asked)
     answer = web.ask(**request)
     assert answer.status == status, answer.body
@@ -36,7 +36,7 @@ def allowed(web, **request):
     ["127.0.0.1", "127.8.8.8", "::1", "10.0.0.1", "172.31.255.255", "192.168.0.9", "169.254.3.4", "100.64.0.1",
      "fd00::1", "fe80::1", "fe80::1%eth0", "::ffff:192.168.1.1", "unix"],
 )  # fmt: skip
-def test_without_a_token_private_addresses_may(method, path, address):
+def test_private_addresses_are_allowed_without_a_token(method, path, address):
     allowed(guarded(), method=method, path=path, frm=address)
 
 
@@ -46,18 +46,18 @@ def test_without_a_token_private_addresses_may(method, path, address):
     [ABROAD, "8.8.8.8", "172.32.0.1", "172.15.0.1", "192.169.0.1", "100.128.0.1", "100.63.0.1", "192.0.2.1", "0.0.0.0",
      "2001:db8::1", "2600::1", "::ffff:8.8.8.8", "::", "64:ff9b::a00:1"],
 )  # fmt: skip
-def test_without_a_token_others_may_not(method, path, address):
+def test_other_addresses_are_refused_without_a_token(method, path, address):
     assert "API_TOKEN" in refused(guarded(), method=method, path=path, frm=address)
 
 
-def test_with_a_token_anybody_who_has_it_may():
+def test_the_right_token_is_accepted_from_any_address():
     web = guarded(api_token=TOKEN)
     allowed(web, frm=ABROAD, X_API_Token=TOKEN)
     refused(web, 401, frm=ABROAD)
     refused(web, 401, frm=HOME)
 
 
-def test_the_address_is_that_of_the_client_behind_a_trusted_proxy():
+def test_the_address_behind_a_trusted_proxy_counts():
     web = guarded()
     refused(web, frm="127.0.0.1", X_Forwarded_For=ABROAD)
     refused(web, frm="127.0.0.1", X_Forwarded_For=f"127.0.0.1, {ABROAD}")
@@ -68,12 +68,12 @@ def test_the_address_is_that_of_the_client_behind_a_trusted_proxy():
     refused(web, frm=ABROAD, X_Real_IP="127.0.0.1")
 
 
-def test_whom_a_proxy_does_not_name_is_not_at_home():
+def test_unknown_addresses_behind_a_proxy_are_refused():
     for who in ("unknown", "garbage, _hidden", "1.2.3", f"{HOME}, unknown"):
         refused(guarded(), frm="127.0.0.1", X_Forwarded_For=who)
 
 
-def test_media_are_for_everybody():
+def test_media_are_served_to_all_addresses():
     web = guarded()
     name = web.register()
     answer = web.ask("HEAD", f"/stream/{name}", host="evil.example", frm=ABROAD, Origin="http://evil.example")
@@ -90,7 +90,7 @@ def test_media_are_for_everybody():
     ["localhost", "localhost:8085", "LOCALHOST", "localhost.", "app.localhost:1", "127.0.0.1", "192.168.1.2:8085",
      "8.8.8.8", "[::1]:8085", "[fd00::1]", "[::ffff:1.2.3.4]", "m3u-proxy:8085", "nas", "NAS.", None],
 )  # fmt: skip
-def test_names_that_nobody_can_point_at_us(host):
+def test_names_safe_from_rebinding(host):
     allowed(guarded(), host=host)
 
 
@@ -101,25 +101,25 @@ def test_names_that_nobody_can_point_at_us(host):
     ["evil.example", "evil.example:8085", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example.",
      "1.2.3", "notlocalhost.example"],
 )  # fmt: skip
-def test_rebinding(method, path, host, more):
+def test_rebinding_is_refused(method, path, host, more):
     assert "ALLOWED_HOSTS" in refused(guarded(), method=method, path=path, host=host, **more)
 
 
-def test_rebinding_with_a_token_in_the_query_or_a_wrong_one():
+def test_rebinding_with_a_token_in_the_query_or_a_wrong_one_is_refused():
     web = guarded(api_token="right")
     refused(web, host="evil.example", path="/streams?api_token=right")
     refused(web, host="evil.example", X_API_Token="wrong")
     refused(web, host="evil.example")
 
 
-def test_a_right_token_in_the_header_makes_any_name_good():
+def test_the_right_token_in_the_header_allows_any_name():
     web = guarded(api_token=TOKEN)
     allowed(web, host="tv.example", frm=ABROAD, X_API_Token=TOKEN)
     # But not any page.
     refused(web, host="tv.example", X_API_Token=TOKEN, Origin="http://evil.example")
 
 
-def test_names_of_the_operator():
+def test_allowed_hosts():
     web = guarded(allowed_hosts="Tv.example, nas.lan")
     for host in ("tv.example", "TV.Example:8085", "tv.example.", "nas.lan"):
         allowed(web, host=host)
@@ -129,7 +129,7 @@ def test_names_of_the_operator():
     allowed(guarded(public_url="https://tv.example:8443/x"), host="tv.example")
 
 
-def test_what_a_trusted_proxy_was_asked_for_counts_as_well():
+def test_x_forwarded_host_of_a_trusted_proxy_is_checked_too():
     web = guarded(allowed_hosts="tv.example")
     allowed(web, frm="127.0.0.1", host="127.0.0.1:8085", X_Forwarded_Host="tv.example")
     refused(web, frm="127.0.0.1", host="127.0.0.1:8085", X_Forwarded_Host="evil.example")
@@ -142,16 +142,16 @@ def test_what_a_trusted_proxy_was_asked_for_counts_as_well():
 
 
 @pytest.mark.parametrize("host", ["a b", "a/b", "a@b", "http://a", "[::1", "a:b", "a:123456", "a,b", "\u00e4", ""])
-def test_a_host_header_that_is_no_host(host):
+def test_an_invalid_host_header_is_refused(host):
     refused(guarded(), 400, host=host)
     refused(guarded(api_token=TOKEN), 400, host=host, X_API_Token=TOKEN)
 
 
-def test_two_host_headers():
+def test_two_host_headers_are_refused():
     refused(guarded(), 400, host=["localhost", "localhost"])
 
 
-def test_the_host_of_an_absolute_target_is_the_one_that_counts():
+def test_the_host_of_an_absolute_target_counts():
     web = guarded()
     allowed(web, path="http://localhost:8085/streams", host="evil.example")
     refused(web, path="http://evil.example/streams", host="localhost")
@@ -172,12 +172,12 @@ def test_the_host_of_an_absolute_target_is_the_one_that_counts():
      "http://localhost:8085@evil.example", "\u00e4"],
 )  # fmt: skip
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_a_page_of_another_origin(method, path, origin, token):
+def test_a_page_of_another_origin_is_refused(method, path, origin, token):
     web = guarded(api_token=token)
     assert "CORS_ORIGINS" in refused(web, method=method, path=path, Origin=origin, X_API_Token=token)
 
 
-def test_a_page_can_send_no_second_origin_along():
+def test_every_origin_line_is_checked():
     refused(guarded(), Origin=["http://localhost:8085", "http://evil.example"])
 
 
@@ -186,12 +186,12 @@ def test_a_page_can_send_no_second_origin_along():
     [("localhost:8085", "http://localhost:8085"), ("nas", "http://nas"), ("nas", "https://nas"), ("nas:80", "http://nas"),
      ("nas", "https://nas:443"), ("[::1]:8085", "http://[::1]:8085"), ("NAS:1", "http://nas:1")],
 )  # fmt: skip
-def test_a_page_of_our_own(host, origin):
+def test_the_own_page_is_allowed(host, origin):
     answer = allowed(guarded(), host=host, Origin=origin)
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_a_page_of_our_own_behind_a_proxy():
+def test_the_own_page_behind_a_proxy_is_allowed():
     web = guarded(public_url="https://tv.example/m3u-proxy")
     allowed(web, frm="127.0.0.1", host="127.0.0.1:8085", Origin="https://tv.example")
     web = guarded(allowed_hosts="tv.example")
@@ -200,7 +200,7 @@ def test_a_page_of_our_own_behind_a_proxy():
 
 
 @ROUTES
-def test_a_page_that_sends_no_origin(method, path):
+def test_cross_site_requests_without_origin_are_refused(method, path):
     web = guarded()
     refused(web, method=method, path=path, Sec_Fetch_Site="cross-site")
     for site in ("same-origin", "same-site", "none"):
@@ -211,7 +211,7 @@ def test_a_page_that_sends_no_origin(method, path):
 
 
 @pytest.mark.parametrize("origin", ["https://editor.example", "HTTPS://Editor.example", "https://editor.example:443"])
-def test_a_configured_origin_may_read(origin):
+def test_a_configured_origin_can_read_responses(origin):
     answer = allowed(guarded(cors_origins="http://a:1, https://editor.example/"), Origin=origin)
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert answer.headers["Access-Control-Expose-Headers"] == "*"
@@ -219,19 +219,19 @@ def test_a_configured_origin_may_read(origin):
     assert answer.headers.get_all("Vary") == ["Origin"]
 
 
-def test_configured_is_scheme_host_and_port():
+def test_configured_origins_match_by_scheme_host_and_port():
     web = guarded(cors_origins="https://editor.example")
     for origin in ("http://editor.example", "https://editor.example:8443", "https://x.editor.example", "null"):
         refused(web, Origin=origin)
 
 
-def test_errors_can_be_read_by_a_configured_origin_too():
+def test_a_configured_origin_can_read_errors():
     answer = guarded(cors_origins="https://e.example", api_token=TOKEN).ask(Origin="https://e.example")
     assert answer.status == 401
     assert answer.headers["Access-Control-Allow-Origin"] == "https://e.example"
 
 
-def test_answers_vary_by_origin_also_for_those_who_have_none():
+def test_responses_vary_by_origin_in_any_case():
     assert allowed(guarded()).headers["Vary"] == "Origin"
 
 
@@ -268,18 +268,18 @@ def test_preflight_of_another_origin(path, origin):
 
 
 @pytest.mark.parametrize("names", ["x-a: b", "x(y)", "x" * 2000, "\u00e4"])
-def test_preflight_that_asks_for_odd_headers(names):
+def test_preflight_for_invalid_headers(names):
     web = guarded(cors_origins="https://editor.example")
     answer = preflight(web, Access_Control_Request_Headers=names)
     assert answer.status == 200
     assert "Access-Control-Allow-Headers" not in answer.headers
 
 
-def test_preflight_for_a_method_that_we_lack():
+def test_preflight_for_an_unknown_method():
     assert preflight(guarded(cors_origins="https://editor.example"), method="BREW").status == 400
 
 
-def test_options_that_are_no_preflight_go_to_the_api():
+def test_other_options_requests_reach_the_api():
     web = guarded(cors_origins="https://editor.example")
     allowed(web, method="OPTIONS")
     allowed(web, method="OPTIONS", Origin="https://editor.example")
@@ -294,7 +294,7 @@ DOCUMENTS = ["/docs", "/redoc", "/openapi.json", "/static/logo.svg", "/favicon.i
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_the_documentation_is_open(path):
+def test_the_documentation_is_public(path):
     web = guarded()
     allowed(web, path=path, frm=ABROAD)
     allowed(web, path=path, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
@@ -302,8 +302,8 @@ def test_the_documentation_is_open(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_the_documentation_answers_to_any_name_but_to_what_is_none(path):
-    """Controlling applications link to it by the name of their own server."""
+def test_the_documentation_is_served_for_any_valid_name(path):
+    """Controlling applications link to it with the name of their own server."""
     allowed(guarded(), path=path, host="tv.example")
     assert guarded().ask(path=path, host="a/b").status == 400
 
@@ -311,18 +311,18 @@ def test_the_documentation_answers_to_any_name_but_to_what_is_none(path):
 @pytest.mark.parametrize(
     "path", ["/docs/x", "/documents", "/static", "/openapi.json/x", "/stream", "/", "/streams/docs"]
 )
-def test_nothing_else_passes_for_documentation(path):
+def test_similar_paths_are_not_documentation(path):
     refused(guarded(), path=path, frm=ABROAD)
 
 
-def test_documents_under_names_of_the_operator():
+def test_configured_paths_of_the_documentation():
     web = guarded(redoc_url="/api/reference", openapi_url="/api/schema.json")
     allowed(web, path="/api/reference", frm=ABROAD)
     allowed(web, path="/api/schema.json", frm=ABROAD)
     refused(web, path="/redoc", frm=ABROAD)
 
 
-def test_empty_settings_open_nothing():
+def test_empty_documentation_paths_open_nothing():
     web = guarded(redoc_url="", openapi_url="")
     refused(web, path="/", frm=ABROAD)
 
@@ -331,14 +331,14 @@ def test_empty_settings_open_nothing():
 
 
 @pytest.mark.parametrize("path", ["/streams/", "/m3u-proxy", "/streams/%ff"])
-def test_nothing_is_answered_before_the_gate(path):
+def test_redirects_and_404_come_after_the_gate(path):
     refused(guarded(), path=path, frm=ABROAD)
 
 
-def test_a_body_is_not_looked_at():
+def test_the_body_is_parsed_after_the_gate():
     assert "API_TOKEN" in refused(guarded(), method="POST", body=b"{", frm=ABROAD)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT", "BREW"])
-def test_any_method_is_judged(method):
+def test_all_methods_are_checked(method):
     refused(guarded(), method=method, frm=ABROAD)

@@ -1,4 +1,4 @@
-"""The token: which routes ask for it, where it may stand, and in which order things are looked at."""
+"""The token: routes that require it, its place in a request, the order of checks, the limit of wrong ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def ask(web, method, path, **more):
         (f"api_token=wrong&{QUERY}", {}, None),
     ],
 )
-def test_table(closed, method, path, query, headers, status):
+def test_token_in_header_and_query(closed, method, path, query, headers, status):
     answer = ask(closed, method, f"{path}?{query}" if query else path, headers=headers)
     if status is None:
         assert answer.status in (200, 404, 422)
@@ -74,29 +74,29 @@ def test_table(closed, method, path, query, headers, status):
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-def test_without_a_token_set_all_is_open(web, method, path):
+def test_without_a_configured_token_all_routes_are_open(web, method, path):
     assert ask(web, method, path).status in (200, 404, 422)
     assert ask(web, method, path, headers=WRONG).status in (200, 404, 422)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_media_are_open(closed, method):
+def test_media_need_no_token(closed, method):
     assert closed.call(method, "/stream/" + "0" * 32).status == 404
     name = closed.call("POST", "/streams", json={"url": "http://a/1.ts"}, headers=RIGHT).json["stream_id"]
     assert closed.call("HEAD", f"/stream/{name}").status == 200
 
 
-def test_malformed_json_comes_before_the_token(closed):
+def test_malformed_json_is_reported_before_the_token(closed):
     assert closed.call("POST", "/streams", body=b"{").status == 422
 
 
-def test_the_token_comes_before_the_fields(closed):
+def test_the_token_is_checked_before_the_fields(closed):
     assert closed.call("POST", "/streams", json={}).status == 401
     assert closed.call("POST", "/streams", json={}, headers=WRONG).status == 403
     assert closed.call("POST", "/streams", json={}, headers=RIGHT).status == 422
 
 
-def test_unknown_paths_do_not_ask(closed):
+def test_unknown_paths_need_no_token(closed):
     assert closed.call("GET", "/nothing").status == 404
 
 
@@ -107,7 +107,7 @@ def wrong(web, frm=HOME, token="wrong"):
     return web.ask(frm=frm, X_API_Token=token).status
 
 
-def test_too_many_wrong_tokens():
+def test_wrong_tokens_over_the_limit_are_429():
     web = guarded(api_token=TOKEN, max_failed_tokens=3)
     assert [wrong(web) for _ in range(5)] == [403, 403, 403, 429, 429]
     answer = web.ask(X_API_Token="wrong")
@@ -119,7 +119,7 @@ def test_too_many_wrong_tokens():
     assert web.api.asked == []
 
 
-def test_a_right_token_always_passes_and_none_is_told_so():
+def test_the_limit_affects_wrong_tokens_only():
     web = guarded(api_token=TOKEN, max_failed_tokens=1)
     for _ in range(5):
         wrong(web)
@@ -153,7 +153,7 @@ def test_ipv6_addresses_of_one_customer_are_one():
     ]
 
 
-def test_a_foreign_name_is_no_way_round_the_limit():
+def test_the_limit_also_applies_to_foreign_names():
     web = guarded(api_token=TOKEN, max_failed_tokens=2)
     answers = [web.ask(host="tv.example", X_API_Token=guess) for guess in ("a", "b", "c")]
     assert [answer.status for answer in answers] == [403, 403, 429]
@@ -166,7 +166,7 @@ def test_missing_tokens_do_not_count():
     assert wrong(web) == 403
 
 
-def test_the_table_has_a_bound():
+def test_the_number_of_counters_is_limited():
     clock = Clock()
     failed = FailedTokens(clock)
     for number in range(MAX_REMEMBERED + 100):
@@ -180,7 +180,7 @@ def test_the_table_has_a_bound():
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60), st.integers(1, 20))
-def test_never_more_than_two_seconds_worth_in_any_second(events, rate):
+def test_no_second_allows_more_than_twice_the_rate(events, rate):
     clock, passed = Clock(), []
     failed = FailedTokens(clock)
     for pause, follows_at_once in events:
@@ -202,13 +202,13 @@ def test_wrong_tokens_are_logged_with_the_address_and_without_the_token(logged):
 
 
 @pytest.mark.parametrize("token", ["", "s", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "\u00e9", "x" * 5000])
-def test_nothing_but_the_token_is_the_token(token):
+def test_similar_tokens_are_wrong(token):
     assert is_right(TOKEN.encode(), SecretStr(TOKEN))
     assert not is_right(token.encode(), SecretStr(TOKEN))
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
-def test_a_form_holds_no_token(content_type):
+def test_a_token_in_a_form_is_ignored(content_type):
     web = guarded(api_token=TOKEN)
     body = QUERY.encode()
     if "multipart" in content_type:

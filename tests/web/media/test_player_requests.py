@@ -1,4 +1,4 @@
-"""``/stream/<id>`` as HTTP: methods, preflights, forms of the path, and what a player sends while it is served."""
+"""``/stream/<id>`` as HTTP: methods, preflights, forms of the path, and input during playback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def web():
 
 
 def playing(web, name):
-    """A player that has had its first block."""
+    """Return a player that has received its first block."""
     wire = web.play(name)
     web.dialler.last.answer()
     stream = web.registry.get(name)
@@ -33,7 +33,7 @@ def feed(stream):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
 @pytest.mark.parametrize("known", [True, False])
-def test_other_methods(web, method, known):
+def test_other_methods_are_405(web, method, known):
     answer = web.ask(method, f"/stream/{web.register() if known else 'unknown'}")
     assert (answer.status, answer.detail) == (405, "Method Not Allowed")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
@@ -49,7 +49,7 @@ def test_an_unknown_stream(web, method):
     assert (answer.body == b"") == (method == "HEAD")
 
 
-def test_head(web):
+def test_head_has_the_headers_of_a_get(web):
     answer = web.ask("HEAD", f"/stream/{web.register()}", Range="bytes=0-")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "video/mp2t"
@@ -58,7 +58,7 @@ def test_head(web):
     assert web.dialler.dials == []
 
 
-def test_plain_options(web):
+def test_options_without_preflight(web):
     answer = web.ask("OPTIONS", f"/stream/{web.register()}")
     assert answer.status == 200
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
@@ -83,16 +83,16 @@ def test_a_slash_at_the_end(web):
 
 
 @pytest.mark.parametrize("path", ["/stream/", "/stream", "/stream/a/b", "/stream/a//"])
-def test_what_only_looks_like_a_stream_goes_through_the_gate(web, path):
+def test_paths_similar_to_a_stream_pass_the_gate(web, path):
     assert web.ask(path=path, host="evil.example").status == 403
 
 
 @pytest.mark.parametrize("target", ["http://proxy:8085/stream/{}", "http://evil.example/m3u-proxy/stream/{}?u=x"])
-def test_a_target_with_everything_in_it(web, target):
+def test_an_absolute_target(web, target):
     assert web.ask("HEAD", target.format(web.register())).status == 200
 
 
-def test_the_first_player_counts_before_anything_was_sent_and_no_more_when_it_left(web):
+def test_a_player_is_listed_from_its_request_until_it_disconnects(web):
     name = web.register()
     wire = web.play(name, "9.9.9.9", "?username=me")
     [client] = web.registry.get(name).clients()
@@ -101,8 +101,8 @@ def test_the_first_player_counts_before_anything_was_sent_and_no_more_when_it_le
     assert web.registry.get(name).clients() == []
 
 
-def test_what_a_player_sends_while_it_is_served_is_not_kept(web):
-    """Twisted would keep it for later, stop reading when it is much, and so not see the player leave."""
+def test_input_of_a_playing_client_is_discarded(web):
+    """Twisted would buffer the input, pause reading at some size, and so miss the disconnection."""
     name = web.register()
     wire, stream = playing(web, name)
     for _ in range(100):
@@ -116,7 +116,7 @@ def test_what_a_player_sends_while_it_is_served_is_not_kept(web):
     assert web.api.asked == []
 
 
-def test_what_it_sent_before_is_dropped_and_reading_goes_on(web):
+def test_input_sent_before_playback_is_discarded(web):
     name = web.register()
     wire = web.play(name)
     for _ in range(100):

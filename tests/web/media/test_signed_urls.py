@@ -16,8 +16,8 @@ from m3uproxy.web.responses import HTTPError
 KEY = b"k" * 32
 
 
-class Wall:
-    """A time of day that a test sets."""
+class WallClock:
+    """A settable time of day."""
 
     now = 1_800_000_000.5
 
@@ -25,14 +25,14 @@ class Wall:
         return self.now
 
 
-class Asked:
+class FakeRequest:
     def __init__(self, url: str) -> None:
         self.args = parse_qs(urlsplit(url).query.encode(), keep_blank_values=True)
 
 
 @pytest.fixture
 def wall():
-    return Wall()
+    return WallClock()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def web(wall):
 
 
 def status(web, path, method="GET"):
-    """Of an answer that comes at once; 0 if none does."""
+    """Return the status of an immediate response; 0 without one."""
     wire = web.connect()
     wire.send(f"{method} {path} HTTP/1.1\r\nHost: tv\r\n\r\n".encode())
     data = wire.take()
@@ -51,7 +51,7 @@ def status(web, path, method="GET"):
     return int(data.split()[1]) if data else 0
 
 
-def test_a_signed_url(wall):
+def test_the_api_returns_signed_urls(wall):
     url = SignedUrls(KEY, 60, wall).sign("/stream/abc")
     path, _, query = url.partition("?")
     assert path == "/stream/abc"
@@ -61,7 +61,7 @@ def test_a_signed_url(wall):
     assert int(fields["signature"][0], 16)
 
 
-def test_it_lets_in_with_any_prefix_and_more_parameters(web, wall):
+def test_prefixes_and_other_parameters_keep_the_signature_valid(web, wall):
     name = web.register()
     url = SignedUrls(KEY, 60, wall).sign(f"/stream/{name}")
     for each in (url, f"/m3u-proxy{url}", f"{url}&username=u&client_id=c", url.replace("?", "?username=u&")):
@@ -71,7 +71,7 @@ def test_it_lets_in_with_any_prefix_and_more_parameters(web, wall):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_without_one_nobody_comes_in(web, wall, method):
+def test_unsigned_requests_are_refused(web, wall, method):
     name = web.register()
     other = SignedUrls(KEY, 60, wall).sign("/stream/other").partition("?")[2]
     stranger = SignedUrls(b"x" * 32, 60, wall).sign(f"/stream/{name}").partition("?")[2]
@@ -97,19 +97,19 @@ def test_without_one_nobody_comes_in(web, wall, method):
     assert web.registry.get(name).clients() == []
 
 
-def test_the_refusal_is_json_that_a_page_may_read(web):
+def test_the_refusal_is_json_readable_for_web_pages(web):
     answer = web.ask(path="/stream/nothing")
     assert answer.status == 403
     assert isinstance(answer.detail, str)
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_what_there_is_is_told_only_to_those_who_have_one(web, wall):
+def test_unsigned_requests_cannot_probe_for_streams(web, wall):
     assert status(web, "/stream/unknown") == 403
     assert status(web, SignedUrls(KEY, 60, wall).sign("/stream/unknown")) == 404
 
 
-def test_it_expires(web, wall):
+def test_a_signature_expires(web, wall):
     name = web.register()
     url = SignedUrls(KEY, 60, wall).sign(f"/stream/{name}")
     wall.now = 1_800_000_059.9
@@ -119,7 +119,7 @@ def test_it_expires(web, wall):
     assert "expired" in web.ask(path=url).detail
 
 
-def test_who_is_in_stays_in(web, wall):
+def test_a_response_continues_after_expiry(web, wall):
     name = web.register()
     wire = web.connect()
     wire.send(f"GET {SignedUrls(KEY, 60, wall).sign(f'/stream/{name}')} HTTP/1.1\r\nHost: tv\r\n\r\n".encode())
@@ -133,30 +133,30 @@ def test_who_is_in_stays_in(web, wall):
     wire.lose()
 
 
-def test_preflights_need_none(web):
+def test_preflights_need_no_signature(web):
     answer = web.ask("OPTIONS", "/stream/x", Origin="http://tv", Access_Control_Request_Method="GET")
     assert answer.status == 200
 
 
-def test_off_it_is_not_looked_at():
+def test_signatures_are_ignored_when_disabled():
     web = guarded()
     assert status(web, f"/stream/{web.register()}?expires=1&signature=x", "HEAD") == 200
 
 
 @given(st.binary(), st.binary())
-def test_no_bytes_get_in(expires, signature):
-    asked = Asked("")
-    asked.args = {b"expires": [expires], b"signature": [signature]}
+def test_invalid_bytes_are_refused(expires, signature):
+    request = FakeRequest("")
+    request.args = {b"expires": [expires], b"signature": [signature]}
     with pytest.raises(HTTPError) as caught:
-        SignedUrls(KEY, 60, Wall()).check(asked, "abc")
+        SignedUrls(KEY, 60, WallClock()).check(request, "abc")
     assert caught.value.status == 403
 
 
 @given(st.text("0123456789abcdef", min_size=1), st.text("0123456789abcdef", min_size=1))
-def test_a_ticket_is_for_one_stream(one, other):
-    tickets = SignedUrls(KEY, 60, Wall())
-    asked = Asked(tickets.sign(f"/stream/{one}"))
-    tickets.check(asked, one)
+def test_a_signature_is_for_one_stream(one, other):
+    signed_urls = SignedUrls(KEY, 60, WallClock())
+    request = FakeRequest(signed_urls.sign(f"/stream/{one}"))
+    signed_urls.check(request, one)
     if one != other:
         with pytest.raises(HTTPError):
-            tickets.check(asked, other)
+            signed_urls.check(request, other)
