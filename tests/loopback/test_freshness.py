@@ -1,4 +1,4 @@
-"""What the API counts is what is connected, within 100 ms: controlling applications enforce limits by it."""
+"""The API lists connected clients correctly within 100 ms: controlling applications enforce limits by it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 CHANNELS = 5
-#: Seconds within which a count must be true.
-FRESH = 0.1
+#: Seconds within which a count must be right.
+MAX_DELAY = 0.1
 
 
 @implementer(IHalfCloseableProtocol)
-class Visitor(Protocol):
-    """A player that keeps nothing, and leaves in one of several ways."""
+class CountingPlayer(Protocol):
+    """A player that counts bytes, and disconnects in one of several ways."""
 
     def __init__(self, path: str) -> None:
         self._request = f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode()
@@ -38,7 +38,7 @@ class Visitor(Protocol):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """We closed our side, and listen on."""
+        """Keep reading after closing the own side."""
 
     def connectionLost(self, reason) -> None:
         self.closed = True
@@ -51,8 +51,8 @@ class Visitor(Protocol):
         }[how]()
 
 
-class Monitor(Protocol):
-    """Asks for listings, one after the other on one connection."""
+class ApiClient(Protocol):
+    """A client of the API that sends one request after the other over one connection."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -72,16 +72,16 @@ class Monitor(Protocol):
             self._waiting.callback(json.loads(body))
 
 
-class Audience:
-    """Who really is connected, by stream, and what the API says of it."""
+class RandomClients:
+    """Connected players by stream, compared with the listings of the API."""
 
     def __init__(self, rig, seed: int) -> None:
         self.rig = rig
         self.random = Random(seed)
         self.names = [self.register(number) for number in range(CHANNELS)]
-        self.present: dict[str, list[Visitor]] = {name: [] for name in self.names}
-        self.gone: list[Visitor] = []
-        self.monitor = Monitor()
+        self.present: dict[str, list[CountingPlayer]] = {name: [] for name in self.names}
+        self.gone: list[CountingPlayer] = []
+        self.api = ApiClient()
         self.delays: list[float] = []
 
     def register(self, number: int) -> str:
@@ -90,46 +90,46 @@ class Audience:
     async def connect(self, protocol):
         return await connectProtocol(TCP4ClientEndpoint(self.rig.reactor, "127.0.0.1", self.rig.port), protocol)
 
-    async def happen(self) -> None:
-        """Something at random; then wait until the API agrees."""
+    async def random_event(self) -> None:
+        """Let a random event happen, then wait until the listing is right."""
         kind = self.random.choices(["join", "leave", "zap", "delete"], [10, 8, 4, 1])[0]
         name = self.random.choice(self.names)
         if kind == "join":
             await self.join(name)
         elif kind == "delete":
             await self.delete(name)
-        elif everybody := [(each, here) for here, visitors in self.present.items() for each in visitors]:
-            visitor, here = self.random.choice(everybody)
-            self.leave(visitor, here)
+        elif everybody := [(each, here) for here, players in self.present.items() for each in players]:
+            player, here = self.random.choice(everybody)
+            self.leave(player, here)
             if kind == "zap":
                 await self.join(name)
-        await self.agree()
+        await self.until_listed()
 
     async def join(self, name: str) -> None:
-        self.present[name].append(await self.connect(Visitor(f"/stream/{name}")))
+        self.present[name].append(await self.connect(CountingPlayer(f"/stream/{name}")))
 
-    def leave(self, visitor: Visitor, name: str) -> None:
-        self.present[name].remove(visitor)
-        self.gone.append(visitor)
-        visitor.leave(self.random.choice(["fin", "reset", "half close"]))
+    def leave(self, player: CountingPlayer, name: str) -> None:
+        self.present[name].remove(player)
+        self.gone.append(player)
+        player.leave(self.random.choice(["fin", "reset", "half close"]))
 
     async def delete(self, name: str) -> None:
-        """And register it again: players have to come anew."""
-        await self.monitor.ask(f"/streams/{name}", "DELETE")
+        """Delete a stream and register it again, which disconnects its players."""
+        await self.api.ask(f"/streams/{name}", "DELETE")
         self.gone += self.present[name]
         self.present[name] = []
         assert self.register(self.names.index(name)) == name
 
-    async def agree(self) -> None:
-        """Note how long it took until all counts were true."""
+    async def until_listed(self) -> None:
+        """Wait until all counts are right, and record the delay."""
         began = time.monotonic()
-        truth = {name: len(visitors) for name, visitors in self.present.items()}
-        while (told := await self.told()) != truth or self.rig.open_upstreams() != sum(map(bool, truth.values())):
-            assert time.monotonic() - began < 5, (told, truth, self.rig.open_upstreams())
+        truth = {name: len(players) for name, players in self.present.items()}
+        while (listed := await self.listed()) != truth or self.rig.open_upstreams() != sum(map(bool, truth.values())):
+            assert time.monotonic() - began < 5, (listed, truth, self.rig.open_upstreams())
         self.delays.append(time.monotonic() - began)
 
-    async def told(self) -> dict[str, int]:
-        listing = await self.monitor.ask("/streams")
+    async def listed(self) -> dict[str, int]:
+        listing = await self.api.ask("/streams")
         return {stream["stream_id"]: stream["client_count"] for stream in listing["streams"]}
 
 
@@ -137,60 +137,60 @@ class Audience:
 @pytest_twisted.ensureDeferred
 async def test_counts_are_true_over_random_events(rig, direct, events):
     await rig.start(direct_write=direct, stream_timeout=0)
-    audience = Audience(rig, events)
-    await audience.connect(audience.monitor)
+    clients = RandomClients(rig, events)
+    await clients.connect(clients.api)
     for _ in range(events):
-        await audience.happen()
-    health = await audience.monitor.ask("/health")
-    assert health["active_clients"] == sum(map(len, audience.present.values())) > 0
-    assert health["active_streams"] == sum(map(bool, audience.present.values()))
-    # A machine that is busy with something else may miss it now and then; ours must not miss it by its nature.
-    late = [delay for delay in audience.delays if delay > FRESH]
-    assert len(late) <= events // 100, sorted(audience.delays)[-10:]
-    await rig.until(lambda: all(visitor.closed for visitor in audience.gone), what="those who left are disconnected")
-    for name, visitors in audience.present.items():
-        for visitor in list(visitors):
-            audience.leave(visitor, name)
-    await audience.agree()
-    await rig.until(lambda: all(visitor.closed for visitor in audience.gone))
-    audience.monitor.transport.loseConnection()
+        await clients.random_event()
+    health = await clients.api.ask("/health")
+    assert health["active_clients"] == sum(map(len, clients.present.values())) > 0
+    assert health["active_streams"] == sum(map(bool, clients.present.values()))
+    # A busy machine may be late now and then.
+    late = [delay for delay in clients.delays if delay > MAX_DELAY]
+    assert len(late) <= events // 100, sorted(clients.delays)[-10:]
+    await rig.until(lambda: all(player.closed for player in clients.gone), what="players that left are disconnected")
+    for name, players in clients.present.items():
+        for player in list(players):
+            clients.leave(player, name)
+    await clients.until_listed()
+    await rig.until(lambda: all(player.closed for player in clients.gone))
+    clients.api.transport.loseConnection()
 
 
 @pytest.mark.parametrize("how", ["fin", "reset", "half close"])
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_sends_much_is_seen_to_leave(rig, how):
+async def test_a_player_that_sends_a_lot_is_removed_when_it_disconnects(rig, how):
     stream = rig.register("/live/x.ts?burst=1")
-    audience = Audience(rig, 1)
-    visitor = await audience.connect(Visitor(f"/stream/{stream.id}"))
-    await rig.until(lambda: visitor.received > 10_000)
-    visitor.transport.write(b"GET /health HTTP/1.1\r\nHost: proxy\r\n\r\n" * 20_000)
+    clients = RandomClients(rig, 1)
+    player = await clients.connect(CountingPlayer(f"/stream/{stream.id}"))
+    await rig.until(lambda: player.received > 10_000)
+    player.transport.write(b"GET /health HTTP/1.1\r\nHost: proxy\r\n\r\n" * 20_000)
     await rig.sleep(0.2)
     assert len(stream.clients()) == 1
-    visitor.leave(how)
+    player.leave(how)
     began = time.monotonic()
     await rig.until(lambda: not stream.clients(), 2)
-    # What was sent must be read before its end is seen.
-    assert time.monotonic() - began < 2 * FRESH
-    await rig.until(lambda: visitor.closed)
+    # The input must be read before its end is seen.
+    assert time.monotonic() - began < 2 * MAX_DELAY
+    await rig.until(lambda: player.closed)
 
 
 @pytest.mark.parametrize("how", ["fin", "reset", "half close"])
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_leaves_before_its_first_byte(rig, how):
+async def test_a_player_that_disconnects_before_its_first_byte_is_removed(rig, how):
     stream = rig.register("/live/x.ts?delay=30")
-    audience = Audience(rig, 1)
-    visitor = await audience.connect(Visitor(f"/stream/{stream.id}"))
+    clients = RandomClients(rig, 1)
+    player = await clients.connect(CountingPlayer(f"/stream/{stream.id}"))
     await rig.until(lambda: stream.clients())
-    visitor.leave(how)
+    player.leave(how)
     began = time.monotonic()
     await rig.until(lambda: not stream.clients(), 2)
-    assert time.monotonic() - began < FRESH
-    await rig.until(lambda: visitor.closed)
+    assert time.monotonic() - began < MAX_DELAY
+    await rig.until(lambda: player.closed)
 
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_player_whose_stream_is_deleted_before_its_first_byte_is_told_and_disconnected(rig, direct):
+async def test_deletion_before_the_first_byte_answers_404_and_disconnects(rig, direct):
     await rig.start(direct_write=direct)
     stream = rig.register("/live/x.ts?delay=30")
     player = await rig.play(stream)

@@ -1,4 +1,4 @@
-"""The side of the players: versions, addresses, several requests on one connection, many at once, slow ones."""
+"""Players: HTTP versions, addresses, several requests over one connection, many players, slow players."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 
 @pytest_twisted.ensureDeferred
-async def test_fifty_players_in_the_same_moment_open_one_upstream(rig):
+async def test_fifty_concurrent_players_share_one_provider_connection(rig):
     stream = rig.register("/live/x.ts?burst=2")
     players = [await rig.play(stream) for _ in range(50)]
     for player in players:
@@ -24,7 +24,7 @@ async def test_fifty_players_in_the_same_moment_open_one_upstream(rig):
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_late_joiner_gets_the_same_bytes(rig, direct):
+async def test_a_late_player_gets_the_same_bytes(rig, direct):
     await rig.start(direct_write=direct, join_seconds=1)
     stream = rig.register("/live/x.ts?burst=2")
     first = await rig.play(stream)
@@ -56,7 +56,7 @@ async def test_head_options_and_other_methods_never_reach_the_provider(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_response_head_is_as_agreed(rig):
+async def test_response_head_follows_the_contract(rig):
     player = await rig.play(rig.register("/live/x.ts?burst=2"), headers=("Range: bytes=0-", "Origin: http://tv"))
     await rig.until_bytes(player, 1000)
     head = player.head.decode().split("\r\n")
@@ -94,7 +94,7 @@ async def test_ipv6(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_second_request_on_the_connection_mixes_nothing_in(rig):
+async def test_a_second_request_does_not_disturb_the_stream(rig):
     stream = rig.register("/live/x.ts?burst=2")
     player = await rig.play(stream)
     player.transport.write(b"GET /health HTTP/1.1\r\nHost: proxy\r\n\r\n" * 3)
@@ -118,7 +118,7 @@ async def test_an_api_request_then_a_stream_on_one_connection(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_talks_too_much_is_no_leak(rig):
+async def test_input_of_a_player_does_not_hide_its_disconnection(rig):
     stream = rig.register("/live/x.ts?burst=2")
     player = await rig.play(stream)
     await rig.until_bytes(player, 20_000)
@@ -130,8 +130,8 @@ async def test_a_player_that_talks_too_much_is_no_leak(rig):
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_stops_reading_disturbs_nobody_and_goes_on_at_an_access_point(rig, direct):
-    """Fast as a test can be: a provider at sixteen times the speed, a ring of one second, small socket buffers."""
+async def test_a_paused_player_skips_to_an_access_point_and_does_not_disturb_others(rig, direct):
+    """A provider at sixteen times the speed, a ring of one second and small socket buffers keep the test short."""
     await rig.start(direct_write=direct, send_buffer=16_384, ring_seconds=1, join_seconds=0.5)
     stream = rig.register("/live/x.ts?burst=2&rate=16")
     slow, fast = await rig.play(stream, window=65_536), await rig.play(stream)
@@ -164,7 +164,7 @@ async def test_a_player_that_never_reads_again_is_aborted(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_zapping_leaves_nothing_and_never_two_upstreams(rig):
+async def test_zapping_uses_one_provider_connection_at_a_time(rig):
     for number in range(30):
         player = await rig.play(rig.register(f"/live/{number % 3}.ts?burst=1&limit=1"))
         if number % 2:
@@ -176,7 +176,7 @@ async def test_zapping_leaves_nothing_and_never_two_upstreams(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_lingering_keeps_the_upstream_for_the_next_player(rig):
+async def test_linger_keeps_the_provider_connection_for_the_next_player(rig):
     await rig.start(linger=1)
     stream = rig.register("/live/x.ts?burst=2")
     for _ in range(2):
@@ -189,7 +189,7 @@ async def test_lingering_keeps_the_upstream_for_the_next_player(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_deleting_a_stream_ends_its_players_and_its_upstream(rig):
+async def test_deletion_disconnects_players_and_provider(rig):
     stream = rig.register("/live/x.ts?burst=2")
     player = await rig.play(stream)
     await rig.until_bytes(player, 20_000)
@@ -201,7 +201,7 @@ async def test_deleting_a_stream_ends_its_players_and_its_upstream(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_the_player_sends_stays_here(rig):
+async def test_headers_of_the_player_are_not_forwarded(rig):
     stream = rig.register("/live/x.ts?burst=2", headers=(("X-Mine", "1"),))
     player = await rig.play(
         stream, headers=("Cookie: a=secret", "X-Forwarded-For: 192.0.2.9", "User-Agent: Kodi", "Range: bytes=0-")
@@ -215,7 +215,7 @@ async def test_what_the_player_sends_stays_here(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_noise_on_the_port(rig):
+async def test_random_input_on_the_port(rig):
     import random
 
     noise = random.Random(7)
@@ -231,7 +231,7 @@ async def test_noise_on_the_port(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_head_of_a_megabyte_is_answered(rig):
+async def test_a_head_of_a_megabyte_is_refused(rig):
     for line in (b"X: " + b"a" * 1_000_000 + b"\r\n", b"X: aaaaaaaa\r\n" * 80_000):
         player = Player("/health")
         player._request = b"GET /health HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n"

@@ -1,4 +1,4 @@
-"""Films through the whole proxy, over real sockets: every byte is checked against what the provider makes up."""
+"""Files through the whole proxy, over real sockets: every byte is compared with the provider's file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from m3uproxy.web.api.serialize import client_object, stream_object
 M = 1_000_000
 
 
-class Films(Protocol):
-    """A player that asks for one range after the other, over one connection."""
+class RangePlayer(Protocol):
+    """A player that requests one range after the other, over one connection."""
 
     def __init__(self, path: str, agent: str = "films/1") -> None:
         self._path = path
@@ -31,7 +31,7 @@ class Films(Protocol):
         self.ended: Deferred[None] = Deferred()
 
     def ask(self, span: str | None = None, method: str = "GET", **headers: str) -> Deferred:
-        """Fires with status, headers and body."""
+        """Send a request; the Deferred fires with status, headers and body."""
         lines = [f"{method} {self._path} HTTP/1.1", "Host: proxy", f"User-Agent: {self._agent}"]
         lines += [f"Range: bytes={span}"] if span else []
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -74,24 +74,24 @@ class Films(Protocol):
         return self.ended
 
 
-async def player_of(rig, stream, agent: str = "films/1") -> Films:
-    player = Films(f"/stream/{stream.id}", agent)
+async def player_of(rig, stream, agent: str = "films/1") -> RangePlayer:
+    player = RangePlayer(f"/stream/{stream.id}", agent)
     await connectProtocol(TCP4ClientEndpoint(rig.reactor, "127.0.0.1", rig.port), player)
     rig.players.append(player)
     return player
 
 
-def film(rig, name: str = "film", query: str = "", **options):
+def register_file(rig, name: str = "film", query: str = "", **options):
     return rig.register(f"/movie/u/p/{name}.mp4?size=200M&{query}", **options)
 
 
-def tally(rig, name: str = "film"):
+def connections_of(rig, name: str = "film"):
     return rig.provider.channel(name).tally
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_range(rig):
-    stream = film(rig)
+async def test_a_range_has_all_headers(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     status, headers, body = await player.ask("100-1099")
     assert status == 206
@@ -107,7 +107,7 @@ async def test_a_range(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_four_players_three_ranges_each(rig):
-    stream = film(rig)
+    stream = register_file(rig)
     players = [await player_of(rig, stream, f"films/{number}") for number in range(4)]
 
     async def play(player, number):
@@ -118,13 +118,13 @@ async def test_four_players_three_ranges_each(rig):
 
     await gatherResults([Deferred.fromCoroutine(play(player, n)) for n, player in enumerate(players)])
     assert len(stream.clients()) == 4
-    assert tally(rig).peak == 4
+    assert connections_of(rig).peak == 4
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_seek_storm(rig):
-    """Two hundred places, one after the other, sometimes leaving in the middle: one connection at a time."""
-    stream = film(rig)
+async def test_many_seeks_use_one_connection_at_a_time(rig):
+    """Two hundred offsets, one after the other. Some responses are abandoned in the middle."""
+    stream = register_file(rig)
     dice = random.Random(7)
     player = await player_of(rig, stream)
     for _ in range(200):
@@ -138,7 +138,7 @@ async def test_a_seek_storm(rig):
         status, _, body = await player.ask(f"{first}-{first + size - 1}")
         assert status == 206
         assert body == content("film", 0, first, min(first + size, 200 * M))
-    assert tally(rig).peak == 1
+    assert connections_of(rig).peak == 1
     assert rig.provider.station.sockets.peak == 1
     assert len(stream.clients()) == 1
 
@@ -147,9 +147,9 @@ async def test_a_seek_storm(rig):
 @pytest_twisted.ensureDeferred
 async def test_two_hundred_quick_seeks(rig, limited):
     """
-    Each gives up the one before, wherever that stands; the provider allows one connection.
+    Each seek abandons the previous one in any state. The provider allows one connection.
 
-    What is given up while it connects may wait in the provider's queue, closed, and asks for nothing.
+    A connection that is abandoned while connecting may wait in the provider's queue, closed and without a request.
     """
     options = ONE if limited else {}
     stream = rig.register("/movie/ann/pw/film.mp4?size=200M&delay=0.005&limit=1", **options)
@@ -165,8 +165,8 @@ async def test_two_hundred_quick_seeks(rig, limited):
     await rig.until(lambda: len(player._buffer) > 100_000)
     got = bytes(player._buffer)
     assert got == content("film", 0, first, first + len(got))
-    assert tally(rig).peak == 1
-    assert tally(rig).requests > 50
+    assert connections_of(rig).peak == 1
+    assert connections_of(rig).requests > 50
     assert stream.error_count == 0
     assert len(stream.clients()) == 1
     await player.leave()
@@ -174,19 +174,19 @@ async def test_two_hundred_quick_seeks(rig, limited):
 
 @pytest_twisted.ensureDeferred
 async def test_a_reset_every_ten_megabytes(rig):
-    stream = film(rig, query="reset=10M")
+    stream = register_file(rig, query="reset=10M")
     status, headers, body = await (await player_of(rig, stream)).ask()
     assert (status, headers["content-length"]) == (200, "200000000")
     assert len(body) == 200 * M
     for place in range(0, 200 * M, 20 * M):
         assert body[place : place + 20 * M] == content("film", 0, place, place + 20 * M)
-    assert tally(rig).requests >= 20
+    assert connections_of(rig).requests >= 20
     assert rig.provider.station.sockets.peak == 1
 
 
 @pytest.mark.parametrize("fault", ["stall=3M", "close=3M", "reset=3M", "most=3M", "ranges=0&close=3M&times=1"])
 @pytest_twisted.ensureDeferred
-async def test_what_breaks_in_the_middle_is_continued(rig, fault):
+async def test_a_broken_body_is_continued(rig, fault):
     await rig.start(vod_stall_timeout=0.3)
     stream = rig.register(f"/movie/u/p/film.mkv?size=8M&{fault}")
     status, _, body = await (await player_of(rig, stream)).ask()
@@ -196,7 +196,7 @@ async def test_what_breaks_in_the_middle_is_continued(rig, fault):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_next_url_goes_on_if_it_is_the_same_file(rig):
+async def test_a_backup_with_the_same_file_continues(rig):
     gone = "/movie/u/p/film.mp4?size=8M&reset=3M&after=1&status=404"
     stream = rig.register(gone, "/movie/x/film.mp4?size=8M&etag=elsewhere")
     status, _, body = await (await player_of(rig, stream)).ask()
@@ -218,8 +218,8 @@ async def test_the_next_url_goes_on_if_it_is_the_same_file(rig):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_two_encodes_never_mix(rig, query):
-    """A broken connection is better: the player asks again."""
+async def test_two_encodes_are_never_mixed(rig, query):
+    """The connection is aborted instead, and the player sends another request."""
     await rig.start(stream_retry_attempts=1)
     stream = rig.register(*(f"/movie/{number}/film.mp4?size=8M&{each}" for number, each in enumerate(query)))
     player = await player_of(rig, stream)
@@ -247,7 +247,7 @@ async def test_a_failure_has_a_status(rig, query, status):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_by_one_source_is_not_the_last_word(rig):
+async def test_a_refusal_by_one_source_tries_the_next(rig):
     stream = rig.register("/movie/u/p/film.mp4?status=404", "/movie/u/p/film.mp4?size=1M")
     status, _, body = await (await player_of(rig, stream)).ask("5-9")
     assert (status, body) == (206, content("film", 0, 5, 10))
@@ -279,8 +279,8 @@ async def test_forms_of_ranges(rig, known):
 
 
 @pytest_twisted.ensureDeferred
-async def test_if_range_of_another_file_before_anything_is_known(rig):
-    stream = film(rig)
+async def test_if_range_of_another_file_gets_the_whole_file(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     asked = player.ask("100000000-", If_Range='"another"')
     await rig.until(lambda: len(player._buffer) > M)
@@ -310,8 +310,8 @@ async def test_head(rig, query):
 @pytest.mark.parametrize("methods", [("HEAD", "GET"), ("GET", "HEAD"), ("HEAD", "HEAD", "GET", "GET")])
 @pytest.mark.parametrize("limited", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_who_asks_and_who_plays_need_one_connection(rig, methods, limited):
-    stream = film(rig, query="delay=0.1", **(ONE if limited else {}))
+async def test_head_and_get_share_one_connection(rig, methods, limited):
+    stream = register_file(rig, query="delay=0.1", **(ONE if limited else {}))
     players = [await player_of(rig, stream) for _ in methods]
     asked = []
     for method, player in zip(methods, players, strict=True):
@@ -325,20 +325,20 @@ async def test_who_asks_and_who_plays_need_one_connection(rig, methods, limited)
 
 
 @pytest_twisted.ensureDeferred
-async def test_head_while_it_is_played(rig):
-    """Also long after what was found out at its beginning counts no more."""
-    stream = film(rig, query="rate=5M")
+async def test_head_during_playback_needs_no_connection(rig):
+    """Also when the file is no longer known, as long after the start."""
+    stream = register_file(rig, query="rate=5M")
     player, other = await player_of(rig, stream), await player_of(rig, stream, "other")
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
     stream._known = None
     for each in (await player_of(rig, stream), other):
         assert (await each.ask(method="HEAD"))[1]["content-length"] == "200000000"
-    assert tally(rig).requests == rig.provider.station.sockets.peak == 1
+    assert connections_of(rig).requests == rig.provider.station.sockets.peak == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_head_of_what_is_not_there(rig):
+async def test_head_of_a_missing_file(rig):
     stream = rig.register("/movie/u/p/film.avi?status=404")
     status, _, body = await (await player_of(rig, stream)).ask(method="HEAD")
     assert (status, body) == (404, b"")
@@ -365,27 +365,27 @@ async def test_a_file_without_length_ends_with_the_connection(rig):
 @pytest_twisted.ensureDeferred
 async def test_a_pause_pauses_the_provider(rig):
     await rig.start(vod_stall_timeout=0.3)
-    stream = film(rig)
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     asked = player.ask("0-99999999")
     await rig.until(lambda: len(player._buffer) > M)
     player.transport.pauseProducing()
     await rig.sleep(0.5)
-    sent = tally(rig).octets
+    sent = connections_of(rig).octets
     await rig.sleep(1.5)  # five times the stall timeout
-    assert tally(rig).octets == sent < 60 * M
+    assert connections_of(rig).octets == sent < 60 * M
     assert rig.open_upstreams() == 1
     assert len(stream.clients()) == 1
     player.transport.resumeProducing()
     status, _, body = await asked
     assert status == 206
     assert body == content("film", 0, 0, 100 * M)
-    assert tally(rig).requests == 1
+    assert connections_of(rig).requests == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_pause_of_a_minute(rig):
-    """On the real clock, with all timers as they are as started."""
+    """On the real clock, with the default of all timers."""
     await rig.start(stream_timeout=5)
     stream = rig.register("/movie/u/p/film.mp4?size=60M")
     player = await player_of(rig, stream)
@@ -393,26 +393,26 @@ async def test_a_pause_of_a_minute(rig):
     await rig.until(lambda: len(player._buffer) > M)
     player.transport.pauseProducing()
     await rig.sleep(1)
-    sent = tally(rig).octets
+    sent = connections_of(rig).octets
     await rig.sleep(59)
-    assert tally(rig).octets == sent < 40 * M
+    assert connections_of(rig).octets == sent < 40 * M
     assert rig.open_upstreams() == 1
     assert len(stream.clients()) == 1
     player.transport.resumeProducing()
     status, _, body = await asked
     assert (status, body) == (200, content("film", 0, 0, 60 * M))
-    assert tally(rig).requests == 1
+    assert connections_of(rig).requests == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_follows_comes_over_the_same_connection(rig):
-    stream = film(rig)
+async def test_a_following_range_uses_the_same_connection(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     for place in range(50 * M, 52 * M, 100_000):
         _, _, body = await player.ask(f"{place}-{place + 99_999}")
         assert body == content("film", 0, place, place + 100_000)
         assert len(stream.clients()) == 1
-    assert tally(rig).requests == 1
+    assert connections_of(rig).requests == 1
     assert stream_object(stream)["client_count"] == 1
     assert stream_object(stream)["total_bytes_served"] == 2 * M
     client = client_object(stream.clients()[0], stream)
@@ -423,10 +423,10 @@ async def test_what_follows_comes_over_the_same_connection(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_keeps_its_connection_counts_between_two_ranges(rig):
-    """Also when its provider's connection is long closed, and nobody else keeps the film from being forgotten."""
+async def test_a_connected_player_is_listed_between_two_ranges(rig):
+    """Also when the provider's connection has closed, and no other client keeps the stream registered."""
     await rig.start(stream_timeout=1)
-    stream = film(rig)
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     for first in (50 * M, 90 * M):
         _, _, body = await player.ask(f"{first}-{first + 99_999}")
@@ -440,8 +440,8 @@ async def test_who_keeps_its_connection_counts_between_two_ranges(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_hangs_up_is_gone_at_once(rig):
-    stream = film(rig)
+async def test_a_disconnected_player_is_removed_at_once(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
@@ -451,26 +451,26 @@ async def test_who_hangs_up_is_gone_at_once(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_ends_are_asked_for_once(rig):
-    stream = film(rig)
+async def test_the_edges_of_a_file_are_requested_once(rig):
+    stream = register_file(rig)
     for _ in range(3):
         player = await player_of(rig, stream)
         for first, stop in ((0, 300_000), (199 * M, 200 * M), (0, 200_000), (199 * M + 5000, 200 * M)):
             _, _, body = await player.ask(f"{first}-{stop - 1}")
             assert body == content("film", 0, first, stop)
         await player.leave()
-    assert tally(rig).requests == 2
+    assert connections_of(rig).requests == 2
 
 
 @pytest_twisted.ensureDeferred
 async def test_two_devices_that_look_alike_both_play(rig):
-    """Each at its own pace, over connections of their own; a single device never has two."""
-    stream = film(rig, query="rate=2M")
+    """Each has its own pace and provider connection."""
+    stream = register_file(rig, query="rate=2M")
     devices = [await player_of(rig, stream), await player_of(rig, stream)]
     for number, device in enumerate(devices):
         device.ask(f"{number * 50 * M}-").addErrback(lambda _: None)
         await rig.sleep(0.3)
-    await rig.until(lambda: tally(rig).current == 2, 5)
+    await rig.until(lambda: connections_of(rig).current == 2, 5)
     sizes = [len(device._buffer) for device in devices]
     await rig.until(lambda: all(len(d._buffer) > size + M for d, size in zip(devices, sizes, strict=True)), 8)
     for number, device in enumerate(devices):
@@ -481,9 +481,9 @@ async def test_two_devices_that_look_alike_both_play(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_asks_for_the_index_meanwhile_has_one_connection(rig):
-    """As browsers do: the first response is left unread, not closed."""
-    stream = film(rig)
+async def test_a_player_that_requests_the_index_during_playback_uses_one_connection(rig):
+    """Like browsers: the first response is paused, not closed."""
+    stream = register_file(rig)
     first, second = await player_of(rig, stream), await player_of(rig, stream)
     asked = first.ask("0-149999999")
     await rig.until(lambda: len(first._buffer) > M)
@@ -495,13 +495,13 @@ async def test_a_player_that_asks_for_the_index_meanwhile_has_one_connection(rig
     first.transport.resumeProducing()
     status, _, body = await asked
     assert body == content("film", 0, 0, 150 * M)
-    assert tally(rig).peak == 1
+    assert connections_of(rig).peak == 1
     assert len(stream.clients()) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_deleting_disconnects(rig):
-    stream = film(rig)
+async def test_deletion_disconnects_players(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
@@ -512,8 +512,8 @@ async def test_deleting_disconnects(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_is_disconnected_by_name(rig):
-    stream = film(rig)
+async def test_a_client_is_disconnected_by_its_id(rig):
+    stream = register_file(rig)
     player = await player_of(rig, stream)
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
@@ -523,7 +523,7 @@ async def test_a_player_that_is_disconnected_by_name(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_another_source_by_hand(rig):
+async def test_a_manual_failover_continues_the_file(rig):
     stream = rig.register("/movie/u/p/film.mp4?size=60M&rate=5M", "/movie/x/film.mp4?size=60M&etag=else")
     player = await player_of(rig, stream)
     asked = player.ask()
@@ -537,8 +537,8 @@ async def test_another_source_by_hand(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_login_page_is_not_the_film(rig):
-    """Neither now nor for who asks later, when the provider is well again."""
+async def test_a_login_page_is_not_taken_for_the_file(rig):
+    """Neither now nor for later requests, when the provider has recovered."""
     await rig.start(stream_retry_attempts=1)
     rig.provider.station.files["page"] = b"<html>log in</html>"
     stream = rig.register("/movie/u/p/page.mp4")
@@ -553,8 +553,8 @@ ONE = {"provider": "home", "max_connections": 1}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_jumps_about_keeps_its_one_slot(rig):
-    """Each seek is a new connection to us, and to the provider."""
+async def test_a_seeking_player_keeps_its_slot(rig):
+    """Each seek is a new connection to the proxy and to the provider."""
     stream = rig.register("/movie/ann/pw/film.mp4?size=200M&limit=1", **ONE)
     for place in range(20 * M, 180 * M, 20 * M):
         player = await player_of(rig, stream)
@@ -567,7 +567,7 @@ async def test_a_player_that_jumps_about_keeps_its_one_slot(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_somebody_else_finds_no_slot(rig):
+async def test_another_player_is_refused_without_a_slot(rig):
     await rig.start(slot_wait=0.2, stream_retry_attempts=1)
     stream = rig.register("/movie/ann/pw/film.mp4?size=200M", **ONE)
     player, other = await player_of(rig, stream, "A"), await player_of(rig, stream, "B")
@@ -579,7 +579,7 @@ async def test_somebody_else_finds_no_slot(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_goes_to_another_film_takes_the_slot_along(rig):
+async def test_a_viewer_that_switches_files_keeps_its_slot(rig):
     films = [rig.register(f"/movie/ann/pw/{name}.mp4?size=200M", **ONE) for name in "ab"]
     players = [await player_of(rig, each) for each in films]
     players[0].ask("0-").addErrback(lambda _: None)
@@ -592,9 +592,9 @@ async def test_who_goes_to_another_film_takes_the_slot_along(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_ends_films(rig):
-    """One that plays, one that pauses, one that waits between two parts, and one that has had nothing yet."""
-    stream, silent = film(rig), rig.register("/movie/u/p/silent.mp4?delay=60")
+async def test_stopping_disconnects_all_players(rig):
+    """A playing player, a paused one, one between two ranges, and one without a response."""
+    stream, silent = register_file(rig), rig.register("/movie/u/p/silent.mp4?delay=60")
     players = [await player_of(rig, stream, str(number)) for number in range(3)]
     await players[2].ask("50000000-50099999")
     for player in players[:2]:
