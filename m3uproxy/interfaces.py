@@ -164,7 +164,7 @@ class IStreamSink(Interface):
         :param observer: None to show packets no longer.
         """
 
-    def gave_up(error: SourceError) -> None:
+    def sources_exhausted(error: SourceError) -> None:
         """
         Note that no source delivers and the failover budget is spent.
 

@@ -210,7 +210,7 @@ class StreamFactory:
             self._requests(stream.spec),
             self._live_policy(stream.spec),
             lambda: watch_rules(self._settings, stream.spec),
-            stream,
+            stream.history,
             StreamSlot(self._slots, stream.id),
             stream.resolver,
         )

@@ -222,24 +222,24 @@ class FakeResolver:
         return self.asked[-1]
 
 
-class FakeAdvisor:
-    """Whom a session asks; there is nobody behind unless a test says so."""
+class FakeResolverPort:
+    """Records the questions of a session; the test gives the answers."""
 
     def __init__(self) -> None:
         self.available = False
         self.asked: list[tuple[SourceError, float]] = []
-        self.doubts: list[SourceError] = []
-        self.dismissed = 0
+        self.faults: list[SourceError] = []
+        self.cancelled = 0
         self.account: Account | None = None
 
     def ask(self, error: SourceError, seconds: float) -> None:
         self.asked.append((error, seconds))
 
-    def doubt(self, error: SourceError) -> None:
-        self.doubts.append(error)
+    def report_fault(self, error: SourceError) -> None:
+        self.faults.append(error)
 
-    def dismiss(self) -> None:
-        self.dismissed += 1
+    def cancel(self) -> None:
+        self.cancelled += 1
 
     def request(self, url: str) -> SourceRequest:
         return SourceRequest(url, "agent", (), True, self.account)

@@ -26,7 +26,8 @@ from ..live.standby_connection import has_room
 from ..log import make_logger
 from ..streams.failback import FailbackReview
 from ..streams.failover_driver import FailoverDriver
-from ..streams.interfaces import FailoverObserver, ResolverPort
+from ..streams.failover_history import FailoverHistory
+from ..streams.interfaces import ResolverPort
 from ..streams.monitor_rules import MonitorRules
 from ..upstream.slots import StreamSlot, release_slot
 from ..upstream.twisted_errors import on_failure
@@ -70,9 +71,9 @@ class HlsSession(FailoverDriver):
         requests: tuple[SourceRequest, ...],
         policy: FailoverPolicy,
         rules: Callable[[], MonitorRules],
-        observer: FailoverObserver,
-        admission: StreamSlot,
-        advisor: ResolverPort,
+        history: FailoverHistory,
+        slot: StreamSlot,
+        resolver: ResolverPort,
         check_source: Callable[[SourceRequest], Deferred[None]],
     ) -> None:
         """
@@ -81,7 +82,7 @@ class HlsSession(FailoverDriver):
         :param rules: how often sources are reviewed, and whether backups are looked at.
         :param check_source: asks a source for its playlist.
         """
-        super().__init__(clock, requests, policy, observer, admission, advisor)
+        super().__init__(clock, requests, policy, history, slot, resolver)
         self._rules = rules
         self._check_source = check_source
         self._opening: Deferred[None] | None = None
@@ -98,7 +99,7 @@ class HlsSession(FailoverDriver):
     @property
     def has_no_alternative(self) -> bool:
         """Whether there is nowhere to go from a source."""
-        return len(self._requests) == 1 and not self._advisor.available
+        return len(self._requests) == 1 and not self._resolver.available
 
     def start(self, viewer: ViewerIdentity | None = None) -> None:
         """Somebody wants the stream. Harmless when it runs."""
@@ -115,7 +116,7 @@ class HlsSession(FailoverDriver):
         :raises SourceError: if there is no slot.
         """
         account = self.request().account
-        if not self.active and account is not None and not self._admission.has_free_slot(account):
+        if not self.active and account is not None and not self._slot.has_free_slot(account):
             raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no connection for this stream now")
         self.start()
 
@@ -149,7 +150,7 @@ class HlsSession(FailoverDriver):
             return False
         now = self._clock.seconds()
         if self._failover.state is FailoverState.DIALLING:
-            self._admission.viewer = None
+            self._slot.viewer = None
             self._streaming_since = self._reviewed_at = now
             self._review = FailbackReview(self._clock, self._failover, self)
             self._carry_out(self._failover.started(now))
@@ -168,14 +169,14 @@ class HlsSession(FailoverDriver):
         """
         if run is self.run:
             self.run = None
-            self.ended(error)
+            self.source_ended(error)
         return self.active
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources. If that in use is not among them, the first is next."""
         super().replace_sources(requests)
         if self.run is not None and self.run.request.url != self.request().url:
-            self.switch(0)
+            self.choose(0)
 
     def source_named(self, name: bytes) -> SourceRequest:
         """How a source is asked for a segment; if it is not known any more, as the primary is."""
@@ -195,19 +196,19 @@ class HlsSession(FailoverDriver):
             self.resume()
             await self.current_run(deadline)
         try:
-            return attrs.evolve(request, slot=self._admission.get_held(request.account))
+            return attrs.evolve(request, slot=self._slot.get_held(request.account))
         except SourceError:
             last = self._known_sources.get(source_name(request.url))
             if last is None:
                 raise
             return last
 
-    def look_at(self, index: int) -> Deferred[None] | None:
+    def probe(self, index: int) -> Deferred[None] | None:
         """Look whether another source has a playlist, if there is room. In its own account a stream has that always."""
         request, run = self.request(index), self.run
-        if run is None or not has_room(self._admission, request, run.request):
+        if run is None or not has_room(self._slot, request, run.request):
             return None
-        slot = self._admission.acquire_second(request.account)
+        slot = self._slot.acquire_second(request.account)
         return self._check_source(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
 
     # the course
@@ -216,14 +217,14 @@ class HlsSession(FailoverDriver):
         """How a source is asked for the stream: that in use or next, if no other."""
         return _as_intermittent(super().request(index))
 
-    def _open(self, request: SourceRequest, step: Dial) -> None:
+    def _open_source(self, request: SourceRequest, step: Dial) -> None:
         opening = Deferred.fromCoroutine(self._begin(request))
         on_failure(opening, self._slot_refused, log, "asking for leave to ask a source failed")
         if not opening.called:
             self._opening = opening
 
     async def _begin(self, request: SourceRequest) -> None:
-        slot = await self._admission.acquire(request.account)
+        slot = await self._slot.acquire(request.account)
         self._opening = None
         self._changes += self._last not in (None, request.url)
         self._last = request.url
@@ -237,10 +238,10 @@ class HlsSession(FailoverDriver):
 
     def _slot_refused(self, error: SourceError) -> None:
         self._opening = None
-        self.ended(error)
+        self.source_ended(error)
 
-    def _drop(self) -> None:
-        super()._drop()
+    def _close_source(self) -> None:
+        super()._close_source()
         self.run = self._backoff_until = None
         opening, self._opening = self._opening, None
         if opening is not None:
@@ -249,17 +250,17 @@ class HlsSession(FailoverDriver):
         if review is not None:
             review.close()
 
-    def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
         if isinstance(effect, Backoff):
             self._backoff_until = self._clock.seconds() + effect.seconds
         elif isinstance(effect, (GiveUp, Idle)):
-            self._admission.release(isinstance(effect, Idle))
+            self._slot.release(isinstance(effect, Idle))
 
-    def _gave_up(self, error: SourceError) -> None:
+    def _sources_exhausted(self, error: SourceError) -> None:
         self._stop_error = error
         self._fire_waiting(error)
 
-    def _ran(self) -> float:
+    def _seconds_delivered(self) -> float:
         return self._clock.seconds() - self._streaming_since if self._failover.state is FailoverState.STREAMING else 0.0
 
     # who waits

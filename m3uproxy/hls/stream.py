@@ -57,12 +57,12 @@ class HlsStream(FailoverStream):
             requests,
             context.policy,
             lambda: watch_rules(context.settings, self.spec),
-            self,
+            self.history,
             StreamSlot(context.slots, stream_id),
             self.resolver,
             lambda request: self._proxy.check_source(request),
         )
-        self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.decisions.resumed())
+        self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.history.source_answered())
         self._proxy.sticky = spec.use_sticky_session
         self._close_error: SourceError | None = None
         self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream_id, self.touch)
@@ -107,8 +107,8 @@ class HlsStream(FailoverStream):
         self._session.replace_sources(requests)
         if not has_clients:
             self._proxy.reset(_without_clients())
-            self._session.switch(0)
-            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+            self._session.choose(0)
+            self.history.reset_counters()
 
     def abort_client(self, client_id: str) -> int:
         """

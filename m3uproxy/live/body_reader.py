@@ -15,16 +15,16 @@ from .read_scheduler import LITTLE, MUCH, STEPS, ReadScheduler
 class BodyReaderOwner(Protocol):
     """Who wants to know how a body fares."""
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         """The first packet of the body has been recognised."""
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """Packets came; called often, so it should do next to nothing."""
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         """The first packet behind a seam within the body has been recognised."""
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         """The body is over, or is no video. Nothing follows."""
 
 
@@ -99,9 +99,9 @@ class BodyReader:
         self._pass_on()
         if not self._over:
             self.close()
-            self._owner.ended(error)
+            self._owner.source_ended(error)
 
-    def settle(self) -> None:
+    def turn_ended(self) -> None:
         """The reactor reads for us, until a turn brings little, or at the beginning until a viewer has a block."""
         size = self._pass_on()
         self._ran = True
@@ -172,10 +172,10 @@ class BodyReader:
         elif self._streak >= STEPS:
             self._interval = 0
 
-    def broke(self) -> None:
+    def read_failed(self) -> None:
         """We failed, not the source; but this body cannot go on."""
         self.close()
-        self._owner.ended(SourceError(Reason.INTERNAL, "reading failed"))
+        self._owner.source_ended(SourceError(Reason.INTERNAL, "reading failed"))
 
     def _read_now(self, hand_on: bool) -> int:
         """Read once; bytes that the socket had."""
@@ -194,8 +194,8 @@ class BodyReader:
             self._packets = packets
             if self._changed:
                 self._changed = False
-                self._owner.changed()
-            self._owner.heard()
+                self._owner.discontinuity()
+            self._owner.data_received()
         return packets
 
     def _pass_on(self) -> int:
@@ -212,10 +212,10 @@ class BodyReader:
         """Video, not video, or not to be told yet."""
         if self._flush() and not self._over:
             self._proven = True
-            self._owner.flowing()
+            self._owner.source_started()
             return
         self._head = (self._head + data)[:SNIFF_BYTES]
         error = body_error(self._head, self.received, self._body.content_type)
         if error is not None:
             self.close()
-            self._owner.ended(error)
+            self._owner.source_ended(error)

@@ -218,7 +218,7 @@ class Broadcaster:
         """Show the packets of the body to ``observer``, as they came."""
         self._intake.observe(observer)
 
-    def gave_up(self, error: SourceError) -> None:
+    def sources_exhausted(self, error: SourceError) -> None:
         """No source delivers: nothing more will come."""
         self._stop_lingering()
         self._end_viewers(error)

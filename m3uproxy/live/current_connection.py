@@ -92,4 +92,4 @@ class CurrentConnection:
 
     def _refused(self, error: SourceError) -> None:
         self._asking = None
-        self._owner.ended(error)
+        self._owner.source_ended(error)

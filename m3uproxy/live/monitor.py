@@ -41,10 +41,10 @@ NOTE_AGAIN = 600.0
 class MonitorOwner(review.FailbackOwner, Protocol):
     """Who has the body. Each of these but ``look_at`` and ``doubted`` closes it."""
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         """The body must be given up."""
 
-    def doubted(self, error: SourceError) -> None:
+    def fault_found(self, error: SourceError) -> None:
         """Something is wrong with what the body brings, and it is not known here where to go."""
 
 
@@ -105,7 +105,7 @@ class SourceMonitor:
         self._review_timer.cancel()
         self._reviewing.close()
 
-    def heard(self, received: int) -> None:
+    def data_received(self, received: int) -> None:
         """Packets came; called often.
 
         :param received: bytes of the body so far.
@@ -113,12 +113,14 @@ class SourceMonitor:
         now = self._heard = self._clock.seconds()
         self._rhythm.packets_received(now)
         if now >= self._pulse.due and self._pulse.update(now, received, self._media()):
-            self._owner.ended(SourceError(Reason.STALLED, f"a trickle of {self._pulse.rate:.0f} bytes per second"))
+            self._owner.source_ended(
+                SourceError(Reason.STALLED, f"a trickle of {self._pulse.rate:.0f} bytes per second")
+            )
         elif self._fault is not None:
             fault, self._fault = self._fault, None
             self._doubt(fault, self._explain(fault))
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         """Behind a seam in the body its clocks are others: what was seen of it says nothing about what comes."""
         now = self._clock.seconds()
         self._pulse, self._suspicion = TrickleDetector(now), TrendDetector()
@@ -140,7 +142,7 @@ class SourceMonitor:
 
     def _stalled(self) -> None:
         silence = self._rhythm.silence(self._clock.seconds())
-        self._owner.ended(SourceError(Reason.STALLED, f"no packet for {silence:.1f} s"))
+        self._owner.source_ended(SourceError(Reason.STALLED, f"no packet for {silence:.1f} s"))
 
     # what it brings
 
@@ -169,12 +171,12 @@ class SourceMonitor:
     def _doubt(self, kind: Reason | ContentFault, error: SourceError) -> None:
         """Leave for another source, or tell that none is known here: a resolver comes before the list."""
         now = self._clock.seconds()
-        spare = None if self._failover.has_resolver else self._failover.sources.best_backup(now)
+        spare = None if self._failover.has_resolver() else self._failover.sources.best_backup(now)
         if spare is not None:
-            self._owner.leave_for(spare, error)
+            self._owner.switch_to(spare, error)
         elif now - self._noted.get(kind, float("-inf")) >= NOTE_AGAIN:
             self._noted[kind] = now
-            self._owner.doubted(error)
+            self._owner.fault_found(error)
 
     # reviews
 

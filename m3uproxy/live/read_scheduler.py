@@ -33,14 +33,14 @@ STEPS = 8
 class ScheduledReader(Protocol):
     """What the tick drives."""
 
-    def settle(self) -> None:
+    def turn_ended(self) -> None:
         """The reactor turn in which ``has_read`` was called is over."""
 
     def read(self, step: int) -> int:
         """Read; ``step`` numbers the points of the grid. The next interval in steps, or 0 to leave the tick."""
 
-    def broke(self) -> None:
-        """``settle`` or ``read`` raised, which has been logged; neither is called again."""
+    def read_failed(self) -> None:
+        """``turn_ended`` or ``read`` raised, which has been logged; neither is called again."""
 
 
 class ReadScheduler:
@@ -91,7 +91,7 @@ class ReadScheduler:
         readers, self._read = self._read, {}
         for reader in readers:
             try:
-                reader.settle()
+                reader.turn_ended()
             except Exception:
                 self._broken(reader)
 
@@ -129,6 +129,6 @@ class ReadScheduler:
         log.failure("reading a source failed")
         self.forget(reader)
         try:
-            reader.broke()
+            reader.read_failed()
         except Exception:
             log.failure("ending a source failed")

@@ -19,7 +19,8 @@ from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import SourceError
 from ..interfaces import IDialler, IStreamSink
 from ..streams.failover_driver import FailoverDriver
-from ..streams.interfaces import FailoverObserver, ResolverPort
+from ..streams.failover_history import FailoverHistory
+from ..streams.interfaces import ResolverPort
 from ..streams.monitor_rules import MonitorRules
 from ..upstream.slots import StreamSlot
 from .current_connection import CurrentConnection
@@ -41,9 +42,9 @@ class LiveSession(FailoverDriver):
         requests: tuple[SourceRequest, ...],
         policy: FailoverPolicy,
         rules: Callable[[], MonitorRules],
-        observer: FailoverObserver,
-        admission: StreamSlot,
-        advisor: ResolverPort,
+        history: FailoverHistory,
+        slot: StreamSlot,
+        resolver: ResolverPort,
         random: Callable[[], float] = random,
     ) -> None:
         """
@@ -52,13 +53,13 @@ class LiveSession(FailoverDriver):
         :param rules: what is watched of a body; asked for each.
         :ivar watch: watches the body that flows; None if none does.
         """
-        super().__init__(clock, requests, policy, observer, admission, advisor, random)
+        super().__init__(clock, requests, policy, history, slot, resolver, random)
         self._sink = sink
         self._rules = rules
-        self._sole = CurrentConnection(
-            clock, admission, lambda slot: SourceConnection(clock, dialler, tick, sink, self, slot), self
+        self._current = CurrentConnection(
+            clock, slot, lambda slot: SourceConnection(clock, dialler, tick, sink, self, slot), self
         )
-        self._beside = Standby(clock, dialler, tick, admission, policy, self)
+        self._standby = Standby(clock, dialler, tick, slot, policy, self)
         self.watch: SourceMonitor | None = None
 
     def stop(self) -> Deferred[None]:
@@ -67,129 +68,130 @@ class LiveSession(FailoverDriver):
         :return: a Deferred that fires when its socket is gone.
         """
         self._carry_out(self._failover.stop(self._clock.seconds()))
-        return self._sole.when_gone()
+        return self._current.when_gone()
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Take other sources; see :meth:`.course.FailoverDriver.replace_sources`."""
-        self._beside.sources_change(self._requests, requests)
+        self._standby.sources_change(self._requests, requests)
         super().replace_sources(requests)
 
     # the course
 
     @property
-    def moving(self) -> bool:
+    def has_standby(self) -> bool:
         """Whether another source is on its way in beside the one that flows."""
-        return self._beside.candidate is not None
+        return self._standby.candidate is not None
 
     @property
-    def _aim(self) -> int:
-        chosen = self._beside.chosen
+    def _target(self) -> int:
+        chosen = self._standby.chosen
         return self._failover.index if chosen is None else chosen
 
-    def _choose(self, index: int) -> None:
+    def _open_chosen(self, index: int) -> None:
         """Beside the source that flows if there is room for both, else at once."""
-        if self._beside.chosen is not None and index == self._failover.index:
-            self._beside.close()
-        elif not self._open_beside(index, chosen=True):
-            super()._choose(index)
+        if self._standby.chosen is not None and index == self._failover.index:
+            self._standby.close()
+        elif not self._open_standby(index, chosen=True):
+            super()._open_chosen(index)
 
-    def _open(self, request: SourceRequest, step: Dial) -> None:
-        self._sole.open(request, DialTimeouts(step.connect, step.first_byte, step.total))
+    def _open_source(self, request: SourceRequest, step: Dial) -> None:
+        self._current.open(request, DialTimeouts(step.connect, step.first_byte, step.total))
 
-    def _drop(self) -> None:
-        super()._drop()
+    def _close_source(self) -> None:
+        super()._close_source()
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.close()
-        self._beside.close()
-        self._sole.drop()
+        self._standby.close()
+        self._current.drop()
 
-    def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
-        self._admission.release()
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+        self._slot.release()
 
-    def _gave_up(self, error: SourceError) -> None:
-        self._sink.gave_up(error)
+    def _sources_exhausted(self, error: SourceError) -> None:
+        self._sink.sources_exhausted(error)
 
-    def _ran(self) -> float:
+    def _seconds_delivered(self) -> float:
         return self.watch.ran if self.watch is not None and self._failover.state is FailoverState.STREAMING else 0.0
 
     # the feed's owner
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         """The source delivers."""
-        self._admission.viewer = None
+        self._slot.viewer = None
         self._carry_out(self._failover.started(self._clock.seconds()))
         self._start_watch()
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """Packets came."""
         if self.watch is not None:
-            self.watch.heard(self._sole.received)
+            self.watch.data_received(self._current.received)
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         """A seam within the body."""
         if self.watch is not None:
-            self.watch.changed()
+            self.watch.discontinuity()
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         """The source is over, or given up: what was opened beside it takes its place, if it can."""
-        candidate = self._beside.candidate
+        candidate = self._standby.candidate
         if candidate is None or not (candidate.proven or candidate.chosen):
-            super().ended(error)
+            super().source_ended(error)
             return
-        self._chronicle.failed(error, self._ran())
+        self._source_failed(error, self._seconds_delivered())
         if candidate.proven:
-            self._chronicle.next_is(candidate.index)
+            self._source_replaced(candidate.index)
             self._replace_by(candidate, error)
         else:
             self._failover.left_for(self._clock.seconds(), candidate.index, error)
-            self._follow(self._failover.switched(self._clock.seconds(), candidate.index))
+            self._carry_out_after_failure(self._failover.switched(self._clock.seconds(), candidate.index))
 
     def _start_watch(self) -> None:
         self.watch = SourceMonitor(self._clock, self._sink, self._failover, self._rules(), self)
 
     # the watch's owner
 
-    def leave_for(self, index: int, error: SourceError | None) -> None:
+    def switch_to(self, index: int, error: SourceError | None) -> None:
         """Move from the source that flows to a better one, beside it or after it.
 
         :param error: what is wrong with what it brings; None if it is only not the best.
         """
-        if self.moving:
+        if self.has_standby:
             return
-        if self._open_beside(index, error):
-            self._chronicle.to_leave(error)
+        if self._open_standby(index, error):
+            self._history.source_leaving(self.label(self._failover.index), error)
         else:
-            super().leave_for(index, error)
+            super().switch_to(index, error)
 
-    def doubted(self, error: SourceError) -> None:
+    def fault_found(self, error: SourceError) -> None:
         """Something is wrong with what the source brings: it stays, unless the resolver or the list has another."""
-        if self._failover.has_resolver:
-            self._advisor.doubt(error)
+        if self._resolver.available:
+            self._resolver.report_fault(error)
         else:
-            self.keep(error)
+            self.stay(error)
 
-    def look_at(self, index: int) -> Deferred[None] | None:
+    def probe(self, index: int) -> Deferred[None] | None:
         """Look whether another source would deliver, if that may be."""
-        return self._beside.probe_source(self.request(index), self.request())
+        return self._standby.probe_source(self.request(index), self.request())
 
     # the candidate's owner
 
-    def _open_beside(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
+    def _open_standby(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
         if self._failover.state is not FailoverState.STREAMING or index == self._failover.index:
             return False
-        return self._beside.open(index, self.request(index), self.request(), why, chosen)
+        return self._standby.open(index, self.request(index), self.request(), why, chosen)
 
-    def took(self, candidate: StandbyConnection) -> None:
+    def standby_ready(self, candidate: StandbyConnection) -> None:
         """It replaces what flows."""
         if not candidate.chosen:
-            self._chronicle.left(self._failover.index, candidate.index, self._ran(), candidate.why)
+            left, target = self.label(self._failover.index), self.label(candidate.index)
+            self._history.source_left(left, target, candidate.why, self._seconds_delivered())
         self._replace_by(candidate, candidate.why)
 
-    def lost(self, candidate: StandbyConnection, error: SourceError) -> None:
+    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
         """What flows goes on, unless somebody wants it replaced at any price."""
-        self._chronicle.lost(candidate.index, error)
-        self._beside.close()
+        self._history.standby_failed(self.label(candidate.index), error)
+        self._standby.close()
         if candidate.chosen:
             self._carry_out(self._failover.switched(self._clock.seconds(), candidate.index))
         else:
@@ -197,12 +199,12 @@ class LiveSession(FailoverDriver):
 
     def _replace_by(self, candidate: StandbyConnection, error: SourceError | None) -> None:
         feed, slot, kept = candidate.release()
-        self._drop()
-        self._sole.replace_by(feed, slot)
+        self._close_source()
+        self._current.replace_by(feed, slot)
         self._failover.took_over(self._clock.seconds(), candidate.index, error, candidate.chosen)
-        self._chronicle.aims_at(self._aim)
+        self._announce()
         feed.move(self._sink, self)
         self._sink.source_changed()
-        if self._sole.has(feed):
+        if self._current.has(feed):
             self._start_watch()
             self._sink.bytes_received(kept)

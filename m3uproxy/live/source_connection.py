@@ -93,25 +93,25 @@ class SourceConnection:
 
     # the reader's owner
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         """The first packet came."""
         self._alarm.cancel()
         self.proven = True
-        self._owner.flowing()
+        self._owner.source_started()
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """Packets came."""
-        self._owner.heard()
+        self._owner.data_received()
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         """Packets came from behind a seam."""
-        self._owner.changed()
+        self._owner.discontinuity()
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         """The body is over, or is no video, or never came."""
         if not self._closed:
             self._alarm.cancel()
-            self._owner.ended(error)
+            self._owner.source_ended(error)
 
     # inside
 
@@ -132,9 +132,9 @@ class SourceConnection:
 
     def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
-        self.ended(error)
+        self.source_ended(error)
 
     def _unproven(self) -> None:
         """The head came, but no packet."""
         detail = f"no packet in {self.received} bytes" if self.received else "the head came, but no body"
-        self.ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
+        self.source_ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))

@@ -74,7 +74,7 @@ class StandbyBuffer:
     def observe(self, observer: PacketObserver | None) -> None:
         """Nobody watches before it takes over."""
 
-    def gave_up(self, error: SourceError) -> None:
+    def sources_exhausted(self, error: SourceError) -> None:
         """Nobody gives up here."""
 
     def take(self) -> bytes:
@@ -86,10 +86,10 @@ class StandbyBuffer:
 class StandbyOwner(Protocol):
     """Who wants a candidate."""
 
-    def took(self, candidate: StandbyConnection) -> None:
+    def standby_ready(self, candidate: StandbyConnection) -> None:
         """It can take over: :meth:`StandbyConnection.release` it, or close it."""
 
-    def lost(self, candidate: StandbyConnection, error: SourceError) -> None:
+    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
         """It failed, and is closed."""
 
 
@@ -152,28 +152,28 @@ class StandbyConnection:
         return feed, slot, self._kept.take()
 
     def _take_over(self) -> None:
-        self._owner.took(self)
+        self._owner.standby_ready(self)
 
     # the feed's owner
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         """It delivers."""
         self._alarm.set(PATIENCE, self._take_over)
-        self.heard()
+        self.data_received()
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """More came. The reader is told to go elsewhere in a turn of its own."""
         if self.proven and self._kept.ready and not self._is_ready:
             self._is_ready = True
             self._alarm.set(0, self._take_over)
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         """What is kept is joined again when it is passed on."""
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         """It is over, or no video."""
         self.close()
-        self._owner.lost(self, error)
+        self._owner.standby_failed(self, error)
 
 
 class Standby:

@@ -17,6 +17,7 @@ from ..core.stream_kind import content_type
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import ClientInfo
+from ..streams.failover_history import FailoverHistory
 from ..streams.failover_stream import FailoverStream
 from ..streams.player import ConnectedClient, PlayerInfo
 from ..streams.spec import StreamSpec
@@ -78,18 +79,20 @@ class LiveStream(FailoverStream):
         stream_id: str,
         spec: StreamSpec,
         open_broadcaster: Callable[[LiveStream], Broadcaster],
-        open_advice: Callable[[FailoverStream], StreamResolver],
+        open_resolver: Callable[[FailoverStream], StreamResolver],
         open_muxer: Callable[[LiveStream], StreamMuxer],
         slots: SlotAllocator,
         evict_laggards: bool,
         carry_on_agents: tuple[str, ...] = (),
+        *,
+        history: FailoverHistory | None = None,
     ) -> None:
         """
         Make a stream that nobody watches yet.
 
         :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
         """
-        super().__init__(clock, wall, stream_id, spec, open_advice)
+        super().__init__(clock, wall, stream_id, spec, open_resolver, history)
         self._evict_laggards = evict_laggards
         self._slots = slots
         self._clients: dict[LiveClient, None] = {}
@@ -142,8 +145,8 @@ class LiveStream(FailoverStream):
         self.broadcaster.session.replace_sources(requests)
         if not watched:
             if not self.broadcaster.session.active:
-                self.broadcaster.session.switch(0)
-            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+                self.broadcaster.session.choose(0)
+            self._reset_counters()
 
     def attach(self, player: PlayerInfo, answer: LiveResponse, patience: float) -> Pump:
         """A player arrived: it counts as a client from now on.
@@ -179,7 +182,7 @@ class LiveStream(FailoverStream):
         Then players that have begun must begin anew: no player that is built on libavformat changes its decoder, and
         none at all takes one format for another.
         """
-        self.decisions.joined(report)
+        self.history.source_joined(report)
         self.muxer.source_joined(report)
         if report.kind is SpliceKind.FORMAT_CHANGE:
             self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
@@ -207,6 +210,9 @@ class LiveStream(FailoverStream):
         """The same, for another reason."""
         self.resolver.close()
         return self.broadcaster.close(error)
+
+    def _reset_counters(self) -> None:
+        self.history.reset_counters()
 
     def yield_slot(self) -> None:
         """Its viewer plays something else by now, which needs the connection to the provider."""

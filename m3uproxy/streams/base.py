@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, kind_of
 from ..errors import Reason
-from .decision_log import DecisionLog
+from .failover_history import FailoverHistory
 from .player import PlayerInfo
 from .spec import StreamSpec
 
@@ -58,7 +58,14 @@ class ClientInfo(Protocol):
 class Stream(ABC):
     """One entry of the registry: a stream as registered, with those who watch it."""
 
-    def __init__(self, clock: IReactorTime, wall: Callable[[], datetime], stream_id: str, spec: StreamSpec) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        wall: Callable[[], datetime],
+        stream_id: str,
+        spec: StreamSpec,
+        history: FailoverHistory | None = None,
+    ) -> None:
         """
         Make a stream that nobody watches yet.
 
@@ -70,10 +77,7 @@ class Stream(ABC):
         self.spec = spec
         self.created_at = self.last_access = wall()
         self.idle_since = self._born = clock.seconds()
-        self.failover_attempts = 0
-        self.last_failover: datetime | None = None
-        self.error_count = 0
-        self.decisions = DecisionLog(stream_id, clock, wall)
+        self.history = FailoverHistory(stream_id, clock, wall) if history is None else history
 
     @property
     def age(self) -> float:
@@ -155,8 +159,7 @@ class Stream(ABC):
     def continue_history_of(self, other: Stream) -> None:
         """It takes the place of another, which turned out to be of another kind: its history goes on."""
         self.created_at, self._born = other.created_at, other._born
-        self.failover_attempts, self.last_failover = other.failover_attempts, other.last_failover
-        self.error_count, self.decisions = other.error_count, other.decisions
+        self.history = other.history
 
     def touch(self) -> None:
         """Somebody asked for this stream."""

@@ -20,10 +20,10 @@ log = make_logger()
 class FailbackOwner(Protocol):
     """Who moves, and who knows how one looks."""
 
-    def leave_for(self, index: int, error: SourceError | None) -> None:
+    def switch_to(self, index: int, error: SourceError | None) -> None:
         """Another source is better. ``error`` is what is wrong with this one; None if nothing is."""
 
-    def look_at(self, index: int) -> Deferred[None] | None:
+    def probe(self, index: int) -> Deferred[None] | None:
         """Look whether a source that is not in use would deliver; None if that may not be."""
 
 
@@ -45,7 +45,7 @@ class FailbackReview:
         """
         better = self._failover.preferred(self._clock.seconds())
         if better is not None:
-            self._owner.leave_for(better, None)
+            self._owner.switch_to(better, None)
         elif probe and self._looking is None:
             self._probe()
 
@@ -59,7 +59,7 @@ class FailbackReview:
         index = self._failover.sources.probe_target(self._clock.seconds())
         if index is None:
             return
-        looking = self._owner.look_at(index)
+        looking = self._owner.probe(index)
         if looking is not None:
             self._looking = looking
             key = self._failover.sources.source_list.key(index)

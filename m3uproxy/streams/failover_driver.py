@@ -1,9 +1,7 @@
-"""Which source a stream is on: carries out what :mod:`m3uproxy.core.failover.machine` decides, whatever a source is.
+"""The execution of failover decisions, for live and for HLS streams.
 
-What is done to open and to close one is up to subclasses: live streams (:mod:`.session`) have a connection, HLS
-(:mod:`m3uproxy.hls.session`) asks now and then.
-
-Does one thing after the other: what one causes at once must not pile up on the stack.
+:mod:`m3uproxy.core.failover.machine` decides; a :class:`FailoverDriver` carries the decisions out. Subclasses open and
+close a source: :mod:`m3uproxy.live.session` keeps a connection to it, :mod:`m3uproxy.hls.session` sends requests to it.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from random import random
 from typing import Generic, TypeVar
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import (
@@ -29,14 +28,15 @@ from ..core.failover.machine import (
 )
 from ..core.failover.resolver import ResolverAnswer
 from ..core.failover.sources import Sources
+from ..core.failover.timeline import SourceLabel
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import SourceError
 from ..log import make_logger
 from ..timers import Timer
 from ..upstream.slots import StreamSlot
-from .failover_journal import FailoverJournal
-from .interfaces import FailoverObserver, ResolverPort
+from .failover_history import FailoverHistory
+from .interfaces import ResolverPort
 
 log = make_logger()
 
@@ -44,220 +44,273 @@ T = TypeVar("T")
 
 
 class SerialQueue(Generic[T]):
-    """Calls a function with each thing that is put in, never while an earlier call is still running."""
+    """A queue that passes items to a function, one after the other and never from within an earlier call."""
 
-    def __init__(self, what: str, do: Callable[[T], None]) -> None:
+    def __init__(self, name: str, process: Callable[[T], None]) -> None:
         """
-        Do nothing yet.
+        Make an empty queue.
 
-        :param what: is done, for the log.
-        :param do: if it raises, that is logged and what is left is dropped.
+        :param name: the name of the work, for the log.
+        :param process: called with each item. If it raises, the error is logged and the queued items are dropped.
         """
-        self._what = what
-        self._do = do
-        self._left: deque[T] = deque()
-        self._doing = False
+        self._name = name
+        self._process = process
+        self._items: deque[T] = deque()
+        self._busy = False
 
-    def put(self, thing: T) -> None:
-        """Do it now, or when what is under way is done."""
-        self._left.append(thing)
-        if self._doing:
+    def put(self, item: T) -> None:
+        """Process the item now, or after the item that is being processed."""
+        self._items.append(item)
+        if self._busy:
             return
-        self._doing = True
+        self._busy = True
         try:
-            while self._left:
-                self._do(self._left.popleft())
+            while self._items:
+                self._process(self._items.popleft())
         except Exception:
-            log.failure("{what} failed", what=self._what)
-            self._left.clear()
+            log.failure("{name} failed", name=self._name)
+            self._items.clear()
         finally:
-            self._doing = False
+            self._busy = False
+
+
+@attrs.frozen
+class _Failure:
+    """The failure of a source, until the next source is known."""
+
+    index: int
+    error: SourceError
+    ran: float
 
 
 class FailoverDriver(ABC):
-    """From source to source. An effect of the table first drops what there is (``_drop``)."""
+    """
+    The provider side of one stream: opens one source after another, as the failover machine decides.
+
+    Each effect of the machine first closes the source in use. Effects are carried out one after the other, because
+    opening a source may fail at once and cause the next effect; recursion would grow the stack.
+    """
 
     def __init__(
         self,
         clock: IReactorTime,
         requests: tuple[SourceRequest, ...],
         policy: FailoverPolicy,
-        observer: FailoverObserver,
-        admission: StreamSlot,
-        advisor: ResolverPort,
+        history: FailoverHistory,
+        slot: StreamSlot,
+        resolver: ResolverPort,
         random: Callable[[], float] = random,
     ) -> None:
         """
-        Nobody wants the stream yet.
+        Make an idle driver.
 
-        :param requests: one for each source, in order; 0 is the primary.
-        :param observer: told of failures and moves.
-        :param admission: asked before each dial.
-        :param advisor: asked where to go, as long as it is available.
+        :param requests: one for each source, in order; index 0 is the primary.
+        :param history: records failures and changes of source.
+        :param slot: the provider slot of the stream, acquired before each dial.
+        :param resolver: asked for the next source while it is available.
         """
         self._clock = clock
         self._requests = requests
-        self._failover = FailoverMachine(policy, Sources([request.url for request in requests], policy.rules, random))
-        self._chronicle = FailoverJournal(observer, self._failover, self.request)
-        self._admission = admission
-        self._advisor = advisor
-        self._failover.has_resolver = advisor.available
-        self._rest = Timer(clock)
+        sources = Sources([request.url for request in requests], policy.rules, random)
+        self._failover = FailoverMachine(policy, sources, lambda: resolver.available)
+        self._history = history
+        self._slot = slot
+        self._resolver = resolver
+        self._backoff = Timer(clock)
         self._effects = SerialQueue("changing sources", self._carry_out_now)
+        self._failure: _Failure | None = None
+        self._announced = 0
 
-    # what there is to know
+    # state
 
     @property
     def index(self) -> int:
-        """The source in use, or to be used next, as people count."""
-        return self._failover.sources.source_list.position(self._aim)
+        """The position of the source in use, or of the next one: 0 for the primary."""
+        return self._failover.sources.source_list.position(self._target)
 
     @property
-    def one_on(self) -> int | None:
-        """The source behind that in the list; see :meth:`m3uproxy.core.failover.source_list.Lineup.one_on`."""
-        return self._failover.sources.source_list.next_after(self._aim)
+    def next_index(self) -> int | None:
+        """The index of the source after that one in the list; None if there is no other."""
+        return self._failover.sources.source_list.next_after(self._target)
 
     @property
     def error(self) -> SourceError | None:
-        """The last failure of the present run, if any."""
+        """The last failure since the start; None if there was none."""
         return self._failover.error
 
     @property
     def sources(self) -> Sources:
-        """How each source has behaved."""
+        """The sources and their states."""
         return self._failover.sources
 
     @property
     def active(self) -> bool:
-        """True while a source is in use, dialled or waited for."""
+        """True from the start until the stream is stopped or gives up, backoffs included."""
         return self._failover.state is not FailoverState.IDLE
 
     @property
-    def asking(self) -> bool:
-        """Whether nothing happens until there is an answer, or the advisor says that there is none."""
+    def asking_resolver(self) -> bool:
+        """True while the stream has no source and waits for the answer of the resolver."""
         return self._failover.state is FailoverState.ASKING_RESOLVER
 
     @property
-    def moving(self) -> bool:
-        """Whether another source is on its way in beside the one that flows."""
+    def has_standby(self) -> bool:
+        """True while a standby connection is open."""
         return False
 
     def request(self, index: int | None = None) -> SourceRequest:
-        """How a source is asked for the stream: that in use or next, if no other."""
+        """Return the request for a source; by default for the one in use or next."""
         index = self._failover.index if index is None else index
-        return self._requests[index] if index >= 0 else self._advisor.request(self._failover.sources.named_url(index))
+        return self._requests[index] if index >= 0 else self._resolver.request(self.sources.named_url(index))
 
-    # what is done with it
+    def label(self, index: int) -> SourceLabel:
+        """Return position and URL of a source, for people. An index beyond a shortened list gives the primary's URL."""
+        url = self.request(index if index < len(self._requests) else 0).url
+        return SourceLabel(self.sources.source_list.position(index), url)
+
+    # commands
 
     def start(self, viewer: ViewerIdentity | None = None) -> None:
-        """Somebody wants the stream; ``viewer``, if it is one. Harmless when it runs."""
+        """
+        Start the stream. Safe to call if it is started.
+
+        :param viewer: the viewer that it is started for; its own slot on another stream may be taken over.
+        """
         if not self.active:
-            self._admission.viewer = viewer
+            self._slot.viewer = viewer
         self._carry_out(self._failover.start(self._clock.seconds()))
 
-    def switch(self, index: int) -> None:
-        """Move to another source."""
-        self._choose(index % len(self._requests) if index >= 0 else index)
-        self._chronicle.aims_at(self._aim)
+    def choose(self, index: int) -> None:
+        """Move to the source that the API chose. An idle stream starts there the next time."""
+        self._open_chosen(index % len(self._requests) if index >= 0 else index)
+        self._announce()
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
-        """Take other sources. What is flowing goes on; if its place is gone, the next dial is the primary's."""
-        self._requests = requests
-        self._failover.has_resolver = self._advisor.available
-        stays = self._failover.sources.replace([request.url for request in requests])
-        if not stays and self._failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
-            self.switch(0)
-        else:
-            self._chronicle.renumbered(self._aim)
-
-    def leave_for(self, index: int, error: SourceError | None) -> None:
-        """Move from the source that flows to a better one.
-
-        :param error: what is wrong with what it brings; None if it is only not the best.
         """
-        self._chronicle.to_leave(error)
-        left, ran = self._failover.index, self._ran()
+        Take over a new list of sources.
+
+        A source that streams continues. If a source that is dialled or next is not in the new list, the primary is
+        dialled.
+        """
+        self._requests = requests
+        stays = self.sources.replace([request.url for request in requests])
+        if not stays and self._failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
+            self.choose(0)
+        else:
+            self._announced = self._target
+
+    def switch_to(self, index: int, error: SourceError | None) -> None:
+        """
+        Leave the streaming source for a better one.
+
+        :param error: the fault of the streaming source; None if it has none.
+        """
+        left, ran = self._failover.index, self._seconds_delivered()
+        self._history.source_leaving(self.label(left), error)
         effect = self._failover.left_for(self._clock.seconds(), index, error)
-        self._chronicle.left(left, self._failover.index, ran, error)
+        self._history.source_left(self.label(left), self.label(self._failover.index), error, ran)
         self._carry_out(effect)
 
-    def keep(self, error: SourceError) -> None:
-        """There is nowhere to go from a source with which something is wrong."""
-        self._chronicle.doubted(error, self._ran())
+    def stay(self, error: SourceError) -> None:
+        """Record a fault of the streaming source. It stays in use, because there is no other one."""
+        self._history.fault_ignored(self.label(self._failover.index), error, self._seconds_delivered())
 
-    def referred(self, referral: ResolverAnswer) -> None:
-        """What came of asking. To be called only while it is waited for."""
-        effect = self._failover.resolver_answered(self._clock.seconds(), referral)
-        self._chronicle.follows(effect, referral)
+    def resolver_answered(self, answer: ResolverAnswer) -> None:
+        """Continue with the answer of the resolver. Call only while :attr:`asking_resolver`."""
+        effect = self._failover.resolver_answered(self._clock.seconds(), answer)
+        self._failure_followed_by(effect, answer)
         self._carry_out(effect)
 
-    def ended(self, error: SourceError) -> None:
-        """The source is over, or given up: for a live stream that is always a failure."""
-        ran = self._ran()
-        self._chronicle.failed(error, ran)
-        self._follow(self._failover.failed(self._clock.seconds(), error, ran))
+    def source_ended(self, error: SourceError) -> None:
+        """Continue after the end of the source. For a live stream each end is a failure."""
+        ran = self._seconds_delivered()
+        self._source_failed(error, ran)
+        self._carry_out_after_failure(self._failover.failed(self._clock.seconds(), error, ran))
 
     # for subclasses
 
     @property
-    def _aim(self) -> int:
+    def _target(self) -> int:
+        """The index of the source in use or next."""
         return self._failover.index
 
     @abstractmethod
-    def _open(self, request: SourceRequest, step: Dial) -> None:
-        """Ask for leave to open a source, and open it."""
+    def _open_source(self, request: SourceRequest, step: Dial) -> None:
+        """Acquire the slot and open a source."""
 
     @abstractmethod
-    def _drop(self) -> None:
-        """End whatever is under way."""
-        self._rest.cancel()
-        self._advisor.dismiss()
+    def _close_source(self) -> None:
+        """Close the source in use, and cancel a dial, a backoff and a question to the resolver."""
+        self._backoff.cancel()
+        self._resolver.cancel()
 
     @abstractmethod
-    def _leave(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
-        """No source is opened for now: give the slot back, if nobody is to keep it."""
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+        """Release the slot if the effect requires it. Called after a source was closed and no other is dialled."""
 
     @abstractmethod
-    def _gave_up(self, error: SourceError) -> None:
-        """No source delivers."""
+    def _sources_exhausted(self, error: SourceError) -> None:
+        """End the players: no source delivers and the budget is spent."""
 
     @abstractmethod
-    def _ran(self) -> float:
-        """Seconds for which the source that flows has delivered; 0 if none does."""
+    def _seconds_delivered(self) -> float:
+        """Return the seconds for which the streaming source has delivered; 0 if none streams."""
 
-    def _choose(self, index: int) -> None:
+    def _open_chosen(self, index: int) -> None:
         self._carry_out(self._failover.switched(self._clock.seconds(), index))
 
-    def _follow(self, effect: Effect) -> None:
-        """What follows from a failure."""
+    # history
+
+    def _announce(self) -> None:
+        """Record a change of source, if the source dialled or chosen is another one than the last time."""
+        if self._target != self._announced:
+            self._announced = self._target
+            self._history.source_moved(self.label(self._target))
+
+    def _source_failed(self, error: SourceError, ran: float) -> None:
+        self._failure = _Failure(self._failover.index, error, ran)
+        self._history.source_failed(self.label(self._failover.index), error)
+
+    def _failure_followed_by(self, effect: Effect, answer: ResolverAnswer | None = None) -> None:
+        self._source_replaced(None if isinstance(effect, GiveUp) else self._failover.index, answer)
+
+    def _source_replaced(self, index: int | None, answer: ResolverAnswer | None = None) -> None:
+        """Record the last failure with the source that is next; None if the stream gives up."""
+        failure = self._failure
+        assert failure is not None
+        target = None if index is None else self.label(index)
+        self._history.source_replaced(self.label(failure.index), target, failure.error, failure.ran, answer)
+
+    # effects
+
+    def _carry_out_after_failure(self, effect: Effect) -> None:
+        """Carry out the effect of a failure. If the resolver is asked, the next source is not known yet."""
         if not isinstance(effect, AskResolver):
-            self._chronicle.follows(effect)
+            self._failure_followed_by(effect)
         self._carry_out(effect)
 
-    # what the table decided
-
     def _carry_out(self, effect: Effect) -> None:
-        """Carry out one effect after the other: what one causes at once must not pile up on the stack."""
         if effect is not None:
             self._effects.put(effect)
 
     def _carry_out_now(self, effect: Effect) -> None:
-        self._drop()
+        self._close_source()
         if isinstance(effect, Dial):
-            self._chronicle.aims_at(self._aim)
-            self._open(self.request(effect.index), effect)
+            self._announce()
+            self._open_source(self.request(effect.index), effect)
             return
         assert effect is not None
-        self._leave(effect)
+        self._source_closed(effect)
         if isinstance(effect, Backoff):
-            self._rest.set(effect.seconds, self._rested)
+            self._backoff.set(effect.seconds, self._backoff_over)
         elif isinstance(effect, AskResolver):
-            self._advisor.ask(self._chronicle.error, effect.seconds)
+            assert self._failure is not None
+            self._resolver.ask(self._failure.error, effect.seconds)
         elif isinstance(effect, GiveUp):
-            self._chronicle.gave_up(effect.error)
-            self._gave_up(effect.error)
+            self._history.gave_up(self.label(self._failover.index), effect.error)
+            self._sources_exhausted(effect.error)
         else:
             assert isinstance(effect, Idle)
 
-    def _rested(self) -> None:
+    def _backoff_over(self) -> None:
         self._carry_out(self._failover.backoff_over(self._clock.seconds()))

@@ -14,14 +14,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
-from ..core.failover.timeline import SourceLabel
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IResolver
 from ..log import make_logger
 from ..timers import Timer
-from .decision_log import DecisionLog
 from .failover_driver import FailoverDriver
+from .failover_history import FailoverHistory
 from .spec import StreamSpec
 
 log = make_logger()
@@ -32,14 +31,11 @@ class ResolvedStream(Protocol):
 
     id: str
     spec: StreamSpec
-    decisions: DecisionLog
+    history: FailoverHistory
 
     @property
     def session(self) -> FailoverDriver:
         """The driver that carries out the answer."""
-
-    def label(self, index: int) -> SourceLabel:
-        """Return the name of a source for people."""
 
 
 class StreamResolver:
@@ -79,12 +75,12 @@ class StreamResolver:
         self._alarm.set(seconds, lambda: self._too_late(seconds))
         self._ask_unless_asked(error.status, str(error))
 
-    def doubt(self, error: SourceError) -> None:
+    def report_fault(self, error: SourceError) -> None:
         """Ask while the source flows that ``error`` is wrong with."""
         self._doubt = error
         self._ask_unless_asked(error.status, str(error))
 
-    def dismiss(self) -> None:
+    def cancel(self) -> None:
         """The session has gone on. A question that nobody else waits for is cancelled."""
         self._alarm.cancel()
         if not self._waiting:
@@ -129,27 +125,27 @@ class StreamResolver:
         error, self._doubt = self._doubt, None
         session = self._stream.session
         assert error is not None, "somebody wanted to know"
-        if session.moving:
+        if session.has_standby:
             return True  # who is taken in now might be given the index of the guest that is on its way
         if referral.url is not None:
-            session.leave_for(session.sources.add_named(referral.url), error)
+            session.switch_to(session.sources.add_named(referral.url), error)
             return True
         spare = session.sources.best_backup(self._clock.seconds()) if referral.problem is not None else None
         if spare is None:
-            session.keep(error)
+            session.stay(error)
             return False
-        session.leave_for(spare, error)
+        session.switch_to(spare, error)
         return True
 
     def _one_on(self, why: str = "") -> bool:
-        index = self._stream.session.one_on
+        index = self._stream.session.next_index
         return index is not None and self._choose(index, why)
 
     def _choose(self, index: int, why: str = "") -> bool:
         stream, session = self._stream, self._stream.session
-        source, target = stream.label(session.sources.current), stream.label(index)
-        stream.decisions.chosen(source, target, f"asked for by the API{why}", session.active)
-        session.switch(index)
+        source, target = session.label(session.sources.current), session.label(index)
+        stream.history.source_chosen(source, target, f"asked for by the API{why}", session.active)
+        session.choose(index)
         return True
 
     def _ask_unless_asked(self, status: int | None, reason: str) -> None:
@@ -171,8 +167,8 @@ class StreamResolver:
         self._alarm.cancel()
         log.info("stream {stream}: {referral}", stream=self._stream.id, referral=referral)
         session = self._stream.session
-        if session.asking:
-            session.referred(referral)
+        if session.asking_resolver:
+            session.resolver_answered(referral)
             moved = session.active
         elif self._waiting:
             moved = self._follow(referral)
@@ -181,7 +177,7 @@ class StreamResolver:
         self._tell_waiting(moved)
 
     def _too_late(self, seconds: float) -> None:
-        self._stream.session.referred(ResolverAnswer(problem=f"no answer within {seconds:.1f} s"))
+        self._stream.session.resolver_answered(ResolverAnswer(problem=f"no answer within {seconds:.1f} s"))
 
     def _tell_waiting(self, moved: bool) -> None:
         waiting, self._waiting = self._waiting, []

@@ -14,7 +14,6 @@ from ..core.failover.machine import FailoverMachine
 from ..core.failover.sources import Sources
 from ..core.failover.timeline import SourceLabel
 from ..core.http.byte_ranges import ByteRange
-from ..core.http.redact import redact
 from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, content_type
@@ -143,7 +142,7 @@ class VodStream(Stream):
             self._source_index = min(self._source_index, len(requests) - 1) if self._clients else 0
         if not self._clients:
             self._source_index = 0
-            self.failover_attempts, self.last_failover, self.error_count = 0, None, 0
+            self.history.reset_counters()
 
     def abort_client(self, client_id: str) -> int:
         """Disconnect the clients with an id and return their number."""
@@ -160,7 +159,7 @@ class VodStream(Stream):
         left = self._source_label(self._source_index)
         self._source_changed((self._source_index + 1) % len(self.requests) if index is None else index)
         chosen = self._source_label(self._source_index)
-        self.decisions.chosen(left, chosen, "asked for by the API", bool(self._clients))
+        self.history.source_chosen(left, chosen, "asked for by the API", bool(self._clients))
         if not self._clients:
             self._discard_known()
         for client in list(self._clients):
@@ -267,9 +266,8 @@ class VodStream(Stream):
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
         """Note a failure of a session's source."""
-        self.error_count += 1
         target = self._source_label(chosen) if chosen is not None else None
-        self.decisions.decided(self._source_label(left), target, str(error), {"ran_s": ran})
+        self.history.source_replaced(self._source_label(left), target, error, ran)
 
     # inside
 
@@ -283,9 +281,7 @@ class VodStream(Stream):
 
     def _source_changed(self, index: int) -> None:
         self._source_index = index
-        self.failover_attempts += 1
-        self.last_failover = self._wall()
-        log.info("stream {stream}: switching to {url}", stream=self.id, url=redact(self.current_url))
+        self.history.source_moved(self._source_label(index))
 
     def _file_known(self, representation: Representation, url: str) -> None:
         """Remember the file. If it is another one than before, remove the cached bytes."""

@@ -176,7 +176,7 @@ def test_a_backup_of_another_account(make_rig) -> None:
     assert wire.answer().status == 200
     assert second.source_index == 2
     assert (row(rig, "a")["slots_taken"], row(rig, "b")["slots_taken"]) == (1, 1)
-    causes = [entry["cause"] for entry in second.decisions.entries()]
+    causes = [entry["cause"] for entry in second.history.entries()]
     assert causes == [
         "bad status: HTTP 404",
         "no free connection to the provider: provider 'a' allows 1 connection, all in use",
@@ -209,8 +209,8 @@ def test_a_failure_is_told_and_what_is_named_is_played(make_rig) -> None:
     assert b"#EXT-X-DISCONTINUITY\n" in answer.body
     assert rig.get(uris(answer.body)[0]).body == b"!"
     assert rig.origin.wanted[-1].source.user_agent == "agent"
-    assert (stream.current_url, stream.source_index, stream.failover_attempts) == (C, 1, 1)
-    (entry,) = stream.decisions.entries()
+    assert (stream.current_url, stream.source_index, stream.history.failover_attempts) == (C, 1, 1)
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"]) == (A, C)
     assert entry["cause"] == "bad status: HTTP 410; named by the resolver"
     assert entry["measured"] == {"ran_s": 4.0}
@@ -224,7 +224,7 @@ def test_a_stream_keeps_its_slot_while_its_resolver_is_asked(make_rig) -> None:
     rig.wait(4)
     rig.origin.put(A, status=404)
     rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
-    assert stream.session.asking
+    assert stream.session.asking_resolver
     assert row(rig)["slots_taken"] == 1
     rig.resolver.last.names_none()
     assert row(rig) == {}
@@ -248,7 +248,7 @@ def test_none_is_the_end_for_who_has_had_nothing(make_rig) -> None:
     rig.resolver.last.names_none()
     assert wire.answer().status == 502
     assert rig.origin.count(B) == 0
-    assert stream.decisions.entries()[-1]["cause"] == "bad status: HTTP 404; the resolver named no source"
+    assert stream.history.entries()[-1]["cause"] == "bad status: HTTP 404; the resolver named no source"
 
 
 def test_a_resolver_that_is_silent_leaves_the_list(make_rig) -> None:
@@ -311,7 +311,7 @@ def test_an_outage_has_limits(make_rig) -> None:
     assert wire.answer().status == 502
     # Which comes first in the second lap is drawn.
     assert (rig.origin.count(A), rig.origin.count(B)) == (2, 2)
-    chosen = [entry["to"] for entry in stream.decisions.entries()]
+    chosen = [entry["to"] for entry in stream.history.entries()]
     assert (len(chosen), chosen[0], chosen[-1]) == (4, B, None)
 
 
@@ -332,9 +332,9 @@ def test_a_better_source_that_is_well_again_is_gone_back_to(make_rig) -> None:
             break
     assert stream.source_index == 0
     assert n > 4
-    entry = stream.decisions.entries()[-1]
+    entry = stream.history.entries()[-1]
     assert (entry["from"], entry["to"], entry["cause"]) == (B, A, "a better source is well again")
-    assert stream.error_count == 1
+    assert stream.history.error_count == 1
 
 
 @pytest.mark.parametrize("probe", [True, False])
@@ -348,7 +348,7 @@ def test_the_next_backup_is_looked_at_if_so_set(make_rig, probe) -> None:
         rig.wait(4)
     assert rig.origin.count(B) == probe
     assert (stream.sources()[1]["quarantine_seconds"] > 0) == probe
-    assert stream.source_index == stream.error_count == 0
+    assert stream.source_index == stream.history.error_count == 0
 
 
 def test_a_backup_of_the_same_account_is_looked_at_with_the_same_slot(make_rig) -> None:

@@ -346,11 +346,16 @@ def test_a_playlist_that_fails_moves_the_stream(make_rig) -> None:
     assert b"#EXT-X-MEDIA-SEQUENCE:73\n" in text
     assert b"#EXT-X-DISCONTINUITY\n" in text
     assert len(uris(text)) == 3
-    assert (stream.source_index, stream.current_url, stream.failover_attempts, stream.error_count) == (1, B, 1, 1)
-    assert stream.last_failover is not None
+    assert (stream.source_index, stream.current_url, stream.history.failover_attempts, stream.history.error_count) == (
+        1,
+        B,
+        1,
+        1,
+    )
+    assert stream.history.last_failover is not None
     rig.origin.put("http://b.example/x/b4.ts", b"!")
     assert rig.get(uris(text)[-1]).body == b"!"
-    (decision,) = stream.decisions.entries()
+    (decision,) = stream.history.entries()
     assert decision["cause"] == "bad status: HTTP 404"
     assert decision["bridged_ms"] is not None
 
@@ -365,7 +370,7 @@ def test_fifty_players_that_meet_one_failure_are_one_move(make_rig) -> None:
     waiting.errback(SourceError(Reason.FIRST_BYTE_TIMEOUT))
     rig.wait(1)
     assert {wire.answer().status for wire in wires} == {200}
-    assert (stream.source_index, stream.failover_attempts, stream.error_count) == (1, 1, 1)
+    assert (stream.source_index, stream.history.failover_attempts, stream.history.error_count) == (1, 1, 1)
     assert rig.origin.count(B) == 1
 
 
@@ -396,7 +401,7 @@ def test_a_stale_playlist_is_a_stall(make_rig) -> None:
     text = rig.play(stream).body
     assert stream.source_index == 1
     assert b"#EXT-X-MEDIA-SEQUENCE:2\n" in text
-    assert stream.decisions.entries()[0]["cause"] == "stalled: no new segment for 19 s"
+    assert stream.history.entries()[0]["cause"] == "stalled: no new segment for 19 s"
 
 
 def test_a_stale_playlist_without_another_source_is_passed_on(make_rig) -> None:
@@ -406,7 +411,7 @@ def test_a_stale_playlist_without_another_source_is_passed_on(make_rig) -> None:
     for _ in range(20):
         assert rig.play(stream).status == 200
         rig.wait(3)
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
 
 
 def test_a_short_failure_of_the_only_source_is_not_seen(make_rig) -> None:
@@ -455,7 +460,7 @@ def test_segments_that_fail_one_after_another_move_the_stream(make_rig) -> None:
     assert stream.source_index == 1
     rig.wait(4)
     assert b"#EXT-X-DISCONTINUITY\n" in rig.play(stream).body
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -521,7 +526,7 @@ def test_segments_that_break_off_move_the_stream_like_those_that_never_come(make
     assert stream.source_index == 0
     stalls(names[3])
     assert stream.source_index == 1
-    assert "segments: " in stream.decisions.entries()[-1]["cause"]
+    assert "segments: " in stream.history.entries()[-1]["cause"]
 
 
 def test_a_variant_is_answered_from_its_counterpart(make_rig) -> None:
@@ -547,7 +552,7 @@ def test_a_variant_is_answered_from_its_counterpart(make_rig) -> None:
     assert b"#EXT-X-MEDIA-SEQUENCE:20\n" in text
     assert b"#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in text
     assert rig.origin.asked.count("http://b.example/x/b/low") == 1
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 def test_a_list_of_variants_stays_one(make_rig) -> None:
@@ -593,12 +598,12 @@ def test_moving_by_hand(make_rig) -> None:
     stream = rig.stream(A, B)
     rig.play(stream)
     stream.fail_over()
-    assert (stream.source_index, stream.current_url, stream.failover_attempts) == (1, B, 1)
+    assert (stream.source_index, stream.current_url, stream.history.failover_attempts) == (1, B, 1)
     rig.wait(6)
     rig.play(stream)
     stream.fail_over()
-    assert (stream.source_index, stream.failover_attempts) == (0, 2)
-    entries = stream.decisions.entries()
+    assert (stream.source_index, stream.history.failover_attempts) == (0, 2)
+    entries = stream.history.entries()
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
     rig.wait(6)
     # What A showed before is not shown again.
@@ -612,7 +617,7 @@ def test_moving_by_hand_while_nobody_watches(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A, B)
     stream.fail_over()
-    (entry,) = stream.decisions.entries()
+    (entry,) = stream.history.entries()
     assert (entry["from_index"], entry["to_index"], entry["measured"]) == (0, 1, {})
 
 
@@ -621,10 +626,10 @@ def test_moving_by_hand_is_for_the_transport_stream_too(make_rig) -> None:
     stream = rig.stream(A, B)
     stream.fail_over()
     joined = stream.open_ts_stream()
-    assert (joined.source_index, stream.failover_attempts) == (1, 1)
+    assert (joined.source_index, stream.history.failover_attempts) == (1, 1)
     stream.fail_over()
-    assert (joined.source_index, stream.failover_attempts) == (0, 2)
-    assert len(stream.decisions.entries()) == 2
+    assert (joined.source_index, stream.history.failover_attempts) == (0, 2)
+    assert len(stream.history.entries()) == 2
 
 
 def test_sticky(make_rig) -> None:
@@ -642,7 +647,7 @@ def test_sticky(make_rig) -> None:
     rig.wait(6)
     assert rig.play(stream).status == 200
     assert rig.origin.asked == [A, there, there, A]
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
 
 
 def test_when_nobody_watches_the_stream_begins_anew(make_rig) -> None:
@@ -735,7 +740,7 @@ def test_who_waits_for_a_stream_that_is_deleted(make_rig, answer) -> None:
     rig.wait(1)
     assert wire.answer().status == 404
     assert rig.origin.asked == [A]
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
 
 
 def test_a_deleted_stream_lets_go_of_its_players(make_rig) -> None:
@@ -772,7 +777,7 @@ def test_the_source_in_use_gets_another_place_in_the_list(make_rig, when) -> Non
         answer = rig.play(stream)
     assert answer.status == 200
     assert len(uris(answer.body)) == 2
-    assert (stream.source_index, stream.failover_attempts) == (1, 2)
+    assert (stream.source_index, stream.history.failover_attempts) == (1, 2)
     rig.wait(6)
     rig.origin.put(B, status=404)
     rig.origin.put(A, media("a1.ts"))

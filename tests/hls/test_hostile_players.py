@@ -85,7 +85,7 @@ def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_r
     rig.wait(6)
     rig.origin.put(A, media("a.ts", "b.ts"))
     assert len(uris(rig.play(stream).body)) == 2
-    assert (stream.source_index, stream.error_count) == (0, 0)
+    assert (stream.source_index, stream.history.error_count) == (0, 0)
     for wire in wires[:5]:
         wire.lose()
     rig.open(uri, "Range: bytes=77-")
@@ -145,7 +145,7 @@ def test_who_waits_for_a_segment_of_a_stream_that_goes(make_rig, how) -> None:
     assert rig.origin.cancelled == [SEGMENT]
     assert wire.answer().status == (404 if how == "delete" else 502)
     assert stream.clients() == []
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
     rig.wait(1)
     assert wire.take() == b""
 
@@ -265,5 +265,5 @@ def test_who_leaves_while_a_playlist_arrives_is_no_failure_of_the_source(make_ri
     wire.lose()
     rig.wait(1)
     assert rig.origin.asked == [A]
-    assert (stream.source_index, stream.error_count, stream.failover_attempts) == (0, 0, 0)
-    assert stream.decisions.entries() == []
+    assert (stream.source_index, stream.history.error_count, stream.history.failover_attempts) == (0, 0, 0)
+    assert stream.history.entries() == []

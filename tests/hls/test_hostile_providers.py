@@ -31,7 +31,7 @@ def test_a_playlist_that_is_too_much_is_left_for_a_backup_and_told_without_one(m
     stream = rig.stream(A, B)
     assert len(uris(rig.play(stream).body)) == 1
     assert stream.source_index == 1
-    assert "oversized playlist" in stream.decisions.entries()[0]["cause"]
+    assert "oversized playlist" in stream.history.entries()[0]["cause"]
     rig.origin.pages["http://c.example/x.m3u8"] = rig.origin.pages[A]
     alone = rig.stream("http://c.example/x.m3u8")
     wire = rig.open(f"/hls/{alone.id}/playlist.m3u8")

@@ -53,7 +53,7 @@ class Sink:
     def observe(self, observer: PacketObserver | None) -> None:
         self.intake.observer = observer
 
-    def gave_up(self, error: SourceError) -> None:
+    def sources_exhausted(self, error: SourceError) -> None:
         self.error = error
 
 
@@ -62,17 +62,17 @@ class Owner:
         self.log: list[Any] = []
         self.when: Callable[[], None] = lambda: None
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         self.log.append("flowing")
         self.when()
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         self.log.append("heard")
 
-    def changed(self) -> None:
+    def discontinuity(self) -> None:
         self.log.append("changed")
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         self.log.append(error.reason)
         self.when()
 

@@ -84,7 +84,7 @@ def test_another_format_is_for_nobody_who_has_begun() -> None:
     play(relay, relay.dialler.last.answer(), [b"".join(adts_frames(1, 40))])
     assert viewer.transport.aborted
     assert b"".join(frames).startswith(viewer.media)
-    assert stream.decisions.entries()[-1]["bridged_ms"] is not None
+    assert stream.history.entries()[-1]["bridged_ms"] is not None
     assert stream.broadcaster.ring.size == 0
     relay.clock.advance(0)
     assert relay.clock.getDelayedCalls() == []
@@ -133,7 +133,7 @@ def test_what_is_watched_in_packets_says_nothing_about_radio() -> None:
     relay.player(stream)
     play(relay, relay.dialler.last.answer(), mpeg_frames(1, 1200), pace=0.1)
     assert len(relay.dialler.dials) == 1
-    assert stream.decisions.entries() == []
+    assert stream.history.entries() == []
     condition = stream.health()
     assert condition is None or (condition["fault"], condition["signs"]) == (None, [])
 

@@ -383,7 +383,7 @@ def test_the_last_viewer_lost_at_a_change_of_source() -> None:
     assert stream.broadcaster.viewers == 0
     assert not stream.broadcaster.session.active
     assert relay.clock.getDelayedCalls() == []
-    assert stream.error_count <= 1
+    assert stream.history.error_count <= 1
 
 
 def test_last_viewer_lost_with_the_first_bytes_of_a_redial() -> None:
@@ -395,13 +395,13 @@ def test_last_viewer_lost_with_the_first_bytes_of_a_redial() -> None:
     body.end()
     second = relay.dialler.last.answer()
     player.transport.fail_sends()
-    errors = stream.error_count
+    errors = stream.history.error_count
     second.bring(relay.programme.group() + relay.programme.group())
     relay.pass_time(0.1)
     assert player.pump.state is PumpState.GONE
     assert second.closed
     relay.pass_time(10)
-    assert stream.error_count == errors
+    assert stream.history.error_count == errors
     assert relay.clock.getDelayedCalls() == []
 
 

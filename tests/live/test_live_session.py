@@ -2,110 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
-from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler, Programme
+from fakes import Dial, FakeBody, Programme
+from session_rig import SessionRig, requests_of
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from zope.interface import implementer
 
 from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.http.source_request import SourceRequest
-from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
-from m3uproxy.core.slots.accounts import Account
-from m3uproxy.core.slots.slot_table import SlotTable
-from m3uproxy.errors import Reason, SourceError
-from m3uproxy.interfaces import IStreamSink
-from m3uproxy.live.read_scheduler import ReadScheduler
-from m3uproxy.live.session import LiveSession
+from m3uproxy.errors import Reason
 from m3uproxy.streams.monitor_rules import MonitorRules
-from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 INTERVAL = 0.04
 SILENCE = 3.0
 
 
-@implementer(IStreamSink)
-class Sink:
-    def __init__(self) -> None:
-        self.intake = TsParser()
-        self.bodies: list[bytes] = []
-        self.errors: list[SourceError] = []
-        self.on_bytes: Callable[[], None] = lambda: None
-        self.waiting = False
+class LiveRig(SessionRig):
+    """A session whose sources deliver a programme."""
 
-    def source_changed(self) -> None:
-        self.intake.next_source(0.0)
-        self.bodies.append(b"")
-
-    def bytes_received(self, data: bytes) -> None:
-        self.intake.feed(data, 0.0)
-        self.bodies[-1] += data
-        self.on_bytes()
-
-    def flush(self) -> int:
-        self.intake.flush(0.0)
-        return self.intake.packets
-
-    def observe(self, observer: PacketObserver | None) -> None:
-        self.intake.observer = observer
-
-    def gave_up(self, error: SourceError) -> None:
-        self.errors.append(error)
-
-
-@attrs.define
-class Observer:
-    moves: list[int] = attrs.field(factory=list)
-    failures: int = 0
-    told: list[tuple[int, int | None, str]] = attrs.field(factory=list, eq=False)
-
-    def source_moved(self, index: int) -> None:
-        self.moves.append(index)
-
-    def source_failed(
-        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
-    ) -> None:
-        self.failures += 1
-        self.told.append((left, chosen, str(referral)))
-
-    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
-        raise AssertionError("there is no failback here")
-
-    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        raise AssertionError("nothing is looked at here")
-
-
-def requests(count: int) -> tuple[SourceRequest, ...]:
-    """Sources of one account, which allows one connection."""
-    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True, Account("one", 1)) for n in range(count))
-
-
-class Rig:
     def __init__(self, sources: int = 1, policy: FailoverPolicy | None = None, **options: Any) -> None:
-        self.clock = Clock()
-        self.dialler = FakeDialler(self.clock)
-        self.sink, self.observer, self.advisor = Sink(), Observer(), FakeAdvisor()
-        self.advisor.available = options.get("resolver", False)
-        self.policy = policy or FailoverPolicy(laps=2, backoff=1, start=19, total=30, connect=4, first_byte=6)
-        self.tick = ReadScheduler(self.clock, INTERVAL)
-        self.session = LiveSession(
-            self.clock,
-            self.dialler,
-            self.tick,
-            self.sink,
-            requests(sources),
-            self.policy,
-            lambda: MonitorRules(options.get("silence", SILENCE), None),
-            self.observer,
-            StreamSlot(SlotAllocator(self.clock, SlotTable(), lambda _: None), "stream"),
-            self.advisor,
-            random=lambda: 0.5,
-        )
+        default = FailoverPolicy(laps=2, backoff=1, start=19, total=30, connect=4, first_byte=6)
+        rules = MonitorRules(options.get("silence", SILENCE), None)
+        super().__init__(requests_of(sources), policy or default, rules, options.get("resolver", False), INTERVAL)
         self.programme = Programme()
 
     def flow(self, body: FakeBody, seconds: float = 0.0) -> None:
@@ -115,10 +35,6 @@ class Rig:
         for _ in range(round(seconds * 10)):
             body.bring(self.programme.group())
             self.pass_time(0.1)
-
-    def pass_time(self, seconds: float) -> None:
-        """In turns of 2 ms, as a reactor with little to do."""
-        self.clock.pump([0.002] * round(seconds / 0.002))
 
     def playing(self, seconds: float = 0.0) -> FakeBody:
         """Start, and let the source deliver."""
@@ -134,6 +50,11 @@ class Rig:
         return stopped
 
 
+def replaced(rig: LiveRig) -> list[tuple[int, int | None, str]]:
+    """Return for each failure the source, the next one, and the answer of the resolver."""
+    return [(change.source, change.target, str(change.answer)) for change in rig.history.replaced]
+
+
 NAMED = ResolverAnswer("http://named/")
 OTHER = ResolverAnswer("http://other/")
 NONE = ResolverAnswer()
@@ -142,7 +63,7 @@ SILENT = ResolverAnswer(problem="it is silent")
 PHASES = ["dialling", "head", "flowing", "paused", "waiting for the old socket", "resting"]
 
 
-def reach(rig: Rig, phase: str) -> FakeBody | None:
+def reach(rig: LiveRig, phase: str) -> FakeBody | None:
     """Bring a session to a phase; returns the body whose socket is open, if any."""
     rig.session.start()
     if phase == "dialling":
@@ -163,7 +84,7 @@ def reach(rig: Rig, phase: str) -> FakeBody | None:
         rig.clock.advance(0)
     else:
         rig.clock.advance(0)
-        rig.session.switch(rig.session.index + 1)
+        rig.session.choose(rig.session.index + 1)
         assert len(rig.dialler.dials) == 1
     return body
 
@@ -172,7 +93,7 @@ def reach(rig: Rig, phase: str) -> FakeBody | None:
 
 
 def test_starts_at_once_and_delivers() -> None:
-    rig = Rig()
+    rig = LiveRig()
     assert not rig.session.active
     rig.session.start()
     assert rig.session.active
@@ -181,14 +102,14 @@ def test_starts_at_once_and_delivers() -> None:
     rig.flow(body, 3)
     assert len(rig.sink.bodies) == 1
     assert rig.sink.bodies[0]
-    assert rig.observer == Observer()
+    assert (rig.history.moves, rig.history.replaced) == ([], [])
     assert rig.session.error is None
     rig.stop()
     body.vanish()
 
 
 def test_start_again_is_harmless() -> None:
-    rig = Rig()
+    rig = LiveRig()
     for _ in range(50):
         rig.session.start()
     body = rig.dialler.last.answer()
@@ -200,7 +121,7 @@ def test_start_again_is_harmless() -> None:
 
 
 def test_limits_of_the_dial_come_from_the_policy() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     limits = rig.dialler.last.limits
     assert (limits.connect, limits.first_byte, limits.total) == (4, 6, 9.5)
@@ -212,7 +133,7 @@ def test_limits_of_the_dial_come_from_the_policy() -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_stop_leaves_nothing_behind(phase: str) -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     body = reach(rig, phase)
     stopped = rig.stop()
     if body is None:
@@ -230,7 +151,7 @@ def test_stop_leaves_nothing_behind(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_start_behind_a_stop_waits_for_the_old_socket(phase: str) -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     body = reach(rig, phase)
     rig.session.stop()
     dials = len(rig.dialler.dials)
@@ -246,7 +167,7 @@ def test_start_behind_a_stop_waits_for_the_old_socket(phase: str) -> None:
 
 
 def test_stop_twice_and_before_start() -> None:
-    rig = Rig()
+    rig = LiveRig()
     assert rig.stop().called
     body = rig.playing()
     first, second = rig.session.stop(), rig.session.stop()
@@ -256,17 +177,17 @@ def test_stop_twice_and_before_start() -> None:
 
 
 def test_stop_inside_the_sink() -> None:
-    rig = Rig()
+    rig = LiveRig()
     rig.sink.on_bytes = lambda: rig.session.stop() and None
     body = rig.playing()
     assert body.closed
     assert rig.clock.getDelayedCalls() == []
-    assert rig.observer.failures == 0
+    assert len(rig.history.replaced) == 0
     assert rig.session.error is None
 
 
 def test_data_behind_a_stop_goes_nowhere() -> None:
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing()
     before = list(rig.sink.bodies)
     rig.session.stop()
@@ -280,7 +201,7 @@ def test_data_behind_a_stop_goes_nowhere() -> None:
 
 
 def test_a_refused_dial_tries_the_next_then_rests_then_gives_up() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     rig.dialler.last.fail(Reason.REFUSED)
     rig.dialler.last.fail(Reason.DNS)
@@ -291,15 +212,15 @@ def test_a_refused_dial_tries_the_next_then_rests_then_gives_up() -> None:
     rig.dialler.last.fail(Reason.REFUSED)
     rig.dialler.last.fail(Reason.BUSY)
     assert [error.reason for error in rig.sink.errors] == [Reason.BUSY]
-    assert rig.observer.failures == 4
-    assert rig.observer.moves == [1, 0, 1]
+    assert len(rig.history.replaced) == 4
+    assert rig.history.moves == [1, 0, 1]
     assert rig.clock.getDelayedCalls() == []
     assert not rig.session.active
     assert rig.session.error is not None
 
 
 def test_redial_waits_for_the_old_socket() -> None:
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing(2)
     rig.pass_time(SILENCE)
     assert body.closed
@@ -310,7 +231,7 @@ def test_redial_waits_for_the_old_socket() -> None:
 
 
 def test_a_provider_that_closes_is_redialled_at_once() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     for _ in range(20):
         body = rig.dialler.last.answer()
@@ -318,12 +239,12 @@ def test_a_provider_that_closes_is_redialled_at_once() -> None:
         body.end()
         assert rig.dialler.last.at == rig.clock.seconds()
         assert rig.session.index == 0
-    assert rig.observer.moves == []
+    assert rig.history.moves == []
     rig.stop()
 
 
 def test_one_packet_and_a_close_does_not_spin() -> None:
-    rig = Rig(policy=FailoverPolicy(laps=5, backoff=1, total=0))
+    rig = LiveRig(policy=FailoverPolicy(laps=5, backoff=1, total=0))
 
     def one_packet(dial: Dial) -> None:
         body = FakeBody()
@@ -347,7 +268,7 @@ def test_one_packet_and_a_close_does_not_spin() -> None:
 
 
 def test_dials_that_fail_at_once_do_not_recurse_without_bound() -> None:
-    rig = Rig(300)
+    rig = LiveRig(300)
     rig.dialler.script = lambda dial: dial.fail(Reason.BAD_HEAD)
     rig.session.start()
     assert len(rig.dialler.dials) == 300
@@ -357,7 +278,7 @@ def test_dials_that_fail_at_once_do_not_recurse_without_bound() -> None:
 
 
 def test_an_unexpected_failure_of_the_dialler_counts_as_one(caplog: Any) -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     rig.dialler.last.deferred.errback(ZeroDivisionError("x"))
     assert rig.dialler.urls == ["http://s0/", "http://s1/"]
@@ -370,7 +291,7 @@ def test_an_unexpected_failure_of_the_dialler_counts_as_one(caplog: Any) -> None
 
 
 def test_stalled_after_three_seconds() -> None:
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing(5)
     at = rig.clock.seconds()
     while not body.closed and rig.clock.seconds() < at + 60:
@@ -382,7 +303,7 @@ def test_stalled_after_three_seconds() -> None:
 
 
 def test_each_packet_counts_against_silence() -> None:
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing()
     for _ in range(20):
         rig.pass_time(2.8)
@@ -393,7 +314,7 @@ def test_each_packet_counts_against_silence() -> None:
 
 def test_bytes_that_are_no_packets_are_silence() -> None:
     """A source that goes on with a web page, zeros, or what a wrong key makes of a stream."""
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing(5)
     for _ in range(50):
         if body.closed:
@@ -408,7 +329,7 @@ def test_bytes_that_are_no_packets_are_silence() -> None:
 
 
 def test_a_film_is_not_played_over_and_over() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     assert rig.dialler.urls[-1] == "http://s0/"
     body = rig.dialler.last.answer(length=5_000_000)
@@ -421,7 +342,7 @@ def test_a_film_is_not_played_over_and_over() -> None:
 
 
 def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
-    rig = Rig(1)
+    rig = LiveRig(1)
     rig.session.start()
     page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
     assert rig.session.error is not None
@@ -432,7 +353,7 @@ def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
 
 def test_a_late_reactor_is_not_a_silent_source() -> None:
     """A suspended machine, or a long turn: the bytes are in the kernel and come right behind the timer."""
-    rig = Rig()
+    rig = LiveRig()
     body = rig.playing(1)
     rig.clock.advance(60)
     assert not body.closed
@@ -445,7 +366,7 @@ def test_a_late_reactor_is_not_a_silent_source() -> None:
 
 
 def test_no_silence_limit() -> None:
-    rig = Rig(silence=0)
+    rig = LiveRig(silence=0)
     body = rig.playing()
     rig.clock.pump([1.0] * 1000)
     assert not body.closed
@@ -460,7 +381,7 @@ def test_no_silence_limit() -> None:
     [(b"<html>login</html>", Reason.NOT_VIDEO), (bytes(70_000), Reason.NOT_TRANSPORT_STREAM)],
 )
 def test_no_video_moves_on_at_once(bring: bytes, reason: Reason) -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     body = rig.dialler.last.answer()
     body.bring(bring)
@@ -476,7 +397,7 @@ def test_no_video_moves_on_at_once(bring: bytes, reason: Reason) -> None:
 
 @pytest.mark.parametrize("trickle", [False, True])
 def test_a_head_without_a_body_fails_within_the_first_byte_limit(trickle: bool) -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     body = rig.dialler.last.answer()
     for _ in range(59):
@@ -494,7 +415,7 @@ def test_a_head_without_a_body_fails_within_the_first_byte_limit(trickle: bool) 
 
 
 def test_a_slow_dial_leaves_less_for_the_first_packet() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     rig.clock.advance(9.0)
     body = rig.dialler.last.answer()
@@ -504,7 +425,7 @@ def test_a_slow_dial_leaves_less_for_the_first_packet() -> None:
 
 
 def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
-    rig = Rig(3, FailoverPolicy(laps=1000, backoff=0.5, start=19, total=60, connect=4, first_byte=6))
+    rig = LiveRig(3, FailoverPolicy(laps=1000, backoff=0.5, start=19, total=60, connect=4, first_byte=6))
 
     def slow(dial: Dial) -> None:
         rig.clock.callLater(dial.limits.total, lambda: dial.pending and dial.fail(Reason.CONNECT_TIMEOUT))
@@ -519,9 +440,9 @@ def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
 
 def test_a_socket_that_never_goes_does_not_hold_an_outage_open() -> None:
     """``close()`` is bounded by somebody: here, or in the dialler. An unbounded wait has no timer."""
-    rig = Rig(2)
+    rig = LiveRig(2)
     body = rig.playing(2)
-    rig.session.switch(1)
+    rig.session.choose(1)
     assert body.closed
     rig.clock.pump([0.5] * 200)
     assert rig.sink.errors or len(rig.dialler.dials) > 1, "waits for ever"
@@ -532,16 +453,16 @@ def test_a_socket_that_never_goes_does_not_hold_an_outage_open() -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_switch_in_each_phase(phase: str) -> None:
-    rig = Rig(4)
+    rig = LiveRig(4)
     body = reach(rig, phase)
-    rig.session.switch(3)
+    rig.session.choose(3)
     assert rig.session.index == 3
     if body is not None:
         assert body.closed
         assert all(not dial.pending for dial in rig.dialler.dials)
         body.vanish()
     assert rig.dialler.urls[-1] == "http://s3/"
-    assert rig.observer.moves[-1] == 3
+    assert rig.history.moves[-1] == 3
     assert sum(dial.pending for dial in rig.dialler.dials) == 1
     rig.flow(rig.dialler.last.answer(), 1)
     assert rig.session.active
@@ -549,31 +470,31 @@ def test_switch_in_each_phase(phase: str) -> None:
 
 
 def test_switch_while_idle_only_chooses() -> None:
-    rig = Rig(3)
-    rig.session.switch(2)
+    rig = LiveRig(3)
+    rig.session.choose(2)
     assert rig.dialler.dials == []
-    assert rig.observer.moves == [2]
+    assert rig.history.moves == [2]
     rig.session.start()
     assert rig.dialler.urls == ["http://s2/"]
     rig.stop()
 
 
 def test_switch_wraps_round() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.playing()
-    rig.session.switch(rig.session.index + 2)
+    rig.session.choose(rig.session.index + 2)
     assert rig.session.index == 0
-    assert rig.observer.moves == []
+    assert rig.history.moves == []
     rig.stop()
 
 
 def test_a_dial_that_is_cancelled_is_not_a_failure() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
     first = rig.dialler.last
-    rig.session.switch(1)
+    rig.session.choose(1)
     assert first.cancelled
-    assert rig.observer.failures == 0
+    assert len(rig.history.replaced) == 0
     rig.stop()
 
 
@@ -581,7 +502,7 @@ def test_a_dial_that_is_cancelled_is_not_a_failure() -> None:
 
 
 def test_replaced_sources_serve_the_next_dial() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     body = rig.playing(2)
     new = tuple(SourceRequest(f"http://new{n}/", "agent", (), True) for n in range(3))
     rig.session.replace_sources(new)
@@ -595,10 +516,10 @@ def test_replaced_sources_serve_the_next_dial() -> None:
 
 
 def test_fewer_sources_lead_back_to_the_primary() -> None:
-    rig = Rig(3)
-    rig.session.switch(2)
+    rig = LiveRig(3)
+    rig.session.choose(2)
     body = rig.playing(2)
-    rig.session.replace_sources(requests(1))
+    rig.session.replace_sources(requests_of(1))
     assert rig.session.index == 0
     body.end()
     assert rig.dialler.urls[-1] == "http://s0/"
@@ -606,12 +527,12 @@ def test_fewer_sources_lead_back_to_the_primary() -> None:
 
 
 def test_fewer_sources_while_a_dial_waits_for_the_old_socket() -> None:
-    rig = Rig(3)
+    rig = LiveRig(3)
     body = rig.playing(2)
-    rig.session.switch(2)
-    rig.session.replace_sources(requests(1))
+    rig.session.choose(2)
+    rig.session.replace_sources(requests_of(1))
     body.vanish()
-    assert rig.observer.failures == 0
+    assert len(rig.history.replaced) == 0
     assert rig.session.error is None
     assert rig.dialler.urls[-1] == "http://s0/"
     rig.stop()
@@ -623,7 +544,7 @@ def test_at_most_one_socket_at_any_time() -> None:
 
     for seed in range(60):
         rng = random.Random(seed)
-        rig = Rig(3, FailoverPolicy(laps=1000, backoff=0.3, start=500, total=0))
+        rig = LiveRig(3, FailoverPolicy(laps=1000, backoff=0.3, start=500, total=0))
         bodies: list[FakeBody] = []
         for _ in range(80):
             step = rng.choice(
@@ -636,9 +557,9 @@ def test_at_most_one_socket_at_any_time() -> None:
             elif step == "stop":
                 rig.session.stop()
             elif step == "switch":
-                rig.session.switch(rng.randrange(5))
+                rig.session.choose(rng.randrange(5))
             elif step == "replace":
-                rig.session.replace_sources(requests(3))
+                rig.session.replace_sources(requests_of(3))
             elif step == "answer" and dial is not None and dial.pending:
                 bodies.append(dial.answer())
             elif step == "fail" and dial is not None and dial.pending:
@@ -666,75 +587,75 @@ def test_at_most_one_socket_at_any_time() -> None:
 # a resolver
 
 
-def asking(rig: Rig) -> Rig:
+def asking(rig: LiveRig) -> LiveRig:
     """The primary has failed, and the session waits for the resolver."""
     rig.session.start()
     rig.dialler.last.fail()
-    assert rig.session.asking
+    assert rig.session.asking_resolver
     return rig
 
 
 def test_while_the_resolver_is_asked_nothing_is_dialled_and_nothing_waits_on_the_clock() -> None:
-    rig = asking(Rig(2, resolver=True))
-    ((error, seconds),) = rig.advisor.asked
+    rig = asking(LiveRig(2, resolver=True))
+    ((error, seconds),) = rig.resolver.asked
     assert (error.reason, seconds) == (Reason.REFUSED, 9.5)
-    assert rig.observer.failures == 0, "not known yet what follows"
+    assert len(rig.history.replaced) == 0, "not known yet what follows"
     assert len(rig.dialler.dials) == 1
     assert rig.clock.getDelayedCalls() == []
     rig.stop()
 
 
 def test_what_the_resolver_names_is_dialled_and_counted() -> None:
-    rig = asking(Rig(2, resolver=True))
-    rig.session.referred(NAMED)
+    rig = asking(LiveRig(2, resolver=True))
+    rig.session.resolver_answered(NAMED)
     assert rig.dialler.urls == ["http://s0/", "http://named/"]
-    assert rig.observer.told == [(0, -1, "named by the resolver")]
-    assert rig.observer.moves == [-1]
+    assert replaced(rig) == [(0, 1, "named by the resolver")]
+    assert rig.history.moves == [1]
     assert (rig.session.index, rig.session.request().url) == (1, "http://named/")
     rig.dialler.last.fail()
-    rig.session.referred(OTHER)
+    rig.session.resolver_answered(OTHER)
     assert rig.dialler.urls[2:] == ["http://other/"]
-    assert rig.observer.told[1:] == [(-1, -2, "named by the resolver")]
+    assert replaced(rig)[1:] == [(1, 2, "named by the resolver")]
     assert (rig.session.index, rig.session.request(-1).url) == (2, "http://named/")
     rig.flow(rig.dialler.last.answer(), 2)
     rig.stop()
 
 
 def test_a_named_source_that_ran_well_is_redialled_without_a_question() -> None:
-    rig = asking(Rig(resolver=True))
-    rig.session.referred(NAMED)
+    rig = asking(LiveRig(resolver=True))
+    rig.session.resolver_answered(NAMED)
     body = rig.dialler.last.answer()
     rig.flow(body, 2)
     body.end()
     assert rig.dialler.urls[1:] == ["http://named/", "http://named/"]
-    assert len(rig.advisor.asked) == 1
+    assert len(rig.resolver.asked) == 1
     rig.stop()
 
 
 def test_the_resolver_names_none() -> None:
-    rig = asking(Rig(3, resolver=True))
-    rig.session.referred(NONE)
+    rig = asking(LiveRig(3, resolver=True))
+    rig.session.resolver_answered(NONE)
     assert [error.reason for error in rig.sink.errors] == [Reason.REFUSED]
-    assert rig.observer.told == [(0, None, "the resolver named no source")]
+    assert replaced(rig) == [(0, None, "the resolver named no source")]
     assert len(rig.dialler.dials) == 1
     assert not rig.session.active
 
 
 def test_the_resolver_is_of_no_help() -> None:
-    rig = asking(Rig(2, resolver=True))
-    rig.session.referred(SILENT)
+    rig = asking(LiveRig(2, resolver=True))
+    rig.session.resolver_answered(SILENT)
     assert rig.dialler.urls == ["http://s0/", "http://s1/"]
-    assert rig.observer.told == [(0, 1, "the resolver failed: it is silent")]
+    assert replaced(rig) == [(0, 1, "the resolver failed: it is silent")]
     rig.stop()
 
 
 def test_the_socket_of_the_failed_source_is_gone_before_the_named_one_is_dialled() -> None:
-    rig = Rig(resolver=True)
+    rig = LiveRig(resolver=True)
     body = rig.playing(0.5)
     rig.pass_time(SILENCE + INTERVAL)
-    assert rig.session.asking
+    assert rig.session.asking_resolver
     assert body.closed
-    rig.session.referred(NAMED)
+    rig.session.resolver_answered(NAMED)
     assert len(rig.dialler.dials) == 1
     body.vanish()
     assert rig.dialler.urls[1:] == ["http://named/"]
@@ -742,30 +663,30 @@ def test_the_socket_of_the_failed_source_is_gone_before_the_named_one_is_dialled
 
 
 def test_stop_and_switch_while_asking() -> None:
-    rig = asking(Rig(2, resolver=True))
-    dismissed = rig.advisor.dismissed
+    rig = asking(LiveRig(2, resolver=True))
+    cancelled = rig.resolver.cancelled
     rig.stop()
-    assert rig.advisor.dismissed == dismissed + 1
-    rig = asking(Rig(2, resolver=True))
-    dismissed = rig.advisor.dismissed
-    rig.session.switch(1)
-    assert rig.advisor.dismissed == dismissed + 1
+    assert rig.resolver.cancelled == cancelled + 1
+    rig = asking(LiveRig(2, resolver=True))
+    cancelled = rig.resolver.cancelled
+    rig.session.choose(1)
+    assert rig.resolver.cancelled == cancelled + 1
     assert rig.dialler.urls[1:] == ["http://s1/"]
     rig.stop()
 
 
 def test_a_resolver_that_comes_or_goes_with_a_registration() -> None:
-    rig = Rig(2)
+    rig = LiveRig(2)
     rig.session.start()
-    rig.advisor.available = True
-    rig.session.replace_sources(requests(2))
+    rig.resolver.available = True
+    rig.session.replace_sources(requests_of(2))
     rig.dialler.last.fail()
-    assert rig.session.asking
-    rig.advisor.available = False
-    rig.session.replace_sources(requests(1))
-    rig.session.referred(NAMED)
+    assert rig.session.asking_resolver
+    rig.resolver.available = False
+    rig.session.replace_sources(requests_of(1))
+    rig.session.resolver_answered(NAMED)
     rig.dialler.last.fail()
-    assert not rig.session.asking
+    assert not rig.session.asking_resolver
     assert rig.session.active
     rig.stop()
 
@@ -777,13 +698,13 @@ def beside(count: int) -> tuple[SourceRequest, ...]:
 
 def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to_try() -> None:
     """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
-    rig = Rig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
+    rig = LiveRig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
     rig.session.replace_sources(beside(2))
     rig.session.start()
     rig.dialler.last.fail()
     body = rig.dialler.last.answer()
     rig.flow(body, 0.3)
-    rig.session.switch(0)
+    rig.session.choose(0)
     body.end()
     assert rig.session.active
     assert (len(rig.dialler.dials), rig.session.index) == (4, 0)
@@ -795,10 +716,10 @@ def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to
 
 @pytest.mark.parametrize(("urls", "index"), [("s0 s2", 1), ("s0 s1", 0), ("s2 s1 s0", 0)])
 def test_the_sources_change_while_another_is_opened_beside_the_one_in_use(urls: str, index: int) -> None:
-    rig = Rig(3)
+    rig = LiveRig(3)
     rig.session.replace_sources(beside(3))
     rig.playing(2)
-    rig.session.switch(2)
+    rig.session.choose(2)
     dial = rig.dialler.last
     rig.session.replace_sources(tuple(SourceRequest(f"http://{name}/", "agent", (), True) for name in urls.split()))
     if not dial.cancelled:

@@ -2,106 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
 import pytest
-from fakes import FakeAdvisor, FakeBody, FakeDialler, Programme
-from twisted.internet.task import Clock
-from zope.interface import implementer
+from fakes import FakeBody, Programme
+from session_rig import SessionRig
 
-from m3uproxy.core.failover.machine import FailoverPolicy
-from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.http.source_request import SourceRequest
-from m3uproxy.core.ingest.detect import DetectingParser
 from m3uproxy.core.slots.accounts import Account
-from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.interfaces import IStreamSink
-from m3uproxy.live.read_scheduler import ReadScheduler
-from m3uproxy.live.session import LiveSession
 from m3uproxy.live.standby_connection import PATIENCE
-from m3uproxy.streams.monitor_rules import MonitorRules
-from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 TWO = Account("two", 2)
 DARK = SourceError(Reason.CONTENT, "no picture")
 
 
-@implementer(IStreamSink)
-@attrs.define
-class Sink:
-    """Keeps each body apart."""
-
-    waiting: bool = False
-    bodies: list[bytes] = attrs.field(factory=list)
-    errors: list[SourceError] = attrs.field(factory=list)
-    intake: Any = attrs.field(factory=DetectingParser)
-
-    def source_changed(self) -> None:
-        self.intake.next_source(0.0)
-        self.bodies.append(b"")
-
-    def bytes_received(self, data: bytes) -> None:
-        self.intake.feed(data, 0.0)
-        self.bodies[-1] += data
-
-    def flush(self) -> int:
-        self.intake.flush(0.0)
-        return int(self.intake.packets)
-
-    def observe(self, observer: object) -> None:
-        """Nothing is looked at here."""
-
-    def gave_up(self, error: SourceError) -> None:
-        self.errors.append(error)
-
-
-@attrs.define
-class Observer:
-    """What the stream is told."""
-
-    moves: list[int] = attrs.field(factory=list)
-    failed: list[tuple[int, int | None, Reason]] = attrs.field(factory=list)
-    left: list[tuple[int, int, SourceError | None]] = attrs.field(factory=list)
-
-    def source_moved(self, index: int) -> None:
-        self.moves.append(index)
-
-    def source_failed(
-        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
-    ) -> None:
-        self.failed.append((left, chosen, error.reason))
-
-    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
-        self.left.append((left, chosen, error))
-
-    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        raise AssertionError(error)
-
-
-class Rig:
+class StandbyRig(SessionRig):
     """A session that plays its first source."""
 
     def __init__(self, account: Account | None = TWO, sources: int = 3, hosts: str = "abc") -> None:
-        self.clock = Clock()
-        self.dialler = FakeDialler(self.clock)
-        self.sink, self.observer = Sink(), Observer()
-        self.desk = SlotAllocator(self.clock, SlotTable(), lambda _: None)
-        requests = [SourceRequest(f"http://{hosts[n]}/{n}", "agent", (), True, account) for n in range(sources)]
-        self.session = LiveSession(
-            self.clock,
-            self.dialler,
-            ReadScheduler(self.clock, 0.06),
-            self.sink,
-            tuple(requests),
-            FailoverPolicy(),
-            lambda: MonitorRules(3.0, None),
-            self.observer,
-            StreamSlot(self.desk, "stream"),
-            FakeAdvisor(),
-            random=lambda: 0.5,
-        )
+        urls = [f"http://{hosts[n]}/{n}" for n in range(sources)]
+        super().__init__([SourceRequest(url, "agent", (), True, account) for url in urls])
         self.programme = Programme()
         self.session.start()
         self.first = self.dialler.last.answer()
@@ -110,28 +29,26 @@ class Rig:
     def play(self, body: FakeBody, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
             body.bring(self.programme.group())
-            self.clock.pump([0.002] * 50)
+            self.pass_time(0.1)
 
     def candidate(self) -> FakeBody:
         """The last dial is answered."""
         return self.dialler.last.answer()
 
     def sockets(self) -> int:
-        return self.desk.table.open_sockets("two")
+        return self.slots.table.open_sockets("two")
 
     def finish(self) -> None:
         self.session.stop()
-        for dial in self.dialler.dials:
-            if dial.body is not None and not dial.body.gone:
-                dial.body.vanish()
+        self.vanish_all()
         assert self.clock.getDelayedCalls() == []
-        assert self.desk.table.report()["providers"] == []
+        assert self.slots.table.report()["providers"] == []
 
 
 def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
-    rig = Rig()
-    rig.session.switch(1)
-    assert (rig.session.index, rig.observer.moves) == (1, [1])
+    rig = StandbyRig()
+    rig.session.choose(1)
+    assert (rig.session.index, rig.history.moves) == (1, [1])
     second = rig.candidate()
     middle = rig.programme.group()[188 * 4 :]
     second.bring(middle)
@@ -147,15 +64,15 @@ def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
     rig.first.vanish()
     assert rig.sockets() == 1
     rig.play(second, 5)
-    assert rig.observer.moves == [1]
-    assert rig.observer.failed == rig.observer.left == []
+    assert rig.history.moves == [1]
+    assert rig.history.replaced == rig.history.left == []
     assert len(rig.dialler.dials) == 2
     rig.finish()
 
 
 def test_the_source_chosen_is_home_from_then_on() -> None:
-    rig = Rig()
-    rig.session.switch(2)
+    rig = StandbyRig()
+    rig.session.choose(2)
     rig.play(second := rig.candidate(), 70)
     rig.first.vanish()
     second.end(SourceError(Reason.STALLED))
@@ -167,8 +84,8 @@ def test_the_source_chosen_is_home_from_then_on() -> None:
 
 @pytest.mark.parametrize("account", [Account("one", 1), None])
 def test_without_room_the_old_one_is_closed_first(account: Account | None) -> None:
-    rig = Rig(account, hosts="aaa")
-    rig.session.switch(1)
+    rig = StandbyRig(account, hosts="aaa")
+    rig.session.choose(1)
     assert rig.first.closed
     assert len(rig.dialler.dials) == 1
     rig.first.vanish()
@@ -177,16 +94,16 @@ def test_without_room_the_old_one_is_closed_first(account: Account | None) -> No
 
 
 def test_where_nobody_counts_another_host_has_room() -> None:
-    rig = Rig(None)
-    rig.session.switch(1)
+    rig = StandbyRig(None)
+    rig.session.choose(1)
     assert not rig.first.closed
     assert rig.dialler.urls == ["http://a/0", "http://b/1"]
     rig.finish()
 
 
 def test_a_chosen_source_that_fails_is_left_as_any_other() -> None:
-    rig = Rig()
-    rig.session.switch(1)
+    rig = StandbyRig()
+    rig.session.choose(1)
     rig.dialler.last.fail()
     assert rig.first.closed, "somebody wanted to be rid of it"
     rig.first.vanish()
@@ -197,39 +114,40 @@ def test_a_chosen_source_that_fails_is_left_as_any_other() -> None:
 
 
 def test_a_better_source_that_fails_changes_nothing() -> None:
-    rig = Rig()
-    rig.session.leave_for(1, None)
-    assert (rig.session.index, rig.observer.moves) == (0, [])
+    rig = StandbyRig()
+    rig.session.switch_to(1, None)
+    assert (rig.session.index, rig.history.moves) == (0, [])
     rig.dialler.last.fail()
     assert not rig.first.closed
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
     rig.play(rig.first, 5)
-    assert rig.observer.left == []
+    assert rig.history.left == []
     rig.finish()
 
 
 @pytest.mark.parametrize("error", [None, DARK])
 def test_a_better_source_takes_over(error: SourceError | None) -> None:
-    rig = Rig()
-    rig.session.leave_for(1, error)
-    rig.session.leave_for(2, error)
+    rig = StandbyRig()
+    rig.session.switch_to(1, error)
+    rig.session.switch_to(2, error)
     assert len(rig.dialler.dials) == 2, "one at a time"
     rig.play(rig.candidate(), 1)
     assert rig.first.closed
-    assert rig.observer.left == [(0, 1, error)]
-    assert rig.observer.moves == [1]
+    assert [(change.source, change.target, change.error) for change in rig.history.left] == [(0, 1, error)]
+    assert rig.history.moves == [1]
     assert (rig.session.sources.quarantine(0, rig.clock.seconds()) > 0) == (error is not None)
     rig.finish()
 
 
 def test_the_old_source_breaks_while_the_new_one_has_no_access_point() -> None:
-    rig = Rig()
-    rig.session.switch(1)
+    rig = StandbyRig()
+    rig.session.choose(1)
     second = rig.candidate()
     second.bring(rig.programme.group()[188 * 4 :])
     rig.clock.pump([0.002] * 50)
     rig.first.end(SourceError(Reason.RESET))
-    assert rig.observer.failed == [(0, 1, Reason.RESET)]
+    assert [(change.source, change.target) for change in rig.history.replaced] == [(0, 1)]
+    assert [change.error.reason for change in rig.history.replaced if change.error] == [Reason.RESET]
     assert len(rig.sink.bodies) == 2
     rig.play(second, 2)
     assert not second.closed
@@ -239,11 +157,11 @@ def test_the_old_source_breaks_while_the_new_one_has_no_access_point() -> None:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_the_old_source_breaks_while_the_new_one_is_dialled(chosen: bool) -> None:
-    rig = Rig()
+    rig = StandbyRig()
     if chosen:
-        rig.session.switch(1)
+        rig.session.choose(1)
     else:
-        rig.session.leave_for(1, None)
+        rig.session.switch_to(1, None)
     dial = rig.dialler.last
     rig.first.end(SourceError(Reason.ENDED))
     assert dial.cancelled
@@ -254,23 +172,23 @@ def test_the_old_source_breaks_while_the_new_one_is_dialled(chosen: bool) -> Non
 
 
 def test_each_step_replaces_the_one_before_and_back_to_the_start_is_none() -> None:
-    rig = Rig()
+    rig = StandbyRig()
     for index in (1, 2, 0):
-        rig.session.switch(index)
+        rig.session.choose(index)
         assert rig.session.index == index
     assert rig.dialler.urls == ["http://a/0", "http://b/1", "http://c/2"]
     assert [dial.cancelled for dial in rig.dialler.dials[1:]] == [True, True]
     assert not rig.first.closed
     rig.play(rig.first, 3)
-    assert rig.observer.moves == [1, 2, 0]
+    assert rig.history.moves == [1, 2, 0]
     rig.finish()
 
 
 @pytest.mark.parametrize("stage", ["dialling", "head", "flowing"])
 @pytest.mark.parametrize("how", ["stop", "other sources"])
 def test_ends_amid_it_leave_nothing(stage: str, how: str) -> None:
-    rig = Rig()
-    rig.session.switch(1)
+    rig = StandbyRig()
+    rig.session.choose(1)
     if stage != "dialling":
         second = rig.candidate()
     if stage == "flowing":
@@ -285,8 +203,8 @@ def test_ends_amid_it_leave_nothing(stage: str, how: str) -> None:
 
 
 def test_the_same_sources_again_disturb_nothing() -> None:
-    rig = Rig()
-    rig.session.switch(1)
+    rig = StandbyRig()
+    rig.session.choose(1)
     rig.session.replace_sources(rig.session._requests)
     rig.play(rig.candidate(), 1)
     assert rig.first.closed
@@ -295,8 +213,8 @@ def test_the_same_sources_again_disturb_nothing() -> None:
 
 
 def test_no_access_point_for_long_is_no_reason_to_stay() -> None:
-    rig = Rig()
-    rig.session.switch(1)
+    rig = StandbyRig()
+    rig.session.choose(1)
     second = rig.candidate()
     for _ in range(int(PATIENCE * 2) + 2):
         second.bring(rig.programme.picture())

@@ -57,13 +57,13 @@ def test_counters_of_a_failover() -> None:
     relay.player(stream)
     assert stream.current_url == "http://a/1.ts"
     relay.dialler.last.fail()
-    assert (stream.error_count, stream.failover_attempts, stream.source_index) == (1, 1, 1)
+    assert (stream.history.error_count, stream.history.failover_attempts, stream.source_index) == (1, 1, 1)
     assert stream.current_url == "http://b/1.ts"
-    assert stream.last_failover is not None
+    assert stream.history.last_failover is not None
     relay.play(relay.dialler.last.answer(), 1)
     stream.fail_over()
     assert stream.source_index == 0
-    assert stream.failover_attempts == 2
+    assert stream.history.failover_attempts == 2
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_renewed_while_watched() -> None:
     assert stream.spec.failover_urls == ("http://b/1.ts", "http://c/1.ts")
     assert stream.source_index == 1
     assert not body.closed
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 def test_renewed_while_nobody_watches() -> None:
@@ -203,8 +203,8 @@ def test_renewed_while_nobody_watches() -> None:
     assert again is stream
     assert again.created_at == created
     assert stream.spec.metadata == {"name": "new"}
-    assert (stream.source_index, stream.failover_attempts, stream.error_count) == (0, 0, 0)
-    assert stream.last_failover is None
+    assert (stream.source_index, stream.history.failover_attempts, stream.history.error_count) == (0, 0, 0)
+    assert stream.history.last_failover is None
     dials = len(relay.dialler.dials)
     relay.player(stream)
     assert len(relay.dialler.dials) == dials + 1

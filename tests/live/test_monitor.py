@@ -5,115 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
-from fakes import Dial, FakeAdvisor, FakeBody, FakeDialler
+from fakes import Dial, FakeBody
 from faulty_stream import STEP, TV, FaultySource
-from twisted.internet.task import Clock
-from zope.interface import implementer
+from session_rig import SessionRig, requests_of
 
 from m3uproxy.core.failover.machine import FailoverPolicy
-from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.health.content import HealthLimits
 from m3uproxy.core.http.source_request import SourceRequest
-from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
 from m3uproxy.core.slots.accounts import Account
-from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.interfaces import IStreamSink
-from m3uproxy.live.read_scheduler import ReadScheduler
-from m3uproxy.live.session import LiveSession
 from m3uproxy.streams.monitor_rules import MonitorRules
-from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
 
 
-@implementer(IStreamSink)
-class Sink:
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.intake = TsParser()
-        self.waiting = False
-        self.error: SourceError | None = None
-
-    def source_changed(self) -> None:
-        self.intake.next_source(self.clock.seconds())
-
-    def bytes_received(self, data: bytes) -> None:
-        self.intake.feed(data, self.clock.seconds())
-
-    def flush(self) -> int:
-        self.intake.flush(self.clock.seconds())
-        return self.intake.packets
-
-    def observe(self, observer: PacketObserver | None) -> None:
-        self.intake.observer = observer
-
-    def gave_up(self, error: SourceError) -> None:
-        self.error = error
-
-
-@attrs.define
-class Observer:
-    """Notes what it is told, with the time."""
-
-    clock: Clock
-    failed: list[tuple[float, str, int | None]] = attrs.field(factory=list)
-    left: list[tuple[float, str | None, int]] = attrs.field(factory=list)
-    doubted: list[tuple[float, str]] = attrs.field(factory=list)
-
-    def source_moved(self, index: int) -> None:
-        pass
-
-    def source_failed(
-        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
-    ) -> None:
-        self.failed.append((self.clock.seconds(), str(error), chosen))
-
-    def source_left(self, left: int, chosen: int, ran: float, error: SourceError | None) -> None:
-        self.left.append((self.clock.seconds(), error and str(error), chosen))
-
-    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        self.doubted.append((self.clock.seconds(), str(error)))
-
-
-class Rig:
+class MonitorRig(SessionRig):
     """A session whose sources each bring what a :class:`Source` makes."""
 
     def __init__(
         self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, resolver: bool = False, **rules: Any
     ) -> None:
-        self.clock = Clock()
-        self.clock.advance(1000)
-        self.dialler = FakeDialler(self.clock)
-        self.sink, self.observer = Sink(self.clock), Observer(self.clock)
-        self.rules, self.advisor = MonitorRules(**rules), FakeAdvisor()
-        self.advisor.available = resolver
-        self.advisor.account = account = None if may_probe else Account("one", 1)
-        desk = SlotAllocator(self.clock, SlotTable(), lambda _: None)
-        self.session = LiveSession(
-            self.clock,
-            self.dialler,
-            ReadScheduler(self.clock, 0.06),
-            self.sink,
-            tuple(SourceRequest(f"http://s{n}/", "agent", (), True, account) for n in range(sources)),
-            FailoverPolicy(failback=failback),
-            lambda: self.rules,
-            self.observer,
-            StreamSlot(desk, "stream"),
-            self.advisor,
-            random=lambda: 0.5,
-        )
+        account = None if may_probe else Account("one", 1)
+        policy = FailoverPolicy(failback=failback)
+        super().__init__(requests_of(sources, account), policy, MonitorRules(**rules), resolver, began=1000)
+        self.resolver.account = account
         self.body = FakeBody()
         self.source = FaultySource()
 
-    def play(self, seconds: float = 0.0) -> Rig:
+    def play(self, seconds: float = 0.0) -> MonitorRig:
         """The source that is dialled answers and brings a healthy stream for so long."""
         self.session.start()
         self.body = self.dialler.last.answer()
         self.source = FaultySource()
         return self.run(max(seconds, STEP))
 
-    def run(self, seconds: float) -> Rig:
+    def run(self, seconds: float) -> MonitorRig:
         """Time passes while the body brings what it brings; behind one that was closed comes the next."""
         for number in range(round(seconds / STEP)):
             if self.body.closed:
@@ -122,7 +47,7 @@ class Rig:
             self.clock.advance(STEP)
         return self
 
-    def wait(self, seconds: float) -> Rig:
+    def wait(self, seconds: float) -> MonitorRig:
         """Time passes, and nothing comes."""
         self.clock.pump([0.02] * round(seconds / 0.02))
         return self
@@ -138,7 +63,7 @@ class Rig:
         self.session.stop()
         self.clock.advance(0)
         assert self.clock.getDelayedCalls() == []
-        assert self.sink.intake.observer is None
+        assert self.sink.parser.observer is None
         assert self.session.watch is None
 
 
@@ -157,8 +82,8 @@ ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
 
 
 def test_a_healthy_source_is_left_alone() -> None:
-    rig = Rig(2, limits=ALL_ON, leave_suspect=True, failback=30).play(300)
-    assert (rig.observer.failed, rig.observer.left, rig.observer.doubted) == ([], [], [])
+    rig = MonitorRig(2, limits=ALL_ON, leave_suspect=True, failback=30).play(300)
+    assert (rig.history.replaced, rig.history.left, rig.history.ignored) == ([], [], [])
     assert rig.session.watch is not None
     condition = rig.session.watch.condition
     assert condition is not None
@@ -170,114 +95,114 @@ def test_a_healthy_source_is_left_alone() -> None:
 
 @pytest.mark.parametrize("fault", BREAK)
 def test_a_fault_leaves_for_the_backup(fault: str) -> None:
-    rig = Rig(2, limits=ALL_ON).play(20)
+    rig = MonitorRig(2, limits=ALL_ON).play(20)
     BREAK[fault](rig.source)
     rig.run(25)
-    [(_, why, chosen)] = rig.observer.left
-    assert why is not None
-    assert fault in why
-    assert chosen == 1
+    [change] = rig.history.left
+    assert change.error is not None
+    assert fault in str(change.error)
+    assert change.target == 1
     assert rig.session.index == 1
     assert rig.session.sources.quarantine(0, rig.clock.seconds()) > 0
     rig.run(30)
     assert rig.dialler.urls == ["http://s0/", "http://s1/"]
-    assert rig.observer.doubted == []
+    assert rig.history.ignored == []
     rig.finish()
 
 
 @pytest.mark.parametrize("fault", BREAK)
 def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m3uproxy.live.monitor.NOTE_AGAIN", 100)
-    rig = Rig(1, limits=ALL_ON).play(20)
+    rig = MonitorRig(1, limits=ALL_ON).play(20)
     BREAK[fault](rig.source)
     rig.run(90)
     assert not rig.body.closed
-    [(_, why)] = rig.observer.doubted
-    assert fault in why
+    [change] = rig.history.ignored
+    assert fault in str(change.error)
     assert rig.session.watch is not None
     assert rig.session.watch.condition is not None
     assert rig.session.watch.condition.fault == fault
     rig.run(70)
-    assert len(rig.observer.doubted) == 2
+    assert len(rig.history.ignored) == 2
     rig.finish()
 
 
 @pytest.mark.parametrize("fault", BREAK)
 def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
-    rig = Rig(2, limits=ALL_ON, resolver=True).play(20)
+    rig = MonitorRig(2, limits=ALL_ON, resolver=True).play(20)
     BREAK[fault](rig.source)
     rig.run(90)
     assert not rig.body.closed
-    [error] = rig.advisor.doubts
+    [error] = rig.resolver.faults
     assert fault in str(error)
-    assert (rig.observer.left, rig.observer.doubted) == ([], [])
-    rig.session.leave_for(rig.session.sources.add_named("http://named/"), error)
+    assert (rig.history.left, rig.history.ignored) == ([], [])
+    rig.session.switch_to(rig.session.sources.add_named("http://named/"), error)
     assert rig.body.closed
     rig.run(30)
     assert rig.dialler.urls == ["http://s0/", "http://named/"]
-    assert (rig.observer.left[0][2], rig.session.index) == (-1, 1)
+    assert (rig.history.left[0].target, rig.session.index) == (1, 1)
     rig.finish()
 
 
 def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
-    rig = Rig(2).play(20)
+    rig = MonitorRig(2).play(20)
     rig.session.sources.source_list.state_of(1).quarantined_until = rig.clock.seconds() + 30
     rig.source.video = False
     rig.run(20)
-    assert len(rig.observer.doubted) == 1
+    assert len(rig.history.ignored) == 1
     rig.run(30)
-    assert [chosen for _, _, chosen in rig.observer.left] == [1]
+    assert [change.target for change in rig.history.left] == [1]
     rig.finish()
 
 
 def test_two_sources_with_the_same_fault_do_not_take_turns() -> None:
-    rig = Rig(2).play(20)
+    rig = MonitorRig(2).play(20)
     rig.source.video = False
     rig.run(6)
     assert rig.session.index == 1
     rig.source.video = False
     rig.run(400)
-    assert len(rig.observer.left) == 1
-    assert len(rig.observer.doubted) == 1
+    assert len(rig.history.left) == 1
+    assert len(rig.history.ignored) == 1
     assert not rig.body.closed
     rig.finish()
 
 
 def test_what_is_switched_off_is_not_looked_at() -> None:
-    rig = Rig(2, limits=None).play(5)
-    assert rig.sink.intake.observer is None
+    rig = MonitorRig(2, limits=None).play(5)
+    assert rig.sink.parser.observer is None
     rig.source.video = False
     rig.run(60)
-    assert rig.observer.left == []
+    assert rig.history.left == []
     assert rig.session.watch is not None
     assert rig.session.watch.condition is None
     rig.finish()
 
 
 def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
-    rig = Rig(2).play(1)
+    rig = MonitorRig(2).play(1)
     assert rig.session.watch is not None
     rig.session.watch._health.packets_received = None  # type: ignore[assignment, method-assign, union-attr]
     rig.run(5)
-    assert rig.sink.intake.observer is None
+    assert rig.sink.parser.observer is None
     assert not rig.body.closed
     rig.finish()
 
 
 def test_a_fault_is_of_its_body() -> None:
     """The next one begins with a clean sheet, also if it is the same source again."""
-    rig = Rig(1).play(20)
+    rig = MonitorRig(1).play(20)
     rig.source.video = False
     rig.run(4)
     rig.body.end()
     rig.body = rig.dialler.last.answer()
     rig.run(4)
-    assert rig.observer.doubted == []
+    assert rig.history.ignored == []
     rig.finish()
 
 
 def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
-    rig = Rig(1).play(20)
+    rig = MonitorRig(1).play(20)
     rig.body.consumer.discontinuity()
     rig.source = FaultySource()
     rig.run(4)
@@ -286,14 +211,14 @@ def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
     assert condition is not None
     assert 0 < condition.bytes_received < 10 * 90_000
     assert rig.session.watch.ran == pytest.approx(24, abs=0.3)
-    assert rig.observer.failed == []
+    assert rig.history.replaced == []
     rig.finish()
 
 
 def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
     """A fast source brings several runs of packets between two signs of life."""
-    rig = Rig(2).play(20)
-    watch, look = rig.session.watch, rig.sink.intake.observer
+    rig = MonitorRig(2).play(20)
+    watch, look = rig.session.watch, rig.sink.parser.observer
     assert watch is not None
     assert look is not None
     rig.source.video = False
@@ -302,7 +227,7 @@ def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
         look(rig.clock.seconds(), rig.source.unit(), TV)
     look(rig.clock.seconds(), rig.source.unit(), TV)
     assert not rig.body.closed
-    watch.heard(10**6)
+    watch.data_received(10**6)
     assert rig.body.closed
     rig.finish()
 
@@ -312,19 +237,19 @@ def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
 
 def test_silence_is_a_stall_whatever_else_there_is() -> None:
     for sources in (1, 2):
-        rig = Rig(sources).play(20)
+        rig = MonitorRig(sources).play(20)
         rig.wait(2.9)
         assert not rig.body.closed
         rig.wait(0.3)
         assert rig.body.closed
-        assert "stalled" in rig.observer.failed[0][1]
+        assert "stalled" in str(rig.history.replaced[0].error)
         rig.finish()
 
 
 @pytest.mark.parametrize(("limits", "survives"), [(HealthLimits(), True), (None, False)])
 def test_a_first_burst_says_how_long_the_pause_behind_it_may_be(limits: HealthLimits | None, survives: bool) -> None:
     """Six seconds of video at once, then nothing for six: known from the stream's own clock."""
-    rig = Rig(1, limits=limits).play()
+    rig = MonitorRig(1, limits=limits).play()
     for _ in range(4):
         if rig.body.closed:
             break
@@ -337,7 +262,7 @@ def test_a_first_burst_says_how_long_the_pause_behind_it_may_be(limits: HealthLi
 @pytest.mark.parametrize("before", [0, 60])
 @pytest.mark.parametrize("limits", [HealthLimits(), None])
 def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: HealthLimits | None) -> None:
-    rig = Rig(1, limits=limits).play(before)
+    rig = MonitorRig(1, limits=limits).play(before)
     packets = rig.source.unit()
     for number in range(60):
         if rig.body.closed:
@@ -346,9 +271,9 @@ def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: Heal
         rig.body.bring(packets[at : at + 188])
         rig.wait(0.5)
     assert rig.body.closed
-    [(_, why, chosen)] = rig.observer.failed
-    assert why.startswith("stalled: a trickle of ")
-    assert chosen == 0
+    [change] = rig.history.replaced
+    assert str(change.error).startswith("stalled: a trickle of ")
+    assert change.target == 0
     assert rig.clock.seconds() - 1000 - before < 17.5
     rig.finish()
 
@@ -356,10 +281,10 @@ def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: Heal
 # suspicion
 
 
-def worsening(rig: Rig) -> None:
+def worsening(rig: MonitorRig) -> None:
     """Pauses that grow from period to period, and packets that get lost."""
     for period in range(8):
-        if rig.observer.left:
+        if rig.history.left:
             return
         for _ in range(6):
             rig.run(9.5 - 0.3 * period)
@@ -368,12 +293,12 @@ def worsening(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("leave", "sources"), [(False, 2), (True, 1), (True, 2)])
 def test_a_suspect_source_is_left_if_that_is_wanted(leave: bool, sources: int) -> None:
-    rig = Rig(sources, leave_suspect=leave).play(240)
+    rig = MonitorRig(sources, leave_suspect=leave).play(240)
     worsening(rig)
-    assert bool(rig.observer.left) == (leave and sources == 2)
-    assert bool(rig.observer.doubted) == (leave and sources == 1)
-    if rig.observer.left:
-        assert "about to fail" in str(rig.observer.left[0][1])
+    assert bool(rig.history.left) == (leave and sources == 2)
+    assert bool(rig.history.ignored) == (leave and sources == 1)
+    if rig.history.left:
+        assert "about to fail" in str(rig.history.left[0].error)
     elif rig.session.watch is not None:
         assert "growing" in " ".join(rig.session.watch.signs)
     rig.finish()
@@ -382,35 +307,35 @@ def test_a_suspect_source_is_left_if_that_is_wanted(leave: bool, sources: int) -
 # a better source
 
 
-def on_backup(rig: Rig) -> Rig:
+def on_backup(rig: MonitorRig) -> MonitorRig:
     """The primary has stalled, the backup plays."""
     return rig.play(5).wait(3.2).run(1)
 
 
 def test_no_failback_unless_it_is_wanted() -> None:
-    rig = on_backup(Rig(2)).run(300)
+    rig = on_backup(MonitorRig(2)).run(300)
     assert rig.session.index == 1
-    assert rig.observer.left == []
+    assert rig.history.left == []
     rig.finish()
 
 
 def test_failback_after_both_have_been_calm() -> None:
-    rig = on_backup(Rig(2, failback=200))
+    rig = on_backup(MonitorRig(2, failback=200))
     began = rig.clock.seconds()
-    while not rig.observer.left and rig.clock.seconds() < began + 600:
+    while not rig.history.left and rig.clock.seconds() < began + 600:
         rig.run(10)
-    [(at, why, chosen)] = rig.observer.left
+    [change] = rig.history.left
     assert rig.session.index == 0
-    assert (why, chosen) == (None, 0)
-    assert 200 <= at - began + 1 <= 260
+    assert (change.error, change.target) == (None, 0)
+    assert 200 <= change.time - began + 1 <= 260
     rig.run(300)
-    assert (rig.session.index, len(rig.observer.left)) == (0, 1)
+    assert (rig.session.index, len(rig.history.left)) == (0, 1)
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) == 0
     rig.finish()
 
 
 def test_a_failback_that_fails_returns_and_waits() -> None:
-    rig = on_backup(Rig(2, failback=100)).run(100)
+    rig = on_backup(MonitorRig(2, failback=100)).run(100)
     while not rig.body.closed:
         rig.run(STEP)
     rig.body.vanish()
@@ -419,9 +344,9 @@ def test_a_failback_that_fails_returns_and_waits() -> None:
     rig.body = rig.dialler.last.answer()
     rig.run(90)
     assert rig.session.index == 1
-    assert len(rig.observer.left) == 1
+    assert len(rig.history.left) == 1
     rig.run(120)
-    assert len(rig.observer.left) == 2
+    assert len(rig.history.left) == 2
     rig.finish()
 
 
@@ -429,14 +354,14 @@ def test_a_failback_that_fails_returns_and_waits() -> None:
 
 
 def test_backups_are_not_asked_unless_that_is_wanted() -> None:
-    for rig in (Rig(2), Rig(2, may_probe=False, probe=True), Rig(1, probe=True, may_probe=True)):
+    for rig in (MonitorRig(2), MonitorRig(2, may_probe=False, probe=True), MonitorRig(1, probe=True, may_probe=True)):
         rig.play(300)
         assert rig.dialler.urls == ["http://s0/"]
         rig.finish()
 
 
 def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
-    rig = Rig(2, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     assert probe.request.url == "http://s1/"
     body = probe.answer()
@@ -452,10 +377,10 @@ def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
 
 
 def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
-    rig = Rig(3, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(3, probe=True, may_probe=True).play(61)
     rig.dialler.last.fail(Reason.NOT_VIDEO)
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
-    assert rig.observer.failed == []
+    assert rig.history.replaced == []
     rig.wait(3.2)
     rig.body.vanish()
     assert rig.dialler.last.request.url == "http://s2/"
@@ -466,7 +391,7 @@ def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
 @pytest.mark.parametrize(("after", "place"), [([0, 2, 1], 2), ([1, 0, 2], 0), ([0, 2], None)])
 def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: list[int], place: int | None) -> None:
     """The list may change while it is asked."""
-    rig = Rig(3, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(3, probe=True, may_probe=True).play(61)
     probe, now = rig.dialler.last, rig.clock.seconds()
     sources = rig.session.sources
     assert probe.request.url == "http://s1/"
@@ -484,7 +409,7 @@ def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: l
 
 @pytest.mark.parametrize("phase", ["dialling", "waiting for a packet"])
 def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
-    rig = Rig(2, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     body = probe.answer() if phase != "dialling" else None
     rig.body.end()
@@ -494,7 +419,7 @@ def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
 
 
 def test_a_probe_that_hangs_is_one_and_ends() -> None:
-    rig = Rig(2, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     body = rig.dialler.last.answer()
     rig.run(5.9)
     assert not body.closed
@@ -506,7 +431,7 @@ def test_a_probe_that_hangs_is_one_and_ends() -> None:
 
 
 def test_probes_do_not_pile_up() -> None:
-    rig = Rig(2, probe=True, may_probe=True).play(400)
+    rig = MonitorRig(2, probe=True, may_probe=True).play(400)
     assert sum(dial.pending for dial in rig.dialler.dials) == 1
     rig.finish()
 
@@ -529,7 +454,7 @@ def answer_nothing(dial: Dial) -> FakeBody:
 
 @pytest.mark.parametrize("answer", [answer_html, answer_film, answer_nothing])
 def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]) -> None:
-    rig = Rig(2, probe=True, may_probe=True).play(61)
+    rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     body = answer(rig.dialler.last)
     assert body.closed
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
@@ -537,6 +462,6 @@ def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]
 
 
 def test_no_reviews() -> None:
-    rig = Rig(2, probe=True, may_probe=True, leave_suspect=True, failback=10, interval=0).play(300)
+    rig = MonitorRig(2, probe=True, may_probe=True, leave_suspect=True, failback=10, interval=0).play(300)
     assert rig.dialler.urls == ["http://s0/"]
     rig.finish()

@@ -20,14 +20,14 @@ class Reader:
         self.settled = 0
         self.reads: list[float] = []
 
-    def settle(self) -> None:
+    def turn_ended(self) -> None:
         self.settled += 1
 
     def read(self, step: int) -> int:
         self.reads.append(self.clock.seconds())
         return self.interval
 
-    def broke(self) -> None:
+    def read_failed(self) -> None:
         self.broken = True
 
 
@@ -159,7 +159,7 @@ def test_what_breaks_in_one_reader_does_not_reach_the_others(where: str) -> None
     tick = ReadScheduler(clock, INTERVAL)
 
     class Broken(Reader):
-        def settle(self) -> None:
+        def turn_ended(self) -> None:
             if where == "settle":
                 raise ZeroDivisionError
 
@@ -190,7 +190,7 @@ def test_a_reader_that_breaks_once_more_when_it_is_told_so() -> None:
         def read(self, step: int) -> int:
             raise ZeroDivisionError
 
-        def broke(self) -> None:
+        def read_failed(self) -> None:
             raise ZeroDivisionError
 
     good = Reader(clock)

@@ -45,7 +45,7 @@ class Sink:
     def observe(self, observer: object) -> None:
         raise AssertionError("the session watches")
 
-    def gave_up(self, error: SourceError) -> None:
+    def sources_exhausted(self, error: SourceError) -> None:
         raise AssertionError(error)
 
 
@@ -65,21 +65,21 @@ class Rig:
         tick = ReadScheduler(self.clock, 0.06)
         self.candidate.open(self.dialler, tick, SourceRequest(url, "agent", (), True), LIMITS)
 
-    def took(self, candidate: StandbyConnection) -> None:
+    def standby_ready(self, candidate: StandbyConnection) -> None:
         self.ready.append(candidate)
 
-    def lost(self, candidate: StandbyConnection, error: SourceError) -> None:
+    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
         self.errors.append(error)
 
     # as the owner of a reader that moved
 
-    def flowing(self) -> None:
+    def source_started(self) -> None:
         raise AssertionError("it was flowing before")
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """Packets came."""
 
-    def ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError) -> None:
         self.errors.append(error)
 
     def bring(self, body: FakeBody, data: bytes) -> None:

@@ -30,7 +30,7 @@ FAULTS = {
 
 
 def timeline(stream) -> list[dict]:
-    return stream.decisions.entries()
+    return stream.history.entries()
 
 
 async def shown(rig, stream) -> dict:

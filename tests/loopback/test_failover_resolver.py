@@ -272,4 +272,4 @@ async def test_no_secret_reaches_the_log(rig, resolver, log_ear):
     await call(rig, "POST", f"/streams/{stream.id}/failover")
     assert any("resolver" in line for line in log_ear.heard)
     assert log_ear.leaks[before:] == []
-    assert not any(secret in json.dumps(stream.decisions.entries()) for secret in SECRETS)
+    assert not any(secret in json.dumps(stream.history.entries()) for secret in SECRETS)

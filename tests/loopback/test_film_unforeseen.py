@@ -36,7 +36,7 @@ async def test_a_file_is_played_as_a_file(rig, head, media_type):
     assert stream_object(file)["stream_type"] == "VOD"
     assert len(file.clients()) == 1
     assert file.created_at == stream.created_at
-    assert len(file.decisions.entries()) == 1
+    assert len(file.history.entries()) == 1
     assert rig.provider.station.sockets.peak == 1
     assert rig.registry.bytes_served == 40 * M + 1000
 

@@ -159,7 +159,7 @@ async def test_failed_source_is_a_discontinuity(rig, what):
     for name in uris(after.encode()):
         packets = await decrypted(rig, after, name)
         assert packets[::PACKET] == b"G" * (len(packets) // PACKET)
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -177,7 +177,7 @@ async def test_playlist_without_new_segments_causes_failover(rig):
             break
         await rig.sleep(0.25)
     assert stream.source_index == 1
-    assert "no new segment" in stream.decisions.entries()[-1]["cause"]
+    assert "no new segment" in stream.history.entries()[-1]["cause"]
 
 
 @pytest_twisted.ensureDeferred

@@ -85,7 +85,7 @@ async def test_faulty_source_causes_failover(rig, name):
     await player.until(lambda: len(player.complete) >= before + 2, "playback continues")
     assert player.complete == sorted(set(player.complete))
     assert len(player.failed) <= 5
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 @pytest.mark.parametrize("fault", ["status=404", "html=1", "close=2000", "stall=2000"])
@@ -97,7 +97,7 @@ async def test_single_failed_segment_causes_no_failover(rig, fault):
     rig.provider.control("one", f"only=segment&times=1&{fault}")
     await player.until(lambda: player.failed and len(player.complete) >= 5, "playback continues")
     assert len(player.failed) == 1
-    assert stream.source_index == stream.failover_attempts == 0
+    assert stream.source_index == stream.history.failover_attempts == 0
 
 
 @pytest.mark.parametrize("fault", ["html=1", "close=60"])

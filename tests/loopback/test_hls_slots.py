@@ -136,7 +136,7 @@ async def test_backup_of_another_account_is_used_if_the_first_is_full(rig):
     assert (await get(rig, path(other), "User-Agent: B")).status == 200
     assert other.source_index == 1
     assert (row(rig, "a")["slots_taken"], row(rig, "b")["slots_taken"]) == (1, 1)
-    assert "all in use" in other.decisions.entries()[0]["cause"]
+    assert "all in use" in other.history.entries()[0]["cause"]
 
 
 @pytest_twisted.ensureDeferred

@@ -57,7 +57,7 @@ async def test_both_forms_share_the_only_connection_of_an_account(rig):
     assert len(rig.provider._open) == 1
     names = [name for name in rig.provider.station.resources if ".ts" in name]
     assert {rig.provider.station.resource(name).requests for name in names} == {1}
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
     await player.leave()
 
 
@@ -93,7 +93,7 @@ async def test_failover_and_deletion_by_the_api(rig):
     assert stream.fail_over() is not None
     await rig.until(lambda: stream.source_index == 1, 10)
     assert "/hls/two/" in stream.current_url
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
     before = len(player.body)
     await rig.until_bytes(player, before + 100_000, 15)
     assert_whole_packets(player.body)

@@ -164,8 +164,8 @@ async def test_with_a_second_connection_the_next_source_is_opened_before_the_las
         received = len(player.body)
         await rig.until_bytes(player, received + 50_000)
     assert watch.peak == 2
-    assert stream.failover_attempts == 4
-    assert stream.error_count == 0
+    assert stream.history.failover_attempts == 4
+    assert stream.history.error_count == 0
     assert_whole_packets(player.body)
     await player.leave()
     await rig.until(lambda: rig.service._sockets.open == 0)

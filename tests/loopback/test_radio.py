@@ -84,7 +84,7 @@ async def test_a_backup_takes_over(rig, ending):
     await rig.until_bytes(player, size + 5_000)
     assert not player.closed
     assert_whole_units(player.body, ending)
-    assert stream.decisions.entries()[-1]["bridged_ms"] is not None
+    assert stream.history.entries()[-1]["bridged_ms"] is not None
 
 
 @pytest.mark.parametrize("endings", [("ts", "mp3"), ("mp3", "aac"), ("flv", "ts"), ("aac", "flv")])

@@ -167,7 +167,7 @@ async def test_two_hundred_quick_seeks(rig, limited):
     assert got == content("film", 0, first, first + len(got))
     assert connections_of(rig).peak == 1
     assert connections_of(rig).requests > 50
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
     assert len(stream.clients()) == 1
     await player.leave()
 
@@ -321,7 +321,7 @@ async def test_head_and_get_share_one_connection(rig, methods, limited):
         expected = (206, "5", content("film", 0, 5, 10)) if method == "GET" else (200, "200000000", b"")
         assert (status, headers["content-length"], body) == expected
     assert rig.provider.station.sockets.peak == 1
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -532,7 +532,7 @@ async def test_a_manual_failover_continues_the_file(rig):
     status, _, body = await asked
     assert status == 200
     assert body == content("film", 0, 0, 60 * M)
-    assert (stream.source_index, stream.failover_attempts) == (1, 1)
+    assert (stream.source_index, stream.history.failover_attempts) == (1, 1)
     assert rig.provider.station.sockets.peak == 1
 
 

@@ -10,14 +10,14 @@ __all__ = ["rig", "splices", "start_provider"]
 @pytest.fixture
 def splices(monkeypatch):
     """Collect the splice reports of the stream."""
-    from m3uproxy.streams.decision_log import DecisionLog
+    from m3uproxy.streams.failover_history import FailoverHistory
 
     reports = []
-    original = DecisionLog.joined
+    original = FailoverHistory.source_joined
 
     def joined(self, report):
         reports.append(report)
         original(self, report)
 
-    monkeypatch.setattr(DecisionLog, "joined", joined)
+    monkeypatch.setattr(FailoverHistory, "source_joined", joined)
     return reports

@@ -94,7 +94,7 @@ async def test_hls_backup_takes_over(rig, splices, fault):
     assert not player.closed
     assert [report.kind for report in splices[1:]] == [SpliceKind.OVERLAP]
     assert irregular_steps(player.body, SECONDS) == []
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ async def test_missing_segment_causes_no_failover(rig):
     player = await start_player(rig, stream)
     rig.provider.control("one", "status=404&only=segment&times=1")
     await rig.sleep(5)
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
     assert irregular_steps(player.body, 3.2, AUDIO_LAG) == [MISSING_PICTURE]
 
 
@@ -190,5 +190,5 @@ async def test_discontinuities_are_spliced(rig, splices, discontinuity_url):
     await rig.until(lambda: len(splices) >= 3, 20)
     await rig.until_bytes(player, len(player.body) + 150_000, 20)
     assert [report.kind for report in splices[1:]] == [SpliceKind.SHIFTED] * 2
-    assert stream.error_count == 0
+    assert stream.history.error_count == 0
     assert irregular_steps(player.body, 6) == [MISSING_PICTURE] * 2

@@ -33,7 +33,7 @@ def assert_seamless(body: bytes, pictures: int, without_gap: bool) -> None:
 
 
 def causes(stream) -> list[str]:
-    return [entry["cause"] for entry in stream.decisions.entries()]
+    return [entry["cause"] for entry in stream.history.entries()]
 
 
 @pytest_twisted.ensureDeferred
@@ -69,7 +69,7 @@ async def test_backup_continues_the_failed_source(rig, splices, fault):
     await rig.until_bytes(player, len(player.body) + 300_000, 20)
     assert stream.source_index == 1
     assert_seamless(player.body, 150, without_gap=True)
-    (*_, entry) = stream.decisions.entries()
+    (*_, entry) = stream.history.entries()
     assert "/live/b.ts" in entry["to"]
     assert entry["bridged_ms"] is not None
 

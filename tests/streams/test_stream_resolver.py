@@ -51,15 +51,15 @@ def test_a_failure_is_told_and_what_is_named_is_played() -> None:
     question = asked.question
     assert (asked.url, question.current_url, question.index) == (URL, PRIMARY, 0)
     assert (question.metadata, question.reason) == ({"id": "7"}, "bad status")
-    assert (stream.current_url, stream.source_index, stream.error_count) == (PRIMARY, 0, 0)
+    assert (stream.current_url, stream.source_index, stream.history.error_count) == (PRIMARY, 0, 0)
     asked.names(NAMED)
     assert relay.dialler.last.request.url == NAMED
     assert (stream.current_url, stream.source_index) == (NAMED, 1)
-    assert (stream.error_count, stream.failover_attempts) == (1, 1)
+    assert (stream.history.error_count, stream.history.failover_attempts) == (1, 1)
     relay.play(relay.dialler.last.answer(), 2)
     relay.settle()
     assert player.media
-    (entry,) = stream.decisions.entries()
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
     assert (entry["from_index"], entry["to_index"]) == (0, 1)
     assert entry["cause"] == "bad status; named by the resolver"
@@ -101,7 +101,7 @@ def test_none_ends_the_stream_for_who_watches() -> None:
     assert player.refused is not None
     assert player.refused.player_status == 502
     assert len(relay.dialler.dials) == 1
-    (entry,) = stream.decisions.entries()
+    (entry,) = stream.history.entries()
     assert (entry["to"], entry["cause"]) == (None, "refused; the resolver named no source")
     relay.nothing_left()
 
@@ -200,8 +200,8 @@ def test_the_api_asks_while_the_stream_plays_on() -> None:
     relay.resolver.last.names(NAMED)
     assert body.closed
     assert moved(done) is True
-    assert (stream.current_url, stream.source_index, stream.failover_attempts) == (NAMED, 1, 1)
-    (entry,) = stream.decisions.entries()
+    assert (stream.current_url, stream.source_index, stream.history.failover_attempts) == (NAMED, 1, 1)
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
     assert entry["cause"] == "asked for by the API; named by the resolver"
     body.vanish()
@@ -216,7 +216,7 @@ def test_none_for_the_api_changes_nothing() -> None:
     relay.resolver.last.names_none()
     assert moved(done) is False
     assert not body.closed
-    assert stream.failover_attempts == 0
+    assert stream.history.failover_attempts == 0
 
 
 @pytest.mark.parametrize(("backups", "then"), [((BACKUP,), BACKUP), ((), None)])
@@ -256,14 +256,14 @@ def test_chosen_while_nobody_watches_it_is_where_the_next_run_starts() -> None:
     relay.resolver.last.names(NAMED)
     assert moved(done) is True
     assert relay.dialler.dials == []
-    (entry,) = stream.decisions.entries()
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["from_index"], entry["to"], entry["to_index"]) == (PRIMARY, 0, NAMED, 1)
     assert entry["measured"] == {}
     relay.player(stream)
     assert relay.dialler.last.request.url == NAMED
     relay.pass_time(3)
     relay.play(relay.dialler.last.answer(), 2)
-    assert stream.decisions.entries()[0]["bridged_ms"] is None, "nobody waited"
+    assert stream.history.entries()[0]["bridged_ms"] is None, "nobody waited"
 
 
 def test_a_second_call_waits_for_the_same_answer_and_makes_no_second_step() -> None:
@@ -274,7 +274,7 @@ def test_a_second_call_waits_for_the_same_answer_and_makes_no_second_step() -> N
     assert len(relay.resolver.asked) == 1
     relay.resolver.last.names(NAMED)
     assert [moved(call) for call in calls] == [True, True]
-    assert stream.failover_attempts == 1
+    assert stream.history.failover_attempts == 1
 
 
 def test_a_source_that_fails_while_the_api_asks_waits_for_the_same_answer() -> None:
@@ -284,11 +284,11 @@ def test_a_source_that_fails_while_the_api_asks_waits_for_the_same_answer() -> N
     done = stream.fail_over()
     body.end()
     relay.dialler.last.fail()
-    assert stream.broadcaster.session.asking
+    assert stream.broadcaster.session.asking_resolver
     assert len(relay.resolver.asked) == 1
     relay.resolver.last.names(NAMED)
     assert moved(done) is True
-    assert (stream.source_index, stream.failover_attempts) == (1, 1)
+    assert (stream.source_index, stream.history.failover_attempts) == (1, 1)
 
 
 @pytest.mark.parametrize(("answer", "then"), [("names_none", False), ("breaks", True)])
@@ -364,7 +364,7 @@ FROZEN = SourceError(Reason.CONTENT, "frozen for 5.0 s")
 
 def doubted(relay: Relay, stream: LiveStream) -> FakeBody:
     body = playing(relay, stream)
-    stream.broadcaster.session.doubted(FROZEN)
+    stream.broadcaster.session.fault_found(FROZEN)
     assert not body.closed
     assert relay.resolver.last.question.reason == "bad content: frozen for 5.0 s"
     return body
@@ -380,8 +380,8 @@ def test_the_resolver_names_a_better_one_while_the_stream_plays_on() -> None:
     assert body.closed
     body.vanish()
     assert relay.dialler.last.request.url == NAMED
-    assert (stream.source_index, stream.error_count) == (1, 1)
-    (entry,) = stream.decisions.entries()
+    assert (stream.source_index, stream.history.error_count) == (1, 1)
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"], entry["cause"]) == (PRIMARY, NAMED, str(FROZEN))
     relay.dialler.last.fail()
     assert relay.resolver.last.question.index == 1
@@ -398,8 +398,8 @@ def test_no_better_one(backups: tuple[str, ...], answer: str, then: str | None) 
     getattr(relay.resolver.last, answer)()
     assert body.closed is (then is not None)
     assert stream.current_url == (then or PRIMARY)
-    assert stream.error_count == 1
-    (entry,) = stream.decisions.entries()
+    assert stream.history.error_count == 1
+    (entry,) = stream.history.entries()
     assert entry["to"] == (then or PRIMARY)
 
 
@@ -410,7 +410,7 @@ def test_a_doubt_ends_with_its_source() -> None:
     body.end()
     assert relay.resolver.last.cancelled
     assert relay.dialler.last.request.url == PRIMARY, "redialled"
-    assert stream.decisions.entries()[-1]["cause"] == "ended"
+    assert stream.history.entries()[-1]["cause"] == "ended"
 
 
 def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() -> None:
@@ -418,11 +418,11 @@ def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() ->
     relay = Relay()
     stream = relay.stream(PRIMARY, failover_resolver_url=URL)
     body = playing(relay, stream)
-    stream.broadcaster.session.doubted(FROZEN)
+    stream.broadcaster.session.fault_found(FROZEN)
     relay.resolver.last.names(NAMED)
     assert (relay.dialler.last.request.url, body.closed) == (NAMED, False)
     for url in (OTHER, BACKUP):
-        stream.broadcaster.session.doubted(FROZEN)
+        stream.broadcaster.session.fault_found(FROZEN)
         relay.resolver.last.names(url)
     session = stream.broadcaster.session
     assert len(relay.dialler.dials) == 2
@@ -430,7 +430,7 @@ def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() ->
     relay.play(candidate, 2)
     assert body.closed
     assert (stream.current_url, session.request().url) == (NAMED, NAMED)
-    (entry,) = stream.decisions.entries()
+    (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
 
 
@@ -442,6 +442,6 @@ def test_a_doubt_and_the_api_have_one_answer() -> None:
     assert len(relay.resolver.asked) == 1
     relay.resolver.last.names(NAMED)
     assert moved(done) is True
-    assert stream.failover_attempts == 1
-    (entry,) = stream.decisions.entries()
+    assert stream.history.failover_attempts == 1
+    (entry,) = stream.history.entries()
     assert entry["cause"] == "asked for by the API; named by the resolver"

@@ -469,7 +469,7 @@ def test_the_timeline_states_how_long_a_source_ran(make_rig, seconds):
     rig.clock.advance(3)
     body.end(SourceError(Reason.RESET))
     rig.dialler.last.deferred.errback(SourceError(Reason.REFUSED))
-    entries = rig.stream.decisions.entries()
+    entries = rig.stream.history.entries()
     assert [entry["measured"]["ran_s"] for entry in entries] == [seconds, 0]
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 0), (0, 1)]
 
@@ -482,7 +482,7 @@ def test_a_manual_failover_is_in_the_timeline(make_rig, watched):
         rig.answer().bring(file_bytes(0, M))
     rig.stream.fail_over()
     rig.stream.fail_over(0)
-    entries = rig.stream.decisions.entries()
+    entries = rig.stream.history.entries()
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
     assert [entry["to"] for entry in entries] == [f"http://{number}.example/film.mp4" for number in (1, 0)]
     assert all(entry["measured"] == {} for entry in entries)

@@ -160,14 +160,14 @@ class FailoverMachine:
 
     Parameters named ``now`` are monotonic seconds.
 
-    :ivar has_resolver: whether the application has a resolver to ask.
+    :ivar has_resolver: returns whether the application has a resolver to ask.
     :ivar error: the last failure of the present outage.
     :ivar sent: whether a source has streamed since the start, so that players have received bytes.
     """
 
     policy: FailoverPolicy
     sources: Sources
-    has_resolver: bool = False
+    has_resolver: Callable[[], bool] = lambda: False
     state: FailoverState = FailoverState.IDLE
     error: SourceError | None = None
     sent: bool = False
@@ -289,7 +289,7 @@ class FailoverMachine:
 
     @property
     def _may_ask_resolver(self) -> bool:
-        return self.has_resolver and not self._resolver_failed and self.sources.budget.may_change
+        return self.has_resolver() and not self._resolver_failed and self.sources.budget.may_change
 
     def _next(self, now: float) -> Effect:
         """Dial the next source, back off before that, or give up."""

@@ -12,10 +12,9 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from ...core.failover.resolver import ResolverAnswer
 from ...core.http.source_request import SourceRequest
 from ...core.stream_kind import content_type
-from ...errors import Reason, SourceError
+from ...errors import Reason
 from ...live.stream import LiveStream
 from ...streams.base import ClientInfo, Stream
 from ...streams.spec import StreamSpec
@@ -30,7 +29,7 @@ class JoinedStream(LiveStream):
     """
     The segments of an HLS stream as one transport stream.
 
-    Failovers and errors are also counted at the HLS stream.
+    Both have one history of failovers.
     """
 
     def __init__(self, hls_stream: Stream, *parts: Any) -> None:
@@ -39,9 +38,8 @@ class JoinedStream(LiveStream):
 
         :param parts: arguments of :class:`m3uproxy.live.stream.LiveStream`.
         """
-        super().__init__(*parts)
+        super().__init__(*parts, history=hls_stream.history)
         self._hls_stream = hls_stream
-        self.decisions = hls_stream.decisions
 
     @property
     def content_type(self) -> str:
@@ -54,23 +52,8 @@ class JoinedStream(LiveStream):
         super().touch()
         self._hls_stream.touch()
 
-    def source_moved(self, index: int) -> None:
-        """Count a failover, at the HLS stream too."""
-        super().source_moved(index)
-        self._hls_stream.failover_attempts += 1
-        self._hls_stream.last_failover = self.last_failover
-
-    def source_failed(
-        self, error: SourceError, left: int, chosen: int | None, ran: float, referral: ResolverAnswer | None
-    ) -> None:
-        """Count an error, at the HLS stream too."""
-        super().source_failed(error, left, chosen, ran, referral)
-        self._hls_stream.error_count += 1
-
-    def source_doubted(self, error: SourceError, index: int, ran: float) -> None:
-        """Count an error, at the HLS stream too."""
-        super().source_doubted(error, index, ran)
-        self._hls_stream.error_count += 1
+    def _reset_counters(self) -> None:
+        """Keep the counters: they belong to the HLS stream, too."""
 
 
 class HlsStreamWithTs(HlsStream):
@@ -110,9 +93,9 @@ class HlsStreamWithTs(HlsStream):
 
         Both forms together count one failover, so the counters are restored.
         """
-        counters = self.failover_attempts, self.last_failover
-        ts_stream.broadcaster.session.switch(super().source_index)
-        self.failover_attempts, self.last_failover = counters
+        counters = self.history.failover_attempts, self.history.last_failover
+        ts_stream.broadcaster.session.choose(super().source_index)
+        self.history.failover_attempts, self.history.last_failover = counters
 
     def _align_and_return(self, done: bool, ts_stream: JoinedStream) -> bool:
         self._align_source(ts_stream)
@@ -158,10 +141,11 @@ class HlsStreamWithTs(HlsStream):
         """Apply a repeated registration. If the transport stream has clients, keep metadata and counters."""
         if self.ts_stream is not None:
             self.ts_stream.update_spec(spec, requests)
-        active, counters = self._active, (self.failover_attempts, self.last_failover, self.error_count)
+        active, history = self._active, self.history
+        counters = history.failover_attempts, history.last_failover, history.error_count
         super().update_spec(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
         if active is not None:
-            self.failover_attempts, self.last_failover, self.error_count = counters
+            history.failover_attempts, history.last_failover, history.error_count = counters
 
     def abort_client(self, client_id: str) -> int:
         """

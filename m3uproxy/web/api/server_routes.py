@@ -182,9 +182,9 @@ class ServerApi:
     def _failovers(self) -> FailoverStats:
         streams = self._registry.streams()
         return {
-            "failover_attempts": sum(stream.failover_attempts for stream in streams),
+            "failover_attempts": sum(stream.history.failover_attempts for stream in streams),
             "streams_on_failover": sum(stream.source_index > 0 for stream in streams),
         }
 
     def _errors(self) -> ErrorStats:
-        return {"error_count": sum(stream.error_count for stream in self._registry.streams())}
+        return {"error_count": sum(stream.history.error_count for stream in self._registry.streams())}

@@ -167,14 +167,14 @@ class StreamsApi:
             "message": f"Moved to source {stream.source_index}.",
             "new_url": stream.current_url,
             "failover_index": stream.source_index,
-            "failover_attempts": stream.failover_attempts,
+            "failover_attempts": stream.history.failover_attempts,
             "active_clients": len(stream.clients()),
             "stream_type": stream_type(stream, "Transcoded"),
         }
 
     def timeline(self, stream_id: str) -> StreamTimeline:
         """Return the last decisions about a stream's sources."""
-        entries = cast("list[TimelineEntry]", self._stream(stream_id).decisions.entries())
+        entries = cast("list[TimelineEntry]", self._stream(stream_id).history.entries())
         return {"stream_id": stream_id, "timeline": entries}
 
     def disconnect(self, stream_id: str, client_id: str) -> Done:

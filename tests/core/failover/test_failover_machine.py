@@ -34,7 +34,7 @@ NONE, SILENT = ResolverAnswer(), ResolverAnswer(problem="no answer")
 
 
 def make_machine(policy: FailoverPolicy, sources: int, has_resolver: bool = False) -> FailoverMachine:
-    return FailoverMachine(policy, Sources(range(sources), policy.rules, lambda: 0.5), has_resolver)
+    return FailoverMachine(policy, Sources(range(sources), policy.rules, lambda: 0.5), lambda: has_resolver)
 
 
 def machine_in_state(state: FailoverState, policy: FailoverPolicy | None = None, sources: int = 2) -> FailoverMachine:
@@ -48,7 +48,7 @@ def machine_in_state(state: FailoverState, policy: FailoverPolicy | None = None,
         for _ in range(sources):
             machine.failed(0, BROKEN)
     if state is FailoverState.ASKING_RESOLVER:
-        machine.has_resolver = True
+        machine.has_resolver = lambda: True
         machine.failed(0, BROKEN)
     assert machine.state is state
     return machine
@@ -528,7 +528,8 @@ def test_source_named_twice_ends_the_lap_and_laps_are_limited() -> None:
 
 
 def test_naming_the_failed_source_ends_the_lap() -> None:
-    machine = FailoverMachine(FailoverPolicy(backoff=1), Sources([A.url], FailoverPolicy().rules, lambda: 0.5), True)
+    sources = Sources([A.url], FailoverPolicy().rules, lambda: 0.5)
+    machine = FailoverMachine(FailoverPolicy(backoff=1), sources, lambda: True)
     machine.start(0)
     machine.failed(0, BROKEN)
     assert machine.resolver_answered(0, A) == Backoff(1)
@@ -663,7 +664,7 @@ class MachineHistory:
             assert effect.index == machine.index
             assert 0 < effect.total <= 20
         if isinstance(effect, AskResolver):
-            assert machine.has_resolver
+            assert machine.has_resolver()
             assert 0 < effect.seconds <= 10
         assert machine.sources.in_use == (state in (D, F, R))
         assert machine.sources.position >= 0

@@ -1,0 +1,164 @@
+"""A live session whose sources, sink, resolver and history are under the test's control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+
+import attrs
+from fakes import FakeDialler, FakeResolverPort
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from m3uproxy.core.failover.machine import FailoverPolicy
+from m3uproxy.core.failover.resolver import ResolverAnswer
+from m3uproxy.core.failover.timeline import SourceLabel
+from m3uproxy.core.http.source_request import SourceRequest
+from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.core.slots.accounts import Account
+from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.errors import SourceError
+from m3uproxy.interfaces import IStreamSink
+from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.live.session import LiveSession
+from m3uproxy.streams.failover_history import FailoverHistory
+from m3uproxy.streams.monitor_rules import MonitorRules
+from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
+
+#: An account that allows one connection.
+ONE = Account("one", 1)
+
+
+@implementer(IStreamSink)
+class RecordingSink:
+    """Keeps the bytes of each body apart, and counts packets as the broadcaster does."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.parser = TsParser()
+        self.bodies: list[bytes] = []
+        self.errors: list[SourceError] = []
+        self.on_bytes: Callable[[], None] = lambda: None
+        self.waiting = False
+
+    def source_changed(self) -> None:
+        self.parser.next_source(self.clock.seconds())
+        self.bodies.append(b"")
+
+    def bytes_received(self, data: bytes) -> None:
+        self.parser.feed(data, self.clock.seconds())
+        self.bodies[-1] += data
+        self.on_bytes()
+
+    def flush(self) -> int:
+        self.parser.flush(self.clock.seconds())
+        return self.parser.packets
+
+    def observe(self, observer: PacketObserver | None) -> None:
+        self.parser.observer = observer
+
+    def sources_exhausted(self, error: SourceError) -> None:
+        self.errors.append(error)
+
+
+@attrs.frozen
+class RecordedChange:
+    """One event of the history; sources by position."""
+
+    time: float
+    source: int
+    target: int | None
+    error: SourceError | None
+    answer: ResolverAnswer | None = None
+
+
+class RecordingHistory(FailoverHistory):
+    """A history whose events are kept for the test."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__("stream", clock, lambda: datetime.fromtimestamp(clock.seconds(), timezone.utc))
+        self._seconds = clock.seconds
+        self.moves: list[int] = []
+        self.replaced: list[RecordedChange] = []
+        self.left: list[RecordedChange] = []
+        self.ignored: list[RecordedChange] = []
+
+    def source_moved(self, source: SourceLabel) -> None:
+        super().source_moved(source)
+        self.moves.append(source.index)
+
+    def source_replaced(
+        self,
+        source: SourceLabel,
+        target: SourceLabel | None,
+        error: SourceError,
+        ran: float,
+        answer: ResolverAnswer | None = None,
+    ) -> None:
+        super().source_replaced(source, target, error, ran, answer)
+        index = None if target is None else target.index
+        self.replaced.append(RecordedChange(self._seconds(), source.index, index, error, answer))
+
+    def source_left(self, source: SourceLabel, target: SourceLabel, error: SourceError | None, ran: float) -> None:
+        replaced = len(self.replaced)
+        super().source_left(source, target, error, ran)
+        del self.replaced[replaced:]
+        self.left.append(RecordedChange(self._seconds(), source.index, target.index, error))
+
+    def fault_ignored(self, source: SourceLabel, error: SourceError, ran: float) -> None:
+        super().fault_ignored(source, error, ran)
+        self.ignored.append(RecordedChange(self._seconds(), source.index, source.index, error))
+
+
+class SessionRig:
+    """A session of the stream ``stream``, not started."""
+
+    def __init__(
+        self,
+        requests: Sequence[SourceRequest],
+        policy: FailoverPolicy | None = None,
+        rules: MonitorRules | None = None,
+        resolver: bool = False,
+        interval: float = 0.06,
+        began: float = 0.0,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(began)
+        self.dialler = FakeDialler(self.clock)
+        self.sink, self.history, self.resolver = (
+            RecordingSink(self.clock),
+            RecordingHistory(self.clock),
+            FakeResolverPort(),
+        )
+        self.resolver.available = resolver
+        self.rules = rules or MonitorRules(3.0, None)
+        self.slots = SlotAllocator(self.clock, SlotTable(), lambda _: None)
+        self.scheduler = ReadScheduler(self.clock, interval)
+        self.session = LiveSession(
+            self.clock,
+            self.dialler,
+            self.scheduler,
+            self.sink,
+            tuple(requests),
+            policy or FailoverPolicy(),
+            lambda: self.rules,
+            self.history,
+            StreamSlot(self.slots, "stream"),
+            self.resolver,
+            random=lambda: 0.5,
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        """Advance the clock in turns of 2 ms, like a reactor with little to do."""
+        self.clock.pump([0.002] * round(seconds / 0.002))
+
+    def vanish_all(self) -> None:
+        """Report the sockets of all bodies as closed."""
+        for dial in self.dialler.dials:
+            if dial.body is not None and not dial.body.gone:
+                dial.body.vanish()
+
+
+def requests_of(count: int, account: Account | None = ONE) -> tuple[SourceRequest, ...]:
+    """Return requests for the sources ``http://s0/``, ``http://s1/``… of one account."""
+    return tuple(SourceRequest(f"http://s{n}/", "agent", (), True, account) for n in range(count))
