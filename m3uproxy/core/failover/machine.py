@@ -54,8 +54,9 @@ class Dial:
 
     :ivar index: index of the source.
     :ivar connect: seconds until TCP is connected, name look-up included.
-    :ivar first_byte: seconds from then until the response head, TLS handshake included.
-    :ivar total: seconds for everything, redirects included.
+    :ivar first_byte: seconds from then until the response head, TLS handshake included, and from there to the first
+        packet.
+    :ivar total: seconds for everything up to the first packet, redirects included.
     """
 
     index: int
@@ -97,8 +98,8 @@ Effect = Dial | Backoff | AskResolver | GiveUp | Idle | None
 SETTLED_AFTER = 1.0
 #: The longest total timeout of one dial, in seconds; the only bound where the outage has none.
 _MAX_DIAL_TIME = 20.0
-#: Seconds in which hardly any source answers. Before the first byte no dial is given less: its timeout would replace
-#: the error of the sources that failed before it.
+#: Seconds in which hardly any source answers. After a failure before the first byte, no dial is given less, because its
+#: timeout would replace the error of that failure.
 _MIN_DIAL_TIME = 0.2
 
 
@@ -122,7 +123,7 @@ class FailoverPolicy:
     :ivar start: limit of an outage in which no player has received a byte; an HTTP error can still be sent.
     :ivar total: limit of an outage during playback; 0 for no limit.
     :ivar connect: timeout of a connection.
-    :ivar first_byte: timeout of the first packet.
+    :ivar first_byte: timeout of the response head, and of the first packet after it.
     :ivar quick: total timeout of a dial during playback, in the first lap, if there is another source to try.
     :ivar unlimited_laps: whether only ``total`` ends an outage during playback, and not the number of laps.
     """

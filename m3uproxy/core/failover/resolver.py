@@ -1,7 +1,7 @@
 """The failover resolver: its question and its answer, without I/O.
 
-A resolver belongs to the application that registered the stream. It is told the source that failed and names the next
-one. The question is a ``POST`` with JSON. The answer is one of three:
+A resolver belongs to the application that registered the stream. It receives the source that failed and names the
+next one. The question is a ``POST`` with JSON. The answer is one of three:
 
 - ``{"next_url": "http://…"}``: the next source;
 - ``{"next_url": null}``, or an empty string: there is no other source, and the stream ends;

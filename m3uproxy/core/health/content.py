@@ -36,51 +36,6 @@ from ..mpegts.sampler import MAX_PACKETS, PCR_RATE, PCR_WRAP, PacketSample, Pack
 from .trend import TrendReading
 
 
-@attrs.define
-class SampleWindow:
-    """
-    Counts of one body since ``began`` (monotonic seconds).
-
-    :ivar media: seconds by which the stream's clock has advanced, over ``media_bytes`` bytes.
-    :ivar breaks: continuity errors.
-    :ivar longest_pause: the longest time between two runs of packets, in seconds.
-    """
-
-    began: float
-    bytes: int = 0
-    packets: int = 0
-    video: int = 0
-    errors: int = 0
-    breaks: int = 0
-    media: float = 0.0
-    media_bytes: int = 0
-    longest_pause: float = 0.0
-
-    def add(self, sample: PacketSample) -> None:
-        """Add the counts of a sample."""
-        self.packets += sample.packets
-        self.video += sample.video
-        self.errors += sample.errors
-        self.breaks += sample.breaks
-
-    def rate(self, now: float) -> float | None:
-        """Return the bytes that arrived per second; None for an empty window."""
-        return self.bytes / (now - self.began) if now > self.began else None
-
-    def media_rate(self) -> float | None:
-        """Return the bytes per second of the stream's clock; None if no clock was seen."""
-        return self.media_bytes / self.media if self.media else None
-
-    def pace(self, now: float) -> float | None:
-        """Return the seconds of the stream's clock that arrived per second: 1 for real time, None if unknown."""
-        return self.media / (now - self.began) if self.media and now > self.began else None
-
-
-def _exceeds(count: int, of: int, limit: float) -> bool:
-    """Return whether a share reaches its limit. Without a limit (0) or counts, it does not."""
-    return bool(limit and of) and count / of >= limit
-
-
 #: Seconds between two samples.
 SAMPLE_INTERVAL = 0.25
 #: Seconds after which a fault that persists is reported again.
@@ -150,6 +105,46 @@ class HealthSnapshot:
     media_bitrate: float | None
     pace: float | None
     low_windows: int
+
+
+@attrs.define
+class SampleWindow:
+    """
+    Counts of one body since ``began`` (monotonic seconds).
+
+    :ivar media: seconds by which the stream's clock has advanced, over ``media_bytes`` bytes.
+    :ivar breaks: continuity errors.
+    :ivar longest_pause: the longest time between two runs of packets, in seconds.
+    """
+
+    began: float
+    bytes: int = 0
+    packets: int = 0
+    video: int = 0
+    errors: int = 0
+    breaks: int = 0
+    media: float = 0.0
+    media_bytes: int = 0
+    longest_pause: float = 0.0
+
+    def add(self, sample: PacketSample) -> None:
+        """Add the counts of a sample."""
+        self.packets += sample.packets
+        self.video += sample.video
+        self.errors += sample.errors
+        self.breaks += sample.breaks
+
+    def rate(self, now: float) -> float | None:
+        """Return the bytes that arrived per second; None for an empty window."""
+        return self.bytes / (now - self.began) if now > self.began else None
+
+    def media_rate(self) -> float | None:
+        """Return the bytes per second of the stream's clock; None if no clock was seen."""
+        return self.media_bytes / self.media if self.media else None
+
+    def pace(self, now: float) -> float | None:
+        """Return the seconds of the stream's clock that arrived per second: 1 for real time, None if unknown."""
+        return self.media / (now - self.began) if self.media and now > self.began else None
 
 
 class ContentHealth:
@@ -356,3 +351,8 @@ class ContentHealth:
         if self._same_pts >= _FROZEN_SAMPLES and 0 < limits.frozen <= seconds - self._pts_since:
             return ContentFault.FROZEN
         return None
+
+
+def _exceeds(count: int, of: int, limit: float) -> bool:
+    """Return whether a share reaches its limit. Without a limit (0) or counts, it does not."""
+    return bool(limit and of) and count / of >= limit
