@@ -35,7 +35,6 @@ from ..mpegts.psi import ProgramMap
 from ..mpegts.sampler import MAX_PACKETS, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
 from .trend import TrendReading
 
-
 #: Seconds between two samples.
 SAMPLE_INTERVAL = 0.25
 #: Seconds after which a fault that persists is reported again.
