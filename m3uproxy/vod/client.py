@@ -1,4 +1,4 @@
-"""One player of a file: its responses, its connections to the proxy, and its session with the provider.
+"""A player of a file: its responses, its connections to the proxy, and its session with the provider.
 
 A player of files sends several requests: for the beginning, for the index at the end, for the middle; over one
 connection or over several. All of them share the client's session. The newest request gets it, because the player
@@ -94,12 +94,12 @@ class VodClient(ConnectedClient):
 
     @property
     def is_reading(self) -> bool:
-        """Whether the player reads a response."""
+        """True if the player reads at least one response."""
         return any(response.paused_since is None for response in self._responses)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no response is under way."""
+        """True if no response is under way."""
         return not self._responses
 
     @property

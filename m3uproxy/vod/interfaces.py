@@ -32,7 +32,7 @@ class ByteConsumer(Protocol):
 
     @property
     def can_accept(self) -> bool:
-        """Whether bytes are needed now. False while the player is paused, and after the end."""
+        """True while bytes are needed; False while the player is paused, and after the end."""
 
     def accept(self, data: memoryview) -> int:
         """Take bytes of the file from ``position`` on.
@@ -59,7 +59,7 @@ class RangeConsumer(ByteConsumer, Protocol):
 
     @property
     def started(self) -> bool:
-        """Whether the player has received headers of ``representation``. From then on no other file is acceptable."""
+        """True from the headers of ``representation`` on: no other file is acceptable then."""
 
     def retry_differently(self, error: SourceError) -> bool:
         """Return whether to request from the same source again at once, because ``requested`` has changed."""
@@ -83,7 +83,7 @@ class VodFile(Protocol):
 
     @property
     def requests(self) -> tuple[SourceRequest, ...]:
-        """One request for each source, in order."""
+        """The requests of the sources, in order."""
 
     def bytes_read(self, representation: Representation | None, offset: int, data: memoryview) -> None:
         """Cache bytes of the file that a session has read."""
@@ -95,7 +95,12 @@ class VodFile(Protocol):
         """
 
     def source_failed(self, error: SourceError, left: int, chosen: int | None, ran: float) -> None:
-        """Note a failure; see :meth:`m3uproxy.live.session.Observer.source_failed`."""
+        """Note a failure.
+
+        :param left: index of the source that failed.
+        :param chosen: index of the source that is dialled next; None if the session gives up.
+        :param ran: seconds from the start of the body to its last byte.
+        """
 
 
 @attrs.frozen

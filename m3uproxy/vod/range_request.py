@@ -116,8 +116,10 @@ def opened_range(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
     if body.length == 0:
         raise SourceError(Reason.ENDED, "the file is empty")
     # Servers that support ranges may answer a request for the whole file with 200.
-    ranged = wanted == WHOLE and body.status == 200 and body.header("Accept-Ranges").lower() == "bytes"
-    return OpenedRange(body, 0, body.length, _representation(body, body.length, ranged and body.length is not None))
+    accepts_ranges = wanted == WHOLE and body.status == 200 and body.header("Accept-Ranges").lower() == "bytes"
+    return OpenedRange(
+        body, 0, body.length, _representation(body, body.length, accepts_ranges and body.length is not None)
+    )
 
 
 def _is_whole_file(body: IResponseBody, wanted: ByteRange) -> bool:
@@ -127,33 +129,33 @@ def _is_whole_file(body: IResponseBody, wanted: ByteRange) -> bool:
     Three cases: the server sends the whole file for any range; the whole file was requested and Content-Range is
     missing; the ranges are of compressed data.
     """
-    told = parse_content_range(body.header("Content-Range"))
-    if told is None:
+    content_range = parse_content_range(body.header("Content-Range"))
+    if content_range is None:
         is_missing = not body.header("Content-Range") and not body.content_type.startswith("multipart/")
         return is_missing and wanted == WHOLE
-    return told.is_whole and (bool(wanted.first) or body.encoded)
+    return content_range.is_whole and (bool(wanted.first) or body.encoded)
 
 
 def _partial(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
-    told = parse_content_range(body.header("Content-Range"))
-    if told is None:
+    content_range = parse_content_range(body.header("Content-Range"))
+    if content_range is None:
         raise SourceError(Reason.BAD_HEAD, "206 without a usable Content-Range")
     if body.encoded:
         raise SourceError(Reason.BAD_HEAD, "206 with a range of compressed data")
-    span, length = told.span, _file_length(told, wanted)
+    span, length = content_range.span, _file_length(content_range, wanted)
     if wanted.first is not None and span.first != wanted.first:
         raise SourceError(Reason.BAD_HEAD, f"206 begins at byte {span.first}, requested was byte {wanted.first}")
     if body.length not in (None, len(span)):
         raise SourceError(Reason.BAD_HEAD, "Content-Length and Content-Range differ")
-    return OpenedRange(body, span.first, span.stop, _representation(body, length, ranged=True))
+    return OpenedRange(body, span.first, span.stop, _representation(body, length, accepts_ranges=True))
 
 
-def _file_length(told: ContentRange, wanted: ByteRange) -> int | None:
+def _file_length(content_range: ContentRange, wanted: ByteRange) -> int | None:
     """Return the file's length. If Content-Range omits it and the range was open-ended, use the end of the range."""
-    if told.length is None and wanted.last is None:
-        return told.span.stop
-    return told.length
+    if content_range.length is None and wanted.last is None:
+        return content_range.span.stop
+    return content_range.length
 
 
-def _representation(body: IResponseBody, length: int | None, ranged: bool | None) -> Representation:
-    return Representation(length, body.header("ETag"), body.header("Last-Modified"), ranged)
+def _representation(body: IResponseBody, length: int | None, accepts_ranges: bool | None) -> Representation:
+    return Representation(length, body.header("ETag"), body.header("Last-Modified"), accepts_ranges)

@@ -1,4 +1,4 @@
-"""One response to a player of a file: a range, sent from the edge cache and over the client's session.
+"""Response to a player of a file: a range, sent from the edge cache and over the client's session.
 
 The headers are held back until the first bytes are there. Until then a failure becomes an HTTP status; afterwards it
 aborts the connection. Bytes that the socket does not take are kept, and no more are requested until they are sent: a
@@ -88,7 +88,7 @@ class ResponseOwner(Protocol):
 
 @implementer(IPushProducer)
 class VodResponse:
-    """One response: a :class:`.interfaces.RangeConsumer` to the session, a producer to the transport."""
+    """A response: a :class:`.interfaces.RangeConsumer` to the session, a producer to the transport."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class VodResponse:
 
     @property
     def can_accept(self) -> bool:
-        """Whether bytes are needed now."""
+        """True while bytes are needed."""
         return not (self._ended or self._paused or self._complete)
 
     @property

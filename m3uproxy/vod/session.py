@@ -80,7 +80,7 @@ class VodSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection, a dial, or a backoff before a dial."""
+        """True with a connection, during a dial, and during a backoff before a dial."""
         return self.failover.state is not FailoverState.IDLE
 
     @property
@@ -290,8 +290,8 @@ class VodSession:
             self._previous_socket.closing(body.close())
             return
         reader = FileReader(self._clock, opened, consumer.representation, self._silence, self)
-        ranged = opened.representation.accepts_ranges
-        if consumer.started or not ranged or reader.matches(consumer, consumer.representation):
+        has_ranges = opened.representation.accepts_ranges
+        if consumer.started or not has_ranges or reader.matches(consumer, consumer.representation):
             self._reader = reader
             reader.start(consumer)
         else:  # Now that the file is known, another range is needed than was requested.

@@ -1,4 +1,4 @@
-"""One connection of a client, with limits on the size and the duration of a request.
+"""Server side of an HTTP/1 connection, with limits on the size and the duration of a request.
 
 Twisted's channel restarts its timer at every line, so that a client may send single bytes without end. It closes the
 connection without a response if a line is too long, and it accepts bodies of any size. This channel requires that head
