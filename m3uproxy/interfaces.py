@@ -1,7 +1,7 @@
 """The interfaces of the data path.
 
 Read them from top to bottom to follow a byte of a live stream. An :class:`IDialler` opens a source and returns an
-:class:`IResponseBody`. A session delivers the body to an :class:`IBodyConsumer`, which cuts it into an
+:class:`IResponseBody`. A session delivers the body to an :class:`IBodyConsumer`, which passes the bytes on to an
 :class:`IStreamSink`. The broadcaster is the sink: it puts the bytes into blocks and sends each block to every
 :class:`IViewer`, and to the :class:`IBlockConsumer` that makes HLS segments of them.
 """
@@ -114,11 +114,7 @@ class IBodyConsumer(Interface):
     """Takes the body of one response."""
 
     def body_received(data: bytes) -> None:
-        """
-        Take data, at least one byte. It may come while the body is paused.
-
-        An exception closes the body. It is logged, unless it is a :class:`m3uproxy.errors.SourceError`.
-        """
+        """Take data, at least one byte. It may come while the body is paused. An exception closes the body."""
 
     def body_ended(error: SourceError) -> None:
         """

@@ -12,7 +12,7 @@ LATE = 0.5
 
 
 class Timer:
-    """One delayed call at a time. The owner must cancel it in the end."""
+    """A delayed call that can be replaced. The owner must cancel the timer in the end."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

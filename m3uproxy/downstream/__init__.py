@@ -1,1 +1,1 @@
-"""Writing to players."""
+"""Writing bodies to the sockets of players."""

@@ -1,10 +1,11 @@
-"""The body of a response, written in large pieces and straight to the socket.
+"""The body of a response, written in large pieces directly to the socket.
 
-See :mod:`m3uproxy.downstream.socket_writer` for what the way through the transport costs. It takes only a body whose
-length the head states: any other one is sent in chunks, which are Twisted's to make.
+See :mod:`m3uproxy.downstream.socket_writer` for the cost of writing through the transport. Only a body whose length the
+head states is written directly. Any other body is sent with chunked coding, which Twisted does.
 
-A spout stands between the response and who produces the body. To the response it is the producer. The real one writes
-to it; it is paused when the socket did not take all of a piece, and resumed when what was left of that has gone.
+A writer stands between the response and the producer of the body. The response has the writer as its producer. The
+producer of the body writes to the writer. If the socket does not take a whole piece, the producer is paused until the
+rest of the piece is sent.
 """
 
 # mypy: allow-untyped-calls
@@ -25,13 +26,13 @@ log = make_logger()
 
 @implementer(IPushProducer)
 class ResponseWriter:
-    """See the module's text."""
+    """The writer of one response body. See the docstring of the module."""
 
     def __init__(self, request: Request, producer: Any, direct: bool, send_buffer: int) -> None:
         """
-        Stand in for ``producer``, which must not write before it is started.
+        Register as the producer of a response, for ``producer``, which must not write before this returns.
 
-        :param request: whose headers are complete, and not sent.
+        :param request: the request. The headers of its response are complete and not sent yet.
         :param producer: an ``IPushProducer``.
         :param direct: ``Settings.direct_write``.
         :param send_buffer: ``Settings.send_buffer``.
@@ -39,29 +40,35 @@ class ResponseWriter:
         self._request = request
         self._producer = producer
         self._transport: Any = request.transport
-        self._outlet = writer_for(self._transport, direct, send_buffer)
+        self._writer = writer_for(self._transport, direct, send_buffer)
         if not request.responseHeaders.hasHeader(b"Content-Length"):
             chunks: Any = request
-            self._outlet = BufferedWriter(chunks)
+            self._writer = BufferedWriter(chunks)
         self._rest: bytes | memoryview = b""
-        self._begun = False
+        self._started = False
         request.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        """A piece of the body, never nothing. It may pause or stop the producer from within."""
-        if self._begun:
+        """
+        Write a piece of the body.
+
+        The call may pause or stop the producer.
+
+        :param data: at least one byte.
+        """
+        if self._started:
             self._send(data)
             return
-        self._begun = True
+        self._started = True
         self._request.write(b"")
-        if self._outlet.start(b""):  # the head goes first
+        if self._writer.start(b""):  # sends the head first
             self._rest = data
             self._producer.pauseProducing()
         else:
             self._send(data)
 
     def finish(self) -> None:
-        """All is written. What the socket has not taken yet is the transport's from now on."""
+        """Finish the response. The transport sends the bytes that the socket has not taken yet."""
         rest, self._rest = self._rest, b""
         if rest:
             self._request.write(bytes(rest))
@@ -69,20 +76,20 @@ class ResponseWriter:
         self._request.finish()
 
     def abort(self) -> None:
-        """A connection that just ended would look like the end of the body."""
+        """Abort the connection. If it was closed, players would take that for the end of the body."""
         self._rest = b""
         self._transport.abortConnection()
 
-    # IPushProducer
+    # IPushProducer, called by the transport
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
-        self._outlet.paused()
+        """Pause the producer: the buffer of the transport is full."""
+        self._writer.paused()
         self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The transport, or the socket, takes more."""
-        self._outlet.resumed()
+        """Send the rest of the last piece, and then resume the producer: the transport or the socket takes more."""
+        self._writer.resumed()
         if self._rest:
             rest, self._rest = self._rest, b""
             self._send(rest)
@@ -90,21 +97,21 @@ class ResponseWriter:
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The player is gone."""
+        """Stop the producer: the player has disconnected."""
         self._rest = b""
         self._producer.stopProducing()
 
     def _send(self, data: bytes | memoryview) -> None:
         try:
-            taken = self._outlet.send(data)
+            taken = self._writer.send(data)
         except BlockingIOError:
             taken = 0
         except OSError as error:
-            log.info("a player is gone: {error}", error=str(error))
+            log.info("player disconnected, {path}: {error}", path=self._request.path, error=str(error))
             self._producer.stopProducing()
             self.abort()
             return
         if taken < len(data):
             self._rest = memoryview(data)[taken:]
             self._producer.pauseProducing()
-            self._outlet.wait()
+            self._writer.wait()

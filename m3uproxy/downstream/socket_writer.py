@@ -1,15 +1,16 @@
-"""Two ways to a player's socket: straight, or through the transport.
+"""Two ways to write to a player's socket: directly, or through the transport.
 
-``transport.write`` for each block and viewer costs two ``epoll_ctl`` and a reactor turn, three to five times what
-the ``send`` itself costs. So once a response is under way its blocks go straight to the socket, and only a socket
-that did not take all of a block is watched for writability.
+``transport.write`` for each block and viewer costs two ``epoll_ctl`` and a reactor turn, three to five times the cost
+of the ``send`` itself. So when the head is sent, blocks are written directly to the socket. Only a socket that did not
+take a whole block is watched for writability.
 
-That watch needs no descriptor of its own. The transport calls ``resumeProducing`` on its producer (which is the
-HTTP channel, which passes it on to ours) when its write buffer is empty and it had paused the producer. So to be
-called when the socket can be written again, we say just that: paused, and please look at the socket. The write
-buffer is empty all the time, or was filled by the head that went first, in which case the call comes when the head
-has left: the order of bytes on the wire is safe by construction. ``tests/downstream/test_socket_writer.py`` holds the
-real transports to this.
+The watch needs no descriptor of its own. If the transport has paused its producer and its write buffer is empty, it
+calls ``resumeProducing``. The producer of the transport is the HTTP channel, which passes the call on. So to be called
+when the socket is writable again, the writer sets just this state: the producer is paused, and the socket is watched.
+
+The order of bytes is safe by construction. The write buffer is always empty, except while it holds the head, which
+goes first. Then the call comes when the head has been sent. ``tests/downstream/test_socket_writer.py`` checks this with
+the real transports.
 """
 
 from __future__ import annotations
@@ -21,83 +22,95 @@ from twisted.internet.interfaces import ITransport
 
 
 class SocketWriter(Protocol):
-    """Where a viewer's bytes go."""
+    """The way of a viewer's bytes to its socket."""
 
     def send(self, data: bytes | memoryview) -> int:
-        """Take some or all of ``data`` now; how many bytes. Raises BlockingIOError for none, OSError if gone."""
+        """
+        Write some or all of ``data`` now.
+
+        :return: bytes written, at least one.
+        :raises BlockingIOError: if the socket takes nothing now.
+        :raises OSError: if the connection is lost.
+        """
 
     def start(self, data: bytes) -> bool:
-        """Take all of ``data``, before anything else. True if ``resumeProducing`` will tell when to go on."""
+        """
+        Write all of ``data``, before anything else.
+
+        :return: True if more must wait for ``resumeProducing``.
+        """
 
     def wait(self) -> None:
-        """Have ``resumeProducing`` called when more can be taken."""
+        """Have ``resumeProducing`` called when the socket is writable."""
 
     def paused(self) -> None:
-        """The transport called ``pauseProducing``."""
+        """Note that the transport has called ``pauseProducing``."""
 
     def resumed(self) -> None:
-        """The transport called ``resumeProducing``."""
+        """Note that the transport has called ``resumeProducing``."""
 
 
 class DirectWriter:
-    """Straight to the socket. For plain TCP."""
+    """The writer for plain TCP: directly to the socket."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self.send = transport.getHandle().send
 
     def start(self, data: bytes) -> bool:
-        """Let the transport send the head, and tell when it has left."""
+        """Have the transport send the head, and call ``resumeProducing`` when it has been sent."""
         self._transport.write(data)
         self.wait()
         return True
 
     def wait(self) -> None:
-        """Watch the socket for writability, in the guise of a paused producer."""
+        """Watch the socket for writability, as if the transport had paused its producer."""
         self._transport.producerPaused = True
         self._transport.startWriting()
 
     def paused(self) -> None:
-        """Nothing to note: ``send`` finds out by itself."""
+        """Do nothing: ``send`` raises if the socket is full."""
 
     def resumed(self) -> None:
-        """Nothing to note."""
+        """Do nothing; see :meth:`paused`."""
 
 
 class BufferedWriter:
-    """Through the transport's own buffer. For TLS, where the socket belongs to OpenSSL."""
+    """The writer for TLS, whose socket belongs to OpenSSL: through the buffer of the transport."""
 
     def __init__(self, transport: ITransport) -> None:
         self._transport = transport
         self._full = False
 
     def send(self, data: bytes | memoryview) -> int:
-        """Give ``data`` to the transport unless it said that it has enough."""
+        """Write ``data`` to the transport, unless its buffer is full."""
         if self._full:
             raise BlockingIOError
         self._transport.write(bytes(data))
         return len(data)
 
     def start(self, data: bytes) -> bool:
-        """As any other data."""
+        """Write ``data`` to the transport."""
         self._transport.write(data)
         return self._full
 
     def wait(self) -> None:
-        """The transport tells by itself."""
+        """Do nothing: the transport calls ``resumeProducing`` by itself."""
 
     def paused(self) -> None:
-        """The transport's buffer is over its limit."""
+        """Note that the buffer of the transport is over its limit."""
         self._full = True
 
     def resumed(self) -> None:
-        """The transport's buffer is empty."""
+        """Note that the buffer of the transport is empty."""
         self._full = False
 
 
 def writer_for(transport: Any, direct: bool, send_buffer: int) -> SocketWriter:
-    """The fastest outlet that a transport allows.
+    """
+    Return the fastest writer that a transport allows.
 
+    :param direct: ``Settings.direct_write``; False for a :class:`BufferedWriter` in any case.
     :param send_buffer: see :func:`bound_send_buffer`.
     """
     if bound_send_buffer(transport, send_buffer) and direct:
@@ -107,10 +120,10 @@ def writer_for(transport: Any, direct: bool, send_buffer: int) -> SocketWriter:
 
 def bound_send_buffer(transport: Any, send_buffer: int) -> bool:
     """
-    Bound what the kernel queues for a player: else it is 4 MB, 40 s of stale video, for each that stalls.
+    Limit the bytes that the kernel queues for a player. The default is 4 MB, 40 s of old video for a stalled player.
 
     :param send_buffer: bytes for SO_SNDBUF.
-    :return: whether the transport is a plain socket, and so was bounded.
+    :return: True if the transport is a plain socket, whose buffer is limited now.
     """
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None
     if not isinstance(handle, socket.socket):

@@ -247,7 +247,7 @@ class PooledBody(ResponseBody):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the connection, then tell. A gzip stream knows by itself whether it is complete."""
-        if self._inflate is not None and not self._inflate.complete and self._error is None:
+        if self._gunzip is not None and not self._gunzip.complete and self._error is None:
             self._error = SourceError(Reason.TRUNCATED, "the gzip stream has no end")
         pooled, self._pooled = self._pooled, None
         if pooled is not None:

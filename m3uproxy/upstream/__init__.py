@@ -1,1 +1,1 @@
-"""The side of the provider: dialling, bodies, and what happens when one fails."""
+"""Connections and HTTP requests to providers."""

@@ -1,4 +1,4 @@
-"""What treq's layers must not decide: which headers go out, and which URL."""
+"""The agent below treq: it sends exactly the headers and the URL of a hop."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9/._~-]")
 
 
 class CookieURL(EncodedURL):
-    """A URL that needs no encoding; finding that out anew is a tenth of a dial."""
+    """A URL that needs no encoding. Checking that each time would take a tenth of a dial."""
 
     __slots__ = ()
 
     def to_uri(self) -> CookieURL:
-        """Itself."""
+        """Return the URL itself."""
         return self
 
 
 @lru_cache(maxsize=1024)
 def cookie_url(location: Location) -> CookieURL:
     """
-    The URL to give to treq, which uses it only to decide which cookies belong to a request.
+    Return the URL for treq, which only selects the cookies of a request by it.
 
-    Not the URL that is asked for: treq re-encodes URLs and fails on some that providers use (IPv6 addresses, host
-    names with an underscore or two hyphens), which are represented here by a name made from them. No query, because
-    a cookie has a domain and a path only (RFC 6265 section 5.4).
+    The requested URL is not used: treq re-encodes URLs and fails on some that providers use (IPv6 addresses, host names
+    with an underscore or two hyphens). A hash stands for such a host name. The query is left out, because a cookie has
+    a domain and a path only (RFC 6265 section 5.4).
     """
     host = location.host
     if len(host) > 253 or not _HOST_NAME.fullmatch(host) or "--" in host:
@@ -55,13 +55,15 @@ def cookie_url(location: Location) -> CookieURL:
 @attrs.define
 class SourceAgent:
     """
-    The innermost agent of a dial, under treq's cookies and decoders: sends a hop's headers and no others.
+    The innermost agent of a dial, below treq's cookies and decoders. It sends the headers of a hop and no others.
 
-    treq asks for gzip and cannot be told not to (a live stream gains nothing by it), and its decoder sets no bound to
-    what a body becomes; Twisted sends no User-Agent and makes the ``Host`` header from the URL it is given.
+    treq always requests gzip, which is useless for a live stream, and its decoder does not limit the decoded size.
+    Twisted sends no User-Agent and builds the ``Host`` header from the URL.
 
-    :ivar gzipped: whether the body of the last response is gzip all the same, which is then for others to undo.
-    :ivar extra_headers: headers that go out with every hop's own, such as ``Range``.
+    :ivar hop: the location and headers of the next request.
+    :ivar connection: the connection of the next request.
+    :ivar gzipped: whether the body of the last response is gzip. The receiver decodes it.
+    :ivar extra_headers: headers that are sent with those of each hop, such as ``Range``.
     """
 
     reactor: Any
@@ -77,33 +79,33 @@ class SourceAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        """Ask for the hop over the connection; of the headers that the layers above set only cookies count."""
+        """Send the request of the hop. Of the headers that treq sets, only the cookies are used."""
         assert self.hop is not None
         assert self.connection is not None
         jar = headers.getRawHeaders(b"Cookie", []) if headers is not None else []
         origin = cookie_url(self.hop.location).to_text().encode("ascii")
-        ours = _headers(self.hop, jar)
+        sent = _headers(self.hop, jar)
         for name, value in self.extra_headers:
-            ours.setRawHeaders(name, [value])
-        asked: Deferred[IResponse] = self._agent().request(method, origin, ours, bodyProducer)
-        return asked.addCallback(self._hide_coding)
+            sent.setRawHeaders(name, [value])
+        response: Deferred[IResponse] = self._agent().request(method, origin, sent, bodyProducer)
+        return response.addCallback(self._hide_coding)
 
     def _agent(self) -> IAgent:
-        """One connection for one response."""
+        """Return an agent that closes the connection after one response."""
         assert self.connection is not None
         pool = HTTPConnectionPool(self.reactor, persistent=False)
         agent: IAgent = Agent.usingEndpointFactory(self.reactor, self.connection, pool)
         return agent
 
     def _hide_coding(self, response: IResponse) -> IResponse:
-        """Keep the content coding from treq."""
+        """Remove the content coding from the head, so that treq does not decode the body."""
         self.gzipped = response.headers.getRawHeaders(b"Content-Encoding") == [b"gzip"]
         response.headers.removeHeader(b"Content-Encoding")
         return response
 
 
 def _headers(hop: RequestHop, jar: Sequence[bytes]) -> Headers:
-    """The hop's headers, with its cookies and those that the provider has set since in one line."""
+    """Return the headers of a hop. One Cookie header holds its cookies and those that the provider has set since."""
     headers = Headers()
     cookies = []
     for name, value in hop.headers:

@@ -1,21 +1,21 @@
-"""One connection to a provider: how it is opened, what passes, how it is closed and how it ended.
+"""A connection to a provider: opening it, passing requests and responses, closing it, and the cause of its end.
 
-This sits under treq's ``Agent``, at the one public seam there is (``IAgentEndpointFactory``), as two wrappers::
+A connection is below treq's ``Agent``, at its one public extension point (``IAgentEndpointFactory``), as two wrappers::
 
     treq, Agent, HTTP11ClientProtocol
-      Wire     puts the request line on the wire as given, repairs the response head, then steps aside
-      TLS      (https only)
-      Socket   counts, keeps alive, knows why the connection was lost, closes it
+      HeadRepairProtocol  writes the request line as given, repairs the response head, then passes bytes unchanged
+      TLS                 (https only)
+      ProviderSocket      counts, sets keep-alive, keeps the cause of the end, closes
     TCP
 
-The lower one is below TLS on purpose. A TLS transport's ``loseConnection`` waits for the peer's close_notify, for
-ever if it is silent; its ``abortConnection`` fails when the connection is gone already; and both FIN and RST
-come out of it, and out of ``Agent``, as something else. At the socket all three are plain. So every close that
-anybody above asks for, Twisted's own included, becomes an abort of the socket: nothing is lost by it, because a
-connection is closed behind its last response, and the provider's slot is free at once.
+ProviderSocket is below TLS for three reasons. ``loseConnection`` of a TLS transport waits for the peer's close_notify,
+for ever if the peer is silent. Its ``abortConnection`` fails if the connection has closed already. FIN and RST lose
+their difference in TLS and in ``Agent``. At the socket all three are plain. So each close that a protocol above asks
+for, Twisted's own included, becomes an abort of the socket. Nothing is lost by it, because a connection is closed after
+its last response, and the provider's slot is free at once.
 
-``Agent`` takes the URL apart and puts it together again, which loses an empty query and parameters and, on newer
-Pythons, doubles a leading ``//``. Signatures cover those bytes, hence the request line set here.
+``Agent`` parses the URL and builds it again. That loses an empty query and parameters and, on newer Pythons, doubles a
+leading ``//``. Signatures of providers cover those bytes, so HeadRepairProtocol sets the request line.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
 from .head_repair import HeadRepairProtocol
 from .host_lookup import LookupReactor
-from .receive_window import NARROW
+from .receive_window import DEFAULT_WINDOW
 from .tcp_socket import ProviderSocket, SocketCounter
 
 
-class _Wrapping(WrappingFactory):
-    """Puts one of the wrappers between a protocol and its transport."""
+class _WrapperFactory(WrappingFactory):
+    """The factory that puts one of the wrappers between a protocol and its transport."""
 
     noisy = False
 
@@ -63,40 +63,42 @@ class _Wrapping(WrappingFactory):
         self.connection = connection
 
     def doStart(self) -> None:
-        """Pass nothing on: Twisted's own factory would log two long lines for each connection."""
+        """Do nothing: Twisted's own factory would log two long lines for each connection."""
 
     def doStop(self) -> None:
         """See ``doStart``."""
 
 
-def _unwrapped(wrapper: ProtocolWrapper) -> IProtocol:
+def _unwrap(wrapper: ProtocolWrapper) -> IProtocol:
     return wrapper.wrappedProtocol
 
 
 @implementer(IStreamClientEndpoint)
 @attrs.frozen(repr=False)
 class _WrappedEndpoint:
-    """An endpoint whose connections are wrapped. (``Agent`` asks for its repr at each connection.)"""
+    """An endpoint whose connections are wrapped. It has no repr: ``Agent`` would compute it for each connection."""
 
     inner: IStreamClientEndpoint
     protocol: type[ProtocolWrapper]
     connection: ProviderConnection
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect; fires with what ``protocolFactory`` built, as ``Agent`` wants it."""
-        connecting: Deferred[Any] = self.inner.connect(_Wrapping(protocolFactory, self.protocol, self.connection))
-        return connecting.addCallback(_unwrapped)
+        """Connect. The Deferred fires with the protocol that ``protocolFactory`` built, as ``Agent`` expects."""
+        connecting: Deferred[Any] = self.inner.connect(_WrapperFactory(protocolFactory, self.protocol, self.connection))
+        return connecting.addCallback(_unwrap)
 
 
 @implementer(IAgentEndpointFactory)
 class ProviderConnection:
     """
-    The connection of one hop.
+    The connection of one hop, or a pooled connection.
 
-    :ivar problem: set if we closed it because its head made no sense, or if none of the host's addresses is allowed.
-    :ivar handshaken: whether TLS (https only) is through its handshake.
-    :ivar resolved: whether an address of the host is known that is allowed.
-    :ivar reads: how often bytes from the socket were handed on.
+    :ivar location: the location of the current request; its target goes into the request line.
+    :ivar problem: set if the connection was closed because its response head is malformed, or if the host has no
+        allowed address.
+    :ivar handshaken: whether the TLS handshake (https only) is complete.
+    :ivar resolved: whether an allowed address of the host is known.
+    :ivar reads: the number of reads from the socket whose bytes were delivered.
     """
 
     def __init__(
@@ -111,12 +113,12 @@ class ProviderConnection:
         slot: ProviderSlot | None = None,
     ) -> None:
         """
-        Prepare a connection; ``Agent`` opens it.
+        Prepare a connection, which ``Agent`` opens.
 
         :param reactor: provides ``IReactorTCP``, ``IReactorTime`` and ``IReactorPluggableNameResolver``.
         :param connected: called when TCP is connected, before TLS and the request.
         :param led_by_public: see :meth:`m3uproxy.core.http.outbound_policy.OutboundPolicy.refusal`.
-        :param slot: the provider's slot that the socket takes, if they are counted.
+        :param slot: the provider slot that the socket counts for; None if sockets are not counted.
         """
         self.sockets = sockets
         self.slot = slot
@@ -133,32 +135,32 @@ class ProviderConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether there was ever a socket."""
+        """True from TCP connected on, also after the socket has closed."""
         return self._socket is not None
 
     @property
     def lost(self) -> BaseException | None:
-        """Why the socket was lost (``ConnectionDone`` for FIN, ``ConnectionLost`` for RST), None while it is open."""
+        """The cause of the end: ``ConnectionDone`` for FIN, ``ConnectionLost`` for RST. None while open."""
         return self._socket.lost if self._socket is not None else None
 
     @property
     def usable(self) -> bool:
-        """Whether the socket is open, and nobody has asked to close it."""
+        """True if the socket is open and not closing."""
         return self._socket is not None and self._socket.usable
 
     def is_allowed(self, led_by_public: bool) -> bool:
-        """Whether the socket, once open, would be allowed for another request."""
+        """Return whether the policy allows the address of the open socket for another request."""
         assert self._socket is not None
         return self._outbound.refusal(self._socket.peer, led_by_public) is None
 
     @property
     def is_public(self) -> bool:
-        """Whether the socket leads outside."""
+        """True if the socket is connected to a public address."""
         return self._socket is not None and self._outbound.is_public(self._socket.peer)
 
     def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
         """
-        The endpoint of this hop, whatever ``Agent`` made of the URL.
+        Return the endpoint of this hop. The URL as ``Agent`` built it is not used.
 
         :raises SourceError: ``FORBIDDEN`` for an address that is not allowed.
         :raises UnicodeError: for an https host name that no certificate can hold.
@@ -171,33 +173,33 @@ class ProviderConnection:
         return _WrappedEndpoint(endpoint, HeadRepairProtocol, self)
 
     def _tcp_endpoint(self) -> IStreamClientEndpoint:
-        """An address needs no look-up, which is half the work of connecting."""
+        """Return an endpoint. An IP address needs no look-up, which is half of the work to connect."""
         host, port = self.location.host, self.location.port
         for is_address, endpoint in ((isIPAddress, TCP4ClientEndpoint), (isIPv6Address, TCP6ClientEndpoint)):
             if is_address(host):
-                if not self._admits(host):
+                if not self._is_admitted(host):
                     assert self.problem is not None
                     raise self.problem
                 return endpoint(self._reactor, host, port)
-        return HostnameEndpoint(LookupReactor(self._reactor, host, self._admits), "provider.invalid", port)
+        return HostnameEndpoint(LookupReactor(self._reactor, host, self._is_admitted), "provider.invalid", port)
 
     def pause(self) -> None:
         """Stop reading from the socket."""
         if self._socket is not None:
-            self._socket.read(False)
+            self._socket.set_reading(False)
 
     def resume(self) -> None:
         """Read on from the socket."""
         if self._socket is not None:
-            self._socket.read(True)
+            self._socket.set_reading(True)
 
     def read(self, deliver: bool) -> int:
-        """Read once from the socket, now; how many bytes."""
+        """Read once from the socket, now. Return the number of bytes."""
         return self._socket.read_now(deliver) if self._socket is not None else 0
 
     def receive_window(self) -> int:
-        """Bytes that the kernel takes in while nobody reads."""
-        return self._socket.receive_window() if self._socket is not None else NARROW
+        """Return the bytes that the kernel buffers while the socket is not read."""
+        return self._socket.receive_window() if self._socket is not None else DEFAULT_WINDOW
 
     def abort(self) -> None:
         """Close the socket, if there is one."""
@@ -208,17 +210,17 @@ class ProviderConnection:
         """
         Close the socket, if there is one. Safe to call twice.
 
-        :return: a Deferred that fires when it is gone.
+        :return: a Deferred that fires when it has closed.
         """
         self.abort()
         return self._socket.closed() if self._socket is not None else succeed(None)
 
     def closed(self) -> Deferred[None]:
-        """Fires when the socket, if there is one, is closed by whomever."""
+        """Return a Deferred that fires when the socket, if there is one, has closed."""
         return self._socket.closed() if self._socket is not None else succeed(None)
 
-    def _admits(self, address: str) -> bool:
-        """Whether an address may be connected to. If none may, that is the problem."""
+    def _is_admitted(self, address: str) -> bool:
+        """Return whether an address is allowed. If no address of the host is allowed, note the problem."""
         refusal = self._outbound.refusal(address, self._led_by_public)
         if refusal is None:
             self.resolved, self.problem = True, None
@@ -234,13 +236,13 @@ class ProviderConnection:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _UnverifiedTLS:
-    """TLS that takes any certificate, for a stream that is set to. The name still goes into the hello (SNI)."""
+    """TLS that accepts any certificate, for streams with ``verify_tls`` off. The host name is still sent (SNI)."""
 
     def __init__(self, host: str) -> None:
         self._name = None if isIPAddress(host) or isIPv6Address(host) else host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """A new connection state (its context trusts nobody and asks for nobody's proof)."""
+        """Return a new connection state. Its context trusts no authority and requests no certificate."""
         connection = SSL.Connection(CertificateOptions().getContext(), None)
         if self._name is not None:
             connection.set_tlsext_host_name(self._name)

@@ -1,13 +1,14 @@
-"""Undoes gzip, which we never ask for and some providers send all the same.
+"""Decoding of bodies: gzip, and ICY metadata in radio.
 
-A thousand bytes of gzip can hold a megabyte, so what one read from the socket may become is bounded: a response that
-goes beyond is no video, which hardly shrinks, but an attack or a mistake. The bound counts reads, not pieces: chunked
-framing cuts one read into as many pieces as the provider likes, and all of them are kept until the turn is over.
+The proxy requests neither, but some providers send both.
 
-Takes out of radio the titles of songs, which we never ask for and some servers send all the same.
+A thousand bytes of gzip can decode to a megabyte. So the decoded size of each read from the socket is limited: video
+hardly shrinks by gzip, and a response beyond the limit is an attack or a mistake. The limit counts reads, because
+chunked framing cuts one read into any number of pieces, and all of them are kept until the reactor turn is over.
 
-A server that announces ``icy-metaint: N`` puts a block of text behind each N bytes of sound: one byte that says its
-length in units of 16, and the text, filled up with zeros. Within frames of sound it is damage.
+A radio server that announces ``icy-metaint: N`` puts a block of metadata, such as the title of a song, after each N
+bytes of audio: one byte with the length of the text in units of 16 bytes, then the text, padded with zeros. Inside
+audio frames such a block is damage.
 """
 
 from __future__ import annotations
@@ -17,81 +18,83 @@ from collections.abc import Sequence
 
 from ..errors import Reason, SourceError
 
-#: Bytes that one read from the socket may become. The largest read that gathers on a tick is 2 MiB.
-MOST = 8 * 1_048_576
+#: Bytes that one read from the socket may decode to. The largest read on a tick is 2 MiB.
+MAX_DECODED_BYTES = 8 * 1_048_576
 #: A gzip stream (RFC 1952), with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class BoundedGunzip:
-    """The decoder of one body. What follows the end of the gzip stream is dropped."""
+    """The gzip decoder of one body, with a limit. Data after the end of the gzip stream is dropped."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP)
         self._read = 0
-        self._left = MOST
+        self._left = MAX_DECODED_BYTES
 
     @property
     def complete(self) -> bool:
-        """Whether the gzip stream has ended as it should."""
+        """True if the gzip stream has ended with a correct checksum."""
         return self._stream.eof
 
     def decode(self, data: bytes, read: int) -> bytes:
         """
-        What a piece of the body amounts to, perhaps nothing yet.
+        Decode a piece of the body.
 
-        :param read: the number of the read that brought it.
-        :raises SourceError: ``NOT_VIDEO`` beyond :data:`MOST`, ``TRUNCATED`` for what is no gzip.
+        :param read: the number of the read that brought the piece.
+        :return: the decoded bytes, perhaps none yet.
+        :raises SourceError: ``NOT_VIDEO`` beyond :data:`MAX_DECODED_BYTES`, ``TRUNCATED`` for data that is not gzip.
         """
         if read != self._read:
-            self._read, self._left = read, MOST
+            self._read, self._left = read, MAX_DECODED_BYTES
         try:
             plain = self._stream.decompress(data, self._left)
         except zlib.error:
             raise SourceError(Reason.TRUNCATED, "the body cannot be decoded") from None
         self._left -= len(plain)
         if not self._left:
-            raise SourceError(Reason.NOT_VIDEO, f"a gzip body of which one read becomes {MOST} bytes")
+            raise SourceError(Reason.NOT_VIDEO, f"gzip body: one read decodes to {MAX_DECODED_BYTES} bytes or more")
         return plain
 
 
-#: Bytes of a unit of length.
-_UNIT = 16
+#: Bytes per unit of the length of a metadata block.
+_LENGTH_UNIT = 16
 
 
 class IcyTitleFilter:
-    """The blocks of text in one body."""
+    """The filter that removes ICY metadata blocks from a radio body."""
 
     def __init__(self, interval: int) -> None:
         """
-        Begin.
+        Begin at the first byte of a body.
 
-        :param interval: bytes of sound between two blocks.
+        :param interval: bytes of audio between two blocks.
         """
         self._interval = interval
-        self._sound = interval
-        self._text = 0
+        self._audio_left = interval
+        self._text_left = 0
 
-    def without(self, data: bytes) -> bytes:
-        """What is sound of a piece of the body, perhaps nothing."""
-        sound: list[bytes] = []
+    def remove_titles(self, data: bytes) -> bytes:
+        """Return the audio in a piece of the body, perhaps none."""
+        audio: list[bytes] = []
         at = 0
         while at < len(data):
-            if self._text:
-                taken = min(self._text, len(data) - at)
-                self._text -= taken
-            elif self._sound:
-                taken = min(self._sound, len(data) - at)
-                self._sound -= taken
-                sound.append(data[at : at + taken])
+            if self._text_left:
+                taken = min(self._text_left, len(data) - at)
+                self._text_left -= taken
+            elif self._audio_left:
+                taken = min(self._audio_left, len(data) - at)
+                self._audio_left -= taken
+                audio.append(data[at : at + taken])
             else:
-                taken, self._text, self._sound = 1, data[at] * _UNIT, self._interval
+                taken, self._text_left, self._audio_left = 1, data[at] * _LENGTH_UNIT, self._interval
             at += taken
-        return b"".join(sound)
+        return b"".join(audio)
 
 
 def icy_title_filter(headers: Sequence[bytes]) -> IcyTitleFilter | None:
-    """The blocks that are announced; None if there are none.
+    """
+    Return a filter for the announced metadata blocks; None if none are announced.
 
     :param headers: values of ``icy-metaint``.
     """

@@ -1,7 +1,7 @@
-"""Dialling a provider: from a stream's URL to an open body, over redirects, within bounded time.
+"""Dialling a provider: from the URL of a source to a response body, over redirects, within bounded time.
 
-One dial is one :class:`m3uproxy.upstream.timed_request.TimedRequest`, which goes from hop to hop. A redirecting
-connection is gone before the next one opens.
+A dial is a :class:`m3uproxy.upstream.timed_request.TimedRequest` that follows redirects from hop to hop. The socket of
+a hop has closed before the next one is opened.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .timed_request import TimedRequest
 @implementer(IDialler)
 @attrs.frozen
 class Dialler:
-    """Opens sources over real sockets, which ``sockets`` counts, at addresses that ``outbound`` allows."""
+    """The dialler of sources. Its sockets are counted in ``sockets``; ``outbound`` limits the addresses."""
 
     reactor: Any
     sockets: SocketCounter
@@ -44,7 +44,7 @@ class Dialler:
 
 
 class _Dial(TimedRequest[IResponseBody]):
-    """One dial."""
+    """A dial, over all its hops."""
 
     def __init__(
         self, dialler: Dialler, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None
@@ -60,25 +60,25 @@ class _Dial(TimedRequest[IResponseBody]):
         self._client = HTTPClient(self._agent)
 
     async def _exchange(self) -> IResponseBody:
-        """Ask, and ask again where a redirect points, until something else is answered."""
+        """Request the URL, and then the target of each redirect, until the response is no redirect."""
         await self._sockets.closed()
         request = self._request
         hop = first_hop(request.url, request.user_agent, request.headers)
         while True:
             self._agent.hop = hop
-            response = await self._ask()
+            response = await self._send()
             assert self._connection is not None
             if response.code in {200, 206}:
                 return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
             if response.code not in REDIRECT_STATUSES:
-                raise _refusal(response)
+                raise _status_error(response)
             locations = response.headers.getRawHeaders(b"Location", [None])
             hop = next_hop(hop, locations[0], _cookies(response))
             self._led_by_public = self._connection.is_public
             await self._connection.close()
 
-    async def _ask(self) -> Any:
-        """The response to the agent's hop, with its body still to come."""
+    async def _send(self) -> Any:
+        """Return the response to the request of the current hop. Its body is not read yet."""
         assert self._agent.hop is not None
         location = self._agent.hop.location
         self._connection = self._agent.connection = ProviderConnection(
@@ -92,10 +92,9 @@ class _Dial(TimedRequest[IResponseBody]):
             self._slot,
         )
         self._set_step_timeout(self._limits.connect)
-        asked = self._client.request(
+        response = await self._client.request(
             self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
         )
-        response = await asked
         self._set_step_timeout(None)
         return response
 
@@ -103,15 +102,15 @@ class _Dial(TimedRequest[IResponseBody]):
         self._set_step_timeout(self._limits.first_byte)
 
 
-def _refusal(response: Any) -> SourceError:
-    """The answer is none that we can use."""
+def _status_error(response: Any) -> SourceError:
+    """Return the error of a response that is neither a body nor a redirect. A 416 may tell the length of the file."""
     error = bad_status(response.code)
     if response.code == 416:
-        told = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
-        error.length = parse_complete_length(told.decode("latin-1"))
+        header = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
+        error.length = parse_complete_length(header.decode("latin-1"))
     return error
 
 
 def _cookies(response: Any) -> Cookies:
-    """All cookies that this dial knows by now."""
+    """Return the cookies that the hops of this dial have set so far."""
     return frozenset((c.domain, c.path, c.name, c.value or "") for c in response.cookies())

@@ -1,6 +1,6 @@
-"""HTTP on the wire to a provider: our request line exactly, the provider's head repaired.
+"""HTTP/1.1 as sent to a provider: the exact request line out, a repaired response head in.
 
-See :mod:`m3uproxy.upstream.connection` for where this stands.
+See :mod:`m3uproxy.upstream.connection` for the protocols above and below.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HeadRepairOwner(Protocol):
 
 @implementer(IHandshakeListener, ITransport)
 class HeadRepairProtocol(ProtocolWrapper):
-    """HTTP as it goes over the connection: our request line exactly, the provider's head repaired."""
+    """The protocol that writes the exact request line and repairs the response head."""
 
     def __init__(self, factory: Any, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
@@ -50,11 +50,11 @@ class HeadRepairProtocol(ProtocolWrapper):
         connect_through(self, transport)
 
     def handshakeCompleted(self) -> None:
-        """From here on a failure is none of TLS's handshake."""
+        """Note that the handshake is complete: a later failure has another cause."""
         self._connection.handshaken = True
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """The head of a request (no body follows ours): its target becomes the one that was asked for."""
+        """Write the head of a request, with the target of the connection's location."""
         self._head, self._read = bytearray(), 0
         method, _, rest = b"".join(data).partition(b" ")
         _, _, rest = rest.partition(b" ")
@@ -62,7 +62,7 @@ class HeadRepairProtocol(ProtocolWrapper):
         self.write(b" ".join([method, target, rest]))  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Gather the head; with the body, only pass on. What comes unasked behind it closes the connection."""
+        """Collect and repair the head. Pass body data on; unrequested data after a response closes the connection."""
         if self._head is None:
             self.wrappedProtocol.dataReceived(data)
             return
@@ -71,15 +71,15 @@ class HeadRepairProtocol(ProtocolWrapper):
         try:
             self._pass_heads(searched)
         except SourceError as problem:
-            self._refuse(problem)
+            self._reject(problem)
 
     def _pass_heads(self, searched: int) -> None:
-        """Pass on each head that is complete, and after the last one what there is of the body."""
+        """Pass on each complete head: interim ones (1xx), and the final one with the first bytes of the body."""
         while self._head is not None:
             buffer = bytes(self._head)
             end = end_of_head(buffer, searched)
             if self._read + (end if end >= 0 else len(buffer)) > MAX_HEAD_BYTES:
-                raise SourceError(Reason.BAD_HEAD, f"a response head over {MAX_HEAD_BYTES} bytes")
+                raise SourceError(Reason.BAD_HEAD, f"response head over {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 return
             head, rest = repair_head(buffer[:end]), buffer[end:]
@@ -91,15 +91,15 @@ class HeadRepairProtocol(ProtocolWrapper):
                 self._head = None
                 self.wrappedProtocol.dataReceived(head + rest)
 
-    def _refuse(self, problem: SourceError) -> None:
+    def _reject(self, problem: SourceError) -> None:
         self._head = bytearray()
         self._connection.problem = problem
         self._connection.abort()
 
     def loseConnection(self) -> None:
-        """Twisted has read the response, or given up on it."""
+        """Close the connection. Twisted has read the response, or cannot."""
         self._connection.abort()
 
     def abortConnection(self) -> None:
-        """Twisted's way to cancel a request."""
+        """Close the connection. Twisted cancels a request this way."""
         self._connection.abort()

@@ -1,11 +1,11 @@
-"""Looking up a provider's host, in a way that fits ``HostnameEndpoint``.
+"""Look-up of a provider's host for ``HostnameEndpoint``, limited to allowed addresses.
 
-That endpoint connects to all addresses of a name in parallel with a small delay, which is what we want of it. But it
-refuses names that are no strict IDNA, such as ``my_provider`` in a container network, and does not tell when the
-look-up is over. So it is given a name of no meaning and a resolver that looks up the right one.
+``HostnameEndpoint`` connects to all addresses of a name in parallel with a small delay, which is wanted. But it refuses
+names that are not strict IDNA, such as ``my_provider`` in a container network, and it does not tell when the look-up is
+complete. So it is given a placeholder name, and a resolver that looks up the real one.
 
-The addresses pass by here on their way to being connected to, and nothing looks them up again. So this is where those
-that are not allowed are taken out: a name that has another address the next time gains nothing by it.
+Addresses that are not allowed are removed here. They are not looked up again before the connection is made. So a name
+that resolves to another address the next time (DNS rebinding) cannot pass.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ from zope.interface import implementer
 
 @implementer(IReactorPluggableNameResolver)
 class LookupReactor:
-    """What ``HostnameEndpoint`` needs of a reactor, with a resolver that looks up one host only."""
+    """The part of a reactor that ``HostnameEndpoint`` uses, with a resolver for one host only."""
 
-    def __init__(self, reactor: Any, host: str, admits: Callable[[str], bool]) -> None:
+    def __init__(self, reactor: Any, host: str, is_allowed: Callable[[str], bool]) -> None:
         """
         Wrap a reactor.
 
-        :param host: what to look up; an IPv6 address comes without brackets.
-        :param admits: called for each address of the host; whether it may be connected to.
+        :param host: host name, or IP address without brackets.
+        :param is_allowed: called for each address of the host; returns whether the address is allowed.
         """
-        self.nameResolver: IHostnameResolver = _Lookup(reactor, host, admits)
+        self.nameResolver: IHostnameResolver = _HostResolver(reactor, host, is_allowed)
         self.callLater = reactor.callLater
         self.seconds = reactor.seconds
         self.connectTCP = reactor.connectTCP
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        """Part of the interface."""
+        """Replace the resolver, as the interface asks for."""
         replaced, self.nameResolver = self.nameResolver, resolver
         return replaced
 
 
 @implementer(IResolutionReceiver)
 @attrs.frozen
-class _Answer:
-    """What a look-up brought, less what is not admitted."""
+class _AllowedAddresses:
+    """A receiver of addresses that passes on the allowed ones."""
 
     receiver: IResolutionReceiver
-    admits: Callable[[str], bool]
+    is_allowed: Callable[[str], bool]
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """The look-up has begun."""
+        """Pass on that the look-up has begun."""
         self.receiver.resolutionBegan(resolutionInProgress)
 
     def addressResolved(self, address: IAddress) -> None:
-        """One of the host's addresses."""
-        if self.admits(getattr(address, "host", "")):
+        """Pass on an address of the host, if it is allowed."""
+        if self.is_allowed(getattr(address, "host", "")):
             self.receiver.addressResolved(address)
 
     def resolutionComplete(self) -> None:
-        """There are no more."""
+        """Pass on that the look-up is complete."""
         self.receiver.resolutionComplete()
 
 
 @implementer(IHostnameResolver)
 @attrs.frozen
-class _Lookup:
-    """Looks up its own host, whatever name it is asked for."""
+class _HostResolver:
+    """The resolver of one host, for any name."""
 
     reactor: Any
     host: str
-    admits: Callable[[str], bool]
+    is_allowed: Callable[[str], bool]
 
     def resolveHostName(
         self,
@@ -86,12 +86,12 @@ class _Lookup:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """
-        Ask the reactor's resolver.
+        Look the host up with the reactor's resolver.
 
-        :raises UnicodeError: for a name with an empty label, or one over 63 octets; the reactor's resolver would
-            log it as its own failure and never answer.
+        :raises UnicodeError: if a label of the name is empty or longer than 63 octets. The reactor's resolver would log
+            that as a failure of its own and never answer.
         """
-        answer = _Answer(resolutionReceiver, self.admits)
+        receiver = _AllowedAddresses(resolutionReceiver, self.is_allowed)
         self.host.encode("idna")
         resolver: IHostnameResolver = self.reactor.nameResolver
-        return resolver.resolveHostName(answer, self.host, portNumber, addressTypes, transportSemantics)
+        return resolver.resolveHostName(receiver, self.host, portNumber, addressTypes, transportSemantics)

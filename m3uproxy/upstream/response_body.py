@@ -1,7 +1,7 @@
-"""The body of a response that has been opened: flows to one consumer, and ends for one reason.
+"""The body of a response: delivered to one consumer, with one cause of its end.
 
-Twisted swallows an exception of ours in ``dataReceived`` and calls a reset, a clean close, a body that it cannot
-decode and our own stop by one name (``PotentialDataLoss``, where no length was stated). Here they are told apart.
+Twisted swallows exceptions in ``dataReceived``. For a body without a stated length it reports a reset, a clean close,
+an undecodable body and a close by this program alike (``PotentialDataLoss``). Here each has an error of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
+from ..core.http.redact import redact
 from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
@@ -26,7 +27,7 @@ log = make_logger()
 
 @implementer(IResponseBody)
 class ResponseBody(Protocol):
-    """A response whose body waits, its transport paused, and then flows to one consumer."""
+    """A response whose body waits, its transport paused, until it is delivered to a consumer."""
 
     def __init__(self, response: Any, connection: ProviderConnection, final_url: str, gzipped: bool = False) -> None:
         self.final_url = final_url
@@ -36,8 +37,8 @@ class ResponseBody(Protocol):
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
         self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
         self.encoded = gzipped
-        self._inflate = BoundedGunzip() if gzipped else None
-        self._titles = icy_title_filter(response.headers.getRawHeaders(b"icy-metaint", []))
+        self._gunzip = BoundedGunzip() if gzipped else None
+        self._title_filter = icy_title_filter(response.headers.getRawHeaders(b"icy-metaint", []))
         self._response = response
         self._connection = connection
         self._consumer: IBodyConsumer | None = None
@@ -54,23 +55,23 @@ class ResponseBody(Protocol):
         self._consumer = consumer
         response, self._response = self._response, None
         response.deliverBody(self)
-        if self._paused:  # in the meantime, by the consumer; Twisted resumes last
+        if self._paused:  # by the consumer, within deliverBody, which resumes at its end
             self._connection.pause()
 
     def pause(self) -> None:
-        """Stop reading."""
+        """See :meth:`m3uproxy.interfaces.IResponseBody.pause`."""
         self._paused = True
         if self._consumer is not None:
             self._connection.pause()
 
     def resume(self) -> None:
-        """Read on; not before anybody takes the body."""
+        """Read again, if the body was delivered."""
         self._paused = False
         if self._consumer is not None:
             self._connection.resume()
 
     def read(self, deliver: bool) -> int:
-        """Read once, now; not before anybody takes the body."""
+        """Read once, now, if the body was delivered."""
         return self._connection.read(deliver) if self._consumer is not None else 0
 
     def receive_window(self) -> int:
@@ -78,26 +79,26 @@ class ResponseBody(Protocol):
         return self._connection.receive_window()
 
     def close(self) -> Deferred[None]:
-        """Drop the connection; nothing is handed on from this call on."""
+        """Close the connection. From now on nothing is delivered."""
         if self._error is None:
-            self._error = SourceError(Reason.ENDED, "closed by us")
+            self._error = SourceError(Reason.ENDED, "closed by the proxy")
         return self._connection.close()
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand on; an exception of the consumer's, which Twisted would swallow, ends the body."""
+        """Decode and deliver data. An exception, which Twisted would swallow, ends the body."""
         if self._error is not None or self._consumer is None:
             return
         try:
-            if self._inflate is not None:
-                data = self._inflate.decode(data, self._connection.reads)
-            if self._titles is not None:
-                data = self._titles.without(data)
+            if self._gunzip is not None:
+                data = self._gunzip.decode(data, self._connection.reads)
+            if self._title_filter is not None:
+                data = self._title_filter.remove_titles(data)
             if data:
                 self._consumer.body_received(data)
         except SourceError as error:
             self._fail(error)
         except Exception as error:
-            log.failure("taking a body failed")
+            log.failure("a consumer failed on data from {url}", url=redact(self.final_url))
             self._fail(SourceError(Reason.INTERNAL, type(error).__name__))
 
     def _fail(self, error: SourceError) -> None:
@@ -105,11 +106,11 @@ class ResponseBody(Protocol):
         self._connection.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end of the response; Twisted closes the socket, which is not to be used again."""
+        """Tell the consumer that the body has ended. Twisted closes the socket, which is not used again."""
         if self._error is None:
             self._error = body_end_error(reason.value, self._connection)
         assert self._consumer is not None
         try:
             self._consumer.body_ended(self._error)
         except Exception:
-            log.failure("ending a body failed")
+            log.failure("a consumer failed at the end of {url}", url=redact(self.final_url))

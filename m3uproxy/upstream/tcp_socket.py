@@ -1,6 +1,6 @@
-"""Sockets to providers: counted, read in large pieces, closed at once, and asked how they ended.
+"""Sockets to providers: they are counted, read in large pieces and aborted, and they keep the cause of their end.
 
-See :mod:`m3uproxy.upstream.connection` for where these stand.
+See :mod:`m3uproxy.upstream.connection` for the protocols above and below.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.slots.accounts import ProviderSlot
-from .receive_window import NARROW, room, widen
+from .receive_window import DEFAULT_WINDOW, widen_window, window_size
 
-#: What all sockets are read into: blocks of a ring are kept for seconds, and between them large buffers that are
-#: allocated for each read, and cut to what came, would leave holes in the heap.
+#: Shared receive buffer. One large buffer per read, cut to the bytes received, would fragment the heap between the
+#: blocks of a ring, which are kept for seconds.
 _BUFFER = bytearray(262_144)
 _VIEW = memoryview(_BUFFER)
-#: The part of it that is used for who reads as fast as it can. A copy of that is smaller than what the C library has
-#: the kernel map, from 128 KiB on: pages that come and go with each read cost as much as half of it.
-_PIECE = _VIEW[:122_880]
+#: The part of the buffer for bodies that are read as fast as possible. The C library has the kernel map memory of
+#: 128 KiB and more, and page faults for each read would cost half as much as the read. A copy of this part is smaller.
+_SMALL_VIEW = _VIEW[:122_880]
 
 
 class SocketCounter:
-    """How many sockets to providers are open: real ones, from connected to closed."""
+    """
+    The count of sockets to providers, from TCP connected to closed.
+
+    :ivar open: sockets that are open now.
+    """
 
     def __init__(self) -> None:
         self.open = 0
         self._closing: set[ProviderSocket] = set()
 
     def closed(self) -> Deferred[None]:
-        """Fires when every socket that is being closed now is gone (a reactor turn from now at most)."""
+        """Return a Deferred that fires when the sockets that are closing now have closed, within one reactor turn."""
         if not self._closing:
             return succeed(None)
         waiting: Deferred[Any] = gatherResults([socket.closed() for socket in self._closing], consumeErrors=True)
@@ -71,9 +75,10 @@ class SocketOwner(TypingProtocol):
 
 
 def connect_through(wrapper: ProtocolWrapper, transport: Any) -> None:
-    """What ``ProtocolWrapper.makeConnection`` does, but for declaring what ``transport`` provides.
+    """
+    Connect a wrapper as ``ProtocolWrapper.makeConnection`` does, but do not declare the interfaces of ``transport``.
 
-    Nobody above asks for that, and to compute it anew for each connection is a tenth of a dial.
+    No protocol above uses the declaration, and computing it for each connection takes a tenth of a dial.
     """
     Protocol.makeConnection(wrapper, transport)
     wrapper.factory.registerProtocol(wrapper)
@@ -83,7 +88,11 @@ def connect_through(wrapper: ProtocolWrapper, transport: Any) -> None:
 
 @implementer(ITransport)
 class ProviderSocket(ProtocolWrapper):
-    """The TCP connection. ``closed`` says why it was lost, once it is."""
+    """
+    The TCP connection to a provider.
+
+    :ivar lost: the cause of the end: ``ConnectionDone`` for FIN, ``ConnectionLost`` for RST. None while it is open.
+    """
 
     transport: Any
 
@@ -94,11 +103,11 @@ class ProviderSocket(ProtocolWrapper):
         self._closing = False
         self._read_error: BaseException | None = None
         self._is_wide = False
-        self._gathered: list[bytes] = []
+        self._kept: list[bytes] = []
         self.lost: BaseException | None = None
 
     def makeConnection(self, transport: Any) -> None:
-        """Count and tell before anything is sent."""
+        """Count the socket and tell its owner, before anything is sent."""
         if ITCPTransport.providedBy(transport):
             transport.setTcpKeepAlive(True)
         self._connection.sockets._opened()
@@ -109,8 +118,8 @@ class ProviderSocket(ProtocolWrapper):
             self.abort()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Keep the reason before those above hear of it: they lose it."""
-        self._hand_on()
+        """Keep the cause, which the protocols above lose, and tell them."""
+        self._deliver()
         self.lost = self._read_error or reason.value
         self._connection.sockets._gone(self)
         try:
@@ -124,78 +133,82 @@ class ProviderSocket(ProtocolWrapper):
 
     @property
     def usable(self) -> bool:
-        """Whether it is neither closed nor closing."""
+        """True if the socket is neither closed nor closing."""
         return self.lost is None and not self._closing
 
     @property
     def peer(self) -> str:
-        """The address that we are connected to, or were."""
+        """The IP address of the provider, also after the socket has closed."""
         address: str = self.transport.getPeer().host
         return address
 
     def abort(self) -> None:
-        """Close now. Safe at any time."""
+        """Close the socket now. Safe at any time."""
         if self.lost is None and not self._closing:
             self._closing = True
             self._connection.sockets._is_closing(self)
             self.transport.abortConnection()
 
     def closed(self) -> Deferred[None]:
-        """Fires when the socket is closed. Cancelling it cancels nobody else's wait."""
+        """Return a Deferred that fires when the socket has closed. Cancelling it affects no other wait."""
         if self.lost is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
-    def read(self, on: bool) -> None:
-        """Read, or stop reading; harmless on a socket that is closed or closing."""
+    def set_reading(self, on: bool) -> None:
+        """Have the reactor read, or stop reading. Safe on a socket that is closed or closing."""
         if self.lost is None and not self._closing:
             (self.transport.resumeProducing if on else self.transport.pauseProducing)()
 
     def read_now(self, deliver: bool) -> int:
-        """Read once from the socket, which need not be readable; see :meth:`m3uproxy.interfaces.IResponseBody.read`."""
+        """Read once from the socket, which need not be readable. See :meth:`m3uproxy.interfaces.IResponseBody.read`."""
         if self.lost is not None or self._closing:
             return 0
         size = self._receive()
         if deliver:
-            self._hand_on()
+            self._deliver()
         return size
 
     def receive_window(self) -> int:
-        """Bytes that the kernel takes in while we do not read. From the first call on that is more, also for us."""
+        """
+        Return the bytes that the kernel buffers while the socket is not read.
+
+        The first call has the kernel buffer more, and each read read more.
+        """
         if self.lost is not None or self._closing:
-            return NARROW
+            return DEFAULT_WINDOW
         connection = self.transport.getHandle()
         if not self._is_wide:
             self._is_wide = True
-            widen(connection)
-        return room(connection)
+            widen_window(connection)
+        return window_size(connection)
 
     def _receive(self) -> int:
         try:
-            size: int = self.transport.getHandle().recv_into(_VIEW if self._is_wide else _PIECE)
+            size: int = self.transport.getHandle().recv_into(_VIEW if self._is_wide else _SMALL_VIEW)
         except BlockingIOError:
             return 0
         except OSError as error:
-            # The kernel tells an error only once; the reactor will find an end without a reason.
+            # The kernel reports an error only once: the reactor would find an end without a cause.
             self._read_error = ConnectionLost(str(error))
             size = 0
         if size:
-            self._gathered.append(bytes(_VIEW[:size]))
+            self._kept.append(bytes(_VIEW[:size]))
         else:
             self.transport.resumeProducing()
         return size
 
-    def _hand_on(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
+    def _deliver(self) -> None:
+        kept, self._kept = self._kept, []
+        if kept:
             self._connection.reads += 1
-            self.wrappedProtocol.dataReceived(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+            self.wrappedProtocol.dataReceived(kept[0] if len(kept) == 1 else b"".join(kept))
 
     def dataReceived(self, data: bytes) -> None:
-        """The reactor reads: first what we gathered."""
-        if self._gathered:
-            self._hand_on()
+        """Deliver data that the reactor has read, after the data that was kept."""
+        if self._kept:
+            self._deliver()
         self._connection.reads += 1
         self.wrappedProtocol.dataReceived(data)

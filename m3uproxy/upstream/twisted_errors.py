@@ -1,4 +1,7 @@
-"""Why a provider failed us, from what Twisted says and what the socket knows."""
+"""From failures of Twisted to :class:`m3uproxy.errors.SourceError`.
+
+The exception of Twisted and the end of the socket together tell the cause.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ log = make_logger()
 
 
 class Unexpected(Exception):
-    """Stands in the log for an exception that nobody foresaw; the text is its class."""
+    """Stands in the log for an unexpected exception. The text is the name of its class."""
 
 
 def source_error(failure: Failure, logger: Any, event: str, **fields: object) -> SourceError:
@@ -54,30 +57,34 @@ def on_failure(
 
 
 def timeout_error(connection: ProviderConnection | None, after: str) -> SourceError:
-    """What it means that time is up, by how far the connection has come."""
+    """
+    Return the error of a timeout. It depends on the state of the connection.
+
+    :param after: the time, for people, such as ``4 s``.
+    """
     if connection is None or not connection.resolved:
-        return SourceError(Reason.DNS, f"no address of the host after {after}")
+        return SourceError(Reason.DNS, f"host name not resolved after {after}")
     if not connection.connected:
         return SourceError(Reason.CONNECT_TIMEOUT, f"not connected after {after}")
     return SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no answer after {after}")
 
 
-#: What a failed attempt to connect means. The order counts: the later are base classes of the earlier.
+#: The meaning of exceptions before TCP is connected. Later classes are base classes of earlier ones.
 _CONNECTING: tuple[tuple[type[BaseException], Reason, str], ...] = (
-    (neterror.DNSLookupError, Reason.DNS, "the host has no address"),
-    (neterror.ConnectionRefusedError, Reason.REFUSED, "nobody listens there"),
+    (neterror.DNSLookupError, Reason.DNS, "the host name has no address"),
+    (neterror.ConnectionRefusedError, Reason.REFUSED, "connection refused"),
     (neterror.TimeoutError, Reason.CONNECT_TIMEOUT, "the network timed out"),
     (neterror.TCPTimedOutError, Reason.CONNECT_TIMEOUT, "the network timed out"),
-    (neterror.ConnectError, Reason.UNREACHABLE, "no way to the host"),
-    (UnicodeError, Reason.DNS, "the host's name is none"),
+    (neterror.ConnectError, Reason.UNREACHABLE, "host unreachable"),
+    (UnicodeError, Reason.DNS, "invalid host name"),
 )
 
 
 def connect_error(error: BaseException, connection: ProviderConnection | None) -> SourceError:
     """
-    Why a request failed before its response.
+    Return the error of a request that failed before its response.
 
-    Twisted wraps the cause (``ResponseFailed`` and kin) and hides how the socket ended; the connection knows.
+    Twisted wraps the cause (``ResponseFailed`` and similar) and hides the end of the socket. The connection keeps it.
     """
     if isinstance(error, SourceError):
         return error
@@ -90,21 +97,23 @@ def connect_error(error: BaseException, connection: ProviderConnection | None) -
         if any(isinstance(cause, kind) for cause in causes):
             return SourceError(reason, detail)
     if not isinstance(error, CancelledError):
-        # What an exception says may hold a URL. Its kind and where it came from do not.
+        # The text of an exception may hold a URL. Its class and its traceback do not.
         unexpected = Unexpected(type(error).__name__)
-        log.failure("dialling failed unexpectedly", failure=Failure(unexpected, Unexpected, error.__traceback__))
+        log.failure(
+            "a request to a provider failed unexpectedly", failure=Failure(unexpected, Unexpected, error.__traceback__)
+        )
     return SourceError(Reason.INTERNAL, type(error).__name__)
 
 
 def _error_of_connected(causes: list[BaseException], connection: ProviderConnection) -> SourceError:
     tls = _tls_detail(causes)
     if tls or (connection.location.scheme == "https" and not connection.handshaken):
-        return SourceError(Reason.TLS, tls or "the connection was closed during the handshake")
+        return SourceError(Reason.TLS, tls or "connection closed during the handshake")
     if isinstance(connection.lost, neterror.ConnectionDone):
         return SourceError(Reason.BAD_HEAD, "closed without a complete response head")
     if isinstance(connection.lost, neterror.ConnectionLost):
         return SourceError(Reason.RESET, "before a complete response head")
-    return SourceError(Reason.BAD_HEAD, "the response head makes no sense")
+    return SourceError(Reason.BAD_HEAD, "malformed response header")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -114,22 +123,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _tls_detail(causes: list[BaseException]) -> str:
-    """In OpenSSL's words what is wrong with the handshake or the certificate; '' if it is not about TLS."""
+    """Return OpenSSL's text for a failure of the handshake or the certificate; '' if TLS did not fail."""
     for cause in causes:
         if isinstance(cause, VerificationError):
             return "the certificate is for another host"
         if isinstance(cause, SSL.Error):
             stack = cause.args[0] if cause.args and isinstance(cause.args[0], list) else []
-            return next((entry[2] for entry in stack if entry[2]), "") or "broken off"
+            return next((entry[2] for entry in stack if entry[2]), "") or "TLS connection broken off"
     return ""
 
 
 def body_end_error(reason: BaseException | None, connection: ProviderConnection) -> SourceError:
     """
-    How a body ended that nobody closed.
+    Return the end of a body that this program did not close.
 
-    Twisted reports FIN, RST and an undecodable body without a stated length alike (``PotentialDataLoss``); the
-    socket tells them apart. If it is still open, Twisted has given up on the bytes.
+    Twisted reports FIN, RST and an undecodable body without a stated length alike (``PotentialDataLoss``). The end of
+    the socket tells the difference. If the socket is still open, Twisted could not decode the body.
     """
     if isinstance(reason, ResponseDone):
         return SourceError(Reason.ENDED, "the response is complete")

@@ -1,4 +1,4 @@
-"""Asks whether a URL answers, for who sets up a network and wants to know."""
+"""The check if a URL answers, for operators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .timed_request import TimedRequest
 @implementer(IUrlChecker)
 @attrs.frozen
 class UrlChecker:
-    """Asks over real sockets, which ``sockets`` counts, at addresses that ``outbound`` allows."""
+    """The checker. Its sockets are counted in ``sockets``; ``outbound`` limits the addresses."""
 
     reactor: Any
     sockets: SocketCounter
@@ -29,24 +29,24 @@ class UrlChecker:
 
     def status(self, url: str, timeout: float) -> Deferred[int]:
         """See :meth:`m3uproxy.interfaces.IUrlChecker.status`."""
-        return _Question(self, url, timeout).start()
+        return _StatusRequest(self, url, timeout).start()
 
 
-class _Question(TimedRequest[int]):
-    """One request."""
+class _StatusRequest(TimedRequest[int]):
+    """A GET request for the status only."""
 
-    def __init__(self, probe: UrlChecker, url: str, timeout: float) -> None:
-        super().__init__(probe.reactor, timeout)
-        self._probe = probe
+    def __init__(self, checker: UrlChecker, url: str, timeout: float) -> None:
+        super().__init__(checker.reactor, timeout)
+        self._checker = checker
         self._url = url
 
     async def _exchange(self) -> int:
-        probe = self._probe
-        hop = first_hop(self._url, probe.user_agent, ())
+        checker = self._checker
+        hop = first_hop(self._url, checker.user_agent, ())
         self._connection = ProviderConnection(
-            probe.reactor, probe.sockets, hop.location, True, lambda: None, probe.outbound
+            checker.reactor, checker.sockets, hop.location, True, lambda: None, checker.outbound
         )
-        response = await SourceAgent(probe.reactor, hop, self._connection).request(b"GET", b"")
+        response = await SourceAgent(checker.reactor, hop, self._connection).request(b"GET", b"")
         status: int = response.code
         await self._connection.close()
         return status

@@ -1,4 +1,4 @@
-"""Bodies that are gzip although nobody asked, and such as would fill the memory."""
+"""Gzip bodies, gzip bombs, and ICY metadata in radio, cut at any byte."""
 
 import gzip
 import random
@@ -9,10 +9,11 @@ import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
+from radiobuild import pieces
 from scripted_provider import CLOSE, Body, head
 
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.upstream.content_decoding import MOST, BoundedGunzip
+from m3uproxy.upstream.content_decoding import MAX_DECODED_BYTES, BoundedGunzip, IcyTitleFilter, icy_title_filter
 
 VIDEO = b"G" + random.Random(1).randbytes(187)
 NULL_PACKET = b"G\x1f\xff\x10" + b"\xff" * 184
@@ -63,7 +64,7 @@ class TestDecoder:
             BoundedGunzip().decode(bomb, 1)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 3 * MOST
+        assert peak < 3 * MAX_DECODED_BYTES
 
 
 async def read_until(bench, opened, enough) -> None:
@@ -111,8 +112,8 @@ class TestBodies:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert body.error.reason is Reason.NOT_VIDEO
-        assert body.size <= 2 * MOST
-        assert peak < 5 * MOST
+        assert body.size <= 2 * MAX_DECODED_BYTES
+        assert peak < 5 * MAX_DECODED_BYTES
         await bench.turns()
         await lost
         assert bench.sockets.open == 0
@@ -172,3 +173,32 @@ class TestBodies:
         provider = await bench.provider(head())
         await (await bench.dial(provider.url())).close()
         assert "accept-encoding" not in provider.headers()
+
+
+@given(
+    audio=st.binary(max_size=2000),
+    interval=st.integers(1, 300),
+    blocks=st.lists(st.integers(0, 255), min_size=1, max_size=5),
+    cuts=st.lists(st.integers(1, 3000), max_size=20),
+)
+def test_only_audio_remains(audio: bytes, interval: int, blocks: list[int], cuts: list[int]) -> None:
+    body = b""
+    for number, at in enumerate(range(0, len(audio), interval)):
+        units = blocks[number % len(blocks)]
+        body += audio[at : at + interval]
+        if at + interval <= len(audio):
+            body += bytes([units]) + b"T" * 16 * units
+    title_filter = IcyTitleFilter(interval)
+    assert b"".join([title_filter.remove_titles(piece) for piece in pieces(body, cuts)]) == audio
+
+
+@pytest.mark.parametrize("value", [b"0", b"-1", b"", b"x", b"1e3", b"9" * 5000])
+def test_invalid_header_is_ignored(value: bytes) -> None:
+    assert icy_title_filter([value]) is None
+
+
+def test_first_header_counts() -> None:
+    assert icy_title_filter([]) is None
+    first = icy_title_filter([b"2", b"5"])
+    assert first is not None
+    assert first.remove_titles(b"ab\0cd") == b"abcd"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from m3uproxy.upstream.receive_window import NARROW, WIDE, room, widen
+from m3uproxy.upstream.receive_window import DEFAULT_WINDOW, WIDE_WINDOW, widen_window, window_size
 
 
 @pytest.fixture
@@ -41,23 +41,23 @@ def swallow(ours: socket.socket, theirs: socket.socket) -> None:
 
 
 def test_a_new_socket_has_room_for_what_every_system_has(pair) -> None:
-    assert room(pair[0]) >= NARROW
+    assert window_size(pair[0]) >= DEFAULT_WINDOW
 
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark makes room on Linux only; elsewhere nothing is promised")
 def test_the_kernel_takes_in_what_room_says(pair) -> None:
-    widen(pair[0])
+    widen_window(pair[0])
     swallow(*pair)
-    promised = room(pair[0])
-    assert NARROW < promised <= WIDE
+    promised = window_size(pair[0])
+    assert DEFAULT_WINDOW < promised <= WIDE_WINDOW
     assert taken(*pair) >= promised * 0.9
 
 
 def test_a_little_still_makes_it_readable(pair) -> None:
     """The mark is taken back: nobody waits for a quarter of a megabyte."""
     ours, theirs = pair
-    widen(ours)
+    widen_window(ours)
     theirs.sendall(b"x")
     ours.settimeout(5)
     assert ours.recv(1, socket.MSG_PEEK) == b"x"
@@ -68,5 +68,5 @@ def test_a_little_still_makes_it_readable(pair) -> None:
 def test_what_is_no_socket_to_ask_has_the_least() -> None:
     closed = socket.socket()
     closed.close()
-    widen(closed)
-    assert room(closed) == NARROW
+    widen_window(closed)
+    assert window_size(closed) == DEFAULT_WINDOW
