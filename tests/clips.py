@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import av
 
-from m3uproxy.provider.clip import Clip, take_apart
+from m3uproxy.provider.clip import Clip, parse_clip
 
 SECONDS = Fraction(24, 5)
 TICKS = 90_000
@@ -80,7 +80,7 @@ SOUND = Recipe("", "aac")
 @cache
 def clip_of(recipe: Recipe) -> Clip:
     """Return the clip of a recipe; encoded once in a test run."""
-    return take_apart(encode(recipe), int(SECONDS * TICKS))
+    return parse_clip(encode(recipe), int(SECONDS * TICKS))
 
 
 def encode(recipe: Recipe) -> bytes:

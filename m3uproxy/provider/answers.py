@@ -12,7 +12,7 @@ from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.framing import framing_headers
 from m3uproxy.provider.heads import REASONS, render_head
 from m3uproxy.provider.radio import CONTENT_TYPES
-from m3uproxy.provider.redirects import has_expired, hops_done, location
+from m3uproxy.provider.redirects import has_expired, location, redirects_done
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import Media, Station
 
@@ -41,7 +41,7 @@ class Answer:
 
 
 @attrs.frozen
-class Wanted:
+class AnswerContext:
     """A request for a channel with all that decides its answer."""
 
     station: Station
@@ -67,53 +67,53 @@ def page(
     status: int, oddities: tuple[str, ...] = (), content_type: str = "text/html", detail: str | None = None
 ) -> Answer:
     """A web page that says little."""
-    said = escape(detail or f"{status} {REASONS.get(status, '')}".rstrip())
-    text = f"<html><head><title>{status}</title></head><body>{said}</body></html>\n"
+    text_of_page = escape(detail or f"{status} {REASONS.get(status, '')}".rstrip())
+    text = f"<html><head><title>{status}</title></head><body>{text_of_page}</body></html>\n"
     return short_answer(status, content_type, text.encode("utf-8"), oddities=oddities)
 
 
-def _expired(wanted: Wanted) -> Answer | None:
-    if not has_expired(wanted.station, wanted.request, wanted.faults):
+def _expired(context: AnswerContext) -> Answer | None:
+    if not has_expired(context.station, context.request, context.faults):
         return None
-    return page(wanted.faults.expire_answer, wanted.faults.head, detail="token expired")
+    return page(context.faults.expire_answer, context.faults.head, detail="token expired")
 
 
-def _redirected(wanted: Wanted) -> Answer | None:
-    target = location(wanted.station, wanted.request, wanted.faults)
-    if wanted.faults.redirect is None or (target is None and hops_done(wanted.request, wanted.faults)):
+def _redirected(context: AnswerContext) -> Answer | None:
+    target = location(context.station, context.request, context.faults)
+    if context.faults.redirect is None or (target is None and redirects_done(context.request, context.faults)):
         return None
     extra = [] if target is None else [("Location", target)]
     body = b"<html><body>moved</body></html>\n"
-    faults = wanted.faults
+    faults = context.faults
     return short_answer(faults.redirect_status, "text/html", body, extra, faults.head, REDIRECT_GAP)
 
 
-def _with_status(wanted: Wanted) -> Answer | None:
-    status = wanted.faults.status
-    return None if status is None else page(status, wanted.faults.head)
+def _with_status(context: AnswerContext) -> Answer | None:
+    status = context.faults.status
+    return None if status is None else page(status, context.faults.head)
 
 
-def _web_page(wanted: Wanted) -> Answer | None:
-    if wanted.faults.html is None:
+def _web_page(context: AnswerContext) -> Answer | None:
+    if context.faults.html is None:
         return None
-    content_type = "video/mp2t" if wanted.faults.html == "video" else "text/html; charset=utf-8"
-    return page(200, wanted.faults.head, content_type)
+    content_type = "video/mp2t" if context.faults.html == "video" else "text/html; charset=utf-8"
+    return page(200, context.faults.head, content_type)
 
 
-def _json_error(wanted: Wanted) -> Answer | None:
-    if not wanted.faults.json:
+def _json_error(context: AnswerContext) -> Answer | None:
+    if not context.faults.json:
         return None
     body = json.dumps({"user_info": {"auth": 0, "status": "Expired"}}).encode("ascii")
-    return short_answer(200, "application/json", body, oddities=wanted.faults.head)
+    return short_answer(200, "application/json", body, oddities=context.faults.head)
 
 
-def _over_limit(wanted: Wanted) -> Answer | None:
-    station, media, faults = wanted.station, wanted.media, wanted.faults
+def _over_limit(context: AnswerContext) -> Answer | None:
+    station, media, faults = context.station, context.media, context.faults
     now = station.uptime()
     limits = [(faults.limit, station.channel(media.channel).tally)]
     if media.account is not None:
         limits.append((faults.account_limit, station.account(media.account)))
-    if all(most is None or tally.taken(now, faults.limit_hold) < most for most, tally in limits):
+    if all(most is None or tally.occupied(now, faults.limit_hold) < most for most, tally in limits):
         return None
     if isinstance(faults.limit_answer, int):
         return page(faults.limit_answer, faults.head)
@@ -121,7 +121,7 @@ def _over_limit(wanted: Wanted) -> Answer | None:
 
 
 #: What comes instead of the stream, in the order in which it is asked.
-INSTEAD: tuple[Callable[[Wanted], Answer | None], ...] = (
+REPLACEMENTS: tuple[Callable[[AnswerContext], Answer | None], ...] = (
     _expired,
     _redirected,
     _with_status,
@@ -138,11 +138,11 @@ def _stream(faults: Faults, ending: str) -> Answer:
     return Answer(head, streams=True, closes=True)
 
 
-def media_answer(wanted: Wanted, ending: str) -> Answer:
+def media_answer(context: AnswerContext, ending: str) -> Answer:
     """The answer to a request for a channel that is sent as ``ending`` says."""
-    return fault_answer(wanted) or _stream(wanted.faults, ending)
+    return fault_answer(context) or _stream(context.faults, ending)
 
 
-def fault_answer(wanted: Wanted) -> Answer | None:
+def fault_answer(context: AnswerContext) -> Answer | None:
     """What comes instead of what was asked for, if anything does."""
-    return next((answer for instead in INSTEAD if (answer := instead(wanted)) is not None), None)
+    return next((answer for instead in REPLACEMENTS if (answer := instead(context)) is not None), None)

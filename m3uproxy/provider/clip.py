@@ -94,7 +94,7 @@ class Clip:
         return self.period / TICKS
 
 
-def take_apart(data: bytes, period: int | None = None) -> Clip:
+def parse_clip(data: bytes, period: int | None = None) -> Clip:
     """Index a clip.
 
     It must not carry packets without payload (whose counters stand still, 2.4.3.3).
@@ -150,4 +150,4 @@ def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[flo
 @cache
 def load_clip() -> Clip:
     """The clip that comes with the package (``tools/make_clip.py`` makes it)."""
-    return take_apart(Path(__file__).with_name("clip.ts").read_bytes())
+    return parse_clip(Path(__file__).with_name("clip.ts").read_bytes())

@@ -10,41 +10,41 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from m3uproxy.provider.answers import Answer, Wanted, media_answer, page
+from m3uproxy.provider.answers import Answer, AnswerContext, media_answer, page
 from m3uproxy.provider.control import PAGES
 from m3uproxy.provider.delivery import Delivery
 from m3uproxy.provider.faults import BadFault, Faults, make_faults
+from m3uproxy.provider.file_response import FileResponse
 from m3uproxy.provider.files import file_name
-from m3uproxy.provider.film import Film
 from m3uproxy.provider.hls.answers import hls_answer
 from m3uproxy.provider.hls.options import HlsPath, hls_path
 from m3uproxy.provider.hls.transfer import Transfer
 from m3uproxy.provider.playout import Playout
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 from m3uproxy.provider.station import Channel, Station, Tally
-from m3uproxy.provider.timed_producer import Wire
+from m3uproxy.provider.timed_producer import Transport
 
 
 class Connection(Protocol):
     """Serves one client. A raw protocol: no web server would let these answers out.
 
-    :param lost: called with this object when the socket is gone.
+    :param connection_lost: called with this object when the socket is gone.
     """
 
-    def __init__(self, station: Station, peer: IAddress | None, lost: Callable[[Connection], None]) -> None:
+    def __init__(self, station: Station, peer: IAddress | None, connection_lost: Callable[[Connection], None]) -> None:
         self._station = station
-        self._lost = lost
+        self._connection_lost = connection_lost
         self._peer = f"{getattr(peer, 'host', '?')}:{getattr(peer, 'port', '?')}"
         self._buffer = b""
         self._delivery: Delivery | None = None
-        self._playout: Playout | Transfer | None = None
+        self._body: Playout | Transfer | None = None
         self._channel: Channel | None = None
-        self._slots: list[Tally] = []
-        self._film: Film | None = None
+        self._tallies: list[Tally] = []
+        self._file_response: FileResponse | None = None
 
     @property
-    def _wire(self) -> Wire:
-        return cast(Wire, self.transport)
+    def _transport(self) -> Transport:
+        return cast(Transport, self.transport)
 
     def connectionMade(self) -> None:
         """Count the socket; turn it away if all are."""
@@ -53,14 +53,14 @@ class Connection(Protocol):
         if set_no_delay is not None:
             set_no_delay(True)
         if self._station.refuses():
-            self._wire.abortConnection()
+            self._transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Collect a request head; while an answer is under way a little of the next one may wait."""
         self._buffer += data
         if len(self._buffer) > 2 * MAX_HEAD:
-            self._wire.abortConnection()
-        elif self._delivery is None and self._film is None:
+            self._transport.abortConnection()
+        elif self._delivery is None and self._file_response is None:
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -68,25 +68,25 @@ class Connection(Protocol):
         self._station.sockets.closed(self._station.uptime())
         if self._delivery is not None:
             self._delivery.stop()
-        self._body_over()
-        self._lost(self)
+        self._end_body()
+        self._connection_lost(self)
 
-    def _body_over(self) -> None:
+    def _end_body(self) -> None:
         now = self._station.uptime()
-        if self._playout is not None:
-            self._playout.stop()
-        if self._film is not None:
-            self._film.stop()
-        for tally in self._slots:
+        if self._body is not None:
+            self._body.stop()
+        if self._file_response is not None:
+            self._file_response.stop()
+        for tally in self._tallies:
             tally.closed(now)
-        self._slots = []
-        if self._channel is not None and self._playout in self._channel.bodies:
-            self._channel.bodies.remove(self._playout)
-        self._playout = None
+        self._tallies = []
+        if self._channel is not None and self._body in self._channel.bodies:
+            self._channel.bodies.remove(self._body)
+        self._body = None
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Reset the connection."""
-        self._wire.abortConnection()
+        self._transport.abortConnection()
 
     def _read(self) -> None:
         try:
@@ -100,7 +100,7 @@ class Connection(Protocol):
     def _answer(self, request: Request) -> None:
         media, hls, name = media_path(request.path), hls_path(request.path), file_name(request.path)
         named = media or hls
-        self._station.note(request, named.channel if named else name, self._peer)
+        self._station.record(request, named.channel if named else name, self._peer)
         if name is not None:
             self._answer_file(request, name)
         elif media is not None:
@@ -122,25 +122,25 @@ class Connection(Protocol):
             self._deliver(page(400, detail=str(error)), make_faults(), request.closes)
             return
         if faults.refuse == "1":
-            self._wire.abortConnection()
+            self._transport.abortConnection()
             return
-        answer = media_answer(Wanted(self._station, request, media, faults), media.ending)
+        answer = media_answer(AnswerContext(self._station, request, media, faults), media.ending)
         if request.method == "HEAD":
             answer = Answer(answer.head, closes=answer.closes)
         if answer.streams:
-            self._admit(media, faults, tallies)
+            self._start_playout(media, faults, tallies)
         self._deliver(answer, faults, request.closes)
 
     def _answer_file(self, request: Request, name: str) -> None:
         def done(closes: bool) -> None:
-            self._film = None
+            self._file_response = None
             if closes:
-                self._wire.loseConnection()
+                self._transport.loseConnection()
             elif self._buffer:
                 self._read()
 
-        self._film = Film(self._station, self._wire, request, name, done)
-        self._film.start()
+        self._file_response = FileResponse(self._station, self._transport, request, name, done)
+        self._file_response.start()
 
     def _answer_hls(self, request: Request, path: HlsPath) -> None:
         tallies = [*self._station.tallies(path), self._station.resource(request.path)]
@@ -153,7 +153,7 @@ class Connection(Protocol):
             self._deliver(page(400, detail=str(error)), make_faults(), request.closes)
             return
         if faults.refuse == "1":
-            self._wire.abortConnection()
+            self._transport.abortConnection()
             return
         head = answer.answer
         if request.method == "HEAD":
@@ -161,44 +161,46 @@ class Connection(Protocol):
         faults = attrs.evolve(faults, delay=faults.delay + answer.hold)
         closes = request.closes or head.closes
         if head.streams and answer.body is not None:
-            transfer = Transfer(self._station, self._wire, faults, tallies, answer.body, lambda: self._done(closes))
-            self._count(path.channel, tallies)
-            self._playout = transfer
+            body = Transfer(
+                self._station, self._transport, faults, tallies, answer.body, lambda: self._answer_sent(closes)
+            )
+            self._count_body(path.channel, tallies)
+            self._body = body
         self._deliver(head, faults, closes)
 
-    def _admit(self, media: MediaPath, faults: Faults, tallies: list[Tally]) -> None:
-        channel, broadcast = self._count(media.channel, tallies), self._station.broadcast(media.ending)
-        self._playout = Playout(self._station, self._wire, faults, channel, tallies, broadcast)
+    def _start_playout(self, media: MediaPath, faults: Faults, tallies: list[Tally]) -> None:
+        channel, broadcast = self._count_body(media.channel, tallies), self._station.broadcast(media.ending)
+        self._body = Playout(self._station, self._transport, faults, channel, tallies, broadcast)
 
-    def _count(self, name: str, tallies: list[Tally]) -> Channel:
+    def _count_body(self, name: str, tallies: list[Tally]) -> Channel:
         """A body is sent to one more; the channel that it is of."""
-        self._slots = tallies
+        self._tallies = tallies
         for tally in tallies:
             tally.opened()
         self._channel = self._station.channel(name)
         return self._channel
 
-    def _done(self, closes: bool) -> None:
+    def _answer_sent(self, closes: bool) -> None:
         """An answer is sent."""
-        self._body_over()
+        self._end_body()
         self._delivery = None
         if closes:
-            self._wire.loseConnection()
+            self._transport.loseConnection()
         elif self._buffer:
             self._read()
 
     def _deliver(self, answer: Answer, faults: Faults, closes: bool) -> None:
         self._delivery = Delivery(
             self._station.clock,
-            self._wire,
+            self._transport,
             answer,
             faults,
             begin_stream=self._begin_stream,
-            done=lambda: self._done(closes or answer.closes),
+            done=lambda: self._answer_sent(closes or answer.closes),
         )
         self._delivery.start()
 
     def _begin_stream(self) -> None:
-        if self._playout is not None and self._channel is not None:
-            self._channel.bodies.append(self._playout)
-            self._playout.start()
+        if self._body is not None and self._channel is not None:
+            self._channel.bodies.append(self._body)
+            self._body.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from m3uproxy.provider.answers import Answer, short_answer
 from m3uproxy.provider.faults import ROWS, BadFault, parse_faults
-from m3uproxy.provider.file_faults import ROWS as FILM_ROWS
+from m3uproxy.provider.file_faults import ROWS as FILE_ROWS
 from m3uproxy.provider.hls.options import OPTIONS
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import EVERY, Station
@@ -43,17 +43,17 @@ def _control(station: Station, request: Request) -> Answer:
     name = next((value for key, value in pairs if key == "channel"), EVERY)
     wanted = [pair for pair in pairs if pair[0] != "channel"]
     try:
-        hit = set_faults(station, name, wanted)
+        affected = set_faults(station, name, wanted)
     except BadFault as error:
         return json_answer({"error": str(error)}, 400)
-    return json_answer({"channel": name, "faults": [list(pair) for pair in wanted], "bodies": hit})
+    return json_answer({"channel": name, "faults": [list(pair) for pair in wanted], "bodies": affected})
 
 
 def _index(station: Station, request: Request) -> Answer:
     lines = ["Channels: /live/NAME.ts, /live/USER/PASS/ID, /live/USER/PASS/ID.ts", "Own pages: /stats /control /reset"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in ROWS.items()]
     lines += ["", "Films: /movie/…, /series/…, /timeshift/…, /file/…"]
-    lines += [f"{name:18} {row.metadata['text']}" for name, row in FILM_ROWS.items()]
+    lines += [f"{name:18} {row.metadata['text']}" for name, row in FILE_ROWS.items()]
     lines += ["HLS: /hls/NAME/master.m3u8, and what its playlists name"]
     lines += [f"{name:18} {row.metadata['text']}" for name, row in OPTIONS.items()]
     return short_answer(200, "text/plain; charset=utf-8", ("\n".join(lines) + "\n").encode("utf-8"))

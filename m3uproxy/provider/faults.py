@@ -209,7 +209,7 @@ class Faults:
         ),
     )
     times: int | None = field(
-        default=None, metadata=_row(count, "only the first so many requests suffer; then all is well")
+        default=None, metadata=_row(count, "only the first so many requests apply_packet_faults; then all is well")
     )
 
 

@@ -106,10 +106,10 @@ def file_answer(request: Request, file: File) -> FileAnswer:
         return FileAnswer(page(status))
     if faults.html:
         return FileAnswer(page(200))
-    wanted = request.header("Range")
-    if wanted is None or not faults.ranges or faults.chunked or not _may_be_partial(request, file):
+    range_header = request.header("Range")
+    if range_header is None or not faults.ranges or faults.chunked or not _may_be_partial(request, file):
         return _whole(file)
-    span = _span(wanted, file)
+    span = _span(range_header, file)
     if span is None:
         return _whole(file)
     if span[0] >= span[1]:
@@ -117,7 +117,7 @@ def file_answer(request: Request, file: File) -> FileAnswer:
         return FileAnswer(Answer(render_head(416, headers)))
     first, stop = span
     about = [("Content-Range", f"bytes {first}-{stop - 1}/{file.size}"), ("Content-Length", str(stop - first))]
-    return FileAnswer(Answer(render_head(206, [*_about(file), *about])), first, stop)
+    return FileAnswer(Answer(render_head(206, [*_common_headers(file), *about])), first, stop)
 
 
 def _may_be_partial(request: Request, file: File) -> bool:
@@ -125,8 +125,8 @@ def _may_be_partial(request: Request, file: File) -> bool:
     return condition is None or (condition == file.etag and condition[:1] == '"') or condition == file.modified
 
 
-def _span(wanted: str, file: File) -> tuple[int, int] | None:
-    match = _RANGE.fullmatch(wanted)
+def _span(range_header: str, file: File) -> tuple[int, int] | None:
+    match = _RANGE.fullmatch(range_header)
     if match is None:
         return None
     first, last, suffix = match.groups()
@@ -140,18 +140,18 @@ def _span(wanted: str, file: File) -> tuple[int, int] | None:
 
 def _whole(file: File) -> FileAnswer:
     if file.faults.chunked:
-        headers = [*_about(file), ("Transfer-Encoding", "chunked")]
+        headers = [*_common_headers(file), ("Transfer-Encoding", "chunked")]
     else:
-        headers = [*_about(file), ("Content-Length", str(file.size))]
+        headers = [*_common_headers(file), ("Content-Length", str(file.size))]
     return FileAnswer(Answer(render_head(200, headers)), 0, file.size)
 
 
-def _about(file: File) -> list[tuple[str, str]]:
-    told = [
+def _common_headers(file: File) -> list[tuple[str, str]]:
+    headers = [
         SERVER,
         ("Content-Type", "application/octet-stream"),
         ("Accept-Ranges", "bytes" if file.faults.ranges else "none"),
         ("ETag", file.etag),
         ("Last-Modified", file.modified),
     ]
-    return [pair for pair in told if pair[1]]
+    return [pair for pair in headers if pair[1]]

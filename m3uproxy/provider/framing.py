@@ -1,4 +1,4 @@
-"""How body bytes go onto the wire: as they are, in chunks (RFC 9112, 7.1), compressed (RFC 9110, 8.4.1.3)."""
+"""How body bytes go onto the transport: as they are, in chunks (RFC 9112, 7.1), compressed (RFC 9110, 8.4.1.3)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Framing(Protocol):
     """One way to send a body."""
 
     def encode(self, data: bytes) -> bytes:
-        """Wire bytes of some more of the body (never none)."""
+        """Transport bytes of some more of the body (never none)."""
 
     def end(self) -> bytes:
-        """Wire bytes of a clean end."""
+        """Transport bytes of a clean end."""
 
 
 class Identity:
@@ -56,27 +56,27 @@ class ChunkedCut(Chunked):
 class Gzip:
     """A gzip stream that is flushed with each write, so that it can be decoded as it comes."""
 
-    def __init__(self, within: Framing) -> None:
-        self._within = within
+    def __init__(self, inner: Framing) -> None:
+        self._inner = inner
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def encode(self, data: bytes) -> bytes:
         """Compressed, up to the last byte given."""
         packed = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        return self._within.encode(packed)
+        return self._inner.encode(packed)
 
     def end(self) -> bytes:
         """The checksum and length, and the end of what it is in."""
-        return self._within.encode(self._deflate.flush()) + self._within.end()
+        return self._inner.encode(self._deflate.flush()) + self._inner.end()
 
 
-class Titles:
+class IcyMetadata:
     """Radio with a block of text behind each so many bytes: its length in units of 16, then the text and zeros."""
 
     TEXT = b"StreamTitle='A song';"
 
-    def __init__(self, within: Framing, interval: int) -> None:
-        self._within = within
+    def __init__(self, inner: Framing, interval: int) -> None:
+        self._inner = inner
         self._interval = self._left = interval
         self._blocks = 0
 
@@ -90,11 +90,11 @@ class Titles:
             out, data = out + data[: self._left] + block, data[self._left :]
             self._left = self._interval
         self._left -= len(data)
-        return self._within.encode(out + data)
+        return self._inner.encode(out + data)
 
     def end(self) -> bytes:
         """Of what it is in."""
-        return self._within.end()
+        return self._inner.end()
 
 
 _FRAMINGS: dict[str, type[Identity] | type[Chunked]] = {
@@ -109,7 +109,7 @@ def make_framing(faults: Faults) -> Framing:
     """The framing that the faults ask for."""
     framing: Framing = _FRAMINGS[faults.framing]()
     framing = Gzip(framing) if faults.gzip else framing
-    return Titles(framing, faults.metaint) if faults.metaint else framing
+    return IcyMetadata(framing, faults.metaint) if faults.metaint else framing
 
 
 def framing_headers(faults: Faults) -> list[tuple[str, str]]:

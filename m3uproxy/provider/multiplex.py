@@ -11,7 +11,7 @@ import attrs
 
 from m3uproxy.provider.clip import PACKET, write_stamp
 
-ROOM = PACKET - 4
+PAYLOAD_SIZE = PACKET - 4
 NULL_PACKET = b"\x47\x1f\xff\x10".ljust(PACKET, b"\xff")
 
 
@@ -46,27 +46,27 @@ class Layout:
     padding: int
 
     @classmethod
-    def numbered(cls, number: int, cut: bool = False) -> Layout:
+    def from_number(cls, number: int, cut: bool = False) -> Layout:
         """One of many, the same for the same number.
 
         :param cut: whether frames of sound lie across PES packets.
         """
-        dice = random.Random(number)
-        pmt, clock, *pids = dice.sample(range(0x20, 0x1FFB), 10)
+        rng = random.Random(number)
+        pmt, clock, *pids = rng.sample(range(0x20, 0x1FFB), 10)
         return cls(
-            program=dice.randrange(1, 0x10000),
+            program=rng.randrange(1, 0x10000),
             pmt=pmt,
             pids=tuple(pids),
-            clock=dice.choice([None, None, clock]),
-            version=dice.randrange(32),
-            counter=dice.randrange(16),
-            tables_every=dice.randrange(1, 13),
-            head_stuffing=dice.choice([0, 0, 3]),
-            field_stuffing=dice.choice([0, 0, 17]),
-            sound_pack=dice.randrange(1, 9),
+            clock=rng.choice([None, None, clock]),
+            version=rng.randrange(32),
+            counter=rng.randrange(16),
+            tables_every=rng.randrange(1, 13),
+            head_stuffing=rng.choice([0, 0, 3]),
+            field_stuffing=rng.choice([0, 0, 17]),
+            sound_pack=rng.randrange(1, 9),
             sound_carry=40 if cut else 0,
-            spread=dice.random() < 0.5,
-            padding=dice.choice([0, 0, 2]),
+            spread=rng.random() < 0.5,
+            padding=rng.choice([0, 0, 2]),
         )
 
 
@@ -100,22 +100,22 @@ class Multiplexer:
         self._layout = layout
         self._counters: dict[int, int] = {}
 
-    def unit(self, pid: int, unit: Unit, length_told: bool) -> list[bytes]:
+    def unit(self, pid: int, unit: Unit, has_length: bool) -> list[bytes]:
         """A unit's packets.
 
-        :param length_told: whether PES_packet_length is coded; pictures leave it open.
+        :param has_length: whether PES_packet_length is coded; pictures leave it open.
         """
         stamps = unit.stamps + b"\xff" * self._layout.head_stuffing
         flags = {0: 0, 5: 0x80, 10: 0xC0}[len(unit.stamps)]
         rest = bytes([0x80, flags, len(stamps)]) + stamps + unit.data
-        length = len(rest) if length_told and len(rest) <= 0xFFFF else 0
+        length = len(rest) if has_length and len(rest) <= 0xFFFF else 0
         pes = b"\0\0\1" + bytes([unit.stream_id]) + length.to_bytes(2, "big") + rest
         field = bytes([unit.key << 6 | bool(unit.pcr) << 4]) + unit.pcr if unit.key or unit.pcr else b""
         field = field or b"\0" * bool(self._layout.field_stuffing)
         field = field.ljust(self._layout.field_stuffing, b"\xff")
         packets, at = [], 0
         while at < len(pes):
-            taken = ROOM - (len(field) + 1 if field else 0)
+            taken = PAYLOAD_SIZE - (len(field) + 1 if field else 0)
             packets.append(self._packet(pid, not at, pes[at : at + taken], field))
             at, field = at + taken, b""
         return packets
@@ -132,12 +132,12 @@ class Multiplexer:
         :raises ValueError: it does not fit one packet.
         """
         section = b"\0" + body + crc(body).to_bytes(4, "big")
-        if len(section) > ROOM:
+        if len(section) > PAYLOAD_SIZE:
             raise ValueError("section too long for this multiplexer")
-        return self._packet(pid, True, section.ljust(ROOM, b"\xff"), b"")
+        return self._packet(pid, True, section.ljust(PAYLOAD_SIZE, b"\xff"), b"")
 
     def _packet(self, pid: int, start: bool, payload: bytes, field: bytes) -> bytes:
-        coded = _adaptation(field, ROOM - len(payload))
+        coded = _adaptation(field, PAYLOAD_SIZE - len(payload))
         last = self._counters.get(pid, self._layout.counter - 1)
         counter = self._counters[pid] = (last + 1) & 0x0F
         head = bytes([0x47, start << 6 | pid >> 8, pid & 0xFF, (0x30 if coded else 0x10) | counter])

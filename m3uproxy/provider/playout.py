@@ -4,7 +4,7 @@ A tick each 20 ms sends what has become due. What is due waits in the timeline, 
 pauses us, and one who falls too far behind is dropped. A body that is not paced (``rate=0``) sends whenever its
 transport takes more; it runs ahead of the clock.
 
-Faults of a body are turns: at a time or at a byte they change how it goes on. A turn gets what remains of the piece
+Faults of a body are turns: at a time or at a byte they change how it goes on. A fault gets what remains of the piece
 at hand and returns what of it is still to be sent.
 """
 
@@ -17,14 +17,14 @@ from typing import Any
 
 import attrs
 
-from m3uproxy.provider.ailments import Ailment, ailments, suffer
 from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import BAD_CHUNK, make_framing
+from m3uproxy.provider.packet_faults import PacketFault, apply_packet_faults, packet_faults
 from m3uproxy.provider.radio import Broadcast
+from m3uproxy.provider.schedule import FaultSchedule, ScheduledFault
 from m3uproxy.provider.station import Channel, Station, Tally
-from m3uproxy.provider.timed_producer import TICK, TimedProducer, Wire
-from m3uproxy.provider.turns import Turn, Turns
+from m3uproxy.provider.timed_producer import TICK, TimedProducer, Transport
 from m3uproxy.provider.variants import changes_for, live_edge
 
 #: The most that one tick sends, bytes: of a backlog, and when there is no pace.
@@ -36,7 +36,7 @@ _NO_SYNC = bytes(value for value in range(256) if value != 0x47)
 class Playout(TimedProducer):
     """Sends the broadcast to one viewer until a fault, the viewer or the station ends it.
 
-    :param wire: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
+    :param transport: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
     :param channel: what is watched; it has counted this viewer already.
     :param tallies: are told every body byte that is sent.
     :param broadcast: what is sent; the station's timeline, unless it is no transport stream.
@@ -45,20 +45,20 @@ class Playout(TimedProducer):
     def __init__(
         self,
         station: Station,
-        wire: Wire,
+        transport: Transport,
         faults: Faults,
         channel: Channel,
         tallies: list[Tally],
         broadcast: Broadcast | None = None,
     ) -> None:
-        super().__init__(station.clock, wire)
+        super().__init__(station.clock, transport)
         self._station = station
         self._channel = channel
         self._faults = faults
         self._tallies = tallies
         self._framing = make_framing(faults)
         self._rate = faults.rate
-        self._turns = Turns()
+        self._schedule = FaultSchedule()
         self._start = station.uptime()
         self._broadcast = broadcast or station.timeline
         # What is no transport stream has a past of its own, and is sent as it is.
@@ -70,13 +70,13 @@ class Playout(TimedProducer):
         self._sent = self._skip = 0
         self._stalled = False
         self._garbage: random.Random | None = None
-        self._ailing: list[Ailment] = []
-        self._next_drop = self._start
+        self._packet_faults: list[PacketFault] = []
+        self._next_packet = self._start
 
     def start(self) -> None:
         """Begin; the head has been written."""
         self._begin()
-        self._turns.replace(self._faults, self._station.uptime(), self._sent)
+        self._schedule.replace(self._faults, self._station.uptime(), self._sent)
         self._emit(self._broadcast.prologue())
         self._tick()
 
@@ -84,31 +84,31 @@ class Playout(TimedProducer):
         """Let other faults begin now; those that were still to come, or lasted, end. Pace and framing stay."""
         self._faults = make_faults(given)
         self._stalled, self._garbage, self._skip = False, None, 0
-        self._ailing = []
-        self._next_drop = self._station.uptime()
-        self._turns.replace(self._faults, self._station.uptime(), self._sent)
+        self._packet_faults = []
+        self._next_packet = self._station.uptime()
+        self._schedule.replace(self._faults, self._station.uptime(), self._sent)
 
     def resumeProducing(self) -> None:
         """Send again, first what was missed: what was due waited in the timeline."""
         super().resumeProducing()
-        if self._rate == 0 and self._live:
-            self._after(0, self._tick)
+        if self._rate == 0 and self._active:
+            self._call_later(0, self._tick)
 
     def _tick(self) -> None:
-        self._later = None
+        self._delayed_call = None
         now = self._station.uptime()
-        while self._live and (turn := self._turns.take_by_time(now)):
-            self._make_in_time(turn)
-        if not self._live:
+        while self._active and (fault := self._schedule.take_by_time(now)):
+            self._apply_due(fault)
+        if not self._active:
             return
         if self._paused and self._lag() > self._station.max_lag:
-            self.drop()
+            self.abort()
             return
         if not (self._paused or self._stalled):
-            self._send(self._goal(now))
-        if self._live:
+            self._send(self._target(now))
+        if self._active:
             at_once = self._rate == 0 and not (self._paused or self._stalled) and self._faults.trickle is None
-            self._after(0 if at_once else TICK, self._tick)
+            self._call_later(0 if at_once else TICK, self._tick)
 
     def _due(self, now: float) -> int:
         return self._broadcast.due_at(self._edge + (now - self._start) * self._rate)
@@ -117,36 +117,36 @@ class Playout(TimedProducer):
         waits = self._rate == 0 or self._stalled or self._faults.trickle is not None
         return 0 if waits else self._due(self._station.uptime()) - self._place
 
-    def _goal(self, now: float) -> int:
+    def _target(self, now: float) -> int:
         """The place up to which this tick sends."""
         if self._faults.trickle is not None:
-            if now < self._next_drop:
+            if now < self._next_packet:
                 return self._place
-            self._next_drop = now + self._faults.trickle
+            self._next_packet = now + self._faults.trickle
             return self._place + PACKET
         if self._rate == 0:
             return self._place + UNPACED_SLICE
         return min(self._due(now), self._place + BACKLOG_SLICE)
 
-    def _send(self, goal: int) -> None:
-        data, self._backlog = self._backlog + self._take(goal), b""
-        while data and self._live:
-            turn = self._turns.take_by_octets(self._sent + len(data) - 1)
-            before = len(data) if turn is None or turn.octets is None else max(0, turn.octets - self._sent)
+    def _send(self, target: int) -> None:
+        data, self._backlog = self._backlog + self._take(target), b""
+        while data and self._active:
+            fault = self._schedule.take_by_octets(self._sent + len(data) - 1)
+            before = len(data) if fault is None or fault.octets is None else max(0, fault.octets - self._sent)
             self._emit(data[:before])
             data = data[before:]
             # As it was made anew it has about as many bytes.
             if self._replays:
                 self._channel.reached = max(self._channel.reached, self._place - len(data))
-            if turn is not None:
-                data = self._make(turn, data)
+            if fault is not None:
+                data = self._apply(fault, data)
 
-    def _take(self, goal: int) -> bytes:
+    def _take(self, target: int) -> bytes:
         """The broadcast from where we are up to a place, as this viewer gets it."""
-        data = self._broadcast.span(self._place, goal)
-        place, self._place = self._place, max(self._place, goal)
-        if self._ailing:
-            data = suffer(data, place, self._ailing)
+        data = self._broadcast.span(self._place, target)
+        place, self._place = self._place, max(self._place, target)
+        if self._packet_faults:
+            data = apply_packet_faults(data, place, self._packet_faults)
         for change in self._changes:
             data = change.feed(data)
         return data
@@ -162,67 +162,67 @@ class Playout(TimedProducer):
         self._sent += len(data)
         for tally in self._tallies:
             tally.octets += len(data)
-        self._wire.write(self._framing.encode(data))
+        self._transport.write(self._framing.encode(data))
 
     # The turns: from now on ...
 
-    def _make_in_time(self, turn: Turn) -> None:
-        """Make a turn whose time has come; if the body is to end torn, at a byte that is still to come."""
-        if self._faults.torn and turn.name in ("close", "reset") and not (self._stalled or self._paused):
-            self._turns.put(attrs.evolve(turn, seconds=None, octets=self._sent + self._faults.torn))
+    def _apply_due(self, fault: ScheduledFault) -> None:
+        """Make a fault whose time has come; if the body is to end torn, at a byte that is still to come."""
+        if self._faults.torn and fault.name in ("close", "reset") and not (self._stalled or self._paused):
+            self._schedule.add(attrs.evolve(fault, seconds=None, octets=self._sent + self._faults.torn))
         else:
-            self._make(turn, b"")
+            self._apply(fault, b"")
 
-    def _make(self, turn: Turn, rest: bytes) -> bytes:
-        method: Callable[[bytes], bytes] = getattr(self, f"_turn_{turn.name}")
+    def _apply(self, fault: ScheduledFault, rest: bytes) -> bytes:
+        method: Callable[[bytes], bytes] = getattr(self, f"_apply_{fault.name}")
         return method(rest)
 
-    def _fall_ill(self, name: str, rest: bytes) -> bytes:
+    def _add_packet_fault(self, name: str, rest: bytes) -> bytes:
         """What was on its way is well; what follows it is not."""
-        self._ailing.append(ailments(self._station.timeline.clip)[name])
+        self._packet_faults.append(packet_faults(self._station.timeline.clip)[name])
         return rest
 
-    _turn_no_video = partialmethod(_fall_ill, "no_video")
-    _turn_frozen = partialmethod(_fall_ill, "frozen")
-    _turn_scrambled = partialmethod(_fall_ill, "scrambled")
-    _turn_damaged = partialmethod(_fall_ill, "damaged")
-    _turn_thin = partialmethod(_fall_ill, "thin")
+    _apply_no_video = partialmethod(_add_packet_fault, "no_video")
+    _apply_frozen = partialmethod(_add_packet_fault, "frozen")
+    _apply_scrambled = partialmethod(_add_packet_fault, "scrambled")
+    _apply_damaged = partialmethod(_add_packet_fault, "damaged")
+    _apply_thin = partialmethod(_add_packet_fault, "thin")
 
-    def _turn_garbage(self, rest: bytes) -> bytes:
+    def _apply_garbage(self, rest: bytes) -> bytes:
         self._garbage = random.Random(self._place)
         return rest
 
-    def _turn_cut(self, rest: bytes) -> bytes:
+    def _apply_cut(self, rest: bytes) -> bytes:
         self._skip = self._faults.cut_size
         return rest
 
-    def _turn_bad_chunk(self, rest: bytes) -> bytes:
-        self._wire.write(BAD_CHUNK)
+    def _apply_bad_chunk(self, rest: bytes) -> bytes:
+        self._transport.write(BAD_CHUNK)
         return rest
 
-    def _turn_stall(self, rest: bytes) -> bytes:
+    def _apply_stall(self, rest: bytes) -> bytes:
         self._stalled = True
         self._backlog = rest
         if self._faults.stall_for is not None:
-            self._turns.add("go_on", self._station.uptime() + self._faults.stall_for)
+            self._schedule.add_at("resume", self._station.uptime() + self._faults.stall_for)
         return b""
 
-    def _turn_go_on(self, rest: bytes) -> bytes:
+    def _apply_resume(self, rest: bytes) -> bytes:
         self._stalled = False
         return rest
 
-    def _turn_close(self, rest: bytes) -> bytes:
-        self._wire.write(self._framing.end())
+    def _apply_close(self, rest: bytes) -> bytes:
+        self._transport.write(self._framing.end())
         self.stop()
-        self._wire.loseConnection()
+        self._transport.loseConnection()
         return b""
 
-    def _turn_reset(self, rest: bytes) -> bytes:
+    def _apply_reset(self, rest: bytes) -> bytes:
         """Reset with the next tick: what was sent before must have left the transport."""
         self._stalled = True
-        self._turns.add("drop", self._station.uptime() + TICK / 2)
+        self._schedule.add_at("abort", self._station.uptime() + TICK / 2)
         return b""
 
-    def _turn_drop(self, rest: bytes) -> bytes:
-        self.drop()
+    def _apply_abort(self, rest: bytes) -> bytes:
+        self.abort()
         return b""

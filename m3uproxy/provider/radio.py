@@ -101,7 +101,7 @@ def _at(tag: bytes, time: int) -> bytes:
     return tag[:4] + (time & 0xFFFFFF).to_bytes(3, "big") + bytes([time >> 24 & 0xFF]) + tag[8:]
 
 
-def take_apart(data: bytes) -> Flv:
+def parse_flv(data: bytes) -> Flv:
     """Tell the tags of a file that only opens a stream from those that are played.
 
     Sound begins, and ends, a little later than pictures: what is beyond the end belongs to the beginning of a loop.
@@ -129,4 +129,4 @@ def take_apart(data: bytes) -> Flv:
 def load_radio(ending: str) -> Broadcast:
     """A clip that comes with the package (``tools/make_radio.py`` makes it)."""
     data = Path(__file__).with_name(f"radio.{ending}").read_bytes()
-    return take_apart(data) if ending == "flv" else Radio(data, _SECONDS[ending])
+    return parse_flv(data) if ending == "flv" else Radio(data, _SECONDS[ending])

@@ -15,35 +15,35 @@ CHAIN = ("other", "relative", "same", "path")
 ENDLESS = ("loop", "none", "empty", "https", "ftp")
 
 
-def hop_number(request: Request) -> int:
+def redirect_count(request: Request) -> int:
     """How many redirects led to this request."""
     text = next((value for name, value in request.query if name == "hop"), "0")
     return int(text) if text.isdecimal() else 0
 
 
-def hops_done(request: Request, faults: Faults) -> bool:
+def redirects_done(request: Request, faults: Faults) -> bool:
     """Whether this request has been redirected often enough."""
     if faults.redirect in ENDLESS:
         return False
     usual = len(CHAIN) if faults.redirect == "chain" else 1
-    return hop_number(request) >= (usual if faults.hops is None else faults.hops)
+    return redirect_count(request) >= (usual if faults.hops is None else faults.hops)
 
 
 def next_target(request: Request, token: str | None = None) -> str:
     """Path and query of the next hop."""
     path, _, query = request.target.partition("?")
     pairs = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in ("hop", TOKEN)]
-    pairs += [f"hop={hop_number(request) + 1}", *([] if token is None else [f"{TOKEN}={token}"])]
+    pairs += [f"hop={redirect_count(request) + 1}", *([] if token is None else [f"{TOKEN}={token}"])]
     return f"{path}?{'&'.join(pairs)}"
 
 
 def has_expired(station: Station, request: Request, faults: Faults) -> bool:
     """Whether this is a redirect's target, and its token is not good (any more)."""
-    if faults.expire is None or not hop_number(request):
+    if faults.expire is None or not redirect_count(request):
         return False
     token = next((value for name, value in request.query if name == TOKEN), "")
-    life = None if faults.expire == "once" else float(faults.expire)
-    return not station.tokens.accept(token, station.uptime(), life)
+    lifetime = None if faults.expire == "once" else float(faults.expire)
+    return not station.tokens.accept(token, station.uptime(), lifetime)
 
 
 def other_authority(authority: str, other_host: str) -> str:
@@ -56,10 +56,10 @@ def other_authority(authority: str, other_host: str) -> str:
 def location(station: Station, request: Request, faults: Faults) -> str | None:
     """The Location of the redirect, None for no redirect or one without Location."""
     kind = faults.redirect
-    if kind is None or kind == "none" or hops_done(request, faults):
+    if kind is None or kind == "none" or redirects_done(request, faults):
         return None
     if kind == "chain":
-        kind = CHAIN[hop_number(request) % len(CHAIN)]
+        kind = CHAIN[redirect_count(request) % len(CHAIN)]
     token = None if faults.expire is None else station.tokens.issue(station.uptime())
     here, target = request.header("Host") or "127.0.0.1", next_target(request, token)
     places = {

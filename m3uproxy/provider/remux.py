@@ -27,7 +27,7 @@ from m3uproxy.provider.multiplex import NULL_PACKET, Layout, Multiplexer, Unit, 
 #: Stream types of sound (table 2-34; 0x81 and 0x87 are AC-3 and enhanced AC-3 as ATSC has them).
 SOUND = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x87})
 #: Packets that wait for a place between pictures, at most.
-MOST_WAITING = 100
+MAX_PENDING = 100
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
@@ -85,17 +85,17 @@ class Remux:
         self._pmt_pid = self._clock_pid = -1
         self._pat_body = self._pmt_body = b""
         self._pcr = self._pcr_sent = b""
-        self._begun = 0
-        self._between: deque[bytes] = deque()
+        self._main_units = 0
+        self._pending: deque[bytes] = deque()
 
     def feed(self, packets: bytes) -> bytes:
         """As :meth:`Change.feed`. A unit is sent when it is complete."""
         out: list[bytes] = []
         for start in range(0, len(packets), PACKET):
-            out += self._take(packets[start : start + PACKET])
+            out += self._packet_received(packets[start : start + PACKET])
         return b"".join(out)
 
-    def _take(self, packet: bytes) -> list[bytes]:
+    def _packet_received(self, packet: bytes) -> list[bytes]:
         pid = (packet[1] & 0x1F) << 8 | packet[2]
         if pid == 0 or pid == self._pmt_pid:
             self._read_tables(pid, packet)
@@ -145,13 +145,13 @@ class Remux:
 
     def _send(self, track: _Track, unit: Unit) -> list[bytes]:
         if track is not self._main:
-            self._between.extend(self._mux.unit(track.pid, attrs.evolve(unit, pcr=b""), track.is_sound))
-            many = not self._layout.spread or len(self._between) > MOST_WAITING
-            return self._take_between(len(self._between)) if many and self._begun else []
+            self._pending.extend(self._mux.unit(track.pid, attrs.evolve(unit, pcr=b""), track.is_sound))
+            many = not self._layout.spread or len(self._pending) > MAX_PENDING
+            return self._take_pending(len(self._pending)) if many and self._main_units else []
         out: list[bytes] = []
-        if self._begun % self._layout.tables_every == 0:
+        if self._main_units % self._layout.tables_every == 0:
             out += [self._mux.section(0, self._pat_body), self._mux.section(self._layout.pmt, self._pmt_body)]
-        self._begun += 1
+        self._main_units += 1
         if unit.pcr == self._pcr_sent:
             unit = attrs.evolve(unit, pcr=b"")
         self._pcr_sent = unit.pcr or self._pcr_sent
@@ -159,11 +159,11 @@ class Remux:
             out.append(self._mux.clock(self._layout.clock, unit.pcr))
             unit = attrs.evolve(unit, pcr=b"")
         for packet in self._mux.unit(track.pid, unit, track.is_sound):
-            out += [packet, *self._take_between(1)]
+            out += [packet, *self._take_pending(1)]
         return out + [NULL_PACKET] * self._layout.padding
 
-    def _take_between(self, count: int) -> list[bytes]:
-        return [self._between.popleft() for _ in range(min(count, len(self._between)))]
+    def _take_pending(self, count: int) -> list[bytes]:
+        return [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
 
     # the tables (2.4.4), each in one packet
 

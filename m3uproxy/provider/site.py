@@ -67,7 +67,7 @@ class Provider:
 
     def build(self, addr: IAddress | None) -> Protocol:
         """A protocol for a new connection."""
-        connection = Connection(self.station, addr, self._lost)
+        connection = Connection(self.station, addr, self._connection_lost)
         self._open.add(connection)
         return connection
 
@@ -101,20 +101,20 @@ class Provider:
     def stop(self) -> Deferred[None]:
         """Close the port and reset every connection.
 
-        :return: a Deferred that fires when all sockets are gone. Nothing is left behind then.
+        :return: a Deferred that fires when all sockets are all_closed. Nothing is left behind then.
         """
         closed = self.close_port()
         for connection in list(self._open):
-            connection.drop()
-        gone: Deferred[None] = Deferred()
-        self._waiting.append(gone)
-        self._check_gone()
-        return closed.addCallback(lambda _: gone)
+            connection.abort()
+        all_closed: Deferred[None] = Deferred()
+        self._waiting.append(all_closed)
+        self._fire_if_all_closed()
+        return closed.addCallback(lambda _: all_closed)
 
-    def _lost(self, connection: Connection) -> None:
+    def _connection_lost(self, connection: Connection) -> None:
         self._open.discard(connection)
-        self._check_gone()
+        self._fire_if_all_closed()
 
-    def _check_gone(self) -> None:
+    def _fire_if_all_closed(self) -> None:
         while self._waiting and not self._open:
             self._waiting.pop().callback(None)

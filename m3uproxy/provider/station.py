@@ -38,7 +38,7 @@ class Tally:
     total: int = 0
     requests: int = 0
     octets: int = 0
-    _left: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000), repr=False)
+    _closed_at: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000), repr=False)
 
     def opened(self) -> None:
         """One more."""
@@ -49,16 +49,16 @@ class Tally:
     def closed(self, now: float) -> None:
         """One less."""
         self.current -= 1
-        self._left.append(now)
+        self._closed_at.append(now)
 
-    def taken(self, now: float, hold: float) -> int:
+    def occupied(self, now: float, hold: float) -> int:
         """How many count against a limit: those open, and those that left less than ``hold`` seconds ago."""
-        return self.current + sum(now - left < hold for left in self._left)
+        return self.current + sum(now - left < hold for left in self._closed_at)
 
     def restart(self) -> None:
         """Count from now on; what is open stays open."""
         self.peak, self.total, self.requests, self.octets = self.current, 0, 0, 0
-        self._left.clear()
+        self._closed_at.clear()
 
     def report(self) -> dict[str, int]:
         """For ``/stats``."""
@@ -163,7 +163,7 @@ class Station:
         account = [] if media.account is None else [self.account(media.account)]
         return [self.viewers, self.channel(media.channel).tally, *account]
 
-    def note(self, request: Request, channel: str | None, peer: str) -> None:
+    def record(self, request: Request, channel: str | None, peer: str) -> None:
         """Remember a request."""
         self.requests.append(
             {
@@ -193,9 +193,9 @@ class Station:
             f"path {request.target}": parse_faults(request.query, strict=False),
         }
         meant = {key: given for key, given in layers.items() if "only" not in given or words & {*given["only"]}}
-        return make_faults(*(given for key, given in meant.items() if self._lasts(key, given, follows)))
+        return make_faults(*(given for key, given in meant.items() if self._applies(key, given, follows)))
 
-    def use(self, target: str) -> int:
+    def count_use(self, target: str) -> int:
         """Count a request for a file; how many there were for this very URL."""
         self._uses[f"path {target}"] += 1
         return self._uses[f"path {target}"]
@@ -203,9 +203,9 @@ class Station:
     def refuses(self) -> bool:
         """Whether the connection that has just come in is to be reset, before it asks for anything."""
         given = self.everywhere.given
-        return given.get("refuse") == "accept" and self._lasts("accept", given, follows=False)
+        return given.get("refuse") == "accept" and self._applies("accept", given, follows=False)
 
-    def _lasts(self, key: str, given: dict[str, Any], follows: bool) -> bool:
+    def _applies(self, key: str, given: dict[str, Any], follows: bool) -> bool:
         times = given.get("times")
         if times is None or follows:
             return True
@@ -221,8 +221,8 @@ class Station:
         channel.given, channel.stale_since = given, None
         for key in ("accept", EVERY) if name == EVERY else (f"channel {name}",):
             self._uses.pop(key, None)
-        hit = [channel] if name != EVERY else list(self.channels.values())
-        bodies = [body for each in hit for body in each.bodies]
+        affected = [channel] if name != EVERY else list(self.channels.values())
+        bodies = [body for each in affected for body in each.bodies]
         for body in bodies:
             body.adjust(given)
         return len(bodies)

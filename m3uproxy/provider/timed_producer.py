@@ -12,7 +12,7 @@ from zope.interface import implementer
 TICK = 0.02
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """What is asked of a transport."""
 
     def write(self, data: bytes) -> None:
@@ -35,37 +35,37 @@ class Wire(Protocol):
 class TimedProducer:
     """Is live from ``_begin()`` until ``stop()``, and has one call to come at most."""
 
-    def __init__(self, clock: IReactorTime, wire: Wire) -> None:
+    def __init__(self, clock: IReactorTime, transport: Transport) -> None:
         self._clock = clock
-        self._wire = wire
-        self._live = self._paused = False
-        self._later: IDelayedCall | None = None
+        self._transport = transport
+        self._active = self._paused = False
+        self._delayed_call: IDelayedCall | None = None
 
     def _begin(self) -> None:
-        self._live = True
-        self._wire.registerProducer(self, True)
+        self._active = True
+        self._transport.registerProducer(self, True)
 
-    def _after(self, seconds: float, step: Callable[[], None]) -> None:
+    def _call_later(self, seconds: float, step: Callable[[], None]) -> None:
         """Take the next step then, and no other."""
-        self._cancel()
-        self._later = self._clock.callLater(seconds, step)
+        self._cancel_call()
+        self._delayed_call = self._clock.callLater(seconds, step)
 
-    def _cancel(self) -> None:
-        later, self._later = self._later, None
+    def _cancel_call(self) -> None:
+        later, self._delayed_call = self._delayed_call, None
         if later is not None and later.active():
             later.cancel()
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Reset the connection now."""
         self.stop()
-        self._wire.abortConnection()
+        self._transport.abortConnection()
 
     def stop(self) -> None:
         """Send no more."""
-        self._cancel()
-        if self._live:
-            self._live = False
-            self._wire.unregisterProducer()
+        self._cancel_call()
+        if self._active:
+            self._active = False
+            self._transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         """Send nothing until ``resumeProducing``."""

@@ -25,15 +25,15 @@ class Tokens:
             self._issued.popitem(last=False)
         return token
 
-    def accept(self, token: str, now: float, life: float | None) -> bool:
+    def accept(self, token: str, now: float, lifetime: float | None) -> bool:
         """Whether it is good.
 
-        :param life: seconds from its issue on; None: one use, and this is it.
+        :param lifetime: seconds from its issue on; None: one use, and this is it.
         """
         issued = self._issued.get(token)
         if issued is None:
             return False
-        if life is None:
+        if lifetime is None:
             del self._issued[token]
             return True
-        return now - issued < life
+        return now - issued < lifetime

@@ -28,5 +28,5 @@ def changes_for(station: Station, channel: Channel, faults: Faults, edge: float)
     elif faults.restamp is not None:
         changes.append(Restamp(round(number * float(faults.restamp) * 90_000)))
     if faults.remux is not None:
-        changes.append(Remux(Layout.numbered(number, faults.remux == "cut")))
+        changes.append(Remux(Layout.from_number(number, faults.remux == "cut")))
     return changes

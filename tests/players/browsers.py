@@ -1,4 +1,4 @@
-"""Chromium with a library for web pages, as a player like the others: it is given a URL, and tells what it shows.
+"""Chromium with a library for web pages, as a player like the others: it plays a URL and reports the time.
 
 Nothing drives it: the page (``player.html``) plays by itself and writes to its console, which Chromium copies to its
 standard error. So no library for browsers is needed, and no second protocol.
@@ -19,7 +19,7 @@ from programs import Player
 #: Part of the pictures that a busy machine may be too late for.
 MOST_DROPPED = 0.02
 #: As given by :func:`tell` of the page.
-_TOLD = re.compile(r"@time ([\d.]+) pictures (\d+) dropped (\d+) corrupted (\d+) sound (\d+) cues (\d+)@")
+_REPORT = re.compile(r"@time ([\d.]+) pictures (\d+) dropped (\d+) corrupted (\d+) sound (\d+) cues (\d+)@")
 _OPTIONS = (
     "--headless",
     "--disable-gpu",
@@ -34,8 +34,8 @@ _OPTIONS = (
 
 
 @attrs.frozen
-class Told:
-    """What a page told last: counts from its beginning on."""
+class PageReport:
+    """What a page page_report last: counts from its beginning on."""
 
     pictures: int
     dropped: int
@@ -44,10 +44,10 @@ class Told:
     cues: int
 
 
-def told(text: str) -> Told | None:
-    """The last that a page told; None if it never showed anything."""
-    found = _TOLD.findall(text)
-    return Told(*map(int, found[-1][1:])) if found else None
+def page_report(text: str) -> PageReport | None:
+    """The last that a page page_report; None if it never showed anything."""
+    found = _REPORT.findall(text)
+    return PageReport(*map(int, found[-1][1:])) if found else None
 
 
 def _command(pages: Pages, name: str, url: str, folder: Path) -> list[str]:
@@ -58,7 +58,7 @@ def _command(pages: Pages, name: str, url: str, folder: Path) -> list[str]:
 def _faults(text: str) -> list[str]:
     """What is wrong: an error that ends it, or a decoder that did not do all of its work."""
     found = re.findall(r"@(FATAL .*?)@", text)
-    last = told(text)
+    last = page_report(text)
     if last is None:
         return [*found, "shows nothing"]
     if not last.sound:

@@ -22,10 +22,10 @@ class Case:
     :ivar path: at the proxy.
     :ivar fault: what the first provider does in the middle.
     :ivar players: names of those that it is tried with.
-    :ivar stays: names of those that must play on; None for all.
+    :ivar continuing: names of those that must play on; None for all.
     :ivar still: seconds for which the picture may stand still.
     :ivar pictures: how many a browser must have decoded.
-    :ivar wants: what its page must have told, a regular expression.
+    :ivar page_pattern: what its page must have page_report, a regular expression.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Case:
     fault: str = ""
     agents: tuple[str, ...] = ()
     players: tuple[str, ...] = FOR_TS
-    stays: tuple[str, ...] | None = None
+    continuing: tuple[str, ...] | None = None
     still: float = 0.5
     pictures: int = 200
-    wants: str = ""
+    page_pattern: str = ""
 
     @property
-    def must_stay(self) -> tuple[str, ...]:
+    def must_continue(self) -> tuple[str, ...]:
         """Names of those that must play on."""
-        return self.players if self.stays is None else self.stays
+        return self.players if self.continuing is None else self.continuing
 
 
 def seam(name: str, old: Recipe, new: Recipe, fault: str = "close=0", burst: int = 2, **changes: object) -> Case:
@@ -70,22 +70,26 @@ TS = (
     seam("stalls, H.264 + AAC", H264, H264.backup(), "stall=0", still=1.5),
     seam("closes, sound only", SOUND, SOUND.backup(), pictures=0),
     # mpegts.js loses the last picture of the old size; if others refer to it, that is a hole, and it stops.
-    seam("other size", H264, H264.backup(width=320, height=192), stays=NATIVE),
+    seam("other size", H264, H264.backup(width=320, height=192), continuing=NATIVE),
     seam("other picture rate", H264, H264.backup(rate=50)),
     seam("open groups without IDR", H264, H264.backup(video="h264 open"), burst=0, still=1.0),
-    seam("other codecs, default", H264, HEVC.backup(), stays=()),
+    seam("other codecs, default", H264, HEVC.backup(), continuing=()),
     seam(
         "other codecs, CARRY_ON_AGENTS",
         H264,
         HEVC.backup(),
         agents=("VLC", "GStreamer"),
         players=NATIVE,
-        stays=("VLC", "GStreamer"),
+        continuing=("VLC", "GStreamer"),
     ),
 )
 
 HLS = (
-    hls("variants, sound in renditions, subtitles", "master.m3u8?renditions=1", wants=r"(?s)@audio 1@.* cues [1-9]"),
+    hls(
+        "variants, sound in renditions, subtitles",
+        "master.m3u8?renditions=1",
+        page_pattern=r"(?s)@audio 1@.* cues [1-9]",
+    ),
     hls("fragmented MP4 with EXT-X-MAP", "master.m3u8?fmp4=1"),
     hls("AES-128, another key for each segment", "master.m3u8?keys=1"),
     hls("byte ranges", "high/index.m3u8?ranges=3"),
@@ -104,7 +108,7 @@ HLS_CHANGES = (
     change("MP4, segments refused", "status=404&only=segment", "master.m3u8?fmp4=1"),
     change("renditions, segments refused", "status=404&only=segment", "master.m3u8?renditions=1"),
     seam("live TS as HLS, closes", H264, H264.backup(), path=PLAYLIST, players=FOR_HLS, still=4.5),
-    seam("live TS as HLS, other codecs", H264, MPEG2.backup(), path=PLAYLIST, players=FOR_HLS, stays=()),
+    seam("live TS as HLS, other codecs", H264, MPEG2.backup(), path=PLAYLIST, players=FOR_HLS, continuing=()),
 )
 
 TABLES = {"live TS": TS, "HLS": HLS, "HLS, the source changes": HLS_CHANGES}

@@ -25,7 +25,7 @@ PACKAGES = {
     "chromium": ["chromium"],
     "npm": ["npm"],
 }
-#: Libraries for web pages, with the versions that ``docs/players.md`` tells of, and the file that a page loads.
+#: Libraries for web pages, with the versions that ``docs/players.md`` time_pattern of, and the file that a page loads.
 LIBRARIES = {"hls.js": ("1.7.4", "dist/hls.js"), "mpegts.js": ("1.8.2", "dist/mpegts.js")}
 #: Where they are kept; git ignores it, and ``make clean`` removes it.
 CACHE = Path(__file__).parents[2] / ".run" / "players"

@@ -1,4 +1,4 @@
-"""The players: how each is started, how it tells the time it shows, what of its log is a complaint."""
+"""The players: how each is started, how it time_pattern the time it shows, what of its log is a complaint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.protocol import ProcessProtocol
 
 #: Seconds; by more than that no player goes on at once. VLC shows the clock of the new source behind a discontinuity.
-LEAP = 10.0
+MAX_STEP = 10.0
 
 
 def _clock(text: str) -> float:
@@ -31,20 +31,20 @@ class Player:
     One of them.
 
     :ivar command: makes its arguments from a URL and an empty folder of its own.
-    :ivar tells: finds the time that it shows in what it writes.
-    :ivar complains: finds what it complains of.
-    :ivar grain: seconds by which what it tells may lag.
-    :ivar asks: is written to it four times a second.
+    :ivar time_pattern: finds the time that it shows in what it writes.
+    :ivar complaint_pattern: finds what it complaint_pattern of.
+    :ivar time_lag: seconds by which what it time_pattern may lag.
+    :ivar time_query: is written to it four times a second.
     :ivar faults: what is wrong with what it wrote, besides the time.
     """
 
     name: str
     program: str
     command: Callable[[str, Path], list[str]]
-    tells: re.Pattern[str]
-    complains: re.Pattern[str]
-    grain: float = 0.5
-    asks: bytes = b""
+    time_pattern: re.Pattern[str]
+    complaint_pattern: re.Pattern[str]
+    time_lag: float = 0.5
+    time_query: bytes = b""
     unprivileged: bool = False
     faults: Callable[[str], list[str]] = lambda text: []
 
@@ -89,8 +89,8 @@ PLAYERS = (
         re.compile(
             r"^.*(?:too late|discontinuity|TS duplicate|buffer deadlock|waiting for SPS|error while|rebuffer).*", re.M
         ),
-        grain=1.6,
-        asks=b"get_time\n",
+        time_lag=1.6,
+        time_query=b"get_time\n",
         unprivileged=True,
     ),
     Player(
@@ -103,12 +103,12 @@ PLAYERS = (
         ],
         re.compile(r"last-message = chain.*?pts: ([\d:.]+)"),
         re.compile(r"^.*(?:WARN|ERROR).*(?:mpegts|tsdemux|libav|parse|decode|sink).*", re.M),
-        grain=0.1,
+        time_lag=0.1,
     ),
 )
 
 
-class Playing(ProcessProtocol):
+class RunningPlayer(ProcessProtocol):
     """A player that runs; what it wrote, and when."""
 
     def __init__(self, player: Player) -> None:
@@ -124,7 +124,7 @@ class Playing(ProcessProtocol):
         more = data.decode("utf-8", "replace").replace("\r", "\n")
         self.text += more
         *lines, self._rest = (self._rest + more).split("\n")
-        for found in self.player.tells.finditer("\n".join([*lines, ""])):
+        for found in self.player.time_pattern.finditer("\n".join([*lines, ""])):
             shown = _clock(found[1])
             # Before it shows anything some say 0.
             if shown or self.times:
@@ -133,7 +133,7 @@ class Playing(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason) -> None:
-        """By itself or because it was told to."""
+        """By itself or because it was page_report to."""
         self.ended = time.monotonic()
 
     def kill(self) -> None:
@@ -149,8 +149,8 @@ class Playing(ProcessProtocol):
 
     def ask(self) -> None:
         """Let it tell its time."""
-        if self.player.asks and self.ended is None:
-            self.transport.write(self.player.asks)
+        if self.player.time_query and self.ended is None:
+            self.transport.write(self.player.time_query)
 
     def still(self, until: float) -> float:
         """The longest time up to a moment in which what is shown did not go on, seconds."""
@@ -164,8 +164,8 @@ class Playing(ProcessProtocol):
     def gained(self) -> float:
         """Seconds by which what is shown went on, bit by bit; a jump to another clock is none."""
         shown = [value for _, value in self.times]
-        return sum(later - sooner for sooner, later in pairwise(shown) if 0 < later - sooner < LEAP)
+        return sum(later - sooner for sooner, later in pairwise(shown) if 0 < later - sooner < MAX_STEP)
 
     def complaints(self) -> list[str]:
         """Lines of the log."""
-        return [found[0].strip() for found in self.player.complains.finditer(self.text)]
+        return [found[0].strip() for found in self.player.complaint_pattern.finditer(self.text)]

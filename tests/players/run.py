@@ -13,14 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browsers import browsers, told
+from browsers import browsers, page_report
 from cases import TABLES, Case
 from clip_provider import BACKUP_ORIGIN
 from clips import TICKS, clip_of
 from loopback_rig import Rig
 from packages import install
 from pages import Pages
-from programs import PLAYERS, Player, Playing
+from programs import PLAYERS, Player, RunningPlayer
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall, react
 
@@ -32,7 +32,7 @@ BEFORE, AFTER, BEGINNING = 6.0, 9.0, 30.0
 BEGIN = 3600 * TICKS
 
 
-async def watch(reactor, case: Case, players: list[Player], folder: Path) -> list[Playing]:
+async def watch(reactor, case: Case, players: list[Player], folder: Path) -> list[RunningPlayer]:
     """All players, one stream."""
     rig = Rig(reactor, folder)
     await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=case.agents)
@@ -63,7 +63,7 @@ async def watch(reactor, case: Case, players: list[Player], folder: Path) -> lis
     return running
 
 
-async def until_all_began(rig: Rig, running: list[Playing]) -> None:
+async def until_all_began(rig: Rig, running: list[RunningPlayer]) -> None:
     """Or until it has taken too long."""
     try:
         await rig.until(lambda: all(each.began for each in running), BEGINNING)
@@ -71,8 +71,8 @@ async def until_all_began(rig: Rig, running: list[Playing]) -> None:
         pass
 
 
-def start(reactor, player: Player, url: str, folder: Path) -> Playing:
-    playing = Playing(player)
+def start(reactor, player: Player, url: str, folder: Path) -> RunningPlayer:
+    playing = RunningPlayer(player)
     arguments = player.arguments(url, folder)
     reactor.spawnProcess(
         playing,
@@ -83,20 +83,20 @@ def start(reactor, player: Player, url: str, folder: Path) -> Playing:
     return playing
 
 
-def verdict(case: Case, playing: Playing) -> tuple[str, bool]:
+def verdict(case: Case, playing: RunningPlayer) -> tuple[str, bool]:
     """What it did, in words, and whether that is right."""
     gained, still = playing.gained(), playing.still(playing.killed or playing.ended)
-    on = playing.killed is not None and gained > 10 and still < case.still + playing.player.grain
-    faults, page = playing.player.faults(playing.text), told(playing.text)
-    if page and not re.search(case.wants, playing.text):
-        faults.append(f"did not tell {case.wants}")
+    on = playing.killed is not None and gained > 10 and still < case.still + playing.player.time_lag
+    faults, page = playing.player.faults(playing.text), page_report(playing.text)
+    if page and not re.search(case.page_pattern, playing.text):
+        faults.append(f"did not tell {case.page_pattern}")
     if page and page.pictures < case.pictures:
         faults.append(f"{page.pictures} pictures only")
     did = "plays on" if on else "ends" if playing.killed is None else "stands still"
     words = f"{did}; {gained:.1f} s shown, longest still {still:.2f} s, {len(playing.complaints())} complaints"
     if page:
         words += f", {page.dropped} of {page.pictures} pictures dropped"
-    return "; ".join([words, *faults]), (on and not faults) or playing.player.name not in case.must_stay
+    return "; ".join([words, *faults]), (on and not faults) or playing.player.name not in case.must_continue
 
 
 async def try_one(reactor, case: Case, players: list[Player], chosen: argparse.Namespace) -> int:

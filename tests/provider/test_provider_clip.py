@@ -12,11 +12,11 @@ from m3uproxy.provider.clip import (
     PACKET,
     WRAP,
     load_clip,
+    parse_clip,
     pcr_offset,
     read_pcr,
     read_stamp,
     stamp_offsets,
-    take_apart,
     write_pcr,
     write_stamp,
 )
@@ -101,4 +101,4 @@ def test_stamps_without_a_payload_start_or_a_pes_header_are_none():
 )
 def test_a_clip_that_would_not_loop_is_refused(damage, complaint):
     with pytest.raises(ValueError, match=complaint):
-        take_apart(damage(load_clip().data))
+        parse_clip(damage(load_clip().data))

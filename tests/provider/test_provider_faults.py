@@ -12,7 +12,7 @@ from m3uproxy.provider.faults import ROWS, BadFault, Faults, When, make_faults, 
 from m3uproxy.provider.heads import ODDITIES
 from m3uproxy.provider.hls.options import OPTIONS
 from m3uproxy.provider.playout import Playout
-from m3uproxy.provider.turns import TURNS
+from m3uproxy.provider.schedule import SCHEDULED_FAULTS
 
 GUIDE = Path(__file__).parents[2] / "docs" / "provider.md"
 
@@ -92,10 +92,10 @@ def test_layers():
 
 
 def test_every_turn_is_a_fault_that_a_body_can_make():
-    for name in TURNS:
+    for name in SCHEDULED_FAULTS:
         assert name in ROWS
-        assert callable(getattr(Playout, f"_turn_{name}"))
-    assert {row.name for row in attrs.fields(Faults) if "When" in str(row.type)} == set(TURNS)
+        assert callable(getattr(Playout, f"_apply_{name}"))
+    assert {row.name for row in attrs.fields(Faults) if "When" in str(row.type)} == set(SCHEDULED_FAULTS)
 
 
 def test_the_guide_has_every_fault_and_every_odd_head_and_no_others():

@@ -11,20 +11,20 @@ from m3uproxy.provider.framing import framing_headers, make_framing
 pieces = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 
 
-def unchunk(wire):
+def unchunk(data):
     """A strict reader of chunks; gives the body and what follows the last chunk, None if that is missing."""
     body = b""
     while True:
-        size, _, wire = wire.partition(b"\r\n")
+        size, _, data = data.partition(b"\r\n")
         if not size:
             return body, None
         length = int(size, 16)
         if length == 0:
-            assert wire.startswith(b"\r\n")
-            return body, wire[2:]
-        if len(wire) < length + 2:
+            assert data.startswith(b"\r\n")
+            return body, data[2:]
+        if len(data) < length + 2:
             return body, None
-        body, end, wire = body + wire[:length], wire[length : length + 2], wire[length + 2 :]
+        body, end, data = body + data[:length], data[length : length + 2], data[length + 2 :]
         assert end == b"\r\n"
 
 

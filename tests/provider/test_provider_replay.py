@@ -7,7 +7,7 @@ from decoding import decode_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from replays import from_first_units, units_of
-from test_provider_connection import HERE, Bench, body, place, status, tally
+from test_provider_connection import HERE, StationRig, body, place, status, tally
 from ts_programme import distance
 
 from m3uproxy.provider.clip import PACKET, WRAP, load_clip, pcr_offset, read_pcr
@@ -22,12 +22,12 @@ LOOP = CLIP.packets * PACKET
 
 
 @pytest.fixture
-def bench():
-    made = Bench()
+def rig():
+    made = StationRig()
     yield made
     for channel in made.station.channels.values():
         for each in list(channel.bodies):
-            each.drop()
+            each.abort()
     assert made.clock.getDelayedCalls() == []
 
 
@@ -64,71 +64,71 @@ def test_the_clock_at_a_moment():
 # As it was
 
 
-def test_replay_in_real_time_begins_so_long_before_now(bench):
-    due, timeline = bench.station.timeline.due_at, bench.station.timeline
-    first = bench.ask("/live/a.ts?replay=3&close=2s")
-    bench.run(2.5)
+def test_replay_in_real_time_begins_so_long_before_now(rig):
+    due, timeline = rig.station.timeline.due_at, rig.station.timeline
+    first = rig.ask("/live/a.ts?replay=3&close=2s")
+    rig.run(2.5)
     assert first.closed
-    bench.run(1.5)
-    now = bench.station.uptime()
-    second = bench.ask("/live/a.ts?replay=3&close=2s")
+    rig.run(1.5)
+    now = rig.station.uptime()
+    second = rig.ask("/live/a.ts?replay=3&close=2s")
     assert body(second) == timeline.span(due(now - 3), due(now))
 
 
-def test_replay_of_a_channel_that_runs_ahead_begins_before_what_it_has_sent(bench):
-    timeline = bench.station.timeline
+def test_replay_of_a_channel_that_runs_ahead_begins_before_what_it_has_sent(rig):
+    timeline = rig.station.timeline
     start = timeline.due_at(3.21 - 3)
-    wires = [bench.ask("/live/a.ts?rate=8&replay=3&close=400001")]
-    bench.run(3)
-    assert body(wires[0]) == timeline.span(start, start + 400_001)
-    wires.append(bench.ask("/live/a.ts?rate=8&replay=3&close=400001"))
+    transports = [rig.ask("/live/a.ts?rate=8&replay=3&close=400001")]
+    rig.run(3)
+    assert body(transports[0]) == timeline.span(start, start + 400_001)
+    transports.append(rig.ask("/live/a.ts?rate=8&replay=3&close=400001"))
     reached = timeline.seconds_at((start + 400_001) // PACKET * PACKET)
-    assert body(wires[1]) == timeline.span(timeline.due_at(reached - 3), timeline.due_at(reached))
-    bench.run(3)
+    assert body(transports[1]) == timeline.span(timeline.due_at(reached - 3), timeline.due_at(reached))
+    rig.run(3)
     again = timeline.due_at(reached - 3)
-    assert body(wires[1]) == timeline.span(again, again + 400_001)
-    other = bench.ask("/live/b.ts?replay=3")
+    assert body(transports[1]) == timeline.span(again, again + 400_001)
+    other = rig.ask("/live/b.ts?replay=3")
     assert len(body(other)) < 300_000, "another channel has a past of its own"
 
 
-def test_a_body_that_ends_in_a_burst_has_reached_no_further(bench):
-    wire = bench.ask("/live/a.ts?rate=8&replay=3&close=100001")
-    assert wire.closed
-    reached = bench.station.channel("a").reached
-    assert reached == bench.station.timeline.due_at(0.21) + 100_001
+def test_a_body_that_ends_in_a_burst_has_reached_no_further(rig):
+    transport = rig.ask("/live/a.ts?rate=8&replay=3&close=100001")
+    assert transport.closed
+    reached = rig.station.channel("a").reached
+    assert reached == rig.station.timeline.due_at(0.21) + 100_001
 
 
-def test_torn_ends_in_the_middle_of_a_packet(bench):
+def test_torn_ends_in_the_middle_of_a_packet(rig):
     for end in ("close=1s", "reset=1s"):
-        wire = bench.ask(f"/live/a.ts?{end}&torn=100")
-        bench.run(1.2)
-        assert wire.closed
-        assert len(body(wire)) % PACKET == 100
-        assert len(body(wire)) == pytest.approx(len(body(bench.ask("/live/a.ts?burst=1"))), rel=0.3)
+        transport = rig.ask(f"/live/a.ts?{end}&torn=100")
+        rig.run(1.2)
+        assert transport.closed
+        assert len(body(transport)) % PACKET == 100
+        assert len(body(transport)) == pytest.approx(len(body(rig.ask("/live/a.ts?burst=1"))), rel=0.3)
 
 
-def test_torn_does_not_keep_a_silent_body(bench):
-    wire = bench.ask("/live/a.ts?stall=100&close=1s&torn=100")
-    bench.run(1.2)
-    assert wire.closed
+def test_torn_does_not_keep_a_silent_body(rig):
+    transport = rig.ask("/live/a.ts?stall=100&close=1s&torn=100")
+    rig.run(1.2)
+    assert transport.closed
 
 
 # Restamped
 
 
-def test_restamped_is_the_same_but_later(bench):
+def test_restamped_is_the_same_but_later(rig):
     bodies = []
     for number in range(3):
-        wire = bench.ask(f"/live/a.ts?replay=1&restamp=1000&close={50_000 + number}")
-        bench.run(1)
-        bodies.append(body(wire)[: -(len(body(wire)) % PACKET)])
+        transport = rig.ask(f"/live/a.ts?replay=1&restamp=1000&close={50_000 + number}")
+        rig.run(1)
+        bodies.append(body(transport)[: -(len(body(transport)) % PACKET)])
         later = Restamp(-number * 90_000_000).feed(bodies[-1])
-        begin = bench.station.timeline.due_at(3.21 + number - 1)
-        assert later == bench.station.timeline.span(begin, begin + len(later))
+        begin = rig.station.timeline.due_at(3.21 + number - 1)
+        assert later == rig.station.timeline.span(begin, begin + len(later))
 
 
-def test_restamped_so_that_the_clocks_wrap_amid_the_replay(bench):
-    data = body(bench.ask("/live/a.ts?replay=3&restamp=wrap"))
+def test_restamped_so_that_the_clocks_wrap_amid_the_replay(rig):
+    data = body(rig.ask("/live/a.ts?replay=3&restamp=wrap"))
     ticks = clocks(data)
     (wrapped,) = [number for number, (sooner, later) in enumerate(pairwise(ticks)) if later < sooner]
     assert wrapped == pytest.approx(len(ticks) / 2, abs=2)
@@ -141,7 +141,7 @@ def test_restamped_so_that_the_clocks_wrap_amid_the_replay(bench):
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(0, 2 * CLIP.packets), st.integers(1, 90))
 def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
-    layout = Layout.numbered(number, cut)
+    layout = Layout.from_number(number, cut)
     source = TIMELINE.span(first * PACKET, (first + 600) * PACKET)
     remux = Remux(layout)
     made = b"".join(remux.feed(source[at : at + chunk * PACKET]) for at in range(0, len(source), chunk * PACKET))
@@ -163,7 +163,7 @@ def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
 @pytest.mark.parametrize("number", range(3))
 def test_remuxed_decodes_to_the_same(number, cut):
     source = TIMELINE.span(0, LOOP)
-    original, seen = decode_samples(source), decode_samples(Remux(Layout.numbered(number, cut)).feed(source))
+    original, seen = decode_samples(source), decode_samples(Remux(Layout.from_number(number, cut)).feed(source))
     assert seen.complaints == []
     assert seen.pictures == original.pictures[: len(seen.pictures)]
     assert seen.sounds == original.sounds[: len(seen.sounds)]
@@ -171,22 +171,22 @@ def test_remuxed_decodes_to_the_same(number, cut):
     assert len(seen.sounds) > 350
 
 
-def test_each_connection_is_multiplexed_in_its_own_way(bench):
+def test_each_connection_is_multiplexed_in_its_own_way(rig):
     pids = []
     for _ in range(3):
-        data = body(bench.ask("/live/a.ts?replay=3&remux=1&restamp=5"))
+        data = body(rig.ask("/live/a.ts?replay=3&remux=1&restamp=5"))
         pids.append(frozenset((data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, len(data), PACKET)))
     assert len(set(pids)) == 3
     assert len(frozenset.intersection(*pids) - {0, 0x1FFF}) == 0
 
 
-def test_a_remuxed_body_stalls_and_goes_on_without_a_loss(bench):
-    stalled = bench.ask("/live/a.ts?replay=3&remux=1&stall=70001&stall_for=1")
+def test_a_remuxed_body_stalls_and_goes_on_without_a_loss(rig):
+    stalled = rig.ask("/live/a.ts?replay=3&remux=1&stall=70001&stall_for=1")
     assert len(body(stalled)) == 70_001
-    bench.run(2)
-    plain = bench.ask("/live/b.ts?replay=5&remux=1")
-    bench.run(1)
-    layout = Layout.numbered(0)
+    rig.run(2)
+    plain = rig.ask("/live/b.ts?replay=5&remux=1")
+    rig.run(1)
+    layout = Layout.from_number(0)
     shorter, longer = units(drop_torn(body(stalled)), layout), units(drop_torn(body(plain)), layout)
     assert shorter[0]
     assert shorter[0] == longer[0][: len(shorter[0])]
@@ -200,44 +200,44 @@ def drop_torn(data):
 # Tokens
 
 
-def target_of(bench, query):
-    wire = bench.ask(f"/live/a.ts?redirect=same&{query}")
-    bench.run(0.1)
-    assert status(wire) == 302
-    return place(wire).removeprefix(HERE)
+def target_of(rig, query):
+    transport = rig.ask(f"/live/a.ts?redirect=same&{query}")
+    rig.run(0.1)
+    assert status(transport) == 302
+    return place(transport).removeprefix(HERE)
 
 
-def test_a_token_for_one_use(bench):
-    target = target_of(bench, "expire=once")
+def test_a_token_for_one_use(rig):
+    target = target_of(rig, "expire=once")
     assert "&token=" in target
-    assert status(bench.ask(target)) == 200
-    assert status(bench.ask(target)) == 403
-    fresh = target_of(bench, "expire=once")
+    assert status(rig.ask(target)) == 200
+    assert status(rig.ask(target)) == 403
+    fresh = target_of(rig, "expire=once")
     assert fresh != target
-    assert status(bench.ask(fresh)) == 200
-    assert tally(bench).total == 2
+    assert status(rig.ask(fresh)) == 200
+    assert tally(rig).total == 2
 
 
-def test_a_token_for_some_seconds(bench):
-    target = target_of(bench, "expire=5&expire_answer=404")
-    assert status(bench.ask(target)) == 200
-    bench.run(4)
-    assert status(bench.ask(target)) == 200
-    bench.run(1.2)
-    assert status(bench.ask(target)) == 404
-    assert status(bench.ask(target_of(bench, "expire=5"))) == 200
+def test_a_token_for_some_seconds(rig):
+    target = target_of(rig, "expire=5&expire_answer=404")
+    assert status(rig.ask(target)) == 200
+    rig.run(4)
+    assert status(rig.ask(target)) == 200
+    rig.run(1.2)
+    assert status(rig.ask(target)) == 404
+    assert status(rig.ask(target_of(rig, "expire=5"))) == 200
 
 
-def test_each_hop_has_a_token_of_its_own_and_none_can_be_made_up(bench):
-    first = target_of(bench, "hops=2&expire=once")
-    wire = bench.ask(first)
-    bench.run(0.1)
-    second = place(wire).removeprefix(HERE)
+def test_each_hop_has_a_token_of_its_own_and_none_can_be_made_up(rig):
+    first = target_of(rig, "hops=2&expire=once")
+    transport = rig.ask(first)
+    rig.run(0.1)
+    second = place(transport).removeprefix(HERE)
     assert first.count("token=") == second.count("token=") == 1
-    assert status(bench.ask(first)) == 403
-    assert status(bench.ask(second.rpartition("&")[0])) == 403
-    assert status(bench.ask(second + "0")) == 403
-    assert status(bench.ask(second)) == 200
+    assert status(rig.ask(first)) == 403
+    assert status(rig.ask(second.rpartition("&")[0])) == 403
+    assert status(rig.ask(second + "0")) == 403
+    assert status(rig.ask(second)) == 200
 
 
 def test_tokens_are_not_kept_for_ever():

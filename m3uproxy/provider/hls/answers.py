@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import attrs
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from m3uproxy.provider.answers import SERVER, Answer, Wanted, fault_answer, page
+from m3uproxy.provider.answers import SERVER, Answer, AnswerContext, fault_answer, page
 from m3uproxy.provider.faults import Faults
 from m3uproxy.provider.heads import render_head
 from m3uproxy.provider.hls import mp4
-from m3uproxy.provider.hls.cutter import PARTS, Cutter, cutter_for
-from m3uproxy.provider.hls.options import FIRST, HlsPath, Options, carried, read_options
-from m3uproxy.provider.hls.playlists import Sheet, master, media, render, token
+from m3uproxy.provider.hls.options import FIRST, HlsPath, Options, carried_query, read_options
+from m3uproxy.provider.hls.playlists import PlaylistContext, media_playlist, multivariant_playlist, render, token
+from m3uproxy.provider.hls.segmenter import PARTS, Segmenter, segmenter_for
 from m3uproxy.provider.redirects import other_authority
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import Station
@@ -30,7 +30,7 @@ _TYPES = {
 }
 _SUFFIXES = {"ts": "video/mp2t", "m4s": "video/iso.segment", "mp4": "video/mp4", "vtt": "text/vtt"}
 #: The longest that a request may ask to be held, in target durations.
-_LONGEST = 3
+_MAX_HOLD = 3
 
 
 @attrs.frozen
@@ -53,17 +53,17 @@ def hls_answer(station: Station, request: Request, path: HlsPath, faults: Faults
 
     :raises BadFault: for an option that makes no sense.
     """
-    instead = fault_answer(Wanted(station, request, path, faults))
+    instead = fault_answer(AnswerContext(station, request, path, faults))
     if instead is not None:
         return HlsAnswer(instead)
     options = read_options(request.query)
     if options.sign and path.kind not in ("master", "playlist") and not _is_signed(request, path):
         return HlsAnswer(page(403))
-    now, ready = _clock(station, path, faults), _ready(request, path, options)
-    if ready - now > _LONGEST * options.target:
+    now, ready = _clock(station, path, faults), _ready_at(request, path, options)
+    if ready - now > _MAX_HOLD * options.target:
         return HlsAnswer(page(404))
-    sheet = _sheet(station, request, path, options, max(now, ready))
-    body = _MAKERS[path.kind](cutter_for(station.timeline, options.target), sheet)
+    context = _playlist_context(station, request, path, options, max(now, ready))
+    body = _BODIES[path.kind](segmenter_for(station.timeline, options.target), context)
     if body is None:
         return HlsAnswer(page(404))
     return _with_body(request, path, faults, body, max(0.0, ready - now))
@@ -79,10 +79,12 @@ def _clock(station: Station, path: HlsPath, faults: Faults) -> float:
     return channel.stale_since
 
 
-def _sheet(station: Station, request: Request, path: HlsPath, options: Options, now: float) -> Sheet:
+def _playlist_context(
+    station: Station, request: Request, path: HlsPath, options: Options, now: float
+) -> PlaylistContext:
     authority = request.header("Host") or "127.0.0.1"
     other = other_authority(authority, station.other_host)
-    return Sheet(path, options, carried(request), f"http://{authority}", f"http://{other}", now)
+    return PlaylistContext(path, options, carried_query(request), f"http://{authority}", f"http://{other}", now)
 
 
 def _is_signed(request: Request, path: HlsPath) -> bool:
@@ -91,7 +93,7 @@ def _is_signed(request: Request, path: HlsPath) -> bool:
     return token(path.channel, path.rendition, path.name) in pairs
 
 
-def _ready(request: Request, path: HlsPath, options: Options) -> float:
+def _ready_at(request: Request, path: HlsPath, options: Options) -> float:
     """When what is asked for will be there: a part, or a playlist that has it (``_HLS_msn``, ``_HLS_part``)."""
     if not options.parts:
         return 0.0
@@ -150,39 +152,41 @@ def _span(request: Request, total: int) -> tuple[int, int] | None:
 # the bodies
 
 
-def _master(cutter: Cutter, sheet: Sheet) -> bytes:
-    return render(master(sheet), sheet.options)
+def _master(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+    return render(multivariant_playlist(context), context.options)
 
 
-def _playlist(cutter: Cutter, sheet: Sheet) -> bytes:
-    return render(media(sheet, cutter, lambda number: len(_content(cutter, sheet, number))), sheet.options)
+def _playlist(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+    return render(
+        media_playlist(context, segmenter, lambda number: len(_content(segmenter, context, number))), context.options
+    )
 
 
-def _segment(cutter: Cutter, sheet: Sheet) -> bytes | None:
-    number = sheet.path.number - FIRST
-    return _content(cutter, sheet, number) if sheet.exists(number) else None
+def _segment(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
+    number = context.path.number - FIRST
+    return _content(segmenter, context, number) if context.exists(number) else None
 
 
-def _part(cutter: Cutter, sheet: Sheet) -> bytes | None:
-    number = sheet.path.number - FIRST
-    known = number == sheet.edge or sheet.exists(number) or sheet.edge - 1 == number
-    return cutter.part(number, sheet.path.part) if known and sheet.path.part < PARTS else None
+def _part(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
+    number = context.path.number - FIRST
+    known = number == context.edge or context.exists(number) or context.edge - 1 == number
+    return segmenter.part(number, context.path.part) if known and context.path.part < PARTS else None
 
 
-def _file(cutter: Cutter, sheet: Sheet) -> bytes | None:
+def _file(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
     """Several segments in one; of the window's last file those that are complete."""
-    if not sheet.options.ranges:
+    if not context.options.ranges:
         return None
-    first = sheet.path.number * sheet.options.ranges - FIRST
-    numbers = range(first, first + sheet.options.ranges)
-    if not any(map(sheet.exists, numbers)):
+    first = context.path.number * context.options.ranges - FIRST
+    numbers = range(first, first + context.options.ranges)
+    if not any(map(context.exists, numbers)):
         return None
-    last = sheet.options.vod if sheet.options.vod else sheet.edge
-    return b"".join(_content(cutter, sheet, number) for number in numbers if number < last)
+    last = context.options.vod if context.options.vod else context.edge
+    return b"".join(_content(segmenter, context, number) for number in numbers if number < last)
 
 
-def _key(cutter: Cutter, sheet: Sheet) -> bytes:
-    return key_of(sheet.path.channel, sheet.path.number)
+def _key(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+    return key_of(context.path.channel, context.path.number)
 
 
 def key_of(channel: str, number: int) -> bytes:
@@ -190,17 +194,17 @@ def key_of(channel: str, number: int) -> bytes:
     return hashlib.sha256(f"{channel} {number}".encode()).digest()[:16]
 
 
-def _content(cutter: Cutter, sheet: Sheet, number: int) -> bytes:
+def _content(segmenter: Segmenter, context: PlaylistContext, number: int) -> bytes:
     """A segment as it is sent: of its rendition, encrypted if it is."""
-    rendition, options = sheet.path.rendition, sheet.options
+    rendition, options = context.path.rendition, context.options
     if rendition == "subs":
-        return _subtitles(cutter, number)
+        return _subtitles(segmenter, number)
     what = "audio" if rendition == "audio" else "video" if options.renditions else "both"
-    data = mp4.fragment(cutter, number) if options.fmp4 else cutter.segment(number, what)
+    data = mp4.fragment(segmenter, number) if options.fmp4 else segmenter.segment(number, what)
     if not options.keys:
         return data
     sequence = number + FIRST
-    return encrypted(data, key_of(sheet.path.channel, sequence // options.keys), sequence)
+    return encrypted(data, key_of(context.path.channel, sequence // options.keys), sequence)
 
 
 def encrypted(data: bytes, key: bytes, sequence: int) -> bytes:
@@ -210,19 +214,23 @@ def encrypted(data: bytes, key: bytes, sequence: int) -> bytes:
     return encryptor.update(data + bytes((padding,)) * padding) + encryptor.finalize()
 
 
-def _subtitles(cutter: Cutter, number: int) -> bytes:
+def _subtitles(segmenter: Segmenter, number: int) -> bytes:
     """One cue a second, on the clock of the video (RFC 8216 section 3.5)."""
-    lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{cutter.stamp(number)},LOCAL:00:00:00.000", ""]
-    for second in range(cutter.target):
-        lines += [f"00:00:{second:02d}.000 --> 00:00:{second:02d}.900", f"second {number * cutter.target + second}", ""]
+    lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{segmenter.stamp(number)},LOCAL:00:00:00.000", ""]
+    for second in range(segmenter.target):
+        lines += [
+            f"00:00:{second:02d}.000 --> 00:00:{second:02d}.900",
+            f"second {number * segmenter.target + second}",
+            "",
+        ]
     return "\n".join(lines).encode("utf-8")
 
 
-def _init(cutter: Cutter, sheet: Sheet) -> bytes:
-    return mp4.init(cutter)
+def _init(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+    return mp4.init_section(segmenter)
 
 
-_MAKERS: dict[str, Callable[[Cutter, Sheet], bytes | None]] = {
+_BODIES: dict[str, Callable[[Segmenter, PlaylistContext], bytes | None]] = {
     "master": _master,
     "playlist": _playlist,
     "segment": _segment,

@@ -11,8 +11,8 @@ from functools import lru_cache
 import attrs
 
 from m3uproxy.provider.clip import PACKET, TICKS, WRAP, read_stamp
-from m3uproxy.provider.hls.cutter import AUDIO, VIDEO, Cutter
 from m3uproxy.provider.hls.options import FIRST
+from m3uproxy.provider.hls.segmenter import AUDIO, VIDEO, Segmenter
 
 #: Of the clip.
 WIDTH, HEIGHT, AUDIO_RATE, AUDIO_SAMPLES = 640, 360, 48_000, 1024
@@ -37,12 +37,12 @@ def box(name: bytes, *content: bytes) -> bytes:
     return (len(body) + 8).to_bytes(4, "big") + name + body
 
 
-def full(name: bytes, version: int, flags: int, *content: bytes) -> bytes:
-    """A full box."""
+def full_box(name: bytes, version: int, flags: int, *content: bytes) -> bytes:
+    """A full_box box."""
     return box(name, (version << 24 | flags).to_bytes(4, "big"), *content)
 
 
-def words(*values: int, size: int = 4) -> bytes:
+def uints(*values: int, size: int = 4) -> bytes:
     """Numbers in a row."""
     return b"".join((value % (1 << 8 * size)).to_bytes(size, "big") for value in values)
 
@@ -75,7 +75,7 @@ def video_samples(data: bytes) -> list[Sample]:
     for pts, dts, payload in pes_packets(data, VIDEO):
         units = [unit for unit in nal_units(payload) if unit[0] & 0x1F not in (7, 8, 9)]
         is_key = any(unit[0] & 0x1F == 5 for unit in units)
-        samples.append(Sample(pts, dts, b"".join(words(len(unit)) + unit for unit in units), is_key))
+        samples.append(Sample(pts, dts, b"".join(uints(len(unit)) + unit for unit in units), is_key))
     return samples
 
 
@@ -93,22 +93,24 @@ def audio_samples(data: bytes) -> list[Sample]:
     return samples
 
 
-def init(cutter: Cutter) -> bytes:
+def init_section(segmenter: Segmenter) -> bytes:
     """What stands before all fragments."""
-    data = cutter.segment(0, "both")
+    data = segmenter.segment(0, "both")
     tracks = [_track(1, TICKS, b"vide", _avc1(data)), _track(2, AUDIO_RATE, b"soun", _mp4a(data))]
-    header = full(b"mvhd", 0, 0, words(0, 0, 1000, 0, 0x10000, 0x01000000, 0, 0), _UNITY, words(0, 0, 0, 0, 0, 0, 3))
-    extends = box(b"mvex", *(full(b"trex", 0, 0, words(track, 1, 0, 0, 0)) for track in (1, 2)))
-    return box(b"ftyp", b"iso6", words(0), b"iso6cmfcmp41") + box(b"moov", header, *tracks, extends)
+    header = full_box(
+        b"mvhd", 0, 0, uints(0, 0, 1000, 0, 0x10000, 0x01000000, 0, 0), _UNITY, uints(0, 0, 0, 0, 0, 0, 3)
+    )
+    extends = box(b"mvex", *(full_box(b"trex", 0, 0, uints(track, 1, 0, 0, 0)) for track in (1, 2)))
+    return box(b"ftyp", b"iso6", uints(0), b"iso6cmfcmp41") + box(b"moov", header, *tracks, extends)
 
 
 @lru_cache(maxsize=16)
-def fragment(cutter: Cutter, number: int) -> bytes:
+def fragment(segmenter: Segmenter, number: int) -> bytes:
     """One segment: from the place of its first picture on the clock of the first segment that there can be."""
-    data = cutter.segment(number, "both")
+    data = segmenter.segment(number, "both")
     video, audio = video_samples(data), audio_samples(data)
-    clock = (number + FIRST) * cutter.target * TICKS
-    began = cutter.stamp(number)
+    clock = (number + FIRST) * segmenter.target * TICKS
+    began = segmenter.stamp(number)
 
     def place(stamp: int) -> int:
         return clock + (stamp - began + WRAP // 2) % WRAP - WRAP // 2
@@ -118,16 +120,16 @@ def fragment(cutter: Cutter, number: int) -> bytes:
     def moof(offset: int) -> bytes:
         return box(
             b"moof",
-            full(b"mfhd", 0, 0, words(number + FIRST)),
-            _run(1, place(video[0].dts), offset, video, PICTURE_TICKS, 1),
-            _run(2, place(audio[0].dts) * AUDIO_RATE // TICKS, offset + sizes[0], audio, AUDIO_SAMPLES, 0),
+            full_box(b"mfhd", 0, 0, uints(number + FIRST)),
+            _track_fragment(1, place(video[0].dts), offset, video, PICTURE_TICKS, 1),
+            _track_fragment(2, place(audio[0].dts) * AUDIO_RATE // TICKS, offset + sizes[0], audio, AUDIO_SAMPLES, 0),
         )
 
     head = moof(len(moof(0)) + 8)
-    return box(b"styp", b"msdh", words(0), b"msdhmsix") + head + box(b"mdat", *(s.data for s in (*video, *audio)))
+    return box(b"styp", b"msdh", uints(0), b"msdhmsix") + head + box(b"mdat", *(s.data for s in (*video, *audio)))
 
 
-def _run(track: int, time: int, offset: int, samples: list[Sample], duration: int, shifted: int) -> bytes:
+def _track_fragment(track: int, time: int, offset: int, samples: list[Sample], duration: int, shifted: int) -> bytes:
     """
     The samples of one track (8.8.6 to 8.8.12).
 
@@ -136,31 +138,31 @@ def _run(track: int, time: int, offset: int, samples: list[Sample], duration: in
     rows = []
     for sample in samples:
         row = [duration, len(sample.data), _KEY if sample.is_key else _DELTA]
-        rows.append(words(*row, *([sample.pts - sample.dts] if shifted else [])))
+        rows.append(uints(*row, *([sample.pts - sample.dts] if shifted else [])))
     flags = 0x701 | 0x800 * shifted
     return box(
         b"traf",
-        full(b"tfhd", 0, 0x020000, words(track)),
-        full(b"tfdt", 1, 0, words(time, size=8)),
-        full(b"trun", 1, flags, words(len(samples), offset), *rows),
+        full_box(b"tfhd", 0, 0x020000, uints(track)),
+        full_box(b"tfdt", 1, 0, uints(time, size=8)),
+        full_box(b"trun", 1, flags, uints(len(samples), offset), *rows),
     )
 
 
 def _track(number: int, rate: int, kind: bytes, entry: bytes) -> bytes:
     is_video = kind == b"vide"
-    size = words(WIDTH << 16, HEIGHT << 16) if is_video else words(0, 0)
-    volume = words(0, 0, 0 if is_video else 0x0100, 0, size=2)
-    media = full(b"vmhd", 0, 1, bytes(8)) if is_video else full(b"smhd", 0, 0, bytes(4))
-    tables = [full(name, 0, 0, words(0)) for name in (b"stts", b"stsc", b"stco")]
-    samples = box(b"stbl", full(b"stsd", 0, 0, words(1), entry), *tables, full(b"stsz", 0, 0, words(0, 0)))
-    where = box(b"dinf", full(b"dref", 0, 0, words(1), full(b"url ", 0, 1)))
+    size = uints(WIDTH << 16, HEIGHT << 16) if is_video else uints(0, 0)
+    volume = uints(0, 0, 0 if is_video else 0x0100, 0, size=2)
+    media = full_box(b"vmhd", 0, 1, bytes(8)) if is_video else full_box(b"smhd", 0, 0, bytes(4))
+    tables = [full_box(name, 0, 0, uints(0)) for name in (b"stts", b"stsc", b"stco")]
+    samples = box(b"stbl", full_box(b"stsd", 0, 0, uints(1), entry), *tables, full_box(b"stsz", 0, 0, uints(0, 0)))
+    where = box(b"dinf", full_box(b"dref", 0, 0, uints(1), full_box(b"url ", 0, 1)))
     return box(
         b"trak",
-        full(b"tkhd", 0, 7, words(0, 0, number, 0, 0, 0, 0), volume, _UNITY, size),
+        full_box(b"tkhd", 0, 7, uints(0, 0, number, 0, 0, 0, 0), volume, _UNITY, size),
         box(
             b"mdia",
-            full(b"mdhd", 0, 0, words(0, 0, rate, 0), words(0x55C4, 0, size=2)),
-            full(b"hdlr", 0, 0, words(0), kind, bytes(12), b"clip\0"),
+            full_box(b"mdhd", 0, 0, uints(0, 0, rate, 0), uints(0x55C4, 0, size=2)),
+            full_box(b"hdlr", 0, 0, uints(0), kind, bytes(12), b"clip\0"),
             box(b"minf", media, where, samples),
         ),
     )
@@ -171,10 +173,10 @@ def _avc1(data: bytes) -> bytes:
     units = nal_units(next(pes_packets(data, VIDEO))[2])
     sps = next(unit for unit in units if unit[0] & 0x1F == 7)
     pps = next(unit for unit in units if unit[0] & 0x1F == 8)
-    sets = b"\xe1" + words(len(sps), size=2) + sps + b"\1" + words(len(pps), size=2) + pps
+    sets = b"\xe1" + uints(len(sps), size=2) + sps + b"\1" + uints(len(pps), size=2) + pps
     config = box(b"avcC", b"\1", sps[1:4], b"\xff", sets)
-    dimensions = words(WIDTH, HEIGHT, size=2) + words(0x480000, 0x480000, 0) + words(1, size=2)
-    return box(b"avc1", bytes(6), words(1, size=2), bytes(16), dimensions, bytes(32), words(24, 0xFFFF, size=2), config)
+    dimensions = uints(WIDTH, HEIGHT, size=2) + uints(0x480000, 0x480000, 0) + uints(1, size=2)
+    return box(b"avc1", bytes(6), uints(1, size=2), bytes(16), dimensions, bytes(32), uints(24, 0xFFFF, size=2), config)
 
 
 def _mp4a(data: bytes) -> bytes:
@@ -182,10 +184,16 @@ def _mp4a(data: bytes) -> bytes:
     adts = next(pes_packets(data, AUDIO))[2]
     kind, rate = (adts[2] >> 6) + 1, adts[2] >> 2 & 15
     channels = (adts[2] & 1) << 2 | adts[3] >> 6
-    specific = b"\5\2" + words(kind << 11 | rate << 7 | channels << 3, size=2)
+    specific = b"\5\2" + uints(kind << 11 | rate << 7 | channels << 3, size=2)
     config = b"\x40\x15" + bytes(11) + specific
-    stream = words(2, size=2) + b"\0" + bytes((4, len(config))) + config + b"\6\1\2"
-    descriptor = full(b"esds", 0, 0, bytes((3, len(stream))), stream)
+    stream = uints(2, size=2) + b"\0" + bytes((4, len(config))) + config + b"\6\1\2"
+    descriptor = full_box(b"esds", 0, 0, bytes((3, len(stream))), stream)
     return box(
-        b"mp4a", bytes(6), words(1, size=2), bytes(8), words(2, 16, 0, 0, size=2), words(AUDIO_RATE << 16), descriptor
+        b"mp4a",
+        bytes(6),
+        uints(1, size=2),
+        bytes(8),
+        uints(2, 16, 0, 0, size=2),
+        uints(AUDIO_RATE << 16),
+        descriptor,
     )

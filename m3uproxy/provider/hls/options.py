@@ -1,6 +1,6 @@
 """What kind of HLS a URL asks for, and which resource of it.
 
-All of it is in the path and the query of the URL that is asked first; the query is carried in every URI of the
+All of it is in the path and the query of the URL that is asked first; the query is carried_query in every URI of the
 playlists, so that nothing has to be remembered.
 """
 
@@ -122,7 +122,7 @@ def read_options(pairs: Iterable[tuple[str, str]]) -> Options:
     return Options(**found)
 
 
-def carried(request: Request) -> str:
+def carried_query(request: Request) -> str:
     """The query that every URI of an answer gets, unchanged, with a question mark; without what is for one only."""
     query = request.target.partition("?")[2]
     kept = [pair for pair in query.split("&") if pair and not pair.startswith(("_HLS_", "token=", "hop="))]

@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 import attrs
 
-from m3uproxy.provider.hls.cutter import PARTS, Cutter
 from m3uproxy.provider.hls.options import FIRST, HlsPath, Options
+from m3uproxy.provider.hls.segmenter import PARTS, Segmenter
 
 #: The wall clock of PROGRAM-DATE-TIME at the beginning of the broadcast.
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _MEDIA = "#EXT-X-MEDIA"
-_OWN = {
+_VENDOR_LINES = {
     "vlcopt": ("#EXTVLCOPT:http-user-agent=Panel/1.0", "#KODIPROP:inputstream=inputstream.adaptive"),
     "comments": ("# a comment, and an empty line", "", '#EXT-X-PANEL-OWN:a=1,b="two, three"'),
 }
@@ -33,7 +33,7 @@ def token(channel: str, rendition: str, name: str) -> str:
 
 
 @attrs.frozen
-class Sheet:
+class PlaylistContext:
     """
     What a playlist is written from.
 
@@ -81,7 +81,7 @@ class Sheet:
 
 def render(lines: list[str], options: Options) -> bytes:
     """Lines as text, with the oddities that are asked for."""
-    for name, extra in _OWN.items():
+    for name, extra in _VENDOR_LINES.items():
         if name in options.style:
             lines = [lines[0], *extra, *lines[1:]]
     if "headless" in options.style:
@@ -91,12 +91,12 @@ def render(lines: list[str], options: Options) -> bytes:
     return (("\ufeff" if "bom" in options.style else "") + text).encode("utf-8")
 
 
-def master(sheet: Sheet) -> list[str]:
+def multivariant_playlist(context: PlaylistContext) -> list[str]:
     """The playlist of variants (RFC 8216 section 4.3.4)."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
     groups = ""
-    if sheet.options.renditions:
-        audio, subs = sheet.uri("index.m3u8", "audio"), sheet.uri("index.m3u8", "subs")
+    if context.options.renditions:
+        audio, subs = context.uri("index.m3u8", "audio"), context.uri("index.m3u8", "subs")
         lines += [
             f'{_MEDIA}:TYPE=AUDIO,GROUP-ID="aud",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,URI="{audio}"',
             f'{_MEDIA}:TYPE=AUDIO,GROUP-ID="aud",NAME="Deutsch",LANGUAGE="de",AUTOSELECT=YES,URI="{audio}"',
@@ -106,18 +106,18 @@ def master(sheet: Sheet) -> list[str]:
     for name, bandwidth, size in (("high", 600_000, "640x360"), ("low", 500_000, "640x360")):
         lines += [
             f'#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},RESOLUTION={size},CODECS="avc1.64001e,mp4a.40.2"{groups}',
-            sheet.uri("index.m3u8", name),
+            context.uri("index.m3u8", name),
         ]
     return lines
 
 
-def media(sheet: Sheet, cutter: Cutter, size_of: Callable[[int], int]) -> list[str]:
+def media_playlist(context: PlaylistContext, segmenter: Segmenter, size_of: Callable[[int], int]) -> list[str]:
     """
     The playlist of segments (RFC 8216 section 4.3.3).
 
     :param size_of: bytes of a segment, for byte ranges.
     """
-    options, window = sheet.options, sheet.window()
+    options, window = context.options, context.window()
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{9 if options.parts else 7 if options.fmp4 else 4}"]
     lines += [f"#EXT-X-TARGETDURATION:{options.target}", f"#EXT-X-MEDIA-SEQUENCE:{window.start + FIRST}"]
     if options.vod:
@@ -125,32 +125,32 @@ def media(sheet: Sheet, cutter: Cutter, size_of: Callable[[int], int]) -> list[s
     if options.parts:
         lines += _server_control(options)
     if options.fmp4:
-        lines += [f'#EXT-X-MAP:URI="{sheet.uri("init.mp4")}"']
+        lines += [f'#EXT-X-MAP:URI="{context.uri("init.mp4")}"']
     for number in window:
-        lines += _segment(sheet, number, number == window.start, size_of)
+        lines += _segment(context, number, number == window.start, size_of)
     if options.parts:
-        lines += _low_latency(sheet)
+        lines += _low_latency(context)
     return [*lines, "#EXT-X-ENDLIST"] if options.vod else lines
 
 
-def _segment(sheet: Sheet, number: int, is_first: bool, size_of: Callable[[int], int]) -> list[str]:
-    options = sheet.options
+def _segment(context: PlaylistContext, number: int, is_first: bool, size_of: Callable[[int], int]) -> list[str]:
+    options = context.options
     lines = []
-    if options.keys and sheet.path.rendition != "subs" and (is_first or (number + FIRST) % options.keys == 0):
-        key = sheet.uri(f"key{(number + FIRST) // options.keys}.bin")
+    if options.keys and context.path.rendition != "subs" and (is_first or (number + FIRST) % options.keys == 0):
+        key = context.uri(f"key{(number + FIRST) // options.keys}.bin")
         lines += [f'#EXT-X-KEY:METHOD=AES-128,URI="{key}"']
     moment = EPOCH + timedelta(seconds=number * options.target)
     lines += [f"#EXT-X-PROGRAM-DATE-TIME:{moment.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"]
-    if options.parts and number >= sheet.edge - 2:
-        lines += [_part(sheet, number, part) for part in range(PARTS)]
+    if options.parts and number >= context.edge - 2:
+        lines += [_part(context, number, part) for part in range(PARTS)]
     lines += [f"#EXTINF:{options.target:.3f},"]
-    if options.ranges and sheet.path.rendition != "subs":
+    if options.ranges and context.path.rendition != "subs":
         file = (number + FIRST) // options.ranges
         first = file * options.ranges - FIRST
         offset = sum(size_of(each) for each in range(first, number))
-        return [*lines, f"#EXT-X-BYTERANGE:{size_of(number)}@{offset}", sheet.uri(f"file{file}.ts")]
-    extension = "vtt" if sheet.path.rendition == "subs" else options.extension
-    return [*lines, sheet.uri(f"seg{number + FIRST}.{extension}")]
+        return [*lines, f"#EXT-X-BYTERANGE:{size_of(number)}@{offset}", context.uri(f"file{file}.ts")]
+    extension = "vtt" if context.path.rendition == "subs" else options.extension
+    return [*lines, context.uri(f"seg{number + FIRST}.{extension}")]
 
 
 def _server_control(options: Options) -> list[str]:
@@ -161,21 +161,21 @@ def _server_control(options: Options) -> list[str]:
     ]
 
 
-def _part(sheet: Sheet, number: int, part: int) -> str:
-    uri, length = sheet.uri(f"part{number + FIRST}.{part}.ts"), sheet.options.target / PARTS
+def _part(context: PlaylistContext, number: int, part: int) -> str:
+    uri, length = context.uri(f"part{number + FIRST}.{part}.ts"), context.options.target / PARTS
     return f'#EXT-X-PART:DURATION={length:.3f},URI="{uri}"' + (",INDEPENDENT=YES" if part == 0 else "")
 
 
-def _low_latency(sheet: Sheet) -> list[str]:
+def _low_latency(context: PlaylistContext) -> list[str]:
     """The parts of the segment that is being made, the next one, and where the other renditions are."""
-    done = int((sheet.now - sheet.edge * sheet.options.target) / sheet.options.target * PARTS)
-    lines = [_part(sheet, sheet.edge, part) for part in range(done)]
-    lines += [f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{sheet.uri(f"part{sheet.edge + FIRST}.{done}.ts")}"']
+    done = int((context.now - context.edge * context.options.target) / context.options.target * PARTS)
+    lines = [_part(context, context.edge, part) for part in range(done)]
+    lines += [f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{context.uri(f"part{context.edge + FIRST}.{done}.ts")}"']
     for name in ("high", "low"):
-        if name != sheet.path.rendition:
-            report = f"../{name}/index.m3u8{sheet.query}"
-            if sheet.options.uris != "relative":
-                report = sheet.uri("index.m3u8", name)
-            last = f"LAST-MSN={sheet.edge + FIRST - (not done)},LAST-PART={(done or PARTS) - 1}"
+        if name != context.path.rendition:
+            report = f"../{name}/index.m3u8{context.query}"
+            if context.options.uris != "relative":
+                report = context.uri("index.m3u8", name)
+            last = f"LAST-MSN={context.edge + FIRST - (not done)},LAST-PART={(done or PARTS) - 1}"
             lines += [f'#EXT-X-RENDITION-REPORT:URI="{report}",{last}']
     return lines

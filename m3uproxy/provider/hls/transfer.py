@@ -1,7 +1,7 @@
 """A body that has an end, on its way to one client.
 
 It is sent as fast as it is taken, in slices, unless a fault slows it down or ends it. The turns of
-:mod:`m3uproxy.provider.turns` that make sense here: stall, close and reset.
+:mod:`m3uproxy.provider.schedule` that make sense here: stall, close and reset.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import attrs
 from m3uproxy.provider.clip import PACKET
 from m3uproxy.provider.faults import Faults, make_faults
 from m3uproxy.provider.framing import make_framing
+from m3uproxy.provider.schedule import FaultSchedule, ScheduledFault
 from m3uproxy.provider.station import Station, Tally
-from m3uproxy.provider.timed_producer import TICK, TimedProducer, Wire
-from m3uproxy.provider.turns import Turn, Turns
+from m3uproxy.provider.timed_producer import TICK, TimedProducer, Transport
 
 #: Bytes that are written at a time.
 SLICE = 65_536
@@ -31,94 +31,100 @@ class Transfer(TimedProducer):
     """
 
     def __init__(
-        self, station: Station, wire: Wire, faults: Faults, tallies: list[Tally], body: bytes, done: Callable[[], None]
+        self,
+        station: Station,
+        transport: Transport,
+        faults: Faults,
+        tallies: list[Tally],
+        body: bytes,
+        done: Callable[[], None],
     ) -> None:
-        super().__init__(station.clock, wire)
+        super().__init__(station.clock, transport)
         self._station = station
         self._faults = faults
         self._tallies = tallies
         self._body = body
         self._done = done
         self._framing = make_framing(attrs.evolve(faults, gzip=False))
-        self._turns = Turns()
+        self._schedule = FaultSchedule()
         self._sent = 0
         self._stalled = False
-        self._next_drop = 0.0
+        self._next_packet = 0.0
 
     def start(self) -> None:
         """Begin; the head has been written."""
-        self._turns.replace(self._faults, self._station.uptime(), 0)
+        self._schedule.replace(self._faults, self._station.uptime(), 0)
         self._begin()
-        self._go_on()
+        self._tick()
 
     def adjust(self, given: dict[str, Any]) -> None:
         """Let other faults begin now; those that were still to come, or lasted, end."""
         self._faults, self._stalled = make_faults(given), False
-        self._turns.replace(self._faults, self._station.uptime(), self._sent)
+        self._schedule.replace(self._faults, self._station.uptime(), self._sent)
 
     def resumeProducing(self) -> None:
         """Send on, at once."""
         super().resumeProducing()
-        if self._live:
-            self._after(0, self._go_on)
+        if self._active:
+            self._call_later(0, self._tick)
 
-    def _go_on(self) -> None:
+    def _tick(self) -> None:
         """What has to happen by now, then what can be sent; look again while there is more of either."""
-        self._later = None
+        self._delayed_call = None
         now = self._station.uptime()
-        while self._live and (turn := self._turns.take_by_time(now)):
-            self._make(turn)
-        if self._live and not (self._paused or self._stalled):
+        while self._active and (fault := self._schedule.take_by_time(now)):
+            self._apply(fault)
+        if self._active and not (self._paused or self._stalled):
             self._send(self._size(now))
-        if self._live:
+        if self._active:
             idle = self._paused or self._stalled or self._faults.trickle is not None
-            self._after(TICK if idle else 0, self._go_on)
+            self._call_later(TICK if idle else 0, self._tick)
 
     def _size(self, now: float) -> int:
         if self._faults.trickle is None:
             return SLICE
-        if now < self._next_drop:
+        if now < self._next_packet:
             return 0
-        self._next_drop = now + self._faults.trickle
+        self._next_packet = now + self._faults.trickle
         return PACKET
 
     def _send(self, size: int) -> None:
-        """Some of the body, up to the next turn; a turn at its very end comes before the end."""
-        turn = self._turns.take_by_octets(min(self._sent + size, len(self._body)))
-        if turn is not None:
-            size = max(0, (turn.octets or 0) - self._sent)
+        """Some of the body, up to the next fault; a fault at its very end comes before the end."""
+        fault = self._schedule.take_by_octets(min(self._sent + size, len(self._body)))
+        if fault is not None:
+            size = max(0, (fault.octets or 0) - self._sent)
         data = self._body[self._sent : self._sent + size]
         if data:
             self._sent += len(data)
             for tally in self._tallies:
                 tally.octets += len(data)
-            self._wire.write(self._framing.encode(data))
-        if turn is not None:
-            self._make(turn)
+            self._transport.write(self._framing.encode(data))
+        if fault is not None:
+            self._apply(fault)
         elif self._sent == len(self._body):
             self._finish()
 
     def _finish(self) -> None:
-        if self._live:
+        if self._active:
             end = self._framing.end()
             if end:
-                self._wire.write(end)
+                self._transport.write(end)
             self.stop()
             self._done()
 
-    def _make(self, turn: Turn) -> None:
-        if turn.name == "stall":
+    def _apply(self, fault: ScheduledFault) -> None:
+        if fault.name == "stall":
             self._stalled = True
             if self._faults.stall_for is not None:
-                self._turns.add("go_on", self._station.uptime() + self._faults.stall_for)
-        elif turn.name == "go_on":
+                self._schedule.add_at("resume", self._station.uptime() + self._faults.stall_for)
+        elif fault.name == "resume":
             self._stalled = False
-        elif turn.name == "close":
+        elif fault.name == "close":
             self.stop()
-            self._wire.loseConnection()
-        elif turn.name == "reset":
+            self._transport.loseConnection()
+        elif fault.name == "reset":
             # With the next tick: what was sent before must have left the transport.
             self._stalled = True
-            self._turns.add("drop", self._station.uptime() + TICK / 2)
-        elif turn.name == "drop":
-            self.drop()
+            self._schedule.add_at("abort", self._station.uptime() + TICK / 2)
+        elif fault.name == "abort":
+            self.abort()

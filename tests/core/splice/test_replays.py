@@ -67,7 +67,7 @@ class ReplayingProvider:
         elif "restamped" in self.kind:
             changes.append(Restamp(self.dice.randrange(WRAP)))
         if "remuxed" in self.kind:
-            layout = Layout.numbered(self._seed * 31 + self._connections, self.dice.random() < 0.4)
+            layout = Layout.from_number(self._seed * 31 + self._connections, self.dice.random() < 0.4)
             changes.append(Remux(layout))
             if not self._connections:
                 self.pids, self.clock = layout.pids[:2], layout.clock or layout.pids[0]

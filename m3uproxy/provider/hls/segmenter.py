@@ -48,7 +48,7 @@ def _pid(data: bytes, at: int) -> int:
     return (data[at + 1] & 0x1F) << 8 | data[at + 2]
 
 
-class Cutter:
+class Segmenter:
     """Cuts segments of so many seconds, each of which the clip's loops hold a whole number of."""
 
     def __init__(self, timeline: Timeline, target: int) -> None:
@@ -99,9 +99,9 @@ class Cutter:
 
 
 @lru_cache(maxsize=8)
-def cutter_for(timeline: Timeline, target: int) -> Cutter:
-    """The cutter of a broadcast; what it has cut is kept for all who ask."""
-    return Cutter(timeline, target)
+def segmenter_for(timeline: Timeline, target: int) -> Segmenter:
+    """The segmenter of a broadcast; what it has cut is kept for all who ask."""
+    return Segmenter(timeline, target)
 
 
 def keyframe_cuts(data: bytes) -> list[int]:

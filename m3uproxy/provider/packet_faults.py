@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from m3uproxy.provider.clip import PACKET, Clip, stamp_offsets, write_stamp
 
 #: Of the packets, one in so many is flagged.
-DAMAGED = 8
+DAMAGED_INTERVAL = 8
 #: What an ailment makes of a packet; ``b""`` leaves it out.
-Ailment = Callable[[bytes], bytes]
+PacketFault = Callable[[bytes], bytes]
 
 
 def video_pid(clip: Clip) -> int:
@@ -24,18 +24,18 @@ def video_pid(clip: Clip) -> int:
     raise ValueError("a clip without pictures")
 
 
-def ailments(clip: Clip) -> dict[str, Ailment]:
+def packet_faults(clip: Clip) -> dict[str, PacketFault]:
     """All there are, by the name of their fault."""
     video = video_pid(clip)
     seen = 0
 
-    def only_video(change: Ailment) -> Ailment:
+    def only_video(change: PacketFault) -> PacketFault:
         return lambda packet: change(packet) if _pid(packet) == video else packet
 
     def damage(packet: bytes) -> bytes:
         nonlocal seen
         seen += 1
-        return packet if seen % DAMAGED else packet[:1] + bytes([packet[1] | 0x80]) + packet[2:]
+        return packet if seen % DAMAGED_INTERVAL else packet[:1] + bytes([packet[1] | 0x80]) + packet[2:]
 
     return {
         "no_video": only_video(lambda packet: b""),
@@ -46,8 +46,8 @@ def ailments(clip: Clip) -> dict[str, Ailment]:
     }
 
 
-def suffer(data: bytes, place: int, from_what: Iterable[Ailment]) -> bytes:
-    """Have a span of the broadcast suffer.
+def apply_packet_faults(data: bytes, place: int, from_what: Iterable[PacketFault]) -> bytes:
+    """Have a span of the broadcast apply_packet_faults.
 
     :param place: of its first byte, which need not be a packet's; a torn packet at either end passes as it is.
     """

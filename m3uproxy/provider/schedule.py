@@ -7,7 +7,7 @@ import attrs
 from m3uproxy.provider.faults import Faults, When
 
 #: Faults with a moment, in the order in which those of the same moment happen.
-TURNS = (
+SCHEDULED_FAULTS = (
     "garbage",
     "cut",
     "bad_chunk",
@@ -23,7 +23,7 @@ TURNS = (
 
 
 @attrs.frozen
-class Turn:
+class ScheduledFault:
     """One thing that happens once.
 
     :ivar name: what.
@@ -37,10 +37,10 @@ class Turn:
 
 
 @attrs.define
-class Turns:
+class FaultSchedule:
     """What is still to happen in one body."""
 
-    _waiting: list[Turn] = attrs.Factory(list)
+    _pending: list[ScheduledFault] = attrs.Factory(list)
 
     def replace(self, faults: Faults, now: float, sent: int) -> None:
         """Expect the turns of these faults and no others.
@@ -48,37 +48,37 @@ class Turns:
         :param now: seconds of the station's clock, from which times count.
         :param sent: body bytes so far, from which bytes count.
         """
-        self._waiting = []
-        for name in TURNS:
+        self._pending = []
+        for name in SCHEDULED_FAULTS:
             moment: When | None = getattr(faults, name)
             if moment is not None and moment.octets is not None:
-                self._waiting.append(Turn(name, octets=sent + moment.octets))
+                self._pending.append(ScheduledFault(name, octets=sent + moment.octets))
             elif moment is not None and moment.seconds is not None:
-                self.add(name, now + moment.seconds)
+                self.add_at(name, now + moment.seconds)
         if faults.close_every:
-            self.add("close", now - now % faults.close_every + faults.close_every)
+            self.add_at("close", now - now % faults.close_every + faults.close_every)
 
-    def add(self, name: str, seconds: float) -> None:
+    def add_at(self, name: str, seconds: float) -> None:
         """Expect one more, at a time."""
-        self.put(Turn(name, seconds=seconds))
+        self.add(ScheduledFault(name, seconds=seconds))
 
-    def put(self, turn: Turn) -> None:
+    def add(self, fault: ScheduledFault) -> None:
         """Expect this one too."""
-        self._waiting.append(turn)
+        self._pending.append(fault)
 
-    def take_by_time(self, now: float) -> Turn | None:
-        """The next turn whose time has come."""
-        for turn in self._waiting:
-            if turn.seconds is not None and turn.seconds <= now:
-                self._waiting.remove(turn)
-                return turn
+    def take_by_time(self, now: float) -> ScheduledFault | None:
+        """The next fault whose time has come."""
+        for fault in self._pending:
+            if fault.seconds is not None and fault.seconds <= now:
+                self._pending.remove(fault)
+                return fault
         return None
 
-    def take_by_octets(self, last: int) -> Turn | None:
-        """The first turn that stands at or before byte ``last``."""
-        ahead = [turn for turn in self._waiting if turn.octets is not None and turn.octets <= last]
+    def take_by_octets(self, last: int) -> ScheduledFault | None:
+        """The first fault that stands at or before byte ``last``."""
+        ahead = [fault for fault in self._pending if fault.octets is not None and fault.octets <= last]
         if not ahead:
             return None
-        turn = min(ahead, key=lambda each: each.octets or 0)
-        self._waiting.remove(turn)
-        return turn
+        fault = min(ahead, key=lambda each: each.octets or 0)
+        self._pending.remove(fault)
+        return fault
