@@ -40,7 +40,7 @@ MAX_OPEN_RESPONSES = 128
 @attrs.define(eq=False)
 class HlsClient(PlayerInfoMixin):
     """
-    One player, as listings show it.
+    A player, as listings show it.
 
     :ivar active_at: time of its last request, or of the end of its last response (seconds of the clock).
     :ivar open_responses: the responses under way; each key is a function that aborts its response.

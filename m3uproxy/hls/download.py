@@ -1,4 +1,4 @@
-"""One response of a provider, shared by all readers that want it.
+"""A response of a provider, shared by all readers that want it.
 
 The first request starts a download; later requests for the same resource join it (single flight). A download is *open*
 when the head has come, and enough of the body to tell it from a web page. Requests are answered only then, so that an

@@ -1,7 +1,8 @@
-"""Asking a provider for what a playlist names, over connections that are kept.
+"""HTTP requests to providers for playlists, segments and keys, over kept-alive connections.
 
-Like a dial (:mod:`m3uproxy.upstream.dialler`), but any status is a response: a segment that is gone is a player's 404.
-The bodies of redirects and errors are read to their end if they are short, so that the connection may be used again.
+Unlike a dial (:mod:`m3uproxy.upstream.dialler`), a request succeeds with any status: if the provider has dropped a
+segment, the player gets the 404. Short bodies of redirects and errors are read to their end, so that the connection can
+be used again.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, Pooled
 from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 
-#: Bytes up to which the body of a redirect or an error is read rather than cut off with its connection.
+#: The body of a redirect or an error is read to its end if it has at most this many bytes, and if it comes within this
+#: many seconds. Otherwise the connection is closed.
 DRAIN_BYTES = 65_536
-#: Seconds for that.
 DRAIN_SECONDS = 1.0
-#: Sources of which cookies are remembered.
+#: Sources whose cookies are kept.
 MAX_COOKIE_JARS = 1000
-#: Cookies of one source, beyond which all are forgotten: no provider needs them.
+#: Cookies of one source. If it sets more, all are dropped: no provider needs as many.
 MAX_COOKIES = 100
 _WITH_BODY = frozenset({200, 203, 206})
-#: What a player needs to know of a provider's head.
+#: Headers of the provider's response that players need.
 _PLAYER_HEADERS = ("Content-Type", "Content-Range", "ETag", "Last-Modified", "Cache-Control", "Date", "Retry-After")
 
 
 @attrs.frozen
 class ResourceRequest:
     """
-    Something that a playlist names, or the playlist that a stream begins with.
+    A request for a resource that a playlist names, or for the first playlist of a source.
 
-    :ivar url: absolute.
-    :ivar source: the stream's own URL with its user agent and headers, which are sent where they belong.
-    :ivar led_by_public: whether a playlist of a public host named it; see :attr:`ProviderResponse.public`.
+    :ivar url: the absolute URL.
+    :ivar source: the source, with its user agent and headers. Headers go only to the hosts that may see them.
+    :ivar led_by_public: True if a playlist of a public host named the URL; see :attr:`ProviderResponse.public`.
     """
 
     url: str = attrs.field(repr=False)
@@ -60,13 +61,13 @@ class ResourceRequest:
 @attrs.frozen
 class ProviderResponse:
     """
-    What a provider answered.
+    The final response of a provider.
 
-    :ivar status: its own, never a redirect.
-    :ivar headers: those that a player needs, by their usual names.
-    :ivar final_url: where the redirects led; what relative URIs are relative to.
-    :ivar public: whether it came from outside, so that what it names must not lead inside.
-    :ivar body: to be delivered or closed; None if the status is an error.
+    :ivar status: its HTTP status, never a redirect.
+    :ivar headers: the headers that a player needs, by their usual names.
+    :ivar final_url: the URL after redirects, the base of relative URIs.
+    :ivar public: True if a public host was on the way. The URIs in the body must then not lead to private addresses.
+    :ivar body: the body, to be delivered or closed; None for an error status.
     """
 
     status: int
@@ -77,21 +78,22 @@ class ProviderResponse:
 
 
 class ProviderHttpClient(Protocol):
-    """Who asks for us."""
+    """The HTTP client of a fetcher."""
 
     def get(
         self, request: ResourceRequest, byte_range: str | None, timeouts: DialTimeouts
     ) -> Deferred[ProviderResponse]:
         """
-        Ask.
+        Send a GET request and follow its redirects.
 
-        :param byte_range: the value of ``Range``.
+        :param byte_range: the value of the ``Range`` header, None for the whole resource.
+        :param timeouts: seconds for the steps.
         :return: a Deferred that fails with a :class:`m3uproxy.errors.SourceError`, and may be cancelled.
         """
 
 
 class HlsHttpClient:
-    """Asks over real sockets."""
+    """The HTTP client for HLS: a pool of connections, and the cookies of each source."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
@@ -104,7 +106,7 @@ class HlsHttpClient:
         return _ResourceExchange(self._pool, self._cookie_jar(request.source), request, byte_range, timeouts).start()
 
     def _cookie_jar(self, source: SourceRequest) -> CookieJar:
-        """The cookies of a source: what its playlist sets, its segments are asked for with."""
+        """Return the cookies of a source. Cookies that its playlist sets are sent with its segments."""
         cookie_jar = self._cookie_jars.setdefault(source, CookieJar())
         self._cookie_jars.move_to_end(source)
         if len(cookie_jar) > MAX_COOKIES:
@@ -115,7 +117,7 @@ class HlsHttpClient:
 
 
 class _ResourceExchange(TimedRequest[ProviderResponse]):
-    """One request and what it leads to."""
+    """A request, and the requests that its redirects lead to."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         self._client = HTTPClient(self._agent, cookiejar=cookie_jar)  # type: ignore[arg-type]
 
     async def _exchange(self) -> ProviderResponse:
-        """Ask, and ask again where a redirect points, until something else is answered."""
+        """Send the request and follow redirects. Return the first response that is no redirect."""
         try:
             source = self._resource_request.source
             hop = playlist_hop(self._resource_request.url, source.url, source.user_agent, source.headers)
@@ -152,13 +154,13 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
             raise
 
     async def _send(self, hop: RequestHop) -> Any:
-        """The response to a hop, with its body still to come."""
+        """Return the response of one hop, whose body is still to come. Retry once on a new connection if needed."""
         pooled = await self._acquire_connection(hop, fresh=False)
         reads = pooled.connection.reads
         try:
             return await self._send_over(pooled, hop)
         except Exception:
-            # A server closes what rests when it likes, also in the moment in which we ask again.
+            # A server may close an idle connection at any time, even while this request is sent over it.
             if not pooled.used or pooled.connection.reads != reads or self._error is not None:
                 raise
         self._release_connection(False)
@@ -169,12 +171,18 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         self._pooled = await self._pool.acquire(
             ConnectionRequest(hop.location, source.verify_tls, self._public, fresh, source.slot)
         )
-        self._pooled.on_abort = lambda: self._fail(SourceError(Reason.NO_SLOT, "the stream has ended"))
+        self._pooled.on_abort = lambda: self._fail(
+            SourceError(Reason.NO_SLOT, "the stream has released its connection")
+        )
         self._connection = self._pooled.connection
         return self._pooled
 
     def _release_connection(self, complete: bool) -> None:
-        """Release the connection; from then on it is somebody else's."""
+        """
+        Release the connection; from then on the pool may give it to another request.
+
+        :param complete: True if the response was read to its end, so that the connection can be used again.
+        """
         pooled, self._pooled = self._pooled, None
         if pooled is not None:
             pooled.release(complete)
@@ -201,7 +209,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         return attrs.evolve(provider_response, body=body)
 
     async def _drain(self, response: Any) -> None:
-        """Have done with a response: its body is read if it is short and comes soon."""
+        """Release the connection of a response: after reading its body if that is short, else by closing it."""
         if response.length is UNKNOWN_LENGTH or response.length > DRAIN_BYTES:
             self._release_connection(False)
             return
@@ -215,7 +223,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
                 timer.cancel()
 
     def _timed_out(self, seconds: float, how: str = "") -> None:
-        """Who waits for a connection has waited for others of ours."""
+        """Without a connection, the request has waited for other requests of this proxy: report that as ``NO_SLOT``."""
         if self._pooled is None:
             self._fail(SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s"))
             return
@@ -223,30 +231,33 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
 
 
 class _BodyDrain(TwistedProtocol):
-    """A body that nobody wants; ``complete`` says whether it came."""
+    """A consumer that drops a body.
+
+    :ivar complete: fires with True if the body has come, False if it has not.
+    """
 
     def __init__(self) -> None:
         self.complete: Deferred[bool] = Deferred()
 
     def ended(self, complete: bool) -> None:
-        """It is over for us."""
+        """Fire ``complete``, unless it has fired."""
         if not self.complete.called:
             self.complete.callback(complete)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is over."""
+        """See :meth:`twisted.internet.interfaces.IProtocol.connectionLost`."""
         self.ended(reason.check(ResponseDone) is not None)
 
 
 class PooledBody(ResponseBody):
-    """The body of a response over a connection, which belongs to somebody else once the body has been read."""
+    """The body of a response over a pooled connection, which is released when the body has been read."""
 
     def __init__(self, response: Any, pooled: PooledConnection, final_url: str, gzipped: bool = False) -> None:
         super().__init__(response, pooled.connection, final_url, gzipped)
         self._pooled: PooledConnection | None = pooled
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Release the connection, then tell. A gzip stream knows by itself whether it is complete."""
+        """Release the connection, then end the body. A gzip stream without its end is truncated."""
         if self._gunzip is not None and not self._gunzip.complete and self._error is None:
             self._error = SourceError(Reason.TRUNCATED, "the gzip stream has no end")
         pooled, self._pooled = self._pooled, None
@@ -255,21 +266,21 @@ class PooledBody(ResponseBody):
         super().connectionLost(reason)
 
     def pause(self) -> None:
-        """Stop reading."""
+        """Stop reading. After the end, do nothing: the connection may carry another response."""
         if self._pooled is not None:
             super().pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading. After the end, do nothing."""
         if self._pooled is not None:
             super().resume()
 
     def read(self, deliver: bool) -> int:
-        """Read once."""
+        """Read once; after the end, return 0. See :meth:`m3uproxy.interfaces.IResponseBody.read`."""
         return super().read(deliver) if self._pooled is not None else 0
 
     def close(self) -> Deferred[None]:
-        """Drop the connection; also if nobody has taken the body."""
+        """Close the connection, whether the body was delivered or not. Safe to call twice."""
         pooled, self._pooled = self._pooled, None
         if pooled is None:
             return succeed(None)
@@ -284,5 +295,5 @@ def _header(response: Any, name: str) -> str | None:
 
 
 def _cookies(response: Any) -> Cookies:
-    """All cookies that are known by now."""
+    """Return all cookies of the source, those of this response included."""
     return frozenset((c.domain, c.path, c.name, c.value or "") for c in response.cookies())

@@ -1,4 +1,4 @@
-"""Playlists and segments of a stream, out of one of its sources."""
+"""The playlists and resources of a stream, fetched from one of its sources."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from .http_client import ResourceRequest
 from .served_playlist import ParsedPlaylist, ServedPlaylist, parse_body
 from .variant_map import PlaylistLocation, VariantMap
 
-#: Seconds for which a multivariant playlist is good when something is looked up in it.
+#: Maximum age of a multivariant playlist in which a variant is looked up, in seconds.
 _LOOKUP_MAX_AGE = 30.0
-#: Playlists that are remembered as they were read, of all sources of a stream, and bytes of them all.
+#: Parsed playlists that are kept for each stream, of all its sources: their number and their bytes.
 MAX_PARSED = 16
 MAX_PARSED_BYTES = 2 * MAX_BYTES
 
 
 class PlaylistLoader:
-    """Fetches what belongs to one stream."""
+    """
+    The loader of one stream. It keeps parsed playlists, so that an unchanged body is not parsed again.
+
+    :ivar variant_map: the variants of the stream's sources.
+    """
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
@@ -42,12 +46,12 @@ class PlaylistLoader:
     def resource(
         self, source: SourceRequest, target: TokenTarget, byte_range: ByteRange | None, max_age: float
     ) -> Deferred[FetchedResource]:
-        """Something that a playlist named."""
+        """Fetch a resource that a playlist named."""
         request = ResourceRequest(target.url, source, target.led_by_public)
         return self._fetcher.fetch(request, byte_range, max_age, refusable=True)
 
     def prefetch(self, source: SourceRequest, fetched: ParsedPlaylist, segment: MediaSegment, max_age: float) -> None:
-        """Have a segment of a playlist fetched before anybody asks for it."""
+        """Fetch a segment of a playlist before a player requests it."""
         url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
         byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
         if url is not None:
@@ -62,13 +66,14 @@ class PlaylistLoader:
         sticky: bool,
     ) -> tuple[ParsedPlaylist, Mapping[str, str]]:
         """
-        A playlist of a source, and the variables that it may import.
+        Fetch a playlist of a source.
 
-        :param target: a variant, None for the stream itself.
-        :param served: what players have been served of it.
-        :param sticky: whether the source begins from now on where its redirects lead.
-        :raises SourceError: if it does not come, or is none.
-        :raises NoSuchRendition: if the source lacks it.
+        :param target: a variant, None for the first playlist of the stream.
+        :param served: the playlist as players know it.
+        :param sticky: True if the source is from now on requested at the URL that its redirects lead to.
+        :return: the playlist, and the variables of the multivariant playlist, which it may import (EXT-X-DEFINE).
+        :raises SourceError: if no playlist comes.
+        :raises NoSuchRendition: if the source has no counterpart of the variant.
         """
         location: PlaylistLocation | None
         if target is not None and target.source == source_name(source.url):
@@ -87,9 +92,9 @@ class PlaylistLoader:
 
     async def check_source(self, source: SourceRequest) -> None:
         """
-        See whether a source has a playlist now.
+        Fetch the first playlist of a source, to see if the source works.
 
-        :raises SourceError: if it does not come, or is none.
+        :raises SourceError: if no playlist comes.
         """
         await self._fetch_playlist(source, self.variant_map.entry_location(source), 0.0)
 
@@ -101,7 +106,7 @@ class PlaylistLoader:
         served: ServedPlaylist,
         sticky: bool,
     ) -> ParsedPlaylist:
-        """What a source begins with. Whether that is a list of variants is settled by the first."""
+        """Fetch the first playlist of a source. The first one of all decides if the stream is multivariant."""
         location = self.variant_map.entry_location(source)
         if target is None and self.variant_map.is_multivariant is not True:
             fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
@@ -128,9 +133,9 @@ class PlaylistLoader:
         directives: DeliveryDirectives = NO_DIRECTIVES,
         served: ServedPlaylist | None = None,
     ) -> ParsedPlaylist:
-        """A playlist as it is now, or as soon as there is what the directives ask for."""
+        """Fetch a playlist. With delivery directives, the provider blocks until the segment or part is there."""
         url, extra_timeout = location.url, 0.0
-        directives = NO_DIRECTIVES if served is None else served.still_to_come(directives)
+        directives = NO_DIRECTIVES if served is None else served.pending(directives)
         if served is not None and directives != NO_DIRECTIVES:
             url, extra_timeout = (
                 directives.add_to_url(location.url, served.offset),
@@ -145,25 +150,25 @@ class PlaylistLoader:
         return await self._parse(resource)
 
     async def _parse(self, resource: FetchedResource) -> ParsedPlaylist:
-        """All of a playlist. What has not changed is not read again."""
+        """Read and parse a playlist. A body that has not changed is not parsed again."""
         url, public = resource.final_url, resource.public
         body = await read_playlist_body(resource)
-        known = self._parsed.get(url)
-        if known is None or known.body != body or known.public != public:
-            known = self._parsed[url] = ParsedPlaylist(parse_body(body), body, url, public)
+        parsed = self._parsed.get(url)
+        if parsed is None or parsed.body != body or parsed.public != public:
+            parsed = self._parsed[url] = ParsedPlaylist(parse_body(body), body, url, public)
         self._parsed.move_to_end(url)
         while (
             len(self._parsed) > MAX_PARSED or sum(len(each.body) for each in self._parsed.values()) > MAX_PARSED_BYTES
         ):
             self._parsed.popitem(last=False)
-        return known
+        return parsed
 
 
 async def read_playlist_body(resource: FetchedResource) -> bytes:
     """
-    All of what should be a playlist.
+    Read the body of a playlist. If it does not begin like one, stop there, since it may be endless.
 
-    :raises SourceError: if it does not come, or does not begin like one: that may have no end.
+    :raises SourceError: if the body does not come, or does not begin like a playlist.
     """
     first_bytes = resource.first_bytes
     if first_bytes and not first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
@@ -174,9 +179,9 @@ async def read_playlist_body(resource: FetchedResource) -> bytes:
 
 async def read_playlist(resource: FetchedResource) -> ParsedPlaylist:
     """
-    A playlist.
+    Read and parse a playlist.
 
-    :raises SourceError: if it does not come, or is none.
+    :raises SourceError: if no playlist comes.
     """
     url, public = resource.final_url, resource.public
     body = await read_playlist_body(resource)
@@ -184,6 +189,6 @@ async def read_playlist(resource: FetchedResource) -> ParsedPlaylist:
 
 
 def _as_multivariant(fetched: ParsedPlaylist) -> ParsedPlaylist:
-    """A multivariant playlist with a media playlist as its only variant."""
+    """Return a multivariant playlist with a media playlist as its only variant."""
     body = encode_playlist("", ["#EXTM3U\n", "#EXT-X-STREAM-INF:BANDWIDTH=1\n", f"{fetched.url}\n"])
     return ParsedPlaylist(parse_body(body), body, fetched.url, fetched.public)

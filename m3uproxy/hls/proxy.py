@@ -1,6 +1,6 @@
-"""What players of one HLS stream are sent, from whichever of its sources delivers.
+"""The playlists and resources of one HLS stream, over all its sources.
 
-A source that does not deliver is left in the middle of a player's request, which is answered from the next one.
+If a source fails within a player's request, the request is answered from the next source.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ if TYPE_CHECKING:
     from ..streams.failover_stream import FailoverStream
     from ..streams.stream_resolver import StreamResolver
 
-#: Playlists of a stream that are remembered: variants, sounds, subtitles, of all its sources.
+#: Playlists that are kept for each stream: variants, audio and subtitle renditions, of all its sources.
 MAX_PLAYLISTS = 128
-#: Different segments that may fail one after another until their source counts as failed.
+#: Different segments that fail one after another until their source counts as failed.
 MAX_FAILED_SEGMENTS = 2
-#: What ends a live stream too, which is then dialled again first. Of segments, the next one was that second try.
+#: After these failures, a live stream redials the same source first. Of an HLS source, the next segment was that
+#: second try, so that the failure counts as a stall.
 _INTERRUPTIONS = (Reason.TRUNCATED, Reason.RESET)
-#: Target durations without anything new after which players are told that no source delivers.
+#: Target durations without a new segment after which players get an error instead of the last playlist.
 MAX_SILENCE = 6
-#: Endings of paths that are kept; what has another one, or none, is taken for TS.
+#: File name extensions that segments keep; any other one becomes the first of these.
 EXTENSIONS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
-#: Failures of a segment that are not the source's.
+#: Reasons of failed segments that are not the source's fault.
 _OWN_REASONS = (Reason.STOPPING, Reason.FULL, Reason.NO_SLOT)
-#: Seconds for which what is no playlist may be kept; keys may change under their URL.
+#: Maximum ages of cached resources in seconds. Keys may change under their URL.
 _MAX_AGE = {ResourceKind.SEGMENT: 60.0, ResourceKind.MAP: 60.0, ResourceKind.PLAYLIST: 1.0}
 _MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind.STEERING, ResourceKind.ASSETS), 5.0))
 
@@ -54,9 +55,11 @@ _MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind
 @attrs.frozen
 class HlsContext:
     """
-    What all HLS streams share.
+    The objects that all HLS streams share.
 
-    :ivar wall: the time of day; ``clock`` is for everything else.
+    :ivar wall: returns the time of day; ``clock`` is for everything else.
+    :ivar policy: the failover policy.
+    :ivar open_resolver: creates the resolver of a stream.
     """
 
     clock: Any
@@ -70,31 +73,35 @@ class HlsContext:
 
 
 def path_extension(url: str) -> str:
-    """The ending of the path that a segment gets: players go by it, ffmpeg refuses MP4 or text that is called TS."""
+    """Return the file name extension for a segment. Players rely on it: ffmpeg rejects MP4 or text named ``.ts``."""
     path = url.partition("?")[0].lower()
-    return next((one for one in EXTENSIONS if path.endswith(f".{one}")), EXTENSIONS[0])
+    return next((each for each in EXTENSIONS if path.endswith(f".{each}")), EXTENSIONS[0])
 
 
 def _segment_group(target: TokenTarget) -> tuple[ResourceKind, str]:
     """
-    What follows each other: of one kind, and side by side, as far as one can see.
+    Return the group of a segment: its kind and the folder of its URL.
 
-    That a key can be had, or the sound, says nothing of the pictures.
+    A success clears the failures of its own group only: available keys or audio say nothing about the video.
     """
     return target.kind, target.url.partition("?")[0].rpartition("/")[0]
 
 
 class HlsProxy:
-    """The sources of one stream, and what players have been served of them."""
+    """
+    The sources of one stream, and its playlists as served to players.
+
+    :ivar sticky: True if a source is requested at the URL that its first redirects led to (sticky session).
+    """
 
     def __init__(
         self, context: HlsContext, stream_id: str, session: HlsSession, source_succeeded: Callable[[], None]
     ) -> None:
         """
-        Nothing is response before a player asks.
+        Initialise a proxy. It requests nothing before a player does.
 
-        :param session: says which source is response.
-        :param source_succeeded: called when the source that was chosen does.
+        :param session: the session, which chooses the source.
+        :param source_succeeded: called when a new source has delivered its first playlist.
         """
         self._context = context
         self._clock = context.clock
@@ -104,15 +111,14 @@ class HlsProxy:
         self._failed_segments: set[tuple[TokenTarget, int]] = set()
         self._prefetched: ParsedPlaylist | None = None
         self._close_error: SourceError | None = None
-        #: Whether a source begins, from its first answer on, where its redirects led.
         self.sticky = False
         self.reset(SourceError(Reason.ENDED))
 
     def reset(self, error: SourceError) -> None:
         """
-        Nobody watches: whoever comes finds a stream that has served nothing yet.
+        Stop the session and drop all playlists, because the stream has no clients. The next client finds a new stream.
 
-        :param error: what those are told who wait all the same.
+        :param error: the error for requests that still wait.
         """
         self._session.stop(error)
         self._served: OrderedDict[object, ServedPlaylist] = OrderedDict()
@@ -120,28 +126,28 @@ class HlsProxy:
         self._loader = PlaylistLoader(self._context.fetcher)
 
     def close(self, error: SourceError) -> None:
-        """Ask nobody any more. Players that wait are told why."""
+        """Stop for good. Requests that wait, and later ones, fail with ``error``."""
         self._close_error = error
         self.reset(error)
 
     @property
     def current_url(self) -> str:
-        """The URL in use, or the one that will be response next."""
+        """The URL in use, or the URL that is requested next."""
         return self._loader.variant_map.entry_location(self._session.request()).url
 
     @property
     def target_duration(self) -> float:
-        """Seconds, the longest of all playlists; 0 if nothing is known."""
+        """The longest target duration of all playlists, in seconds; 0 if unknown."""
         return max((served.target_duration for served in self._served.values()), default=0.0)
 
     def playlist(
         self, target: TokenTarget | None, directives: DeliveryDirectives, viewer: ViewerIdentity | None = None
     ) -> Deferred[ServedPlaylist]:
         """
-        A playlist, up to date.
+        Fetch a playlist, up to date.
 
         :param target: a variant, None for the stream itself.
-        :param viewer: for whom the stream begins, if it does.
+        :param viewer: the viewer for whom the session starts, if it is idle.
         :return: a Deferred that may be cancelled. It fails with :class:`m3uproxy.errors.SourceError` when no source
             delivers, and with :class:`m3uproxy.hls.variant_map.NoSuchRendition` when the one in use lacks it.
         """
@@ -149,9 +155,9 @@ class HlsProxy:
 
     def resource(self, target: TokenTarget, byte_range: ByteRange | None) -> Deferred[FetchedResource]:
         """
-        A segment, key or whatever else a playlist named.
+        Fetch a segment, key or other resource that a playlist named.
 
-        :return: a Deferred that fires with whatever status the provider answered, and fails with
+        :return: a Deferred that fires with any status of the provider, and fails with
             :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
         response = Deferred.fromCoroutine(self._resource(target, byte_range))
@@ -160,7 +166,7 @@ class HlsProxy:
         return response
 
     def check_source(self, request: SourceRequest) -> Deferred[None]:
-        """See whether a source has a playlist; fails with :class:`m3uproxy.errors.SourceError` if it has none."""
+        """Fetch the playlist of a source; fail with :class:`m3uproxy.errors.SourceError` if it has none."""
         return Deferred.fromCoroutine(self._loader.check_source(request))
 
     # playlists
@@ -168,7 +174,10 @@ class HlsProxy:
     async def _playlist(
         self, target: TokenTarget | None, directives: DeliveryDirectives, viewer: ViewerIdentity | None
     ) -> ServedPlaylist:
-        """What a source has, or for a while what the last one had: a player that is told an error may give up."""
+        """
+        Return a playlist. If no source delivers, return the last one for some time, since players may give up at an
+        error.
+        """
         served = self._served_playlist(target)
         try:
             await self._refresh(target, directives, served, viewer)
@@ -189,9 +198,9 @@ class HlsProxy:
         viewer: ViewerIdentity | None,
     ) -> None:
         """
-        Bring a playlist up to date, from whatever source.
+        Bring a playlist up to date; try one source after another.
 
-        :raises SourceError: if none delivers in time: soon, if there is something to answer all the same.
+        :raises SourceError: if no source delivers in time. The time is short if an earlier playlist can be served.
         """
         limit = self._context.settings.start_timeout * 0.95
         deadline = self._clock.seconds() + (min(limit, served.target_duration) if served.has_content else limit)
@@ -218,7 +227,7 @@ class HlsProxy:
     async def _load(
         self, run: SourceRun, target: TokenTarget | None, directives: DeliveryDirectives, served: ServedPlaylist
     ) -> None:
-        """Bring a playlist up to date from one source; in vain, if another is in use by the time it comes."""
+        """Update a playlist from one source. If another source is in use when it comes, drop it."""
         request = run.request
         fetched, variables = await self._loader.playlist(request, target, directives, served, self.sticky)
         if run is not self._session.run:
@@ -235,7 +244,7 @@ class HlsProxy:
             raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
 
     def _prefetch_newest(self, request: SourceRequest, fetched: ParsedPlaylist) -> None:
-        """If so set, have the newest segment come already: everybody will ask for it."""
+        """If HLS_PREFETCH is set, fetch the newest segment, which all players request next."""
         playlist = fetched.playlist
         if not self._context.settings.hls_prefetch or fetched is self._prefetched or playlist.ended:
             return
@@ -252,7 +261,12 @@ class HlsProxy:
         return served
 
     def uri_rewriter(self, source: bytes, public: bool) -> RewriteUri:
-        """What players are given for a URL of a source: a path in the shape that clients know."""
+        """
+        Return the function that makes the URI for players from a URI of a source.
+
+        :param source: the name of the source (:func:`m3uproxy.core.hls.url_tokens.source_name`).
+        :param public: True if a public host sent the playlist.
+        """
         front = f"{self._context.settings.root_path}/hls/{self._id}"
 
         def rewrite_uri(kind: ResourceKind, url: str) -> str:
@@ -282,7 +296,11 @@ class HlsProxy:
         return resource
 
     def _segment_ended(self, error: SourceError | None, target: TokenTarget, first: int) -> None:
-        """It may still break off when players have its beginning. If it ends because nobody wants it, nobody is bad."""
+        """
+        Note the end of a segment, which may fail after players have received its beginning.
+
+        If it ended because no player requests it any more (``ENDED``), it counts neither as a failure nor as a success.
+        """
         if error is not None and error.reason not in (*_OWN_REASONS, Reason.ENDED):
             self._count_failed_segment(target, first, error)
         elif error is None and self._is_of_current(target):
@@ -296,9 +314,9 @@ class HlsProxy:
 
     def _count_failed_segment(self, target: TokenTarget, first: int, error: SourceError) -> None:
         """
-        One that is missing is an accident. The next one that is missing as well is the source's fault.
+        Count a failed segment. One failure is tolerated; if a second segment fails, the source has failed.
 
-        :param first: the byte of a file with which it begins.
+        :param first: the first byte of the range, for segments that are ranges of one file.
         """
         run = self._session.run
         if run is None or self._session.has_no_alternative or not self._is_of_current(target):

@@ -1,7 +1,7 @@
-"""One playlist of a stream as players see it, whatever source it comes from.
+"""A playlist of a stream as it is served to players, continuous over changes of source.
 
-It is rewritten once for all players. What differs between them is the name that each carries in its URLs; a byte that
-no playlist has marks the places where it goes.
+The playlist is rewritten once for all players. The copies differ only in the name of the client in their URLs; a byte
+that no playlist contains marks its places.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from ..core.hls.playlist_lines import NotAPlaylist, attribute
 from ..core.hls.uri_rewriter import RewriteUri, encode_playlist, rewrite
 from ..errors import Reason, SourceError
 
-#: Stands in a rewritten playlist for the name of the player. What holds this byte is not taken for a playlist.
+#: Stands for the client's name in a rewritten playlist. A provider's body with this byte is not accepted as a playlist.
 CLIENT_MARK = "\0"
 _MARK_BYTES = CLIENT_MARK.encode()
-#: Bytes of a playlist that are made for a player at a time.
+#: Bytes of a playlist that are copied for a player at a time.
 _PIECE_BYTES = 32_768
 
-#: Seconds for which a playlist that has no clock of its own is good: one of playlists, or one that has ended.
+#: Maximum age of a playlist that does not change, in seconds: a multivariant playlist, or one that has ended.
 _STATIC_MAX_AGE = 5.0
-#: And one of which nothing is known yet.
+#: Maximum age of a playlist of unknown target duration, in seconds.
 _INITIAL_MAX_AGE = 1.0
-#: The longest that a target duration counts for, in seconds: clocks go by it.
+#: Upper bound of the target duration, in seconds: several timeouts depend on it.
 MAX_TARGET_DURATION = 120.0
-#: Seconds of a part, below which nobody waits for parts.
+#: If the target duration of partial segments is shorter (seconds), requests for parts are not blocked.
 _MIN_PART_TARGET = 0.01
-#: The least that is kept back from a provider, in seconds.
+#: Lower bound of the maximum age, in seconds: limits the requests to the provider.
 _MIN_MAX_AGE = 0.25
 
 
 @attrs.frozen
 class ParsedPlaylist:
     """
-    A playlist from a provider.
+    A playlist as the provider sent it.
 
-    :ivar playlist: what ``body`` says.
-    :ivar url: after redirects.
-    :ivar public: whether it came from outside.
+    :ivar playlist: the parsed body.
+    :ivar body: the body.
+    :ivar url: its URL after redirects.
+    :ivar public: True if a public host sent it.
     """
 
     playlist: Playlist = attrs.field(eq=False)
@@ -54,36 +55,40 @@ class ParsedPlaylist:
 
 
 class PlaylistCopy:
-    """A playlist with one player's name in it: made as it is taken, since it may be large, and each player has another.
+    """
+    A playlist with the name of one client in its URLs.
 
-    :ivar size: bytes.
+    It is made piece by piece while it is sent: it may be large, and every client has its own.
+
+    :ivar size: bytes of the copy.
     """
 
     def __init__(self, text: bytes, name: bytes) -> None:
         """
-        Make one.
+        Initialise a copy.
 
-        :param text: with :data:`CLIENT_MARK` where the name goes.
+        :param text: the rewritten playlist, with :data:`CLIENT_MARK` in place of the name.
+        :param name: the name of the client, percent-encoded.
         """
         self._text = text
         self._name = name
         self.size = len(text) + text.count(_MARK_BYTES) * (len(name) - len(_MARK_BYTES))
 
     def pieces(self) -> Iterator[bytes]:
-        """All of it."""
+        """Yield the copy in pieces."""
         for at in range(0, len(self._text), _PIECE_BYTES):
             yield self._text[at : at + _PIECE_BYTES].replace(_MARK_BYTES, self._name)
 
     def read(self) -> bytes:
-        """The same at once."""
+        """Return the whole copy."""
         return self._text.replace(_MARK_BYTES, self._name)
 
 
 def parse_body(body: bytes) -> Playlist:
     """
-    Read what a provider sent.
+    Parse the body of a playlist.
 
-    :raises SourceError: ``NOT_VIDEO``, if it is no playlist.
+    :raises SourceError: with ``NOT_VIDEO`` if the body is no playlist.
     """
     try:
         return parse(body)
@@ -92,10 +97,18 @@ def parse_body(body: bytes) -> Playlist:
 
 
 class ServedPlaylist:
-    """What players are answered under one URL."""
+    """
+    The playlist that players get under one URL.
+
+    :ivar target_duration: the target duration in seconds, bounded; 0 if unknown.
+    """
 
     def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
-        """Nothing has been shown yet."""
+        """
+        Initialise a playlist without content.
+
+        :param discontinuities: the discontinuity numbers that all playlists of the stream share.
+        """
         self._continuity = PlaylistContinuity(discontinuities)
         self._last_update: tuple[object, ...] | None = None
         self._is_media = False
@@ -107,21 +120,21 @@ class ServedPlaylist:
 
     @property
     def has_content(self) -> bool:
-        """Whether anything was shown."""
+        """True if a source has delivered a playlist."""
         return self._last_update is not None
 
     @property
     def max_age(self) -> float:
-        """Seconds for which a copy is young enough: half of what players wait before they ask again."""
+        """Maximum age of a cached response, in seconds: half the time after which players reload."""
         return self._max_age
 
     @property
     def offset(self) -> int:
-        """What players' media sequence numbers are above the source's."""
+        """The difference of the media sequence numbers: served minus provider's."""
         return self._continuity.offset
 
-    def still_to_come(self, directives: DeliveryDirectives) -> DeliveryDirectives:
-        """What a player waits for, if the provider says that it can be waited for."""
+    def pending(self, directives: DeliveryDirectives) -> DeliveryDirectives:
+        """Return the directives to pass on: none if the provider cannot block, or if it has the segment already."""
         last = self._continuity.last_sequence
         if not self._blocks_reload or last is None:
             return NO_DIRECTIVES
@@ -137,16 +150,18 @@ class ServedPlaylist:
         imported: Mapping[str, str] | None = None,
     ) -> None:
         """
-        A source has this now.
+        Update the content from a playlist of a source.
 
-        :param source: names the source.
-        :param change: how many changes of source there were.
-        :param imported: variables of the multivariant playlist.
-        :raises SourceError: ``NOT_VIDEO``, if it is out of all measure.
+        :param rewrite_uri: returns the URI that players get for a URI of the provider.
+        :param source: the URL of the source.
+        :param change: the number of changes of source so far.
+        :param now: seconds of the clock.
+        :param imported: variables of the multivariant playlist, which this one may import (EXT-X-DEFINE).
+        :raises SourceError: with ``NOT_VIDEO`` if the playlist exceeds a limit.
         """
-        # Not the thing itself, which is many times as large and may be forgotten by now.
-        known = (hash(fetched.body), fetched.url, fetched.public, source, change)
-        if known == self._last_update:
+        # Compare a hash, so that the parsed playlist, which is many times larger, need not be kept.
+        update = (hash(fetched.body), fetched.url, fetched.public, source, change)
+        if update == self._last_update:
             return
         playlist = fetched.playlist
         try:
@@ -155,19 +170,19 @@ class ServedPlaylist:
                 pieces = self._continuity.update(playlist, pieces, source, change, now)
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
-        self._last_update = known
+        self._last_update = update
         self._is_media = not playlist.multivariant
         self._read_timing(playlist)
         self._content = encode_playlist(playlist.bom, pieces)
 
     def silence(self, now: float) -> float:
-        """Target durations since there was something new; 0 for what does not change."""
+        """Return the time without a new segment, in target durations; 0 for a playlist that does not change."""
         if not self._is_media or not self.target_duration:
             return 0.0
         return self._continuity.silence(now) / self.target_duration
 
     def copy_for(self, client_id: str) -> PlaylistCopy:
-        """The playlist for one player."""
+        """Return the playlist for one client."""
         return PlaylistCopy(self._content, quote(client_id, safe="").encode("ascii"))
 
     def _read_timing(self, playlist: Playlist) -> None:

@@ -1,11 +1,12 @@
-"""Which source an HLS stream is on, and since when: its course.
+"""The provider's side of an HLS stream: the source in use and its slot.
 
-The rules are those of live streams. What differs is that nothing flows: a source is in use while its playlists come.
-A :class:`SourceRun` is the time between two choices; whoever asks for something notes the run, so that of fifty
-requests that fail together one counts, and none counts against a source that came later.
+The failover rules are those of live streams. There is no connection that stays open: a source is in use as long as its
+playlists come. A :class:`SourceRun` is the time between two changes of source. Each request notes its run, so that
+fifty requests that fail together count as one failure, and a late failure does not count against the next source.
 
-The stream has one slot of the account of its source, from its first playlist until nobody watches: a provider counts
-who watches, not requests, and a rest or a question to the resolver is no reason to lose it to others.
+The stream holds one slot of its source's account, from the first playlist until it has no clients: a provider counts
+viewers, not requests. The slot is kept during a backoff and while the resolver is asked, so that no other stream takes
+it.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from ..upstream.twisted_errors import on_failure
 
 log = make_logger()
 
-#: Sources whose segments players may still ask for when another is in use.
+#: Earlier sources whose segments players may still request.
 MAX_KNOWN_SOURCES = 20
 
 
 def _as_intermittent(request: SourceRequest) -> SourceRequest:
-    """Whatever its URL ends in: here it is HLS."""
+    """Return a request whose slot counts as intermittent: HLS sends short requests, whatever the URL looks like."""
     account = request.account
     return request if account is None else attrs.evolve(request, account=attrs.evolve(account, intermittent=True))
 
@@ -47,10 +48,10 @@ def _as_intermittent(request: SourceRequest) -> SourceRequest:
 @attrs.frozen(eq=False)
 class SourceRun:
     """
-    A source in use.
+    The time in which one source is in use.
 
-    :ivar request: how it is asked, with the slot that is held for it.
-    :ivar change: how many changes of source there were before.
+    :ivar request: the request for the source, with the slot of the stream.
+    :ivar change: the number of changes of source before.
     """
 
     request: SourceRequest
@@ -59,10 +60,10 @@ class SourceRun:
 
 class HlsSession(FailoverDriver):
     """
-    The source in use, one after another.
+    The failover driver of an HLS stream.
 
-    :ivar run: None while there is none to be asked: before the first, in a rest, while a slot or a resolver is waited
-        for.
+    :ivar run: the source in use. None before the first one, in a backoff, and while the session waits for a slot or the
+        resolver.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class HlsSession(FailoverDriver):
         check_source: Callable[[SourceRequest], Deferred[None]],
     ) -> None:
         """
-        Nothing is in use. For what is not stated see :class:`m3uproxy.streams.failover_driver.FailoverDriver`.
+        Initialise an idle session. The other parameters are those of
+        :class:`m3uproxy.streams.failover_driver.FailoverDriver`.
 
-        :param rules: how often sources are reviewed, and whether backups are looked at.
-        :param check_source: asks a source for its playlist.
+        :param rules: returns the interval of reviews, and if backups are probed.
+        :param check_source: fetches the playlist of a source.
         """
         super().__init__(clock, requests, policy, history, slot, resolver)
         self._rules = rules
@@ -88,7 +90,6 @@ class HlsSession(FailoverDriver):
         self._opening: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self._known_sources: OrderedDict[bytes, SourceRequest] = OrderedDict()
-        self._last: str | None = None
         self._changes = 0
         self._streaming_since = self._reviewed_at = 0.0
         self._backoff_until: float | None = None
@@ -98,39 +99,41 @@ class HlsSession(FailoverDriver):
 
     @property
     def has_no_alternative(self) -> bool:
-        """Whether there is nowhere to go from a source."""
+        """True if there is one source and no resolver, so that failover is impossible."""
         return len(self._requests) == 1 and not self._resolver.available
 
     def start(self, viewer: ViewerIdentity | None = None) -> None:
-        """Somebody wants the stream. Harmless when it runs."""
+        """Start the session for a viewer. Safe to call if it is active."""
         if not self.active:
             self._stop_error = None
         super().start(viewer)
 
     def resume(self) -> None:
         """
-        A player asks on for what it was told before: begin anew, if there is room, and let nobody wait for that.
+        Start the session for a player that goes on with an earlier playlist, but only if a slot is free.
 
-        Who has left for another stream may still ask for something, and must not be in the way of coming back.
+        A player that has changed channel may still send requests for this stream. They must not wait for a slot and
+        block its way back.
 
-        :raises SourceError: if there is no slot.
+        :raises SourceError: if no slot is free.
         """
         account = self.request().account
         if not self.active and account is not None and not self._slot.has_free_slot(account):
-            raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no connection for this stream now")
+            raise SourceError(Reason.NO_SLOT, f"provider {account.name!r} has no free connection for this stream")
         self.start()
 
     def stop(self, error: SourceError) -> None:
-        """Nobody wants the stream any more, or nobody is to have it. Who waits is told why."""
+        """Stop the session and release its slot. Requests that wait for a source fail with ``error``."""
         self._stop_error = error
         self._carry_out(self._failover.stop(self._clock.seconds()))
         self._fire_waiting(error)
 
     async def current_run(self, deadline: float) -> SourceRun:
         """
-        The source to ask, once it may be asked.
+        Return the source in use; wait until there is one.
 
-        :raises SourceError: if that will not be before the deadline, or not at all.
+        :param deadline: seconds of the clock.
+        :raises SourceError: if there is no source until the deadline, or if the session stops.
         """
         while self.run is None:
             if not self.active:
@@ -142,9 +145,9 @@ class HlsSession(FailoverDriver):
 
     def succeeded(self, run: SourceRun) -> bool:
         """
-        A source has answered as it should.
+        Note that a source has delivered a playlist. From time to time, start a review of the sources.
 
-        :return: whether it is the first time in this run.
+        :return: True if it is the first success of the run.
         """
         if run is not self.run:
             return False
@@ -163,9 +166,9 @@ class HlsSession(FailoverDriver):
 
     def failed(self, run: SourceRun, error: SourceError) -> bool:
         """
-        A source has not.
+        Note that a source has failed.
 
-        :return: whether there is or will be one to ask: the next, or the one that was chosen since.
+        :return: True if the session goes on: with the next source, or with one that was chosen meanwhile.
         """
         if run is self.run:
             self.run = None
@@ -173,22 +176,25 @@ class HlsSession(FailoverDriver):
         return self.active
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
-        """Take other sources. If that in use is not among them, the first is next."""
+        """Replace the sources. If the source in use is not among the new ones, switch to the primary."""
         super().replace_sources(requests)
         if self.run is not None and self.run.request.url != self.request().url:
             self.choose(0)
 
     def source_named(self, name: bytes) -> SourceRequest:
-        """How a source is asked for a segment; if it is not known any more, as the primary is."""
+        """Return the request for a source by its name. For an unknown source, return that of the primary."""
         listed = next((each for each in self._requests if source_name(each.url) == name), None)
         return _as_intermittent(listed or self._known_sources.get(name) or self._requests[0])
 
     async def with_slot(self, request: SourceRequest, deadline: float) -> SourceRequest:
         """
-        How a source is asked for a segment, with the stream's slot. If nobody has watched the stream, there is none
-        yet. If its source is of another account by now, what is kept of the last one can be had, and no more.
+        Return the request for a segment of a source, with the slot of the stream.
 
-        :raises SourceError: if there is no slot and none becomes free in time.
+        If the session is idle, it is started. If the stream is on another account by now, the request keeps its old
+        slot: cached segments can then be served, but no new ones fetched.
+
+        :param deadline: seconds of the clock.
+        :raises SourceError: if there is no slot, and none becomes free until the deadline.
         """
         if request.account is None:
             return request
@@ -204,32 +210,32 @@ class HlsSession(FailoverDriver):
             return last
 
     def probe(self, index: int) -> Deferred[None] | None:
-        """Look whether another source has a playlist, if there is room. In its own account a stream has that always."""
+        """Probe a source that is not in use. Return None if there is no free connection for that."""
         request, run = self.request(index), self.run
         if run is None or not has_room(self._slot, request, run.request):
             return None
         slot = self._slot.acquire_second(request.account)
         return self._check_source(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)
 
-    # the course
+    # FailoverDriver
 
     def request(self, index: int | None = None) -> SourceRequest:
-        """How a source is asked for the stream: that in use or next, if no other."""
+        """Return the request for a source; by default for the one in use, or the next one."""
         return _as_intermittent(super().request(index))
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
         opening = Deferred.fromCoroutine(self._begin(request))
-        on_failure(opening, self._slot_refused, log, "asking for leave to ask a source failed")
+        on_failure(opening, self._slot_refused, log, "opening a source of an HLS stream failed")
         if not opening.called:
             self._opening = opening
 
     async def _begin(self, request: SourceRequest) -> None:
         slot = await self._slot.acquire(request.account)
         self._opening = None
-        self._changes += self._last not in (None, request.url)
-        self._last = request.url
-        self.run = SourceRun(attrs.evolve(request, slot=slot), self._changes)
         name = source_name(request.url)
+        # The last one of the known sources is the one that was in use before.
+        self._changes += next(reversed(self._known_sources), name) != name
+        self.run = SourceRun(attrs.evolve(request, slot=slot), self._changes)
         self._known_sources[name] = self.run.request
         self._known_sources.move_to_end(name)
         if len(self._known_sources) > MAX_KNOWN_SOURCES:
@@ -263,10 +269,10 @@ class HlsSession(FailoverDriver):
     def _seconds_delivered(self) -> float:
         return self._clock.seconds() - self._streaming_since if self._failover.state is FailoverState.STREAMING else 0.0
 
-    # who waits
+    # requests that wait for a source
 
     def _wait_for_run(self, deadline: float) -> Deferred[None]:
-        """Fires when there is a source to ask, or fails."""
+        """Return a Deferred that fires when a source may be in use; it fails at the deadline."""
         waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
         self._waiting.append(waiting)
         left = max(0.0, deadline - self._clock.seconds())
@@ -276,7 +282,7 @@ class HlsSession(FailoverDriver):
         raise self._wait_error()
 
     def _wait_error(self) -> SourceError:
-        return self._stop_error or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answers in time")
+        return self._stop_error or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time")
 
     def _fire_waiting(self, error: SourceError | None) -> None:
         waiting, self._waiting = self._waiting, []

@@ -1,8 +1,9 @@
-"""Where a source has what players ask for.
+"""The mapping of the variants of one source to those of another.
 
-A player asks for what it was once told of: the stream, or a variant, by a URL of the source that was in use then. If
-another is in use now, the counterpart there is looked up. And what was told to players as one media playlist stays
-one, whatever the next source has: then its best variant is taken; as a list of variants stays a list.
+Players request the stream, or a variant, by a URL of the source that was in use when they loaded the multivariant
+playlist. If another source is in use now, its counterpart of the variant is looked up. The shape of the stream stays
+the same over all sources: a stream that began as one media playlist is served as one (then the best variant of a
+multivariant source is taken), and a multivariant stream stays multivariant.
 """
 
 from __future__ import annotations
@@ -16,40 +17,47 @@ from ..core.hls.url_tokens import TokenTarget, source_name
 from ..core.http.source_request import SourceRequest
 from .served_playlist import ParsedPlaylist
 
-#: Variants that are remembered of a stream, of all its sources.
+#: Renditions that are kept for each stream, of all its sources.
 MAX_RENDITIONS = 1000
-#: Sources of which is remembered what they offer.
+#: Sources whose list of renditions is kept.
 MAX_SOURCES = 4
 
 
 class NoSuchRendition(Exception):
-    """The source in use has nothing like what a player asks for."""
+    """The source in use has no counterpart of the requested rendition."""
 
 
 @attrs.frozen
 class PlaylistLocation:
-    """Where to ask for a playlist."""
+    """
+    The URL of a playlist.
+
+    :ivar led_by_public: True if a playlist of a public host named it.
+    """
 
     url: str = attrs.field(repr=False)
     led_by_public: bool = False
 
 
 class VariantMap:
-    """What is known of the multivariant playlists of one stream."""
+    """
+    The renditions of one stream, of all its sources.
+
+    :ivar is_multivariant: True if the stream is served as a multivariant playlist; None before the first response.
+    """
 
     def __init__(self) -> None:
         self._renditions: OrderedDict[tuple[bytes, str], Rendition] = OrderedDict()
         self._renditions_by_source: dict[str, tuple[ParsedPlaylist, tuple[Rendition, ...]]] = {}
         self._pinned: dict[str, PlaylistLocation] = {}
-        #: Whether the stream was told to players as a list of variants; None before the first answer.
         self.is_multivariant: bool | None = None
 
     def entry_location(self, source: SourceRequest) -> PlaylistLocation:
-        """Where a source begins."""
+        """Return the location of the first playlist of a source."""
         return self._pinned.get(source.url, PlaylistLocation(source.url))
 
     def pin(self, source: SourceRequest, fetched: ParsedPlaylist) -> None:
-        """A source begins where its redirects led, from now on (contract of sticky sessions)."""
+        """Request a source from now on at the URL that its redirects led to (sticky session)."""
         if fetched.url != source.url:
             if len(self._pinned) >= MAX_RENDITIONS:
                 self._pinned.clear()
@@ -57,37 +65,37 @@ class VariantMap:
 
     def unpin(self, source: SourceRequest) -> bool:
         """
-        A source begins at its own URL again.
+        Request a source at its own URL again.
 
-        :return: whether it did not before.
+        :return: True if it was pinned.
         """
         return self._pinned.pop(source.url, None) is not None
 
     def add_renditions(self, source: SourceRequest, fetched: ParsedPlaylist) -> tuple[Rendition, ...]:
-        """Remember what a source offers."""
+        """Note and return the renditions of a source."""
         known = self._renditions_by_source.get(source.url)
-        offered = known[1] if known is not None and known[0] is fetched else renditions(fetched.playlist, fetched.url)
-        self._renditions_by_source[source.url] = (fetched, offered)
+        found = known[1] if known is not None and known[0] is fetched else renditions(fetched.playlist, fetched.url)
+        self._renditions_by_source[source.url] = (fetched, found)
         if len(self._renditions_by_source) > MAX_SOURCES:
             del self._renditions_by_source[next(iter(self._renditions_by_source))]
         name = source_name(source.url)
-        for one in offered:
-            self._renditions[name, one.url] = one
-            self._renditions.move_to_end((name, one.url))
+        for rendition in found:
+            self._renditions[name, rendition.url] = rendition
+            self._renditions.move_to_end((name, rendition.url))
         while len(self._renditions) > MAX_RENDITIONS:
             self._renditions.popitem(last=False)
-        return offered
+        return found
 
     def locate(
         self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist
     ) -> PlaylistLocation | None:
         """
-        The place of a media playlist in a source.
+        Return the location of a media playlist in a source.
 
-        :param target: what a player asks for, as it was in a source before; None for the stream itself.
-        :param fetched: with which the source begins.
-        :return: None if that playlist is it.
-        :raises NoSuchRendition: if the source has nothing of that kind.
+        :param target: the requested variant, of any source; None for the stream itself.
+        :param fetched: the first playlist of the source.
+        :return: None if the first playlist is the media playlist.
+        :raises NoSuchRendition: if the source has no counterpart.
         """
         rendition = self._renditions.get((target.source, target.url)) if target is not None else None
         if not fetched.playlist.multivariant:
