@@ -17,13 +17,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 @pytest.fixture(scope="session", autouse=True)
-def log_ear():
-    """Whatever the tests do, the log of their run holds no secret."""
-    from secret_log_check import LogEar
+def secret_log():
+    """Check that the log of the whole run holds no secret."""
+    from secret_log_check import SecretLogCheck
     from twisted.logger import globalLogPublisher
 
-    ear = LogEar()
-    globalLogPublisher.addObserver(ear)
-    yield ear
-    globalLogPublisher.removeObserver(ear)
-    assert ear.leaks == []
+    check = SecretLogCheck()
+    globalLogPublisher.addObserver(check)
+    yield check
+    globalLogPublisher.removeObserver(check)
+    assert check.leaks == []

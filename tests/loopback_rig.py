@@ -1,4 +1,4 @@
-"""What the loopback tests drive: the whole proxy beside a provider, in the reactor of the test."""
+"""Rig of the loopback tests: the whole proxy and the test provider in the reactor of the test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKET = 188
 
 
 def leftovers(reactor) -> set[str]:
-    """Delayed calls and sockets that somebody forgot."""
+    """Return the delayed calls and sockets that are left in the reactor."""
     ours = [str(call.func) for call in reactor.getDelayedCalls() if call.active()]
     ours += [
         repr(each) for each in [*reactor.getReaders(), *reactor.getWriters()] if "Waker" not in type(each).__name__
@@ -30,7 +30,7 @@ def leftovers(reactor) -> set[str]:
 
 
 class Player(Protocol):
-    """Asks for a path, and reads when and as much as the test likes."""
+    """HTTP client that requests a path and stores the bytes of the response."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Player(Protocol):
     def connectionMade(self) -> None:
         self.asked = time.monotonic()
         if self._window:
-            # Soon full, so that a player who stops reading is felt at the other end.
+            # A small buffer is soon full, so that the proxy notices a player that stops reading.
             self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
         self.transport.write(self._request)
 
@@ -79,7 +79,7 @@ class Player(Protocol):
         return int(self.raw.split(b" ", 2)[1]) if self.raw else None
 
     def leave(self) -> Deferred[None]:
-        """Hang up, and wait until that is done."""
+        """Abort the connection; the Deferred fires when it has closed."""
         if not self.closed:
             self.transport.abortConnection()
         return self.ended
@@ -87,9 +87,9 @@ class Player(Protocol):
 
 class Established:
     """
-    The most connections that a provider had at the same time, as the kernel knows it at each new one.
+    Peak of the provider's connections, counted in the kernel at each new connection.
 
-    The provider itself learns in some later turn that one has ended, and may count it for too long.
+    The provider's own count may be too high, because it learns of a closed connection only in a later reactor turn.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -100,12 +100,12 @@ class Established:
         def built(address):
             connection = build(address)
             made = connection.connectionMade
-            connection.connectionMade = lambda: (self._look(), made())
+            connection.connectionMade = lambda: (self._sample(), made())
             return connection
 
         provider.build = built
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         self.peak = max(self.peak, sum(map(_is_established, self._connections)))
 
 
@@ -114,8 +114,8 @@ def _is_established(connection) -> bool:
     return handle.fileno() >= 0 and handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
 
 
-class Rig:
-    """A provider, a proxy, players."""
+class LoopbackRig:
+    """Test provider, proxy and players in one reactor."""
 
     def __init__(self, reactor, folder: Path) -> None:
         self.reactor = reactor
@@ -125,7 +125,7 @@ class Rig:
         self.service: ProxyService | None = None
 
     async def start(self, **settings: object) -> None:
-        """Start both. Timers are short, so that the tests are."""
+        """Start provider and proxy, or restart the proxy. Timeouts are short to keep the tests short."""
         if self.service is not None:
             await self.service.stopService()
         else:
@@ -146,7 +146,7 @@ class Rig:
         self.service.startService()
 
     async def stop(self) -> None:
-        """Take everything down."""
+        """Stop players, proxy and provider."""
         for player in self.players:
             await player.leave()
         await self.service.stopService()
@@ -162,16 +162,16 @@ class Rig:
         return self.service.ports[0].port.getHost().port
 
     def register(self, *paths: str, **options: object):
-        """A stream with these sources, given as paths of the provider or whole URLs."""
+        """Register a stream; sources are paths of the provider or whole URLs."""
         urls = [path if "://" in path else self.provider.url(path) for path in paths]
         return self.registry.register(StreamSpec(urls[0], "test/1", failover_urls=tuple(urls[1:]), **options))
 
     async def play(self, stream, **options: object) -> Player:
-        """A player of that stream, connected."""
+        """Return a connected player of a stream."""
         return await self.ask(f"/stream/{stream.id}", **options)
 
     async def ask(self, path: str, host: str = "127.0.0.1", port: int = 0, **options: object) -> Player:
-        """A player that asks for any path, here or at a server in front of us."""
+        """Return a connected player of any path, at the proxy or at a server in front of it."""
         player = Player(path, **options)
         endpoint = (TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint)(self.reactor, host, port or self.port)
         await connectProtocol(endpoint, player)
@@ -179,27 +179,27 @@ class Rig:
         return player
 
     def sleep(self, seconds: float) -> Deferred[None]:
-        """Let the reactor run."""
+        """Run the reactor for a time."""
         return deferLater(self.reactor, seconds, lambda: None)
 
     async def until(self, condition, seconds: float = 5.0, what: str = "") -> None:
-        """Let the reactor run until something is so."""
+        """Run the reactor until a condition is true."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
             await self.sleep(0.01)
 
     async def until_bytes(self, player: Player, size: int, seconds: float = 5.0) -> None:
-        """Wait until a player has that much of a body, or its connection ended."""
+        """Wait until a player has ``size`` bytes of a body, or its connection has closed."""
         await self.until(lambda: len(player.body) >= size or player.closed, seconds, f"{size} bytes")
 
     def open_upstreams(self) -> int:
-        """What the provider counts."""
+        """Return the provider's count of open connections."""
         return sum(channel.tally.current for channel in self.provider.station.channels.values())
 
 
 def assert_whole_packets(body: bytes) -> None:
-    """Aligned from the first byte to the last, beginning with a PAT."""
+    """Assert that a body consists of aligned packets and begins with a PAT."""
     whole = body[: len(body) - len(body) % PACKET]
     assert whole[::PACKET] == b"G" * (len(whole) // PACKET), "alignment is lost"
     assert (whole[1] & 0x1F, whole[2]) == (0, 0), "the first packet is not a PAT"
@@ -207,11 +207,11 @@ def assert_whole_packets(body: bytes) -> None:
 
 @pytest_twisted.async_yield_fixture
 async def rig(tmp_path):
-    """A provider and a proxy with short timers; after the test nothing of them may be left."""
+    """Yield a started rig; after the test no delayed call and no socket may be left."""
     from twisted.internet import reactor
 
     before = leftovers(reactor)
-    rig = Rig(reactor, tmp_path)
+    rig = LoopbackRig(reactor, tmp_path)
     await rig.start()
     yield rig
     await rig.stop()

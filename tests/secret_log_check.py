@@ -1,4 +1,4 @@
-"""Words that stand for secrets in the tests, and an ear on the log that knows them."""
+"""Secrets of the tests, and a log observer that finds them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ API_TOKEN = "kontrabass2208"
 SECRETS = (USER, PASSWORD, TOKEN, API_TOKEN)
 
 
-class LogEar:
-    """Hears every event of the log, as text, tracebacks included."""
+class SecretLogCheck:
+    """Log observer that collects the events that contain a secret, tracebacks included.
+
+    :ivar lines: the last thousand events as text.
+    :ivar leaks: all events with a secret.
+    """
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.lines: list[str] = []
         self.leaks: list[str] = []
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take an event; only what leaks is kept for ever."""
+        """Check an event."""
         text = eventAsText(event)
-        del self.heard[:-1000]
-        self.heard.append(text)
+        del self.lines[:-1000]
+        self.lines.append(text)
         if any(secret in text for secret in SECRETS):
             self.leaks.append(text)

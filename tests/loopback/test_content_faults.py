@@ -1,4 +1,4 @@
-"""A provider that goes on to send, but nothing worth watching: left if there is a backup, noted if there is none."""
+"""Content faults: with a backup the source is left, without one the fault is recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loopback_rig import PACKET, assert_whole_packets
 
 from m3uproxy.web.api.response_types import HealthObject
 
-#: Short times, so that the tests are.
+#: Short timeouts, for short tests.
 QUICK = {
     "video_gone_seconds": 0.7,
     "video_frozen_seconds": 0.7,
@@ -19,7 +19,7 @@ QUICK = {
     "bitrate_failover_threshold": 2,
     "bitrate_monitoring_grace_period": 0.5,
 }
-#: Fault of the provider -> what the timeline says, and what must be switched on.
+#: Fault of the provider -> cause in the timeline, and the required settings.
 FAULTS = {
     "no_video": ("video gone", {}),
     "frozen": ("picture frozen", {}),
@@ -33,8 +33,8 @@ def timeline(stream) -> list[dict]:
     return stream.history.entries()
 
 
-async def shown(rig, stream) -> dict:
-    """The stream as the API shows it."""
+async def stream_object(rig, stream) -> dict:
+    """Return the stream object of the API."""
     player = await rig.ask(f"/streams/{stream.id}", headers=("Connection: close",))
     await player.ended
     return json.loads(player.body)["stream"]
@@ -42,7 +42,7 @@ async def shown(rig, stream) -> dict:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest_twisted.ensureDeferred
-async def test_a_fault_leaves_for_the_backup(rig, fault):
+async def test_content_fault_moves_to_the_backup(rig, fault):
     words, settings = FAULTS[fault]
     await rig.start(**QUICK, **settings)
     stream = rig.register(f"/live/a.ts?burst=2&{fault}=1s", "/live/b.ts?burst=3")
@@ -57,7 +57,7 @@ async def test_a_fault_leaves_for_the_backup(rig, fault):
     [entry] = timeline(stream)
     assert words in entry["cause"]
     assert entry["from"] != entry["to"]
-    [first, second] = (await shown(rig, stream))["sources"]
+    [first, second] = (await stream_object(rig, stream))["sources"]
     assert (first["in_use"], first["failures"], second["in_use"], second["failures"]) == (False, 1, True, 0)
     assert first["quarantine_seconds"] > 0
     assert first["last_cause"] == ("low bitrate" if fault == "thin" else "content fault")
@@ -65,7 +65,7 @@ async def test_a_fault_leaves_for_the_backup(rig, fault):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest_twisted.ensureDeferred
-async def test_a_fault_without_a_backup_is_noted_and_plays_on(rig, fault):
+async def test_content_fault_without_a_backup_is_recorded(rig, fault):
     words, settings = FAULTS[fault]
     await rig.start(**QUICK, **settings)
     stream = rig.register(f"/live/a.ts?burst=2&{fault}=1s")
@@ -78,14 +78,14 @@ async def test_a_fault_without_a_backup_is_noted_and_plays_on(rig, fault):
     [entry] = timeline(stream)
     assert words in entry["cause"]
     assert entry["from"] == entry["to"]
-    health = (await shown(rig, stream))["health"]
+    health = (await stream_object(rig, stream))["health"]
     assert health["fault"] == words
     assert set(health) == set(HealthObject.__annotations__)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_healthy_channel_is_healthy(rig):
-    """All that is judged is switched on; the clip loops."""
+async def test_healthy_channel_has_no_fault(rig):
+    """All checks are on, and the clip loops."""
     await rig.start(
         **{**QUICK, "min_bitrate_threshold": 20_000, "max_continuity_errors": 0.01},
         enable_bitrate_monitoring=True,
@@ -97,24 +97,24 @@ async def test_a_healthy_channel_is_healthy(rig):
     await rig.sleep(4)
     assert not player.closed
     assert timeline(stream) == []
-    health = (await shown(rig, stream))["health"]
+    health = (await stream_object(rig, stream))["health"]
     assert health["fault"] is None
     assert health["transport_errors"] == health["scrambled_packets"] == health["clock_jumps"] == 0
     assert health["bytes_received"] > 300_000
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_switched_off_for_a_stream_or_for_all(rig):
+async def test_content_checks_can_be_switched_off(rig):
     await rig.start(**QUICK)
     one = rig.register("/live/a.ts?burst=2&no_video=1s", "/live/b.ts", content_checks=False)
     await rig.play(one)
     await rig.sleep(3)
     assert one.source_index == 0
-    assert (await shown(rig, one))["health"] is None
+    assert (await stream_object(rig, one))["health"] is None
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_trickle_does_not_keep_a_dead_source_alive(rig):
+async def test_trickling_source_is_left(rig):
     await rig.start(start_timeout=60, first_byte_timeout=10)
     stream = rig.register("/live/a.ts?trickle=0.4", "/live/b.ts?burst=3")
     player = await rig.play(stream)
@@ -141,7 +141,7 @@ async def test_failback_to_the_primary(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_is_probed_only_if_wanted_and_never_at_the_same_provider(rig):
+async def test_backups_are_probed_if_set_and_at_other_hosts_only(rig):
     for wanted, host in ((False, "localhost"), (True, "127.0.0.1"), (True, "localhost")):
         await rig.start(health_interval=0.3, probe_backups=wanted)
         backup = rig.provider.url("/live/b.ts?status=403").replace("127.0.0.1", host)
@@ -158,7 +158,7 @@ async def test_a_backup_is_probed_only_if_wanted_and_never_at_the_same_provider(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_strict_stream_gives_up_a_silent_source_sooner(rig):
+async def test_strict_stream_leaves_a_silent_source_sooner(rig):
     await rig.start(live_chunk_timeout_seconds=30, strict_live_ts_circuit_breaker_timeout=1)
     stream = rig.register("/live/a.ts?burst=3&stall=3s", "/live/b.ts?burst=3", strict_live_ts=True)
     await rig.play(stream)

@@ -1,4 +1,4 @@
-"""What m3u-editor does with the proxy, call by call, over real HTTP: the API on its port, players through nginx."""
+"""The calls of m3u-editor over real HTTP: the API on its port, players through nginx."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PLAYLIST = "6a1c8f9e-playlist"
 
 
 class Editor:
-    """The calls of m3u-editor: bare paths, token in the header, JSON."""
+    """API client as in m3u-editor: paths without prefix, token in the header, JSON."""
 
     def __init__(self, rig) -> None:
         self._rig = rig
         self._pool = HTTPConnectionPool(rig.reactor, persistent=False)
 
     async def call(self, method: str, path: str, body: object = None, **query: object):
-        """The status and the value of the answer."""
+        """Send a request; return status and JSON of the answer."""
         url = f"http://localhost:{self._rig.port}{path}" + (f"?{urlencode(query)}" if query else "")
         response = await treq.request(
             method,
@@ -36,13 +36,13 @@ class Editor:
         return response.code, await response.json()
 
     async def ok(self, method: str, path: str, body: object = None, **query: object):
-        """The value of an answer that must be a success."""
+        """Send a request that must succeed; return the JSON of the answer."""
         status, value = await self.call(method, path, body, **query)
         assert status == 200, value
         return value
 
     async def create(self, channel: int, *urls: str, **metadata: object) -> str:
-        """A channel as the editor registers it; null header values and booleans included."""
+        """Register a channel as the editor does, with null header values and booleans; return its id."""
         created = await self.ok(
             "POST",
             "/streams",
@@ -69,7 +69,7 @@ class Editor:
         return created["stream_id"]
 
     async def active(self, field: str = "playlist_uuid", value: object = PLAYLIST) -> int:
-        """How many streams count against a limit."""
+        """Return the number of active streams with given metadata."""
         found = await self.ok("GET", "/streams/by-metadata", field=field, value=value, active_only=1)
         return found["total_matching"]
 
@@ -81,7 +81,7 @@ async def editor(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_play_count_and_leave(rig, editor):
+async def test_player_counts_while_it_is_connected(rig, editor):
     stream = await editor.create(7, rig.provider.url("/live/x.ts?burst=2"))
     assert await editor.active() == 0
     player = await rig.ask(f"/stream/{stream}?username=family", headers=("User-Agent: VLC/3",))
@@ -99,7 +99,7 @@ async def test_play_count_and_leave(rig, editor):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_second_viewer_is_sent_to_the_active_stream(rig, editor):
+async def test_second_player_shares_the_active_stream(rig, editor):
     stream = await editor.create(7, rig.provider.url("/live/x.ts?burst=2"))
     player = await rig.ask(f"/stream/{stream}")
     found = await editor.ok("GET", "/streams/by-metadata", field="original_channel_id", value=7, active_only=1)
@@ -115,7 +115,7 @@ async def test_a_second_viewer_is_sent_to_the_active_stream(rig, editor):
 
 
 @pytest_twisted.ensureDeferred
-async def test_at_the_limit_the_oldest_is_stopped_and_does_not_count_100_ms_later(rig, editor):
+async def test_deleted_oldest_stream_does_not_count_100_ms_later(rig, editor):
     players = []
     for channel in (1, 2):
         stream = await editor.create(channel, rig.provider.url(f"/live/c{channel}.ts?burst=2"))
@@ -135,7 +135,7 @@ async def test_at_the_limit_the_oldest_is_stopped_and_does_not_count_100_ms_late
 
 
 @pytest_twisted.ensureDeferred
-async def test_closing_a_tab_stops_the_stream_only_if_nobody_else_watches(rig, editor):
+async def test_closed_tab_deletes_the_stream_without_other_players(rig, editor):
     stream = await editor.create(7, rig.provider.url("/live/x.ts?burst=2"))
     tab = await rig.ask(f"/stream/{stream}?client_id=tab1")
     television = await rig.ask(f"/stream/{stream}?client_id=tv")
@@ -153,7 +153,7 @@ async def test_closing_a_tab_stops_the_stream_only_if_nobody_else_watches(rig, e
 
 
 @pytest_twisted.ensureDeferred
-async def test_monitor_page(rig, editor):
+async def test_calls_of_the_monitor_page(rig, editor):
     stream = await editor.create(7, rig.provider.url("/live/x.ts?burst=2"), rig.provider.url("/live/y.ts?burst=2"))
     player = await rig.ask(f"/stream/{stream}")
     await rig.until_bytes(player, 30_000)
@@ -179,8 +179,8 @@ async def test_monitor_page(rig, editor):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_resolver_is_tried(rig, editor):
-    """The editor has the proxy ask for a page of its own; here the proxy's own port stands for the editor's."""
+async def test_connection_test_of_the_editor(rig, editor):
+    """The editor makes the proxy fetch a page of the editor; here it is a page of the proxy."""
     mine = f"http://127.0.0.1:{rig.port}/docs"
     tried = await editor.ok("POST", "/test-connection", {"url": mine + "/"})
     assert (tried["success"], tried["url_tested"]) == (True, mine)
@@ -191,7 +191,7 @@ async def test_the_resolver_is_tried(rig, editor):
 
 @pytest.mark.skipif(NGINX is None, reason="this machine has no nginx")
 @pytest_twisted.ensureDeferred
-async def test_players_come_through_nginx_which_strips_the_prefix(rig, editor, tmp_path):
+async def test_players_behind_nginx_that_strips_the_prefix(rig, editor, tmp_path):
     stream = await editor.create(7, rig.provider.url("/live/x.ts?burst=2"))
     with nginx(tmp_path, rig.port) as port:
         player = await rig.ask(f"/m3u-proxy/stream/{stream}?username=family", port=port, headers=("Range: bytes=0-",))
@@ -214,7 +214,7 @@ async def test_players_come_through_nginx_which_strips_the_prefix(rig, editor, t
 
 
 def _unchunked(player) -> bytes:
-    """The body; nginx sends what has no length in chunks."""
+    """Return the body; nginx uses chunks if the length is unknown."""
     if b"chunked" not in player.head:
         return player.body
     body, rest = b"", player.body

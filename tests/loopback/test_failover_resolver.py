@@ -1,4 +1,4 @@
-"""A failover resolver as a real HTTP server beside the proxy: what it answers, when, and what goes on meanwhile."""
+"""A failover resolver as a real HTTP server: its answers, its failures, playback meanwhile."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 PRIMARY, BACKUP, NAMED = "/live/a.ts?burst=2", "/live/b.ts?burst=1", "/live/c.ts?burst=1"
 
 
-class Resolver(Resource):
-    """Answers questions as a test says, and remembers them."""
+class ResolverResource(Resource):
+    """A resolver with scripted answers that records its questions."""
 
     isLeaf = True
 
@@ -33,7 +33,7 @@ class Resolver(Resource):
         self.paths: list[str] = []
         self.gone = 0
         self.status, self.body = 200, b'{"next_url": null}'
-        #: What happens before the answer; None for an answer that never comes.
+        #: Called before the answer; None for an answer that never comes.
         self.before: Callable[[], Deferred] | None = lambda: deferLater(self._reactor, 0)
 
     async def start(self) -> None:
@@ -56,12 +56,12 @@ class Resolver(Resource):
     def render_POST(self, request) -> int:
         self.questions.append(json.loads(request.content.read()))
         self.paths.append(request.uri.decode())
-        request.notifyFinish().addErrback(self._left, request)
+        request.notifyFinish().addErrback(self._request_lost)
         if self.before is not None:
             self.before().addCallback(self._answer, request)
         return NOT_DONE_YET
 
-    def _left(self, _, request) -> None:
+    def _request_lost(self, _) -> None:
         self.gone += 1
 
     def _answer(self, _, request) -> None:
@@ -74,7 +74,7 @@ class Resolver(Resource):
 
 @pytest_twisted.async_yield_fixture
 async def resolver(rig):
-    resolver = Resolver(rig.reactor)
+    resolver = ResolverResource(rig.reactor)
     await resolver.start()
     yield resolver
     await rig.service.stopService()
@@ -82,7 +82,7 @@ async def resolver(rig):
 
 
 async def call(rig, method: str, path: str, **query: object):
-    """The API's answer: status and value."""
+    """Send a request to the API; return status and JSON."""
     url = f"http://127.0.0.1:{rig.port}{path}" + (f"?{urlencode(query)}" if query else "")
     agent = Agent(rig.reactor, pool=HTTPConnectionPool(rig.reactor, persistent=False))
     response = await treq.request(method, url, agent=agent)
@@ -95,7 +95,7 @@ def register(rig, resolver, *paths: str, **options: object):
 
 
 async def plays(rig, player, channel: str) -> None:
-    """Of that channel, from now on."""
+    """Wait until a player receives video of a channel."""
     await rig.until(lambda: rig.provider.channel(channel).tally.current == 1, 8, f"{channel} is open")
     size = len(player.body)
     await rig.until_bytes(player, size + 30_000, 8)
@@ -104,7 +104,7 @@ async def plays(rig, player, channel: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_named_is_played(rig, resolver):
+async def test_source_from_the_resolver_is_played(rig, resolver):
     resolver.names(rig.provider.url(NAMED))
     stream = register(rig, resolver, PRIMARY + "&status=404", BACKUP, headers=(("X-Account", "mine"),))
     player = await rig.play(stream)
@@ -123,7 +123,7 @@ async def test_what_is_named_is_played(rig, resolver):
 
 
 @pytest_twisted.ensureDeferred
-async def test_none_is_the_end(rig, resolver):
+async def test_null_from_the_resolver_ends_the_stream(rig, resolver):
     player = await rig.play(register(rig, resolver, PRIMARY + "&status=404", BACKUP))
     await rig.until(lambda: player.body.endswith(b"}"))
     assert player.status == 502
@@ -142,7 +142,7 @@ async def test_none_is_the_end(rig, resolver):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_no_help_leaves_the_list(rig, resolver, status, body):
+async def test_failed_resolver_leaves_the_list(rig, resolver, status, body):
     resolver.status, resolver.body = status, body
     stream = register(rig, resolver, PRIMARY + "&status=404", BACKUP)
     await plays(rig, await rig.play(stream), "b")
@@ -150,14 +150,14 @@ async def test_no_help_leaves_the_list(rig, resolver, status, body):
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_listens_there(rig, resolver):
+async def test_refused_connection_to_the_resolver_leaves_the_list(rig, resolver):
     await resolver.stop()
     stream = register(rig, resolver, PRIMARY + "&status=404", BACKUP)
     await plays(rig, await rig.play(stream), "b")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_resolver_that_hangs_holds_up_nothing_else(rig, resolver):
+async def test_hanging_resolver_blocks_nothing_else(rig, resolver):
     resolver.before = None
     other = await rig.play(rig.register("/live/other.ts?burst=1"))
     stream = register(rig, resolver, PRIMARY + "&status=404", BACKUP)
@@ -167,21 +167,21 @@ async def test_a_resolver_that_hangs_holds_up_nothing_else(rig, resolver):
     status, found = await call(rig, "GET", "/streams/by-metadata", field="id", value="7")
     assert (status, found["total_matching"]) == (200, 1)
     await rig.until_bytes(other, size + 30_000)
-    assert stream.broadcaster.session.asking, "all that took place while the answer was awaited"
+    assert stream.broadcaster.session.asking, "the question is still open"
     await plays(rig, player, "b")
     await rig.until(lambda: resolver.gone == 1, what="the question is taken back")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_resolver_that_asks_back_before_it_answers(rig, resolver):
-    """As the editor does: it looks how many streams are active."""
+async def test_resolver_may_call_the_api_before_it_answers(rig, resolver):
+    """The editor counts the active streams before it answers."""
     counted = []
 
-    async def look() -> None:
+    async def count_active() -> None:
         await deferLater(rig.reactor, 0.3)
         counted.append((await call(rig, "GET", "/streams/by-metadata", field="playlist_uuid", value="p"))[1])
 
-    resolver.before = lambda: Deferred.fromCoroutine(look())
+    resolver.before = lambda: Deferred.fromCoroutine(count_active())
     resolver.names(rig.provider.url(NAMED))
     player = await rig.play(register(rig, resolver, PRIMARY + "&status=404"))
     await plays(rig, player, "c")
@@ -190,7 +190,7 @@ async def test_a_resolver_that_asks_back_before_it_answers(rig, resolver):
 
 @pytest.mark.parametrize("fault", ["close", "reset", "stall"])
 @pytest_twisted.ensureDeferred
-async def test_in_the_middle_of_playback(rig, resolver, fault):
+async def test_resolver_is_asked_during_playback(rig, resolver, fault):
     resolver.names(rig.provider.url(NAMED))
     player = await rig.play(register(rig, resolver, PRIMARY))
     await rig.until_bytes(player, 30_000, 6)
@@ -201,7 +201,7 @@ async def test_in_the_middle_of_playback(rig, resolver, fault):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_source_that_ran_well_is_redialled_without_a_question(rig, resolver):
+async def test_source_that_ran_well_is_redialled_without_the_resolver(rig, resolver):
     player = await rig.play(register(rig, resolver, "/live/a.ts?burst=2&close=1.5s"))
     await rig.until(lambda: rig.provider.channel("a").tally.total >= 3, 10)
     assert resolver.questions == []
@@ -209,7 +209,7 @@ async def test_a_source_that_ran_well_is_redialled_without_a_question(rig, resol
 
 
 @pytest_twisted.ensureDeferred
-async def test_by_the_api_while_the_stream_plays_on(rig, resolver):
+async def test_failover_by_the_api_during_playback(rig, resolver):
     waiting: Deferred = Deferred()
     resolver.before = lambda: waiting
     resolver.names(rig.provider.url(NAMED))
@@ -236,7 +236,7 @@ async def test_by_the_api_while_the_stream_plays_on(rig, resolver):
 
 @pytest.mark.parametrize("by_api", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_stopping_takes_the_question_back(rig, resolver, by_api):
+async def test_stop_cancels_the_question(rig, resolver, by_api):
     resolver.before = None
     stream = register(rig, resolver, PRIMARY if by_api else PRIMARY + "&status=404")
     player = await rig.play(stream)
@@ -250,16 +250,16 @@ async def test_stopping_takes_the_question_back(rig, resolver, by_api):
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_address_that_is_never_connected_to(rig, resolver):
+async def test_forbidden_address_from_the_resolver_is_not_dialled(rig, resolver):
     resolver.names("http://169.254.169.254/latest/meta-data")
     stream = register(rig, resolver, PRIMARY + "&status=404", BACKUP)
     await plays(rig, await rig.play(stream), "b")
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_secret_reaches_the_log(rig, resolver, log_ear):
-    before = len(log_ear.leaks)
-    log_ear.heard.clear()
+async def test_log_holds_no_secret_of_the_resolver(rig, resolver, secret_log):
+    before = len(secret_log.leaks)
+    secret_log.lines.clear()
     named = rig.provider.url(f"/live/{USER}/{PASSWORD}/2.ts?token={TOKEN}&burst=1")
     resolver.names(named)
     secret = {"failover_resolver_url": resolver.url(f"/{PASSWORD}?key={TOKEN}"), "metadata": {"note": PASSWORD}}
@@ -270,6 +270,6 @@ async def test_no_secret_reaches_the_log(rig, resolver, log_ear):
     assert stream.current_url == named
     resolver.status = 500
     await call(rig, "POST", f"/streams/{stream.id}/failover")
-    assert any("resolver" in line for line in log_ear.heard)
-    assert log_ear.leaks[before:] == []
+    assert any("resolver" in line for line in secret_log.lines)
+    assert secret_log.leaks[before:] == []
     assert not any(secret in json.dumps(stream.history.entries()) for secret in SECRETS)

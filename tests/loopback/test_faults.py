@@ -1,4 +1,4 @@
-"""Every fault of a provider: the right status before the first byte, the right recovery after it."""
+"""Faults of the provider: the status before the first byte, the recovery after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loopback_rig import assert_whole_packets
 
 from m3uproxy.provider.heads import ODDITIES
 
-#: Fault of the only source -> what the player is answered, and a word of the reason.
+#: Fault of the only source -> status of the answer, and a word of the reason.
 BEFORE_THE_FIRST_BYTE = {
     "refuse=1": (502, "reset"),
     "hang=head": (504, "first byte timeout"),
@@ -42,7 +42,7 @@ BEFORE_THE_FIRST_BYTE = {
     "stall=0": (504, "first byte timeout"),
 }
 
-#: Odd, but video all the same.
+#: Unusual responses with valid video.
 PLAYS = [
     "",
     "head=icy",
@@ -77,7 +77,7 @@ async def test_status_before_the_first_byte(rig, fault):
 
 @pytest.mark.parametrize("fault", PLAYS)
 @pytest_twisted.ensureDeferred
-async def test_oddities_that_play(rig, fault):
+async def test_unusual_responses_play(rig, fault):
     player = await rig.play(rig.register(f"/live/x.ts?{fault}"))
     await rig.until_bytes(player, 60_000)
     assert player.status == 200
@@ -86,18 +86,18 @@ async def test_oddities_that_play(rig, fault):
     await rig.until(lambda: rig.open_upstreams() == 0, 1, "the upstream is closed behind the last viewer")
 
 
-#: No status, no end within 64 KiB, no head at all.
-HOPELESS = {"text_status", "huge", "endless", "missing"}
+#: Heads without a status, without an end within 64 KiB, and no head at all.
+UNREADABLE_HEADS = {"text_status", "huge", "endless", "missing"}
 
 
 @pytest.mark.parametrize("odd", ODDITIES)
 @pytest_twisted.ensureDeferred
-async def test_odd_heads_play_and_hopeless_ones_are_told(rig, odd):
+async def test_odd_heads_play_or_are_refused(rig, odd):
     await rig.start(stream_retry_attempts=1)
     player = await rig.play(rig.register(f"/live/x.ts?head={odd}&burst=3"))
-    await rig.until_bytes(player, 20 if odd in HOPELESS else 20_000)
-    assert player.status == (502 if odd in HOPELESS else 200)
-    assert (b"bad response head" in player.body) == (odd in HOPELESS)
+    await rig.until_bytes(player, 20 if odd in UNREADABLE_HEADS else 20_000)
+    assert player.status == (502 if odd in UNREADABLE_HEADS else 200)
+    assert (b"bad response head" in player.body) == (odd in UNREADABLE_HEADS)
 
 
 AFTER_THE_FIRST_BYTE = {
@@ -114,7 +114,7 @@ AFTER_THE_FIRST_BYTE = {
 
 @pytest.mark.parametrize("fault", AFTER_THE_FIRST_BYTE)
 @pytest_twisted.ensureDeferred
-async def test_recovers_from_the_same_source(rig, fault):
+async def test_stream_recovers_from_the_same_source(rig, fault):
     stream = rig.register(f"/live/x.ts?burst=2&{fault}")
     player = await rig.play(stream)
     channel = rig.provider.channel("x")
@@ -145,7 +145,7 @@ async def test_backup_takes_over(rig, fault):
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_extensionless_url_with_an_end_is_a_film(rig):
+async def test_live_url_with_a_finite_body_is_refused_as_a_file(rig):
     await rig.start(stream_retry_attempts=1)
     player = await rig.play(rig.register("/live/user/pass/7?length=5000000"))
     await rig.until(lambda: b"}" in player.body, 3)
@@ -155,7 +155,7 @@ async def test_an_extensionless_url_with_an_end_is_a_film(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_cut_in_mid_packet_costs_packets_not_alignment(rig):
+async def test_alignment_survives_missing_bytes(rig):
     player = await rig.play(rig.register("/live/x.ts?burst=3&cut=50k&cut_size=777"))
     await rig.until_bytes(player, 150_000)
     assert_whole_packets(player.body)
@@ -163,7 +163,7 @@ async def test_cut_in_mid_packet_costs_packets_not_alignment(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_something_sent_and_everything_dead_is_an_abort(rig):
+async def test_player_is_aborted_if_all_sources_fail_after_the_first_bytes(rig):
     await rig.start(stream_total_timeout=3)
     player = await rig.play(rig.register("/live/x.ts?burst=2"))
     await rig.until_bytes(player, 30_000)

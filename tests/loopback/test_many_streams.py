@@ -1,4 +1,4 @@
-"""Two hundred channels, each with a viewer of its own, at the same time."""
+"""Two hundred channels with a player each, at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STREAMS = 200
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_hundred_streams_with_a_viewer_each(rig):
+async def test_two_hundred_streams_with_a_player_each(rig):
     streams = [rig.register(f"/live/c{number}.ts?burst=1") for number in range(STREAMS)]
     players = [await rig.play(stream) for stream in streams]
     for player in players:

@@ -1,4 +1,4 @@
-"""Where the whole proxy may be led: by a URL, by a redirect, by a name. Nothing here leaves the machine."""
+"""Allowed addresses for the whole proxy: by URL, by redirect, by name. No test leaves the machine."""
 
 import json
 
@@ -31,7 +31,7 @@ LIVE = "/live/u/p/1.ts?burst=1"
 
 @pytest.fixture
 def names():
-    """``metadata.test`` and ``mapped.test`` have the address of the metadata service, ``inside.test`` is here."""
+    """Resolve ``metadata.test`` and ``mapped.test`` to the metadata service, ``inside.test`` to this machine."""
     from twisted.internet import reactor
 
     names = Names(reactor, metadata=["169.254.169.254"], mapped=["::ffff:169.254.169.254"], inside=["127.0.0.1"])
@@ -43,7 +43,7 @@ def names():
 
 @pytest_twisted.async_yield_fixture
 async def redirector(rig):
-    """Redirects wherever a test wants, from ::1."""
+    """Yield a server on ::1 that redirects to the URL given to ``lead``."""
     provider = Provider(rig.reactor, "R", [])
     await provider.listen(ipv6=True)
     provider.lead = lambda url: provider.answers.update({"*": [redirect(url)]})
@@ -52,8 +52,8 @@ async def redirector(rig):
     await rig.sleep(0.02)
 
 
-async def is_refused(rig, url: str) -> str:
-    """What a player is told."""
+async def refusal(rig, url: str) -> str:
+    """Play a URL that must be refused; return the detail of the error."""
     player = await rig.play(rig.register(url))
     await rig.until(lambda: b"\r\n\r\n" in player.raw and player.body.endswith(b"}"))
     assert player.status == 502
@@ -79,24 +79,24 @@ def to_others(names) -> list[str]:
 
 @pytest.mark.parametrize("host", NOTATIONS)
 @pytest_twisted.ensureDeferred
-async def test_a_url_that_leads_to_the_metadata_of_a_cloud(rig, names, host):
+async def test_url_of_the_metadata_service_is_refused(rig, names, host):
     await rig.start(stream_retry_attempts=1)
-    assert "never connected to" in await is_refused(rig, f"http://{host}:{rig.port}/latest/s3cret")
+    assert "never connected to" in await refusal(rig, f"http://{host}:{rig.port}/latest/s3cret")
     assert to_others(names) == []
 
 
 @pytest.mark.parametrize("host", NOTATIONS)
 @pytest_twisted.ensureDeferred
-async def test_a_redirect_that_does(rig, names, redirector, host):
+async def test_redirect_to_the_metadata_service_is_refused(rig, names, redirector, host):
     await rig.start(stream_retry_attempts=1)
     redirector.lead(f"http://{host}/latest/s3cret")
-    assert "never connected to" in await is_refused(rig, redirector.url("/live/u/s3cret/1.ts", host="[::1]"))
+    assert "never connected to" in await refusal(rig, redirector.url("/live/u/s3cret/1.ts", host="[::1]"))
     assert redirector.requests
     assert to_others(names) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_is_played_instead(rig, names):
+async def test_backup_is_played_if_the_primary_is_forbidden(rig, names):
     player = await rig.play(rig.register("http://metadata.test/1.ts", LIVE))
     await rig.until_bytes(player, 50_000)
     assert player.status == 200
@@ -108,8 +108,8 @@ async def test_a_backup_is_played_instead(rig, names):
     [("api", True, False), ("always", True, True), ("never", False, False)],
 )
 @pytest_twisted.ensureDeferred
-async def test_this_machine_and_private_networks(rig, names, redirector, private, entry, led_by_public):
-    """::1 plays a host on the internet, 127.0.0.1 one in the house."""
+async def test_private_networks_follow_the_setting(rig, names, redirector, private, entry, led_by_public):
+    """::1 stands for a public host, 127.0.0.1 for a private one."""
     await rig.start(stream_retry_attempts=1)
     outbound = OutboundPolicy(
         private, lambda address: AddressKind.PUBLIC if address == "::1" else address_kind(address)
@@ -120,12 +120,12 @@ async def test_this_machine_and_private_networks(rig, names, redirector, private
         if entry:
             await plays(rig, url)
         else:
-            assert "PRIVATE_UPSTREAMS" in await is_refused(rig, url)
+            assert "PRIVATE_UPSTREAMS" in await refusal(rig, url)
         redirector.lead(url)
         if led_by_public:
             await plays(rig, redirector.url("/1.ts", host="[::1]"))
         else:
-            assert "PRIVATE_UPSTREAMS" in await is_refused(rig, redirector.url("/1.ts", host="[::1]"))
+            assert "PRIVATE_UPSTREAMS" in await refusal(rig, redirector.url("/1.ts", host="[::1]"))
     if entry:
         await plays(rig, rig.provider.url(LIVE + "&redirect=other"))
     assert to_others(names) == []

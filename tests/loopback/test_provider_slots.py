@@ -1,4 +1,4 @@
-"""An account that sells few connections: who gets them, who waits, who is told that there is none."""
+"""Accounts with few connections: zapping, waiting, takeover, limits."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import pytest_twisted
 from loopback_rig import assert_whole_packets
 
 
-class Watch:
-    """The most provider sockets that were ever open at the same time, by our own count."""
+class SocketPeak:
+    """Peak of the open provider sockets, by the proxy's count."""
 
     def __init__(self, sockets) -> None:
         self.peak = 0
         opened = sockets._opened
 
-        def noted() -> None:
+        def count_opened() -> None:
             opened()
             self.peak = max(self.peak, sockets.open)
 
-        sockets._opened = noted
+        sockets._opened = count_opened
 
 
 def channels(rig, count: int, **options) -> list:
-    """Streams of one provider account, which allows one connection and says 458 to a second."""
+    """Register streams of an account that allows one connection and answers 458 to a second one."""
     options = {"provider": "home", "max_connections": 1, **options}
     return [rig.register(f"/live/ann/pw/{n}.ts?burst=1&account_limit=1", **options) for n in range(count)]
 
 
 @pytest.mark.parametrize("overlapping", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_two_hundred_zaps_over_fifty_streams_of_a_one_connection_account(rig, overlapping):
-    """``overlapping``: a player that asks for the new channel before it leaves the old one."""
+async def test_two_hundred_zaps_use_one_connection(rig, overlapping):
+    """``overlapping``: the player requests the new channel before it closes the old one."""
     await rig.start(stream_timeout=0)
-    watch = Watch(rig.service._sockets)
+    sockets = SocketPeak(rig.service._sockets)
     streams = channels(rig, 50)
     old = None
     for zap in range(200):
@@ -50,14 +50,14 @@ async def test_two_hundred_zaps_over_fifty_streams_of_a_one_connection_account(r
         if old is not None and overlapping:
             await rig.until(lambda old=old: old.closed)
         old = player
-    assert watch.peak == 1
+    assert sockets.peak == 1
     slots = rig.registry.slots.report(())
     assert slots["refused"] == 0
     assert slots["taken_over"] == (199 if overlapping else 0)
 
 
 @pytest_twisted.ensureDeferred
-async def test_somebody_else_waits_and_is_told_which_limit_was_reached(rig):
+async def test_other_viewer_waits_and_gets_the_limit_as_error(rig):
     await rig.start(slot_wait=0.5)
     mine, other = channels(rig, 2)
     first = await rig.play(mine, headers=("User-Agent: A",))
@@ -72,7 +72,7 @@ async def test_somebody_else_waits_and_is_told_which_limit_was_reached(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_waits_gets_the_connection_of_the_one_who_leaves(rig):
+async def test_waiting_player_gets_the_released_connection(rig):
     mine, other = channels(rig, 2)
     first = await rig.play(mine, headers=("User-Agent: A",))
     await rig.until_bytes(first, 20_000)
@@ -85,7 +85,7 @@ async def test_who_waits_gets_the_connection_of_the_one_who_leaves(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_takeover_nobody_is_disconnected(rig):
+async def test_without_takeover_players_stay_connected(rig):
     await rig.start(slot_takeover=False, slot_wait=0.3)
     mine, other = channels(rig, 2)
     first = await rig.play(mine, headers=("User-Agent: A",))
@@ -97,7 +97,7 @@ async def test_without_takeover_nobody_is_disconnected(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_backup_of_another_account_is_used_when_the_first_is_full(rig):
+async def test_backup_of_another_account_is_used_if_the_account_is_full(rig):
     await rig.start(slot_wait=0.3, provider=({"name": "a", "account": "ann", "max_connections": 1},))
     mine = rig.register("/live/ann/pw/1.ts?burst=1")
     other = rig.register("/live/ann/pw/2.ts?burst=1", "/live/bob/pw/2.ts?burst=1")
@@ -112,16 +112,16 @@ async def test_a_backup_of_another_account_is_used_when_the_first_is_full(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_redirects_and_redials_stay_within_one_connection(rig):
-    watch = Watch(rig.service._sockets)
+    sockets = SocketPeak(rig.service._sockets)
     stream = rig.register("/live/x.ts?burst=1&redirect=same&close=1.2s", provider="home", max_connections=1)
     player = await rig.play(stream)
     await rig.until(lambda: rig.provider.channel("x").tally.total >= 3, 15)
-    assert watch.peak == 1
+    assert sockets.peak == 1
     assert not player.closed
 
 
 @pytest_twisted.ensureDeferred
-async def test_statistics_show_what_is_taken(rig):
+async def test_statistics_show_the_taken_slots(rig):
     await rig.start(provider=({"name": "acme", "hosts": ("127.0.0.*",), "max_connections": 2},))
     player = await rig.play(rig.register("/live/x.ts?burst=1"))
     await rig.until_bytes(player, 20_000)
@@ -134,7 +134,7 @@ async def test_statistics_show_what_is_taken(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stream_that_lingers_gives_its_connection_up(rig):
+async def test_lingering_stream_releases_its_connection(rig):
     await rig.start(linger=30)
     mine, other = channels(rig, 2)
     first = await rig.play(mine, headers=("User-Agent: A",))
@@ -148,9 +148,9 @@ async def test_a_stream_that_lingers_gives_its_connection_up(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_with_a_second_connection_the_next_source_is_opened_before_the_last_is_closed(rig):
+async def test_next_source_is_opened_before_the_last_is_closed(rig):
     await rig.start(provider=({"name": "acme", "hosts": ("127.0.0.*",), "max_connections": 2},))
-    watch = Watch(rig.service._sockets)
+    sockets = SocketPeak(rig.service._sockets)
     stream = rig.register("/live/a.ts?burst=1", "/live/b.ts?burst=1")
     player = await rig.play(stream)
     await rig.until_bytes(player, 50_000)
@@ -163,7 +163,7 @@ async def test_with_a_second_connection_the_next_source_is_opened_before_the_las
         assert rig.provider.channel(chosen).tally.current == 1
         received = len(player.body)
         await rig.until_bytes(player, received + 50_000)
-    assert watch.peak == 2
+    assert sockets.peak == 2
     assert stream.history.failover_attempts == 4
     assert stream.history.error_count == 0
     assert_whole_packets(player.body)
@@ -173,8 +173,8 @@ async def test_with_a_second_connection_the_next_source_is_opened_before_the_las
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_limit_is_exceeded_to_open_a_source_beforehand(rig):
-    watch = Watch(rig.service._sockets)
+async def test_standby_connection_respects_the_limit(rig):
+    sockets = SocketPeak(rig.service._sockets)
     stream = rig.register("/live/a.ts?burst=1", "/live/b.ts?burst=1", provider="home", max_connections=1)
     player = await rig.play(stream)
     await rig.until_bytes(player, 50_000)
@@ -182,13 +182,13 @@ async def test_no_limit_is_exceeded_to_open_a_source_beforehand(rig):
     await rig.until(lambda: rig.provider.channel("b").tally.current == 1)
     received = len(player.body)
     await rig.until_bytes(player, received + 50_000)
-    assert watch.peak == 1
+    assert sockets.peak == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_from_a_film_to_a_channel_and_back(rig):
-    """The player opens the one before it leaves the other, and there is one connection for both."""
-    watch = Watch(rig.service._sockets)
+async def test_film_and_channel_share_one_connection(rig):
+    """The player opens one before it closes the other, and both use the same connection."""
+    sockets = SocketPeak(rig.service._sockets)
     (channel,) = channels(rig, 1)
     film = rig.register("/movie/ann/pw/film.mp4?size=200M&account_limit=1", provider="home", max_connections=1)
     for _ in range(2):
@@ -198,5 +198,5 @@ async def test_from_a_film_to_a_channel_and_back(rig):
         await rig.until_bytes(second, 20_000)
         assert second.status == 200
         await rig.until(lambda first=first: first.closed)
-    assert watch.peak == 1
+    assert sockets.peak == 1
     assert rig.registry.slots.report(())["refused"] == 0

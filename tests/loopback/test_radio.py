@@ -1,4 +1,4 @@
-"""Radio and FLV through ``/stream/<id>``: one upstream, whole units only, over reconnects and backups."""
+"""Radio and FLV through ``/stream/<id>``: one provider connection, whole units, reconnects, backups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS = list(CONTENT_TYPES)
 
 
 def assert_whole_units(body: bytes, ending: str) -> int:
-    """From the first byte on one unit behind the other; how many. The last one may be torn: the player hung up."""
+    """Assert that a body consists of whole units, except for a torn last one; return their number."""
     if ending == "flv":
         tags = FlvReader()
         found = tags.feed(body)
@@ -36,7 +36,7 @@ def assert_whole_units(body: bytes, ending: str) -> int:
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest_twisted.ensureDeferred
-async def test_two_players_and_a_late_one_share_one_upstream(rig, ending):
+async def test_players_share_one_provider_connection(rig, ending):
     await rig.start(join_seconds=1)
     stream = rig.register(f"/live/x.{ending}?burst=2&rate=4")
     players = [await rig.play(stream), await rig.play(stream)]
@@ -60,7 +60,7 @@ async def test_two_players_and_a_late_one_share_one_upstream(rig, ending):
     ("ending", "fault"), [("mp3", "close"), ("aac", "reset"), ("mp3", "stall"), ("flv", "close"), ("flv", "stall")]
 )
 @pytest_twisted.ensureDeferred
-async def test_the_same_source_again(rig, ending, fault):
+async def test_stream_recovers_from_the_same_source(rig, ending, fault):
     stream = rig.register(f"/live/x.{ending}?burst=2&{fault}=1.2s")
     player = await rig.play(stream)
     channel = rig.provider.channel("x")
@@ -74,7 +74,7 @@ async def test_the_same_source_again(rig, ending, fault):
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest_twisted.ensureDeferred
-async def test_a_backup_takes_over(rig, ending):
+async def test_backup_takes_over(rig, ending):
     stream = rig.register(f"/live/a.{ending}?burst=2", f"/live/b.{ending}?burst=1")
     player = await rig.play(stream)
     await rig.until_bytes(player, 5_000)
@@ -89,7 +89,7 @@ async def test_a_backup_takes_over(rig, ending):
 
 @pytest.mark.parametrize("endings", [("ts", "mp3"), ("mp3", "aac"), ("flv", "ts"), ("aac", "flv")])
 @pytest_twisted.ensureDeferred
-async def test_a_backup_of_another_format_ends_who_has_begun_and_serves_who_comes(rig, endings):
+async def test_backup_of_another_format_disconnects_players(rig, endings):
     first, second = endings
     await rig.start(carry_on_agents="VLC")
     stream = rig.register(f"/live/a.{first}?burst=2", f"/live/b.{second}?burst=2")
@@ -102,8 +102,8 @@ async def test_a_backup_of_another_format_ends_who_has_begun_and_serves_who_come
         assert "non-clean" in str(player.reason).lower() or "reset" in str(player.reason).lower()
     again = await rig.play(stream)
     await rig.until_bytes(again, 5_000)
-    told = CONTENT_TYPES.get(second, b"video/mp2t")
-    assert b"Content-Type: " + told in again.head
+    expected = CONTENT_TYPES.get(second, b"video/mp2t")
+    assert b"Content-Type: " + expected in again.head
     if second == "ts":
         assert again.body[:5_000:188] == b"G" * len(again.body[:5_000:188])
     else:
@@ -112,7 +112,7 @@ async def test_a_backup_of_another_format_ends_who_has_begun_and_serves_who_come
 
 @pytest.mark.parametrize("odd", ["metaint=1000", "head=icy&metaint=8192", "metaint=777&gzip=1"])
 @pytest_twisted.ensureDeferred
-async def test_titles_of_songs_are_taken_out(rig, odd):
+async def test_icy_titles_are_removed(rig, odd):
     stream = rig.register(f"/live/x.mp3?burst=2&{odd}", headers=(("Icy-MetaData", "1"),))
     player = await rig.play(stream)
     await rig.until_bytes(player, 20_000)
@@ -123,7 +123,7 @@ async def test_titles_of_songs_are_taken_out(rig, odd):
 
 
 @pytest_twisted.ensureDeferred
-async def test_bytes_that_are_missing_cost_whole_frames(rig):
+async def test_missing_bytes_cost_whole_frames(rig):
     for ending in FORMATS:
         player = await rig.play(rig.register(f"/live/x.{ending}?burst=3&cut=9000&cut_size=777"))
         await rig.until_bytes(player, 14_000)
@@ -140,7 +140,7 @@ async def test_radio_with_an_end_is_a_file(rig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_head_knows_what_is_played(rig):
+async def test_head_has_the_content_type(rig):
     stream = rig.register("/live/user/pass/7.mp3?burst=2")
     unplayed = await rig.play(stream, method="HEAD", headers=("Connection: close",))
     await rig.until(lambda: unplayed.closed)

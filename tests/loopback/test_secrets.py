@@ -53,11 +53,11 @@ async def _ask(rig, method: str, path: str, body: object = None, *headers: str):
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest_twisted.ensureDeferred
-async def test_no_provider_fault_logs_credentials(rig, log_ear, log_level_debug, fault):
+async def test_no_provider_fault_logs_credentials(rig, secret_log, log_level_debug, fault):
     await rig.start(stream_retry_attempts=1, start_timeout=2, api_token=API_TOKEN)
     url = rig.provider.url(_path(fault)).replace("http://", f"http://{USER}:{PASSWORD}@")
-    before = len(log_ear.leaks)
-    log_ear.heard.clear()
+    before = len(secret_log.leaks)
+    secret_log.lines.clear()
     stream = rig.register(
         url,
         url.replace("/1.ts", "/2.ts"),
@@ -68,8 +68,8 @@ async def test_no_provider_fault_logs_credentials(rig, log_ear, log_level_debug,
     await rig.until(lambda: player.closed or len(player.body) > 150_000, 8)
     stream.fail_over()
     await rig.sleep(0.05)
-    assert any(stream.id in line for line in log_ear.heard), "nothing was logged at all"
-    assert log_ear.leaks[before:] == []
+    assert any(stream.id in line for line in secret_log.lines), "nothing was logged at all"
+    assert secret_log.leaks[before:] == []
     if player.status != 200:
         assert not any(secret.encode() in player.raw for secret in SECRETS), "sent to a player"
 
@@ -78,12 +78,12 @@ async def test_no_provider_fault_logs_credentials(rig, log_ear, log_level_debug,
     "fault", ["", "status=403", "status=500", "html=1", "redirect=loop", "only=segment&reset=1000"]
 )
 @pytest_twisted.ensureDeferred
-async def test_no_hls_fault_logs_or_sends_credentials(rig, log_ear, log_level_debug, fault):
+async def test_no_hls_fault_logs_or_sends_credentials(rig, secret_log, log_level_debug, fault):
     await rig.start(stream_retry_attempts=1, start_timeout=2, api_token=API_TOKEN)
     path = f"/hls/{PASSWORD}/master.m3u8?vod=2&target=1&keys=1&uris=absolute&token={TOKEN}&{fault}"
     url = rig.provider.url(path).replace("http://", f"http://{USER}:{PASSWORD}@")
-    before = len(log_ear.leaks)
-    log_ear.heard.clear()
+    before = len(secret_log.leaks)
+    secret_log.lines.clear()
     stream = rig.register(url, url.replace("vod=2", "vod=1"), headers=(("Authorization", f"Bearer {TOKEN}"),))
     todo, received = [f"/hls/{stream.id}/playlist.m3u8?client_id=me"], b""
     while todo:
@@ -94,15 +94,15 @@ async def test_no_hls_fault_logs_or_sends_credentials(rig, log_ear, log_level_de
         if playlist:
             todo += re.findall(r'(?m)^/[^\s"]+|(?<=URI=")/[^"]+', player.body.decode("latin-1"))
     stream.fail_over()
-    assert any(stream.id in line for line in log_ear.heard), "nothing was logged at all"
-    assert log_ear.leaks[before:] == []
+    assert any(stream.id in line for line in secret_log.lines), "nothing was logged at all"
+    assert secret_log.leaks[before:] == []
     assert not any(secret.encode() in received for secret in SECRETS), "sent to a player"
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_api_logs_no_credentials(rig, log_ear, log_level_debug):
+async def test_the_api_logs_no_credentials(rig, secret_log, log_level_debug):
     await rig.start(api_token=API_TOKEN)
-    log_ear.heard.clear()
+    secret_log.lines.clear()
     body = {"url": rig.provider.url(_path("")), "headers": {"X-Key": TOKEN}, "failover_urls": [f"ftp://{PASSWORD}"]}
     token = f"X-API-Token: {API_TOKEN}"
     assert (await _ask(rig, "POST", "/streams", body, token)).status == 422
@@ -113,5 +113,5 @@ async def test_the_api_logs_no_credentials(rig, log_ear, log_level_debug):
     assert (await _ask(rig, "GET", f"/stream/{PASSWORD}?username={USER}", None)).status == 404
     listing = await _ask(rig, "GET", "/streams", None, token)
     assert b'"X-Key":"***"' in listing.raw
-    assert log_ear.heard != []
-    assert log_ear.leaks == []
+    assert secret_log.lines != []
+    assert secret_log.leaks == []

@@ -1,4 +1,4 @@
-"""Whatever players, the API and providers do, in whatever order: no account sees one connection more than it allows."""
+"""Random events of players, API and providers: no account sees more connections than it allows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EVENTS = 200
 LIMITS = {"ann": 1, "bob": 2, "cid": 3}
 
 
-class Peaks:
-    """The most sockets that were ever open to each account, by the count of the slots."""
+class AccountPeaks:
+    """Peak of the open sockets of each account, by the slot table's count."""
 
     def __init__(self, desk) -> None:
         self.most = dict.fromkeys(LIMITS, 0)
@@ -24,14 +24,14 @@ class Peaks:
         desk.table.socket_opened = self.opened
 
     def opened(self, token: int) -> bool:
-        may = self._opened(token)
+        allowed = self._opened(token)
         for name in LIMITS:
             self.most[name] = max(self.most[name], self._slots.open_sockets(name))
-        return may
+        return allowed
 
 
 def sources(name: str, number: int) -> list[str]:
-    """Of a film, a playlist or a channel; of the last two the backup ends or fails by itself."""
+    """Return the URLs of a film, a playlist or a channel. The backups of the last two end or fail by themselves."""
     limit = f"account_limit={LIMITS[name]}"
     if number % 3 == 1:
         path = f"/hls/{name}{number}/master.m3u8?target=1&window=4"
@@ -41,7 +41,9 @@ def sources(name: str, number: int) -> list[str]:
     return [f"/live/{name}/pw/{number}{more}&{limit}" for more in (".ts?burst=1", "b.ts?burst=1&die_after=0.3")]
 
 
-class Chaos:
+class RandomEvents:
+    """Random events on streams of all accounts."""
+
     def __init__(self, rig, seed: int) -> None:
         self.rig = rig
         self.random = random.Random(seed)
@@ -85,15 +87,15 @@ class Chaos:
             await self.rig.sleep(rand.choice([0, 0.01, 0.05, 0.2]))
 
     async def _play(self, stream, agent: str) -> None:
-        """Ask for the playlist, and for some of what it named, and for some of what that named, as far as they come."""
+        """Request the playlist, then some resources that it names, then some resources that these name."""
         paths = [f"/hls/{stream.id}/playlist.m3u8?client_id={agent}"]
         for _ in range(3):
             asked = [await self.rig.ask(path, version="1.0", headers=(f"User-Agent: {agent}",)) for path in paths]
             self.players += asked
-            patience = self.random.choice([0, 5, 40])
-            while patience and not all(player.closed for player in asked):
+            turns = self.random.choice([0, 5, 40])
+            while turns and not all(player.closed for player in asked):
                 await self.rig.sleep(0.01)
-                patience -= 1
+                turns -= 1
             named = [line for player in asked for line in player.body.decode("latin-1").splitlines()]
             named = [line for line in named if "/hls/" in line and line.startswith("/")]
             paths = self.random.sample(named, min(2, len(named)))
@@ -101,18 +103,18 @@ class Chaos:
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest_twisted.ensureDeferred
-async def test_no_account_ever_sees_more_than_it_allows(rig, seed):
+async def test_accounts_never_see_more_connections_than_allowed(rig, seed):
     await rig.start(stream_timeout=0, slot_wait=0.4, start_timeout=2, linger=0.1)
-    peaks = Peaks(rig.registry.slots)
+    peaks = AccountPeaks(rig.registry.slots)
     established = Established(rig.provider)
-    chaos = Chaos(rig, seed)
+    events = RandomEvents(rig, seed)
     for _ in range(EVENTS):
-        await chaos.event()
+        await events.event()
         for row in rig.registry.slots.report(())["providers"]:
             assert row["slots_taken"] <= row["max_connections"], row
-    for player in chaos.players:
+    for player in events.players:
         await player.leave()
-    for _, _, stream in chaos.streams:
+    for _, _, stream in events.streams:
         rig.registry.delete(stream.id)
     await rig.until(lambda: rig.service._sockets.open == 0, 5, "sockets are left")
     assert rig.registry.slots.report(())["providers"] == []
