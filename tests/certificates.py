@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def new_certificate() -> tuple[bytes, bytes]:
-    """A key, and a certificate for 127.0.0.1 that is valid today; both PEM."""
+    """Return a key and a certificate for 127.0.0.1 that is valid today, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now, day = datetime.now(timezone.utc), timedelta(days=1)

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from fakes import FakeBody
 from loopback_rig import leftovers
-from scripted_provider import Bench
+from scripted_provider import DialBench
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -22,7 +22,7 @@ from m3uproxy.upstream.connection_pool import ConnectionPool
 SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chunk_timeout_seconds": 1.0}
 
 
-class Rig(Bench):
+class Rig(DialBench):
     """Scripted providers, and what fetches from them."""
 
     def __init__(self, reactor, outbound=DEFAULT_POLICY, per_host=8, idle_timeout=15.0, **settings):

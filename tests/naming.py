@@ -1,4 +1,4 @@
-"""A name server for a test, and a reactor that stays at home."""
+"""A fake name server, and a reactor that connects to this machine only."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ class _Resolution:
         self.name = name
 
     def cancel(self) -> None:
-        """Too late: the answer is under way."""
+        """Do nothing: the answer is under way."""
 
 
 @implementer(IHostnameResolver)
-class Names:
-    """Stands in for the reactor's resolver from ``install()`` to ``remove()``.
+class FakeNameServer:
+    """The resolver of the reactor from ``install()`` to ``remove()``.
 
-    ``known`` holds the answers to each name: one for each time it is asked for, the last for all others.
+    :ivar known: the answers for each name: one for each look-up, the last one for all others.
+    :ivar asked: the names that were looked up.
+    :ivar connected: the addresses that were connected to.
     """
 
     def __init__(self, reactor: Any, **known: list[str]) -> None:
@@ -33,13 +35,13 @@ class Names:
         self.connected: list[str] = []
 
     def install(self) -> None:
-        """From now on names are looked up here, and nothing connects to another machine."""
+        """Replace the resolver of the reactor, and refuse connections to other machines."""
         self._resolver = self._reactor.installNameResolver(self)
         self._connect = self._reactor.connectTCP
         self._reactor.connectTCP = self.connect_tcp
 
     def remove(self) -> None:
-        """As it was."""
+        """Restore the resolver and the connections of the reactor."""
         self._reactor.installNameResolver(self._resolver)
         self._reactor.connectTCP = self._connect
 

@@ -1,4 +1,4 @@
-"""Providers that play a script on loopback, and what it takes to dial them."""
+"""Providers on loopback that play a script, a bench to dial them, and a consumer of bodies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def redirect(location: str, *lines: str) -> bytes:
     return head("302 Found", f"Location: {location}", "Content-Length: 0", *lines)
 
 
-class _Connection(Protocol):
+class _ScriptedConnection(Protocol):
     def connectionMade(self):
         self.lost = False
         self.received = b""
@@ -51,7 +51,7 @@ class _Connection(Protocol):
             self.play(list(self.provider.answers.get(self.target, self.provider.answers["*"])))
 
     def play(self, steps):
-        """Each piece in a segment of its own."""
+        """Write each piece in a TCP segment of its own."""
         if not steps or self.lost:
             return
         step = steps.pop(0)
@@ -70,8 +70,12 @@ class _Connection(Protocol):
         self.provider.note("lost " + self.target)
 
 
-class Provider:
-    """``answers`` holds a script for each target; one for ``*`` is for all others."""
+class ScriptedProvider:
+    """A provider on loopback.
+
+    :ivar answers: the script for each target; ``*`` for all other targets. A script is a list of pieces to write,
+        ``CLOSE`` or ``RESET``.
+    """
 
     def __init__(self, reactor, name, events):
         self.reactor = reactor
@@ -83,7 +87,7 @@ class Provider:
         self._waiting = []
 
     async def listen(self, tls=None, ipv6=False):
-        factory = Factory.forProtocol(_Connection)
+        factory = Factory.forProtocol(_ScriptedConnection)
         factory.provider = self
         endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         if ipv6:
@@ -105,13 +109,13 @@ class Provider:
                 waiting.callback(None)
 
     def sees(self, what):
-        """Fires when it has happened, counted from now."""
+        """Return a Deferred that fires at the next event of this text."""
         waiting = Deferred()
         self._waiting.append((what, waiting))
         return waiting
 
     def headers(self, number=-1):
-        """Names in lower case and values of a request."""
+        """Return the headers of a request, with names in lower case."""
         lines = self.requests[number].decode().split("\r\n")[1:-2]
         return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
@@ -122,8 +126,8 @@ class Provider:
                 connection.transport.abortConnection()
 
 
-class PeakCount(SocketCounter):
-    """Remembers how many were open at once."""
+class PeakSocketCounter(SocketCounter):
+    """A counter that keeps the largest number of sockets that were open at once."""
 
     peak = 0
 
@@ -132,18 +136,18 @@ class PeakCount(SocketCounter):
         self.peak = max(self.peak, self.open)
 
 
-class Bench:
-    """Starts providers, dials, and sees to it that nothing is left."""
+class DialBench:
+    """Providers and a dialler, with a check that no socket is left."""
 
     def __init__(self, reactor):
         self.reactor = reactor
-        self.sockets = PeakCount()
+        self.sockets = PeakSocketCounter()
         self.events = []
         self.providers = []
         self.dialler = Dialler(reactor, self.sockets)
 
     async def provider(self, *steps, name=None, **how):
-        provider = Provider(self.reactor, name or "ABC"[len(self.providers)], self.events)
+        provider = ScriptedProvider(self.reactor, name or "ABC"[len(self.providers)], self.events)
         await provider.listen(**how)
         if steps:
             provider.answers["*"] = steps
@@ -154,13 +158,13 @@ class Bench:
         return self.dialler.dial(SourceRequest(url, "VLC/3.0", headers, verify_tls), limits)
 
     async def fails(self, url, **how) -> SourceError:
-        """Why dialling fails; by then no socket is open."""
+        """Return the error of a dial that fails, and check that no socket is open."""
         try:
             await self.dial(url, **how)
         except SourceError as error:
             assert self.sockets.open == 0
             return error
-        raise AssertionError("it was opened")
+        raise AssertionError("the dial succeeded")
 
     async def turns(self, seconds=0.02):
         await deferLater(self.reactor, seconds, lambda: None)
@@ -176,8 +180,11 @@ class Bench:
 
 
 @implementer(IBodyConsumer)
-class Body:
-    """Takes a body, and may choke on it."""
+class BodyRecorder:
+    """A consumer that keeps the body.
+
+    :param choke: raised for each piece of data.
+    """
 
     def __init__(self, choke: Exception | None = None):
         self.data = b""

@@ -6,19 +6,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from naming import Names
-from scripted_provider import Bench
+from naming import FakeNameServer
+from scripted_provider import DialBench
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from twisted.logger import globalLogPublisher
 
 
 @pytest_twisted.async_yield_fixture
 async def bench():
-    """A bench, and after the test no socket, delayed call or reader that was not there before."""
+    """Return a bench, and check after the test that no socket, delayed call or reader is left."""
     from twisted.internet import reactor
 
     calls, readers = set(reactor.getDelayedCalls()), set(reactor.getReaders())
-    bench = Bench(reactor)
+    bench = DialBench(reactor)
     yield bench
     await bench.stop()
     assert bench.sockets.open == 0
@@ -29,10 +29,10 @@ async def bench():
 
 @pytest.fixture
 def names():
-    """Host names of the test's own, and no connection to another machine."""
+    """Return a fake name server. Connections to other machines are refused."""
     from twisted.internet import reactor
 
-    names = Names(reactor)
+    names = FakeNameServer(reactor)
     names.install()
     yield names
     names.remove()
@@ -40,7 +40,7 @@ def names():
 
 @pytest.fixture
 def errors():
-    """Log events with a traceback."""
+    """Return the log events that have a traceback."""
     seen = []
 
     def observe(event):
@@ -54,7 +54,7 @@ def errors():
 
 @pytest.fixture(scope="session")
 def pem() -> bytes:
-    """Key and self-signed certificate for localhost."""
+    """Return a key and a self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
@@ -78,7 +78,7 @@ def pem() -> bytes:
 
 @pytest.fixture
 def tls(pem):
-    """What the server side needs; it notes the names that clients ask for."""
+    """Return the options of a TLS server, which note the names that clients send (SNI)."""
     options = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(pem), KeyPair.load(pem, 1)).options()
     options.names = []
     options.getContext().set_tlsext_servername_callback(lambda c: options.names.append(c.get_servername()))

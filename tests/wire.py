@@ -1,4 +1,4 @@
-"""Real HTTP bytes in and out of a real site, in memory and on a Clock."""
+"""HTTP in memory: real bytes in and out of a real site, on a Clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Transport(StringTransport):
 
 
 class _Socket:
-    """What ``HTTPResponse`` needs of a socket."""
+    """The part of a socket that ``HTTPResponse`` uses."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -33,7 +33,7 @@ class _Socket:
 
 
 class Wire:
-    """One connection to a site."""
+    """A connection to a site."""
 
     def __init__(self, site, peer=PEER) -> None:
         self.transport = _Transport(peerAddress=peer)
@@ -64,7 +64,7 @@ class Wire:
 
 
 class Answer:
-    """One parsed response."""
+    """A parsed response."""
 
     def __init__(self, data: bytes, method: str = "GET") -> None:
         self.raw = data
@@ -85,7 +85,7 @@ class Answer:
 
 
 def call(site, method: str, path: str, json=None, body: bytes | None = None, headers=(), peer=PEER) -> Answer:
-    """One request on a connection of its own."""
+    """Send a request on a connection of its own, and return the response."""
     content = json_module.dumps(json).encode() if json is not None else body or b""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
     lines += [f"{name}: {value}" for name, value in dict(headers).items()]

@@ -1,4 +1,4 @@
-"""Bodies through a spout, to players on real sockets."""
+"""PieceResource through a spout, to players on real sockets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SEND_BUFFER = 65_536
 
 
 @implementer(IPushProducer)
-class Pieces:
-    """Writes a body piece by piece, as long as it is not paused."""
+class PieceProducer:
+    """A producer that writes a body piece by piece."""
 
     def __init__(self, request: Request, size: int, direct: bool) -> None:
         self.size = size
@@ -60,7 +60,7 @@ class Pieces:
             self._spout.finish()
 
 
-class Bodies(Resource):
+class PieceResource(Resource):
     """``/<size of a piece>``; with ``?framed`` the head says how much comes."""
 
     isLeaf = True
@@ -68,23 +68,23 @@ class Bodies(Resource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.poured: list[Pieces] = []
+        self.poured: list[PieceProducer] = []
 
     def render(self, request: Request) -> Any:
         if b"framed" in request.uri:
             request.setHeader(b"Content-Length", b"%d" % len(BODY))
         request.notifyFinish().addErrback(lambda _: None)
-        self.poured.append(Pieces(request, int(request.path[1:]), self.direct))
+        self.poured.append(PieceProducer(request, int(request.path[1:]), self.direct))
         self.poured[-1].go_on()
         return NOT_DONE_YET
 
 
-class Rig:
-    """A site, and a player that reads when told."""
+class ResponseWriterRig:
+    """A site, and a player that reads when the test lets it."""
 
     def __init__(self, reactor: Any) -> None:
         self.reactor = reactor
-        self.bodies = Bodies()
+        self.bodies = PieceResource()
         self.site = Site(self.bodies, reactor)
         self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.player = socket.socket()
@@ -108,7 +108,7 @@ class Rig:
         raise AssertionError("it never came to that")
 
     async def read(self, until: bytes) -> bytes:
-        """What the player gets up to there."""
+        """Return the bytes that the player receives."""
         got, dice = self.got, random.Random(2)
         for _ in range(20_000):
             try:
@@ -131,7 +131,7 @@ class Rig:
 async def rig() -> Any:
     from twisted.internet import reactor
 
-    rig = Rig(reactor)
+    rig = ResponseWriterRig(reactor)
     yield rig
     await rig.close()
     await rig.turns()
@@ -139,8 +139,8 @@ async def rig() -> Any:
     assert reactor.getWriters() == []
 
 
-def parsed(data: bytes) -> bytes:
-    """The body of a response, out of its chunks if it has some."""
+def body_of(data: bytes) -> bytes:
+    """Return the body of a response, without chunked coding."""
 
     class Socket:
         def makefile(self, mode: str) -> BytesIO:
@@ -155,25 +155,27 @@ def parsed(data: bytes) -> bytes:
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("size", [10_000, 65_536, 1_000_000, len(BODY)])
 @pytest_twisted.ensureDeferred
-async def test_a_slow_player_gets_every_byte_and_then_the_next_answer(rig: Rig, size: int, direct: bool) -> None:
+async def test_slow_player_gets_every_byte_and_then_the_next_response(
+    rig: ResponseWriterRig, size: int, direct: bool
+) -> None:
     rig.bodies.direct = direct
     for _ in range(2):
         rig.ask(f"/{size}?framed")
-        assert parsed(await rig.read(BODY[-40:])) == BODY
+        assert body_of(await rig.read(BODY[-40:])) == BODY
     assert all(pieces.pauses and not pieces.stops for pieces in rig.bodies.poured)
     assert rig.got == b""
 
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_body_without_a_length_comes_in_chunks(rig: Rig, direct: bool) -> None:
+async def test_body_without_a_length_is_chunked(rig: ResponseWriterRig, direct: bool) -> None:
     rig.bodies.direct = direct
     rig.ask("/65536")
-    assert parsed(await rig.read(b"\r\n0\r\n\r\n")) == BODY
+    assert body_of(await rig.read(b"\r\n0\r\n\r\n")) == BODY
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_does_not_read_stops_the_producer(rig: Rig) -> None:
+async def test_player_that_does_not_read_pauses_the_producer(rig: ResponseWriterRig) -> None:
     rig.ask("/65536?framed")
     await rig.until(lambda: rig.bodies.poured and rig.bodies.poured[0].pauses)
     await rig.turns(50)
@@ -185,7 +187,7 @@ async def test_a_player_that_does_not_read_stops_the_producer(rig: Rig) -> None:
 
 @pytest.mark.parametrize("reset", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_leaves_ends_it(rig: Rig, reset: bool) -> None:
+async def test_disconnect_stops_the_producer(rig: ResponseWriterRig, reset: bool) -> None:
     rig.ask("/65536?framed")
     await rig.until(lambda: rig.bodies.poured and rig.bodies.poured[0].pauses)
     if reset:

@@ -1,6 +1,6 @@
 """The outlets, held against real transports.
 
-The direct outlet rests on two attributes that Twisted does not document: ``producerPaused`` set to true together
+The direct writer rests on two attributes that Twisted does not document: ``producerPaused`` set to true together
 with ``startWriting()`` brings one ``resumeProducing`` as soon as the socket can be written and the transport's own
 buffer is empty. Every scenario below runs against the fake transport of :mod:`fakes`, against a bare TCP transport,
 and through the HTTP channels of Twisted and of ours, and must come out the same.
@@ -46,7 +46,7 @@ PATTERN = bytes(range(251)) * 41_000  # 10 MB in which any loss or swap shows
 
 @implementer(IPushProducer)
 class Recorder:
-    """Notes what a transport tells its producer."""
+    """A producer that notes the calls of its transport."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -69,7 +69,7 @@ class Recorder:
 # the rigs: one player's connection, seen from both ends
 
 
-class FakeRig:
+class FakeTransportRig:
     """The fake transport."""
 
     def __init__(self) -> None:
@@ -99,8 +99,8 @@ class FakeRig:
         assert self.clock.getDelayedCalls() == []
 
 
-class RealRig:
-    """A loopback connection whose player is a plain socket that reads when told."""
+class SocketRig:
+    """A loopback connection whose player is a plain socket that reads when the test lets it."""
 
     request = b""
 
@@ -151,8 +151,8 @@ class RealRig:
         await until(self, lambda: self.transport.disconnected)
 
 
-class SiteRig(RealRig):
-    """The same through an HTTP channel."""
+class SiteRig(SocketRig):
+    """A :class:`SocketRig` with Twisted's HTTP channel."""
 
     request = b"GET /live HTTP/1.1\r\nHost: proxy\r\n\r\n"
 
@@ -186,8 +186,8 @@ class SiteRig(RealRig):
         self.requests[-1].notifyFinish().addErrback(lambda _: None)
 
 
-class OurSiteRig(SiteRig):
-    """Through our own channel."""
+class HttpChannelRig(SiteRig):
+    """A :class:`SiteRig` with :class:`m3uproxy.web.http_channel.HttpChannel`."""
 
     def factory(self) -> Any:
         return Site(self.root(), self.reactor)
@@ -197,7 +197,7 @@ RIGS = ["fake", "bare", "site", "our site"]
 
 
 async def until(rig: Any, condition: Callable[[], Any]) -> None:
-    """Turns until it is so, at most a few hundred."""
+    """Let reactor turns pass until the condition holds, a few hundred at most."""
     for _ in range(400):
         if condition():
             return
@@ -206,7 +206,7 @@ async def until(rig: Any, condition: Callable[[], Any]) -> None:
 
 
 async def read_all(rig: Any, size: int, step: int = 65_536) -> bytes:
-    """What the player gets, up to that many bytes, reading as fast as it can."""
+    """Return up to ``size`` bytes that the player receives, reading as fast as possible."""
     got = bytearray()
     idle = 0
     while len(got) < size and idle < 100:
@@ -223,12 +223,12 @@ async def turns(rig: Any, count: int = 4) -> None:
         await rig.turn()
 
 
-def fill(outlet: Any, data: bytes) -> int:
-    """Send until the socket takes no more; the number of bytes that it took."""
+def fill(writer: Any, data: bytes) -> int:
+    """Send until the socket takes no more. Return the number of bytes sent."""
     sent = 0
     while sent < len(data):
         try:
-            sent += outlet.send(memoryview(data)[sent : sent + 65_536])
+            sent += writer.send(memoryview(data)[sent : sent + 65_536])
         except BlockingIOError:
             return sent
     raise AssertionError("the socket takes everything")
@@ -236,8 +236,8 @@ def fill(outlet: Any, data: bytes) -> int:
 
 @asynccontextmanager
 async def opened(name: str, reactor: Any) -> AsyncIterator[Any]:
-    kinds = {"fake": lambda: FakeRig(), "bare": RealRig, "site": SiteRig, "our site": OurSiteRig}
-    rig = FakeRig() if name == "fake" else kinds[name](reactor)
+    kinds = {"fake": lambda: FakeTransportRig(), "bare": SocketRig, "site": SiteRig, "our site": HttpChannelRig}
+    rig = FakeTransportRig() if name == "fake" else kinds[name](reactor)
     await rig.open()
     try:
         yield rig
@@ -247,7 +247,7 @@ async def opened(name: str, reactor: Any) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def reactor() -> Any:
-    """The global one; a test must leave nothing behind in it."""
+    """Return the global reactor. A test must leave nothing behind in it."""
     from twisted.internet import reactor
 
     yield reactor
@@ -268,13 +268,13 @@ http_rigs = pytest.mark.parametrize("name", ["site", "our site"])
 async def test_head_leaves_first_and_resume_comes_once(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
-        outlet = DirectWriter(rig.transport)
-        assert outlet.start(b"head ") is True
+        writer = DirectWriter(rig.transport)
+        assert writer.start(b"head ") is True
         rig.register(producer)
         assert producer.calls == []
         await until(rig, lambda: producer.calls)
-        assert outlet.send(b"direct ") == 7
-        assert outlet.send(b"more") == 4
+        assert writer.send(b"direct ") == 7
+        assert writer.send(b"more") == 4
         await turns(rig)
         assert producer.calls == ["resume"]
         assert await read_all(rig, 16) == b"head direct more"
@@ -282,21 +282,21 @@ async def test_head_leaves_first_and_resume_comes_once(name: str, reactor: Any) 
 
 @every_rig
 @pytest_twisted.ensureDeferred
-async def test_a_head_larger_than_the_kernel_takes_is_waited_for(name: str, reactor: Any) -> None:
+async def test_head_larger_than_the_socket_buffer_is_waited_for(name: str, reactor: Any) -> None:
     head = PATTERN[:3_000_000]
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        outlet.start(head)
+        writer = DirectWriter(rig.transport)
+        writer.start(head)
         await turns(rig)
         assert "resume" not in producer.calls
 
         def send() -> None:
             try:
-                producer.calls.append(f"sent {outlet.send(b'direct')}")
+                producer.calls.append(f"sent {writer.send(b'direct')}")
             except BlockingIOError:  # the last of the head has filled the kernel's queue to the brim
-                outlet.wait()
+                writer.wait()
 
         producer.when_resumed = send
         assert await read_all(rig, len(head) + 6) == head + b"direct"
@@ -307,13 +307,13 @@ async def test_a_head_larger_than_the_kernel_takes_is_waited_for(name: str, reac
 
 @every_rig
 @pytest_twisted.ensureDeferred
-async def test_a_full_socket_is_told_of_once_when_it_can_be_written(name: str, reactor: Any) -> None:
+async def test_full_socket_resumes_once_when_it_is_writable(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        sent = fill(outlet, PATTERN)
-        outlet.wait()
+        writer = DirectWriter(rig.transport)
+        sent = fill(writer, PATTERN)
+        writer.wait()
         await turns(rig, 10)
         assert producer.calls == []
         assert await read_all(rig, sent) == PATTERN[:sent]
@@ -324,13 +324,13 @@ async def test_a_full_socket_is_told_of_once_when_it_can_be_written(name: str, r
 
 @every_rig
 @pytest_twisted.ensureDeferred
-async def test_waiting_at_a_writable_socket_is_answered_in_another_turn(name: str, reactor: Any) -> None:
+async def test_wait_at_a_writable_socket_resumes_in_a_later_turn(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        outlet.wait()
-        outlet.wait()
+        writer = DirectWriter(rig.transport)
+        writer.wait()
+        writer.wait()
         assert producer.calls == []
         await turns(rig, 10)
         assert producer.calls == ["resume"]
@@ -342,7 +342,7 @@ async def test_filling_again_inside_resume_keeps_every_byte_in_order(name: str, 
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
+        writer = DirectWriter(rig.transport)
         sent = 0
         overlaps = []
 
@@ -352,17 +352,17 @@ async def test_filling_again_inside_resume_keeps_every_byte_in_order(name: str, 
             data = memoryview(PATTERN)[sent:]
             while data:
                 try:
-                    taken = outlet.send(data[:65_536])
+                    taken = writer.send(data[:65_536])
                 except BlockingIOError:
                     taken = 0
                 sent += taken
                 if not taken:
-                    outlet.wait()
+                    writer.wait()
                     return
                 data = data[taken:]
 
         producer.when_resumed = pour
-        outlet.start(b"head")
+        writer.start(b"head")
         rng = random.Random(name)
         got = bytearray()
         idle = 0
@@ -384,31 +384,31 @@ async def test_after_an_abort_only_stop_comes_and_send_fails(name: str, reactor:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        fill(outlet, PATTERN)
-        outlet.wait()
+        writer = DirectWriter(rig.transport)
+        fill(writer, PATTERN)
+        writer.wait()
         rig.transport.abortConnection()
         assert producer.calls == []
         rig.read(1_000_000)
         await turns(rig)
         assert producer.calls == ["stop"]
         with pytest.raises(OSError):  # noqa: PT011
-            outlet.send(b"late")
+            writer.send(b"late")
         await turns(rig)
         assert producer.calls == ["stop"]
 
 
 @every_rig
 @pytest_twisted.ensureDeferred
-async def test_waiting_after_an_abort_harms_nobody(name: str, reactor: Any) -> None:
+async def test_wait_after_an_abort_is_safe(name: str, reactor: Any) -> None:
     """A flush in the turn of an abort may still find the socket full."""
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        fill(outlet, PATTERN)
+        writer = DirectWriter(rig.transport)
+        fill(writer, PATTERN)
         rig.transport.abortConnection()
-        outlet.wait()
+        writer.wait()
         await turns(rig)
         assert producer.calls == ["stop"]
 
@@ -416,26 +416,26 @@ async def test_waiting_after_an_abort_harms_nobody(name: str, reactor: Any) -> N
 @every_rig
 @pytest.mark.parametrize("waiting", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_the_player_leaves(name: str, waiting: bool, reactor: Any) -> None:
+async def test_disconnect_stops_the_producer(name: str, waiting: bool, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        fill(outlet, PATTERN)
+        writer = DirectWriter(rig.transport)
+        fill(writer, PATTERN)
         if waiting:
-            outlet.wait()
+            writer.wait()
         rig.leave()
         await until(rig, lambda: producer.calls)
         await turns(rig)
         assert producer.calls == ["stop"]
         with pytest.raises(OSError):  # noqa: PT011
-            outlet.send(b"late")
+            writer.send(b"late")
 
 
 @every_rig
 @pytest_twisted.ensureDeferred
 async def test_over_the_limit_every_write_pauses(name: str, reactor: Any) -> None:
-    """How the transport's own buffer behaves, on which the buffered outlet rests."""
+    """The buffered writer relies on this behaviour of the transport."""
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
@@ -450,22 +450,22 @@ async def test_over_the_limit_every_write_pauses(name: str, reactor: Any) -> Non
 
 @every_rig
 @pytest_twisted.ensureDeferred
-async def test_buffered_outlet_stops_taking_until_the_buffer_is_empty(name: str, reactor: Any) -> None:
+async def test_buffered_writer_raises_until_the_buffer_is_empty(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = BufferedWriter(rig.transport)
+        writer = BufferedWriter(rig.transport)
         pause, resume = producer.pauseProducing, producer.resumeProducing
-        producer.pauseProducing = lambda: (pause(), outlet.paused())  # type: ignore[method-assign,assignment]
-        producer.resumeProducing = lambda: (resume(), outlet.resumed())  # type: ignore[method-assign,assignment]
+        producer.pauseProducing = lambda: (pause(), writer.paused())  # type: ignore[method-assign,assignment]
+        producer.resumeProducing = lambda: (resume(), writer.resumed())  # type: ignore[method-assign,assignment]
         sent = 5
-        assert outlet.start(b"head ") is False
-        sent += fill(outlet, PATTERN)
+        assert writer.start(b"head ") is False
+        sent += fill(writer, PATTERN)
         assert sent <= 5 + 131_072
-        outlet.wait()
+        writer.wait()
         assert await read_all(rig, sent) == b"head " + PATTERN[: sent - 5]
         await until(rig, lambda: producer.count("resume"))
-        assert outlet.send(b"on") == 2
+        assert writer.send(b"on") == 2
         assert producer.count("resume") == 1
 
 
@@ -474,16 +474,16 @@ async def test_buffered_outlet_stops_taking_until_the_buffer_is_empty(name: str,
 
 @http_rigs
 @pytest_twisted.ensureDeferred
-async def test_a_pipelined_second_request_neither_is_answered_nor_disturbs(name: str, reactor: Any) -> None:
+async def test_pipelined_request_is_not_answered_and_does_not_disturb(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        outlet.start(b"head ")
+        writer = DirectWriter(rig.transport)
+        writer.start(b"head ")
         rig.player.send(b"GET /short HTTP/1.1\r\nHost: proxy\r\n\r\n")
         await until(rig, lambda: producer.calls)
-        sent = fill(outlet, PATTERN)
-        outlet.wait()
+        sent = fill(writer, PATTERN)
+        writer.wait()
         assert await read_all(rig, 5 + sent) == b"head " + PATTERN[:sent]
         await turns(rig)
         assert producer.calls == ["resume", "resume"]
@@ -493,16 +493,16 @@ async def test_a_pipelined_second_request_neither_is_answered_nor_disturbs(name:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stream_pipelined_behind_a_large_answer_comes_after_all_of_it(reactor: Any) -> None:
-    """On Twisted's own channel; ours does not begin with the stream before the answer is taken."""
+async def test_stream_pipelined_after_a_large_response_follows_it(reactor: Any) -> None:
+    """On Twisted's own channel. HttpChannel starts the stream only after the response is sent."""
     rig = SiteRig(reactor)
     rig.request = b"GET /long HTTP/1.1\r\nHost: proxy\r\n\r\n" + SiteRig.request
     await rig.open()
     producer = Recorder()
     rig.register(producer)
-    outlet = DirectWriter(rig.transport)
-    producer.when_resumed = lambda: producer.calls.append(f"sent {outlet.send(b'direct')}")
-    outlet.start(b"head ")
+    writer = DirectWriter(rig.transport)
+    producer.when_resumed = lambda: producer.calls.append(f"sent {writer.send(b'direct')}")
+    writer.start(b"head ")
     await turns(rig)
     assert "resume" not in producer.calls
     got = await read_all(rig, 3_010_000)
@@ -517,18 +517,18 @@ async def test_a_stream_pipelined_behind_a_large_answer_comes_after_all_of_it(re
 
 @http_rigs
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_talks_during_the_stream_is_still_served_and_noticed(name: str, reactor: Any) -> None:
+async def test_player_that_sends_during_the_stream_is_served_and_its_end_noticed(name: str, reactor: Any) -> None:
     """Over 16 KiB Twisted stops reading, and then only our own ``send`` notices that the player has left."""
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        outlet.start(b"head ")
+        writer = DirectWriter(rig.transport)
+        writer.start(b"head ")
         await until(rig, lambda: producer.calls)
         rig.player.send(b"x" * 40_000)
         await turns(rig)
-        sent = fill(outlet, PATTERN)
-        outlet.wait()
+        sent = fill(writer, PATTERN)
+        writer.wait()
         assert await read_all(rig, 5 + sent) == b"head " + PATTERN[:sent]
         await until(rig, lambda: producer.count("resume") == 2)
         assert rig.transport not in reactor.getReaders()
@@ -538,7 +538,7 @@ async def test_a_player_that_talks_during_the_stream_is_still_served_and_noticed
             if "stop" in producer.calls:
                 return True
             try:
-                outlet.send(b"x")
+                writer.send(b"x")
             except OSError as error:
                 return not isinstance(error, BlockingIOError)
             return False
@@ -551,15 +551,15 @@ async def test_a_player_that_talks_during_the_stream_is_still_served_and_noticed
 
 @http_rigs
 @pytest_twisted.ensureDeferred
-async def test_a_talker_that_leaves_while_its_socket_is_full_is_noticed_by_the_watch(name: str, reactor: Any) -> None:
+async def test_end_of_a_sending_player_with_a_full_socket_is_noticed(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
+        writer = DirectWriter(rig.transport)
         rig.player.send(b"x" * 40_000)
         await turns(rig)
-        fill(outlet, PATTERN)
-        outlet.wait()
+        fill(writer, PATTERN)
+        writer.wait()
         rig.leave()
         await until(rig, lambda: producer.calls)
         assert producer.calls == ["stop"]
@@ -567,12 +567,12 @@ async def test_a_talker_that_leaves_while_its_socket_is_full_is_noticed_by_the_w
 
 @pytest.mark.parametrize("name", ["bare", "site", "our site"])
 @pytest_twisted.ensureDeferred
-async def test_a_player_that_closes_its_sending_side_counts_as_gone(name: str, reactor: Any) -> None:
+async def test_half_close_of_the_player_ends_the_stream(name: str, reactor: Any) -> None:
     async with opened(name, reactor) as rig:
         producer = Recorder()
         rig.register(producer)
-        outlet = DirectWriter(rig.transport)
-        outlet.start(b"head ")
+        writer = DirectWriter(rig.transport)
+        writer.start(b"head ")
         await until(rig, lambda: producer.calls)
         rig.player.shutdown(socket.SHUT_WR)
         await until(rig, lambda: "stop" in producer.calls)
@@ -582,17 +582,17 @@ async def test_a_player_that_closes_its_sending_side_counts_as_gone(name: str, r
 @http_rigs
 @pytest_twisted.ensureDeferred
 async def test_http_1_0(name: str, reactor: Any) -> None:
-    kind = {"site": SiteRig, "our site": OurSiteRig}[name]
+    kind = {"site": SiteRig, "our site": HttpChannelRig}[name]
     rig = kind(reactor)
     rig.request = b"GET /live HTTP/1.0\r\n\r\n"
     await rig.open()
     producer = Recorder()
     rig.register(producer)
-    outlet = DirectWriter(rig.transport)
-    outlet.start(b"head ")
+    writer = DirectWriter(rig.transport)
+    writer.start(b"head ")
     await until(rig, lambda: producer.calls)
-    sent = fill(outlet, PATTERN)
-    outlet.wait()
+    sent = fill(writer, PATTERN)
+    writer.wait()
     assert await read_all(rig, 5 + sent) == b"head " + PATTERN[:sent]
     await turns(rig)
     assert producer.calls == ["resume", "resume"]
@@ -618,8 +618,8 @@ def _self_signed() -> ssl.PrivateCertificate:
     return ssl.PrivateCertificate.loadPEM(certificate.public_bytes(serialization.Encoding.PEM) + secret)
 
 
-class TLSRig(OurSiteRig):
-    """A player that speaks TLS, by hand over the plain socket."""
+class TlsRig(HttpChannelRig):
+    """A player that speaks TLS over the plain socket."""
 
     async def open(self) -> None:
         options = _self_signed().options()
@@ -669,22 +669,22 @@ class TLSRig(OurSiteRig):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_tls_player_gets_a_buffered_outlet_with_a_bound(reactor: Any) -> None:
-    rig = TLSRig(reactor)
+async def test_tls_player_gets_a_buffered_writer_with_a_limit(reactor: Any) -> None:
+    rig = TlsRig(reactor)
     await rig.open()
     producer = Recorder()
     rig.register(producer)
-    outlet = writer_for(rig.transport, True, SEND_BUFFER)
-    assert isinstance(outlet, BufferedWriter)
+    writer = writer_for(rig.transport, True, SEND_BUFFER)
+    assert isinstance(writer, BufferedWriter)
     pause, resume = producer.pauseProducing, producer.resumeProducing
-    producer.pauseProducing = lambda: (pause(), outlet.paused())  # type: ignore[method-assign,assignment]
-    producer.resumeProducing = lambda: (resume(), outlet.resumed())  # type: ignore[method-assign,assignment]
-    outlet.start(b"head ")
-    sent = 5 + fill(outlet, PATTERN)
+    producer.pauseProducing = lambda: (pause(), writer.paused())  # type: ignore[method-assign,assignment]
+    producer.resumeProducing = lambda: (resume(), writer.resumed())  # type: ignore[method-assign,assignment]
+    writer.start(b"head ")
+    sent = 5 + fill(writer, PATTERN)
     assert sent < 300_000
     assert await read_all(rig, sent) == b"head " + PATTERN[: sent - 5]
     await until(rig, lambda: producer.count("resume"))
-    assert outlet.send(b"on") == 2
+    assert writer.send(b"on") == 2
     assert await read_all(rig, 2) == b"on"
     rig.leave()
     await until(rig, lambda: "stop" in producer.calls)
@@ -696,8 +696,8 @@ async def test_a_tls_player_gets_a_buffered_outlet_with_a_bound(reactor: Any) ->
 
 @pytest.mark.parametrize("direct", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_a_joiner_that_does_not_read_holds_little(direct: bool, reactor: Any) -> None:
-    """Its burst is several seconds of video: that must wait in the ring, not in the transport."""
+async def test_new_player_that_does_not_read_buffers_little(direct: bool, reactor: Any) -> None:
+    """Its first burst of several seconds of video must wait in the ring, not in the transport."""
     dialler = FakeDialler(reactor)
     settings = Settings(direct_write=direct, join_seconds=10)
     registry = Registry(reactor, dialler, settings, b"key")
@@ -710,7 +710,7 @@ async def test_a_joiner_that_does_not_read_holds_little(direct: bool, reactor: A
         stream.broadcaster.flush()
     assert stream.broadcaster.ring.size > 7_000_000
 
-    class StreamRig(OurSiteRig):
+    class StreamRig(HttpChannelRig):
         def root(self) -> Any:
             return StreamResource(registry, settings)
 
@@ -746,7 +746,7 @@ async def test_a_joiner_that_does_not_read_holds_little(direct: bool, reactor: A
 
 
 @pytest_twisted.ensureDeferred
-async def test_outlet_for_bounds_the_send_buffer_and_obeys_the_setting(reactor: Any) -> None:
+async def test_writer_for_limits_the_send_buffer_and_obeys_the_setting(reactor: Any) -> None:
     async with opened("bare", reactor) as rig:
         assert isinstance(writer_for(rig.transport, True, 40_000), DirectWriter)
         assert rig.transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 80_000
@@ -754,7 +754,7 @@ async def test_outlet_for_bounds_the_send_buffer_and_obeys_the_setting(reactor: 
         assert rig.transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 100_000
 
 
-def test_outlet_for_something_without_a_socket() -> None:
+def test_writer_for_a_transport_without_a_socket() -> None:
     assert isinstance(writer_for(object(), True, 40_000), BufferedWriter)
 
 

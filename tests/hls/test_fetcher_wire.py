@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 from certificates import new_certificate
 from fetching import fetching
-from scripted_provider import CLOSE, RESET, Body, head, redirect
+from scripted_provider import CLOSE, RESET, BodyRecorder, head, redirect
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 from zope.interface.verify import verifyObject
@@ -112,7 +112,7 @@ class TestConnections:
         limits = DialTimeouts(1, 1, 2)
         opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, limits)
         verifyObject(IResponseBody, opened.body)
-        opened.body.deliver(body := Body())
+        opened.body.deliver(body := BodyRecorder())
         await body.over
         provider.answers["*"] = [head("200 OK", "Content-Length: 32"), DATA[:16], DATA[16:]]
         getting = fetching.get_later(provider.url("/b"))

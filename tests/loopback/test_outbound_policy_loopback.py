@@ -5,7 +5,7 @@ import json
 import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
-from naming import Names
+from naming import FakeNameServer
 from scripted_provider import Provider, redirect
 
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
@@ -34,7 +34,9 @@ def names():
     """Resolve ``metadata.test`` and ``mapped.test`` to the metadata service, ``inside.test`` to this machine."""
     from twisted.internet import reactor
 
-    names = Names(reactor, metadata=["169.254.169.254"], mapped=["::ffff:169.254.169.254"], inside=["127.0.0.1"])
+    names = FakeNameServer(
+        reactor, metadata=["169.254.169.254"], mapped=["::ffff:169.254.169.254"], inside=["127.0.0.1"]
+    )
     names.known["localhost"] = ["127.0.0.1"]
     names.install()
     yield names

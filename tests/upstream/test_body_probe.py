@@ -1,4 +1,4 @@
-"""A short look at a source that is not in use: whatever can be shared would deliver, and nothing else."""
+"""Probing a source that is not in use."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.body_probe import probe_source
 
 
-def look(clock: Clock, body: FakeBody, data: bytes) -> list[object]:
-    """What came of it."""
+def probe_body(clock: Clock, body: FakeBody, data: bytes) -> list[object]:
+    """Return the results of a probe of a body."""
     dialler = FakeDialler(clock)
-    told: list[object] = []
+    results: list[object] = []
     looking = probe_source(clock, dialler, SourceRequest("http://s/1.x", "agent", (), True), DialTimeouts(4, 6, 20))
-    looking.addBoth(lambda result: told.append(getattr(result, "value", result)))
+    looking.addBoth(lambda result: results.append(getattr(result, "value", result)))
     dialler.last.answer(body)
     for at in range(0, len(data), 500):
         if body.consumer is not None and not body.closed:
             body.consumer.body_received(data[at : at + 500])
-    return told
+    return results
 
 
 @pytest.mark.parametrize(
     "data", [Programme().group(), b"".join(adts_frames(1, 40)), b"".join(programme(20))], ids=["ts", "radio", "flv"]
 )
-def test_what_can_be_shared_would_deliver(data: bytes) -> None:
+def test_source_of_a_known_format_delivers(data: bytes) -> None:
     clock, body = Clock(), FakeBody()
-    assert look(clock, body, data) == [None]
+    assert probe_body(clock, body, data) == [None]
     assert body.closed
     assert clock.getDelayedCalls() == []
 
 
-def test_a_web_page_would_not() -> None:
+def test_web_page_does_not_deliver() -> None:
     clock, body = Clock(), FakeBody()
-    (error,) = look(clock, body, b"<html>" * 100)
+    (error,) = probe_body(clock, body, b"<html>" * 100)
     assert isinstance(error, SourceError)
     assert error.reason is Reason.NOT_VIDEO
     assert clock.getDelayedCalls() == []

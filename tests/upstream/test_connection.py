@@ -1,4 +1,4 @@
-"""What is given to treq in place of the URL, and the parts of a connection that a dial does not reach."""
+"""Cookie URLs for treq, and the parts of a connection that tests of the dialler do not reach."""
 
 from hyperlink import EncodedURL
 from hypothesis import given
@@ -31,25 +31,25 @@ TARGETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)).map(lam
 
 
 @given(st.sampled_from(["http", "https"]), HOSTS, st.integers(1, 65535), TARGETS)
-def test_treq_takes_every_url_that_stands_for_one(scheme, host, port, target):
+def test_treq_accepts_every_cookie_url(scheme, host, port, target):
     url = cookie_url(Location(scheme, host, port, target)).to_text()
     uri = URI.fromBytes(url.encode("ascii"))
     assert (uri.scheme, uri.port) == (scheme.encode(), port)
     assert EncodedURL.from_text(url).to_uri().to_text() == url  # as it says of itself
 
 
-def test_ordinary_hosts_stand_for_themselves_so_that_cookies_apply():
+def test_cookie_url_keeps_ordinary_host_names():
     assert cookie_url(Location("http", "tv.example", 81, "/a/b.ts?token=1")).to_text() == "http://tv.example:81/a/b.ts"
     assert cookie_url(Location("http", "127.0.0.1", 80, "/a")).to_text() == "http://127.0.0.1/a"
 
 
-def test_others_have_a_name_each():
+def test_other_hosts_get_a_name_each():
     first, second = (cookie_url(Location("http", host, 80, "/")) for host in ("::1", "::2"))
     assert first != second
     assert first == cookie_url(Location("http", "::1", 80, "/"))
 
 
-def test_a_connection_that_was_never_opened():
+def test_connection_that_was_never_opened_closes_at_once():
     connection = ProviderConnection(Clock(), SocketCounter(), Location("http", "a", 80, "/"), True, lambda: None)
     connection.pause()
     connection.resume()
@@ -58,5 +58,5 @@ def test_a_connection_that_was_never_opened():
     assert (connection.connected, connection.lost) == (False, None)
 
 
-def test_no_socket_is_being_closed():
+def test_counter_without_closing_sockets_fires_at_once():
     assert SocketCounter().closed().called

@@ -10,7 +10,7 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from radiobuild import pieces
-from scripted_provider import CLOSE, Body, head
+from scripted_provider import CLOSE, BodyRecorder, head
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.content_decoding import MAX_DECODED_BYTES, BoundedGunzip, IcyTitleFilter, icy_title_filter
@@ -23,7 +23,7 @@ GZIP = "Content-Encoding: gzip"
 
 @pytest.fixture(scope="module")
 def bomb() -> bytes:
-    """A quarter of a megabyte that becomes 256."""
+    """Return a quarter of a megabyte that decodes to 256 MiB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join([*(packer.compress(bytes(MIB)) for _ in range(256)), packer.flush()])
 
@@ -33,32 +33,32 @@ def in_chunks(data: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
 
 
-class TestDecoder:
+class TestBoundedGunzip:
     @given(st.binary(max_size=5000), st.integers(1, 200), st.sampled_from([0, 1, 9]))
-    def test_in_pieces_it_is_what_it_was(self, data, size, level):
-        inflate, packed = BoundedGunzip(), gzip.compress(data, level)
-        plain = [inflate.decode(packed[at : at + size], at) for at in range(0, len(packed), size)]
+    def test_pieces_decode_to_the_original(self, data, size, level):
+        gunzip, packed = BoundedGunzip(), gzip.compress(data, level)
+        plain = [gunzip.decode(packed[at : at + size], at) for at in range(0, len(packed), size)]
         assert b"".join(plain) == data
-        assert inflate.decode(b"more", -1) == b""
+        assert gunzip.decode(b"more", -1) == b""
 
     @given(st.binary(min_size=2, max_size=100).filter(lambda data: data[0] != 0x1F))
-    def test_what_is_no_gzip(self, data):
+    def test_data_that_is_not_gzip_fails(self, data):
         with pytest.raises(SourceError) as caught:
             BoundedGunzip().decode(data, 1)
         assert caught.value.reason is Reason.TRUNCATED
 
-    def test_the_bound_is_one_reads(self):
-        """All pieces of a read together; the next may bring as much."""
+    def test_limit_counts_one_read(self):
+        """All pieces of one read count together; the next read may decode to as much."""
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         pieces = [packer.compress(bytes(6 * MIB)) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(4)]
-        inflate = BoundedGunzip()
+        gunzip = BoundedGunzip()
         for read, piece in enumerate(pieces[:3]):
-            assert len(inflate.decode(piece, read)) == 6 * MIB
+            assert len(gunzip.decode(piece, read)) == 6 * MIB
         with pytest.raises(SourceError) as caught:
-            inflate.decode(pieces[3], 2)
+            gunzip.decode(pieces[3], 2)
         assert caught.value.reason is Reason.NOT_VIDEO
 
-    def test_a_bomb_costs_no_more_than_the_bound(self, bomb):
+    def test_bomb_takes_no_more_memory_than_the_limit(self, bomb):
         tracemalloc.start()
         with pytest.raises(SourceError):
             BoundedGunzip().decode(bomb, 1)
@@ -68,7 +68,7 @@ class TestDecoder:
 
 
 async def read_until(bench, opened, enough) -> None:
-    """Read in each turn, as the tick does, but not for ever."""
+    """Read once per reactor turn, as the tick does, 2000 times at most."""
     for _ in range(2000):
         if enough():
             return
@@ -77,8 +77,8 @@ async def read_until(bench, opened, enough) -> None:
     raise AssertionError("not in 2000 reads")
 
 
-class Dropped(Body):
-    """Keeps the size only."""
+class SizeCounter(BodyRecorder):
+    """A consumer that keeps the size only."""
 
     size = 0
 
@@ -86,11 +86,11 @@ class Dropped(Body):
         self.size += len(data)
 
 
-class TestBodies:
+class TestGzipBodies:
     @pytest.mark.parametrize("framing", ["until closed", "one length", "large chunks", "small chunks"])
     @pytest.mark.parametrize("paused", [False, True])
     @pytest_twisted.ensureDeferred
-    async def test_a_bomb_ends_the_source(self, bench, errors, bomb, framing, paused):
+    async def test_bomb_ends_the_body(self, bench, errors, bomb, framing, paused):
         lines, sent = {
             "until closed": ((), bomb),
             "one length": ((f"Content-Length: {len(bomb)}",), bomb),
@@ -101,7 +101,7 @@ class TestBodies:
         lost = provider.sees("lost")
         opened = await bench.dial(provider.url())
         assert opened.length is None
-        body = Dropped()
+        body = SizeCounter()
         tracemalloc.start()
         opened.deliver(body)
         if paused:
@@ -120,14 +120,14 @@ class TestBodies:
         assert errors == []
 
     @pytest_twisted.ensureDeferred
-    async def test_each_read_of_a_paused_body_counts_for_itself(self, bench):
+    async def test_each_read_of_a_paused_body_has_a_limit_of_its_own(self, bench):
         """The tick reads a live source while it is paused, for hours."""
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         plain = NULL_PACKET * 16_000
         pieces = [packer.compress(plain) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(8)]
         provider = await bench.provider(head("200 OK", GZIP), *pieces)
         opened = await bench.dial(provider.url())
-        opened.deliver(body := Dropped())
+        opened.deliver(body := SizeCounter())
         opened.pause()
         await read_until(bench, opened, lambda: body.ends or body.size == 8 * len(plain))
         assert body.size == 8 * len(plain)
@@ -135,41 +135,41 @@ class TestBodies:
         await opened.close()
 
     @pytest_twisted.ensureDeferred
-    async def test_stuffing_is_video(self, bench):
-        """A channel off air in a constant rate is all null packets, which gzip shrinks to next to nothing."""
+    async def test_null_packets_are_video(self, bench):
+        """A constant rate channel that is off air sends null packets, which gzip shrinks to almost nothing."""
         sent = NULL_PACKET * 20_000
         provider = await bench.provider(head("200 OK", GZIP), gzip.compress(sent, 9), CLOSE)
-        (await bench.dial(provider.url())).deliver(body := Body())
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.data == sent
         assert body.error.reason is Reason.ENDED
 
     @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip"])
     @pytest_twisted.ensureDeferred
-    async def test_its_names(self, bench, coding):
+    async def test_coding_names_of_gzip(self, bench, coding):
         provider = await bench.provider(head("200 OK", f"content-encoding: {coding}"), gzip.compress(VIDEO), CLOSE)
-        (await bench.dial(provider.url())).deliver(body := Body())
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.data == VIDEO
 
     @pytest.mark.parametrize("coding", ["identity", "", "br"])
     @pytest_twisted.ensureDeferred
-    async def test_others_pass_as_they_are(self, bench, coding):
+    async def test_other_codings_pass_unchanged(self, bench, coding):
         provider = await bench.provider(head("200 OK", f"Content-Encoding: {coding}"), VIDEO, CLOSE)
-        (await bench.dial(provider.url())).deliver(body := Body())
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.data == VIDEO
 
     @pytest_twisted.ensureDeferred
-    async def test_a_redirects_coding_is_not_the_bodys(self, bench):
+    async def test_coding_of_a_redirect_does_not_apply_to_the_body(self, bench):
         provider = await bench.provider(head(), VIDEO, CLOSE)
         provider.answers["/a"] = [head("302 x", "Location: /b", GZIP, "Content-Length: 0")]
-        (await bench.dial(provider.url("/a"))).deliver(body := Body())
+        (await bench.dial(provider.url("/a"))).deliver(body := BodyRecorder())
         await body.over
         assert body.data == VIDEO
 
     @pytest_twisted.ensureDeferred
-    async def test_nobody_asks_for_it(self, bench):
+    async def test_gzip_is_not_requested(self, bench):
         provider = await bench.provider(head())
         await (await bench.dial(provider.url())).close()
         assert "accept-encoding" not in provider.headers()

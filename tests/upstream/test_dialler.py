@@ -5,7 +5,7 @@ import socket
 
 import pytest
 import pytest_twisted
-from scripted_provider import CLOSE, RESET, Body, head
+from scripted_provider import CLOSE, RESET, BodyRecorder, head
 from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
@@ -18,13 +18,13 @@ VIDEO = b"G" * 188
 
 class TestPlain:
     @pytest_twisted.ensureDeferred
-    async def test_a_stream_flows_and_ends(self, bench):
+    async def test_stream_is_delivered_and_ends(self, bench):
         provider = await bench.provider(head("200 OK", "Content-Type: Video/MP2T; x=y"), VIDEO, VIDEO, CLOSE)
         opened = await bench.dial(provider.url("/a"))
         assert (opened.content_type, opened.final_url) == ("video/mp2t", provider.url("/a"))
         assert bench.sockets.open == 1
         verifyObject(IResponseBody, opened)
-        body = Body()
+        body = BodyRecorder()
         verifyObject(IBodyConsumer, body)
         opened.deliver(body)
         await body.over
@@ -38,7 +38,7 @@ class TestPlain:
         verifyObject(IDialler, bench.dialler)
 
     @pytest_twisted.ensureDeferred
-    async def test_the_request(self, bench):
+    async def test_request_headers(self, bench):
         provider = await bench.provider(head())
         await (await bench.dial(provider.url("/a"), ("x-own", "1"), ("ACCEPT", "video/*"))).close()
         assert provider.requests[0].startswith(b"GET /a HTTP/1.1\r\n")
@@ -68,14 +68,14 @@ class TestPlain:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_the_target_goes_out_byte_for_byte(self, bench, target):
+    async def test_target_is_sent_byte_for_byte(self, bench, target):
         provider = await bench.provider(head())
         await (await bench.dial(provider.url(target))).close()
         sent = target.partition("#")[0]
         assert provider.requests[0].split(b"\r\n")[0].decode() == f"GET {'/' * sent.startswith('?')}{sent} HTTP/1.1"
 
     @pytest_twisted.ensureDeferred
-    async def test_a_host_name_and_a_host_header(self, bench):
+    async def test_host_name_and_host_header(self, bench):
         provider = await bench.provider(head())
         await (await bench.dial(provider.url("/", host="localhost"), ("host", "other.example"))).close()
         assert provider.headers()["host"] == "other.example"
@@ -87,17 +87,17 @@ class TestPlain:
         assert provider.headers()["host"] == f"[::1]:{provider.port}"
 
     @pytest_twisted.ensureDeferred
-    async def test_odd_heads(self, bench):
+    async def test_malformed_heads_are_repaired(self, bench):
         odd = b"ICY 200 OK\r\nicy name: x\r\nno colon\r\nServer : x\r\nContent-Type:video/mp2t\r\n\r\n"
         provider = await bench.provider(b"HTTP/1.1 102 Wait\r\n\r\n" + odd[:9], odd[9:-1], odd[-1:] + VIDEO, CLOSE)
         opened = await bench.dial(provider.url())
         assert opened.content_type == "video/mp2t"
-        opened.deliver(body := Body())
+        opened.deliver(body := BodyRecorder())
         await body.over
         assert body.data == VIDEO
 
     @pytest_twisted.ensureDeferred
-    async def test_a_dead_peer_is_noticed(self, bench):
+    async def test_keep_alive_is_set(self, bench):
         provider = await bench.provider(head())
         opened = await bench.dial(provider.url())
         assert opened._connection._socket.transport.getTcpKeepAlive()
@@ -126,12 +126,12 @@ class TestFailures:
         assert (error.reason, error.status) == (reason, status)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_partial_answer_is_taken(self, bench):
+    async def test_partial_response_is_accepted(self, bench):
         provider = await bench.provider(head("206 Partial Content"))
         await (await bench.dial(provider.url())).close()
 
     @pytest_twisted.ensureDeferred
-    async def test_nobody_listens(self, bench):
+    async def test_refused_connection(self, bench):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             error = await bench.fails(f"http://127.0.0.1:{taken.getsockname()[1]}/s3cret")
@@ -139,7 +139,7 @@ class TestFailures:
         assert "s3cret" not in str(error)
 
     @pytest_twisted.ensureDeferred
-    async def test_hosts_that_are_none(self, bench, errors):
+    async def test_invalid_host_names(self, bench, errors):
         for host in ("a..b", "a" * 70, "m3uproxy-test.invalid"):
             error = await bench.fails(f"http://{host}/")
             assert error.reason is Reason.DNS
@@ -160,27 +160,27 @@ class TestFailures:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_no_head(self, bench, errors, steps, reason):
+    async def test_missing_head(self, bench, errors, steps, reason):
         provider = await bench.provider(*steps)
         error = await bench.fails(provider.url())
         assert error.reason is reason
         assert not errors
 
     @pytest_twisted.ensureDeferred
-    async def test_silence(self, bench):
+    async def test_silent_provider_times_out(self, bench):
         provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
         error = await bench.fails(provider.url(), limits=DialTimeouts(1, 0.05, 5))
         assert error.reason is Reason.FIRST_BYTE_TIMEOUT
 
     @pytest_twisted.ensureDeferred
-    async def test_a_url_and_headers_that_cannot_be_sent(self, bench):
+    async def test_url_and_headers_that_cannot_be_sent(self, bench):
         assert (await bench.fails("rtmp://a/b")).reason is Reason.UNREACHABLE
         dialling = bench.dial("http://127.0.0.1/", ("bad name", "x"))
         with pytest.raises(Exception, match="header"):
             await dialling
 
     @pytest_twisted.ensureDeferred
-    async def test_cancelling_closes(self, bench):
+    async def test_cancel_closes_the_socket(self, bench):
         provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
         asked, lost = provider.sees("asked"), provider.sees("lost")
         dialling = bench.dial(provider.url())
@@ -191,7 +191,7 @@ class TestFailures:
         await lost
 
     @pytest_twisted.ensureDeferred
-    async def test_a_dial_after_a_cancelled_one_waits_for_its_socket(self, bench):
+    async def test_dial_waits_for_the_socket_of_a_cancelled_dial(self, bench):
         provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
         asked = provider.sees("asked")
         dialling = bench.dial(provider.url())
@@ -203,7 +203,7 @@ class TestFailures:
         assert bench.sockets.peak == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_that_nobody_takes_is_closed(self, bench):
+    async def test_body_can_be_closed_before_delivery(self, bench):
         provider = await bench.provider(head(), *[VIDEO * 100] * 5)
         opened = await bench.dial(provider.url())
         opened.resume()
@@ -237,36 +237,36 @@ class TestEnds:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_told_apart(self, bench, errors, steps, reason):
+    async def test_ends_have_different_reasons(self, bench, errors, steps, reason):
         provider = await bench.provider(*steps)
-        (await bench.dial(provider.url())).deliver(body := Body())
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.data == VIDEO
         assert body.error.reason is reason
         assert not errors
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_not_gzip_after_all(self, bench, errors):
+    async def test_body_that_is_not_gzip_ends(self, bench, errors):
         provider = await bench.provider(head("200 OK", "Content-Encoding: gzip"), VIDEO)
-        (await bench.dial(provider.url())).deliver(body := Body())
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.error.reason is Reason.TRUNCATED
         assert not errors
 
     @pytest_twisted.ensureDeferred
-    async def test_closed_by_us(self, bench):
+    async def test_close_ends_the_body(self, bench):
         provider = await bench.provider(head(), VIDEO)
         opened = await bench.dial(provider.url())
-        opened.deliver(body := Body())
+        opened.deliver(body := BodyRecorder())
         await body.has(188)
         await opened.close()
         assert (bench.sockets.open, body.ends, body.error.reason) == (0, 1, Reason.ENDED)
 
     @pytest_twisted.ensureDeferred
-    async def test_our_own_exception_is_logged_and_closes(self, bench, errors):
+    async def test_exception_of_the_consumer_is_logged_and_closes(self, bench, errors):
         provider = await bench.provider(head(), VIDEO, VIDEO)
         lost = provider.sees("lost")
-        (await bench.dial(provider.url())).deliver(body := Body(choke=ZeroDivisionError("ours")))
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder(choke=ZeroDivisionError("ours")))
         await body.over
         await lost
         assert (body.error.reason, body.pieces) == (Reason.INTERNAL, 1)
@@ -284,12 +284,12 @@ class TestPausing:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_pause_holds_and_resume_goes_on(self, bench, lines, wrap):
+    async def test_pause_stops_and_resume_continues(self, bench, lines, wrap):
         video = VIDEO * 60_000
         sent = wrap(video)
         provider = await bench.provider(head("200 OK", *lines), sent[:1000], sent[1000:], CLOSE)
         opened = await bench.dial(provider.url())
-        opened.deliver(body := Body())
+        opened.deliver(body := BodyRecorder())
         await body.has(1)
         opened.pause()
         await bench.turns(0.05)
@@ -302,11 +302,11 @@ class TestPausing:
         assert body.data == video
 
     @pytest_twisted.ensureDeferred
-    async def test_a_pause_during_delivery_holds(self, bench):
+    async def test_pause_during_delivery_stops(self, bench):
         provider = await bench.provider(head() + VIDEO, VIDEO)
         opened = await bench.dial(provider.url())
         await bench.turns(0)  # the piece that came with the head waits now
-        body = Body()
+        body = BodyRecorder()
         body.has(188).addCallback(lambda _: opened.pause())
         opened.deliver(body)
         await bench.turns(0.05)

@@ -62,7 +62,7 @@ class TestAddresses:
     @pytest.mark.parametrize("host", NOTATIONS)
     @pytest.mark.parametrize("scheme", ["http", "https"])
     @pytest_twisted.ensureDeferred
-    async def test_an_entry_url(self, bench, names, errors, scheme, host):
+    async def test_stream_url(self, bench, names, errors, scheme, host):
         for private in ("api", "always", "never"):
             allow(bench, private)
             assert "never connected to" in await forbidden(bench, f"{scheme}://{host}:1/s3cret")
@@ -70,7 +70,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize("host", NOTATIONS)
     @pytest_twisted.ensureDeferred
-    async def test_a_redirect(self, bench, names, host):
+    async def test_redirect_target(self, bench, names, host):
         provider = await bench.provider(redirect(f"http://{host}/latest/meta-data/"))
         for private in ("api", "always"):
             allow(bench, private)
@@ -78,8 +78,8 @@ class TestAddresses:
         assert (names.asked, names.connected) == ([], ["127.0.0.1"] * 2)
 
     @pytest_twisted.ensureDeferred
-    async def test_libc_reads_what_urls_do_not_hold(self, bench, monkeypatch):
-        """Should an odd notation ever reach the look-up, the address that comes out of it is judged."""
+    async def test_address_that_the_look_up_returns_is_checked(self, bench, monkeypatch):
+        """If an odd notation reaches the look-up, the resulting address is checked."""
         monkeypatch.setattr(bench.reactor, "connectTCP", lambda host, *_, **__: pytest.fail(f"a packet for {host}"))
         for host in ("0xa9fea9fe", "2852039166", "0251.0376.43518"):
             location = Location("http", host, 80, "/")
@@ -94,7 +94,7 @@ class TestNames:
         "answer", ["169.254.169.254", "169.254.169.254 fe80::1", "::ffff:169.254.169.254", "0.0.0.0"]
     )
     @pytest_twisted.ensureDeferred
-    async def test_that_lead_there(self, bench, names, errors, answer):
+    async def test_name_of_a_forbidden_address(self, bench, names, errors, answer):
         names.known["metadata"] = [answer]
         provider = await bench.provider(redirect("http://metadata.test/"))
         assert "never connected to" in await forbidden(bench, "http://metadata.test/s3cret")
@@ -104,7 +104,7 @@ class TestNames:
 
     @pytest.mark.parametrize("answer", ["169.254.169.254 127.0.0.1", "127.0.0.1 fe80::1"])
     @pytest_twisted.ensureDeferred
-    async def test_only_the_allowed_addresses_count(self, bench, names, answer):
+    async def test_only_allowed_addresses_are_tried(self, bench, names, answer):
         names.known["tv"] = [answer]
         provider = await bench.provider(head())
         await opens(bench, provider.url(host="tv.test"))
@@ -112,7 +112,7 @@ class TestNames:
         assert provider.headers()["host"] == f"tv.test:{provider.port}"
 
     @pytest_twisted.ensureDeferred
-    async def test_an_allowed_address_that_fails_is_the_reason(self, bench, names):
+    async def test_failure_of_an_allowed_address_is_the_reason(self, bench, names):
         names.known["tv"] = ["169.254.169.254 127.0.0.1", "127.0.0.1 169.254.169.254"]
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -121,12 +121,12 @@ class TestNames:
                 assert error.reason is Reason.REFUSED
 
     @pytest_twisted.ensureDeferred
-    async def test_a_name_without_an_address_is_something_else(self, bench, names):
+    async def test_name_without_an_address_is_a_dns_error(self, bench, names):
         assert (await bench.fails("http://tv.test/")).reason is Reason.DNS
 
     @pytest_twisted.ensureDeferred
-    async def test_what_was_judged_is_what_is_connected_to(self, bench, names):
-        """Names that change their address between judging and connecting: there is one look-up for both."""
+    async def test_checked_address_is_connected_to(self, bench, names):
+        """A name cannot change its address between the check and the connection: both use one look-up."""
         names.known["rebound"] = ["127.0.0.1", "169.254.169.254"]
         provider = await bench.provider(head())
         provider.answers["/a"] = [redirect("/b")]
@@ -138,21 +138,21 @@ class TestNames:
         assert names.connected == ["127.0.0.1"] * 2
 
     @pytest_twisted.ensureDeferred
-    async def test_a_look_up_that_never_ends(self, bench, names):
+    async def test_look_up_that_never_ends_times_out(self, bench, names):
         names._answer = lambda receiver, addresses, port: None
         error = await bench.fails("http://tv.test/", limits=DialTimeouts(0.05, 1, 1))
         assert error.reason is Reason.DNS
 
 
-class TestInside:
-    """Loopback and private networks: by setting, and by who led there."""
+class TestPrivateAddresses:
+    """Loopback and private networks: by setting, and by the host that redirects to them."""
 
     @pytest.mark.parametrize(
         ("private", "entry", "redirected", "led_in"),
         [("api", True, True, False), ("always", True, True, True), ("never", False, False, False)],
     )
     @pytest_twisted.ensureDeferred
-    async def test_the_setting(self, bench, names, private, entry, redirected, led_in):
+    async def test_setting_for_private_addresses(self, bench, names, private, entry, redirected, led_in):
         allow(bench, private)
         inside, outside = await bench.provider(head()), await bench.provider(head(), ipv6=True)
         inside.answers["/out"] = [redirect(outside.url(host="[::1]"))]
@@ -184,8 +184,8 @@ class TestInside:
             await forbidden(bench, outside.url("/mapped", host="[::1]"))
 
     @pytest_twisted.ensureDeferred
-    async def test_who_led_counts_not_who_began(self, bench, names):
-        """Inside, outside, and back inside."""
+    async def test_last_redirecting_host_decides(self, bench, names):
+        """From a private host to a public one and back to a private one."""
         allow(bench, "api")
         inside, outside = await bench.provider(head()), await bench.provider(ipv6=True)
         inside.answers["/a"] = [redirect(outside.url(host="[::1]"))]
@@ -194,8 +194,8 @@ class TestInside:
         assert [request.split()[1] for request in inside.requests] == [b"/a"]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_public_name_with_a_private_address_beside(self, bench, names):
-        """The redirect of a public host to a name with both kinds of address: only the public one is tried."""
+    async def test_private_address_of_a_public_name_is_not_tried(self, bench, names):
+        """A public host redirects to a name with both kinds of address: only the public one is tried."""
         allow(bench, "api")
         outside = await bench.provider(head(), ipv6=True)
         names.known["both"] = ["127.0.0.1 ::1"]
@@ -204,5 +204,5 @@ class TestInside:
         assert names.connected == ["::1", "::1"]
 
     @pytest_twisted.ensureDeferred
-    async def test_as_started(self, bench):
+    async def test_default_policy(self, bench):
         assert Dialler(bench.reactor, bench.sockets).outbound == OutboundPolicy("api", address_kind)

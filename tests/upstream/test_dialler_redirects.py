@@ -2,7 +2,7 @@
 
 import pytest
 import pytest_twisted
-from scripted_provider import CLOSE, Body, head, redirect
+from scripted_provider import CLOSE, BodyRecorder, head, redirect
 from twisted.internet.defer import CancelledError
 
 from m3uproxy.core.http.redirects import MAX_REDIRECTS
@@ -29,14 +29,14 @@ async def test_each_status_is_followed(bench, status):
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306])
 @pytest_twisted.ensureDeferred
-async def test_others_are_not(bench, status):
+async def test_other_statuses_are_not_followed(bench, status):
     provider = await bench.provider(head(f"{status} x", "Location: /b", "Content-Length: 0"))
     error = await bench.fails(provider.url("/a"))
     assert (error.reason, error.status, len(provider.requests)) == (Reason.BAD_STATUS, status, 1)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_relative_redirect_after_one_to_another_host(bench):
+async def test_relative_redirect_after_one_to_another_host(bench):
     a, b = await bench.provider(head()), await bench.provider(head())
     a.answers["/a"] = [redirect(b.url("/x"))]
     b.answers["/x"] = [redirect("/live")]
@@ -57,13 +57,13 @@ async def test_a_relative_redirect_after_one_to_another_host(bench):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_the_redirecting_connection_is_gone_before_the_next_opens(bench, steps):
+async def test_redirecting_socket_closes_before_the_next_opens(bench, steps):
     a, b = await bench.provider(), await bench.provider(head(), VIDEO, CLOSE)
     a.answers["*"] = [s.replace(b"%s", b.url("/live").encode()) if s is not CLOSE else s for s in steps]
     opened = await bench.dial(a.url("/a"))
     assert bench.events[:4] == ["A open", "A asked /a", "A lost /a", "B open"]
     assert bench.sockets.peak == 1
-    opened.deliver(body := Body())
+    opened.deliver(body := BodyRecorder())
     await body.over
     assert body.data == VIDEO
 
@@ -80,14 +80,14 @@ async def test_the_redirecting_connection_is_gone_before_the_next_opens(bench, s
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_redirects_that_lead_nowhere(bench, answer, reason):
+async def test_invalid_redirects(bench, answer, reason):
     provider = await bench.provider(answer)
     assert (await bench.fails(provider.url("/a"))).reason is reason
     assert len(provider.requests) <= 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_limit(bench):
+async def test_number_of_redirects_is_limited(bench):
     provider = await bench.provider(head())
     for number in range(MAX_REDIRECTS + 1):
         provider.answers[f"/{number}"] = [redirect(f"/{number + 1}")]
@@ -96,7 +96,7 @@ async def test_the_limit(bench):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_cookie_reaches_the_next_hop_and_is_no_loop(bench):
+async def test_cookie_reaches_the_next_hop_and_is_no_loop(bench):
     provider = await bench.provider(head())
 
     provider.answers["/a"] = [redirect("/b", "Set-Cookie: sid=1; Path=/", "Set-Cookie: bad=\u00e9")]
@@ -106,14 +106,14 @@ async def test_a_cookie_reaches_the_next_hop_and_is_no_loop(bench):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_redirect_to_itself_that_sets_a_cookie(bench):
+async def test_redirect_to_itself_with_a_new_cookie(bench):
     provider = await bench.provider(redirect("/a", "Set-Cookie: sid=1; Path=/"))
     assert (await bench.fails(provider.url("/a"))).reason is Reason.REDIRECT_LOOP
     assert [provider.headers(n).get("cookie") for n in range(2)] == [None, "sid=1"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_dial_has_a_jar_of_its_own(bench):
+async def test_each_dial_has_a_cookie_jar_of_its_own(bench):
     provider = await bench.provider(head("200 OK", "Set-Cookie: sid=1; Path=/"))
     await opens(bench, provider.url("/a"))
     await opens(bench, provider.url("/a"))
@@ -142,7 +142,7 @@ async def test_secrets_stay_on_their_host(bench):
 
 
 @pytest_twisted.ensureDeferred
-async def test_userinfo(bench):
+async def test_userinfo_is_sent_as_basic_authentication(bench):
     provider = await bench.provider(head())
     provider.answers["/a"] = [redirect(f"http://v:q@localhost:{provider.port}/b")]
     url = provider.url("/a").replace("://", "://u:p@")
@@ -151,7 +151,7 @@ async def test_userinfo(bench):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_total_covers_all_hops(bench):
+async def test_total_timeout_covers_all_hops(bench):
     provider = await bench.provider()
     for number in range(9):
         provider.answers[f"/{number}"] = [b"HTTP/1.1 302 x\r\n", b"", redirect(f"/{number + 1}")[16:]]
@@ -161,7 +161,7 @@ async def test_the_total_covers_all_hops(bench):
 
 
 @pytest_twisted.ensureDeferred
-async def test_cancelling_at_a_later_hop(bench):
+async def test_cancel_at_a_later_hop(bench):
     provider = await bench.provider(b"HTTP/1.1 ")
     provider.answers["/a"] = [redirect("/b")]
     asked = provider.sees("asked /b")

@@ -1,7 +1,7 @@
 """Every phase of a dial on a Clock: which timer says what, and what cancelling leaves."""
 
 import pytest
-from scripted_provider import Body
+from scripted_provider import BodyRecorder
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionAborted, ConnectionDone, NoRouteError
@@ -21,7 +21,7 @@ LIMITS = DialTimeouts(connect=4, first_byte=6, total=9)
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """Answers when it is told to."""
+    """A resolver that answers when the test lets it."""
 
     def __init__(self):
         self.asked = []
@@ -48,7 +48,7 @@ class Reactor(MemoryReactorClock):
 
 
 class Transport(StringTransport):
-    """Loses the connection a turn after it was aborted, as a socket does."""
+    """A transport that loses its connection one turn after it was aborted, as a socket does."""
 
     def __init__(self, clock):
         super().__init__()
@@ -60,7 +60,7 @@ class Transport(StringTransport):
         self._clock.callLater(0, self.protocol.connectionLost, Failure(ConnectionAborted()))
 
 
-class Phases(SynchronousTestCase):
+class DialPhases(SynchronousTestCase):
     def setUp(self):
         self.clock = Reactor()
         self.sockets = SocketCounter()
@@ -70,7 +70,7 @@ class Phases(SynchronousTestCase):
         return self.dialler.dial(SourceRequest(url, "VLC", (), True), limits)
 
     def connect(self):
-        """Let the newest attempt to connect succeed."""
+        """Let the last attempt to connect succeed."""
         factory = self.clock.tcpClients[-1][2]
         protocol = factory.buildProtocol(None)
         transport = protocol_transport = Transport(self.clock)
@@ -95,7 +95,7 @@ class Phases(SynchronousTestCase):
         assert self.clock.getDelayedCalls() == []
         assert self.sockets.open == 0
 
-    def test_a_resolver_that_never_answers(self):
+    def test_look_up_that_never_ends(self):
         dialling = self.dial()
         self.clock.advance(3.9)
         self.assertNoResult(dialling)
@@ -104,7 +104,7 @@ class Phases(SynchronousTestCase):
         self.clock.nameResolver.answer("192.0.2.1")
         assert self.clock.tcpClients == []
 
-    def test_a_host_without_an_address(self):
+    def test_host_without_an_address(self):
         dialling = self.dial()
         self.clock.nameResolver.answer()
         self.refused(dialling, Reason.DNS)
@@ -119,14 +119,14 @@ class Phases(SynchronousTestCase):
             assert self.clock.nameResolver.asked[-1] == name
             self.cancelled(dialling)
 
-    def test_numeric_addresses_are_not(self):
+    def test_numeric_addresses_are_not_looked_up(self):
         for url, host in [("http://192.0.2.7:81/", "192.0.2.7"), ("http://[2001:db8::1]:81/", "2001:db8::1")]:
             dialling = self.dial(url)
             assert self.clock.tcpClients[-1][:2] == (host, 81)
             self.cancelled(dialling)
         assert self.clock.nameResolver.asked == []
 
-    def test_nobody_answers_the_connection(self):
+    def test_connection_that_is_never_accepted(self):
         dialling = self.dial()
         self.clock.advance(3)
         self.clock.nameResolver.answer("192.0.2.1", "192.0.2.2")
@@ -143,7 +143,7 @@ class Phases(SynchronousTestCase):
         self.clock.advance(0.3)
         self.refused(dialling, Reason.UNREACHABLE)
 
-    def test_no_head(self):
+    def test_missing_head(self):
         dialling = self.dial("http://192.0.2.1/")
         self.clock.advance(1)
         _, transport = self.connect()
@@ -154,7 +154,7 @@ class Phases(SynchronousTestCase):
         assert transport.aborts == 1
         self.refused(dialling, Reason.FIRST_BYTE_TIMEOUT)
 
-    def test_a_head_that_trickles_in(self):
+    def test_head_that_trickles_in(self):
         dialling = self.dial("http://192.0.2.1/")
         protocol, _ = self.connect()
         for byte in b"HTTP/1":
@@ -162,7 +162,7 @@ class Phases(SynchronousTestCase):
             self.clock.advance(1)
         self.refused(dialling, Reason.FIRST_BYTE_TIMEOUT)
 
-    def test_the_total_ends_what_the_steps_allow(self):
+    def test_total_timeout_ends_steps_within_their_timeouts(self):
         dialling = self.dial("http://192.0.2.1/0", DialTimeouts(4, 6, 9))
         for hop in range(3):
             protocol, _ = self.connect()
@@ -173,7 +173,7 @@ class Phases(SynchronousTestCase):
         error = self.refused(dialling, Reason.FIRST_BYTE_TIMEOUT)
         assert "9 s in all" in error.detail
 
-    def test_a_socket_that_does_not_go_is_not_waited_for_for_ever(self):
+    def test_wait_for_a_closing_socket_is_limited(self):
         dialling = self.dial("http://192.0.2.1/0")
         protocol, transport = self.connect()
         transport.abortConnection = lambda: None
@@ -200,7 +200,7 @@ class Phases(SynchronousTestCase):
         self.cancelled(dialling)
         assert transport.aborts == 1
 
-    def test_cancelled_while_the_redirecting_socket_goes(self):
+    def test_cancelled_while_the_redirecting_socket_closes(self):
         dialling = self.dial("http://192.0.2.1/")
         protocol, transport = self.connect()
         protocol.dataReceived(b"HTTP/1.1 302 x\r\nLocation: /1\r\n\r\n")
@@ -208,14 +208,14 @@ class Phases(SynchronousTestCase):
         assert len(self.clock.tcpClients) == 1
         assert transport.aborts == 1
 
-    def test_cancelled_while_the_socket_of_a_failure_goes(self):
+    def test_cancelled_while_the_socket_of_a_failure_closes(self):
         dialling = self.dial("http://192.0.2.1/")
         protocol, _ = self.connect()
         protocol.dataReceived(b"HTTP/1.1 404 x\r\n\r\n")
         self.assertNoResult(dialling)
         self.cancelled(dialling)
 
-    def test_the_next_dial_waits_for_the_socket_of_a_cancelled_one(self):
+    def test_next_dial_waits_for_the_socket_of_a_cancelled_one(self):
         dialling = self.dial("http://192.0.2.1/")
         self.connect()
         dialling.cancel()
@@ -234,7 +234,7 @@ class Phases(SynchronousTestCase):
         self.cancelled(self.dial("http://192.0.2.1/"))
         assert len(self.clock.tcpClients) == 1
 
-    def test_an_open_body_has_no_timer(self):
+    def test_open_body_has_no_timer(self):
         dialling = self.dial("http://192.0.2.1/")
         protocol, transport = self.connect()
         protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -249,12 +249,12 @@ class Phases(SynchronousTestCase):
         self.successResultOf(closing)
         self.left_nothing()
 
-    def test_nothing_is_asked_of_a_socket_that_is_gone(self):
+    def test_closed_socket_is_not_used(self):
         dialling = self.dial("http://192.0.2.1/")
         protocol, transport = self.connect()
         protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
         opened = self.successResultOf(dialling)
-        opened.deliver(Body())
+        opened.deliver(BodyRecorder())
         protocol.connectionLost(Failure(ConnectionDone()))
         opened.pause()
         assert transport.producerState == "producing"
@@ -267,7 +267,7 @@ class Phases(SynchronousTestCase):
 
 
 @pytest.mark.parametrize("field", ["url", "headers"])
-def test_a_request_does_not_show_its_secrets(field):
+def test_repr_of_a_request_hides_its_secrets(field):
     request = SourceRequest("http://u:s3cret@a/s3cret", "VLC", (("X-Token", "s3cret"),), True)
     assert "s3cret" not in repr(request)
     assert getattr(request, field)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import pytest_twisted
-from scripted_provider import CLOSE, RESET, Body, head, redirect
+from scripted_provider import CLOSE, RESET, BodyRecorder, head, redirect
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import (
     Certificate,
@@ -23,7 +23,7 @@ VIDEO = b"G" * 188
 
 @pytest.fixture
 def trusted(pem, monkeypatch):
-    """As if the system trusted the certificate."""
+    """Have the system trust the certificate."""
     root = trustRootFromCertificates([Certificate.loadPEM(pem)])
     monkeypatch.setattr(endpoints, "optionsForClientTLS", lambda host: optionsForClientTLS(host, root))
 
@@ -31,16 +31,16 @@ def trusted(pem, monkeypatch):
 @pytest.mark.usefixtures("trusted")
 class TestTrusted:
     @pytest_twisted.ensureDeferred
-    async def test_verified(self, bench, tls):
+    async def test_trusted_certificate(self, bench, tls):
         provider = await bench.provider(head("200 OK", "Content-Length: 188"), VIDEO, tls=tls)
-        (await bench.dial(provider.url("/a", "localhost"))).deliver(body := Body())
+        (await bench.dial(provider.url("/a", "localhost"))).deliver(body := BodyRecorder())
         await body.over
         assert (body.data, body.error.reason) == (VIDEO, Reason.ENDED)
         assert tls.names == [b"localhost"]
         assert bench.sockets.peak == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_certificate_for_another_host(self, bench, tls, errors):
+    async def test_certificate_for_another_host(self, bench, tls, errors):
         provider = await bench.provider(head(), tls=tls)
         error = await bench.fails(provider.url("/", "127.0.0.1"))
         assert error.reason is Reason.TLS
@@ -48,15 +48,15 @@ class TestTrusted:
 
     @pytest.mark.parametrize(("last", "reason"), [(CLOSE, Reason.ENDED), (RESET, Reason.RESET)])
     @pytest_twisted.ensureDeferred
-    async def test_ends(self, bench, tls, errors, last, reason):
+    async def test_ends_have_different_reasons(self, bench, tls, errors, last, reason):
         provider = await bench.provider(head(), VIDEO, last, tls=tls)
-        (await bench.dial(provider.url("/a", "localhost"))).deliver(body := Body())
+        (await bench.dial(provider.url("/a", "localhost"))).deliver(body := BodyRecorder())
         await body.over
         assert (body.data, body.error.reason) == (VIDEO, reason)
         assert not errors
 
     @pytest_twisted.ensureDeferred
-    async def test_a_redirect_from_https_to_http_carries_no_secrets(self, bench, tls):
+    async def test_redirect_from_https_to_http_carries_no_secrets(self, bench, tls):
         plain = await bench.provider(head())
         provider = await bench.provider(redirect(plain.url("/", "localhost")), tls=tls)
         await (await bench.dial(provider.url("/", "localhost"), ("X-Token", "t"))).close()
@@ -66,7 +66,7 @@ class TestTrusted:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_untrusted_certificate(bench, tls, errors):
+async def test_untrusted_certificate(bench, tls, errors):
     provider = await bench.provider(head(), tls=tls)
     error = await bench.fails(provider.url("/", "localhost"))
     assert (error.reason, error.detail) == (Reason.TLS, "certificate verify failed")
@@ -75,7 +75,7 @@ async def test_an_untrusted_certificate(bench, tls, errors):
 
 @pytest.mark.parametrize(("host", "names"), [("localhost", [b"localhost"]), ("127.0.0.1", [None])])
 @pytest_twisted.ensureDeferred
-async def test_a_stream_that_need_not_be_verified(bench, tls, host, names):
+async def test_stream_without_verification(bench, tls, host, names):
     provider = await bench.provider(head(), tls=tls)
     await (await bench.dial(provider.url("/", host), verify_tls=False)).close()
     assert tls.names == names
@@ -83,7 +83,7 @@ async def test_a_stream_that_need_not_be_verified(bench, tls, host, names):
 
 @pytest.mark.parametrize(("last", "reason"), [(CLOSE, Reason.BAD_HEAD), (RESET, Reason.RESET)])
 @pytest_twisted.ensureDeferred
-async def test_what_fails_after_the_handshake_is_not_about_tls(bench, tls, last, reason):
+async def test_failure_after_the_handshake_is_no_tls_error(bench, tls, last, reason):
     provider = await bench.provider(b"HTTP/1.1 200 OK", last, tls=tls)
     error = await bench.fails(provider.url(), verify_tls=False)
     assert error.reason is reason
@@ -93,7 +93,7 @@ async def test_what_fails_after_the_handshake_is_not_about_tls(bench, tls, last,
 async def test_pausing(bench, tls):
     provider = await bench.provider(head(), VIDEO * 20_000, CLOSE, tls=tls)
     opened = await bench.dial(provider.url(), verify_tls=False)
-    opened.deliver(body := Body())
+    opened.deliver(body := BodyRecorder())
     await body.has(1)
     opened.pause()
     await bench.turns(0.05)
@@ -106,7 +106,7 @@ async def test_pausing(bench, tls):
 
 @pytest.mark.parametrize("steps", [[CLOSE], [RESET], [b"HTTP/1.1 400 Bad Request\r\n\r\n"]])
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_speaks_no_tls(bench, errors, steps):
+async def test_peer_without_tls(bench, errors, steps):
     provider = await bench.provider()
     hello = provider.sees("open")
     dialling = bench.dial(provider.url().replace("http:", "https:"), limits=DialTimeouts(1, 1, 2))
@@ -120,7 +120,7 @@ async def test_a_peer_that_speaks_no_tls(bench, errors, steps):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_silent_handshake(bench):
+async def test_silent_handshake_times_out(bench):
     provider = await bench.provider()
     url = provider.url().replace("http:", "https:")
     error = await bench.fails(url, limits=DialTimeouts(1, 0.05, 2))
@@ -129,8 +129,8 @@ async def test_a_silent_handshake(bench):
 
 @pytest.mark.parametrize("when", ["body", "complete", "untaken", "redirect"])
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_never_says_goodbye(bench, pem, tmp_path, when):
-    """A server that answers and then neither reads nor closes: our side is closed at once all the same."""
+async def test_peer_that_never_closes(bench, pem, tmp_path, when):
+    """If a server answers and then neither reads nor closes, our socket closes at once."""
     answers = {
         "body": head() + VIDEO,
         "complete": head("200 OK", "Content-Length: 188") + VIDEO,
@@ -160,7 +160,7 @@ async def test_a_peer_that_never_says_goodbye(bench, pem, tmp_path, when):
             else:
                 opened = await dialling
             if when in {"body", "complete"}:
-                opened.deliver(body := Body())
+                opened.deliver(body := BodyRecorder())
                 await (body.has(188) if when == "body" else body.over)
             if when == "body":
                 await opened.close()

@@ -1,4 +1,4 @@
-"""What a paused socket takes in, asked of the kernel itself."""
+"""The receive window, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def pair():
             yield ours, theirs
 
 
-def taken(ours: socket.socket, theirs: socket.socket) -> int:
-    """Bytes that ``theirs`` gets rid of while nobody reads, those in its own buffer not counted."""
+def buffered_bytes(ours: socket.socket, theirs: socket.socket) -> int:
+    """Return the bytes that ``theirs`` can send while ``ours`` is not read, without those in its own buffer."""
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     theirs.settimeout(0.2)
     sent = 0
@@ -31,8 +31,8 @@ def taken(ours: socket.socket, theirs: socket.socket) -> int:
     return sent - theirs.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
-def swallow(ours: socket.socket, theirs: socket.socket) -> None:
-    """Let the kernel see that what comes is read."""
+def exchange(ours: socket.socket, theirs: socket.socket) -> None:
+    """Send and read a megabyte, so that the kernel sees a reader."""
     for _ in range(64):
         theirs.sendall(bytes(16_384))
         left = 16_384
@@ -40,22 +40,22 @@ def swallow(ours: socket.socket, theirs: socket.socket) -> None:
             left -= len(ours.recv(left))
 
 
-def test_a_new_socket_has_room_for_what_every_system_has(pair) -> None:
+def test_new_socket_has_the_default_window(pair) -> None:
     assert window_size(pair[0]) >= DEFAULT_WINDOW
 
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark makes room on Linux only; elsewhere nothing is promised")
-def test_the_kernel_takes_in_what_room_says(pair) -> None:
+def test_kernel_buffers_the_stated_window(pair) -> None:
     widen_window(pair[0])
-    swallow(*pair)
+    exchange(*pair)
     promised = window_size(pair[0])
     assert DEFAULT_WINDOW < promised <= WIDE_WINDOW
-    assert taken(*pair) >= promised * 0.9
+    assert buffered_bytes(*pair) >= promised * 0.9
 
 
-def test_a_little_still_makes_it_readable(pair) -> None:
-    """The mark is taken back: nobody waits for a quarter of a megabyte."""
+def test_one_byte_makes_the_socket_readable(pair) -> None:
+    """The low-water mark is reset."""
     ours, theirs = pair
     widen_window(ours)
     theirs.sendall(b"x")
@@ -65,7 +65,7 @@ def test_a_little_still_makes_it_readable(pair) -> None:
     assert ours.recv(10) == b"x"
 
 
-def test_what_is_no_socket_to_ask_has_the_least() -> None:
+def test_closed_socket_has_the_default_window() -> None:
     closed = socket.socket()
     closed.close()
     widen_window(closed)

@@ -15,16 +15,16 @@ from m3uproxy.upstream.url_check import UrlChecker
 
 
 @pytest.fixture
-def probe(bench):
-    probe = UrlChecker(bench.reactor, bench.sockets, user_agent="Probe/1")
-    verifyObject(IUrlChecker, probe)
-    return probe
+def checker(bench):
+    checker = UrlChecker(bench.reactor, bench.sockets, user_agent="Probe/1")
+    verifyObject(IUrlChecker, checker)
+    return checker
 
 
-async def fails(probe, url, timeout=2.0) -> SourceError:
+async def fails(checker, url, timeout=2.0) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        await probe.status(url, timeout)
-    assert probe.sockets.open == 0
+        await checker.status(url, timeout)
+    assert checker.sockets.open == 0
     assert "s3cret" not in str(caught.value)
     return caught.value
 
@@ -32,9 +32,9 @@ async def fails(probe, url, timeout=2.0) -> SourceError:
 class TestAnswers:
     @pytest.mark.parametrize("status", [200, 204, 206, 301, 302, 304, 401, 403, 404, 429, 500, 503, 599])
     @pytest_twisted.ensureDeferred
-    async def test_every_status_is_one(self, bench, probe, status):
+    async def test_every_status_is_returned(self, bench, checker, status):
         provider = await bench.provider(head(f"{status} x", "Location: /b", "Content-Length: 20"))
-        assert await probe.status(provider.url("/a?b=%2B"), 2) == status
+        assert await checker.status(provider.url("/a?b=%2B"), 2) == status
         assert bench.sockets.open == 0
         assert [request.split(b"\r\n")[0] for request in provider.requests] == [b"GET /a?b=%2B HTTP/1.1"]
         assert provider.headers()["user-agent"] == "Probe/1"
@@ -51,19 +51,19 @@ class TestAnswers:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_the_body_is_dropped(self, bench, probe, errors, steps):
+    async def test_body_is_dropped(self, bench, checker, errors, steps):
         provider = await bench.provider(*steps)
         lost = provider.sees("lost")
-        assert await probe.status(provider.url(), 2) == 200
+        assert await checker.status(provider.url(), 2) == 200
         assert bench.sockets.open == 0
         await lost
         assert errors == []
 
     @pytest_twisted.ensureDeferred
-    async def test_a_redirect_is_not_followed(self, bench, probe):
+    async def test_redirect_is_not_followed(self, bench, checker):
         other = await bench.provider(head())
         provider = await bench.provider(redirect(other.url()))
-        assert await probe.status(provider.url(), 2) == 302
+        assert await checker.status(provider.url(), 2) == 302
         assert other.connections == []
 
 
@@ -83,27 +83,27 @@ class TestFailures:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_what_is_no_url(self, bench, probe, url):
-        error = await fails(probe, url)
+    async def test_invalid_url(self, bench, checker, url):
+        error = await fails(checker, url)
         assert error.reason is Reason.UNREACHABLE
         assert error.detail.startswith("the URL has ")
 
     @pytest_twisted.ensureDeferred
-    async def test_no_scheme_is_said_to_be_missing(self, bench, probe):
-        assert (await fails(probe, "tv.example/up")).detail == "the URL has no scheme, http:// or https://"
+    async def test_missing_scheme_is_named(self, bench, checker):
+        assert (await fails(checker, "tv.example/up")).detail == "the URL has no scheme, http:// or https://"
 
     @pytest_twisted.ensureDeferred
-    async def test_nobody_listens(self, probe):
+    async def test_refused_connection(self, checker):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
-            error = await fails(probe, f"http://127.0.0.1:{taken.getsockname()[1]}/s3cret")
+            error = await fails(checker, f"http://127.0.0.1:{taken.getsockname()[1]}/s3cret")
         assert error.reason is Reason.REFUSED
 
     @pytest_twisted.ensureDeferred
-    async def test_addresses_that_are_not_allowed(self, bench, probe, names):
+    async def test_forbidden_addresses(self, bench, checker, names):
         names.known.update(metadata=["169.254.169.254"], inside=["127.0.0.1"])
         for url in ("http://2852039166/", "https://[::ffff:a9fe:a9fe]/", "http://metadata.test/"):
-            assert (await fails(probe, url)).reason is Reason.FORBIDDEN
+            assert (await fails(checker, url)).reason is Reason.FORBIDDEN
         strict = UrlChecker(bench.reactor, bench.sockets, OutboundPolicy("never"))
         for url in ("http://127.1/", "http://inside.test/"):
             assert "PRIVATE_UPSTREAMS" in (await fails(strict, url)).detail
@@ -114,27 +114,27 @@ class TestFailures:
         [([CLOSE], Reason.BAD_HEAD), ([RESET], Reason.RESET), ([b"<html>\r\n\r\n"], Reason.BAD_HEAD)],
     )
     @pytest_twisted.ensureDeferred
-    async def test_no_http(self, bench, probe, errors, steps, reason):
+    async def test_response_that_is_not_http(self, bench, checker, errors, steps, reason):
         provider = await bench.provider(*steps)
-        assert (await fails(probe, provider.url("/s3cret"))).reason is reason
+        assert (await fails(checker, provider.url("/s3cret"))).reason is reason
         assert errors == []
 
     @pytest.mark.parametrize("steps", [[b""], [b"HTTP/1.1 200 OK\r\n"]])
     @pytest_twisted.ensureDeferred
-    async def test_silence(self, bench, probe, steps):
+    async def test_silent_server_times_out(self, bench, checker, steps):
         provider = await bench.provider(*steps)
-        error = await fails(probe, provider.url("/s3cret"), 0.05)
+        error = await fails(checker, provider.url("/s3cret"), 0.05)
         assert (error.reason, error.detail) == (Reason.FIRST_BYTE_TIMEOUT, "no answer after 0.05 s in all")
 
     @pytest_twisted.ensureDeferred
-    async def test_a_look_up_that_never_ends(self, probe, names):
+    async def test_look_up_that_never_ends_times_out(self, checker, names):
         names._answer = lambda receiver, addresses, port: None
-        assert (await fails(probe, "http://tv.test/s3cret", 0.05)).reason is Reason.DNS
+        assert (await fails(checker, "http://tv.test/s3cret", 0.05)).reason is Reason.DNS
 
     @pytest_twisted.ensureDeferred
-    async def test_certificates_are_verified(self, bench, probe, tls):
+    async def test_certificates_are_verified(self, bench, checker, tls):
         provider = await bench.provider(head(), tls=tls)
-        assert (await fails(probe, provider.url("/s3cret", "localhost"))).reason is Reason.TLS
+        assert (await fails(checker, provider.url("/s3cret", "localhost"))).reason is Reason.TLS
         assert provider.requests == []
 
 
@@ -147,21 +147,21 @@ class TestCancelling:
         assert bench.sockets.open == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_while_looking_up(self, bench, probe, names):
-        await self.cancel(bench, probe.status("http://tv.test/", 2))
+    async def test_while_looking_up(self, bench, checker, names):
+        await self.cancel(bench, checker.status("http://tv.test/", 2))
 
     @pytest_twisted.ensureDeferred
-    async def test_while_connecting(self, bench, probe):
+    async def test_while_connecting(self, bench, checker):
         provider = await bench.provider(head())
-        await self.cancel(bench, probe.status(provider.url(), 2))
+        await self.cancel(bench, checker.status(provider.url(), 2))
         assert provider.requests == []
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     @pytest_twisted.ensureDeferred
-    async def test_while_waiting(self, bench, probe, scheme):
+    async def test_while_waiting(self, bench, checker, scheme):
         provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
         opened = provider.sees("open")
-        asking = probe.status(f"{scheme}://127.0.0.1:{provider.port}/", 2)
+        asking = checker.status(f"{scheme}://127.0.0.1:{provider.port}/", 2)
         await opened
         await bench.turns()
         lost = provider.sees("lost")
