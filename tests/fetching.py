@@ -1,4 +1,4 @@
-"""What it takes to fetch: over loopback, with nothing left afterwards; and in memory, on a clock."""
+"""Rigs for the fetcher: over loopback, with a check that nothing is left; and in memory, on a clock."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from m3uproxy.upstream.connection_pool import ConnectionPool
 SETTINGS = {"first_byte_timeout": 2, "default_connection_timeout": 2, "live_chunk_timeout_seconds": 1.0}
 
 
-class Rig(DialBench):
-    """Scripted providers, and what fetches from them."""
+class WireFetcherRig(DialBench):
+    """A fetcher that requests from scripted providers over loopback."""
 
     def __init__(self, reactor, outbound=DEFAULT_POLICY, per_host=8, idle_timeout=15.0, **settings):
         super().__init__(reactor)
@@ -35,24 +35,24 @@ class Rig(DialBench):
         self.http_client = HlsHttpClient(self.pool)
         self.fetcher = Fetcher(self.reactor, self.http_client, load({**SETTINGS, **settings}))
 
-    def wanted(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
+    def request(self, url, entry=None, headers=(), led_by_public=False, verify_tls=True):
         return ResourceRequest(url, SourceRequest(entry or url, "VLC/3.0", tuple(headers), verify_tls), led_by_public)
 
     def observe(self, event):
-        """Whatever a provider does, nothing of ours fails."""
+        """Note logged failures: no behaviour of a provider may cause any."""
         if "log_failure" in event:
             self.failures.append(event["log_failure"])
 
     async def get(self, url, *args, **how):
-        """The body of what is fetched."""
-        resource = await self.fetcher.fetch(self.wanted(url, **how), *args)
+        """Fetch a resource and return its body."""
+        resource = await self.fetcher.fetch(self.request(url, **how), *args)
         return await resource.read_all(10_000_000)
 
     def get_later(self, *args, **how):
         return Deferred.fromCoroutine(self.get(*args, **how))
 
     async def renew(self, **how):
-        """Begin anew, with other limits."""
+        """Start again with other limits."""
         self.fetcher.stop()
         await self.pool.stop()
         self.set_up(**how)
@@ -69,11 +69,11 @@ class Rig(DialBench):
 
 @pytest_twisted.async_yield_fixture
 async def fetching():
-    """A rig, and after the test no socket, delayed call or reader that was not there before."""
+    """A rig. After the test, no new socket, delayed call or reader is left."""
     from twisted.internet import reactor
 
     before = leftovers(reactor)
-    rig = Rig(reactor)
+    rig = WireFetcherRig(reactor)
     globalLogPublisher.addObserver(rig.observe)
     yield rig
     await rig.stop()
@@ -82,11 +82,11 @@ async def fetching():
     assert leftovers(reactor) - before == set()
 
 
-class Asked:
-    """One request to the provider, for the test to answer."""
+class ProviderRequest:
+    """A request to the provider, which the test answers."""
 
-    def __init__(self, wanted, byte_range, limits):
-        self.wanted, self.byte_range, self.limits = wanted, byte_range, limits
+    def __init__(self, request, byte_range, limits):
+        self.request, self.byte_range, self.limits = request, byte_range, limits
         self.cancelled = False
         self.body = None
         self.deferred = Deferred(self._cancel)
@@ -95,7 +95,7 @@ class Asked:
         self.cancelled = True
 
     def answer(self, data=None, length=None, status=200, end=None, **headers):
-        """The head, perhaps some of the body, perhaps its end."""
+        """Answer with a head, and optionally with some of the body and its end."""
         if status in (200, 206):
             self.body = FakeBody()
             self.body.length = length
@@ -107,33 +107,33 @@ class Asked:
             self.body.end(end)
         return self.body
 
-    def whole(self, data, **how):
+    def answer_whole(self, data, **how):
         return self.answer(data, len(data), end=SourceError(Reason.ENDED), **how)
 
     def fail(self, reason=Reason.REFUSED):
         self.deferred.errback(SourceError(reason))
 
 
-class Desk:
-    """A fetcher on a clock, between a provider and players that the test plays."""
+class FetcherRig:
+    """A fetcher on a clock. The test plays the provider and the players."""
 
     def __init__(self, **settings):
         self.clock = Clock()
         self.clock.advance(1000)
-        self.asked = []
+        self.requests = []
         self.fetcher = Fetcher(self.clock, self, load({**SETTINGS, **settings}))
         self.source = SourceRequest("http://p.example/a.m3u8", "VLC/3.0", (), True)
 
-    def get(self, wanted, byte_range, limits):
-        self.asked.append(Asked(wanted, byte_range, limits))
-        return self.asked[-1].deferred
+    def get(self, request, byte_range, limits):
+        self.requests.append(ProviderRequest(request, byte_range, limits))
+        return self.requests[-1].deferred
 
     @property
     def last(self):
-        return self.asked[-1]
+        return self.requests[-1]
 
     def fetch(self, name="seg.ts", *args, **how):
-        return Fetched(self.fetcher.fetch(ResourceRequest(f"http://p.example/{name}", self.source), *args, **how))
+        return FetchResult(self.fetcher.fetch(ResourceRequest(f"http://p.example/{name}", self.source), *args, **how))
 
     def close(self):
         self.fetcher.stop()
@@ -141,8 +141,8 @@ class Desk:
         assert self.fetcher.size == 0
 
 
-class Fetched:
-    """What became of a fetch."""
+class FetchResult:
+    """The result of a fetch."""
 
     def __init__(self, deferred):
         self.deferred = deferred
@@ -156,23 +156,23 @@ class Fetched:
         self.error = failure.value
 
     def read(self, **how):
-        return Taken(self.resource, **how)
+        return BodyReceiver(self.resource, **how)
 
     def all(self, limit=10_000_000):
-        """What has been read at once; None if it is not complete."""
+        """Return the whole body, or None if it is not complete."""
         found = []
         self.resource.read_all(limit).addBoth(found.append)
         return found[0] if found else None
 
 
-class Taken:
-    """One who reads; over ``room`` bytes it pauses, like a transport."""
+class BodyReceiver:
+    """A receiver of a body. Like a transport, it pauses the reader after ``room`` bytes."""
 
     def __init__(self, resource, room=None):
         self.data = b""
         self.room = room
-        self.ends = []
-        self.reader = resource.deliver(self._write, self.ends.append)
+        self.ended_with = []
+        self.reader = resource.deliver(self._write, self.ended_with.append)
         self.reader.start()
 
     def _write(self, data):
@@ -189,8 +189,8 @@ class Taken:
 
 
 @pytest.fixture
-def desk():
-    """A desk, and after the test no delayed call and no memory that is still taken."""
-    desk = Desk()
-    yield desk
-    desk.close()
+def fetcher_rig():
+    """A rig. After the test, no delayed call and no memory is left."""
+    fetcher_rig = FetcherRig()
+    yield fetcher_rig
+    fetcher_rig.close()

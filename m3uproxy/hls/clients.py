@@ -65,7 +65,7 @@ class HlsClients:
     """
     The HLS clients of one stream, by name.
 
-    The slot allocator is told of each client, since a viewer that changes channel hands its slot over.
+    Each client is reported to the slot allocator: a viewer that changes channel hands its slot over.
 
     :ivar bytes_served: bytes sent to all clients, removed ones included.
     :ivar segments_served: segments sent to all clients, removed ones included.

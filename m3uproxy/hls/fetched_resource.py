@@ -18,7 +18,7 @@ from ..settings import Settings
 from .download import Download
 from .download_reader import READER_GONE, DownloadReader
 
-#: Headers that describe the provider's response, which may be larger than the resource. They are computed anew.
+#: Headers that describe the provider's response, which may be larger than the resource. They are computed again.
 _RANGE_HEADERS = frozenset({"Content-Range"})
 #: Media types that are passed on. A browser that opens a segment must not run it as a page of this server.
 _MEDIA_TYPE = re.compile(

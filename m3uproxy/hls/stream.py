@@ -132,7 +132,7 @@ class HlsStream(FailoverStream):
         """
         Remove all clients and close the session.
 
-        :param reason: told to the players.
+        :param reason: the reason that players get.
         """
         self._close_error = SourceError(reason)
         self.resolver.close()

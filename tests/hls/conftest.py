@@ -1,4 +1,4 @@
-"""What tests of HLS have in common."""
+"""Fixtures of the HLS tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hls_rig import HlsRig
 
 @pytest.fixture
 def make_rig():
-    """Makes HLS sides of a proxy; after the test no delayed call and no memory that is still taken."""
+    """Return a function that makes HLS rigs. After the test, no delayed call and no memory is left."""
     made = []
 
     def make(**settings) -> HlsRig:
@@ -16,7 +16,7 @@ def make_rig():
         return made[-1]
 
     yield make
-    for one in made:
-        one.stop()
-        assert [call for call in one.clock.getDelayedCalls() if "timeout" not in str(call.func).lower()] == []
-        assert one.fetcher.size == one.fetcher.count == 0
+    for rig in made:
+        rig.stop()
+        assert [call for call in rig.clock.getDelayedCalls() if "timeout" not in str(call.func).lower()] == []
+        assert rig.fetcher.size == rig.fetcher.count == 0

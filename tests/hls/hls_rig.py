@@ -1,4 +1,4 @@
-"""A provider of playlists and segments in memory, and a proxy's HLS side in front of it, on a clock."""
+"""A provider in memory, and a proxy that serves its playlists and segments, on a clock."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from m3uproxy.web.site import Root, Site
 
 
 @implementer(IResponseBody)
-class Body:
-    """All of it at once."""
+class PageBody:
+    """A body that arrives at once."""
 
     content_type = ""
 
@@ -64,52 +64,59 @@ class Body:
 
 @attrs.define
 class Page:
+    """A response of the provider."""
+
     body: bytes = b""
     status: int = 200
     final_url: str = ""
     public: bool = False
     error: SourceError | None = None
     headers: dict[str, str] = attrs.field(factory=dict)
-    #: Never answers.
+    #: The provider never answers.
     silent: bool = False
     #: The body does not end.
     endless: bool = False
 
 
 class Origin:
-    """Answers what it was given, and notes what it was asked."""
+    """
+    A provider that answers with the pages it was given.
+
+    :ivar asked: the URLs of all requests.
+    :ivar requests: the requests.
+    """
 
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
         self.asked: list[str] = []
         self.cancelled: list[str] = []
         self.waiting: list[Deferred[ProviderResponse]] = []
-        self.wanted = []
+        self.requests = []
 
     def put(self, url: str, body: str | bytes = b"", **more) -> None:
         self.pages[url] = Page(body.encode() if isinstance(body, str) else body, **more)
 
-    def get(self, wanted, byte_range, limits):
-        self.asked.append(wanted.url)
-        self.wanted.append(wanted)
-        page = self.pages.get(wanted.url, Page(status=404))
+    def get(self, request, byte_range, limits):
+        self.asked.append(request.url)
+        self.requests.append(request)
+        page = self.pages.get(request.url, Page(status=404))
         if page.silent:
-            self.waiting.append(Deferred(lambda _: self.cancelled.append(wanted.url)))
+            self.waiting.append(Deferred(lambda _: self.cancelled.append(request.url)))
             return self.waiting[-1]
         if page.error is not None:
             answer: Deferred[ProviderResponse] = Deferred()
             answer.errback(page.error)
             return answer
-        return succeed(self.answer(page, wanted, byte_range))
+        return succeed(self.answer(page, request, byte_range))
 
-    def answer(self, page, wanted, byte_range=None) -> ProviderResponse:
-        final = page.final_url or wanted.url
+    def answer(self, page, request, byte_range=None) -> ProviderResponse:
+        final = page.final_url or request.url
         status, body, headers = page.status, page.body, page.headers
         if byte_range is not None and status == 200:
             first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", byte_range).groups())
             headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(body)}"}
             status, body = 206, body[first : last + 1]
-        opened = Body(body, final, page.endless) if status in {200, 206} else None
+        opened = PageBody(body, final, page.endless) if status in {200, 206} else None
         return ProviderResponse(status, headers, final, page.public, opened)
 
     def count(self, url: str) -> int:
@@ -117,7 +124,7 @@ class Origin:
 
 
 class HlsRig:
-    """A registry with players in front and an origin behind."""
+    """A registry between players and a provider."""
 
     def __init__(self, **settings) -> None:
         self.clock = Clock()
@@ -174,5 +181,5 @@ def media(*names: str, first: int = 0, target: int = 6, more: str = "") -> str:
 
 
 def uris(playlist: bytes) -> list[str]:
-    """What a player would ask for next."""
+    """Return the URIs of a playlist, which a player requests next."""
     return [line for line in playlist.decode().splitlines() if line and not line.startswith("#")]

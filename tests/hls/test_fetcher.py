@@ -1,9 +1,9 @@
-"""Fetching once for all, on a clock and in memory."""
+"""The fetcher in memory, on a clock."""
 
 from __future__ import annotations
 
 import pytest
-from fetching import Desk, desk
+from fetching import FetcherRig, fetcher_rig
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,14 +14,14 @@ from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL, GrowingBuffer
 from m3uproxy.hls.download_reader import READER_GONE
 from m3uproxy.hls.fetcher import ERROR_MAX_AGE, RETENTION, WAIT_AHEAD_BYTES
 
-__all__ = ["desk"]
+__all__ = ["fetcher_rig"]
 
 SEGMENT = bytes(range(256)) * 1000
 FOREVER = float("inf")
 
 
 def in_pieces(asked, size):
-    """All of a body, as it comes over a wire."""
+    """Send a whole body in pieces of 16 KiB."""
     asked.answer(length=size)
     for _ in range(size >> 14):
         asked.body.bring(b"x" * (1 << 14))
@@ -29,458 +29,458 @@ def in_pieces(asked, size):
 
 
 class TestSingleFlight:
-    def test_fifty_who_ask_are_one_request(self, desk):
-        before = [desk.fetch() for _ in range(25)]
-        desk.last.answer(SEGMENT[:1000], len(SEGMENT))
-        after = [desk.fetch() for _ in range(25)]
+    def test_fifty_requests_share_one_download(self, fetcher_rig):
+        before = [fetcher_rig.fetch() for _ in range(25)]
+        fetcher_rig.last.answer(SEGMENT[:1000], len(SEGMENT))
+        after = [fetcher_rig.fetch() for _ in range(25)]
         taken = [each.read() for each in before + after]
-        desk.last.body.bring(SEGMENT[1000:])
-        desk.last.body.end()
-        assert len(desk.asked) == 1
+        fetcher_rig.last.body.bring(SEGMENT[1000:])
+        fetcher_rig.last.body.end()
+        assert len(fetcher_rig.requests) == 1
         assert {each.data for each in taken} == {SEGMENT}
-        assert all(each.ends == [None] for each in taken)
+        assert all(each.ended_with == [None] for each in taken)
 
-    def test_other_headers_other_urls_and_other_ranges_are_other_requests(self, desk):
-        desk.fetch("a.ts")
-        desk.fetch("b.ts")
-        desk.fetch("a.ts", ByteRange(0, 9))
-        desk.fetch("a.ts", ByteRange(0, 8))
-        assert [each.byte_range for each in desk.asked] == [None, None, "bytes=0-9", "bytes=0-8"]
-        for asked in desk.asked:
+    def test_other_headers_other_urls_and_other_ranges_are_other_requests(self, fetcher_rig):
+        fetcher_rig.fetch("a.ts")
+        fetcher_rig.fetch("b.ts")
+        fetcher_rig.fetch("a.ts", ByteRange(0, 9))
+        fetcher_rig.fetch("a.ts", ByteRange(0, 8))
+        assert [each.byte_range for each in fetcher_rig.requests] == [None, None, "bytes=0-9", "bytes=0-8"]
+        for asked in fetcher_rig.requests:
             asked.fail()
 
-    def test_nobody_is_answered_before_there_is_something(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:15], len(SEGMENT))
+    def test_requests_wait_for_the_first_bytes(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:15], len(SEGMENT))
         assert fetched.resource is None
-        desk.last.body.bring(SEGMENT[15:16])
+        fetcher_rig.last.body.bring(SEGMENT[15:16])
         assert fetched.resource.first_bytes == SEGMENT[:16]
         assert (fetched.resource.status, fetched.resource.length) == (200, len(SEGMENT))
         fetched.resource.close()
 
-    def test_a_failure_is_told_to_all_and_not_kept(self, desk):
-        both = [desk.fetch(max_age=FOREVER), desk.fetch(max_age=FOREVER)]
-        desk.last.fail(Reason.FIRST_BYTE_TIMEOUT)
+    def test_failure_reaches_all_requests_and_is_not_cached(self, fetcher_rig):
+        both = [fetcher_rig.fetch(max_age=FOREVER), fetcher_rig.fetch(max_age=FOREVER)]
+        fetcher_rig.last.fail(Reason.FIRST_BYTE_TIMEOUT)
         assert [each.error.reason for each in both] == [Reason.FIRST_BYTE_TIMEOUT] * 2
-        again = desk.fetch(max_age=FOREVER)
-        assert len(desk.asked) == 2
-        desk.last.whole(SEGMENT)
+        again = fetcher_rig.fetch(max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.answer_whole(SEGMENT)
         assert again.all() == SEGMENT
 
-    def test_who_is_told_of_a_failure_may_ask_again_at_once(self, desk):
+    def test_failed_request_can_be_repeated_at_once(self, fetcher_rig):
         again = []
-        desk.fetch().deferred.addCallback(lambda _: again.append(desk.fetch()))
-        desk.fetch()
-        desk.last.fail()
-        assert len(desk.asked) == 2
-        desk.last.whole(SEGMENT)
+        fetcher_rig.fetch().deferred.addCallback(lambda _: again.append(fetcher_rig.fetch()))
+        fetcher_rig.fetch()
+        fetcher_rig.last.fail()
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.answer_whole(SEGMENT)
         assert again[0].all() == SEGMENT
 
-    def test_cancelling_disturbs_nobody_else_until_the_last(self, desk):
-        one, two = desk.fetch(), desk.fetch()
+    def test_cancelled_request_leaves_others_and_the_last_closes_the_download(self, fetcher_rig):
+        one, two = fetcher_rig.fetch(), fetcher_rig.fetch()
         one.deferred.cancel()
-        assert not desk.last.cancelled
+        assert not fetcher_rig.last.cancelled
         two.deferred.cancel()
-        assert desk.last.cancelled
-        assert desk.fetcher.size == 0
+        assert fetcher_rig.last.cancelled
+        assert fetcher_rig.fetcher.size == 0
 
-    def test_one_who_cancels_another_while_both_are_told(self, desk):
-        one, two, three = desk.fetch(), desk.fetch(), desk.fetch()
+    def test_request_cancelled_while_waiting_requests_are_answered(self, fetcher_rig):
+        one, two, three = fetcher_rig.fetch(), fetcher_rig.fetch(), fetcher_rig.fetch()
         one.deferred.addCallback(lambda _: two.deferred.cancel())
-        desk.last.whole(SEGMENT)
+        fetcher_rig.last.answer_whole(SEGMENT)
         assert (two.resource, three.all()) == (None, SEGMENT)
         one.resource.close()
 
-    def test_statuses_are_passed_on(self, desk):
-        fetched = [desk.fetch(max_age=FOREVER), desk.fetch(max_age=FOREVER)]
-        desk.last.answer(status=404, Retry_After="7")
+    def test_provider_statuses_are_passed_on(self, fetcher_rig):
+        fetched = [fetcher_rig.fetch(max_age=FOREVER), fetcher_rig.fetch(max_age=FOREVER)]
+        fetcher_rig.last.answer(status=404, Retry_After="7")
         for each in fetched:
             assert (each.resource.status, each.resource.length, each.all()) == (404, 0, b"")
             assert each.resource.headers["Retry-After"] == "7"
 
-    def test_patience_is_for_the_head(self, desk):
-        desk.fetch(extra_timeout=6.0)
-        assert desk.last.limits.first_byte == 8.0
-        desk.last.fail()
+    def test_extra_timeout_applies_to_the_head(self, fetcher_rig):
+        fetcher_rig.fetch(extra_timeout=6.0)
+        assert fetcher_rig.last.limits.first_byte == 8.0
+        fetcher_rig.last.fail()
 
 
-class TestKept:
-    def test_age(self, desk):
-        first = desk.fetch("a.m3u8")
-        desk.clock.advance(5)  # held back by the provider, and new when it comes
-        desk.last.whole(b"#EXTM3U\n" * 4)
+class TestCache:
+    def test_cached_response_is_served_up_to_its_maximum_age(self, fetcher_rig):
+        first = fetcher_rig.fetch("a.m3u8")
+        fetcher_rig.clock.advance(5)  # held back by the provider, and new when it comes
+        fetcher_rig.last.answer_whole(b"#EXTM3U\n" * 4)
         first.resource.close()
-        desk.clock.advance(1.9)
-        assert desk.fetch("a.m3u8", max_age=2.0).all() == b"#EXTM3U\n" * 4
-        desk.clock.advance(0.2)
-        young = desk.fetch("a.m3u8", max_age=2.0)
-        assert len(desk.asked) == 2
-        desk.last.whole(b"#EXTM3U\n" * 5)
+        fetcher_rig.clock.advance(1.9)
+        assert fetcher_rig.fetch("a.m3u8", max_age=2.0).all() == b"#EXTM3U\n" * 4
+        fetcher_rig.clock.advance(0.2)
+        young = fetcher_rig.fetch("a.m3u8", max_age=2.0)
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.answer_whole(b"#EXTM3U\n" * 5)
         assert round(young.resource.age) == 0
         assert young.all() == b"#EXTM3U\n" * 5
 
-    def test_no_age_asks_each_time(self, desk):
+    def test_maximum_age_zero_requests_each_time(self, fetcher_rig):
         for _ in range(3):
-            fetched = desk.fetch()
-            desk.last.whole(SEGMENT)
+            fetched = fetcher_rig.fetch()
+            fetcher_rig.last.answer_whole(SEGMENT)
             fetched.resource.close()
-        assert len(desk.asked) == 3
+        assert len(fetcher_rig.requests) == 3
 
-    def test_a_status_is_kept_for_a_moment(self, desk):
-        desk.fetch(max_age=FOREVER)
-        desk.last.answer(status=404)
-        desk.clock.advance(ERROR_MAX_AGE - 0.1)
-        assert desk.fetch(max_age=FOREVER).resource.status == 404
-        desk.clock.advance(0.2)
-        desk.fetch(max_age=FOREVER)
-        assert len(desk.asked) == 2
-        desk.last.fail()
+    def test_error_status_is_cached_for_a_moment(self, fetcher_rig):
+        fetcher_rig.fetch(max_age=FOREVER)
+        fetcher_rig.last.answer(status=404)
+        fetcher_rig.clock.advance(ERROR_MAX_AGE - 0.1)
+        assert fetcher_rig.fetch(max_age=FOREVER).resource.status == 404
+        fetcher_rig.clock.advance(0.2)
+        fetcher_rig.fetch(max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.fail()
 
-    def test_what_nobody_asks_for_goes(self, desk):
-        fetched = desk.fetch()
-        desk.last.whole(SEGMENT)
-        assert desk.fetcher.size == len(SEGMENT)
+    def test_unrequested_entry_is_removed_after_its_retention(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(SEGMENT)
+        assert fetcher_rig.fetcher.size == len(SEGMENT)
         fetched.resource.close()
-        desk.clock.pump([RETENTION / 8] * 12)
-        assert desk.fetcher.size == 0
-        desk.clock.pump([RETENTION / 8] * 4)
-        assert desk.clock.getDelayedCalls() == []
+        fetcher_rig.clock.pump([RETENTION / 8] * 12)
+        assert fetcher_rig.fetcher.size == 0
+        fetcher_rig.clock.pump([RETENTION / 8] * 4)
+        assert fetcher_rig.clock.getDelayedCalls() == []
 
-    def test_what_is_asked_for_stays(self, desk):
-        desk.fetcher.prefetch(desk_wanted(desk, "a.ts"), None, FOREVER)
-        desk.last.whole(SEGMENT)
+    def test_requested_entry_stays_in_the_cache(self, fetcher_rig):
+        fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig, "a.ts"), None, FOREVER)
+        fetcher_rig.last.answer_whole(SEGMENT)
         for _ in range(8):
-            desk.clock.advance(RETENTION / 4)
-            assert desk.fetch("a.ts", max_age=FOREVER).all() == SEGMENT
-        assert len(desk.asked) == 1
+            fetcher_rig.clock.advance(RETENTION / 4)
+            assert fetcher_rig.fetch("a.ts", max_age=FOREVER).all() == SEGMENT
+        assert len(fetcher_rig.requests) == 1
 
-    def test_over_the_bound_what_was_used_longest_ago_goes(self):
-        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
+    def test_least_recently_used_entry_is_removed_over_the_limit(self):
+        fetcher_rig = FetcherRig(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
         for name in "abc":
-            fetched = desk.fetch(name, max_age=FOREVER)
-            desk.last.whole(name.encode() * (1 << 20))
+            fetched = fetcher_rig.fetch(name, max_age=FOREVER)
+            fetcher_rig.last.answer_whole(name.encode() * (1 << 20))
             fetched.resource.close()
-        assert len(desk.fetch("a", max_age=FOREVER).all()) == 1 << 20
-        fetched = desk.fetch("d", max_age=FOREVER)
-        desk.last.whole(b"d" * (2 << 20))
+        assert len(fetcher_rig.fetch("a", max_age=FOREVER).all()) == 1 << 20
+        fetched = fetcher_rig.fetch("d", max_age=FOREVER)
+        fetcher_rig.last.answer_whole(b"d" * (2 << 20))
         fetched.resource.close()
-        assert desk.fetcher.size <= 4 << 20
-        desk.fetch("a", max_age=FOREVER)
-        assert len(desk.asked) == 4
-        desk.fetch("b", max_age=FOREVER)
-        assert len(desk.asked) == 5
-        desk.last.fail()
-        desk.fetcher.stop()
-        assert desk.clock.getDelayedCalls() == []
+        assert fetcher_rig.fetcher.size <= 4 << 20
+        fetcher_rig.fetch("a", max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 4
+        fetcher_rig.fetch("b", max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 5
+        fetcher_rig.last.fail()
+        fetcher_rig.fetcher.stop()
+        assert fetcher_rig.clock.getDelayedCalls() == []
 
-    def test_memory_that_is_being_read_counts(self):
-        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
+    def test_memory_being_read_counts_against_the_limit(self):
+        fetcher_rig = FetcherRig(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
         held = []
         for name in "ab":
-            held.append(desk.fetch(name))
-            desk.last.whole(b"x" * (2 << 20))
-        one_more = desk.fetch("c")
-        desk.last.answer(b"x" * 100, 1000)
+            held.append(fetcher_rig.fetch(name))
+            fetcher_rig.last.answer_whole(b"x" * (2 << 20))
+        one_more = fetcher_rig.fetch("c")
+        fetcher_rig.last.answer(b"x" * 100, 1000)
         assert one_more.error.reason is Reason.FULL
         assert one_more.error.player_status == 503
-        assert desk.last.body.closed
+        assert fetcher_rig.last.body.closed
         for each in held:
             assert len(each.all()) == 2 << 20
-        one_more = desk.fetch("c")
-        desk.last.whole(b"y" * 1000)
+        one_more = fetcher_rig.fetch("c")
+        fetcher_rig.last.answer_whole(b"y" * 1000)
         assert one_more.all() == b"y" * 1000
-        desk.close()
+        fetcher_rig.close()
 
-    def test_who_takes_its_time_makes_way_when_there_is_no_memory_left(self):
-        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
-        slow, quick = desk.fetch("a"), desk.fetch("b")
-        for asked in desk.asked:
+    def test_paused_reader_is_aborted_if_memory_is_short(self):
+        fetcher_rig = FetcherRig(hls_cache_bytes=4 << 20, hls_resource_bytes=2 << 20)
+        slow, quick = fetcher_rig.fetch("a"), fetcher_rig.fetch("b")
+        for asked in fetcher_rig.requests:
             in_pieces(asked, 2 << 20)
         paused, reading = slow.read(room=1000), quick.read(room=1000)
-        desk.clock.advance(MAX_PAUSE - 1)
+        fetcher_rig.clock.advance(MAX_PAUSE - 1)
         reading.resume(room=1000)
-        refused = desk.fetch("c")
-        desk.last.answer(b"x" * 100, 1000)
+        refused = fetcher_rig.fetch("c")
+        fetcher_rig.last.answer(b"x" * 100, 1000)
         assert refused.error.reason is Reason.FULL
-        desk.clock.advance(1)
-        newest = desk.fetch("c")
-        desk.last.whole(b"y" * 1000)
+        fetcher_rig.clock.advance(1)
+        newest = fetcher_rig.fetch("c")
+        fetcher_rig.last.answer_whole(b"y" * 1000)
         assert newest.all() == b"y" * 1000
-        assert [end.reason for end in paused.ends] == [Reason.FULL]
-        assert reading.ends == []
-        assert desk.fetcher.size == (2 << 20) + 1000
+        assert [end.reason for end in paused.ended_with] == [Reason.FULL]
+        assert reading.ended_with == []
+        assert fetcher_rig.fetcher.size == (2 << 20) + 1000
         reading.resume()
-        assert reading.ends == [None]
-        desk.close()
+        assert reading.ended_with == [None]
+        fetcher_rig.close()
 
-    def test_so_does_who_reads_drop_by_drop(self):
-        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
-        fetched = desk.fetch("a")
-        in_pieces(desk.last, 4 << 20)
+    def test_reader_of_few_bytes_is_aborted_if_memory_is_short(self):
+        fetcher_rig = FetcherRig(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
+        fetched = fetcher_rig.fetch("a")
+        in_pieces(fetcher_rig.last, 4 << 20)
         drop = fetched.read(room=1)
         for _ in range(int(MAX_READING / 4)):
-            desk.clock.advance(4)
+            fetcher_rig.clock.advance(4)
             drop.resume(room=1)
         assert 0 < len(drop.data) < 4 << 20
-        newest = desk.fetch("b")
-        desk.last.whole(b"y" * 1000)
+        newest = fetcher_rig.fetch("b")
+        fetcher_rig.last.answer_whole(b"y" * 1000)
         assert newest.all() == b"y" * 1000
-        assert [end.reason for end in drop.ends] == [Reason.FULL]
-        desk.close()
+        assert [end.reason for end in drop.ended_with] == [Reason.FULL]
+        fetcher_rig.close()
 
-    def test_nobody_makes_way_while_somebody_else_reads_the_same(self):
-        desk = Desk(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
-        both = [desk.fetch("a"), desk.fetch("a")]
-        in_pieces(desk.last, 4 << 20)
+    def test_slow_reader_stays_while_another_reads_the_same_download(self):
+        fetcher_rig = FetcherRig(hls_cache_bytes=4 << 20, hls_resource_bytes=4 << 20)
+        both = [fetcher_rig.fetch("a"), fetcher_rig.fetch("a")]
+        in_pieces(fetcher_rig.last, 4 << 20)
         slow, quick = (each.read(room=1000) for each in both)
-        desk.clock.advance(MAX_PAUSE)
+        fetcher_rig.clock.advance(MAX_PAUSE)
         quick.resume(room=1000)
-        refused = desk.fetch("b")
-        desk.last.answer(b"x" * 100, 1000)
+        refused = fetcher_rig.fetch("b")
+        fetcher_rig.last.answer(b"x" * 100, 1000)
         assert refused.error.reason is Reason.FULL
-        assert slow.ends == quick.ends == []
+        assert slow.ended_with == quick.ended_with == []
         slow.reader.stopProducing()
         quick.reader.stopProducing()
-        desk.close()
+        fetcher_rig.close()
 
 
-class TestArriving:
-    def test_readers_follow_each_at_its_pace(self, desk):
-        one, two = desk.fetch(), desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT))
+class TestDownload:
+    def test_readers_follow_a_download_each_at_its_pace(self, fetcher_rig):
+        one, two = fetcher_rig.fetch(), fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
         quick, slow = one.read(), two.read(room=50)
         assert (quick.data, slow.data) == (SEGMENT[:100], SEGMENT[:100])
-        desk.last.body.bring(SEGMENT[100:2000])
+        fetcher_rig.last.body.bring(SEGMENT[100:2000])
         assert quick.data == SEGMENT[:100]
-        desk.clock.advance(NOTIFY_INTERVAL)
+        fetcher_rig.clock.advance(NOTIFY_INTERVAL)
         assert quick.data == SEGMENT[:2000]
-        desk.last.body.bring(SEGMENT[2000:])
-        assert not desk.last.body.pauses
-        desk.last.body.end()
-        assert quick.ends == [None]
+        fetcher_rig.last.body.bring(SEGMENT[2000:])
+        assert not fetcher_rig.last.body.pauses
+        fetcher_rig.last.body.end()
+        assert quick.ended_with == [None]
         assert slow.data == SEGMENT[:100]
         slow.resume()
-        assert (slow.data, slow.ends) == (SEGMENT, [None])
+        assert (slow.data, slow.ended_with) == (SEGMENT, [None])
 
-    def test_small_pieces_are_gathered(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT))
+    def test_small_pieces_are_gathered_before_readers_are_notified(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
         writes = []
         fetched.resource.deliver(writes.append, lambda _: None).start()
         for at in range(100, 60_000, 100):
-            desk.last.body.bring(SEGMENT[at : at + 100])
-        desk.clock.advance(NOTIFY_INTERVAL)
+            fetcher_rig.last.body.bring(SEGMENT[at : at + 100])
+        fetcher_rig.clock.advance(NOTIFY_INTERVAL)
         assert len(writes) == 2
         assert b"".join(writes) == SEGMENT[:60_000]
 
-    def test_the_last_who_leaves_closes_the_provider(self, desk):
-        one, two = desk.fetch(), desk.fetch()
-        desk.last.answer(SEGMENT[:100], 10_000_000)
+    def test_last_reader_that_stops_closes_the_provider_connection(self, fetcher_rig):
+        one, two = fetcher_rig.fetch(), fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], 10_000_000)
         takers = [one.read(), two.read()]
         takers[0].reader.stopProducing()
         takers[0].reader.stopProducing()
-        assert takers[0].ends == [READER_GONE]
-        assert not desk.last.body.closed
+        assert takers[0].ended_with == [READER_GONE]
+        assert not fetcher_rig.last.body.closed
         takers[1].reader.stopProducing()
-        assert desk.last.body.closed
-        assert desk.fetcher.size == 0
-        desk.fetch()
-        assert len(desk.asked) == 2
-        desk.last.fail()
+        assert fetcher_rig.last.body.closed
+        assert fetcher_rig.fetcher.size == 0
+        fetcher_rig.fetch()
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.fail()
 
-    def test_but_not_if_little_is_missing(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100], 100 + FINISH_BYTES)
+    def test_nearly_complete_download_goes_on_without_readers(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], 100 + FINISH_BYTES)
         fetched.resource.close()
-        assert not desk.last.body.closed
-        desk.last.body.bring(bytes(FINISH_BYTES))
-        desk.last.body.end()
-        assert desk.fetch(max_age=1.0).all() == SEGMENT[:100] + bytes(FINISH_BYTES)
+        assert not fetcher_rig.last.body.closed
+        fetcher_rig.last.body.bring(bytes(FINISH_BYTES))
+        fetcher_rig.last.body.end()
+        assert fetcher_rig.fetch(max_age=1.0).all() == SEGMENT[:100] + bytes(FINISH_BYTES)
 
-    def test_a_reader_that_takes_nothing_is_given_up(self):
-        desk = Desk(viewer_stall_timeout=10)
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:70_000], len(SEGMENT))
-        desk.last.body.bring(SEGMENT[70_000:140_000])
-        desk.last.body.bring(SEGMENT[140_000:])
-        desk.last.body.end()
+    def test_stalled_reader_is_ended(self):
+        fetcher_rig = FetcherRig(viewer_stall_timeout=10)
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:70_000], len(SEGMENT))
+        fetcher_rig.last.body.bring(SEGMENT[70_000:140_000])
+        fetcher_rig.last.body.bring(SEGMENT[140_000:])
+        fetcher_rig.last.body.end()
         slow = fetched.read(room=1)
-        desk.clock.advance(9)
+        fetcher_rig.clock.advance(9)
         slow.resume(room=1)
-        desk.clock.advance(9)
-        assert slow.ends == []
-        desk.clock.advance(2)
-        assert slow.ends[0].reason is Reason.STALLED
-        desk.close()
+        fetcher_rig.clock.advance(9)
+        assert slow.ended_with == []
+        fetcher_rig.clock.advance(2)
+        assert slow.ended_with[0].reason is Reason.STALLED
+        fetcher_rig.close()
 
     @pytest.mark.parametrize("reason", [Reason.TRUNCATED, Reason.RESET])
-    def test_a_body_cut_short_is_a_failure(self, desk, reason):
-        fetched, other = desk.fetch(), desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(reason))
+    def test_truncated_body_is_a_failure(self, fetcher_rig, reason):
+        fetched, other = fetcher_rig.fetch(), fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(reason))
         taken = fetched.read()
         assert taken.data == SEGMENT[:100]
-        assert taken.ends[0].reason is reason
+        assert taken.ended_with[0].reason is reason
         assert other.all().value.reason is reason
-        assert desk.fetcher.size == 0
+        assert fetcher_rig.fetcher.size == 0
 
-    def test_a_clean_end_that_comes_early_is_none(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.ENDED))
-        assert fetched.read().ends[0].reason is Reason.TRUNCATED
-        assert desk.fetcher.size == 0
-        desk.fetch(max_age=FOREVER)
-        assert len(desk.asked) == 2
-        desk.last.fail()
+    def test_clean_end_before_the_length_is_a_truncation(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.ENDED))
+        assert fetched.read().ended_with[0].reason is Reason.TRUNCATED
+        assert fetcher_rig.fetcher.size == 0
+        fetcher_rig.fetch(max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 2
+        fetcher_rig.last.fail()
 
-    def test_without_a_length_the_end_decides(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100])
+    def test_clean_end_completes_a_body_without_length(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100])
         assert fetched.resource.length is None
         taken = fetched.read()
-        desk.last.body.bring(SEGMENT[100:])
-        desk.last.body.end()
-        assert (taken.data, taken.ends) == (SEGMENT, [None])
+        fetcher_rig.last.body.bring(SEGMENT[100:])
+        fetcher_rig.last.body.end()
+        assert (taken.data, taken.ended_with) == (SEGMENT, [None])
 
-    def test_silence(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT))
+    def test_silent_provider_counts_as_stalled(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
         taken = fetched.read()
-        desk.clock.advance(0.9)
-        desk.last.body.bring(SEGMENT[100:200])
-        desk.clock.advance(0.9)
-        assert taken.ends == []
-        desk.clock.advance(0.2)
+        fetcher_rig.clock.advance(0.9)
+        fetcher_rig.last.body.bring(SEGMENT[100:200])
+        fetcher_rig.clock.advance(0.9)
+        assert taken.ended_with == []
+        fetcher_rig.clock.advance(0.2)
         assert taken.data == SEGMENT[:200]
-        assert taken.ends[0].reason is Reason.STALLED
-        assert desk.last.body.closed
+        assert taken.ended_with[0].reason is Reason.STALLED
+        assert fetcher_rig.last.body.closed
 
     @pytest.mark.parametrize("page", [b"<html><head></head></html>", b"\xef\xbb\xbf\r\n<!DOCTYPE HTML><html>"])
-    def test_a_web_page_is_a_failure(self, desk, page):
-        fetched = desk.fetch()
-        desk.last.whole(page)
+    def test_web_page_is_a_failure(self, fetcher_rig, page):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(page)
         assert fetched.error.reason is Reason.NOT_VIDEO
-        assert desk.fetcher.size == 0
+        assert fetcher_rig.fetcher.size == 0
 
-    def test_a_key_of_sixteen_bytes(self, desk):
-        fetched = desk.fetch()
-        desk.last.whole(b"<" * 16)
+    def test_key_of_sixteen_bytes_is_delivered(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(b"<" * 16)
         assert fetched.all() == b"<" * 16
 
-    def test_nothing_at_all_is_an_empty_body(self, desk):
-        fetched = desk.fetch()
-        desk.last.whole(b"")
+    def test_empty_body_is_complete(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(b"")
         assert (fetched.resource.length, fetched.all()) == (0, b"")
 
-    def test_too_large_by_its_head_and_by_its_body(self):
-        desk = Desk(hls_resource_bytes=1 << 20)
-        fetched = desk.fetch()
-        desk.last.answer(None, (1 << 20) + 1)
+    def test_too_large_resource_fails_by_head_and_by_body(self):
+        fetcher_rig = FetcherRig(hls_resource_bytes=1 << 20)
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(None, (1 << 20) + 1)
         assert fetched.error.reason is Reason.TOO_LARGE
-        assert desk.last.body.closed
-        fetched = desk.fetch()
-        desk.last.answer(bytes(1 << 20))
+        assert fetcher_rig.last.body.closed
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(bytes(1 << 20))
         taken = fetched.read()
-        desk.last.body.bring(b"x")
-        assert taken.ends[0].reason is Reason.TOO_LARGE
-        assert desk.last.body.closed
-        desk.close()
+        fetcher_rig.last.body.bring(b"x")
+        assert taken.ended_with[0].reason is Reason.TOO_LARGE
+        assert fetcher_rig.last.body.closed
+        fetcher_rig.close()
 
-    def test_reading_all_has_a_limit(self, desk):
-        fetched = desk.fetch()
-        desk.last.whole(SEGMENT)
+    def test_reading_all_has_a_limit(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(SEGMENT)
         assert fetched.all(limit=1000).value.reason is Reason.TOO_LARGE
 
-    def test_reading_all_may_be_cancelled(self, desk):
-        fetched = desk.fetch()
-        desk.last.answer(SEGMENT[:100])
+    def test_reading_all_may_be_cancelled(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100])
         reading = fetched.resource.read_all(1000)
         reading.addErrback(lambda _: None)
         reading.cancel()
-        assert desk.last.body.closed
+        assert fetcher_rig.last.body.closed
 
-    def test_stopping_ends_all(self, desk):
-        waiting, fetched = desk.fetch("a"), desk.fetch("b")
-        desk.last.answer(SEGMENT[:100])
+    def test_stop_fails_all_requests_and_readers(self, fetcher_rig):
+        waiting, fetched = fetcher_rig.fetch("a"), fetcher_rig.fetch("b")
+        fetcher_rig.last.answer(SEGMENT[:100])
         taken = fetched.read()
-        desk.fetcher.stop()
-        assert desk.asked[0].cancelled
-        assert desk.last.body.closed
-        assert waiting.error.reason is taken.ends[0].reason is Reason.STOPPING
-        assert desk.fetch().error.reason is Reason.STOPPING
+        fetcher_rig.fetcher.stop()
+        assert fetcher_rig.requests[0].cancelled
+        assert fetcher_rig.last.body.closed
+        assert waiting.error.reason is taken.ended_with[0].reason is Reason.STOPPING
+        assert fetcher_rig.fetch().error.reason is Reason.STOPPING
 
 
 class TestRanges:
-    def test_a_part_is_cut_from_a_whole_that_is_kept(self, desk):
-        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
-        desk.last.whole(SEGMENT)
+    def test_range_is_cut_from_a_cached_whole(self, fetcher_rig):
+        fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig), None, FOREVER)
+        fetcher_rig.last.answer_whole(SEGMENT)
         for part, start, stop in (
             (ByteRange(10, 19), 10, 20),
             (ByteRange(100, None), 100, len(SEGMENT)),
             (ByteRange(None, 5), len(SEGMENT) - 5, len(SEGMENT)),
             (ByteRange(0, 10**9), 0, len(SEGMENT)),
         ):
-            fetched = desk.fetch("seg.ts", part, max_age=FOREVER)
+            fetched = fetcher_rig.fetch("seg.ts", part, max_age=FOREVER)
             assert (fetched.resource.status, fetched.resource.length) == (206, stop - start)
             assert fetched.resource.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(SEGMENT)}"
             assert fetched.resource.first_bytes == SEGMENT[start:stop][:512]
             assert fetched.all() == SEGMENT[start:stop]
-        assert len(desk.asked) == 1
+        assert len(fetcher_rig.requests) == 1
 
-    def test_a_part_that_is_not_in_there(self, desk):
-        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
-        desk.last.whole(SEGMENT)
-        fetched = desk.fetch("seg.ts", ByteRange(len(SEGMENT), None), max_age=FOREVER)
+    def test_unsatisfiable_range_of_a_cached_whole(self, fetcher_rig):
+        fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig), None, FOREVER)
+        fetcher_rig.last.answer_whole(SEGMENT)
+        fetched = fetcher_rig.fetch("seg.ts", ByteRange(len(SEGMENT), None), max_age=FOREVER)
         assert (fetched.resource.status, fetched.resource.length) == (416, 0)
         assert fetched.resource.headers["Content-Range"] == f"bytes */{len(SEGMENT)}"
         assert fetched.all() == b""
 
-    def test_a_part_of_a_whole_that_is_arriving(self, desk):
-        whole = desk.fetch()
-        desk.last.answer(SEGMENT[:100], len(SEGMENT))
-        taken = desk.fetch("seg.ts", ByteRange(50, 199)).read()
+    def test_range_of_a_whole_that_is_arriving(self, fetcher_rig):
+        whole = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
+        taken = fetcher_rig.fetch("seg.ts", ByteRange(50, 199)).read()
         assert taken.data == SEGMENT[50:100]
-        desk.last.body.bring(SEGMENT[100:300])
-        desk.clock.advance(NOTIFY_INTERVAL)
-        assert (taken.data, taken.ends) == (SEGMENT[50:200], [None])
-        assert len(desk.asked) == 1
+        fetcher_rig.last.body.bring(SEGMENT[100:300])
+        fetcher_rig.clock.advance(NOTIFY_INTERVAL)
+        assert (taken.data, taken.ended_with) == (SEGMENT[50:200], [None])
+        assert len(fetcher_rig.requests) == 1
         whole.resource.close()
 
-    def test_a_part_far_ahead_is_asked_for(self, desk):
-        whole = desk.fetch()
-        desk.last.answer(SEGMENT[:100], 60_000_000)
-        near = desk.fetch("seg.ts", ByteRange(100 + WAIT_AHEAD_BYTES, None))
-        assert len(desk.asked) == 1
+    def test_range_far_ahead_is_requested_from_the_provider(self, fetcher_rig):
+        whole = fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], 60_000_000)
+        near = fetcher_rig.fetch("seg.ts", ByteRange(100 + WAIT_AHEAD_BYTES, None))
+        assert len(fetcher_rig.requests) == 1
         near.resource.close()
-        far = desk.fetch("seg.ts", ByteRange(101 + WAIT_AHEAD_BYTES, None))
-        assert desk.last.byte_range == f"bytes={101 + WAIT_AHEAD_BYTES}-"
-        desk.last.fail()
+        far = fetcher_rig.fetch("seg.ts", ByteRange(101 + WAIT_AHEAD_BYTES, None))
+        assert fetcher_rig.last.byte_range == f"bytes={101 + WAIT_AHEAD_BYTES}-"
+        fetcher_rig.last.fail()
         assert far.error
         whole.resource.close()
 
-    def test_a_part_is_passed_on(self, desk):
-        fetched = desk.fetch("seg.ts", ByteRange(1000, 1999))
-        desk.last.whole(SEGMENT[1000:2000], status=206, Content_Range="bytes 1000-1999/5000")
+    def test_partial_response_is_passed_on(self, fetcher_rig):
+        fetched = fetcher_rig.fetch("seg.ts", ByteRange(1000, 1999))
+        fetcher_rig.last.answer_whole(SEGMENT[1000:2000], status=206, Content_Range="bytes 1000-1999/5000")
         assert (fetched.resource.status, fetched.resource.length) == (206, 1000)
         assert fetched.resource.headers["Content-Range"] == "bytes 1000-1999/5000"
         assert fetched.all() == SEGMENT[1000:2000]
 
-    def test_a_provider_without_ranges_sends_all_once(self, desk):
-        first = desk.fetch("seg.ts", ByteRange(0, 9), max_age=FOREVER)
-        desk.last.whole(SEGMENT)
-        second = desk.fetch("seg.ts", ByteRange(10, 19), max_age=FOREVER)
-        assert len(desk.asked) == 1
+    def test_provider_without_ranges_sends_the_whole_once(self, fetcher_rig):
+        first = fetcher_rig.fetch("seg.ts", ByteRange(0, 9), max_age=FOREVER)
+        fetcher_rig.last.answer_whole(SEGMENT)
+        second = fetcher_rig.fetch("seg.ts", ByteRange(10, 19), max_age=FOREVER)
+        assert len(fetcher_rig.requests) == 1
         assert (first.resource.status, second.resource.status) == (206, 206)
         assert (first.all(), second.all()) == (SEGMENT[:10], SEGMENT[10:20])
 
-    def test_and_without_a_length_the_end_is_waited_for(self, desk):
-        fetched = desk.fetch("seg.ts", ByteRange(0, 9))
-        desk.last.answer(SEGMENT[:1000])
+    def test_range_of_a_body_without_length_waits_for_its_end(self, fetcher_rig):
+        fetched = fetcher_rig.fetch("seg.ts", ByteRange(0, 9))
+        fetcher_rig.last.answer(SEGMENT[:1000])
         assert fetched.resource is None
-        desk.last.body.end()
+        fetcher_rig.last.body.end()
         assert fetched.resource.headers["Content-Range"] == "bytes 0-9/1000"
         assert fetched.all() == SEGMENT[:10]
-        broken = desk.fetch("other.ts", ByteRange(0, 9))
-        desk.last.answer(SEGMENT[:1000], end=SourceError(Reason.RESET))
+        broken = fetcher_rig.fetch("other.ts", ByteRange(0, 9))
+        fetcher_rig.last.answer(SEGMENT[:1000], end=SourceError(Reason.RESET))
         assert broken.error.reason is Reason.RESET
 
     @pytest.mark.parametrize(
@@ -492,49 +492,49 @@ class TestRanges:
             (None, "bytes 10-19/100", 10),
         ],
     )
-    def test_parts_that_make_no_sense(self, desk, asked, said, length):
-        fetched = desk.fetch("seg.ts", asked)
+    def test_invalid_partial_responses_fail(self, fetcher_rig, asked, said, length):
+        fetched = fetcher_rig.fetch("seg.ts", asked)
         headers = {} if said is None else {"Content_Range": said}
-        desk.last.answer(None, length, status=206, **headers)
+        fetcher_rig.last.answer(None, length, status=206, **headers)
         assert fetched.error.reason is Reason.BAD_HEAD
-        assert desk.last.body.closed
+        assert fetcher_rig.last.body.closed
 
-    def test_all_of_it_as_a_part_is_the_whole(self, desk):
-        fetched = desk.fetch()
-        desk.last.whole(SEGMENT, status=206, Content_Range=f"bytes 0-{len(SEGMENT) - 1}/{len(SEGMENT)}")
+    def test_partial_response_of_everything_is_the_whole(self, fetcher_rig):
+        fetched = fetcher_rig.fetch()
+        fetcher_rig.last.answer_whole(SEGMENT, status=206, Content_Range=f"bytes 0-{len(SEGMENT) - 1}/{len(SEGMENT)}")
         assert fetched.resource.status == 200
         assert "Content-Range" not in fetched.resource.headers
         assert fetched.all() == SEGMENT
 
 
-class TestAhead:
-    def test_what_is_fetched_ahead_is_there(self, desk):
-        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
-        desk.last.answer(SEGMENT[:100], len(SEGMENT))
-        assert not desk.last.body.closed
-        desk.last.body.bring(SEGMENT[100:])
-        desk.last.body.end()
-        assert desk.fetch(max_age=FOREVER).all() == SEGMENT
-        assert len(desk.asked) == 1
+class TestPrefetch:
+    def test_prefetched_resource_is_cached(self, fetcher_rig):
+        fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig), None, FOREVER)
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
+        assert not fetcher_rig.last.body.closed
+        fetcher_rig.last.body.bring(SEGMENT[100:])
+        fetcher_rig.last.body.end()
+        assert fetcher_rig.fetch(max_age=FOREVER).all() == SEGMENT
+        assert len(fetcher_rig.requests) == 1
 
-    def test_it_is_bounded_and_fails_in_silence(self, desk):
+    def test_prefetches_are_limited_and_fail_silently(self, fetcher_rig):
         for n in range(10):
-            desk.fetcher.prefetch(desk_wanted(desk, f"{n}.ts"), None, FOREVER)
-        assert len(desk.asked) == 4
-        for asked in desk.asked:
+            fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig, f"{n}.ts"), None, FOREVER)
+        assert len(fetcher_rig.requests) == 4
+        for asked in fetcher_rig.requests:
             asked.fail()
-        desk.fetcher.prefetch(desk_wanted(desk), None, FOREVER)
-        assert len(desk.asked) == 5
-        desk.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.RESET))
+        fetcher_rig.fetcher.prefetch(resource_request(fetcher_rig), None, FOREVER)
+        assert len(fetcher_rig.requests) == 5
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT), end=SourceError(Reason.RESET))
 
 
-def desk_wanted(desk, name="seg.ts"):
+def resource_request(fetcher_rig, name="seg.ts"):
     from m3uproxy.hls.http_client import ResourceRequest
 
-    return ResourceRequest(f"http://p.example/{name}", desk.source)
+    return ResourceRequest(f"http://p.example/{name}", fetcher_rig.source)
 
 
-class TestGrowing:
+class TestGrowingBuffer:
     @given(st.lists(st.integers(1, 50_000), max_size=12), st.integers(0, 5), st.data())
     def test_pieces_make_up_the_whole(self, sizes, settle, data):
         body, whole = GrowingBuffer(), b""

@@ -1,4 +1,4 @@
-"""Fetching over real sockets: what is sent, over which connection, and what an answer means."""
+"""The fetcher over real sockets: requests, connections, responses, redirects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def fails(deferred) -> SourceError:
 
 class TestConnections:
     @pytest_twisted.ensureDeferred
-    async def test_one_serves_one_request_after_another(self, fetching):
+    async def test_connection_serves_one_request_after_another(self, fetching):
         provider = await fetching.provider(answer(DATA))
         for n in range(4):
             assert await fetching.get(provider.url(f"/seg{n}.ts?s=a%2Bb%3D")) == DATA
@@ -46,14 +46,14 @@ class TestConnections:
         assert "connection" not in provider.headers()
 
     @pytest_twisted.ensureDeferred
-    async def test_each_head_is_repaired(self, fetching):
+    async def test_each_response_head_is_repaired(self, fetching):
         provider = await fetching.provider(head("200", "no colon", "Server : x", "Content-Length: 32") + DATA)
         for n in range(3):
             assert await fetching.get(provider.url(f"/{n}")) == DATA
         assert len(provider.connections) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_over_tls(self, fetching):
+    async def test_keep_alive_over_tls(self, fetching):
         pem = b"".join(new_certificate())
         options = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(pem), KeyPair.load(pem, 1)).options()
         provider = await fetching.provider(answer(DATA), tls=options)
@@ -73,7 +73,7 @@ class TestConnections:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_a_provider_that_closes_is_asked_over_another(self, fetching, steps):
+    async def test_closed_connection_is_replaced(self, fetching, steps):
         provider = await fetching.provider(*steps)
         for n in range(3):
             assert await fetching.get(provider.url(f"/{n}")) == DATA
@@ -82,7 +82,7 @@ class TestConnections:
         assert fetching.sockets.peak == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_one_that_is_closed_in_the_moment_of_asking(self, fetching):
+    async def test_connection_closed_while_the_request_is_sent_is_replaced(self, fetching):
         provider = await fetching.provider(answer(DATA))
         assert await fetching.get(provider.url("/a")) == DATA
         provider.connections[0].play = lambda steps: provider.connections[0].transport.abortConnection()
@@ -90,7 +90,7 @@ class TestConnections:
         assert len(provider.connections) == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_but_not_again_and_again(self, fetching):
+    async def test_connection_is_replaced_only_once(self, fetching):
         provider = await fetching.provider(answer(DATA))
         assert await fetching.get(provider.url("/a")) == DATA
         provider.answers["*"] = [RESET]
@@ -99,7 +99,7 @@ class TestConnections:
         assert len(provider.connections) == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_what_comes_unasked_closes_it(self, fetching):
+    async def test_unsolicited_data_closes_an_idle_connection(self, fetching):
         provider = await fetching.provider(answer(DATA), head("408 Request Timeout"))
         assert await fetching.get(provider.url("/a")) == DATA
         await fetching.turns(0.05)
@@ -107,10 +107,10 @@ class TestConnections:
         assert await fetching.get(provider.url("/b")) == DATA
 
     @pytest_twisted.ensureDeferred
-    async def test_who_had_it_has_no_hold_on_it(self, fetching):
+    async def test_ended_body_does_not_affect_the_released_connection(self, fetching):
         provider = await fetching.provider(answer(DATA))
         limits = DialTimeouts(1, 1, 2)
-        opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, limits)
+        opened = await fetching.http_client.get(fetching.request(provider.url("/a")), None, limits)
         verifyObject(IResponseBody, opened.body)
         opened.body.deliver(body := BodyRecorder())
         await body.over
@@ -124,14 +124,14 @@ class TestConnections:
         assert len(provider.connections) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_that_nobody_takes_is_closed(self, fetching):
+    async def test_undelivered_body_is_closed(self, fetching):
         provider = await fetching.provider(head("200 OK", "Content-Length: 32"), DATA[:16])
-        opened = await fetching.http_client.get(fetching.wanted(provider.url("/a")), None, DialTimeouts(1, 1, 2))
+        opened = await fetching.http_client.get(fetching.request(provider.url("/a")), None, DialTimeouts(1, 1, 2))
         await opened.body.close()
         assert fetching.sockets.open == fetching.pool.count() == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_a_rest_has_an_end(self, fetching):
+    async def test_idle_connection_is_closed_after_a_time(self, fetching):
         await fetching.renew(idle_timeout=0.05)
         provider = await fetching.provider(answer(DATA))
         await fetching.get(provider.url("/a"))
@@ -140,7 +140,7 @@ class TestConnections:
         assert fetching.sockets.open == fetching.pool.count() == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_there_are_so_many_to_a_host_and_the_others_wait(self, fetching):
+    async def test_connections_to_a_host_are_limited_and_requests_wait(self, fetching):
         await fetching.renew(per_host=2)
         provider = await fetching.provider(head("200 OK", "Content-Length: 32"), DATA[:16], DATA[16:])
         bodies = await gatherResults([fetching.get_later(provider.url(f"/{n}")) for n in range(7)])
@@ -148,11 +148,11 @@ class TestConnections:
         assert len(provider.connections) == fetching.sockets.peak == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_who_waits_may_leave_and_waits_no_longer_than_it_takes(self, fetching):
+    async def test_waiting_request_can_be_cancelled_and_times_out(self, fetching):
         await fetching.renew(per_host=1, start_timeout=1, live_chunk_timeout_seconds=10)
         provider = await fetching.provider(head("200 OK", "Content-Length: 1000"), DATA)
-        slow = await fetching.fetcher.fetch(fetching.wanted(provider.url("/slow")))
-        gone = fetching.fetcher.fetch(fetching.wanted(provider.url("/gone")))
+        slow = await fetching.fetcher.fetch(fetching.request(provider.url("/slow")))
+        gone = fetching.fetcher.fetch(fetching.request(provider.url("/gone")))
         gone.cancel()
         await fails_with(gone, CancelledError)
         error = await fails(fetching.get(provider.url("/late")))
@@ -161,22 +161,22 @@ class TestConnections:
         slow.close()
 
     @pytest_twisted.ensureDeferred
-    async def test_one_that_is_dropped_makes_room(self, fetching):
+    async def test_closed_connection_makes_room_for_a_waiting_request(self, fetching):
         await fetching.renew(per_host=1)
         provider = await fetching.provider(head("200 OK", "Content-Length: 1000000"), DATA)
         provider.answers["/b"] = [answer(DATA)]
-        slow = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")))
+        slow = await fetching.fetcher.fetch(fetching.request(provider.url("/a")))
         waiting = fetching.get_later(provider.url("/b"))
         slow.close()
         assert await waiting == DATA
         assert fetching.sockets.peak == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_stopping_while_some_wait(self, fetching):
+    async def test_stop_fails_waiting_requests(self, fetching):
         await fetching.renew(per_host=1)
         provider = await fetching.provider(head("200 OK", "Content-Length: 1000"), DATA)
-        reading = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")))
-        waiting = fetching.fetcher.fetch(fetching.wanted(provider.url("/b")))
+        reading = await fetching.fetcher.fetch(fetching.request(provider.url("/a")))
+        waiting = fetching.fetcher.fetch(fetching.request(provider.url("/b")))
         await fetching.pool.stop()
         reading.close()
         assert (await fails(waiting)).reason is Reason.STOPPING
@@ -188,13 +188,13 @@ async def fails_with(deferred, kind):
         await deferred
 
 
-class TestAnswers:
+class TestResponses:
     @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "503 Busy"])
     @pytest_twisted.ensureDeferred
-    async def test_a_status_keeps_the_connection(self, fetching, status):
+    async def test_error_status_keeps_the_connection(self, fetching, status):
         provider = await fetching.provider(answer(b"x" * 1000, status=status))
         for n in range(2):
-            resource = await fetching.fetcher.fetch(fetching.wanted(provider.url(f"/{n}")))
+            resource = await fetching.fetcher.fetch(fetching.request(provider.url(f"/{n}")))
             assert (resource.status, resource.length) == (int(status[:3]), 0)
             assert await resource.read_all(10) == b""
         assert len(provider.connections) == 1
@@ -208,33 +208,33 @@ class TestAnswers:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_an_endless_page_behind_a_status_is_cut_off(self, fetching, steps):
+    async def test_endless_error_page_is_cut_off(self, fetching, steps):
         provider = await fetching.provider(*steps)
-        resource = await fetching.fetcher.fetch(fetching.wanted(provider.url("/")))
+        resource = await fetching.fetcher.fetch(fetching.request(provider.url("/")))
         assert resource.status == 404
         await fetching.turns()
         assert fetching.sockets.open == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_headers_that_players_need(self, fetching):
+    async def test_headers_for_players_are_passed_on(self, fetching):
         lines = ["Content-Type: video/mp2t", 'ETag: "x"', "Set-Cookie: a=b", "X-Other: 1", "Connection: keep-alive"]
         provider = await fetching.provider(answer(DATA, *lines))
-        resource = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")))
+        resource = await fetching.fetcher.fetch(fetching.request(provider.url("/a")))
         assert resource.headers == {"Content-Type": "video/mp2t", "ETag": '"x"'}
         assert resource.final_url == provider.url("/a")
         assert not resource.public
         resource.close()
 
     @pytest_twisted.ensureDeferred
-    async def test_a_range(self, fetching):
+    async def test_range_is_requested(self, fetching):
         provider = await fetching.provider(answer(DATA[4:8], "Content-Range: bytes 4-7/32", status="206 Partial"))
-        resource = await fetching.fetcher.fetch(fetching.wanted(provider.url("/a")), ByteRange(4, 7))
+        resource = await fetching.fetcher.fetch(fetching.request(provider.url("/a")), ByteRange(4, 7))
         assert provider.headers()["range"] == "bytes=4-7"
         assert (resource.status, resource.headers["Content-Range"]) == (206, "bytes 4-7/32")
         assert await resource.read_all(10) == DATA[4:8]
 
     @pytest_twisted.ensureDeferred
-    async def test_chunks(self, fetching):
+    async def test_chunked_body_is_decoded(self, fetching):
         provider = await fetching.provider(
             head("200 OK", "Transfer-Encoding: chunked"),
             b"10\r\n" + DATA[:16] + b"\r\n",
@@ -245,7 +245,7 @@ class TestAnswers:
         assert len(provider.connections) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_gzip_bomb(self, fetching):
+    async def test_gzip_bomb_is_too_large(self, fetching):
         bomb = gzip.compress(b"#EXTM3U\n" + bytes(30_000_000))
         provider = await fetching.provider(answer(bomb, "Content-Encoding: gzip"))
         error = await fails(fetching.get(provider.url("/a.m3u8")))
@@ -253,7 +253,7 @@ class TestAnswers:
         assert fetching.fetcher.size == fetching.fetcher.count == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_gzip_that_nobody_asked_for(self, fetching):
+    async def test_unrequested_gzip_is_decoded(self, fetching):
         packed = gzip.compress(DATA * 100)
         provider = await fetching.provider(answer(packed, "Content-Encoding: gzip"))
         assert "accept-encoding" not in str(provider.requests)
@@ -279,7 +279,7 @@ class TestAnswers:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_what_goes_wrong_is_a_failure(self, fetching, steps, reason):
+    async def test_provider_faults_become_source_errors(self, fetching, steps, reason):
         provider = await fetching.provider(b"")
         provider.answers["*"] = list(steps)
         assert (await fails(fetching.get(provider.url("/a")))).reason is reason
@@ -289,17 +289,17 @@ class TestAnswers:
 
 class TestRedirects:
     @pytest_twisted.ensureDeferred
-    async def test_both_connections_are_kept(self, fetching):
+    async def test_redirect_keeps_both_connections(self, fetching):
         there = await fetching.provider(answer(DATA))
         rig = await fetching.provider(redirect(there.url("/there?x=%2B")))
         for n in range(3):
-            resource = await fetching.fetcher.fetch(fetching.wanted(rig.url(f"/{n}")))
+            resource = await fetching.fetcher.fetch(fetching.request(rig.url(f"/{n}")))
             assert resource.final_url == there.url("/there?x=%2B")
             assert await resource.read_all(100) == DATA
         assert (len(rig.connections), len(there.connections)) == (1, 1)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_relative_one_over_the_same_connection(self, fetching):
+    async def test_relative_redirect_uses_the_same_connection(self, fetching):
         provider = await fetching.provider(answer(DATA))
         provider.answers["/a/b"] = [redirect("../c?y")]
         assert await fetching.get(provider.url("/a/b")) == DATA
@@ -307,21 +307,21 @@ class TestRedirects:
         assert provider.requests[1].startswith(b"GET /c?y ")
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_that_never_comes_costs_a_moment(self, fetching):
+    async def test_missing_redirect_body_costs_a_moment(self, fetching):
         provider = await fetching.provider(answer(DATA))
         provider.answers["/a"] = [head("302 Found", "Location: /b", "Content-Length: 20")]
         assert await fetching.get(provider.url("/a")) == DATA
         assert len(provider.connections) == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_a_circle(self, fetching):
+    async def test_redirect_loop_fails(self, fetching):
         provider = await fetching.provider(redirect("/a"))
         assert (await fails(fetching.get(provider.url("/a")))).reason is Reason.REDIRECT_LOOP
 
 
 class TestHeaders:
     @pytest_twisted.ensureDeferred
-    async def test_the_streams_own_go_only_where_they_belong(self, fetching):
+    async def test_stream_headers_go_only_to_allowed_hosts(self, fetching):
         provider = await fetching.provider(answer(DATA))
         entry = provider.url("/a.m3u8").replace("//", "//user:pass@")
         await fetching.get(provider.url("/seg.ts"), entry=entry, headers=(("X-Key", "secret"), ("Cookie", "c=d")))
@@ -339,7 +339,7 @@ class TestHeaders:
         assert sent["host"] == f"localhost:{provider.port}"
 
     @pytest_twisted.ensureDeferred
-    async def test_cookies_that_a_playlist_sets_come_back_for_its_segments(self, fetching):
+    async def test_playlist_cookies_are_sent_with_its_segments(self, fetching):
         provider = await fetching.provider(answer(DATA, "Set-Cookie: pass=1; Path=/"))
         entry = provider.url("/a.m3u8")
         await fetching.get(entry)
@@ -349,24 +349,24 @@ class TestHeaders:
         assert "cookie" not in provider.headers()
 
     @pytest_twisted.ensureDeferred
-    async def test_a_url_that_makes_no_sense(self, fetching):
+    async def test_invalid_url_fails(self, fetching):
         for url in ("ftp://x/y", "http://", "seg.ts"):
             assert (await fails(fetching.get(url, entry="http://127.0.0.1/"))).reason is Reason.UNREACHABLE
 
 
 class TestOutbound:
-    """127.0.0.1 plays a private host, ``::1`` a public one."""
+    """127.0.0.1 stands for a private host, ``::1`` for a public one."""
 
     @staticmethod
     def pretend(address):
         return AddressKind.PUBLIC if address == "::1" else address_kind(address)
 
     @pytest_twisted.ensureDeferred
-    async def test_what_a_public_playlist_names_must_not_lead_inside(self, fetching):
+    async def test_public_playlist_must_not_lead_to_private_addresses(self, fetching):
         await fetching.renew(outbound=OutboundPolicy("api", self.pretend))
         outside = await fetching.provider(answer(DATA), ipv6=True)
         inside = await fetching.provider(answer(DATA))
-        playlist = await fetching.fetcher.fetch(fetching.wanted(outside.url("/a.m3u8", host="[::1]")))
+        playlist = await fetching.fetcher.fetch(fetching.request(outside.url("/a.m3u8", host="[::1]")))
         assert playlist.public
         playlist.close()
         error = await fails(fetching.get(inside.url("/seg.ts"), led_by_public=True))
@@ -376,7 +376,7 @@ class TestOutbound:
         assert len(outside.connections) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_not_even_over_a_connection_that_is_open(self, fetching):
+    async def test_public_playlist_must_not_use_an_open_private_connection(self, fetching):
         await fetching.renew(outbound=OutboundPolicy("api", self.pretend))
         inside = await fetching.provider(answer(DATA))
         assert await fetching.get(inside.url("/a")) == DATA
@@ -385,7 +385,7 @@ class TestOutbound:
         assert len(inside.requests) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_redirect_from_outside(self, fetching):
+    async def test_public_redirect_must_not_lead_to_private_addresses(self, fetching):
         await fetching.renew(outbound=OutboundPolicy("api", self.pretend))
         inside = await fetching.provider(answer(DATA))
         outside = await fetching.provider(redirect(inside.url("/")), ipv6=True)
@@ -394,6 +394,6 @@ class TestOutbound:
         assert inside.requests == []
 
     @pytest_twisted.ensureDeferred
-    async def test_metadata_never(self, fetching):
+    async def test_cloud_metadata_address_is_always_refused(self, fetching):
         error = await fails(fetching.get("http://169.254.169.254/latest/"))
         assert error.reason is Reason.FORBIDDEN

@@ -1,4 +1,4 @@
-"""From source to source, with slots, a resolver, reviews and notes: as live streams, but nothing flows."""
+"""Failover of HLS streams: slots, resolver, budget, reviews and history."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_rig():
 
 
 def grow(rig: HlsRig, url: str, first: int) -> None:
-    """The window of a source rolls."""
+    """Advance the window of a source's playlist."""
     name = url[7]
     rig.origin.put(url, media(f"{name}{first}.ts", f"{name}{first + 1}.ts", first=first))
 
@@ -51,7 +51,7 @@ def counted(rig: HlsRig, *urls: str, **more):
 # slots
 
 
-def test_a_slot_is_held_from_the_first_playlist_until_nobody_watches(make_rig) -> None:
+def test_slot_is_held_from_the_first_playlist_to_the_last_client(make_rig) -> None:
     rig = make_rig()
     stream = counted(rig, A)
     assert row(rig) == {}
@@ -67,7 +67,7 @@ def test_a_slot_is_held_from_the_first_playlist_until_nobody_watches(make_rig) -
     assert row(rig) == {}
 
 
-def test_what_is_asked_for_is_asked_on_the_slot(make_rig) -> None:
+def test_all_requests_use_the_slot_of_the_stream(make_rig) -> None:
     rig = make_rig(hls_prefetch=True)
     rig.origin.put("http://a.example/a1.ts", b"x")
     stream = counted(rig, A)
@@ -75,14 +75,14 @@ def test_what_is_asked_for_is_asked_on_the_slot(make_rig) -> None:
         rig.get(uris(rig.play(stream, f"client_id={name}").body)[0])
     rig.wait(4)
     rig.play(stream)
-    slots = {wanted.source.slot for wanted in rig.origin.wanted}
+    slots = {wanted.source.slot for wanted in rig.origin.requests}
     assert len(slots) == 1
     assert slots.pop().account.name == "home"
     assert len(rig.origin.asked) == 4
     assert row(rig)["slots_taken"] == 1
 
 
-def test_a_slot_is_not_forgotten_between_two_requests_that_are_far_apart(make_rig) -> None:
+def test_slot_is_held_between_distant_requests(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", target=100))
     stream = counted(rig, A)
@@ -91,7 +91,7 @@ def test_a_slot_is_not_forgotten_between_two_requests_that_are_far_apart(make_ri
     assert row(rig)["slots_taken"] == 1
 
 
-def test_who_finds_no_slot_is_told_soon_and_who_waits_gets_it(make_rig) -> None:
+def test_player_without_slot_gets_an_error_or_the_slot_while_waiting(make_rig) -> None:
     rig = make_rig()
     mine, other = counted(rig, A), counted(rig, B)
     rig.play(mine, "client_id=mine")
@@ -109,7 +109,7 @@ def test_who_finds_no_slot_is_told_soon_and_who_waits_gets_it(make_rig) -> None:
     assert rig.origin.count(B) == 1
 
 
-def test_who_leaves_while_he_waits_for_a_slot_leaves_nothing(make_rig) -> None:
+def test_player_that_disconnects_while_waiting_for_a_slot_leaves_nothing(make_rig) -> None:
     rig = make_rig()
     mine, other = counted(rig, A), counted(rig, B)
     rig.play(mine, "client_id=mine")
@@ -120,14 +120,14 @@ def test_who_leaves_while_he_waits_for_a_slot_leaves_nothing(make_rig) -> None:
     assert rig.play(mine, "client_id=mine").status == 200
 
 
-def test_who_plays_another_takes_his_slot_along_and_the_other_begins_anew(make_rig) -> None:
+def test_channel_change_takes_the_slot_along_and_resets_the_old_stream(make_rig) -> None:
     rig = make_rig()
     first, second = counted(rig, A), counted(rig, B)
     named = uris(rig.play(first).body)
     assert rig.play(second).status == 200
     assert (first.clients(), len(second.clients())) == ([], 1)
     assert rig.registry.slots.report(())["taken_over"] == 1
-    # What he had of the first in mind is no reason to end the second.
+    # Requests for the first stream must not end the second.
     wire = rig.open(named[0])
     assert wire.answer().status == 503
     assert len(second.clients()) == 1
@@ -135,7 +135,7 @@ def test_who_plays_another_takes_his_slot_along_and_the_other_begins_anew(make_r
     assert second.clients() == []
 
 
-def test_somebody_elses_stream_is_not_taken(make_rig) -> None:
+def test_slot_of_another_viewer_is_not_taken(make_rig) -> None:
     rig = make_rig()
     first, second = counted(rig, A), counted(rig, B)
     rig.play(first, "client_id=one")
@@ -147,7 +147,7 @@ def test_somebody_elses_stream_is_not_taken(make_rig) -> None:
     assert wire.answer().status == 200
 
 
-def test_a_stream_keeps_its_slot_while_it_rests(make_rig) -> None:
+def test_stream_keeps_its_slot_during_backoff(make_rig) -> None:
     rig = make_rig(stream_retry_delay=2.0)
     stream = counted(rig, A)
     _, second = uris(rig.play(stream).body)
@@ -163,7 +163,7 @@ def test_a_stream_keeps_its_slot_while_it_rests(make_rig) -> None:
     assert wire.answer().status == 200
 
 
-def test_a_backup_of_another_account(make_rig) -> None:
+def test_backup_of_another_account_uses_its_slot(make_rig) -> None:
     providers = accounts(
         {"name": "a", "hosts": ("a.example",), "max_connections": 1}, {"name": "b", "hosts": ("b.example",)}
     )
@@ -185,14 +185,14 @@ def test_a_backup_of_another_account(make_rig) -> None:
     assert row(rig, "b") == {}
 
 
-# a resolver
+# resolver
 
 
 def resolved(rig: HlsRig, *urls: str, **more):
     return rig.stream(*urls, failover_resolver_url=RESOLVER, metadata={"id": "7"}, **more)
 
 
-def test_a_failure_is_told_and_what_is_named_is_played(make_rig) -> None:
+def test_resolver_learns_the_failure_and_its_source_is_played(make_rig) -> None:
     rig = make_rig()
     stream = resolved(rig, A, B)
     rig.play(stream)
@@ -208,7 +208,7 @@ def test_a_failure_is_told_and_what_is_named_is_played(make_rig) -> None:
     answer = wire.answer()
     assert b"#EXT-X-DISCONTINUITY\n" in answer.body
     assert rig.get(uris(answer.body)[0]).body == b"!"
-    assert rig.origin.wanted[-1].source.user_agent == "agent"
+    assert rig.origin.requests[-1].source.user_agent == "agent"
     assert (stream.current_url, stream.source_index, stream.history.failover_attempts) == (C, 1, 1)
     (entry,) = stream.history.entries()
     assert (entry["from"], entry["to"]) == (A, C)
@@ -217,7 +217,7 @@ def test_a_failure_is_told_and_what_is_named_is_played(make_rig) -> None:
     assert entry["bridged_ms"] is not None
 
 
-def test_a_stream_keeps_its_slot_while_its_resolver_is_asked(make_rig) -> None:
+def test_stream_keeps_its_slot_while_the_resolver_is_asked(make_rig) -> None:
     rig = make_rig()
     stream = resolved(rig, A, provider="home", max_connections=1)
     rig.play(stream)
@@ -230,7 +230,7 @@ def test_a_stream_keeps_its_slot_while_its_resolver_is_asked(make_rig) -> None:
     assert row(rig) == {}
 
 
-def test_segments_that_fail_are_told(make_rig) -> None:
+def test_resolver_learns_failed_segments(make_rig) -> None:
     rig = make_rig()
     stream = resolved(rig, A)
     for uri in uris(rig.play(stream).body):
@@ -240,7 +240,7 @@ def test_segments_that_fail_are_told(make_rig) -> None:
     assert rig.resolver.last.question.reason == "bad status: segments: HTTP 404"
 
 
-def test_none_is_the_end_for_who_has_had_nothing(make_rig) -> None:
+def test_resolver_without_source_ends_a_stream_that_has_not_started(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, status=404)
     stream = resolved(rig, A, B)
@@ -251,7 +251,7 @@ def test_none_is_the_end_for_who_has_had_nothing(make_rig) -> None:
     assert stream.history.entries()[-1]["cause"] == "bad status: HTTP 404; the resolver named no source"
 
 
-def test_a_resolver_that_is_silent_leaves_the_list(make_rig) -> None:
+def test_silent_resolver_leaves_the_listed_sources(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, status=404)
     stream = resolved(rig, A, B)
@@ -262,7 +262,7 @@ def test_a_resolver_that_is_silent_leaves_the_list(make_rig) -> None:
     assert rig.resolver.last.cancelled
 
 
-def test_the_resolver_is_asked_when_the_api_moves_the_stream(make_rig) -> None:
+def test_manual_failover_asks_the_resolver(make_rig) -> None:
     rig = make_rig()
     stream = resolved(rig, A)
     rig.play(stream)
@@ -277,7 +277,7 @@ def test_the_resolver_is_asked_when_the_api_moves_the_stream(make_rig) -> None:
     assert rig.origin.asked == [A, B]
 
 
-def test_who_waits_for_the_resolver_of_a_stream_that_is_deleted(make_rig) -> None:
+def test_player_waiting_for_the_resolver_of_a_deleted_stream(make_rig) -> None:
     rig = make_rig()
     stream = resolved(rig, A)
     rig.play(stream)
@@ -288,7 +288,7 @@ def test_who_waits_for_the_resolver_of_a_stream_that_is_deleted(make_rig) -> Non
     assert rig.resolver.last.cancelled
 
 
-def test_nobody_is_asked_when_nobody_watches_any_more(make_rig) -> None:
+def test_resolver_request_is_cancelled_with_a_deleted_stream(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, status=404)
     stream = resolved(rig, A)
@@ -298,10 +298,10 @@ def test_nobody_is_asked_when_nobody_watches_any_more(make_rig) -> None:
     assert wire.answer().status == 404
 
 
-# limits of an outage
+# limits
 
 
-def test_an_outage_has_limits(make_rig) -> None:
+def test_outage_is_limited_in_laps(make_rig) -> None:
     rig = make_rig(stream_retry_attempts=2, stream_retry_delay=1.0)
     rig.origin.put(A, status=500)
     rig.origin.put(B, status=500)
@@ -309,7 +309,7 @@ def test_an_outage_has_limits(make_rig) -> None:
     wire = rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
     rig.wait(3)
     assert wire.answer().status == 502
-    # Which comes first in the second lap is drawn.
+    # The order of the second lap is random.
     assert (rig.origin.count(A), rig.origin.count(B)) == (2, 2)
     chosen = [entry["to"] for entry in stream.history.entries()]
     assert (len(chosen), chosen[0], chosen[-1]) == (4, B, None)
@@ -318,7 +318,7 @@ def test_an_outage_has_limits(make_rig) -> None:
 # reviews
 
 
-def test_a_better_source_that_is_well_again_is_gone_back_to(make_rig) -> None:
+def test_failback_to_a_recovered_better_source(make_rig) -> None:
     rig = make_rig(failback_seconds=20, health_interval=5)
     rig.origin.put(A, status=404)
     stream = rig.stream(A, B)
@@ -338,7 +338,7 @@ def test_a_better_source_that_is_well_again_is_gone_back_to(make_rig) -> None:
 
 
 @pytest.mark.parametrize("probe", [True, False])
-def test_the_next_backup_is_looked_at_if_so_set(make_rig, probe) -> None:
+def test_next_backup_is_probed_if_enabled(make_rig, probe) -> None:
     rig = make_rig(probe_backups=probe, health_interval=5)
     stream = rig.stream(A, B)
     rig.origin.put(B, "<html>")
@@ -351,7 +351,7 @@ def test_the_next_backup_is_looked_at_if_so_set(make_rig, probe) -> None:
     assert stream.source_index == stream.history.error_count == 0
 
 
-def test_a_backup_of_the_same_account_is_looked_at_with_the_same_slot(make_rig) -> None:
+def test_backup_of_the_same_account_is_probed_with_the_same_slot(make_rig) -> None:
     rig = make_rig(probe_backups=True, health_interval=5)
     stream = counted(rig, A, B)
     for n in range(4):
@@ -359,11 +359,11 @@ def test_a_backup_of_the_same_account_is_looked_at_with_the_same_slot(make_rig) 
         rig.play(stream)
         rig.wait(4)
     assert rig.origin.count(B) == 1
-    assert len({wanted.source.slot for wanted in rig.origin.wanted}) == 1
+    assert len({wanted.source.slot for wanted in rig.origin.requests}) == 1
     assert row(rig)["slots_taken"] == 1
 
 
-def test_a_backup_of_an_account_that_is_full_is_not_looked_at(make_rig) -> None:
+def test_backup_of_a_full_account_is_not_probed(make_rig) -> None:
     providers = accounts(*({"name": name, "hosts": (f"{name}.example",), "max_connections": 1} for name in "ab"))
     rig = make_rig(probe_backups=True, health_interval=5, provider=providers)
     stream, other = rig.stream(A, B), rig.stream(B)
@@ -386,7 +386,7 @@ def test_a_backup_of_an_account_that_is_full_is_not_looked_at(make_rig) -> None:
     assert rig.origin.count(B) == before + 2
 
 
-def test_a_look_that_is_under_way_ends_with_the_stream(make_rig) -> None:
+def test_probe_is_cancelled_with_the_stream(make_rig) -> None:
     rig = make_rig(probe_backups=True, health_interval=5)
     stream = rig.stream(A, B)
     rig.origin.put(B, silent=True)
@@ -399,19 +399,19 @@ def test_a_look_that_is_under_way_ends_with_the_stream(make_rig) -> None:
     assert rig.origin.cancelled == [B]
 
 
-def test_what_comes_of_a_source_that_was_left_is_not_shown(make_rig) -> None:
+def test_late_playlist_of_an_earlier_source_is_dropped(make_rig) -> None:
     rig = make_rig()
     stream = counted(rig, A, B)
     rig.origin.put(A, silent=True)
     wire = rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
     stream.fail_over()
     (waiting,) = rig.origin.waiting
-    waiting.callback(rig.origin.answer(Page(media("late.ts").encode()), rig.origin.wanted[0]))
+    waiting.callback(rig.origin.answer(Page(media("late.ts").encode()), rig.origin.requests[0]))
     assert len(uris(wire.answer().body)) == 2
     assert rig.origin.asked == [A, B]
 
 
-def test_an_error_of_a_player_that_does_not_count_any_more_begins_nothing(make_rig) -> None:
+def test_error_of_a_removed_client_starts_nothing(make_rig) -> None:
     rig = make_rig()
     stream = counted(rig, A)
     rig.origin.put(A, silent=True)

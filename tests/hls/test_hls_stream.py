@@ -1,4 +1,4 @@
-"""A stream, from players' requests to what the provider is asked."""
+"""An HLS stream, from the requests of players to those sent to the provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ A, B = "http://a.example/live/index.m3u8", "http://b.example/x/y.m3u8?k=%2B"
 PATH = r"/m3u-proxy/hls/{}/{}\?url=[A-Za-z0-9_-]+&client_id=me"
 
 
-def test_a_playlist_and_its_segments(make_rig) -> None:
+def test_playlist_and_its_segments_are_served(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts?sig=a%2Bb%3D", "/deep/s2.ts"))
     rig.origin.put("http://a.example/live/s1.ts?sig=a%2Bb%3D", b"G" * 188)
@@ -38,7 +38,7 @@ def test_a_playlist_and_its_segments(make_rig) -> None:
     assert (stream.bytes_served, stream.segments_served) == (3 * 188, 3)
 
 
-def test_tokens_are_the_same_in_each_refresh(make_rig) -> None:
+def test_tokens_stay_the_same_in_each_reload(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts", "s2.ts"))
     stream = rig.stream(A)
@@ -53,7 +53,7 @@ def test_tokens_are_the_same_in_each_refresh(make_rig) -> None:
     other.stop()
 
 
-def test_fifty_players_are_one_request(make_rig) -> None:
+def test_fifty_players_share_one_request(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts"))
     rig.origin.put("http://a.example/live/s1.ts", b"x" * 1000)
@@ -69,7 +69,7 @@ def test_fifty_players_are_one_request(make_rig) -> None:
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_the_newest_segment_comes_ahead_if_so_set(make_rig, ahead) -> None:
+def test_newest_segment_is_prefetched_if_enabled(make_rig, ahead) -> None:
     rig = make_rig(hls_prefetch=ahead)
     rig.origin.put(A, media("a1.ts", "a2.ts"))
     rig.origin.put("http://a.example/live/a2.ts", b"x", public=True)
@@ -81,7 +81,7 @@ def test_the_newest_segment_comes_ahead_if_so_set(make_rig, ahead) -> None:
     assert rig.origin.count("http://a.example/live/a2.ts") == 1
 
 
-def test_a_part_of_a_file_comes_ahead(make_rig) -> None:
+def test_range_of_a_file_is_prefetched(make_rig) -> None:
     rig = make_rig(hls_prefetch=True)
     rig.origin.put(A, media("#EXT-X-BYTERANGE:10@5\nall.ts"))
     rig.origin.put("http://a.example/live/all.ts", bytes(range(100)))
@@ -91,7 +91,7 @@ def test_a_part_of_a_file_comes_ahead(make_rig) -> None:
     assert rig.origin.count("http://a.example/live/all.ts") == 1
 
 
-def test_the_name_of_a_player_is_escaped_and_made_up_if_it_has_none(make_rig) -> None:
+def test_client_name_is_escaped_and_computed_if_absent(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts"))
     stream = rig.stream(A)
@@ -102,7 +102,7 @@ def test_the_name_of_a_player_is_escaped_and_made_up_if_it_has_none(make_rig) ->
     assert one.headers["X-Client-ID"] == two.headers["X-Client-ID"]
     assert re.fullmatch("client_[0-9a-f]{16}", one.headers["X-Client-ID"])
     assert len(stream.clients()) == 2
-    # It would stand in every line.
+    # The name stands in every line of the playlist.
     answer = rig.play(stream, "client_id=" + "x" * 257)
     assert re.fullmatch("client_[0-9a-f]{16}", answer.headers["X-Client-ID"])
 
@@ -133,11 +133,11 @@ def test_variants_belong_to_their_stream(make_rig) -> None:
     assert rig.get(sound).status == 200
     assert len(rig.registry.streams()) == 1
     assert [client.client_id for client in stream.clients()] == ["me"]
-    assert {wanted.source.headers for wanted in rig.origin.wanted} == {(("X-Key", "1"),)}
-    assert {wanted.source.url for wanted in rig.origin.wanted} == {A}
+    assert {wanted.source.headers for wanted in rig.origin.requests} == {(("X-Key", "1"),)}
+    assert {wanted.source.url for wanted in rig.origin.requests} == {A}
 
 
-def test_what_a_public_host_names_must_not_lead_inside(make_rig) -> None:
+def test_public_host_must_not_lead_to_private_addresses(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, MASTER.format("http://10.0.0.1/"), public=True)
     rig.origin.put("http://10.0.0.1/low", media("s.ts"), public=True)
@@ -145,13 +145,13 @@ def test_what_a_public_host_names_must_not_lead_inside(make_rig) -> None:
     low, _ = uris(rig.play(stream).body)
     (segment,) = uris(rig.get(low).body)
     rig.get(segment)
-    assert [wanted.led_by_public for wanted in rig.origin.wanted] == [False, True, True]
+    assert [wanted.led_by_public for wanted in rig.origin.requests] == [False, True, True]
 
 
 # refusals
 
 
-def test_what_is_refused(make_rig) -> None:
+def test_invalid_requests_are_refused(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts"))
     rig.origin.put(B, media("s1.ts"))
@@ -170,11 +170,11 @@ def test_what_is_refused(make_rig) -> None:
     assert rig.get(f"/hls/{'0' * 32}/segment.ts?url={token}&client_id=me").status == 404
     assert rig.get(f"{base}/playlist.m3u8", method="POST").status == 405
     assert rig.origin.asked == [A]
-    # A URL of the stream itself says nothing new.
+    # The URL of a source stands for the stream itself.
     assert rig.get(f"{base}/playlist.m3u8?url={A}").status == 200
 
 
-def test_a_segment_needs_a_name_and_a_url(make_rig) -> None:
+def test_segment_request_needs_client_id_and_url(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A)
     answer = rig.get(f"/hls/{stream.id}/segment.ts?url=x")
@@ -185,7 +185,7 @@ def test_a_segment_needs_a_name_and_a_url(make_rig) -> None:
     assert len(rig.get(f"/hls/{stream.id}/segment.ts").json["detail"]) == 2
 
 
-def test_statuses_of_segments_pass(make_rig) -> None:
+def test_segment_statuses_are_passed_on(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts", "s2.ts"))
     rig.origin.put("http://a.example/live/s2.ts", bytes(range(200)), headers={"Content-Type": "video/x"})
@@ -201,7 +201,7 @@ def test_statuses_of_segments_pass(make_rig) -> None:
     assert (head.status, head.body) == (200, b"")
 
 
-def test_head_and_options(make_rig) -> None:
+def test_head_and_options_requests(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts"))
     stream = rig.stream(A)
@@ -225,7 +225,7 @@ def test_head_and_options(make_rig) -> None:
     ],
     ids=["html", "video", "404", "busy", "timeout"],
 )
-def test_a_source_that_has_no_playlist(make_rig, page, status) -> None:
+def test_source_without_playlist(make_rig, page, status) -> None:
     rig = make_rig()
     rig.origin.put(A, **page)
     stream = rig.stream(A)
@@ -237,7 +237,7 @@ def test_a_source_that_has_no_playlist(make_rig, page, status) -> None:
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
-def test_a_player_that_leaves_while_it_waits(make_rig) -> None:
+def test_player_that_disconnects_while_it_waits(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, silent=True)
     stream = rig.stream(A)
@@ -249,7 +249,7 @@ def test_a_player_that_leaves_while_it_waits(make_rig) -> None:
     assert wire.take() == b""
 
 
-def test_a_ticket_is_shown_once(make_rig) -> None:
+def test_signed_url_is_needed_once(make_rig) -> None:
     rig = make_rig(player_url_lifetime=60)
     rig.origin.put(A, media("s1.ts"))
     rig.origin.put("http://a.example/live/s1.ts", b"x")
@@ -262,7 +262,7 @@ def test_a_ticket_is_shown_once(make_rig) -> None:
     assert rig.get(uri.replace(stream.id, "0" * 32)).status == 403
 
 
-def test_a_ticket_that_expires_in_mid_play_throws_nobody_out(make_rig) -> None:
+def test_expired_signed_url_does_not_end_playback(make_rig) -> None:
     rig = make_rig(player_url_lifetime=60)
     stream = rig.stream(A)
     path = rig.tickets.sign(f"/hls/{stream.id}/playlist.m3u8") + "&client_id=me"
@@ -270,14 +270,14 @@ def test_a_ticket_that_expires_in_mid_play_throws_nobody_out(make_rig) -> None:
         rig.origin.put(A, media("a.ts", "b.ts", first=n))
         assert rig.get(path).status == 200
         rig.wait(6)
-    # Expired it is good for nobody else: for no other player, no other stream, not from elsewhere, not altered.
+    # An expired one is refused for another player, another stream, another address, and if altered.
     assert rig.get(path.replace("client_id=me", "client_id=you")).status == 403
     assert rig.get(path, peer=IPv4Address("TCP", "192.0.2.11", 1)).status == 403
     assert rig.get(path.replace("signature=", "signature=0")).status == 403
     assert rig.get(path.replace("expires=", "expires=9")).status == 403
     assert rig.get(f"/hls/{stream.id}/playlist.m3u8?client_id=me").status == 403
     assert rig.get(path).status == 200
-    # Nor for a player that was away for so long that it counts no more.
+    # It is also refused for a player whose client has been removed.
     rig.wait(20)
     assert rig.get(path).status == 403
     assert len(stream.clients()) == 0
@@ -286,7 +286,7 @@ def test_a_ticket_that_expires_in_mid_play_throws_nobody_out(make_rig) -> None:
 # players
 
 
-def test_a_silent_player_is_forgotten_after_three_target_durations(make_rig) -> None:
+def test_silent_client_is_removed_after_three_target_durations(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("s1.ts", target=10))
     stream = rig.stream(A)
@@ -297,7 +297,7 @@ def test_a_silent_player_is_forgotten_after_three_target_durations(make_rig) -> 
     assert stream.clients() == []
 
 
-def test_a_player_that_waits_for_a_playlist_is_there(make_rig) -> None:
+def test_client_waiting_for_a_playlist_is_counted(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, silent=True)
     stream = rig.stream(A)
@@ -309,7 +309,7 @@ def test_a_player_that_waits_for_a_playlist_is_there(make_rig) -> None:
     assert stream.clients() == []
 
 
-def test_a_player_that_asks_on_stays(make_rig) -> None:
+def test_requesting_client_stays(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A)
     for n in range(20):
@@ -319,7 +319,7 @@ def test_a_player_that_asks_on_stays(make_rig) -> None:
     assert len(stream.clients()) == 1
 
 
-def test_room(make_rig) -> None:
+def test_viewer_limit_applies_to_hls(make_rig) -> None:
     rig = make_rig(max_viewers_per_stream=1)
     rig.origin.put(A, media("s1.ts"))
     stream = rig.stream(A)
@@ -334,7 +334,7 @@ def test_room(make_rig) -> None:
 # sources
 
 
-def test_a_playlist_that_fails_moves_the_stream(make_rig) -> None:
+def test_failed_playlist_causes_failover(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", "a2.ts", "a3.ts", first=70))
     rig.origin.put(B, media("b1.ts", "b2.ts", "b3.ts", "b4.ts", first=5))
@@ -360,7 +360,7 @@ def test_a_playlist_that_fails_moves_the_stream(make_rig) -> None:
     assert decision["bridged_ms"] is not None
 
 
-def test_fifty_players_that_meet_one_failure_are_one_move(make_rig) -> None:
+def test_one_failure_seen_by_fifty_players_is_one_failover(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, silent=True)
     rig.origin.put(B, media("b1.ts"))
@@ -374,7 +374,7 @@ def test_fifty_players_that_meet_one_failure_are_one_move(make_rig) -> None:
     assert rig.origin.count(B) == 1
 
 
-def test_what_comes_too_late_is_not_shown(make_rig) -> None:
+def test_late_playlist_is_dropped(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, silent=True)
     rig.origin.put(B, media("b1.ts", first=9))
@@ -382,13 +382,13 @@ def test_what_comes_too_late_is_not_shown(make_rig) -> None:
     wire = rig.open(f"/hls/{stream.id}/playlist.m3u8")
     stream.fail_over()
     (waiting,) = rig.origin.waiting
-    waiting.callback(rig.origin.answer(Page(media("a1.ts", first=70).encode()), rig.origin.wanted[0]))
+    waiting.callback(rig.origin.answer(Page(media("a1.ts", first=70).encode()), rig.origin.requests[0]))
     rig.wait(1)
     assert b"#EXT-X-MEDIA-SEQUENCE:9\n" in wire.answer().body
     assert rig.play(stream).body.count(b"#EXT-X-DISCONTINUITY") == 0
 
 
-def test_a_stale_playlist_is_a_stall(make_rig) -> None:
+def test_stale_playlist_counts_as_stall(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", "a2.ts"))
     rig.origin.put(B, media("b1.ts", "b2.ts"))
@@ -404,7 +404,7 @@ def test_a_stale_playlist_is_a_stall(make_rig) -> None:
     assert stream.history.entries()[0]["cause"] == "stalled: no new segment for 19 s"
 
 
-def test_a_stale_playlist_without_another_source_is_passed_on(make_rig) -> None:
+def test_stale_playlist_of_the_only_source_is_passed_on(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts"))
     stream = rig.stream(A)
@@ -414,7 +414,7 @@ def test_a_stale_playlist_without_another_source_is_passed_on(make_rig) -> None:
     assert stream.history.error_count == 0
 
 
-def test_a_short_failure_of_the_only_source_is_not_seen(make_rig) -> None:
+def test_short_failure_of_the_only_source_is_hidden(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts"))
     stream = rig.stream(A)
@@ -431,7 +431,7 @@ def test_a_short_failure_of_the_only_source_is_not_seen(make_rig) -> None:
     assert wire.answer().status == 502
 
 
-def test_a_player_that_has_something_to_play_does_not_wait_long(make_rig) -> None:
+def test_player_with_an_earlier_playlist_does_not_wait_long(make_rig) -> None:
     rig = make_rig(stream_retry_delay=4.0)
     rig.origin.put(A, media("a1.ts"))
     stream = rig.stream(A)
@@ -443,7 +443,7 @@ def test_a_player_that_has_something_to_play_does_not_wait_long(make_rig) -> Non
     assert wire.answer().body == before
 
 
-def test_segments_that_fail_one_after_another_move_the_stream(make_rig) -> None:
+def test_consecutive_failed_segments_cause_failover(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", "a2.ts", "a3.ts"))
     rig.origin.put(B, media("b1.ts"))
@@ -471,8 +471,8 @@ def test_segments_that_fail_one_after_another_move_the_stream(make_rig) -> None:
         ("#EXTINF:6.0,\n../sound/a0.aac\n", "http://a.example/sound/a0.aac"),
     ],
 )
-def test_that_something_else_can_be_had_does_not_help(make_rig, first, other) -> None:
-    """Players fetch keys, maps and other renditions between the segments that fail."""
+def test_success_of_another_group_does_not_clear_failed_segments(make_rig, first, other) -> None:
+    """Players fetch keys, maps and other renditions between failing segments."""
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", "a2.ts").replace("#EXTINF", f"{first}#EXTINF", 1))
     rig.origin.put(B, media("b1.ts"))
@@ -488,7 +488,7 @@ def test_that_something_else_can_be_had_does_not_help(make_rig, first, other) ->
     assert stream.source_index == 1
 
 
-def test_segments_in_one_file_are_several(make_rig) -> None:
+def test_ranges_of_one_file_count_as_different_segments(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts", "a.ts"))
     rig.origin.put(B, media("b1.ts"))
@@ -501,7 +501,7 @@ def test_segments_in_one_file_are_several(make_rig) -> None:
         rig.wait(2)
 
 
-def test_segments_that_break_off_move_the_stream_like_those_that_never_come(make_rig) -> None:
+def test_truncated_segments_cause_failover_like_missing_ones(make_rig) -> None:
     rig = make_rig(live_chunk_timeout_seconds=3.0)
     rig.origin.put(A, media("a1.ts", "a2.ts", "a3.ts", "a4.ts"))
     rig.origin.put(B, media("b1.ts"))
@@ -518,7 +518,7 @@ def test_segments_that_break_off_move_the_stream_like_those_that_never_come(make
         assert wire.aborted
 
     stalls(names[0])
-    # One that nobody wants any more was not let down by anybody.
+    # A segment that its player has cancelled is no failure.
     for name in names[2:]:
         rig.open(name).lose()
     assert rig.get(names[1]).status == 200
@@ -529,7 +529,7 @@ def test_segments_that_break_off_move_the_stream_like_those_that_never_come(make
     assert "segments: " in stream.history.entries()[-1]["cause"]
 
 
-def test_a_variant_is_answered_from_its_counterpart(make_rig) -> None:
+def test_variant_is_served_from_its_counterpart(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, MASTER.format("a/"))
     rig.origin.put(B, MASTER.format("b/"))
@@ -547,7 +547,7 @@ def test_a_variant_is_answered_from_its_counterpart(make_rig) -> None:
     rig.wait(6)
     assert b"#EXT-X-MEDIA-SEQUENCE:11\n" in rig.get(low).body
     assert b"#EXT-X-MEDIA-SEQUENCE:31\n" in rig.get(sound).body
-    # Nobody had asked for it before; it counts discontinuities as the others do.
+    # The first request for this playlist: it shares the discontinuity numbers.
     text = rig.get(high).body
     assert b"#EXT-X-MEDIA-SEQUENCE:20\n" in text
     assert b"#EXT-X-DISCONTINUITY-SEQUENCE:1\n" in text
@@ -555,7 +555,7 @@ def test_a_variant_is_answered_from_its_counterpart(make_rig) -> None:
     assert stream.history.failover_attempts == 1
 
 
-def test_a_list_of_variants_stays_one(make_rig) -> None:
+def test_multivariant_playlist_stays_multivariant(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, MASTER.format(""))
     rig.origin.put("http://a.example/live/low", media("a1.ts"))
@@ -577,7 +577,7 @@ def test_a_list_of_variants_stays_one(make_rig) -> None:
     assert b"#EXTINF" in rig.get(only).body
 
 
-def test_a_media_playlist_stays_one(make_rig) -> None:
+def test_media_playlist_stays_a_media_playlist(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", first=8))
     rig.origin.put(B, MASTER.format(""))
@@ -591,7 +591,7 @@ def test_a_media_playlist_stays_one(make_rig) -> None:
     assert len(uris(text)) == 1
 
 
-def test_moving_by_hand(make_rig) -> None:
+def test_manual_failover(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", first=3))
     rig.origin.put(B, media("b1.ts"))
@@ -606,14 +606,14 @@ def test_moving_by_hand(make_rig) -> None:
     entries = stream.history.entries()
     assert [(entry["from_index"], entry["to_index"]) for entry in entries] == [(0, 1), (1, 0)]
     rig.wait(6)
-    # What A showed before is not shown again.
+    # The segments served from A are not served again.
     assert b"#EXT-X-MEDIA-SEQUENCE:4\n" in rig.play(stream).body
     rig.origin.put(A, media("a1.ts", "a2.ts", first=3))
     rig.wait(6)
     assert b"#EXT-X-MEDIA-SEQUENCE:5\n" in rig.play(stream).body
 
 
-def test_moving_by_hand_while_nobody_watches(make_rig) -> None:
+def test_manual_failover_without_clients(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A, B)
     stream.fail_over()
@@ -621,7 +621,7 @@ def test_moving_by_hand_while_nobody_watches(make_rig) -> None:
     assert (entry["from_index"], entry["to_index"], entry["measured"]) == (0, 1, {})
 
 
-def test_moving_by_hand_is_for_the_transport_stream_too(make_rig) -> None:
+def test_manual_failover_moves_the_transport_stream_too(make_rig) -> None:
     rig = make_rig()
     stream = rig.stream(A, B)
     stream.fail_over()
@@ -632,7 +632,7 @@ def test_moving_by_hand_is_for_the_transport_stream_too(make_rig) -> None:
     assert len(stream.history.entries()) == 2
 
 
-def test_sticky(make_rig) -> None:
+def test_sticky_session_keeps_the_redirected_url(make_rig) -> None:
     rig = make_rig()
     there = "http://edge.example/p/index.m3u8"
     rig.origin.put(A, media("a1.ts"), final_url=there)
@@ -650,7 +650,7 @@ def test_sticky(make_rig) -> None:
     assert stream.history.error_count == 0
 
 
-def test_when_nobody_watches_the_stream_begins_anew(make_rig) -> None:
+def test_stream_is_reset_after_its_last_client(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", first=3))
     rig.origin.put(B, media("b1.ts", first=9))
@@ -664,7 +664,7 @@ def test_when_nobody_watches_the_stream_begins_anew(make_rig) -> None:
     assert rig.play(stream).body.count(b"#EXT-X-MEDIA-SEQUENCE:9\n") == 1
 
 
-def test_a_renewed_registration(make_rig) -> None:
+def test_repeated_registration_updates_the_stream(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts"))
     rig.origin.put(B, media("b1.ts", first=9))
@@ -697,7 +697,7 @@ def test_low_latency(make_rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "disconnect", "leave"])
-def test_who_is_being_sent_a_segment(make_rig, how) -> None:
+def test_removed_client_has_its_segment_aborted(make_rig, how) -> None:
     rig = make_rig(live_chunk_timeout_seconds=1000.0)
     rig.origin.put(A, media("a1.ts"))
     rig.origin.put("http://a.example/live/a1.ts", b"G" * 5000, endless=True)
@@ -705,7 +705,7 @@ def test_who_is_being_sent_a_segment(make_rig, how) -> None:
     (uri,) = uris(rig.play(stream).body)
     wire = rig.open(uri)
     rig.wait(60)
-    # It asks for nothing, and watches.
+    # The player requests nothing, but is counted.
     assert len(stream.clients()) == 1
     assert wire.take().count(b"GGGG") == 1250
     if how == "delete":
@@ -726,7 +726,7 @@ def test_who_is_being_sent_a_segment(make_rig, how) -> None:
 
 
 @pytest.mark.parametrize("answer", [SourceError(Reason.RESET), None])
-def test_who_waits_for_a_stream_that_is_deleted(make_rig, answer) -> None:
+def test_player_waiting_for_a_deleted_stream_gets_an_error(make_rig, answer) -> None:
     rig = make_rig()
     rig.origin.put(A, silent=True)
     stream = rig.stream(A, B)
@@ -734,7 +734,7 @@ def test_who_waits_for_a_stream_that_is_deleted(make_rig, answer) -> None:
     rig.registry.delete(stream.id)
     (waiting,) = rig.origin.waiting
     if answer is None:
-        waiting.callback(rig.origin.answer(Page(media("a1.ts").encode()), rig.origin.wanted[0]))
+        waiting.callback(rig.origin.answer(Page(media("a1.ts").encode()), rig.origin.requests[0]))
     else:
         waiting.errback(answer)
     rig.wait(1)
@@ -743,7 +743,7 @@ def test_who_waits_for_a_stream_that_is_deleted(make_rig, answer) -> None:
     assert stream.history.error_count == 0
 
 
-def test_a_deleted_stream_lets_go_of_its_players(make_rig) -> None:
+def test_deleted_stream_removes_its_clients(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts"))
     stream = rig.stream(A)
@@ -754,7 +754,7 @@ def test_a_deleted_stream_lets_go_of_its_players(make_rig) -> None:
 
 
 @pytest.mark.parametrize("when", ["between two requests", "while one is under way"])
-def test_the_source_in_use_gets_another_place_in_the_list(make_rig, when) -> None:
+def test_source_in_use_changes_its_position_in_the_list(make_rig, when) -> None:
     other = "http://c.example/z.m3u8"
     rig = make_rig()
     rig.origin.put(A, status=404)
@@ -769,7 +769,7 @@ def test_the_source_in_use_gets_another_place_in_the_list(make_rig, when) -> Non
         rig.stream(A, B)
         (waiting,) = rig.origin.waiting
         rig.origin.put(B, media("b1.ts", "b2.ts"))
-        waiting.callback(rig.origin.answer(rig.origin.pages[B], rig.origin.wanted[-1]))
+        waiting.callback(rig.origin.answer(rig.origin.pages[B], rig.origin.requests[-1]))
         answer = wire.answer()
     else:
         rig.origin.put(B, media("b1.ts", "b2.ts"))
@@ -785,7 +785,7 @@ def test_the_source_in_use_gets_another_place_in_the_list(make_rig, when) -> Non
     assert stream.source_index == 0
 
 
-def test_a_playlist_out_of_all_measure_is_its_sources_fault(make_rig, monkeypatch) -> None:
+def test_excessive_playlist_is_a_source_failure(make_rig, monkeypatch) -> None:
     monkeypatch.setattr("m3uproxy.core.hls.uri_rewriter.MAX_REWRITTEN", 1000)
     rig = make_rig()
     rig.origin.put(A, media(*(f"a{n}.ts" for n in range(20))))
@@ -806,7 +806,7 @@ def test_a_playlist_out_of_all_measure_is_its_sources_fault(make_rig, monkeypatc
         ("application/octet-stream", "application/octet-stream"),
     ],
 )
-def test_a_segment_is_no_page_of_ours(make_rig, said, told) -> None:
+def test_segment_is_not_sent_as_a_web_page(make_rig, said, told) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     rig.origin.put(A.replace("index.m3u8", "a.ts"), b"<script>1</script>", headers={"Content-Type": said})
@@ -815,7 +815,7 @@ def test_a_segment_is_no_page_of_ours(make_rig, said, told) -> None:
 
 
 @pytest.mark.parametrize(("name", "kept"), [("%F0%9F%98%80" * 21, True), ("%F0%9F%98%80" * 22, False)])
-def test_a_name_counts_as_long_as_it_gets_in_urls(make_rig, name: str, kept: bool) -> None:
+def test_client_name_length_counts_percent_encoded(make_rig, name: str, kept: bool) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     stream = rig.stream(A)

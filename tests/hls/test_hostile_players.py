@@ -1,4 +1,4 @@
-"""What a player can do that means no good."""
+"""Hostile players: floods, unread responses, injection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ A, B = "http://a.example/live/index.m3u8", "http://b.example/index.m3u8"
 SEGMENT = "http://a.example/live/a.ts"
 
 
-class Full(Wire):
-    """A connection of one who takes nothing: what is written first fills it."""
+class FullWire(Wire):
+    """A connection whose player reads nothing: the first write fills it."""
 
     def __init__(self, site) -> None:
         super().__init__(site)
@@ -29,7 +29,7 @@ class Full(Wire):
         self.transport.write = written
 
 
-def test_a_flood_of_ranges_is_kept_within_bounds(make_rig) -> None:
+def test_flood_of_ranges_is_bounded(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     rig.origin.put(SEGMENT, bytes(256) * 30)
@@ -38,11 +38,11 @@ def test_a_flood_of_ranges_is_kept_within_bounds(make_rig) -> None:
     for n in range(kept.MAX_ENTRIES_PER_SOURCE + 200):
         assert rig.get(uri, headers={"Range": f"bytes={n}-{n + 1}"}).status == 206
     assert rig.fetcher.count <= kept.MAX_ENTRIES_PER_SOURCE
-    # What is asked for all the time is still there.
+    # The segment that is requested all the time is still cached.
     assert rig.play(stream).status == 200
 
 
-def test_one_stream_does_not_drive_out_another(make_rig, monkeypatch) -> None:
+def test_one_stream_does_not_evict_the_segments_of_another(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(kept, "MAX_ENTRIES_PER_SOURCE", 20)
     rig = make_rig()
     other = rig.stream(B)
@@ -59,7 +59,7 @@ def test_one_stream_does_not_drive_out_another(make_rig, monkeypatch) -> None:
     assert rig.origin.count("http://b.example/b.ts") == 1
 
 
-def test_all_together_are_bounded_too(make_rig, monkeypatch) -> None:
+def test_entries_of_all_streams_are_bounded(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(kept, "MAX_ENTRIES", 20)
     rig = make_rig()
     for n in range(30):
@@ -68,7 +68,7 @@ def test_all_together_are_bounded_too(make_rig, monkeypatch) -> None:
     assert rig.fetcher.count == 20
 
 
-def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_rig, monkeypatch) -> None:
+def test_too_many_requests_are_refused_without_blaming_the_source(make_rig, monkeypatch) -> None:
     monkeypatch.setattr(fetch, "MAX_REQUESTS_PER_SOURCE", 10)
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
@@ -80,7 +80,7 @@ def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_r
     refused = [wire.answer() for wire in wires[10:]]
     assert {(answer.status, answer.headers["Retry-After"]) for answer in refused} == {(503, "5")}
     assert all("limit reached: 10 requests" in answer.detail for answer in refused)
-    # Whoever shares what is under way is not refused, and the playlist comes.
+    # A request that shares a download is not refused, and the playlist comes.
     rig.open(uri, "Range: bytes=0-")
     rig.wait(6)
     rig.origin.put(A, media("a.ts", "b.ts"))
@@ -93,7 +93,7 @@ def test_who_asks_for_all_at_once_is_refused_and_the_source_is_not_blamed(make_r
 
 
 @pytest.mark.parametrize("what", ["playlist", "segment"])
-def test_one_player_waits_for_so_many_answers_at_a_time(make_rig, what) -> None:
+def test_open_responses_of_one_client_are_limited(make_rig, what) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     stream = rig.stream(A)
@@ -104,7 +104,7 @@ def test_one_player_waits_for_so_many_answers_at_a_time(make_rig, what) -> None:
     wires = [rig.open(path) for _ in range(MAX_OPEN_RESPONSES + 1)]
     assert wires[-1].answer().status == 503
     assert {wire.take() for wire in wires[:-1]} == {b""}
-    # Not so another player.
+    # Another player is not refused.
     assert rig.open(path.replace("client_id=me", "client_id=you")).take() == b""
     wires[0].lose()
     assert rig.open(path).take() == b""
@@ -113,8 +113,8 @@ def test_one_player_waits_for_so_many_answers_at_a_time(make_rig, what) -> None:
     assert len(stream.clients()) == 2
 
 
-def test_what_is_waited_for_is_no_more_than_what_may_come(make_rig) -> None:
-    """Each number that a player waits for is a request of its own, which the provider holds."""
+def test_blocked_requests_are_bounded_by_possible_parts(make_rig) -> None:
+    """Each number that players wait for is a request of its own, which the provider blocks."""
     rig = make_rig()
     more = "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n#EXT-X-PART-INF:PART-TARGET=2"
     rig.origin.put(A, media("a.ts", "b.ts", first=100, more=more))
@@ -131,7 +131,7 @@ def test_what_is_waited_for_is_no_more_than_what_may_come(make_rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "disconnect"])
-def test_who_waits_for_a_segment_of_a_stream_that_goes(make_rig, how) -> None:
+def test_player_waiting_for_a_segment_of_a_removed_stream(make_rig, how) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     rig.origin.put(SEGMENT, silent=True)
@@ -151,7 +151,7 @@ def test_who_waits_for_a_segment_of_a_stream_that_goes(make_rig, how) -> None:
 
 
 @pytest.mark.parametrize("name", ["a%0d%0aX-Evil:%201", "a%0aX-Evil:%201%0a%0a<html>", "%00", "%ff", "%22,URI=%22x"])
-def test_a_name_is_no_header_and_no_line(make_rig, name) -> None:
+def test_client_name_cannot_inject_headers_or_lines(make_rig, name) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts", more='#EXT-X-KEY:METHOD=AES-128,URI="k"'))
     answer = rig.play(rig.stream(A), f"client_id={name}")
@@ -163,7 +163,7 @@ def test_a_name_is_no_header_and_no_line(make_rig, name) -> None:
 
 
 @pytest.mark.parametrize("token", ["..%2f..%2fetc%2fpasswd", "%0d%0aX-Evil:%201", "%00", "a" * 16_000, "%ff" * 10])
-def test_a_token_is_no_header_and_no_file(make_rig, token) -> None:
+def test_token_cannot_inject_headers_or_paths(make_rig, token) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
     stream = rig.stream(A)
@@ -175,7 +175,7 @@ def test_a_token_is_no_header_and_no_file(make_rig, token) -> None:
     assert rig.origin.asked == []
 
 
-def test_who_comes_and_goes_is_in_the_log(make_rig) -> None:
+def test_joining_and_leaving_clients_are_logged(make_rig) -> None:
     lines: list[str] = []
 
     def observe(event) -> None:
@@ -200,7 +200,7 @@ def test_who_comes_and_goes_is_in_the_log(make_rig) -> None:
 LARGE = [f"segment-{n}.ts?{'x' * 100}" for n in range(1000)]
 
 
-def test_a_large_playlist_is_whole_and_not_compressed(make_rig) -> None:
+def test_large_playlist_is_complete_and_uncompressed(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media(*LARGE))
     stream = rig.stream(A)
@@ -218,12 +218,12 @@ def test_a_large_playlist_is_whole_and_not_compressed(make_rig) -> None:
     assert small.headers["Content-Encoding"] == "gzip"
 
 
-def test_who_asks_for_a_large_playlist_and_does_not_read_holds_little_and_not_for_long(make_rig) -> None:
+def test_unread_large_playlist_takes_little_memory_for_limited_time(make_rig) -> None:
     rig = make_rig(viewer_stall_timeout=30.0)
     rig.origin.put(A, media(*LARGE))
     stream = rig.stream(A)
     size = len(rig.play(stream).body)
-    wire = Full(rig.site)
+    wire = FullWire(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=full HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
     assert 0 < len(wire.transport.value()) < size / 2
     rig.wait(25)
@@ -237,11 +237,11 @@ def test_who_asks_for_a_large_playlist_and_does_not_read_holds_little_and_not_fo
 
 
 @pytest.mark.parametrize("how", ["delete", "disconnect", "leave"])
-def test_who_is_being_sent_a_large_playlist(make_rig, how) -> None:
+def test_large_playlist_is_aborted_with_its_client(make_rig, how) -> None:
     rig = make_rig()
     rig.origin.put(A, media(*LARGE))
     stream = rig.stream(A)
-    wire = Full(rig.site)
+    wire = FullWire(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=me HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
     if how == "delete":
         rig.registry.delete(stream.id)
@@ -256,7 +256,7 @@ def test_who_is_being_sent_a_large_playlist(make_rig, how) -> None:
     assert stream.clients() == []
 
 
-def test_who_leaves_while_a_playlist_arrives_is_no_failure_of_the_source(make_rig) -> None:
+def test_player_that_disconnects_during_a_playlist_is_no_source_failure(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"), endless=True)
     stream = rig.stream(A, B)

@@ -1,4 +1,4 @@
-"""Players of a live stream as HLS, on a clock: when the source is opened and closed, and who is told what."""
+"""The HLS muxer of a live stream, on a clock: opening and closing of the source, playlists, errors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ JOE = PlayerInfo("10.0.0.1", "tv", "joe", "joe")
 ANN = PlayerInfo("10.0.0.2", "tv", "ann", "ann")
 
 
-class Asked:
-    """What came of asking for a playlist."""
+class PlaylistRequest:
+    """A request for a playlist, and its result."""
 
-    def __init__(self, audience, player: PlayerInfo) -> None:
-        self.client = audience.hls_clients.register(player)
+    def __init__(self, muxer, player: PlayerInfo) -> None:
+        self.client = muxer.hls_clients.register(player)
         self.body: bytes | None = None
         self.error: SourceError | None = None
-        self.deferred: Deferred[bytes] = audience.playlist(self.client)
+        self.deferred: Deferred[bytes] = muxer.playlist(self.client)
         self.deferred.addCallbacks(self._text, self._failed)
 
     def _text(self, body: bytes) -> None:
@@ -40,18 +40,18 @@ class Asked:
         self.error = failure.value
 
 
-def count(asked: Asked) -> int:
+def count(asked: PlaylistRequest) -> int:
     return asked.body.count(b"#EXTINF")
 
 
-def test_interface() -> None:
+def test_muxer_provides_its_interface() -> None:
     verifyObject(IBlockConsumer, Relay().stream().muxer)
 
 
-def test_the_first_opens_the_source_and_all_wait_for_the_first_segment() -> None:
+def test_first_client_opens_the_source_and_all_wait_for_a_segment() -> None:
     relay = Relay()
     stream = relay.stream()
-    joe, ann = Asked(stream.muxer, JOE), Asked(stream.muxer, ANN)
+    joe, ann = PlaylistRequest(stream.muxer, JOE), PlaylistRequest(stream.muxer, ANN)
     assert stream.broadcaster.waiting
     assert len(relay.dialler.dials) == 1
     body = relay.dialler.last.answer()
@@ -70,13 +70,13 @@ def test_the_first_opens_the_source_and_all_wait_for_the_first_segment() -> None
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_the_date_of_a_segment_stays_when_the_time_of_day_is_put_right() -> None:
+def test_segment_date_stays_after_a_clock_correction() -> None:
     relay = Relay()
     stream = relay.stream()
-    joe = Asked(stream.muxer, JOE)
+    joe = PlaylistRequest(stream.muxer, JOE)
     relay.play(relay.dialler.last.answer(), 3)
     stream.muxer._wall = lambda: datetime(2001, 1, 1, tzinfo=timezone.utc)
-    ann = Asked(stream.muxer, ANN)
+    ann = PlaylistRequest(stream.muxer, ANN)
     dates = [next(line for line in asked.body.split(b"\n") if b"DATE-TIME" in line) for asked in (joe, ann)]
     assert dates[0] == dates[1]
     relay.registry.delete(stream.id)
@@ -84,25 +84,25 @@ def test_the_date_of_a_segment_stays_when_the_time_of_day_is_put_right() -> None
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_who_comes_to_a_stream_that_is_watched_gets_what_the_ring_has_at_once() -> None:
+def test_client_of_a_running_stream_gets_the_ring_at_once() -> None:
     relay = Relay()
     stream = relay.stream()
     relay.player(stream)
     body = relay.dialler.last.answer()
     relay.play(body, 8)
-    asked = Asked(stream.muxer, JOE)
+    asked = PlaylistRequest(stream.muxer, JOE)
     assert count(asked) == 1
     assert len(relay.dialler.dials) == 1
 
 
-def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> None:
+def test_source_is_closed_after_the_last_silent_client() -> None:
     assert LIFETIME >= 3 * TARGET_DURATION
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.muxer, JOE)
+    PlaylistRequest(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
-    Asked(stream.muxer, ANN)
+    PlaylistRequest(stream.muxer, ANN)
     relay.play(body, LIFETIME - 1)
     stream.run_housekeeping()
     assert [client.client_id for client in stream.clients()] == ["ann"]
@@ -116,10 +116,10 @@ def test_it_is_closed_behind_the_last_that_has_been_silent_for_too_long() -> Non
     assert stream.muxer.segment(0) is None
 
 
-def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
+def test_client_with_open_response_is_not_silent() -> None:
     relay = Relay(start_timeout=300, stream_total_timeout=300)
     stream = relay.stream()
-    Asked(stream.muxer, JOE)
+    PlaylistRequest(stream.muxer, JOE)
     relay.clock.advance(0.5)
     stream.muxer.hls_clients.register(ANN)
     for _ in range(3):
@@ -129,14 +129,14 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     client, taken = stream.muxer.hls_clients.register(ANN), []
-    parcel = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
-    parcel.pauseProducing()
+    producer = stream.muxer.send(stream.muxer.segment(0), client, taken.append, lambda: None)
+    producer.pauseProducing()
     client.active_at -= 2 * LIFETIME
     stream.run_housekeeping()
     assert client in stream.clients()
-    parcel.resumeProducing()
+    producer.resumeProducing()
     results = []
-    parcel.ended.addCallback(results.append)
+    producer.ended.addCallback(results.append)
     assert results == [True]
     assert b"".join(taken) == b"".join(stream.muxer.segment(0).buffers)
     assert client.bytes_served == stream.muxer.segment(0).size
@@ -145,18 +145,18 @@ def test_who_waits_or_is_being_sent_a_segment_is_not_silent() -> None:
     assert client not in stream.clients()
 
 
-def test_nothing_in_time() -> None:
+def test_no_segment_in_time_is_an_error() -> None:
     relay = Relay(start_timeout=10)
     stream = relay.stream()
-    asked = Asked(stream.muxer, JOE)
+    asked = PlaylistRequest(stream.muxer, JOE)
     relay.clock.pump([0.1] * 101)
     assert asked.error.player_status == 504
 
 
-def test_who_stops_waiting() -> None:
+def test_cancelled_playlist_request_leaves_no_response() -> None:
     relay = Relay()
     stream = relay.stream()
-    asked = Asked(stream.muxer, JOE)
+    asked = PlaylistRequest(stream.muxer, JOE)
     asked.deferred.cancel()
     assert asked.error is not None
     assert asked.client.open_responses == {}
@@ -166,32 +166,32 @@ def test_who_stops_waiting() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_a_stream_that_is_over() -> None:
+def test_ended_stream_fails_waiting_requests() -> None:
     relay = Relay()
     stream = relay.stream()
     stream.close(Reason.DELETED)
-    asked = Asked(stream.muxer, JOE)
+    asked = PlaylistRequest(stream.muxer, JOE)
     assert asked.error.reason is Reason.DELETED
     assert stream.clients() == []
     assert relay.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("leave", ["yield_slot", "end"])
-def test_all_are_sent_away(leave) -> None:
+def test_ended_stream_aborts_its_responses(leave) -> None:
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.muxer, JOE)
+    PlaylistRequest(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     aborted = []
     client = stream.muxer.hls_clients.register(JOE)
-    parcel = stream.muxer.send(
-        stream.muxer.segment(0), client, lambda _: parcel.pauseProducing(), lambda: aborted.append(True)
+    producer = stream.muxer.send(
+        stream.muxer.segment(0), client, lambda _: producer.pauseProducing(), lambda: aborted.append(True)
     )
-    parcel.start()
+    producer.start()
     stream.yield_slot() if leave == "yield_slot" else stream.close(Reason.DELETED)
     assert aborted == [True]
-    parcel.stopProducing()
+    producer.stopProducing()
     relay.clock.advance(0)
     assert stream.clients() == []
     assert body.closed
@@ -199,10 +199,10 @@ def test_all_are_sent_away(leave) -> None:
 
 
 @pytest.mark.parametrize("joined", list(SpliceKind))
-def test_what_is_a_discontinuity(joined) -> None:
+def test_splices_that_begin_a_discontinuity(joined) -> None:
     relay = Relay()
     stream = relay.stream()
-    Asked(stream.muxer, JOE)
+    PlaylistRequest(stream.muxer, JOE)
     body = relay.dialler.last.answer()
     relay.play(body, 4)
     stream.source_joined(SpliceReport(joined, 0.0, changed=("x",)))
@@ -210,19 +210,19 @@ def test_what_is_a_discontinuity(joined) -> None:
         assert stream.clients() == []
         return
     relay.play(body, 12)
-    text = Asked(stream.muxer, JOE).body
+    text = PlaylistRequest(stream.muxer, JOE).body
     assert (b"#EXT-X-DISCONTINUITY\n" in text) is (joined in (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE))
 
 
-def parcel(*pieces: bytes):
+def producer(*pieces: bytes):
     clock, taken, results = Clock(), [], []
     made = MemoryProducer(clock, pieces, 5.0, taken.append)
     made.ended.addCallback(results.append)
     return clock, made, taken, results
 
 
-def test_a_parcel_goes_at_the_player_s_pace() -> None:
-    clock, made, taken, results = parcel(b"a", b"", b"b")
+def test_segment_is_sent_at_the_player_s_pace() -> None:
+    clock, made, taken, results = producer(b"a", b"", b"b")
     made.pauseProducing()
     made.start()
     assert taken == []
@@ -234,8 +234,8 @@ def test_a_parcel_goes_at_the_player_s_pace() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_a_parcel_that_nobody_takes_is_given_up() -> None:
-    clock, made, taken, results = parcel(b"a")
+def test_stalled_segment_is_ended() -> None:
+    clock, made, taken, results = producer(b"a")
     made.pauseProducing()
     made.start()
     clock.advance(3)
@@ -247,12 +247,12 @@ def test_a_parcel_that_nobody_takes_is_given_up() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_a_player_of_the_stream_that_leaves_does_not_take_it_along() -> None:
+def test_leaving_live_player_keeps_the_source_for_hls_clients() -> None:
     relay = Relay()
     stream = relay.stream()
     viewer = relay.player(stream)
     body = relay.dialler.last.answer()
-    Asked(stream.muxer, JOE)
+    PlaylistRequest(stream.muxer, JOE)
     relay.play(body, 4)
     viewer.transport.leave()
     relay.clock.advance(0)

@@ -1,4 +1,4 @@
-"""Content steering and lists of advertisements, as players get them."""
+"""Steering manifests and asset lists, as players get them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def named(playlist: bytes, attribute: str) -> str:
 
 
 def steering(rig: HlsRig, body: object, **more) -> str:
-    """Where a player asks for the manifest; players add something to it (RFC 8216bis section 7.1)."""
+    """Return the path of the manifest, with the parameters that players add (RFC 8216bis section 7.1)."""
     rig.origin.put(MASTER_URL, MASTER)
     rig.origin.put(STEERING_URL, body if isinstance(body, (str, bytes)) else json.dumps(body), **more)
     url = named(rig.play(rig.stream(MASTER_URL)).body, "SERVER-URI")
     return url + '&_HLS_pathway="one"&_HLS_throughput=5140000'
 
 
-def test_a_steering_manifest_leads_back_to_us(make_rig) -> None:
+def test_steering_manifest_leads_to_the_proxy(make_rig) -> None:
     rig = make_rig()
     next_url = "https://steer.example/next?state=a%3D"
     manifest = {"VERSION": 1, "TTL": 10, "RELOAD-URI": "next?state=a%3D", "PATHWAY-PRIORITY": ["two", "one"]}
@@ -44,7 +44,7 @@ def test_a_steering_manifest_leads_back_to_us(make_rig) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "example" not in answer.body.decode()
     assert {**answer.json, "RELOAD-URI": manifest["RELOAD-URI"]} == manifest
-    # What a player adds stays here: it is fetched once for all, and nobody's bandwidth is the provider's business.
+    # The parameters of players are not passed on: the manifest is fetched once, and their bandwidth is private.
     assert rig.origin.asked[-1] == STEERING_URL
     rig.origin.put(next_url, json.dumps({"VERSION": 1, "PATHWAY-PRIORITY": ["one"]}))
     assert answer.json["RELOAD-URI"].endswith("&client_id=me")
@@ -52,7 +52,7 @@ def test_a_steering_manifest_leads_back_to_us(make_rig) -> None:
     assert rig.origin.asked[-1] == next_url
 
 
-def test_each_player_gets_its_own_name(make_rig) -> None:
+def test_each_client_gets_its_name_in_manifests(make_rig) -> None:
     rig = make_rig()
     url = steering(rig, {"RELOAD-URI": "next"})
     for name in ("me", "a%26b"):
@@ -61,7 +61,7 @@ def test_each_player_gets_its_own_name(make_rig) -> None:
 
 
 @pytest.mark.parametrize(("status", "later"), [(410, None), (429, "120"), (404, None)])
-def test_what_a_steering_server_says_by_its_status(make_rig, status, later) -> None:
+def test_steering_server_statuses_are_passed_on(make_rig, status, later) -> None:
     rig = make_rig()
     url = steering(rig, b"", status=status, headers={} if later is None else {"Retry-After": later})
     answer = rig.get(url)
@@ -78,7 +78,7 @@ def test_what_a_steering_server_says_by_its_status(make_rig, status, later) -> N
     ],
     ids=["html", "text", "large", "refused"],
 )
-def test_what_is_no_manifest_is_an_error_and_not_the_streams(make_rig, page, word) -> None:
+def test_invalid_manifest_is_an_error_without_failover(make_rig, page, word) -> None:
     rig = make_rig()
     url = steering(rig, **{"body": "", **page})
     answer = rig.get(url)
@@ -87,7 +87,7 @@ def test_what_is_no_manifest_is_an_error_and_not_the_streams(make_rig, page, wor
     assert rig.play(rig.stream(MASTER_URL)).status == 200
 
 
-def test_a_list_of_assets(make_rig) -> None:
+def test_asset_list_is_rewritten(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
     asset = "https://ads.example/1.m3u8?k=%2B"
@@ -104,17 +104,17 @@ def test_a_list_of_assets(make_rig) -> None:
     assert len(stream.clients()) == 1
 
 
-def test_what_a_public_list_names_must_not_lead_inside(make_rig) -> None:
+def test_public_asset_list_must_not_lead_to_private_addresses(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(MASTER_URL, media("a.ts", more=DATERANGE))
     rig.origin.put(LIST_URL, json.dumps({"ASSETS": [{"URI": "http://192.168.0.1/x"}]}), public=True)
     found = rig.get(named(rig.play(rig.stream(MASTER_URL)).body, "X-ASSET-LIST")).json
     rig.get(found["ASSETS"][0]["URI"])
-    asked = rig.origin.wanted[-1]
+    asked = rig.origin.requests[-1]
     assert (asked.url, asked.led_by_public) == ("http://192.168.0.1/x", True)
 
 
-def test_a_head_is_that_of_a_get(make_rig) -> None:
+def test_head_request_equals_get(make_rig) -> None:
     rig = make_rig()
     url = steering(rig, {"RELOAD-URI": "next"})
     whole, head = rig.get(url), rig.get(url, method="HEAD")
@@ -122,7 +122,7 @@ def test_a_head_is_that_of_a_get(make_rig) -> None:
     assert head.headers["Content-Length"] == str(len(whole.body))
 
 
-def test_a_range_means_nothing(make_rig) -> None:
+def test_range_of_a_manifest_is_ignored(make_rig) -> None:
     rig = make_rig()
     answer = rig.get(steering(rig, {"TTL": 1}), headers={"Range": "bytes=0-3"})
     assert (answer.status, answer.json) == (200, {"TTL": 1})
