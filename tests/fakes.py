@@ -1,7 +1,7 @@
-"""Stand-ins for what lies on either side of the fan-out: a provider that is told what to do, and a slow player.
+"""Fakes for both sides of a live stream: a provider that the test controls, and a slow player.
 
-They refuse what the real things refuse. ``tests/downstream/test_socket_writer.py`` runs the same scenarios against
-:class:`SlowConsumer` and against real transports, and both must agree.
+They refuse the calls that the real objects refuse. ``tests/downstream/test_socket_writer.py`` runs the same scenarios
+against :class:`SlowConsumer` and against real transports, and both must agree.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from m3uproxy.upstream.slots import Slot
 
 @implementer(IResponseBody)
 class FakeBody:
-    """A body that brings what a test tells it to."""
+    """A body whose data and end the test decides."""
 
     READ = 262_144
 
@@ -68,7 +68,7 @@ class FakeBody:
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
 
-    # IOpenBody
+    # IResponseBody
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
@@ -113,25 +113,25 @@ class FakeBody:
             self._waiting.append(done)
         return done
 
-    # what a test tells it
+    # called by a test
 
     def bring(self, data: bytes) -> None:
-        """Bytes arrive: at the consumer, or in the kernel while the body is paused."""
-        assert self.consumer is not None, "nobody took the body"
+        """Let bytes arrive: at the consumer, or in the kernel while the body is paused."""
+        assert self.consumer is not None, "the body was not delivered"
         assert not self.ended
         self.held += data
         if not self.paused:
             self.bring_anyway()
 
     def bring_anyway(self, data: bytes = b"") -> None:
-        """The reactor hands on what there is: like the real thing also while paused, and behind ``close()``."""
+        """Have the reactor deliver all bytes, also while paused and after ``close()``, as a real one may."""
         assert self.consumer is not None
         data, self.held, self.gathered = self.gathered + self.held + data, b"", b""
         if data:
             self.consumer.body_received(data)
 
     def end(self, error: SourceError | None = None) -> None:
-        """The provider ends the body; its socket is gone with it."""
+        """End the body and close its socket, as the provider does."""
         assert not self.ended
         self.ended = self.gone = True
         if self.slot is not None:
@@ -145,7 +145,7 @@ class FakeBody:
             done.callback(None)
 
     def vanish(self) -> None:
-        """The socket that we closed is gone now."""
+        """Let the socket close that the code under test has aborted."""
         assert self.closed
         if not self.ended:
             self.end(SourceError(Reason.ENDED, "closed by us"))
@@ -153,7 +153,7 @@ class FakeBody:
 
 @attrs.define(eq=False)
 class Dial:
-    """One call of :meth:`FakeDialler.dial`."""
+    """A call of :meth:`FakeDialler.dial`."""
 
     request: SourceRequest
     limits: DialTimeouts
@@ -164,7 +164,7 @@ class Dial:
     body: FakeBody | None = None
 
     def answer(self, body: FakeBody | None = None, length: int | None = None) -> FakeBody:
-        """The head came, with status 200."""
+        """Answer with a head of status 200 and a body."""
         body = body or FakeBody(final_url=self.request.url)
         if self.slot is not None:
             self.slot.socket_opened()
@@ -175,7 +175,7 @@ class Dial:
         return body
 
     def fail(self, reason: Reason = Reason.REFUSED) -> None:
-        """The dial fails."""
+        """Fail the dial."""
         self.deferred.errback(SourceError(reason))
 
     @property
@@ -185,7 +185,7 @@ class Dial:
 
 @attrs.define(eq=False)
 class Asked:
-    """One call of :meth:`FakeResolver.ask`."""
+    """A call of :meth:`FakeResolver.ask`."""
 
     url: str
     question: ResolverQuestion
@@ -193,21 +193,21 @@ class Asked:
     cancelled: bool = False
 
     def names(self, url: str) -> None:
-        """It answers."""
+        """Answer with a source."""
         self.deferred.callback(ResolverAnswer(url))
 
     def names_none(self) -> None:
-        """It knows no other source."""
+        """Answer that there is no other source."""
         self.deferred.callback(ResolverAnswer())
 
     def breaks(self) -> None:
-        """It does not answer."""
+        """Answer with an error."""
         self.deferred.callback(ResolverAnswer(problem="HTTP 500"))
 
 
 @implementer(IResolver)
 class FakeResolver:
-    """Keeps every question for the test to answer."""
+    """A resolver whose questions the test answers."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -247,7 +247,7 @@ class FakeResolverPort:
 
 @implementer(IDialler)
 class FakeDialler:
-    """Keeps every dial for the test to answer, or lets ``script`` answer at once."""
+    """A dialler whose dials the test answers, or ``script`` at once."""
 
     def __init__(self, clock: IReactorTime, script: Callable[[Dial], None] | None = None) -> None:
         self._clock = clock
@@ -279,7 +279,7 @@ class FakeDialler:
 
 
 class _Handle:
-    """The part of a non-blocking socket that the direct outlet uses."""
+    """The part of a non-blocking socket that a DirectWriter uses."""
 
     def __init__(self, transport: SlowConsumer) -> None:
         self._transport = transport
@@ -289,10 +289,10 @@ class _Handle:
 
 
 class SlowConsumer:
-    """A server-side TCP transport, the kernel's send queue behind it, and a player who reads when told.
+    """A server-side TCP transport, the send queue of the kernel, and a player that reads when the test lets it.
 
-    ``clock`` gives the reactor's turns: what the reactor would do in its next turn happens at
-    ``clock.advance(0)``. Like Linux, a socket is writable when a third of its queue is free.
+    ``clock`` gives the turns of the reactor: its next turn happens at ``clock.advance(0)``. As on Linux, a socket is
+    writable when a third of its queue is free.
     """
 
     LIMIT = 65_536
@@ -316,7 +316,7 @@ class SlowConsumer:
         self.disconnected = False
         self.aborted = False
 
-    # what the code under test sees: a transport
+    # the transport, as the code under test uses it
 
     def getHandle(self) -> _Handle:
         return self._handle
@@ -357,10 +357,10 @@ class SlowConsumer:
         self._stop_writing()
         self._end()
 
-    # what a test tells the player
+    # the player, as a test uses it
 
     def read(self, size: int | None = None) -> bytes:
-        """The player takes up to that many bytes out of what the kernel holds."""
+        """Let the player read up to ``size`` bytes from the queue of the kernel; None for all."""
         size = len(self._kernel) if size is None else min(size, len(self._kernel))
         taken = bytes(self._kernel[:size])
         del self._kernel[:size]
@@ -369,17 +369,17 @@ class SlowConsumer:
         return taken
 
     def leave(self) -> None:
-        """The player closes its connection; the transport hears of it in the next turn."""
+        """Close the connection of the player. The transport is told in the next turn."""
         self._end()
 
     @property
     def in_kernel(self) -> int:
-        """Bytes that have left the process and not reached the player."""
+        """Bytes in the queue of the kernel, which the player has not read."""
         return len(self._kernel)
 
     @property
     def queued(self) -> int:
-        """Bytes that wait in the transport and in the kernel."""
+        """Bytes in the transport and in the kernel."""
         return len(self._kernel) + len(self._buffer)
 
     # the kernel and the reactor
@@ -396,7 +396,7 @@ class SlowConsumer:
         return min(room, len(data))
 
     def fail_sends(self) -> None:
-        """A reset came that the transport does not know of yet: each send fails from now on."""
+        """Let each send fail, as after a reset that the transport does not know of yet."""
         self._reset = True
 
     def _writable(self) -> bool:
@@ -443,11 +443,11 @@ class SlowConsumer:
             producer.stopProducing()
 
 
-# what a provider sends
+# a transport stream
 
 
 class Programme:
-    """A transport stream with one video, in which no two packets are the same."""
+    """A transport stream with one video track. No two packets are equal."""
 
     PMT_PID, VIDEO_PID = 0x100, 0x101
 
@@ -457,11 +457,11 @@ class Programme:
         self._pictures = 0
 
     def tables(self) -> bytes:
-        """PAT and PMT."""
+        """Return PAT and PMT."""
         return self._mux.pat({1: self.PMT_PID}) + self._mux.pmt(self.PMT_PID, 1, [(H264, self.VIDEO_PID)])
 
     def picture(self, key: bool = False, size: int = 500) -> bytes:
-        """One access unit of about ``size`` bytes; a key picture is a random access point."""
+        """Return an access unit of about ``size`` bytes. A key picture is a random access point."""
         self._pictures += 1
         mark = b"%s%08d." % (self._name, self._pictures)
         filler = mark * (size // len(mark) + 1)
@@ -469,12 +469,12 @@ class Programme:
         return self._mux.unit(self.VIDEO_PID, pes(data, pts=self._pictures * 3600), key=key)
 
     def group(self, pictures: int = 5, size: int = 500) -> bytes:
-        """Tables and a group of pictures, the first of them a key picture."""
+        """Return tables and a group of pictures. The first one is a key picture."""
         return self.tables() + b"".join(self.picture(n == 0, size) for n in range(pictures))
 
 
 def packets(data: bytes) -> list[bytes]:
-    """Cut into packets; fails if that is not what the bytes are."""
+    """Cut bytes into packets, and check that all are whole."""
     assert len(data) % SIZE == 0, f"{len(data)} bytes are no whole packets"
     cut = [data[at : at + SIZE] for at in range(0, len(data), SIZE)]
     assert all(packet[0] == 0x47 for packet in cut), "a torn packet"
@@ -483,9 +483,9 @@ def packets(data: bytes) -> list[bytes]:
 
 def check_segments(media: bytes, source: bytes) -> int:
     """
-    Fails unless ``media`` is a series of (tables, run of ``source`` from an access point on, unbroken).
+    Check that ``media`` is a series of segments: tables, then packets of ``source`` from an access point on, unbroken.
 
-    :return: how many.
+    :return: the number of segments.
     """
     got, sent = packets(media), packets(source)
     where = {packet: n for n, packet in enumerate(sent) if IDR in packet}
@@ -505,12 +505,12 @@ def check_segments(media: bytes, source: bytes) -> int:
 
 
 class FakePlayer:
-    """A player, its connection, and the answer that a pump fills."""
+    """A player, its connection, and the response that a pump fills."""
 
     HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
     def __init__(self, clock: IReactorTime, kernel: int = 100_000, speed: float | None = None) -> None:
-        """``speed`` is in bytes per second; None reads all there is."""
+        """Make a player that reads at ``speed`` bytes per second; None for no limit."""
         self.transport = SlowConsumer(clock, kernel)
         self.outlet = DirectWriter(self.transport)
         self.speed = speed
@@ -519,7 +519,7 @@ class FakePlayer:
         self.pump: Any = None
         self._credit = 0.0
 
-    # Answer
+    # LiveResponse
 
     def begin(self, pump: Any) -> None:
         self.pump = pump
@@ -537,15 +537,15 @@ class FakePlayer:
     def abort(self) -> None:
         self.transport.abortConnection()
 
-    # what a test tells it
+    # called by a test
 
     def join(self, stream: Any, patience: float = 20.0, player: PlayerInfo | None = None) -> FakePlayer:
-        """As the web resource does it."""
+        """Attach to a stream, as the web resource does."""
         self.pump = stream.attach(player or PlayerInfo(), self, patience)
         return self
 
     def read(self, seconds: float = 0.0) -> None:
-        """What the player takes in that time."""
+        """Read as much as the player can in that time."""
         if self.speed is None:
             self.transport.read()
         else:
@@ -555,19 +555,19 @@ class FakePlayer:
 
     @property
     def media(self) -> bytes:
-        """What it got behind the head."""
+        """The bytes received after the head."""
         data = bytes(self.transport.received)
         assert data[: len(self.HEAD)] == self.HEAD[: len(data)]
         return data[len(self.HEAD) :]
 
     @property
     def taken(self) -> int:
-        """Bytes behind the head that have left the process."""
+        """Bytes after the head that have left the process."""
         return max(0, len(self.transport.received) + self.transport.in_kernel - len(self.HEAD))
 
 
 class Relay:
-    """A registry between a provider and players, all on one clock."""
+    """A registry with a fake provider and fake players, all on one clock."""
 
     def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
@@ -579,7 +579,7 @@ class Relay:
         self.programme = Programme()
         self.players: list[FakePlayer] = []
         self.source = b""
-        #: All but the last picture: its end shows only with the next one's beginning.
+        #: All bytes but those of the last picture, whose end is known only when the next one begins.
         self.whole = b""
 
     def stream(self, url: str = "http://provider/live/1.ts", *failover: str, **more: Any) -> LiveStream:
@@ -591,7 +591,7 @@ class Relay:
         return player.join(stream, self.settings.start_timeout, **more)
 
     def pass_time(self, seconds: float) -> None:
-        """In turns of a twentieth of the tick (2 ms); every player reads at its speed."""
+        """Advance the clock in steps of a twentieth of the tick (2 ms). Each player reads at its speed."""
         pace = self.settings.tick / 20
         for _ in range(max(1, round(seconds / pace))):
             self.clock.advance(pace)
@@ -599,7 +599,7 @@ class Relay:
                 player.read(pace)
 
     def play(self, body: FakeBody, seconds: float, size: int = 4000) -> None:
-        """A group of pictures of ``5 * size`` bytes every half second, a picture every 100 ms."""
+        """Let a group of pictures of ``5 * size`` bytes arrive each half second, one picture each 100 ms."""
         for picture in range(round(seconds * 10)):
             data = self.programme.tables() if picture % 5 == 0 else b""
             self.whole = self.source + data
@@ -609,7 +609,7 @@ class Relay:
             self.pass_time(0.1)
 
     def settle(self) -> None:
-        """Every player reads all that it was sent."""
+        """Let each player read all bytes sent to it."""
         for turn in range(5000):
             self.clock.advance(0)
             for player in self.players:
@@ -619,7 +619,7 @@ class Relay:
                 return
 
     def nothing_left(self) -> None:
-        """No timer remains when all are gone."""
+        """Check that no dial and no timer is left."""
         for body in [dial for dial in self.dialler.dials if dial.pending]:
             assert body is None
         self.clock.advance(0)

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
+from ..core.http.redact import redact
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from .connection import ProviderConnection
@@ -98,10 +99,9 @@ def connect_error(error: BaseException, connection: ProviderConnection | None) -
             return SourceError(reason, detail)
     if not isinstance(error, CancelledError):
         # The text of an exception may hold a URL. Its class and its traceback do not.
-        unexpected = Unexpected(type(error).__name__)
-        log.failure(
-            "a request to a provider failed unexpectedly", failure=Failure(unexpected, Unexpected, error.__traceback__)
-        )
+        failure = Failure(Unexpected(type(error).__name__), Unexpected, error.__traceback__)
+        url = redact(connection.location.url) if connection is not None else "a provider"
+        log.failure("a request to {url} failed unexpectedly", failure=failure, url=url)
     return SourceError(Reason.INTERNAL, type(error).__name__)
 
 
