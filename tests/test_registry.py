@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring, share_memory
-from m3uproxy.settings import Settings
-from m3uproxy.stream_factory import failover_policy
 
 KB = 1000
 
@@ -111,13 +109,6 @@ def test_housekeeping_continues_after_a_failure() -> None:
         except ZeroDivisionError:
             pass
     assert len(relay.clock.getDelayedCalls()) == 1
-
-
-def test_failover_policy_follows_the_settings() -> None:
-    made = failover_policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
-    assert made.laps == 1
-    assert made.start == 19
-    assert made.total == 0
 
 
 def ring_of(size: int, groups: int) -> Ring:

@@ -167,7 +167,7 @@ async def test_hanging_resolver_blocks_nothing_else(rig, resolver):
     status, found = await call(rig, "GET", "/streams/by-metadata", field="id", value="7")
     assert (status, found["total_matching"]) == (200, 1)
     await rig.until_bytes(other, size + 30_000)
-    assert stream.broadcaster.session.asking, "the question is still open"
+    assert stream.broadcaster.session.asking_resolver, "the question is still open"
     await plays(rig, player, "b")
     await rig.until(lambda: resolver.gone == 1, what="the question is taken back")
 
