@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..core.http.byte_ranges import ByteRange, ContentRange
+from ..core.http.redact import redact
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
@@ -108,7 +109,8 @@ class Fetcher:
             return
         self._prefetches += 1
         fetched: Deferred[None] = self.fetch(request, byte_range, max_age).addCallback(FetchedResource.wait_complete)
-        fetched.addErrback(lambda failure: log.debug("prefetch of a segment failed: {error}", error=failure.value))
+        url = redact(request.url)
+        fetched.addErrback(lambda failure: log.debug("prefetch of {url} failed: {error}", url=url, error=failure.value))
         fetched.addCallback(self._prefetch_ended)
 
     def stop(self) -> None:
