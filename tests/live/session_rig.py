@@ -36,14 +36,14 @@ class RecordingSink:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.parser = TsParser()
-        self.bodies: list[bytes] = []
+        self.bodies: list[bytearray] = []
         self.errors: list[SourceError] = []
         self.on_bytes: Callable[[], None] = lambda: None
         self.waiting = False
 
     def source_changed(self) -> None:
         self.parser.next_source(self.clock.seconds())
-        self.bodies.append(b"")
+        self.bodies.append(bytearray())
 
     def bytes_received(self, data: bytes) -> None:
         self.parser.feed(data, self.clock.seconds())
