@@ -19,6 +19,7 @@ from .log import make_logger
 from .settings import Settings
 from .stream_factory import StreamFactory
 from .streams.base import Stream
+from .streams.context import StreamContext
 from .streams.spec import StreamSpec, stream_id
 from .upstream.slots import SlotAllocator
 from .vod.stream import VodStream
@@ -68,7 +69,8 @@ class Registry:
         self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
         self.slots = SlotAllocator(clock, SlotTable(settings.slot_wait, settings.slot_takeover), self._yield_slot)
-        self._factory = StreamFactory(clock, wall, dialler, settings, self.slots, key, resolver, fetcher)
+        context = StreamContext(clock, wall, self.slots, settings, resolver)
+        self._factory = StreamFactory(context, dialler, key, fetcher)
         self.started = clock.seconds()
 
     @property

@@ -1,4 +1,4 @@
-"""The stream factory: kinds of stream, limits from the settings."""
+"""The stream factory: kinds of stream."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import pytest
 from fakes import Relay
 
 from m3uproxy.live.stream import LiveStream
-from m3uproxy.settings import Settings
-from m3uproxy.stream_factory import failover_policy, source_requests
-from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.vod.stream import VodStream
 
 
@@ -19,23 +16,3 @@ from m3uproxy.vod.stream import VodStream
 def test_kind_follows_from_the_url(url: str, kind: type) -> None:
     """Without a fetcher, as here, HLS is played as one transport stream only."""
     assert type(Relay().stream(url)) is kind
-
-
-def test_strict_streams_avoid_a_stalled_source_for_longer() -> None:
-    settings = Settings(strict_live_ts_circuit_breaker_cooldown=90)
-    assert failover_policy(settings, strict=True).stall_cool_down == 90
-    assert failover_policy(settings).stall_cool_down != 90
-
-
-def test_each_source_has_a_request() -> None:
-    spec = StreamSpec("http://a/1.ts", "TV/1", failover_urls=("http://b/1.ts",), provider="home", max_connections=1)
-    requests = source_requests(spec)
-    assert [request.url for request in requests] == ["http://a/1.ts", "http://b/1.ts"]
-    assert {request.user_agent for request in requests} == {"TV/1"}
-
-
-def test_failover_policy_follows_the_settings() -> None:
-    made = failover_policy(Settings(stream_retry_attempts=0, start_timeout=20, stream_total_timeout=0))
-    assert made.laps == 1
-    assert made.start == 19
-    assert made.total == 0

@@ -9,11 +9,11 @@ opened for the first HLS player and closed after the last one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from ..core.hls.segmenter import TARGET_DURATION, LiveSegment, Segmenter
@@ -25,8 +25,7 @@ from ..downstream.memory_producer import MemoryProducer
 from ..errors import Reason, SourceError
 from ..interfaces import IBlockConsumer
 from ..live.stream import LiveStream
-from ..settings import Settings
-from ..upstream.slots import SlotAllocator
+from ..streams.context import StreamContext
 from .clients import HlsClient, HlsClients
 
 #: Seconds of silence after which a client is removed.
@@ -43,31 +42,20 @@ class HlsMuxer:
     :ivar hls_clients: the clients.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        wall: Callable[[], datetime],
-        stream: LiveStream,
-        slots: SlotAllocator,
-        settings: Settings,
-    ) -> None:
-        """
-        Initialise a muxer that is attached at the first request.
-
-        :param wall: returns the time of day; ``clock`` is for everything else.
-        """
-        self._clock = clock
-        self._wall = wall
+    def __init__(self, context: StreamContext, stream: LiveStream) -> None:
+        """Initialise a muxer that is attached at the first request."""
+        settings = context.settings
+        self._clock, self._wall = context.clock, context.wall
         self._stream = stream
         self._start_timeout = settings.start_timeout
         self._stall = settings.viewer_stall_timeout
-        self.hls_clients = HlsClients(clock, wall, slots, stream.id, stream.touch)
+        self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream.id, stream.touch)
         self._segmenter = Segmenter(settings.ring_bytes)
         self._waiting: dict[Deferred[None], IDelayedCall] = {}
         self._attached = self._started = False
         # The time of day at second 0 of the clock. It is read once per attachment, so that the date of a segment
         # stays the same in all playlists.
-        self._epoch = wall()
+        self._epoch = context.wall()
 
     # listings and API
 

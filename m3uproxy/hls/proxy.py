@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -22,17 +21,12 @@ from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError, bad_status
-from ..settings import Settings
-from ..upstream.slots import SlotAllocator
+from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .playlist_loader import PlaylistLoader
 from .served_playlist import CLIENT_MARK, ParsedPlaylist, ServedPlaylist
 from .session import HlsSession, SourceRun
-
-if TYPE_CHECKING:
-    from ..streams.failover_stream import FailoverStream
-    from ..streams.stream_resolver import StreamResolver
 
 #: Playlists that are kept for each stream: variants, audio and subtitle renditions, of all its sources.
 MAX_PLAYLISTS = 128
@@ -53,23 +47,12 @@ _MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind
 
 
 @attrs.frozen
-class HlsContext:
-    """
-    The objects that all HLS streams share.
+class HlsContext(StreamContext):
+    """The objects that all HLS streams share, and the failover policy of one of them."""
 
-    :ivar wall: returns the time of day; ``clock`` is for everything else.
-    :ivar policy: the failover policy.
-    :ivar open_resolver: creates the resolver of a stream.
-    """
-
-    clock: Any
-    wall: Callable[[], datetime]
     fetcher: Fetcher
     tokens: UrlTokens
-    settings: Settings
     policy: FailoverPolicy
-    slots: SlotAllocator
-    open_resolver: Callable[[FailoverStream], StreamResolver]
 
 
 def path_extension(url: str) -> str:

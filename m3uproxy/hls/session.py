@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,12 +24,10 @@ from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
 from ..live.standby_connection import has_room
 from ..log import make_logger
+from ..streams.context import StreamContext
 from ..streams.failback import FailbackReview
-from ..streams.failover_driver import FailoverDriver
-from ..streams.failover_history import FailoverHistory
-from ..streams.interfaces import ResolverPort
-from ..streams.monitor_rules import MonitorRules
-from ..upstream.slots import StreamSlot, release_slot
+from ..streams.failover_driver import DrivenStream, FailoverDriver
+from ..upstream.slots import release_slot
 from ..upstream.twisted_errors import on_failure
 
 log = make_logger()
@@ -68,24 +65,17 @@ class HlsSession(FailoverDriver):
 
     def __init__(
         self,
-        clock: Any,
-        requests: tuple[SourceRequest, ...],
+        context: StreamContext,
+        stream: DrivenStream,
         policy: FailoverPolicy,
-        rules: Callable[[], MonitorRules],
-        history: FailoverHistory,
-        slot: StreamSlot,
-        resolver: ResolverPort,
         check_source: Callable[[SourceRequest], Deferred[None]],
     ) -> None:
         """
-        Initialise an idle session. The other parameters are those of
-        :class:`m3uproxy.streams.failover_driver.FailoverDriver`.
+        Initialise an idle session.
 
-        :param rules: returns the interval of reviews, and if backups are probed.
         :param check_source: fetches the playlist of a source.
         """
-        super().__init__(clock, requests, policy, history, slot, resolver)
-        self._rules = rules
+        super().__init__(context, stream, policy)
         self._check_source = check_source
         self._opening: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
@@ -158,7 +148,7 @@ class HlsSession(FailoverDriver):
             self._review = FailbackReview(self._clock, self._failover, self)
             self._carry_out(self._failover.started(now))
             return True
-        rules = self._rules()
+        rules = self._monitor_rules()
         if self._review is not None and rules.interval and now - self._reviewed_at >= rules.interval:
             self._reviewed_at = now
             self._review.hold(rules.probe)

@@ -16,14 +16,11 @@ from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.uri_rewriter import ResourceKind
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
-from ..core.http.source_request import SourceRequest
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import Reason, SourceError
 from ..streams.base import ClientInfo
 from ..streams.failover_stream import FailoverStream
-from ..streams.monitor_rules import watch_rules
 from ..streams.spec import StreamSpec
-from ..upstream.slots import StreamSlot
 from .clients import HlsClient, HlsClients
 from .fetched_resource import FetchedResource, read_manifest
 from .proxy import HlsContext, HlsProxy
@@ -42,26 +39,10 @@ class HlsStream(FailoverStream):
     :ivar hls_clients: the clients.
     """
 
-    def __init__(
-        self, context: HlsContext, stream_id: str, spec: StreamSpec, requests: tuple[SourceRequest, ...]
-    ) -> None:
-        """
-        Initialise a stream without clients.
-
-        :param requests: the request for each source, primary first.
-        """
-        super().__init__(context.clock, context.wall, stream_id, spec, context.open_resolver)
-        self._context = context
-        self._session = HlsSession(
-            context.clock,
-            requests,
-            context.policy,
-            lambda: watch_rules(context.settings, self.spec),
-            self.history,
-            StreamSlot(context.slots, stream_id),
-            self.resolver,
-            lambda request: self._proxy.check_source(request),
-        )
+    def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec) -> None:
+        super().__init__(context, stream_id, spec)
+        self._hls_context = context
+        self._session = HlsSession(context, self, context.policy, lambda request: self._proxy.check_source(request))
         self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.history.source_answered())
         self._proxy.sticky = spec.use_sticky_session
         self._close_error: SourceError | None = None
@@ -99,12 +80,12 @@ class HlsStream(FailoverStream):
 
     # API and housekeeping
 
-    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec) -> None:
         """Take over a repeated registration. If the stream has clients, it keeps its metadata, like a live stream."""
         has_clients = bool(len(self.hls_clients))
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if has_clients else spec
         self._proxy.sticky = spec.use_sticky_session
-        self._session.replace_sources(requests)
+        self._session.replace_sources(self._context.requests(spec))
         if not has_clients:
             self._proxy.reset(_without_clients())
             self._session.choose(0)
@@ -155,7 +136,7 @@ class HlsStream(FailoverStream):
 
         :raises BadToken: if the token is not one of this stream.
         """
-        return self._context.tokens.read(self.id, token)
+        return self._hls_context.tokens.read(self.id, token)
 
     def playlist(
         self, target: TokenTarget | None, directives: DeliveryDirectives, client: HlsClient

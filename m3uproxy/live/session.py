@@ -11,22 +11,17 @@ from collections.abc import Callable
 from random import random
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.causes import cause_of
-from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
+from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, GiveUp, Idle
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import SourceError
-from ..interfaces import IDialler, IStreamSink
-from ..streams.failover_driver import FailoverDriver
-from ..streams.failover_history import FailoverHistory
-from ..streams.interfaces import ResolverPort
-from ..streams.monitor_rules import MonitorRules
-from ..upstream.slots import StreamSlot
+from ..interfaces import IStreamSink
+from ..streams.context import StreamContext
+from ..streams.failover_driver import DrivenStream, FailoverDriver
 from .current_connection import CurrentConnection
 from .monitor import SourceMonitor
-from .read_scheduler import ReadScheduler
-from .source_connection import SourceConnection
+from .source_connection import LiveUpstream, SourceConnection
 from .standby_connection import Standby, StandbyConnection
 
 
@@ -35,31 +30,24 @@ class LiveSession(FailoverDriver):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        dialler: IDialler,
-        tick: ReadScheduler,
+        context: StreamContext,
+        upstream: LiveUpstream,
+        stream: DrivenStream,
         sink: IStreamSink,
-        requests: tuple[SourceRequest, ...],
-        policy: FailoverPolicy,
-        rules: Callable[[], MonitorRules],
-        history: FailoverHistory,
-        slot: StreamSlot,
-        resolver: ResolverPort,
         random: Callable[[], float] = random,
     ) -> None:
         """
-        Make an idle session. For what is not stated see :class:`.course.FailoverDriver`.
+        Make an idle session.
 
-        :param rules: what is watched of a body; asked for each.
-        :ivar watch: watches the body that flows; None if none does.
+        :param sink: the consumer of the source's bytes.
         """
-        super().__init__(clock, requests, policy, history, slot, resolver, random)
+        policy = context.live_policy(stream.spec)
+        super().__init__(context, stream, policy, random)
         self._sink = sink
-        self._rules = rules
         self._current = CurrentConnection(
-            clock, slot, lambda slot: SourceConnection(clock, dialler, tick, sink, self, slot), self
+            self._clock, self._slot, lambda slot: SourceConnection(upstream, sink, self, slot), self
         )
-        self._standby = Standby(clock, dialler, tick, slot, policy, self)
+        self._standby = Standby(upstream, self._slot, policy, self)
         self.watch: SourceMonitor | None = None
 
     def stop(self) -> Deferred[None]:
@@ -147,7 +135,7 @@ class LiveSession(FailoverDriver):
             self._carry_out_after_failure(self._failover.switched(self._clock.seconds(), candidate.index))
 
     def _start_watch(self) -> None:
-        self.watch = SourceMonitor(self._clock, self._sink, self._failover, self._rules(), self)
+        self.watch = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self)
 
     # the watch's owner
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
@@ -21,6 +22,15 @@ from .read_scheduler import ReadScheduler
 log = make_logger()
 
 
+@attrs.frozen
+class LiveUpstream:
+    """The shared objects that open and read the sources of live streams."""
+
+    clock: IReactorTime
+    dialler: IDialler
+    scheduler: ReadScheduler
+
+
 class SourceConnection:
     """
     What one dial leads to. Its owner is told when it flows, is heard, and ends; never once it is closed.
@@ -28,30 +38,22 @@ class SourceConnection:
     :ivar proven: whether it has brought a packet.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        dialler: IDialler,
-        tick: ReadScheduler,
-        sink: IStreamSink,
-        owner: BodyReaderOwner,
-        slot: Slot | None,
-    ) -> None:
+    def __init__(self, upstream: LiveUpstream, sink: IStreamSink, owner: BodyReaderOwner, slot: Slot | None) -> None:
         """
-        Nothing is opened yet.
+        Make a connection that is not dialled.
 
-        :param slot: what its sockets count for, if they do; it stays the owner's.
+        :param slot: the provider slot that the sockets count for; None if connections are not counted. The owner
+            releases it.
         """
-        self._clock = clock
-        self._dialler = dialler
-        self._tick = tick
+        self._upstream = upstream
+        self._clock = upstream.clock
         self._sink = sink
         self._owner = owner
         self._slot = slot
         self._dialling: Deferred[None] | None = None
         self._body: IResponseBody | None = None
         self._reader: BodyReader | None = None
-        self._alarm = Timer(clock)
+        self._alarm = Timer(self._clock)
         self._closed = False
         self.proven = False
 
@@ -117,7 +119,7 @@ class SourceConnection:
 
     async def _open(self, request: SourceRequest, limits: DialTimeouts) -> None:
         began = self._clock.seconds()
-        body = await self._dialler.dial(request, limits, self._slot)
+        body = await self._upstream.dialler.dial(request, limits, self._slot)
         self._body = body
         log.info("source {url} opened", url=redact(request.url))
         # A page, or a film, not to be played over and over. Where the URL says live the length is one of the
@@ -126,7 +128,7 @@ class SourceConnection:
             raise await classify_finite_body(body, body.length, self._clock, limits.first_byte)
         self._dialling = None
         left = max(0.0, limits.total - (self._clock.seconds() - began))
-        self._reader = BodyReader(body, self._sink, self._tick, self)
+        self._reader = BodyReader(body, self._sink, self._upstream.scheduler, self)
         self._alarm.set(min(limits.first_byte, left), self._unproven)
         self._reader.start()
 

@@ -16,7 +16,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from ..core.failover.machine import FailoverPolicy
@@ -24,13 +23,12 @@ from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
 from ..core.ingest.ts_parser import PacketObserver
 from ..errors import SourceError
-from ..interfaces import IDialler, IStreamSink
+from ..interfaces import IStreamSink
 from ..log import make_logger
 from ..timers import Timer
 from ..upstream.body_probe import probe_source
 from ..upstream.slots import Slot, StreamSlot
-from .read_scheduler import ReadScheduler
-from .source_connection import SourceConnection
+from .source_connection import LiveUpstream, SourceConnection
 
 log = make_logger()
 
@@ -104,7 +102,7 @@ class StandbyConnection:
 
     def __init__(
         self,
-        clock: IReactorTime,
+        upstream: LiveUpstream,
         index: int,
         slot: Slot | None,
         owner: StandbyOwner,
@@ -112,12 +110,12 @@ class StandbyConnection:
         chosen: bool = False,
     ) -> None:
         """Nothing is opened yet. ``slot`` is its own, if connections are counted."""
-        self._clock = clock
+        self._upstream = upstream
         self._slot = slot
         self._owner = owner
         self._kept = StandbyBuffer()
         self._feed: SourceConnection | None = None
-        self._alarm = Timer(clock)
+        self._alarm = Timer(upstream.clock)
         self._is_ready = False
         self.index = index
         self.why = why
@@ -128,9 +126,9 @@ class StandbyConnection:
         """Whether it has brought a packet."""
         return self._feed is not None and self._feed.proven
 
-    def open(self, dialler: IDialler, tick: ReadScheduler, request: SourceRequest, limits: DialTimeouts) -> None:
+    def open(self, request: SourceRequest, limits: DialTimeouts) -> None:
         """Dial. The owner is told what comes of it, perhaps at once."""
-        self._feed = SourceConnection(self._clock, dialler, tick, self._kept, self, self._slot)
+        self._feed = SourceConnection(self._upstream, self._kept, self, self._slot)
         self._feed.open(request, limits)
 
     def close(self) -> None:
@@ -183,20 +181,9 @@ class Standby:
     :ivar candidate: what is to replace it, if anything is.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        dialler: IDialler,
-        tick: ReadScheduler,
-        admission: StreamSlot,
-        policy: FailoverPolicy,
-        owner: StandbyOwner,
-    ) -> None:
-        """Nothing is open."""
-        self._clock = clock
-        self._dialler = dialler
-        self._tick = tick
-        self._admission = admission
+    def __init__(self, upstream: LiveUpstream, slot: StreamSlot, policy: FailoverPolicy, owner: StandbyOwner) -> None:
+        self._upstream = upstream
+        self._slot = slot
         self._limits = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
         self._owner = owner
         self.candidate: StandbyConnection | None = None
@@ -221,19 +208,19 @@ class Standby:
         :return: False if there is no room for it.
         """
         self.close()
-        if not has_room(self._admission, request, used):
+        if not has_room(self._slot, request, used):
             return False
-        slot = self._admission.acquire_second(request.account)
-        self.candidate = StandbyConnection(self._clock, index, slot, self._owner, why, chosen)
-        self.candidate.open(self._dialler, self._tick, request, self._limits)
+        slot = self._slot.acquire_second(request.account)
+        self.candidate = StandbyConnection(self._upstream, index, slot, self._owner, why, chosen)
+        self.candidate.open(request, self._limits)
         return True
 
     def probe_source(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:
         """Look whether a source would deliver (:func:`.scout.probe_source`); None if there is no room for that."""
-        if self.candidate is not None or not has_room(self._admission, request, used):
+        if self.candidate is not None or not has_room(self._slot, request, used):
             return None
-        slot = self._admission.acquire_second(request.account)
-        return probe_source(self._clock, self._dialler, request, self._limits, slot)
+        slot = self._slot.acquire_second(request.account)
+        return probe_source(self._upstream.clock, self._upstream.dialler, request, self._limits, slot)
 
     def sources_change(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
         """What is to replace the one in use may have another index among other sources, or is none of them any more."""

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
-from ..core.http.source_request import SourceRequest
 from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
 from ..core.stream_kind import content_type
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import ClientInfo
+from ..streams.context import StreamContext
 from ..streams.failover_history import FailoverHistory
 from ..streams.failover_stream import FailoverStream
 from ..streams.player import ConnectedClient, PlayerInfo
 from ..streams.spec import StreamSpec
-from ..streams.stream_resolver import StreamResolver
-from ..upstream.slots import SlotAllocator
 from .broadcaster import Broadcaster
 from .pump import LiveResponse, Pump, PumpState
 from .session import LiveSession
@@ -74,32 +70,22 @@ class LiveStream(FailoverStream):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        wall: Callable[[], datetime],
+        context: StreamContext,
         stream_id: str,
         spec: StreamSpec,
-        open_broadcaster: Callable[[LiveStream], Broadcaster],
-        open_resolver: Callable[[FailoverStream], StreamResolver],
-        open_muxer: Callable[[LiveStream], StreamMuxer],
-        slots: SlotAllocator,
-        evict_laggards: bool,
-        carry_on_agents: tuple[str, ...] = (),
+        make_broadcaster: Callable[[LiveStream], Broadcaster],
+        make_muxer: Callable[[LiveStream], StreamMuxer],
         *,
         history: FailoverHistory | None = None,
     ) -> None:
-        """
-        Make a stream that nobody watches yet.
-
-        :param carry_on_agents: parts of the User-Agent of players that can take a change of codecs.
-        """
-        super().__init__(clock, wall, stream_id, spec, open_resolver, history)
-        self._evict_laggards = evict_laggards
-        self._slots = slots
+        """Make a stream without clients."""
+        super().__init__(context, stream_id, spec, history)
+        self._evict_laggards = context.settings.lag_policy == "evict"
+        self._carry_on_agents = tuple(agent.lower() for agent in context.settings.carry_on_agents)
         self._clients: dict[LiveClient, None] = {}
         self._past_bytes = 0
-        self._carry_on_agents = tuple(agent.lower() for agent in carry_on_agents)
-        self.broadcaster = open_broadcaster(self)
-        self.muxer = open_muxer(self)
+        self.broadcaster = make_broadcaster(self)
+        self.muxer = make_muxer(self)
 
     @property
     def session(self) -> LiveSession:
@@ -134,7 +120,7 @@ class LiveStream(FailoverStream):
         """Who is connected, oldest first; behind them those who play it as HLS."""
         return [*self._clients, *self.muxer.clients()]
 
-    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec) -> None:
         """The registration was repeated.
 
         While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
@@ -142,7 +128,7 @@ class LiveStream(FailoverStream):
         """
         watched = bool(self.clients())
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
-        self.broadcaster.session.replace_sources(requests)
+        self.broadcaster.session.replace_sources(self._context.requests(spec))
         if not watched:
             if not self.broadcaster.session.active:
                 self.broadcaster.session.choose(0)
@@ -160,7 +146,7 @@ class LiveStream(FailoverStream):
         self._clients[client] = None
         answer.begin(pump)
         log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
-        self._slots.viewer_joined(self.id, player.viewer)
+        self._context.slots.viewer_joined(self.id, player.viewer)
         self.broadcaster.attach(pump, player.viewer)
         pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
         return pump
@@ -220,7 +206,7 @@ class LiveStream(FailoverStream):
 
     def _client_gone(self, client: LiveClient) -> None:
         self._clients.pop(client, None)
-        self._slots.viewer_left(self.id, client.player.viewer)
+        self._context.slots.viewer_left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()

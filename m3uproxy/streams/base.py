@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
-from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, kind_of
 from ..errors import Reason
+from .context import StreamContext
 from .failover_history import FailoverHistory
 from .player import PlayerInfo
 from .spec import StreamSpec
@@ -60,24 +59,23 @@ class Stream(ABC):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        wall: Callable[[], datetime],
+        context: StreamContext,
         stream_id: str,
         spec: StreamSpec,
         history: FailoverHistory | None = None,
     ) -> None:
         """
-        Make a stream that nobody watches yet.
+        Make a stream without clients.
 
-        :param wall: the time of day, for what people read; ``clock`` is for everything else.
+        :param history: shared with another stream; by default a new one.
         """
-        self._clock = clock
-        self._wall = wall
+        self._context = context
+        self._clock, self._wall = context.clock, context.wall
         self.id = stream_id
         self.spec = spec
-        self.created_at = self.last_access = wall()
-        self.idle_since = self._born = clock.seconds()
-        self.history = FailoverHistory(stream_id, clock, wall) if history is None else history
+        self.created_at = self.last_access = context.wall()
+        self.idle_since = self._born = context.clock.seconds()
+        self.history = FailoverHistory(stream_id, context.clock, context.wall) if history is None else history
 
     @property
     def age(self) -> float:
@@ -119,7 +117,7 @@ class Stream(ABC):
         """Who is connected, oldest first."""
 
     @abstractmethod
-    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec) -> None:
         """The registration was repeated."""
 
     @abstractmethod

@@ -10,10 +10,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from random import random
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import (
     AskResolver,
@@ -35,8 +34,11 @@ from ..errors import SourceError
 from ..log import make_logger
 from ..timers import Timer
 from ..upstream.slots import StreamSlot
+from .context import StreamContext
 from .failover_history import FailoverHistory
 from .interfaces import ResolverPort
+from .monitor_rules import MonitorRules
+from .spec import StreamSpec
 
 log = make_logger()
 
@@ -83,6 +85,22 @@ class _Failure:
     ran: float
 
 
+class DrivenStream(Protocol):
+    """
+    The stream of a driver.
+
+    :ivar history: records failures and changes of source.
+    """
+
+    id: str
+    spec: StreamSpec
+    history: FailoverHistory
+
+    @property
+    def resolver(self) -> ResolverPort:
+        """The resolver, asked for the next source while it is available."""
+
+
 class FailoverDriver(ABC):
     """
     The provider side of one stream: opens one source after another, as the failover machine decides.
@@ -93,30 +111,26 @@ class FailoverDriver(ABC):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        requests: tuple[SourceRequest, ...],
+        context: StreamContext,
+        stream: DrivenStream,
         policy: FailoverPolicy,
-        history: FailoverHistory,
-        slot: StreamSlot,
-        resolver: ResolverPort,
         random: Callable[[], float] = random,
     ) -> None:
         """
         Make an idle driver.
 
-        :param requests: one for each source, in order; index 0 is the primary.
-        :param history: records failures and changes of source.
-        :param slot: the provider slot of the stream, acquired before each dial.
-        :param resolver: asked for the next source while it is available.
+        :param random: returns numbers from 0 up to 1, for jitter.
         """
-        self._clock = clock
-        self._requests = requests
-        sources = Sources([request.url for request in requests], policy.rules, random)
-        self._failover = FailoverMachine(policy, sources, lambda: resolver.available)
-        self._history = history
-        self._slot = slot
-        self._resolver = resolver
-        self._backoff = Timer(clock)
+        self._context = context
+        self._stream = stream
+        self._clock = context.clock
+        self._requests = context.requests(stream.spec)
+        self._slot = StreamSlot(context.slots, stream.id)
+        self._history = stream.history
+        self._resolver: ResolverPort = stream.resolver
+        sources = Sources([request.url for request in self._requests], policy.rules, random)
+        self._failover = FailoverMachine(policy, sources, lambda: self._resolver.available)
+        self._backoff = Timer(self._clock)
         self._effects = SerialQueue("changing sources", self._carry_out_now)
         self._failure: _Failure | None = None
         self._announced = 0
@@ -255,6 +269,9 @@ class FailoverDriver(ABC):
     @abstractmethod
     def _seconds_delivered(self) -> float:
         """Return the seconds for which the streaming source has delivered; 0 if none streams."""
+
+    def _monitor_rules(self) -> MonitorRules:
+        return self._context.monitor_rules(self._stream.spec)
 
     def _open_chosen(self, index: int) -> None:
         self._carry_out(self._failover.switched(self._clock.seconds(), index))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from datetime import datetime
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from .base import Stream
+from .context import StreamContext
 from .failover_driver import FailoverDriver
 from .failover_history import FailoverHistory
 from .spec import StreamSpec
@@ -21,16 +19,14 @@ class FailoverStream(Stream):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        wall: Callable[[], datetime],
+        context: StreamContext,
         stream_id: str,
         spec: StreamSpec,
-        open_resolver: Callable[[FailoverStream], StreamResolver],
         history: FailoverHistory | None = None,
     ) -> None:
-        """Make a stream that nobody watches yet; its course is opened after that."""
-        super().__init__(clock, wall, stream_id, spec, history)
-        self.resolver = open_resolver(self)
+        """Make a stream without clients. The subclass then makes its session."""
+        super().__init__(context, stream_id, spec, history)
+        self.resolver = StreamResolver(context, self)
 
     @property
     @abstractmethod

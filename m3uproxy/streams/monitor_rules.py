@@ -36,7 +36,7 @@ def is_strict(settings: Settings, spec: StreamSpec) -> bool:
     return settings.strict_live_ts or spec.strict_live_ts
 
 
-def watch_rules(settings: Settings, spec: StreamSpec) -> MonitorRules:
+def monitor_rules(settings: Settings, spec: StreamSpec) -> MonitorRules:
     """The rules for the next body of a stream."""
     silence = settings.live_chunk_timeout_seconds
     if is_strict(settings, spec):

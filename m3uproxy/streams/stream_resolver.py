@@ -6,19 +6,17 @@ one asks while the other's question is under way, the answer is for both, and ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
-from ..interfaces import IResolver
 from ..log import make_logger
 from ..timers import Timer
+from .context import StreamContext
 from .failover_driver import FailoverDriver
 from .failover_history import FailoverHistory
 from .spec import StreamSpec
@@ -41,32 +39,19 @@ class ResolvedStream(Protocol):
 class StreamResolver:
     """Asks for one stream, and tells its session; see :class:`m3uproxy.streams.interfaces.Advisor`."""
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        resolver: IResolver | None,
-        stream: ResolvedStream,
-        request: Callable[[StreamSpec, str], SourceRequest],
-    ) -> None:
-        """
-        Ask nothing yet.
-
-        :param resolver: None if nobody may be asked.
-        :param request: how a URL is asked for a stream.
-        """
-        self._clock = clock
-        self._resolver = resolver
+    def __init__(self, context: StreamContext, stream: ResolvedStream) -> None:
+        self._context = context
+        self._clock = context.clock
         self._stream = stream
-        self._request = request
         self._asking: Deferred[None] | None = None
-        self._alarm = Timer(clock)
+        self._alarm = Timer(context.clock)
         self._doubt: SourceError | None = None
         self._waiting: list[Deferred[bool]] = []
 
     @property
     def available(self) -> bool:
         """Whether the stream has a resolver."""
-        return self._resolver is not None and self._stream.spec.failover_resolver_url is not None
+        return self._context.resolver is not None and self._stream.spec.failover_resolver_url is not None
 
     # for the session
 
@@ -88,7 +73,7 @@ class StreamResolver:
 
     def request(self, url: str) -> SourceRequest:
         """How the stream asks for a URL that is in no list of its own: like for its others."""
-        return self._request(self._stream.spec, url)
+        return self._context.request(self._stream.spec, url)
 
     # for the API
 
@@ -152,12 +137,13 @@ class StreamResolver:
         url = self._stream.spec.failover_resolver_url
         if self._asking is not None:
             return
-        assert self._resolver is not None
+        resolver = self._context.resolver
+        assert resolver is not None
         assert url is not None
         session = self._stream.session
         question = ResolverQuestion(session.request().url, self._stream.spec.metadata, session.index, status, reason)
         log.info("stream {stream} asks its resolver, {reason}", stream=self._stream.id, reason=reason)
-        asking = self._resolver.ask(url, question).addCallbacks(self._answered, _cancelled)
+        asking = resolver.ask(url, question).addCallbacks(self._answered, _cancelled)
         asking.addErrback(lambda failure: log.failure("a resolver's answer was not taken", failure=failure))
         if not asking.called:
             self._asking = asking

@@ -16,7 +16,7 @@ from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IDialler
-from ..upstream.slots import SlotAllocator
+from .edge_cache import EdgeCache
 
 
 class ByteConsumer(Protocol):
@@ -120,11 +120,11 @@ class VodLimits:
 
 @attrs.frozen
 class VodUpstream:
-    """The way to providers: dialler, failover policy and slots."""
+    """The way to providers, and the cache of bytes that came from them."""
 
     dialler: IDialler
     policy: FailoverPolicy
-    slots: SlotAllocator
+    edge_cache: EdgeCache
 
 
 @attrs.frozen

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from random import random
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import FailoverMachine
 from ..core.failover.sources import Sources
 from ..core.failover.timeline import SourceLabel
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
-from ..core.http.source_request import SourceRequest
 from ..core.stream_kind import StreamKind, content_type
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import Stream
+from ..streams.context import StreamContext
 from ..streams.player import PlayerInfo
 from ..streams.spec import StreamSpec
 from ..upstream.slots import StreamSlot
 from .client import VodClient
-from .edge_cache import EdgeCache
 from .head_request import HeadRequest
 from .interfaces import KnownFile, VodLimits, VodUpstream
 from .response import PlayerConnection, VodResponse, VodResponseWriter
@@ -46,26 +43,22 @@ class VodStream(Stream):
 
     def __init__(
         self,
-        clock: IReactorTime,
-        wall: Callable[[], datetime],
+        context: StreamContext,
         stream_id: str,
         spec: StreamSpec,
-        requests: tuple[SourceRequest, ...],
         upstream: VodUpstream,
         limits: VodLimits,
-        edge_cache: EdgeCache,
         media_type: str | None = None,
     ) -> None:
         """
         Initialise a stream without clients.
 
-        :param requests: one for each source, in order.
         :param media_type: the Content-Type, if the URL does not show it.
         """
-        super().__init__(clock, wall, stream_id, spec)
+        super().__init__(context, stream_id, spec)
         self._upstream = upstream
         self._limits = limits
-        self._edge_cache = edge_cache
+        self._edge_cache = upstream.edge_cache
         self._clients: dict[VodClient, None] = {}
         self._reconnecting: dict[PlayerInfo, float] = {}
         self._known: KnownFile | None = None
@@ -73,7 +66,7 @@ class VodStream(Stream):
         self._past_bytes = 0
         self._head_request = HeadRequest(self.open_session, self._file_known)
         self._media_type = media_type
-        self.requests = requests
+        self.requests = context.requests(spec)
 
     @property
     def content_type(self) -> str:
@@ -128,12 +121,13 @@ class VodStream(Stream):
         self.ask_if_idle()
         return waiting
 
-    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec) -> None:
         """Update a stream that was registered again. Open bodies are used further; the next dial uses the new sources.
 
         If the stream has clients, it keeps its metadata.
         """
         self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if self._clients else spec
+        requests = self._context.requests(spec)
         changed = [each.url for each in requests] != [each.url for each in self.requests]
         self.requests = requests
         for client in list(self._clients):
@@ -206,7 +200,7 @@ class VodStream(Stream):
         failover = FailoverMachine(upstream.policy, self._fresh_sources())
         if self._source_index:
             failover.switched(self._clock.seconds(), self._source_index)
-        slot = StreamSlot(upstream.slots, self.id)
+        slot = StreamSlot(self._context.slots, self.id)
         slot.viewer = player.viewer if player is not None else None
         return VodSession(self._clock, upstream.dialler, self, failover, slot, self._limits.silence, linger_over)
 
@@ -224,7 +218,7 @@ class VodStream(Stream):
         """Remove a client that has neither responses nor connections nor an open session."""
         if self._clients.pop(client, client) is client:
             return
-        self._upstream.slots.viewer_left(self.id, client.player.viewer)
+        self._context.slots.viewer_left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self._reconnecting.pop(client.player, None)
         if any(other.player == client.player for other in self._clients):
@@ -295,7 +289,7 @@ class VodStream(Stream):
         self._edge_cache.remove(self.id)
 
     def _add_client(self, player: PlayerInfo) -> VodClient:
-        self._upstream.slots.viewer_joined(self.id, player.viewer)
+        self._context.slots.viewer_joined(self.id, player.viewer)
         self._reconnecting.pop(player, None)
         client = VodClient(self._clock, self, self._client_id(player), player, self._wall)
         self._clients[client] = None

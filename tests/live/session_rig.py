@@ -21,9 +21,13 @@ from m3uproxy.errors import SourceError
 from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.session import LiveSession
+from m3uproxy.live.source_connection import LiveUpstream
+from m3uproxy.settings import Settings
+from m3uproxy.streams.context import StreamContext
 from m3uproxy.streams.failover_history import FailoverHistory
 from m3uproxy.streams.monitor_rules import MonitorRules
-from m3uproxy.upstream.slots import SlotAllocator, StreamSlot
+from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.upstream.slots import SlotAllocator
 
 #: An account that allows one connection.
 ONE = Account("one", 1)
@@ -72,11 +76,15 @@ class RecordedChange:
     answer: ResolverAnswer | None = None
 
 
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 class RecordingHistory(FailoverHistory):
     """A history whose events are kept for the test."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__("stream", clock, lambda: datetime.fromtimestamp(clock.seconds(), timezone.utc))
+        super().__init__("stream", clock, utc_now)
         self._seconds = clock.seconds
         self.moves: list[int] = []
         self.replaced: list[RecordedChange] = []
@@ -110,43 +118,49 @@ class RecordingHistory(FailoverHistory):
         self.ignored.append(RecordedChange(self._seconds(), source.index, source.index, error))
 
 
+@attrs.frozen
+class RigContext(StreamContext):
+    """A context with the requests and rules of a test instead of those that follow from settings."""
+
+    rig: SessionRig
+
+    def requests(self, spec: StreamSpec) -> tuple[SourceRequest, ...]:
+        return self.rig.requests
+
+    def monitor_rules(self, spec: StreamSpec) -> MonitorRules:
+        return self.rig.rules
+
+    def live_policy(self, spec: StreamSpec) -> FailoverPolicy:
+        return self.rig.policy
+
+
 class SessionRig:
-    """A session of the stream ``stream``, not started."""
+    """The stream ``stream`` with a session that is not started."""
+
+    id = "stream"
+    spec = StreamSpec("http://s0/", "agent")
 
     def __init__(
         self,
         requests: Sequence[SourceRequest],
         policy: FailoverPolicy | None = None,
         rules: MonitorRules | None = None,
-        resolver: bool = False,
+        has_resolver: bool = False,
         interval: float = 0.06,
         began: float = 0.0,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(began)
-        self.dialler = FakeDialler(self.clock)
-        self.sink, self.history, self.resolver = (
-            RecordingSink(self.clock),
-            RecordingHistory(self.clock),
-            FakeResolverPort(),
-        )
-        self.resolver.available = resolver
+        self.requests, self.policy = tuple(requests), policy or FailoverPolicy()
         self.rules = rules or MonitorRules(3.0, None)
+        self.dialler = FakeDialler(self.clock)
+        self.sink, self.history = RecordingSink(self.clock), RecordingHistory(self.clock)
+        self.resolver = FakeResolverPort()
+        self.resolver.available = has_resolver
         self.slots = SlotAllocator(self.clock, SlotTable(), lambda _: None)
-        self.scheduler = ReadScheduler(self.clock, interval)
-        self.session = LiveSession(
-            self.clock,
-            self.dialler,
-            self.scheduler,
-            self.sink,
-            tuple(requests),
-            policy or FailoverPolicy(),
-            lambda: self.rules,
-            self.history,
-            StreamSlot(self.slots, "stream"),
-            self.resolver,
-            random=lambda: 0.5,
-        )
+        context = RigContext(self.clock, utc_now, self.slots, Settings(), None, self)
+        upstream = LiveUpstream(self.clock, self.dialler, ReadScheduler(self.clock, interval))
+        self.session = LiveSession(context, upstream, self, self.sink, random=lambda: 0.5)
 
     def pass_time(self, seconds: float) -> None:
         """Advance the clock in turns of 2 ms, like a reactor with little to do."""

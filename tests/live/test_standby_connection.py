@@ -19,6 +19,7 @@ from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live import standby_connection as module
 from m3uproxy.live.read_scheduler import ReadScheduler
+from m3uproxy.live.source_connection import LiveUpstream
 from m3uproxy.live.standby_connection import PATIENCE, StandbyBuffer, StandbyConnection
 from m3uproxy.upstream.slots import SlotAllocator
 
@@ -60,10 +61,10 @@ class Rig:
         self.desk.request(Account("acme", 1), "s").addCallback(lambda slot: setattr(self, "slot", slot))
         self.ready: list[StandbyConnection] = []
         self.errors: list[SourceError] = []
-        self.candidate = StandbyConnection(self.clock, 1, self.slot, self)
+        upstream = LiveUpstream(self.clock, self.dialler, ReadScheduler(self.clock, 0.06))
+        self.candidate = StandbyConnection(upstream, 1, self.slot, self)
         self.programme = Programme()
-        tick = ReadScheduler(self.clock, 0.06)
-        self.candidate.open(self.dialler, tick, SourceRequest(url, "agent", (), True), LIMITS)
+        self.candidate.open(SourceRequest(url, "agent", (), True), LIMITS)
 
     def standby_ready(self, candidate: StandbyConnection) -> None:
         self.ready.append(candidate)

@@ -8,7 +8,7 @@ from fakes import Relay
 
 from m3uproxy.core.health.content import HealthLimits
 from m3uproxy.settings import Settings
-from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, MonitorRules, watch_rules
+from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, MonitorRules, monitor_rules
 from m3uproxy.streams.spec import StreamSpec
 
 SPEC = StreamSpec("http://provider/live/1.ts", "agent")
@@ -16,7 +16,7 @@ STRICT = attrs.evolve(SPEC, strict_live_ts=True)
 
 
 def test_as_started_the_rules_are_those_of_the_code() -> None:
-    assert watch_rules(Settings(), SPEC) == MonitorRules()
+    assert monitor_rules(Settings(), SPEC) == MonitorRules()
 
 
 @pytest.mark.parametrize(
@@ -35,21 +35,21 @@ def test_as_started_the_rules_are_those_of_the_code() -> None:
     ],
 )
 def test_limits(setting: str, value: float, limit: dict[str, float]) -> None:
-    rules = watch_rules(Settings(**{setting: value}), SPEC)
+    rules = monitor_rules(Settings(**{setting: value}), SPEC)
     assert rules.limits == attrs.evolve(HealthLimits(), **limit)
 
 
 def test_nothing_is_looked_at_where_that_is_switched_off() -> None:
-    assert watch_rules(Settings(content_checks=False), SPEC).limits is None
-    assert watch_rules(Settings(), attrs.evolve(SPEC, content_checks=False)).limits is None
+    assert monitor_rules(Settings(content_checks=False), SPEC).limits is None
+    assert monitor_rules(Settings(), attrs.evolve(SPEC, content_checks=False)).limits is None
 
 
 def test_silence_of_strict_streams() -> None:
-    assert watch_rules(Settings(), STRICT).silence == 2
-    assert watch_rules(Settings(strict_live_ts=True), SPEC).silence == 2
-    assert watch_rules(Settings(strict_live_ts_circuit_breaker_timeout=5), STRICT).silence == 5
-    assert watch_rules(Settings(live_chunk_timeout_seconds=0), SPEC).silence == LONGEST_SILENCE
-    assert watch_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == LONGEST_SILENCE
+    assert monitor_rules(Settings(), STRICT).silence == 2
+    assert monitor_rules(Settings(strict_live_ts=True), SPEC).silence == 2
+    assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=5), STRICT).silence == 5
+    assert monitor_rules(Settings(live_chunk_timeout_seconds=0), SPEC).silence == LONGEST_SILENCE
+    assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == LONGEST_SILENCE
 
 
 def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> None:
@@ -59,7 +59,7 @@ def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> Non
     relay.player(stream)
     assert relay.stream(strict_live_ts=True) is stream
     assert stream.broadcaster.session.sources.rules.stall_cool_down == 60
-    assert stream.broadcaster.session._rules().silence == 2
+    assert stream.broadcaster.session._monitor_rules().silence == 2
     relay.registry.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from fakes import FakeBody, Relay
 from twisted.internet.defer import Deferred
@@ -160,7 +161,8 @@ def test_a_question_ends_with_the_stream(how: str) -> None:
 
 def test_a_registry_that_may_ask_nobody_goes_by_the_list() -> None:
     relay = Relay()
-    relay.registry._factory._resolver = None
+    factory = relay.registry._factory
+    factory._context = attrs.evolve(factory._context, resolver=None)
     stream = resolved(relay, BACKUP)
     relay.player(stream)
     relay.dialler.last.fail()

@@ -13,7 +13,8 @@ from m3uproxy.downstream.socket_writer import DirectWriter
 from m3uproxy.errors import SourceError
 from m3uproxy.live.stream import PlayerInfo
 from m3uproxy.provider.files import content
-from m3uproxy.stream_factory import source_requests
+from m3uproxy.settings import Settings
+from m3uproxy.streams.context import StreamContext
 from m3uproxy.streams.spec import StreamSpec
 from m3uproxy.upstream.slots import SlotAllocator
 from m3uproxy.vod.edge_cache import EdgeCache
@@ -108,15 +109,13 @@ class VodRig:
         spec = StreamSpec(urls[0], "agent", failover_urls=tuple(urls[1:]), headers=(("X-Key", "k"), ("range", "no")))
         self.edge_cache = EdgeCache(1 << 24)
         self.slot_allocator = SlotAllocator(self.clock, SlotTable(), lambda _: self.stream.yield_slot())
+        wall = lambda: datetime.now(timezone.utc)  # noqa: E731
         self.stream = VodStream(
-            self.clock,
-            lambda: datetime.now(timezone.utc),
+            StreamContext(self.clock, wall, self.slot_allocator, Settings(), None),
             "id",
             spec,
-            source_requests(spec),
-            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.slot_allocator),
+            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.edge_cache),
             VodLimits(**{"silence": 10.0, "pause": 14_400.0, "start": 20.0, **limits}),
-            self.edge_cache,
         )
         self.connections: list[PlayerConnection] = []
         self.responses: list[PlayerResponse] = []

@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from ...core.http.source_request import SourceRequest
 from ...core.stream_kind import content_type
 from ...errors import Reason
 from ...live.stream import LiveStream
@@ -68,7 +67,6 @@ class HlsStreamWithTs(HlsStream):
         context: HlsContext,
         stream_id: str,
         spec: StreamSpec,
-        requests: tuple[SourceRequest, ...],
         make_ts_stream: Callable[[HlsStreamWithTs], JoinedStream],
     ) -> None:
         """
@@ -76,7 +74,7 @@ class HlsStreamWithTs(HlsStream):
 
         :param make_ts_stream: creates the transport stream.
         """
-        super().__init__(context, stream_id, spec, requests)
+        super().__init__(context, stream_id, spec)
         self._make_ts_stream = make_ts_stream
         self.ts_stream: JoinedStream | None = None
 
@@ -137,13 +135,13 @@ class HlsStreamWithTs(HlsStream):
         """Return all clients, those of the playlists first."""
         return [*self.hls_clients.all(), *(() if self.ts_stream is None else self.ts_stream.clients())]
 
-    def update_spec(self, spec: StreamSpec, requests: tuple[SourceRequest, ...]) -> None:
+    def update_spec(self, spec: StreamSpec) -> None:
         """Apply a repeated registration. If the transport stream has clients, keep metadata and counters."""
         if self.ts_stream is not None:
-            self.ts_stream.update_spec(spec, requests)
+            self.ts_stream.update_spec(spec)
         active, history = self._active, self.history
         counters = history.failover_attempts, history.last_failover, history.error_count
-        super().update_spec(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata), requests)
+        super().update_spec(spec if active is None else attrs.evolve(spec, metadata=self.spec.metadata))
         if active is not None:
             history.failover_attempts, history.last_failover, history.error_count = counters
 
