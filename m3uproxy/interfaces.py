@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 class IDialler(Interface):
     """Opens the bodies of sources."""
 
-    def dial(request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None) -> Deferred[IResponseBody]:
+    def dial(
+        request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None = None
+    ) -> Deferred[IResponseBody]:
         """
         Request a URL from a provider and follow redirects.
 
-        :param limits: the seconds allowed for the dial.
+        :param timeouts: the seconds allowed for the dial.
         :param slot: the slot that the sockets of the dial count for; None if they are not counted.
         :return: a Deferred that fails only with :class:`m3uproxy.errors.SourceError`. Cancelling it closes the socket
             that is open.

@@ -156,7 +156,7 @@ class Dial:
     """A call of :meth:`FakeDialler.dial`."""
 
     request: SourceRequest
-    limits: DialTimeouts
+    timeouts: DialTimeouts
     at: float
     slot: Slot | None = None
     deferred: Deferred[IResponseBody] = attrs.field(factory=Deferred)
@@ -254,8 +254,8 @@ class FakeDialler:
         self.script = script
         self.dials: list[Dial] = []
 
-    def dial(self, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
-        call = Dial(request, limits, self._clock.seconds(), slot)
+    def dial(self, request: SourceRequest, timeouts: DialTimeouts, slot: Slot | None = None) -> Deferred[IResponseBody]:
+        call = Dial(request, timeouts, self._clock.seconds(), slot)
 
         def cancel(_: Deferred[IResponseBody]) -> None:
             call.cancelled = True

@@ -17,7 +17,7 @@ from m3uproxy.upstream.dialler import Dialler
 from m3uproxy.upstream.tcp_socket import SocketCounter
 
 CLOSE, RESET = object(), object()
-LIMITS = DialTimeouts(connect=3, first_byte=3, total=10)
+TIMEOUTS = DialTimeouts(connect=3, first_byte=3, total=10)
 
 
 def head(status: str = "200 OK", *lines: str) -> bytes:
@@ -154,8 +154,8 @@ class DialBench:
         self.providers.append(provider)
         return provider
 
-    def dial(self, url, *headers, limits=LIMITS, verify_tls=True):
-        return self.dialler.dial(SourceRequest(url, "VLC/3.0", headers, verify_tls), limits)
+    def dial(self, url, *headers, timeouts=TIMEOUTS, verify_tls=True):
+        return self.dialler.dial(SourceRequest(url, "VLC/3.0", headers, verify_tls), timeouts)
 
     async def fails(self, url, **how) -> SourceError:
         """Return the error of a dial that fails, and check that no socket is open."""

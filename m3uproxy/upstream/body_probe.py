@@ -25,30 +25,30 @@ _ENOUGH = 400
 
 
 def probe_source(
-    clock: IReactorTime, dialler: IDialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None = None
+    clock: IReactorTime, dialler: IDialler, request: SourceRequest, timeouts: DialTimeouts, slot: Slot | None = None
 ) -> Deferred[None]:
     """
     Dial a source that is not in use, wait for its first packet, and close the connection.
 
-    :param limits: as for a dial. The first packet may take as long again as the response head.
+    :param timeouts: as for a dial. The first packet may take as long again as the response head.
     :param slot: the slot that the connection counts for; released at the end.
     :return: a Deferred that fires with None if a packet came. It fails with :class:`m3uproxy.errors.SourceError` if
         none came. Cancelling it closes the connection.
     """
-    probing = Deferred.fromCoroutine(_probe(clock, dialler, request, limits, slot))
+    probing = Deferred.fromCoroutine(_probe(clock, dialler, request, timeouts, slot))
     return probing.addBoth(release_slot, slot)
 
 
 async def _probe(
-    clock: IReactorTime, dialler: IDialler, request: SourceRequest, limits: DialTimeouts, slot: Slot | None
+    clock: IReactorTime, dialler: IDialler, request: SourceRequest, timeouts: DialTimeouts, slot: Slot | None
 ) -> None:
-    body = await dialler.dial(request, limits, slot)
+    body = await dialler.dial(request, timeouts, slot)
     try:
         if body.length is not None and not has_extension(request.url):
             raise finite_body_error(body.length, body.content_type)
         packet = _FirstPacket(body.content_type)
         body.deliver(packet)
-        await packet.done.addTimeout(limits.first_byte, clock, onTimeoutCancel=packet.timed_out)
+        await packet.done.addTimeout(timeouts.first_byte, clock, onTimeoutCancel=packet.timed_out)
     finally:
         body.close()
 

@@ -37,23 +37,23 @@ class Dialler:
     outbound: OutboundPolicy = DEFAULT_POLICY
 
     def dial(
-        self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
+        self, request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None = None
     ) -> Deferred[IResponseBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`."""
-        return _Dial(self, request, limits, slot).start()
+        return _Dial(self, request, timeouts, slot).start()
 
 
 class _Dial(TimedRequest[IResponseBody]):
     """A dial, over all its hops."""
 
     def __init__(
-        self, dialler: Dialler, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None
+        self, dialler: Dialler, request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None
     ) -> None:
-        super().__init__(dialler.reactor, limits.total)
+        super().__init__(dialler.reactor, timeouts.total)
         self._sockets = dialler.sockets
         self._outbound = dialler.outbound
         self._request = request
-        self._limits = limits
+        self._timeouts = timeouts
         self._slot = slot
         self._led_by_public = False
         self._agent = SourceAgent(dialler.reactor)
@@ -91,7 +91,7 @@ class _Dial(TimedRequest[IResponseBody]):
             self._led_by_public,
             self._slot,
         )
-        self._set_step_timeout(self._limits.connect)
+        self._set_step_timeout(self._timeouts.connect)
         response = await self._client.request(
             self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
         )
@@ -99,7 +99,7 @@ class _Dial(TimedRequest[IResponseBody]):
         return response
 
     def _connected(self) -> None:
-        self._set_step_timeout(self._limits.first_byte)
+        self._set_step_timeout(self._timeouts.first_byte)
 
 
 def _status_error(response: Any) -> SourceError:

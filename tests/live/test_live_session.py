@@ -123,7 +123,7 @@ def test_start_again_is_harmless() -> None:
 def test_limits_of_the_dial_come_from_the_policy() -> None:
     rig = LiveRig(2)
     rig.session.start()
-    limits = rig.dialler.last.limits
+    limits = rig.dialler.last.timeouts
     assert (limits.connect, limits.first_byte, limits.total) == (4, 6, 9.5)
     rig.stop()
 
@@ -428,7 +428,7 @@ def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
     rig = LiveRig(3, FailoverPolicy(laps=1000, backoff=0.5, start=19, total=60, connect=4, first_byte=6))
 
     def slow(dial: Dial) -> None:
-        rig.clock.callLater(dial.limits.total, lambda: dial.pending and dial.fail(Reason.CONNECT_TIMEOUT))
+        rig.clock.callLater(dial.timeouts.total, lambda: dial.pending and dial.fail(Reason.CONNECT_TIMEOUT))
 
     rig.dialler.script = slow
     rig.session.start()

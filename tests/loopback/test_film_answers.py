@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 import pytest_twisted
-from scripted_provider import Provider, head
+from scripted_provider import ScriptedProvider, head
 from test_vod import player_of
 
 FILE = bytes(range(256)) * 400
@@ -15,7 +15,7 @@ LENGTH, ALL = f"Content-Length: {len(FILE)}", f"0-{len(FILE) - 1}/{len(FILE)}"
 
 @pytest_twisted.async_yield_fixture
 async def provider(rig):
-    provider = Provider(rig.reactor, "films", [])
+    provider = ScriptedProvider(rig.reactor, "films", [])
     await provider.listen()
     yield provider
     await provider.stop()

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
 from naming import FakeNameServer
-from scripted_provider import Provider, redirect
+from scripted_provider import ScriptedProvider, redirect
 
 from m3uproxy.core.http.outbound_policy import AddressKind, OutboundPolicy, address_kind
 from m3uproxy.upstream.dialler import Dialler
@@ -46,7 +46,7 @@ def names():
 @pytest_twisted.async_yield_fixture
 async def redirector(rig):
     """Yield a server on ::1 that redirects to the URL given to ``lead``."""
-    provider = Provider(rig.reactor, "R", [])
+    provider = ScriptedProvider(rig.reactor, "R", [])
     await provider.listen(ipv6=True)
     provider.lead = lambda url: provider.answers.update({"*": [redirect(url)]})
     yield provider

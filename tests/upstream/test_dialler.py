@@ -169,7 +169,7 @@ class TestFailures:
     @pytest_twisted.ensureDeferred
     async def test_silent_provider_times_out(self, bench):
         provider = await bench.provider(b"HTTP/1.1 200 OK\r\n")
-        error = await bench.fails(provider.url(), limits=DialTimeouts(1, 0.05, 5))
+        error = await bench.fails(provider.url(), timeouts=DialTimeouts(1, 0.05, 5))
         assert error.reason is Reason.FIRST_BYTE_TIMEOUT
 
     @pytest_twisted.ensureDeferred

@@ -140,7 +140,7 @@ class TestNames:
     @pytest_twisted.ensureDeferred
     async def test_look_up_that_never_ends_times_out(self, bench, names):
         names._answer = lambda receiver, addresses, port: None
-        error = await bench.fails("http://tv.test/", limits=DialTimeouts(0.05, 1, 1))
+        error = await bench.fails("http://tv.test/", timeouts=DialTimeouts(0.05, 1, 1))
         assert error.reason is Reason.DNS
 
 

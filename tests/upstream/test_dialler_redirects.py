@@ -155,7 +155,7 @@ async def test_total_timeout_covers_all_hops(bench):
     provider = await bench.provider()
     for number in range(9):
         provider.answers[f"/{number}"] = [b"HTTP/1.1 302 x\r\n", b"", redirect(f"/{number + 1}")[16:]]
-    error = await bench.fails(provider.url("/0"), limits=DialTimeouts(1, 1, 0.06))
+    error = await bench.fails(provider.url("/0"), timeouts=DialTimeouts(1, 1, 0.06))
     assert "in all" in error.detail
     assert 1 < len(provider.requests) < 9
 

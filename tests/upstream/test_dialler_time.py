@@ -16,7 +16,7 @@ from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.dialler import Dialler
 from m3uproxy.upstream.tcp_socket import SocketCounter
 
-LIMITS = DialTimeouts(connect=4, first_byte=6, total=9)
+TIMEOUTS = DialTimeouts(connect=4, first_byte=6, total=9)
 
 
 @implementer(IHostnameResolver)
@@ -66,8 +66,8 @@ class DialPhases(SynchronousTestCase):
         self.sockets = SocketCounter()
         self.dialler = Dialler(self.clock, self.sockets)
 
-    def dial(self, url="http://tv.example/a", limits=LIMITS):
-        return self.dialler.dial(SourceRequest(url, "VLC", (), True), limits)
+    def dial(self, url="http://tv.example/a", timeouts=TIMEOUTS):
+        return self.dialler.dial(SourceRequest(url, "VLC", (), True), timeouts)
 
     def connect(self):
         """Let the last attempt to connect succeed."""

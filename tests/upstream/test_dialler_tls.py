@@ -109,7 +109,7 @@ async def test_pausing(bench, tls):
 async def test_peer_without_tls(bench, errors, steps):
     provider = await bench.provider()
     hello = provider.sees("open")
-    dialling = bench.dial(provider.url().replace("http:", "https:"), limits=DialTimeouts(1, 1, 2))
+    dialling = bench.dial(provider.url().replace("http:", "https:"), timeouts=DialTimeouts(1, 1, 2))
     await hello
     script = list(steps)
     provider.connections[0].dataReceived = lambda data: provider.connections[0].play(script)
@@ -123,7 +123,7 @@ async def test_peer_without_tls(bench, errors, steps):
 async def test_silent_handshake_times_out(bench):
     provider = await bench.provider()
     url = provider.url().replace("http:", "https:")
-    error = await bench.fails(url, limits=DialTimeouts(1, 0.05, 2))
+    error = await bench.fails(url, timeouts=DialTimeouts(1, 0.05, 2))
     assert error.reason is Reason.FIRST_BYTE_TIMEOUT
 
 

@@ -40,13 +40,13 @@ class HlsDialler:
     settings: Settings
 
     def dial(
-        self, request: SourceRequest, limits: DialTimeouts, slot: ProviderSlot | None = None
+        self, request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None = None
     ) -> Deferred[IResponseBody]:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are fetched on the slot."""
         if kind_of(request.url) is not StreamKind.HLS:
-            return self.live_dialler.dial(request, limits, slot)
+            return self.live_dialler.dial(request, timeouts, slot)
         dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))
-        return dialling.addTimeout(limits.total, self.clock, onTimeoutCancel=raise_playlist_timeout)
+        return dialling.addTimeout(timeouts.total, self.clock, onTimeoutCancel=raise_playlist_timeout)
 
     async def _open(self, request: SourceRequest) -> IResponseBody:
         source = JoinedSource(self.fetcher, request, self.settings.hls_join_bandwidth)
