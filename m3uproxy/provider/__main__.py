@@ -14,7 +14,7 @@ from m3uproxy.provider.site import Provider
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="m3uproxy.provider", description="An IPTV provider that misbehaves on command."
     )
@@ -24,7 +24,10 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 
 async def run(reactor: Any, chosen: argparse.Namespace) -> None:
-    """Serve until the reactor is told to stop."""
+    """Serve until the reactor stops.
+
+    :raises SystemExit: if the port cannot be opened.
+    """
     provider = Provider(reactor)
     try:
         await provider.listen(chosen.host, chosen.port)
@@ -36,7 +39,7 @@ async def run(reactor: Any, chosen: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Start the program."""
     chosen = options(sys.argv[1:])
     react(lambda reactor: ensureDeferred(run(reactor, chosen)))
 

@@ -1,4 +1,4 @@
-"""What a request for a channel is answered: the stream, or one of the things that come instead of it."""
+"""Answers to requests for a channel: the stream, or a fault instead of the stream."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from m3uproxy.provider.station import Media, Station
 
 Headers = list[tuple[str, str]]
 SERVER = ("Server", "panel/1.0")
-#: Seconds between the head of a redirect and its body, so that they arrive as two.
+#: Seconds between the head and the body of a redirect, so that both arrive in separate segments.
 REDIRECT_GAP = 0.01
 
 
 @attrs.frozen
 class Answer:
-    """One response.
+    """A response.
 
-    :ivar head: its bytes, with all oddities.
-    :ivar body: its body, where that is not the stream.
-    :ivar streams: whether the body is the stream.
+    :ivar head: bytes of the head, faults included.
+    :ivar body: bytes of the body; empty if the body is the stream.
+    :ivar streams: the body is the stream.
     :ivar gap: seconds between head and body.
-    :ivar closes: whether the connection ends with it.
+    :ivar closes: the connection ends with this answer.
     """
 
     head: bytes = attrs.field(repr=False)
@@ -42,7 +42,7 @@ class Answer:
 
 @attrs.frozen
 class AnswerContext:
-    """A request for a channel with all that decides its answer."""
+    """Values that determine the answer to a request for a channel."""
 
     station: Station
     request: Request
@@ -58,7 +58,7 @@ def short_answer(
     oddities: tuple[str, ...] = (),
     gap: float = 0.0,
 ) -> Answer:
-    """A complete answer, after which the connection may be used again."""
+    """Return a complete answer with a Content-Length. The connection can be used again after it."""
     headers = [SERVER, ("Content-Type", content_type), ("Content-Length", str(len(body))), *(extra or [])]
     return Answer(render_head(status, headers, oddities), body, gap=gap)
 
@@ -66,10 +66,13 @@ def short_answer(
 def page(
     status: int, oddities: tuple[str, ...] = (), content_type: str = "text/html", detail: str | None = None
 ) -> Answer:
-    """A web page that says little."""
-    text_of_page = escape(detail or f"{status} {REASONS.get(status, '')}".rstrip())
-    text = f"<html><head><title>{status}</title></head><body>{text_of_page}</body></html>\n"
-    return short_answer(status, content_type, text.encode("utf-8"), oddities=oddities)
+    """Return a short web page.
+
+    :param detail: text of the page; default: status and reason.
+    """
+    text = escape(detail or f"{status} {REASONS.get(status, '')}".rstrip())
+    html = f"<html><head><title>{status}</title></head><body>{text}</body></html>\n"
+    return short_answer(status, content_type, html.encode("utf-8"), oddities=oddities)
 
 
 def _expired(context: AnswerContext) -> Answer | None:
@@ -120,7 +123,7 @@ def _over_limit(context: AnswerContext) -> Answer | None:
     return page(200, faults.head)
 
 
-#: What comes instead of the stream, in the order in which it is asked.
+#: Faults that replace the stream. The first one that applies is used.
 REPLACEMENTS: tuple[Callable[[AnswerContext], Answer | None], ...] = (
     _expired,
     _redirected,
@@ -139,10 +142,13 @@ def _stream(faults: Faults, ending: str) -> Answer:
 
 
 def media_answer(context: AnswerContext, ending: str) -> Answer:
-    """The answer to a request for a channel that is sent as ``ending`` says."""
+    """Return the answer to a request for a channel.
+
+    :param ending: format of the stream, a key of :data:`m3uproxy.provider.radio.CONTENT_TYPES`.
+    """
     return fault_answer(context) or _stream(context.faults, ending)
 
 
 def fault_answer(context: AnswerContext) -> Answer | None:
-    """What comes instead of what was asked for, if anything does."""
+    """Return the answer that replaces the requested resource, or None if no fault applies."""
     return next((answer for instead in REPLACEMENTS if (answer := instead(context)) is not None), None)

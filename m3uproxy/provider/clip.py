@@ -1,7 +1,7 @@
-"""The clip, taken apart once: when each packet is due, and which of its bytes differ from loop to loop.
+"""Index of the clip: the due time of each packet, and the bytes that differ in each loop.
 
-This is its own small reading of ISO/IEC 13818-1 and shares nothing with ``m3uproxy.core.mpegts``: what one of them
-gets wrong, the other shows.
+This module reads ISO/IEC 13818-1 independently of ``m3uproxy.core.mpegts``. Tests that compare both find errors of
+either.
 """
 
 from __future__ import annotations
@@ -20,25 +20,31 @@ WRAP = 1 << 33
 
 
 def read_pcr(data: bytes | bytearray, at: int) -> int:
-    """The base (33 bits, 90 kHz) of the PCR whose six bytes begin at ``at`` (2.4.3.4)."""
+    """Return the base (33 bits, 90 kHz) of a PCR (2.4.3.4).
+
+    :param at: offset of the six bytes of the PCR.
+    """
     return int.from_bytes(data[at : at + 6], "big") >> 15
 
 
 def write_pcr(data: bytearray, at: int, ticks: int) -> None:
-    """Replace the base of a PCR. The extension, 1/27 MHz, is kept: shifts are whole ticks."""
+    """Replace the base of a PCR. Keep the extension (27 MHz): shifts are whole ticks of 90 kHz."""
     low = int.from_bytes(data[at : at + 6], "big") & 0x7FFF
     data[at : at + 6] = (ticks % WRAP << 15 | low).to_bytes(6, "big")
 
 
 def read_stamp(data: bytes | bytearray, at: int) -> int:
-    """The PTS or DTS whose five bytes begin at ``at`` (2.4.3.6)."""
+    """Return a PTS or DTS in ticks of 90 kHz (2.4.3.6).
+
+    :param at: offset of its five bytes.
+    """
     return (
         (data[at] >> 1 & 7) << 30 | data[at + 1] << 22 | data[at + 2] >> 1 << 15 | data[at + 3] << 7 | data[at + 4] >> 1
     )
 
 
 def write_stamp(data: bytearray, at: int, ticks: int) -> None:
-    """Replace a PTS or DTS; the four bits that tell which it is stay."""
+    """Replace a PTS or DTS. Keep the four prefix bits, which tell PTS from DTS."""
     data[at] = data[at] & 0xF0 | ticks >> 29 & 0x0E | 1
     data[at + 1] = ticks >> 22 & 0xFF
     data[at + 2] = ticks >> 14 & 0xFE | 1
@@ -47,13 +53,13 @@ def write_stamp(data: bytearray, at: int, ticks: int) -> None:
 
 
 def pcr_offset(data: bytes, start: int) -> int | None:
-    """Where the PCR of the packet at ``start`` stands, if it has one."""
+    """Return the offset of the PCR of the packet at ``start``, or None without a PCR."""
     has_field = data[start + 3] & 0x20 and data[start + 4] > 0
     return start + 6 if has_field and data[start + 5] & 0x10 else None
 
 
 def stamp_offsets(data: bytes, start: int) -> list[int]:
-    """Where the PTS and DTS stand in the packet at ``start``: none, one or two places."""
+    """Return the offsets of PTS and DTS in the packet at ``start``: an empty list, or one or two offsets."""
     if not (data[start + 1] & 0x40 and data[start + 3] & 0x10):
         return []
     pes = start + 4 + (data[start + 4] + 1 if data[start + 3] & 0x20 else 0)
@@ -65,12 +71,13 @@ def stamp_offsets(data: bytes, start: int) -> list[int]:
 
 @attrs.frozen
 class Clip:
-    """A transport stream that joins onto its own beginning.
+    """A transport stream whose end continues at its beginning.
 
-    :ivar due: for each packet the second, from the clip's start, at which it is to be sent.
+    :ivar data: whole packets.
+    :ivar due: send time of each packet, seconds from the start of the clip.
     :ivar period: length in ticks of 90 kHz.
-    :ivar counted: for each packet that carries a payload its offset, PID and number within that PID.
-    :ivar payloads: packets with a payload for each PID.
+    :ivar counted: offset, PID and index within the PID of each packet with a payload.
+    :ivar payloads: number of packets with a payload by PID.
     :ivar pcrs: offsets of all PCRs.
     :ivar stamps: offsets of all PTS and DTS.
     """
@@ -85,23 +92,23 @@ class Clip:
 
     @property
     def packets(self) -> int:
-        """Number of packets in one loop."""
+        """Number of packets in a loop."""
         return len(self.due)
 
     @property
     def seconds(self) -> float:
-        """Length of one loop."""
+        """Length of a loop in seconds."""
         return self.period / TICKS
 
 
 def parse_clip(data: bytes, period: int | None = None) -> Clip:
     """Index a clip.
 
-    It must not carry packets without payload (whose counters stand still, 2.4.3.3).
+    All packets must have a payload, because the continuity counter does not count others (2.4.3.3).
 
-    :param period: its length in ticks of 90 kHz. Not given, its PCRs must be evenly spaced, so that the gap over the
-        seam is known too.
-    :raises ValueError: it is no such clip.
+    :param period: length in ticks of 90 kHz. If it is not given, the PCRs must be evenly spaced. Their distance then
+        gives the step from the last PCR to the next loop.
+    :raises ValueError: the data cannot be played in a loop.
     """
     starts = range(0, len(data), PACKET)
     if len(data) % PACKET or any(data[at] != 0x47 or not data[at + 3] & 0x10 for at in starts):
@@ -134,10 +141,13 @@ def parse_clip(data: bytes, period: int | None = None) -> Clip:
 
 
 def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[float, ...]:
-    """When each packet is due, seconds: between two PCRs evenly, as 2.4.2.2 has it; before the first one at once.
+    """Return the send time of each packet in seconds.
 
-    :param clocks: number of each packet with a PCR.
-    :param steps: seconds from each PCR to the next, from the last one to the end.
+    Packets between two PCRs are spaced evenly (2.4.2.2). Packets before the first PCR are due at 0.
+
+    :param clocks: index of each packet with a PCR.
+    :param packets: number of packets.
+    :param steps: seconds from each PCR to the next; the last step ends with the clip.
     """
     due = [0.0] * clocks[0]
     sooner = 0.0
@@ -149,5 +159,5 @@ def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[flo
 
 @cache
 def load_clip() -> Clip:
-    """The clip that comes with the package (``tools/make_clip.py`` makes it)."""
+    """Load the clip of the package. ``tools/make_clip.py`` generates it."""
     return parse_clip(Path(__file__).with_name("clip.ts").read_bytes())

@@ -1,4 +1,4 @@
-"""One connection of a client: read a request, answer it, and read on if the answer left the connection open."""
+"""A client's connection: read a request, answer it, and read the next one if the connection stays open."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from m3uproxy.provider.timed_producer import Transport
 
 
 class Connection(Protocol):
-    """Serves one client. A raw protocol: no web server would let these answers out.
+    """A protocol that serves a client.
 
-    :param connection_lost: called with this object when the socket is gone.
+    It is a raw protocol, because an HTTP server would not send these malformed answers.
+
+    :param connection_lost: called with this object after the socket has closed.
     """
 
     def __init__(self, station: Station, peer: IAddress | None, connection_lost: Callable[[Connection], None]) -> None:
@@ -47,7 +49,7 @@ class Connection(Protocol):
         return cast(Transport, self.transport)
 
     def connectionMade(self) -> None:
-        """Count the socket; turn it away if all are."""
+        """Count the socket. If the provider refuses connections, abort it."""
         self._station.sockets.opened()
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
@@ -56,7 +58,10 @@ class Connection(Protocol):
             self._transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Collect a request head; while an answer is under way a little of the next one may wait."""
+        """Read a request, or collect data until the current answer is sent.
+
+        If more than 128 KiB are unread, reset the connection.
+        """
         self._buffer += data
         if len(self._buffer) > 2 * MAX_HEAD:
             self._transport.abortConnection()
@@ -64,7 +69,7 @@ class Connection(Protocol):
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Free all that was taken."""
+        """Release all counts and stop sending."""
         self._station.sockets.closed(self._station.uptime())
         if self._delivery is not None:
             self._delivery.stop()
@@ -173,7 +178,7 @@ class Connection(Protocol):
         self._body = Playout(self._station, self._transport, faults, channel, tallies, broadcast)
 
     def _count_body(self, name: str, tallies: list[Tally]) -> Channel:
-        """A body is sent to one more; the channel that it is of."""
+        """Count a body in all tallies and return its channel."""
         self._tallies = tallies
         for tally in tallies:
             tally.opened()
@@ -181,7 +186,7 @@ class Connection(Protocol):
         return self._channel
 
     def _answer_sent(self, closes: bool) -> None:
-        """An answer is sent."""
+        """End the body, then close the connection or read the next request."""
         self._end_body()
         self._delivery = None
         if closes:

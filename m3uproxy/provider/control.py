@@ -1,4 +1,4 @@
-"""The provider's own pages: ``/stats``, ``/control``, ``/reset`` and the list of faults at ``/``."""
+"""Pages of the provider itself: ``/stats``, ``/control``, ``/reset`` and the list of faults at ``/``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from m3uproxy.provider.station import EVERY, Station
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:
-    """An answer in JSON."""
+    """Return an answer in JSON."""
     return short_answer(status, "application/json", (json.dumps(content, indent=1) + "\n").encode("utf-8"))
 
 
 def set_faults(station: Station, channel: str, pairs: list[tuple[str, str]]) -> int:
-    """Give a channel these faults instead of those it had; ``fault=none`` is the same as no pair at all.
+    """Replace the faults of a channel. ``fault=none`` is ignored, so alone it removes all faults.
 
-    :return: the number of bodies under way that felt it.
-    :raises BadFault: and nothing has changed.
+    :return: number of current bodies that the faults were applied to.
+    :raises BadFault: an unknown name or an invalid value; the faults are unchanged.
     """
     given = parse_faults([pair for pair in pairs if pair != ("fault", "none")], strict=True)
     return station.control(channel, given)

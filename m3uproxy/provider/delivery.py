@@ -1,4 +1,4 @@
-"""Putting an answer onto the transport: after a delay, in one piece or byte by byte, wholly or not."""
+"""Sending of an answer: after a delay, in one piece or byte by byte, completely or not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from m3uproxy.provider.timed_producer import Transport
 
 
 class Delivery:
-    """Sends one head, and the body if that is short.
+    """Sender of a head and, if the answer is short, of its body.
 
-    :param begin_stream: called after the head when the body is the stream.
-    :param done: called when a short answer is sent.
+    :param begin_stream: called after the head if the body is the stream.
+    :param done: called after a short answer has been sent.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Delivery:
         self._delayed_call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start after the delay. With ``hang=head`` send nothing."""
         if self._faults.hang != "head":
             self._run_after(self._faults.delay, self._send_head)
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a file, by its URL's query: the same syntax as for channels, and a table of its own."""
+"""Faults of a file, given in the query of its URL: the syntax of channels, with another table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from m3uproxy.provider.faults import BadFault, When, amount, count, flag, moment
 
 
 def octets(text: str) -> int:
-    """Read a number of bytes: ``188``, ``100k``, ``2M``."""
+    """Parse a number of bytes: ``188``, ``100k``, ``2M``.
+
+    :raises ValueError: if the text is invalid.
+    """
     when: When = moment(text)
     if when.octets is None:
         raise ValueError("not a number of bytes: use 5000, 100k or 2M")
@@ -25,43 +28,45 @@ def _row(parse: Any, text: str) -> dict[str, Any]:
 
 @attrs.frozen
 class FileFaults:
-    """What a file is, and what is wrong with it. As it stands, nothing."""
+    """Properties and faults of a file. The defaults mean no fault."""
 
     size: int = field(default=1_000_000, metadata=_row(octets, "bytes"))
-    seed: int = field(default=0, metadata=_row(count, "another content, with another ETag"))
+    seed: int = field(default=0, metadata=_row(count, "other content, with another ETag"))
     etag: str = field(default="strong", metadata=_row(str, "strong, weak, none, or the ETag itself without quotes"))
     modified: bool = field(default=True, metadata=_row(flag, "0: no Last-Modified"))
-    ranges: bool = field(default=True, metadata=_row(flag, "0: always the whole, with 200"))
-    most: int | None = field(default=None, metadata=_row(octets, "a range is cut to so many bytes"))
+    ranges: bool = field(default=True, metadata=_row(flag, "0: always the whole file, with 200"))
+    most: int | None = field(default=None, metadata=_row(octets, "ranges are cut to this many bytes"))
     chunked: bool = field(default=False, metadata=_row(flag, "1: 200 without a length, in chunks"))
     status: int | None = field(default=None, metadata=_row(status_code, "a page with this status instead"))
     head_status: int | None = field(default=None, metadata=_row(status_code, "the same, but only for HEAD"))
     html: bool = field(default=False, metadata=_row(flag, "1: a web page with 200 instead"))
-    refuse: bool = field(default=False, metadata=_row(flag, "1: reset when asked"))
-    limit: int | None = field(default=None, metadata=_row(count, "so many connections at a time; else 458"))
+    refuse: bool = field(default=False, metadata=_row(flag, "1: reset at the request"))
+    limit: int | None = field(default=None, metadata=_row(count, "connections allowed at a time; others get 458"))
     delay: float = field(default=0.0, metadata=_row(amount, "seconds before the head"))
     rate: int | None = field(default=None, metadata=_row(octets, "bytes a second"))
-    stall: int | None = field(default=None, metadata=_row(octets, "silent after so many bytes of a body"))
-    close: int | None = field(default=None, metadata=_row(octets, "closed after so many bytes of a body"))
-    reset: int | None = field(default=None, metadata=_row(octets, "reset after so many bytes of a body"))
-    times: int | None = field(default=None, metadata=_row(count, "only so many requests stall, close, are reset, …"))
+    stall: int | None = field(default=None, metadata=_row(octets, "no more data after this many bytes of a body"))
+    close: int | None = field(default=None, metadata=_row(octets, "close after this many bytes of a body"))
+    reset: int | None = field(default=None, metadata=_row(octets, "reset after this many bytes of a body"))
+    times: int | None = field(
+        default=None,
+        metadata=_row(count, "only this many requests stall, close, are reset, …"),
+    )
     after: int | None = field(
-        default=None, metadata=_row(count, "status, html, seed and etag only after so many requests")
+        default=None, metadata=_row(count, "apply status, html, seed and etag only after this many requests")
     )
 
 
 ROWS: dict[str, attrs.Attribute[Any]] = {row.name: row for row in attrs.fields(FileFaults)}
-#: What ``times`` ends, and what ``after`` begins.
+#: Faults that ``times`` ends, and faults that ``after`` delays.
 _TIMES = frozenset({"refuse", "limit", "delay", "rate", "stall", "close", "reset", "head_status"})
 _AFTER = frozenset({"status", "html", "seed", "etag"})
 
 
 def file_faults(query: Iterable[tuple[str, str]], uses: int) -> FileFaults:
-    """
-    The faults of one request for a file.
+    """Return the faults of a request for a file. Other parameters are ignored.
 
-    :param uses: requests for this very URL so far, this one included.
-    :raises BadFault: in words.
+    :param uses: requests for the same URL so far, this one included.
+    :raises BadFault: an invalid value.
     """
     found: dict[str, Any] = {}
     for name, text in query:

@@ -1,4 +1,4 @@
-"""One request for a file: from its faults to the last byte of its body."""
+"""A request for a file: from its faults to the last byte of its body."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from m3uproxy.provider.station import Station, Tally
 
 
 class FileResponse:
-    """Answers one request.
+    """The response to a request for a file.
 
-    :param transport: the transport.
-    :param done: called with whether the connection is to be closed when the answer is complete.
+    :param done: called when the response is complete. Its argument is whether to close the connection.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class FileResponse:
         self._sender: FileSender | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Send the response, or reset the connection."""
         for tally in self._tallies:
             tally.requests += 1
         try:
@@ -57,7 +56,7 @@ class FileResponse:
             )
 
     def stop(self) -> None:
-        """The connection is gone."""
+        """Stop sending, because the connection is closed."""
         if self._delayed_call is not None and self._delayed_call.active():
             self._delayed_call.cancel()
         if self._sender is not None:

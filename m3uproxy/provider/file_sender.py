@@ -1,4 +1,4 @@
-"""Putting a file onto the transport: as fast as it is taken, or slower, and not always to its end."""
+"""Sending of a file: as fast as the client reads, or with a rate, and possibly not to its end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from zope.interface import implementer
 from m3uproxy.provider.files import File, FileAnswer
 from m3uproxy.provider.station import Tally
 
-#: Bytes written at a time.
+#: Bytes per write.
 PIECE = 131_072
-#: Seconds between two pieces of a body that has a rate.
+#: Seconds between two writes of a body with a rate.
 INTERVAL = 0.02
 
 
 @implementer(IPullProducer)
 class FileSender:
-    """The body of one response; a producer that writes when the transport has nothing left to send.
+    """Sender of the body of a response; a pull producer.
 
-    :param transport: the transport.
-    :param done: called when all has been written, and nothing went wrong.
+    :param done: called after the last byte, if no fault ended the body.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class FileSender:
         self._delayed_call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start sending: with a timer if the file has a rate, else as a producer."""
         if self._file.faults.rate is not None:
             self._tick()
         else:
             self._transport.registerProducer(self, False)
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         if self._delayed_call is not None and self._delayed_call.active():
             self._delayed_call.cancel()
         self._delayed_call = None
@@ -59,13 +58,13 @@ class FileSender:
         self._done = _ignore
 
     def resumeProducing(self) -> None:
-        """The transport has nothing left to send."""
+        """Send the next piece."""
         if not self._send(PIECE):
             self._transport.unregisterProducer()
             self._body_ended()
 
     def stopProducing(self) -> None:
-        """The client is gone."""
+        """Stop sending, because the client has disconnected."""
         self.stop()
 
     def _tick(self) -> None:
@@ -76,7 +75,7 @@ class FileSender:
             self._body_ended()
 
     def _send(self, most: int) -> bool:
-        """Write some; False if that was all there is to be."""
+        """Send up to ``most`` bytes. Return False if a fault or the end of the range is reached."""
         fault_offset = self._fault_offset()
         size = min(most, self._stop - self._next, fault_offset - self._sent if fault_offset is not None else most)
         if size <= 0:
@@ -90,7 +89,7 @@ class FileSender:
         return True
 
     def _fault_offset(self) -> int | None:
-        """After how many bytes something happens."""
+        """Return the number of body bytes before the next fault, or None."""
         faults = self._file.faults
         return min((each for each in (faults.stall, faults.close, faults.reset) if each is not None), default=None)
 
@@ -107,4 +106,4 @@ class FileSender:
 
 
 def _ignore() -> None:
-    """Nobody waits any more."""
+    """Do nothing: the callback of a stopped sender."""

@@ -1,7 +1,7 @@
-"""Films: files of any size that nobody has to store, and whose every byte can be checked.
+"""Files of any size that need no storage.
 
 ``/movie/…``, ``/series/…``, ``/timeshift/…`` and ``/file/…`` are files, whatever their name. Their content is
-pseudo-random and stamped every 4096 bytes with its offset, so that no byte can be in another's place unnoticed.
+pseudo-random. Every 4096 bytes it holds its own offset, so that a test detects misplaced bytes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from m3uproxy.provider.file_faults import FileFaults
 from m3uproxy.provider.heads import render_head
 from m3uproxy.provider.requests import Request
 
-#: Bytes between two stamps.
+#: Bytes from an offset in the content to the next one.
 STAMPED = 4096
 _BLOCKS = 64
 _STAMP = 16
-#: When all files were last modified: 2026-01-01 00:00:00 UTC, each seed a minute later.
+#: Modification time of all files: 2026-01-01 00:00:00 UTC, a minute later for each seed.
 _MODIFIED = 1_767_225_600
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 
 
 def file_name(path: str) -> str | None:
-    """The name of the file that a path is, None if it is none: its last segment without the extension."""
+    """Return the name of the file at a path: the last segment without extension. Return None for other paths."""
     parts = path.split("/")
     if len(parts) < 3 or parts[0] or parts[1] not in ("movie", "series", "timeshift", "file") or not parts[-1]:
         return None
@@ -37,14 +37,14 @@ def file_name(path: str) -> str | None:
 
 @lru_cache(maxsize=16)
 def _pattern(name: str, seed: int) -> list[bytes]:
-    """What is between the stamps, over and over."""
+    """Return the blocks between the offsets, which repeat."""
     size = STAMPED - _STAMP
     data = hashlib.shake_128(f"{name} {seed}".encode()).digest(_BLOCKS * size)
     return [data[place : place + size] for place in range(0, len(data), size)]
 
 
 def content(name: str, seed: int, first: int, stop: int) -> bytes:
-    """Bytes ``first`` up to ``stop`` of the file of that name."""
+    """Return the content of a file from byte ``first`` up to ``stop``."""
     pattern = _pattern(name, seed)
     begin = first // STAMPED
     blocks = range(begin, -(-stop // STAMPED))
@@ -54,9 +54,9 @@ def content(name: str, seed: int, first: int, stop: int) -> bytes:
 
 @attrs.frozen
 class File:
-    """A file as it is for one request.
+    """A file as a request sees it.
 
-    :ivar data: its content, where that is not made up.
+    :ivar data: stored content; None: generated content.
     """
 
     name: str
@@ -65,12 +65,12 @@ class File:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.faults.size if self.data is None else len(self.data)
 
     @property
     def etag(self) -> str:
-        """As sent; '' for none."""
+        """ETag header, empty if the file has none."""
         given = self.faults.etag
         if given == "none":
             return ""
@@ -79,11 +79,11 @@ class File:
 
     @property
     def modified(self) -> str:
-        """As sent; '' for not at all."""
+        """Last-Modified header, empty if the file has none."""
         return formatdate(_MODIFIED + 60 * self.faults.seed, usegmt=True) if self.faults.modified else ""
 
     def read(self, first: int, stop: int) -> bytes:
-        """Some of its bytes."""
+        """Return the bytes from ``first`` up to ``stop``."""
         if self.data is not None:
             return self.data[first:stop]
         return content(self.name, self.faults.seed, first, stop)
@@ -91,7 +91,7 @@ class File:
 
 @attrs.frozen
 class FileAnswer:
-    """A head, and which bytes of the file follow it."""
+    """A head and the range of the file that follows it."""
 
     answer: Answer
     first: int = 0
@@ -99,7 +99,7 @@ class FileAnswer:
 
 
 def file_answer(request: Request, file: File) -> FileAnswer:
-    """What a request for a file is answered."""
+    """Return the answer to a request for a file."""
     faults = file.faults
     status = (faults.head_status if request.method == "HEAD" else None) or faults.status
     if status is not None:

@@ -1,4 +1,4 @@
-"""How body bytes go onto the transport: as they are, in chunks (RFC 9112, 7.1), compressed (RFC 9110, 8.4.1.3)."""
+"""Framing of body bytes: unchanged, chunked (RFC 9112, 7.1) or compressed (RFC 9110, 8.4.1.3)."""
 
 from __future__ import annotations
 
@@ -7,71 +7,74 @@ from typing import Protocol
 
 from m3uproxy.provider.faults import Faults
 
-#: What ``bad_chunk`` sends where a chunk's size should stand.
+#: Sent by ``bad_chunk`` in place of a chunk size.
 BAD_CHUNK = b"zz\r\n"
 
 
 class Framing(Protocol):
-    """One way to send a body."""
+    """A framing of a body."""
 
     def encode(self, data: bytes) -> bytes:
-        """Transport bytes of some more of the body (never none)."""
+        """Return the wire bytes of the next bytes of the body. ``data`` is not empty."""
 
     def end(self) -> bytes:
-        """Transport bytes of a clean end."""
+        """Return the wire bytes of a regular end."""
 
 
 class Identity:
-    """The connection's end is the body's end."""
+    """A body that ends with the connection."""
 
     def encode(self, data: bytes) -> bytes:
-        """As they are."""
+        """Return the bytes unchanged."""
         return data
 
     def end(self) -> bytes:
-        """Nothing."""
+        """Return no bytes."""
         return b""
 
 
 class Chunked:
-    """A chunk for each write."""
+    """A body with a chunk per write."""
 
     def encode(self, data: bytes) -> bytes:
-        """One chunk."""
+        """Return a chunk."""
         return b"%x\r\n%b\r\n" % (len(data), data)
 
     def end(self) -> bytes:
-        """The last chunk, without trailers."""
+        """Return the last chunk, without trailers."""
         return b"0\r\n\r\n"
 
 
 class ChunkedCut(Chunked):
-    """Chunks, and an end in the middle of one."""
+    """A chunked body that ends within a chunk."""
 
     def end(self) -> bytes:
-        """A chunk of 4096 bytes of which two come."""
+        """Return a chunk header of 4096 bytes and only two bytes of data."""
         return b"1000\r\nGG"
 
 
 class Gzip:
-    """A gzip stream that is flushed with each write, so that it can be decoded as it comes."""
+    """A gzip stream, flushed with each write. A client can decode it as it arrives."""
 
     def __init__(self, inner: Framing) -> None:
         self._inner = inner
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def encode(self, data: bytes) -> bytes:
-        """Compressed, up to the last byte given."""
+        """Return all bytes compressed and flushed, in the inner framing."""
         packed = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         return self._inner.encode(packed)
 
     def end(self) -> bytes:
-        """The checksum and length, and the end of what it is in."""
+        """Return checksum and length, and the end of the inner framing."""
         return self._inner.encode(self._deflate.flush()) + self._inner.end()
 
 
 class IcyMetadata:
-    """Radio with a block of text behind each so many bytes: its length in units of 16, then the text and zeros."""
+    """A radio body with ICY metadata.
+
+    After each interval follows a block: its length in units of 16 bytes, then text padded with zeros.
+    """
 
     TEXT = b"StreamTitle='A song';"
 
@@ -81,7 +84,7 @@ class IcyMetadata:
         self._blocks = 0
 
     def encode(self, data: bytes) -> bytes:
-        """With the blocks that are due in it; every other one says that the title is the same."""
+        """Insert the blocks that are due. Every second block is empty: the title is unchanged."""
         out = b""
         while len(data) >= self._left:
             units = 0 if self._blocks % 2 else -(-len(self.TEXT) // 16)
@@ -93,7 +96,7 @@ class IcyMetadata:
         return self._inner.encode(out + data)
 
     def end(self) -> bytes:
-        """Of what it is in."""
+        """Return the end of the inner framing."""
         return self._inner.end()
 
 
@@ -106,14 +109,14 @@ _FRAMINGS: dict[str, type[Identity] | type[Chunked]] = {
 
 
 def make_framing(faults: Faults) -> Framing:
-    """The framing that the faults ask for."""
+    """Return the framing that the faults select."""
     framing: Framing = _FRAMINGS[faults.framing]()
     framing = Gzip(framing) if faults.gzip else framing
     return IcyMetadata(framing, faults.metaint) if faults.metaint else framing
 
 
 def framing_headers(faults: Faults) -> list[tuple[str, str]]:
-    """The headers that announce it."""
+    """Return the headers that announce the framing."""
     headers = []
     if faults.framing not in ("close", "none"):
         headers.append(("Transfer-Encoding", "chunked"))

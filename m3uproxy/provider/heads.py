@@ -1,8 +1,8 @@
-"""Response heads, byte for byte, right ones and odd ones.
+"""Response heads, regular and malformed, byte for byte.
 
-An oddity is a function from the lines of a head (without line ends, the status line first) to other lines. They
-compose in the order of the table. Each stands for something that a real panel, a transcoder box or a middlebox was
-seen to send, or that a lenient reader has to survive.
+An oddity is a function from the lines of a head to other lines. The lines have no line ends; the status line is the
+first one. Oddities apply in the order of the table. Each one was seen from a real panel, transcoder or middlebox, or
+tests a lenient reader.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _insert(place: int, *more: bytes) -> Oddity:
     return lambda lines: [*lines[:place], *more, *lines[place:]]
 
 
-#: Name → what it does to the lines. ``lf`` and ``missing`` are about the bytes between and are done last.
+#: Oddities by name. ``lf`` and ``missing`` change the bytes between the lines; :func:`render_head` applies them.
 ODDITIES: dict[str, Oddity] = {
     "icy": _status_line(lambda version, code, reason: b"ICY " + code + b" " + reason),
     "http1": _status_line(lambda version, code, reason: b"HTTP/1 " + code + b" " + reason),
@@ -83,7 +83,7 @@ ODDITIES: dict[str, Oddity] = {
 
 
 def render_head(status: int, headers: Iterable[tuple[str, str]], oddities: Iterable[str] = ()) -> bytes:
-    """The bytes of a head, empty line included.
+    """Return the bytes of a head, with the empty line.
 
     :param oddities: names from :data:`ODDITIES`.
     """

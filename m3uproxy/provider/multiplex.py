@@ -1,6 +1,6 @@
-"""Units into packets, the other way than the clip has them: other PIDs, other tables, other cuts (ISO/IEC 13818-1).
+"""Packets of a new multiplex: other PIDs, tables and packet boundaries than in the clip (ISO/IEC 13818-1).
 
-This is the writing half of a remultiplexed replay; :mod:`~m3uproxy.provider.remux` has the reading half.
+This module writes the multiplex of a connection with ``remux``; :mod:`~m3uproxy.provider.remux` reads the source.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ NULL_PACKET = b"\x47\x1f\xff\x10".ljust(PACKET, b"\xff")
 
 @attrs.frozen
 class Layout:
-    """How one connection's multiplex is made.
+    """Parameters of the multiplex of a connection.
 
-    :ivar pids: of the elementary streams, in the order of the source's PMT.
-    :ivar clock: PID of the PCR if it has one of its own; None: with the first stream.
-    :ivar counter: continuity counter of each PID's first packet.
-    :ivar tables_every: units of the first stream between two pairs of PAT and PMT.
+    :ivar pids: PIDs of the elementary streams, in the order of the source's PMT.
+    :ivar clock: separate PID of the PCR; None: the PCR is on the PID of the main stream.
+    :ivar counter: continuity counter of the first packet of each PID.
+    :ivar tables_every: units of the main stream from a PAT and PMT to the next.
     :ivar head_stuffing: stuffing bytes in each PES header.
-    :ivar field_stuffing: least size of the adaptation field of packets that begin a unit.
-    :ivar sound_pack: frames of sound in a PES packet.
-    :ivar sound_carry: bytes of the last frame that go into the next PES packet, as broadcasters cut it.
-    :ivar spread: packets of other streams stand between those of the first.
-    :ivar padding: null packets after each unit of the first stream.
+    :ivar field_stuffing: least size in bytes of the adaptation field in the first packet of a unit.
+    :ivar sound_pack: audio frames in a PES packet.
+    :ivar sound_carry: bytes of the last audio frame that move to the next PES packet, as some broadcasters do.
+    :ivar spread: interleave packets of other streams with those of the main stream.
+    :ivar padding: null packets after each unit of the main stream.
     """
 
     program: int
@@ -47,9 +47,9 @@ class Layout:
 
     @classmethod
     def from_number(cls, number: int, cut: bool = False) -> Layout:
-        """One of many, the same for the same number.
+        """Return a layout that depends on the number only.
 
-        :param cut: whether frames of sound lie across PES packets.
+        :param cut: split audio frames across PES packets.
         """
         rng = random.Random(number)
         pmt, clock, *pids = rng.sample(range(0x20, 0x1FFB), 10)
@@ -72,11 +72,11 @@ class Layout:
 
 @attrs.frozen
 class Unit:
-    """A PES packet, or a frame of it.
+    """A PES packet, or an audio frame.
 
-    :ivar stamps: five bytes for PTS, ten for PTS and DTS, none.
-    :ivar pcr: six bytes; the clock when it began, if that is to be sent with it.
-    :ivar key: the random access indicator.
+    :ivar stamps: empty, five bytes of PTS, or ten bytes of PTS and DTS.
+    :ivar pcr: six bytes of PCR to send with the unit, or empty.
+    :ivar key: random access indicator.
     """
 
     stream_id: int
@@ -87,23 +87,23 @@ class Unit:
 
 
 def make_stamp(ticks: int) -> bytes:
-    """The five bytes of a PTS that stands alone (2.4.3.6)."""
+    """Return the five bytes of a PTS without DTS (2.4.3.6)."""
     made = bytearray(b"\x20\0\0\0\0")
     write_stamp(made, 0, ticks)
     return bytes(made)
 
 
 class Multiplexer:
-    """Makes packets, with continuity counters that run on for each PID."""
+    """A writer of packets with continuous counters on each PID."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._counters: dict[int, int] = {}
 
     def unit(self, pid: int, unit: Unit, has_length: bool) -> list[bytes]:
-        """A unit's packets.
+        """Return the packets of a unit.
 
-        :param has_length: whether PES_packet_length is coded; pictures leave it open.
+        :param has_length: write PES_packet_length. For video it is 0.
         """
         stamps = unit.stamps + b"\xff" * self._layout.head_stuffing
         flags = {0: 0, 5: 0x80, 10: 0xC0}[len(unit.stamps)]
@@ -121,15 +121,16 @@ class Multiplexer:
         return packets
 
     def clock(self, pid: int, pcr: bytes) -> bytes:
-        """A packet with a clock value and no payload: its counter stands still (2.4.3.3)."""
+        """Return a packet with a PCR and no payload. Its counter does not advance (2.4.3.3)."""
         counter = self._counters.setdefault(pid, self._layout.counter)
         head = bytes([0x47, pid >> 8, pid & 0xFF, 0x20 | counter, PACKET - 5, 0x10])
         return (head + pcr).ljust(PACKET, b"\xff")
 
     def section(self, pid: int, body: bytes) -> bytes:
-        """A packet with a section (2.4.4), given up to its CRC.
+        """Return a packet with a section (2.4.4).
 
-        :raises ValueError: it does not fit one packet.
+        :param body: the section without its CRC.
+        :raises ValueError: the section does not fit into a packet.
         """
         section = b"\0" + body + crc(body).to_bytes(4, "big")
         if len(section) > PAYLOAD_SIZE:
@@ -145,14 +146,14 @@ class Multiplexer:
 
 
 def _adaptation(field: bytes, room: int) -> bytes:
-    """An adaptation field (2.4.3.5) of just that size, its length included; none if there is no room."""
+    """Return an adaptation field (2.4.3.5) of ``room`` bytes, its length byte included."""
     if room < 2:
         return b"\0" * room
     return bytes([room - 1]) + (field or b"\0").ljust(room - 1, b"\xff")
 
 
 def crc(data: bytes) -> int:
-    """CRC-32 of a section (annex A)."""
+    """Return the CRC-32 of a section (annex A)."""
     value = 0xFFFFFFFF
     for byte in data:
         value ^= byte << 24

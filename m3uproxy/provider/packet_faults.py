@@ -1,6 +1,6 @@
-"""What a provider may do to the content of a stream that goes on to flow, packet by packet.
+"""Faults in the content of a stream that continues, applied packet by packet.
 
-Every packet keeps its place and its size but for those that are left out, so that a viewer stays aligned.
+A packet keeps its place and size, or is left out. The viewer stays aligned.
 """
 
 from __future__ import annotations
@@ -9,23 +9,26 @@ from collections.abc import Callable, Iterable
 
 from m3uproxy.provider.clip import PACKET, Clip, stamp_offsets, write_stamp
 
-#: Of the packets, one in so many is flagged.
+#: One of this many packets is marked as damaged.
 DAMAGED_INTERVAL = 8
-#: What an ailment makes of a packet; ``b""`` leaves it out.
+#: Function from a packet to the packet to send; ``b""`` leaves it out.
 PacketFault = Callable[[bytes], bytes]
 
 
 def video_pid(clip: Clip) -> int:
-    """The PID of the clip's pictures: that of the first PES packet with a video stream's id (2.4.3.7)."""
+    """Return the PID of the video: that of the first PES packet with a video stream id (2.4.3.7).
+
+    :raises ValueError: the clip has no video.
+    """
     for at, pid, _ in clip.counted:
         stamps = stamp_offsets(clip.data, at)
         if stamps and clip.data[stamps[0] - 6] & 0xF0 == 0xE0:
             return pid
-    raise ValueError("a clip without pictures")
+    raise ValueError("the clip has no video")
 
 
 def packet_faults(clip: Clip) -> dict[str, PacketFault]:
-    """All there are, by the name of their fault."""
+    """Return all packet faults by the name of the fault."""
     video = video_pid(clip)
     seen = 0
 
@@ -46,16 +49,18 @@ def packet_faults(clip: Clip) -> dict[str, PacketFault]:
     }
 
 
-def apply_packet_faults(data: bytes, place: int, from_what: Iterable[PacketFault]) -> bytes:
-    """Have a span of the broadcast apply_packet_faults.
+def apply_packet_faults(data: bytes, place: int, faults: Iterable[PacketFault]) -> bytes:
+    """Apply packet faults to a span of the broadcast.
 
-    :param place: of its first byte, which need not be a packet's; a torn packet at either end passes as it is.
+    :param place: offset of the first byte. Where the span begins or ends within a packet, that partial packet is
+        unchanged.
+    :param faults: applied in this order.
     """
     torn = -place % PACKET
     whole = torn + (len(data) - torn) // PACKET * PACKET
     packets = [data[at : at + PACKET] for at in range(torn, whole, PACKET)]
-    for ailment in from_what:
-        packets = [changed for packet in packets if (changed := ailment(packet))]
+    for fault in faults:
+        packets = [changed for packet in packets if (changed := fault(packet))]
     return data[:torn] + b"".join(packets) + data[max(torn, whole) :]
 
 
@@ -64,7 +69,7 @@ def _pid(packet: bytes) -> int:
 
 
 def _frozen(packet: bytes) -> bytes:
-    """The same stamps on every picture."""
+    """Set all timestamps of a packet to 0."""
     changed = bytearray(packet)
     for at in stamp_offsets(packet, 0):
         write_stamp(changed, at, 0)

@@ -1,11 +1,11 @@
-"""One body of the broadcast, on its way to one viewer.
+"""The broadcast on its way to a viewer.
 
-A tick each 20 ms sends what has become due. What is due waits in the timeline, not here: a viewer who does not read
-pauses us, and one who falls too far behind is dropped. A body that is not paced (``rate=0``) sends whenever its
-transport takes more; it runs ahead of the clock.
+Every 20 ms a tick sends the bytes that are due. Bytes that are not sent yet stay in the timeline: a viewer that does
+not read pauses the playout, and a viewer too far behind is reset. An unpaced body (``rate=0``) sends whenever its
+transport accepts data, ahead of the clock.
 
-Faults of a body are turns: at a time or at a byte they change how it goes on. A fault gets what remains of the piece
-at hand and returns what of it is still to be sent.
+Scheduled faults change a body at a time or at a byte. The method of a fault takes the rest of the current piece and
+returns the part that is still to be sent.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from m3uproxy.provider.station import Channel, Station, Tally
 from m3uproxy.provider.timed_producer import TICK, TimedProducer, Transport
 from m3uproxy.provider.variants import changes_for, live_edge
 
-#: The most that one tick sends, bytes: of a backlog, and when there is no pace.
+#: Most bytes that a tick sends: of a paced body with a backlog, and of an unpaced body.
 BACKLOG_SLICE = 1000 * PACKET
 UNPACED_SLICE = 350 * PACKET
 _NO_SYNC = bytes(value for value in range(256) if value != 0x47)
 
 
 class Playout(TimedProducer):
-    """Sends the broadcast to one viewer until a fault, the viewer or the station ends it.
+    """Sender of the broadcast to a viewer, until a fault, the viewer or the provider ends it.
 
-    :param transport: the connection, which this object closes; when it is lost otherwise, the owner calls :meth:`stop`.
-    :param channel: what is watched; it has counted this viewer already.
-    :param tallies: are told every body byte that is sent.
-    :param broadcast: what is sent; the station's timeline, unless it is no transport stream.
+    :param transport: the connection, which this object closes. If the connection is lost, the owner calls :meth:`stop`.
+    :param channel: the channel; the viewer is already counted.
+    :param tallies: count the body bytes.
+    :param broadcast: the content; default: the station's timeline.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Playout(TimedProducer):
         self._schedule = FaultSchedule()
         self._start = station.uptime()
         self._broadcast = broadcast or station.timeline
-        # What is no transport stream has a past of its own, and is sent as it is.
+        # Only the transport stream has replays and changes; radio and FLV are sent unchanged.
         self._replays = self._broadcast is station.timeline
         self._edge = live_edge(station, channel, faults) if self._replays else self._start
         self._place = self._broadcast.due_at(self._edge - (faults.replay or faults.burst))
@@ -74,14 +74,14 @@ class Playout(TimedProducer):
         self._next_packet = self._start
 
     def start(self) -> None:
-        """Begin; the head has been written."""
+        """Start after the head."""
         self._begin()
         self._schedule.replace(self._faults, self._station.uptime(), self._sent)
         self._emit(self._broadcast.prologue())
         self._tick()
 
     def adjust(self, given: dict[str, Any]) -> None:
-        """Let other faults begin now; those that were still to come, or lasted, end. Pace and framing stay."""
+        """Replace the faults. Pending and current faults end; rate and framing stay."""
         self._faults = make_faults(given)
         self._stalled, self._garbage, self._skip = False, None, 0
         self._packet_faults = []
@@ -89,7 +89,7 @@ class Playout(TimedProducer):
         self._schedule.replace(self._faults, self._station.uptime(), self._sent)
 
     def resumeProducing(self) -> None:
-        """Send again, first what was missed: what was due waited in the timeline."""
+        """Resume. The bytes due during the pause are sent first."""
         super().resumeProducing()
         if self._rate == 0 and self._active:
             self._call_later(0, self._tick)
@@ -118,7 +118,7 @@ class Playout(TimedProducer):
         return 0 if waits else self._due(self._station.uptime()) - self._place
 
     def _target(self, now: float) -> int:
-        """The place up to which this tick sends."""
+        """Return the place up to which this tick sends."""
         if self._faults.trickle is not None:
             if now < self._next_packet:
                 return self._place
@@ -135,14 +135,14 @@ class Playout(TimedProducer):
             before = len(data) if fault is None or fault.octets is None else max(0, fault.octets - self._sent)
             self._emit(data[:before])
             data = data[before:]
-            # As it was made anew it has about as many bytes.
+            # An approximation with remux: the new multiplex has about as many bytes.
             if self._replays:
                 self._channel.reached = max(self._channel.reached, self._place - len(data))
             if fault is not None:
                 data = self._apply(fault, data)
 
     def _take(self, target: int) -> bytes:
-        """The broadcast from where we are up to a place, as this viewer gets it."""
+        """Return the broadcast from the current place to ``target``, with packet faults and changes."""
         data = self._broadcast.span(self._place, target)
         place, self._place = self._place, max(self._place, target)
         if self._packet_faults:
@@ -164,10 +164,10 @@ class Playout(TimedProducer):
             tally.octets += len(data)
         self._transport.write(self._framing.encode(data))
 
-    # The turns: from now on ...
+    # Scheduled faults
 
     def _apply_due(self, fault: ScheduledFault) -> None:
-        """Make a fault whose time has come; if the body is to end torn, at a byte that is still to come."""
+        """Apply a fault whose time has come. With ``torn``, schedule a close or reset at a later byte instead."""
         if self._faults.torn and fault.name in ("close", "reset") and not (self._stalled or self._paused):
             self._schedule.add(attrs.evolve(fault, seconds=None, octets=self._sent + self._faults.torn))
         else:
@@ -178,7 +178,7 @@ class Playout(TimedProducer):
         return method(rest)
 
     def _add_packet_fault(self, name: str, rest: bytes) -> bytes:
-        """What was on its way is well; what follows it is not."""
+        """Apply a packet fault to all bytes after ``rest``."""
         self._packet_faults.append(packet_faults(self._station.timeline.clip)[name])
         return rest
 
@@ -218,7 +218,7 @@ class Playout(TimedProducer):
         return b""
 
     def _apply_reset(self, rest: bytes) -> bytes:
-        """Reset with the next tick: what was sent before must have left the transport."""
+        """Schedule the reset for the next tick. The transport must send its buffer first."""
         self._stalled = True
         self._schedule.add_at("abort", self._station.uptime() + TICK / 2)
         return b""

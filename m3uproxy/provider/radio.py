@@ -1,7 +1,7 @@
-"""What is no transport stream: radio as frames of AAC or MP3, and FLV; each a clip that is played for ever.
+"""Broadcasts other than transport streams: radio as frames of AAC or MP3, and FLV. Each clip plays in a loop.
 
-Radio begins wherever it is when somebody tunes in, hardly ever at a frame, as with servers that do not look into what
-they send. FLV begins as its servers have it: a header and what decoders must know, then the tag that is due.
+Radio starts at any byte, rarely at a frame, like servers that do not parse their content. FLV starts with its header
+and the decoder configuration, followed by the tag that is due.
 """
 
 from __future__ import annotations
@@ -14,31 +14,34 @@ from typing import Protocol
 
 import attrs
 
-#: Endings of a channel's path, and the Content-Type of each.
+#: Content-Type of each ending of a channel's path.
 CONTENT_TYPES = {"ts": "video/mp2t", "aac": "audio/aac", "mp3": "audio/mpeg", "flv": "video/x-flv"}
-#: Seconds that the clips of radio last.
+#: Length of the radio clips in seconds.
 _SECONDS = {"aac": 8.0, "mp3": 6.0}
-#: Milliseconds: length of the clip of FLV, and its time when the provider started, which is not 0 for long anywhere.
+#: Milliseconds: length of the FLV clip, and its timestamp at the start of the provider. Real servers rarely start at 0.
 _FLV_PERIOD, _FLV_ORIGIN = 8000, 3_600_000
 _HEADER, _TAG, _LENGTH = 9, 11, 4
 
 
 class Broadcast(Protocol):
-    """One endless sequence of bytes that everybody who tunes in sees the same part of; places in it may be negative."""
+    """An endless sequence of bytes, the same for all viewers. Places in it may be negative."""
 
     def due_at(self, seconds: float) -> int:
-        """Bytes due by this moment."""
+        """Return the number of bytes due by this time."""
 
     def span(self, first: int, last: int) -> bytes:
-        """The bytes from place ``first`` up to ``last``."""
+        """Return the bytes from place ``first`` up to ``last``."""
 
     def prologue(self) -> bytes:
-        """What every body begins with."""
+        """Return the bytes at the start of each body."""
 
 
 @attrs.frozen
 class Radio:
-    """A clip of frames of one bit rate, more or less."""
+    """A clip of audio frames with a nearly constant bit rate.
+
+    :ivar seconds: length.
+    """
 
     data: bytes = attrs.field(repr=False)
     seconds: float
@@ -54,18 +57,18 @@ class Radio:
         return (self.data * ((begin + last - first) // size + 1))[begin : begin + last - first]
 
     def prologue(self) -> bytes:
-        """Nothing: there is no header."""
+        """Return no bytes: radio has no header."""
         return b""
 
 
 @attrs.frozen
 class Flv:
-    """A clip of tags, whose times go on from loop to loop.
+    """A clip of tags. Their timestamps continue from loop to loop.
 
-    :ivar opening: header, metadata and configuration.
-    :ivar tags: all others, each with the length behind it.
-    :ivar ends: where each ends in a loop.
-    :ivar times: when each is due, milliseconds.
+    :ivar opening: header, metadata and decoder configuration.
+    :ivar tags: all other tags, each with its trailing length.
+    :ivar ends: end of each tag in a loop, bytes.
+    :ivar times: due time of each tag, milliseconds.
     """
 
     opening: bytes = attrs.field(repr=False)
@@ -74,7 +77,7 @@ class Flv:
     times: tuple[int, ...] = attrs.field(repr=False)
 
     def due_at(self, seconds: float) -> int:
-        """See :class:`Broadcast`. It is the end of a tag."""
+        """See :class:`Broadcast`. The result is the end of a tag."""
         loop, rest = divmod(seconds * 1000, _FLV_PERIOD)
         due = bisect_right(self.times, rest)
         return int(loop) * self.ends[-1] + (self.ends[due - 1] if due else 0)
@@ -97,14 +100,14 @@ class Flv:
 
 
 def _at(tag: bytes, time: int) -> bytes:
-    """A tag at another time: 24 bits, and 8 more behind them."""
+    """Return a tag with another timestamp: the lower 24 bits, then the upper 8 bits."""
     return tag[:4] + (time & 0xFFFFFF).to_bytes(3, "big") + bytes([time >> 24 & 0xFF]) + tag[8:]
 
 
 def parse_flv(data: bytes) -> Flv:
-    """Tell the tags of a file that only opens a stream from those that are played.
+    """Separate the tags that open a stream from the tags that play.
 
-    Sound begins, and ends, a little later than pictures: what is beyond the end belongs to the beginning of a loop.
+    Audio starts and ends a little later than video. Tags beyond the end move to the beginning of the loop.
     """
     opening = data[: _HEADER + _LENGTH]
     tags: list[tuple[int, bytes]] = []
@@ -114,7 +117,7 @@ def parse_flv(data: bytes) -> Flv:
         tag, at = data[at:end], end
         if tag[0] == 18 or tag[12] == 0:
             opening += tag
-        elif tag[0] == 8 or tag[12] == 1:  # not the end of the sequence
+        elif tag[0] == 8 or tag[12] == 1:  # without the end of sequence
             tags.append((int.from_bytes(tag[4:7], "big") % _FLV_PERIOD, tag))
     tags.sort(key=lambda each: each[0])
     return Flv(
@@ -127,6 +130,6 @@ def parse_flv(data: bytes) -> Flv:
 
 @cache
 def load_radio(ending: str) -> Broadcast:
-    """A clip that comes with the package (``tools/make_radio.py`` makes it)."""
+    """Load a clip of the package. ``tools/make_radio.py`` generates it."""
     data = Path(__file__).with_name(f"radio.{ending}").read_bytes()
     return parse_flv(data) if ending == "flv" else Radio(data, _SECONDS[ending])

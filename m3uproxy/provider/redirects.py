@@ -1,4 +1,4 @@
-"""Where a redirect leads: to the same channel with the same faults, one ``hop`` further, perhaps with a token."""
+"""Targets of redirects: the same channel with the same faults, the next ``hop``, and possibly a token."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import Station
 from m3uproxy.provider.tokens import TOKEN
 
-#: Kinds of the hops of ``redirect=chain``: a relative one after a cross-host one must stay on the other host.
+#: Kinds of redirects in ``redirect=chain``. The relative one tests that a client stays on the other host.
 CHAIN = ("other", "relative", "same", "path")
-#: Kinds that lead nowhere, whatever the number of hops.
+#: Kinds that never reach the stream, whatever ``hops`` is.
 ENDLESS = ("loop", "none", "empty", "https", "ftp")
 
 
 def redirect_count(request: Request) -> int:
-    """How many redirects led to this request."""
+    """Return the number of redirects that led to this request."""
     text = next((value for name, value in request.query if name == "hop"), "0")
     return int(text) if text.isdecimal() else 0
 
 
 def redirects_done(request: Request, faults: Faults) -> bool:
-    """Whether this request has been redirected often enough."""
+    """Return whether this request has had all its redirects."""
     if faults.redirect in ENDLESS:
         return False
     usual = len(CHAIN) if faults.redirect == "chain" else 1
@@ -30,7 +30,7 @@ def redirects_done(request: Request, faults: Faults) -> bool:
 
 
 def next_target(request: Request, token: str | None = None) -> str:
-    """Path and query of the next hop."""
+    """Return path and query of the next redirect."""
     path, _, query = request.target.partition("?")
     pairs = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in ("hop", TOKEN)]
     pairs += [f"hop={redirect_count(request) + 1}", *([] if token is None else [f"{TOKEN}={token}"])]
@@ -38,7 +38,7 @@ def next_target(request: Request, token: str | None = None) -> str:
 
 
 def has_expired(station: Station, request: Request, faults: Faults) -> bool:
-    """Whether this is a redirect's target, and its token is not good (any more)."""
+    """Return whether this request is the target of a redirect and its token is missing or expired."""
     if faults.expire is None or not redirect_count(request):
         return False
     token = next((value for name, value in request.query if name == TOKEN), "")
@@ -47,14 +47,14 @@ def has_expired(station: Station, request: Request, faults: Faults) -> bool:
 
 
 def other_authority(authority: str, other_host: str) -> str:
-    """The same port under another name of this machine."""
+    """Return the same port on the other host name of this machine."""
     parts = urlsplit(f"//{authority}")
     host = "127.0.0.1" if parts.hostname == other_host else other_host
     return host if parts.port is None else f"{host}:{parts.port}"
 
 
 def location(station: Station, request: Request, faults: Faults) -> str | None:
-    """The Location of the redirect, None for no redirect or one without Location."""
+    """Return the Location of the redirect, or None: no redirect, or a redirect without Location."""
     kind = faults.redirect
     if kind is None or kind == "none" or redirects_done(request, faults):
         return None

@@ -1,7 +1,7 @@
-"""The broadcast multiplexed anew, as a provider's restreamer does it: the same elementary streams in other packets.
+"""A new multiplex of the broadcast, as a provider's restreamer makes it: the same elementary streams in other packets.
 
-What a client compares must not be packets, counters, PIDs or tables, then. Pictures stay one to a PES packet; sound
-is packed otherwise, down to frames that lie across two of them.
+A client therefore cannot compare packets, counters, PIDs or tables. A PES packet of video still holds a picture. Audio
+is packed differently; a frame may lie across two PES packets.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from m3uproxy.provider.clip import (
 )
 from m3uproxy.provider.multiplex import NULL_PACKET, Layout, Multiplexer, Unit, make_stamp
 
-#: Stream types of sound (table 2-34; 0x81 and 0x87 are AC-3 and enhanced AC-3 as ATSC has them).
+#: Stream types of audio (table 2-34; 0x81 and 0x87 are AC-3 and enhanced AC-3 in ATSC).
 SOUND = frozenset({0x03, 0x04, 0x0F, 0x11, 0x81, 0x87})
-#: Packets that wait for a place between pictures, at most.
+#: Most packets that wait to be interleaved with video.
 MAX_PENDING = 100
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
 class Change(Protocol):
-    """Makes another stream of the broadcast, for one connection."""
+    """A change of the broadcast for a connection."""
 
     def feed(self, packets: bytes) -> bytes:
-        """Take the next whole packets; what is sent instead, whole packets too, perhaps none."""
+        """Process the next whole packets. Return the whole packets to send instead, possibly none."""
 
 
 class Restamp:
-    """All of it as it is, but PCR, PTS and DTS are so many ticks later (33 bits, so they may wrap)."""
+    """A change that adds a number of ticks to PCR, PTS and DTS (33 bits, so they may wrap)."""
 
     def __init__(self, ticks: int) -> None:
         self._ticks = ticks
 
     def feed(self, packets: bytes) -> bytes:
-        """As :meth:`Change.feed`."""
+        """See :meth:`Change.feed`."""
         out = bytearray(packets)
         for start in range(0, len(out), PACKET):
             clock = pcr_offset(packets, start)
@@ -58,11 +58,11 @@ class Restamp:
 
 @attrs.define
 class _Track:
-    """One elementary stream on its way.
+    """An elementary stream.
 
-    :ivar payload: of the PES packet that is coming; None before the first begins.
-    :ivar waiting: frames of sound that wait for more.
-    :ivar carried: end of a frame whose beginning is sent.
+    :ivar payload: current PES packet; None before its start.
+    :ivar waiting: audio frames for the next PES packet.
+    :ivar carried: end of an audio frame whose beginning is sent.
     """
 
     pid: int
@@ -75,7 +75,7 @@ class _Track:
 
 
 class Remux:
-    """Multiplexes anew, from the first tables on."""
+    """A change that makes a new multiplex, from the first tables on."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -89,7 +89,7 @@ class Remux:
         self._pending: deque[bytes] = deque()
 
     def feed(self, packets: bytes) -> bytes:
-        """As :meth:`Change.feed`. A unit is sent when it is complete."""
+        """See :meth:`Change.feed`. A unit is sent when it is complete."""
         out: list[bytes] = []
         for start in range(0, len(packets), PACKET):
             out += self._packet_received(packets[start : start + PACKET])
@@ -119,7 +119,7 @@ class Remux:
         return out + self._finish(track) if length and len(track.payload) >= 6 + length else out
 
     def _finish(self, track: _Track) -> list[bytes]:
-        """A PES packet is complete."""
+        """Send the complete PES packet of a track."""
         pes, track.payload = track.payload, None
         if pes is None or pes[:3] != b"\0\0\1":
             return []
@@ -135,7 +135,7 @@ class Remux:
         return out
 
     def _packed(self, track: _Track) -> Unit:
-        """Frames of sound as one unit. Its stamp is that of the first that begins in it (2.4.3.7)."""
+        """Combine the waiting audio frames. The PTS is that of the first frame that starts in the unit (2.4.3.7)."""
         frames, track.waiting = track.waiting, []
         data = track.carried + b"".join(frame.data for frame in frames)
         kept = min(self._layout.sound_carry, len(frames[-1].data) // 2)
@@ -165,7 +165,7 @@ class Remux:
     def _take_pending(self, count: int) -> list[bytes]:
         return [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
 
-    # the tables (2.4.4), each in one packet
+    # Tables (2.4.4), each in a single packet
 
     def _read_tables(self, pid: int, packet: bytes) -> None:
         if not packet[1] & 0x40 or self._main is not None:
@@ -211,7 +211,9 @@ def _table(table_id: int, extension: int, version: int, body: bytes) -> bytes:
 
 
 def frames_of(unit: Unit) -> list[Unit]:
-    """The frames of AAC in a unit (ADTS, ISO/IEC 13818-7, 6.2), each with its stamp; of other sound the unit."""
+    """Return the AAC frames of a unit (ADTS, ISO/IEC 13818-7, 6.2), each with its timestamp. Return other audio as the
+    unit.
+    """
     frames: list[Unit] = []
     data, at, time = unit.data, 0, 0.0
     while at < len(data):

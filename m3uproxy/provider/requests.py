@@ -1,4 +1,4 @@
-"""Reading what a client asks for. Heads are small and strict: it is the other direction that is meant to be odd."""
+"""Parsing of requests. The parser is strict: only the provider's answers are malformed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import attrs
 
 from m3uproxy.provider.radio import CONTENT_TYPES
 
-#: A head that grows beyond this is not read on.
+#: Largest head in bytes.
 MAX_HEAD = 65_536
 
 
 class BadRequest(ValueError):
-    """These bytes are no request head."""
+    """Bytes that are not a request head."""
 
 
 @attrs.frozen
 class Request:
-    """One request, as it came.
+    """A request as received.
 
     :ivar target: path and query, unchanged.
-    :ivar headers: (name, value) in the order they came.
+    :ivar headers: pairs of name and value, in order.
     """
 
     method: str
@@ -31,31 +31,32 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded."""
+        """Decoded path."""
         return unquote(urlsplit(self.target).path)
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        """The query as pairs, decoded."""
+        """Decoded pairs of the query."""
         return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
 
     def header(self, name: str) -> str | None:
-        """The first header of this name."""
+        """Return the first header of this name, or None."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends with the answer."""
+        """Flag: the connection ends with the answer."""
         connection = (self.header("Connection") or "").lower()
         return "close" in connection or (self.version == "HTTP/1.0" and "keep-alive" not in connection)
 
 
 @attrs.frozen
 class MediaPath:
-    """What a channel's path says.
+    """The path of a channel.
 
-    :ivar ending: what it is to be sent as, one of :data:`m3uproxy.provider.radio.CONTENT_TYPES`.
+    :ivar account: user name in the path, or None.
+    :ivar ending: format, a key of :data:`m3uproxy.provider.radio.CONTENT_TYPES`.
     """
 
     channel: str
@@ -64,10 +65,10 @@ class MediaPath:
 
 
 def split_head(buffer: bytes) -> tuple[Request | None, bytes]:
-    """Take the first request off a buffer.
+    """Split the first request from a buffer.
 
-    :return: the request, or None while it is not complete, and what is left.
-    :raises BadRequest: also when it is too long.
+    :return: the request, or None if its head is incomplete, and the remaining bytes.
+    :raises BadRequest: an invalid or too long head.
     """
     head, end, rest = buffer.partition(b"\r\n\r\n")
     if len(head) > MAX_HEAD:
@@ -76,9 +77,9 @@ def split_head(buffer: bytes) -> tuple[Request | None, bytes]:
 
 
 def parse_request(head: bytes) -> Request:
-    """Parse a head, given without its empty line.
+    """Parse a head without its empty line.
 
-    :raises BadRequest: it is none.
+    :raises BadRequest: an invalid head.
     """
     first, *lines = head.decode("latin-1").lstrip("\r\n").split("\r\n")
     words = first.split(" ")
@@ -94,9 +95,9 @@ def parse_request(head: bytes) -> Request:
 
 
 def media_path(path: str) -> MediaPath | None:
-    """Tell a channel's path: ``/live/NAME.ts``, ``/live/USER/PASS/ID`` or ``/live/USER/PASS/ID.ts``.
+    """Parse the path of a channel: ``/live/NAME.ts``, ``/live/USER/PASS/ID`` or ``/live/USER/PASS/ID.ts``.
 
-    Instead of ``ts`` there may be ``aac``, ``mp3`` or ``flv``.
+    Instead of ``ts`` the ending may be ``aac``, ``mp3`` or ``flv``. Return None for other paths.
     """
     parts = path.split("/")
     if parts[:2] != ["", "live"] or not all(parts[2:]):

@@ -1,4 +1,4 @@
-"""When a body's faults happen: at a time, or at a byte."""
+"""Schedule of the faults of a body: at a time, or at a byte."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 
 from m3uproxy.provider.faults import Faults, When
 
-#: Faults with a moment, in the order in which those of the same moment happen.
+#: Faults with a moment. Faults of the same moment happen in this order.
 SCHEDULED_FAULTS = (
     "garbage",
     "cut",
@@ -24,11 +24,11 @@ SCHEDULED_FAULTS = (
 
 @attrs.frozen
 class ScheduledFault:
-    """One thing that happens once.
+    """A fault that happens once, at a time or at a byte.
 
-    :ivar name: what.
-    :ivar seconds: when, by the station's clock; or
-    :ivar octets: before which byte of the body.
+    :ivar name: name of the fault.
+    :ivar seconds: its time on the clock of the station, or None.
+    :ivar octets: number of body bytes before it, or None.
     """
 
     name: str
@@ -38,15 +38,15 @@ class ScheduledFault:
 
 @attrs.define
 class FaultSchedule:
-    """What is still to happen in one body."""
+    """Faults that are still to happen in a body."""
 
     _pending: list[ScheduledFault] = attrs.Factory(list)
 
     def replace(self, faults: Faults, now: float, sent: int) -> None:
-        """Expect the turns of these faults and no others.
+        """Replace the schedule by that of these faults.
 
-        :param now: seconds of the station's clock, from which times count.
-        :param sent: body bytes so far, from which bytes count.
+        :param now: seconds on the clock of the station; times count from here.
+        :param sent: body bytes sent so far; bytes count from here.
         """
         self._pending = []
         for name in SCHEDULED_FAULTS:
@@ -59,15 +59,15 @@ class FaultSchedule:
             self.add_at("close", now - now % faults.close_every + faults.close_every)
 
     def add_at(self, name: str, seconds: float) -> None:
-        """Expect one more, at a time."""
+        """Add a fault at a time."""
         self.add(ScheduledFault(name, seconds=seconds))
 
     def add(self, fault: ScheduledFault) -> None:
-        """Expect this one too."""
+        """Add a fault."""
         self._pending.append(fault)
 
     def take_by_time(self, now: float) -> ScheduledFault | None:
-        """The next fault whose time has come."""
+        """Remove and return the next fault that is due at this time, or None."""
         for fault in self._pending:
             if fault.seconds is not None and fault.seconds <= now:
                 self._pending.remove(fault)
@@ -75,10 +75,10 @@ class FaultSchedule:
         return None
 
     def take_by_octets(self, last: int) -> ScheduledFault | None:
-        """The first fault that stands at or before byte ``last``."""
-        ahead = [fault for fault in self._pending if fault.octets is not None and fault.octets <= last]
-        if not ahead:
+        """Remove and return the first fault at or before byte ``last``, or None."""
+        reached = [fault for fault in self._pending if fault.octets is not None and fault.octets <= last]
+        if not reached:
             return None
-        fault = min(ahead, key=lambda each: each.octets or 0)
+        fault = min(reached, key=lambda each: each.octets or 0)
         self._pending.remove(fault)
         return fault

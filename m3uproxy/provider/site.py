@@ -1,4 +1,4 @@
-"""The provider as a whole: listens, and can be taken down again without a trace."""
+"""The provider as a whole: listening, and a stop that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class _Connections(ServerFactory):
 
 
 class Provider:
-    """A provider that plays a clip for ever, and misbehaves on command.
+    """A provider that plays a clip in a loop and simulates faults on command.
 
-    :param reactor: listens.
-    :param clock: tells the time and paces the streams; the reactor, unless a test says otherwise.
-    :param origin: PCR, PTS and DTS begin this many ticks of 90 kHz later than in the clip.
-    :param other_host: another name of this machine, for redirects to "another" host.
-    :param max_lag: bytes that a viewer may be behind before it is reset.
-    :param clip: what is played; the clip that comes with the package, unless a test says otherwise.
+    :param reactor: opens the port.
+    :param clock: time source of the streams; default: the reactor.
+    :param origin: offset of PCR, PTS and DTS to those of the clip, in ticks of 90 kHz.
+    :param other_host: another host name of this machine, for redirects to another host.
+    :param max_lag: bytes that a viewer may be behind before its connection is reset.
+    :param clip: content of all channels; default: the clip of the package.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Provider:
         self._waiting: list[Deferred[None]] = []
 
     def listen(self, interface: str = "127.0.0.1", port: int = 0) -> Deferred[IListeningPort]:
-        """Begin to listen.
+        """Open the port.
 
-        :return: a Deferred, already fired, of the port; it fails with ``CannotListenError``.
+        :return: a Deferred of the port, already fired. It fails with ``CannotListenError``.
         """
 
         def listen() -> IListeningPort:
@@ -66,13 +66,16 @@ class Provider:
         return maybeDeferred(listen)
 
     def build(self, addr: IAddress | None) -> Protocol:
-        """A protocol for a new connection."""
+        """Return a protocol for a new connection."""
         connection = Connection(self.station, addr, self._connection_lost)
         self._open.add(connection)
         return connection
 
     def url(self, path: str = "/live/demo.ts", host: str | None = None) -> str:
-        """An URL of this provider."""
+        """Return a URL of this provider.
+
+        :raises RuntimeError: the port is closed.
+        """
         if self.port is None:
             raise RuntimeError("not listening")
         address = cast(Any, self.port.getHost())
@@ -80,28 +83,28 @@ class Provider:
         return f"http://{f'[{name}]' if ':' in name else name}:{address.port}{path}"
 
     def channel(self, name: str) -> Channel:
-        """A channel, with its ``tally`` and its ``given`` faults."""
+        """Return a channel with its ``tally`` and its ``given`` faults."""
         return self.station.channel(name)
 
     def control(self, channel: str, faults: str) -> int:
-        """Do what ``/control?channel=CHANNEL&FAULTS`` does, for a test in the same process.
+        """Set faults, like ``/control?channel=CHANNEL&FAULTS``, from a test in the same process.
 
         :param faults: a query such as ``status=503&times=2``, or ``fault=none``.
-        :return: the number of bodies under way that felt it.
-        :raises BadFault: in words.
+        :return: number of current bodies that the faults were applied to.
+        :raises BadFault: an unknown name or an invalid value.
         """
         return set_faults(self.station, channel, parse_qsl(faults, keep_blank_values=True, strict_parsing=bool(faults)))
 
     def close_port(self) -> Deferred[None]:
-        """Stop listening, so that connections are refused; what is open stays. :meth:`listen` opens it again."""
+        """Close the port: new connections are refused, open ones stay. :meth:`listen` opens a port again."""
         port, self.port = self.port, None
         closed = maybeDeferred(port.stopListening) if port is not None else succeed(None)
         return closed.addCallback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
-        """Close the port and reset every connection.
+        """Close the port and reset all connections.
 
-        :return: a Deferred that fires when all sockets are all_closed. Nothing is left behind then.
+        :return: a Deferred that fires when all sockets are closed. No delayed call is left then.
         """
         closed = self.close_port()
         for connection in list(self._open):

@@ -1,4 +1,4 @@
-"""What the provider knows: its broadcast, its channels with their counts and faults, who asked for what."""
+"""State of the provider: broadcast, channels with counts and faults, log of requests."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from m3uproxy.provider.requests import Request
 from m3uproxy.provider.timeline import Timeline
 from m3uproxy.provider.tokens import Tokens
 
-#: Name under which faults hold for all channels.
+#: Channel name for the faults of all channels.
 EVERY = "*"
-#: Request heads that are remembered.
+#: Request heads kept in the log.
 KEPT_REQUESTS = 500
-#: Resources of HLS channels of which counts are kept.
+#: HLS resources with counts; older ones are removed.
 KEPT_RESOURCES = 2000
 
 
 @attrs.define
 class Tally:
-    """Counts of connections: of one channel, of one account, of all sockets.
+    """Counts of connections of a channel, of an account, or of all sockets.
 
-    :ivar current: open now.
-    :ivar peak: the most that were open at a time.
-    :ivar total: all that were ever opened.
-    :ivar requests: requests, whatever they were answered.
+    :ivar current: open connections.
+    :ivar peak: most connections open at a time.
+    :ivar total: connections opened so far.
+    :ivar requests: requests, whatever the answer.
     :ivar octets: body bytes sent, before framing.
     """
 
@@ -41,56 +41,62 @@ class Tally:
     _closed_at: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000), repr=False)
 
     def opened(self) -> None:
-        """One more."""
+        """Count an opened connection."""
         self.current += 1
         self.total += 1
         self.peak = max(self.peak, self.current)
 
     def closed(self, now: float) -> None:
-        """One less."""
+        """Count a closed connection.
+
+        :param now: its time in seconds.
+        """
         self.current -= 1
         self._closed_at.append(now)
 
     def occupied(self, now: float, hold: float) -> int:
-        """How many count against a limit: those open, and those that left less than ``hold`` seconds ago."""
+        """Return the connections that count against a limit: open ones, and those closed less than ``hold`` seconds
+        ago.
+        """
         return self.current + sum(now - left < hold for left in self._closed_at)
 
     def restart(self) -> None:
-        """Count from now on; what is open stays open."""
+        """Reset the counts. Open connections stay counted."""
         self.peak, self.total, self.requests, self.octets = self.current, 0, 0, 0
         self._closed_at.clear()
 
     def report(self) -> dict[str, int]:
-        """For ``/stats``."""
+        """Return the counts for ``/stats``."""
         names = ("current", "peak", "total", "requests", "octets")
         return {"bytes" if name == "octets" else name: getattr(self, name) for name in names}
 
 
 class Media(Protocol):
-    """The path of something that is sent."""
+    """The path of a resource with a body."""
 
     @property
     def channel(self) -> str:
-        """Of which channel."""
+        """Name of the channel."""
 
     @property
     def account(self) -> str | None:
-        """Whose it is, where the path says so."""
+        """Account named in the path, or None."""
 
 
 class Adjustable(Protocol):
-    """A body that is being sent and takes new faults while it is."""
+    """A body that accepts new faults while it is sent."""
 
     def adjust(self, given: dict[str, Any]) -> None:
-        """Let these faults begin now; an empty set ends all."""
+        """Replace the faults; an empty set ends all."""
 
 
 @attrs.define
 class Channel:
-    """One channel: its counts, the faults set by ``/control``, the bodies that are being sent.
+    """A channel: its counts, the faults set by ``/control``, the current bodies.
 
-    :ivar reached: place in the timeline up to which anybody has been sent the broadcast.
-    :ivar stale_since: the provider's time at which its HLS window stands still.
+    :ivar given: values of the faults by name.
+    :ivar reached: largest place in the timeline that any client has received.
+    :ivar stale_since: time in seconds at which the HLS window stopped, or None.
     """
 
     name: str
@@ -102,12 +108,12 @@ class Channel:
 
 
 class Station:
-    """State of one provider; no sockets, and no timers of its own.
+    """State of a provider, without sockets and timers.
 
-    :param clock: tells the time for everything here.
-    :param timeline: the broadcast, which begins now.
-    :param other_host: the name of this machine that ``redirect=other`` leads to.
-    :param max_lag: bytes by which a viewer may fall behind before it is dropped.
+    :param clock: time source.
+    :param timeline: the broadcast; its time 0 is now.
+    :param other_host: host name of this machine for ``redirect=other``.
+    :param max_lag: bytes that a viewer may be behind before its connection is reset.
     """
 
     def __init__(
@@ -134,37 +140,40 @@ class Station:
         self._started = clock.seconds()
 
     def broadcast(self, ending: str) -> Broadcast:
-        """What is played on paths with this ending."""
+        """Return the broadcast for paths with this ending."""
         return self.timeline if ending == "ts" else load_radio(ending)
 
     def uptime(self) -> float:
-        """Seconds since the broadcast began."""
+        """Return the seconds since the start of the broadcast."""
         return self.clock.seconds() - self._started
 
     def channel(self, name: str) -> Channel:
-        """The channel of this name; any name is one."""
+        """Return the channel of this name; any name is valid."""
         if name == EVERY:
             return self.everywhere
         return self.channels.setdefault(name, Channel(name))
 
     def account(self, name: str) -> Tally:
-        """The counts of an account."""
+        """Return the counts of an account."""
         return self.accounts.setdefault(name, Tally())
 
     def resource(self, path: str) -> Tally:
-        """The counts of one playlist, segment or key, by its path without query."""
+        """Return the counts of a playlist, segment or key.
+
+        :param path: its path without query.
+        """
         tally = self.resources.setdefault(path, Tally())
         if len(self.resources) > KEPT_RESOURCES:
             self.resources.popitem(last=False)
         return tally
 
     def tallies(self, media: Media) -> list[Tally]:
-        """All counts in which a viewer of this path appears."""
+        """Return all counts that include a viewer of this path."""
         account = [] if media.account is None else [self.account(media.account)]
         return [self.viewers, self.channel(media.channel).tally, *account]
 
     def record(self, request: Request, channel: str | None, peer: str) -> None:
-        """Remember a request."""
+        """Add a request to the log."""
         self.requests.append(
             {
                 "at": round(self.uptime(), 3),
@@ -178,13 +187,13 @@ class Station:
         )
 
     def faults_for(self, request: Request, media: Media, words: frozenset[str] = frozenset()) -> Faults:
-        """The faults of one request: those of all channels, of its channel, of its own query; the later win.
+        """Return the faults of a request: those of all channels, of its channel, and of its query. Later ones override.
 
-        A set with ``times`` counts the requests that it was used for. A request that a redirect led here (it has
-        ``hop``) belongs to the one before. A set with ``only`` counts if one of its words is among these.
+        ``times`` counts the requests that a set applies to. A redirected request (with ``hop``) is not counted again. A
+        set with ``only`` applies if it contains one of ``words``.
 
-        :param words: what an HLS resource may be called.
-        :raises BadFault: the query has a fault with a value that makes no sense.
+        :param words: kind, name and path of an HLS resource.
+        :raises BadFault: the query has an invalid value.
         """
         follows = any(name == "hop" for name, _ in request.query)
         layers = {
@@ -196,12 +205,15 @@ class Station:
         return make_faults(*(given for key, given in meant.items() if self._applies(key, given, follows)))
 
     def count_use(self, target: str) -> int:
-        """Count a request for a file; how many there were for this very URL."""
+        """Count a request for a file.
+
+        :return: requests for the same URL so far.
+        """
         self._uses[f"path {target}"] += 1
         return self._uses[f"path {target}"]
 
     def refuses(self) -> bool:
-        """Whether the connection that has just come in is to be reset, before it asks for anything."""
+        """Return whether to reset the new connection before its first request. Counts for ``times``."""
         given = self.everywhere.given
         return given.get("refuse") == "accept" and self._applies("accept", given, follows=False)
 
@@ -213,9 +225,9 @@ class Station:
         return self._uses[key] <= int(times)
 
     def control(self, name: str, given: dict[str, Any]) -> int:
-        """Set the faults of a channel, instead of those it had, and let current bodies feel them.
+        """Replace the faults of a channel, and apply them to current bodies.
 
-        :return: how many bodies those were.
+        :return: number of these bodies.
         """
         channel = self.channel(name)
         channel.given, channel.stale_since = given, None
@@ -228,7 +240,7 @@ class Station:
         return len(bodies)
 
     def reset(self) -> None:
-        """No faults, no memory, counts from zero; open connections stay."""
+        """Remove all faults, counts and the log. Open connections stay."""
         for channel in [self.everywhere, *self.channels.values()]:
             if channel.given:
                 self.control(channel.name, {})
@@ -240,7 +252,7 @@ class Station:
         self._uses.clear()
 
     def report(self) -> dict[str, Any]:
-        """All counts, for ``/stats``."""
+        """Return all counts for ``/stats``."""
         return {
             "uptime": round(self.uptime(), 3),
             "sockets": self.sockets.report(),

@@ -1,4 +1,4 @@
-"""A push producer that looks at the clock instead of being asked: what is common to a broadcast and to a body."""
+"""A push producer driven by a timer: the base of :class:`Playout` and :class:`Transfer`."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-#: Seconds between two looks at the clock.
+#: Seconds between two ticks.
 TICK = 0.02
 
 
 class Transport(Protocol):
-    """What is asked of a transport."""
+    """Methods of a transport that the provider uses."""
 
     def write(self, data: bytes) -> None:
-        """Send."""
+        """Send bytes."""
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As in ``IConsumer``."""
+        """See ``IConsumer``."""
 
     def unregisterProducer(self) -> None:
-        """As in ``IConsumer``."""
+        """See ``IConsumer``."""
 
     def loseConnection(self) -> None:
-        """Close when all is sent."""
+        """Close after all bytes are sent."""
 
     def abortConnection(self) -> None:
-        """Reset."""
+        """Reset the connection."""
 
 
 @implementer(IPushProducer)
 class TimedProducer:
-    """Is live from ``_begin()`` until ``stop()``, and has one call to come at most."""
+    """A producer that is active from ``_begin()`` until ``stop()``, with at most one delayed call."""
 
     def __init__(self, clock: IReactorTime, transport: Transport) -> None:
         self._clock = clock
@@ -46,7 +46,7 @@ class TimedProducer:
         self._transport.registerProducer(self, True)
 
     def _call_later(self, seconds: float, step: Callable[[], None]) -> None:
-        """Take the next step then, and no other."""
+        """Replace the delayed call."""
         self._cancel_call()
         self._delayed_call = self._clock.callLater(seconds, step)
 
@@ -56,12 +56,12 @@ class TimedProducer:
             later.cancel()
 
     def abort(self) -> None:
-        """Reset the connection now."""
+        """Reset the connection."""
         self.stop()
         self._transport.abortConnection()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._cancel_call()
         if self._active:
             self._active = False
@@ -72,9 +72,9 @@ class TimedProducer:
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Send on."""
+        """Resume sending."""
         self._paused = False
 
     def stopProducing(self) -> None:
-        """The connection is gone."""
+        """Stop, because the connection is closed."""
         self.stop()

@@ -1,12 +1,11 @@
-"""The clip played for ever: one endless sequence of packets that everybody who tunes in sees the same part of.
+"""The clip in an endless loop: one sequence of packets, the same for all viewers.
 
-Its bytes are counted without end: with clips of ``size`` bytes, byte ``n`` is byte ``n % size`` of loop
-``n // size``. In each loop PCR, PTS and DTS are a period later than in the one before (33 bits, so they wrap after
-26.5 hours) and the continuity counter of each PID goes on from where it stood. Loops before 0 exist too: a viewer
-may ask for a burst of what was on before the provider started.
+Bytes are counted without end: with clips of ``size`` bytes, byte ``n`` is byte ``n % size`` of loop ``n // size``. In
+each loop PCR, PTS and DTS are a period later than in the loop before (33 bits, so they wrap after 26.5 hours). The
+continuity counter of each PID continues. Loops before 0 exist too: a burst may start before the start of the provider.
 
-A replay of what was on is a span that begins earlier; one that is restamped or multiplexed anew goes through
-:mod:`~m3uproxy.provider.remux` after it.
+A replay is a span that starts earlier. With ``restamp`` or ``remux``, :mod:`~m3uproxy.provider.remux` then changes the
+span.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from collections import OrderedDict
 
 from m3uproxy.provider.clip import PACKET, TICKS, Clip, read_pcr, read_stamp, write_pcr, write_stamp
 
-#: Loops kept after use. Viewers are at the live edge or a burst behind it.
+#: Loops in the cache. Viewers are at the live edge or a burst behind it.
 KEPT_LOOPS = 4
 
 
 class Timeline:
-    """The broadcast, before and behind every moment.
+    """The broadcast at any time, past and future.
 
-    :param clip: what is played.
-    :param origin: added to every clock value, in ticks of 90 kHz; a test of the wrap starts near ``2**33``.
+    :param clip: the content.
+    :param origin: offset of all clock values in ticks of 90 kHz; near ``2**33`` it tests the wrap.
     """
 
     def __init__(self, clip: Clip, origin: int = 0) -> None:
@@ -33,25 +32,25 @@ class Timeline:
         self._loops: OrderedDict[int, bytes] = OrderedDict()
 
     def due_at(self, seconds: float) -> int:
-        """Bytes due by this moment: the place of the first packet that is not due yet."""
+        """Return the bytes due by this time: the place of the first packet that is not due yet."""
         loop, rest = divmod(seconds, self.clip.seconds)
         return (int(loop) * self.clip.packets + bisect_right(self.clip.due, rest)) * PACKET
 
     def prologue(self) -> bytes:
-        """Nothing: tables come by themselves."""
+        """Return no bytes: the tables are in the stream."""
         return b""
 
     def seconds_at(self, place: int) -> float:
-        """When the packet at a place is due; :meth:`due_at` the other way round."""
+        """Return the due time in seconds of the packet at a place: the inverse of :meth:`due_at`."""
         loop, rest = divmod(place // PACKET, self.clip.packets)
         return loop * self.clip.seconds + self.clip.due[rest]
 
     def clock_at(self, seconds: float) -> int:
-        """What a PCR says at this moment, ticks of 90 kHz, not wrapped."""
+        """Return the PCR at this time in ticks of 90 kHz, not wrapped."""
         return self.origin + read_pcr(self.clip.data, self.clip.pcrs[0]) + round(seconds * TICKS)
 
     def span(self, first: int, last: int) -> bytes:
-        """The bytes from place ``first`` up to ``last``; a place is a number of bytes and may be negative."""
+        """Return the bytes from place ``first`` up to ``last``. A place is a number of bytes and may be negative."""
         pieces = []
         size = self.clip.packets * PACKET
         while first < last:

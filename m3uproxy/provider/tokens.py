@@ -1,4 +1,4 @@
-"""Tokens in the targets of redirects, which are good once or for a while: a client must begin at the entry again."""
+"""Tokens in the targets of redirects, valid once or for a time. A client must then request the first URL again."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import OrderedDict
 
 #: Name of the token in a query.
 TOKEN = "token"
-#: Tokens that are remembered; older ones are forgotten, and refused then.
+#: Most tokens kept. Older ones are removed and no longer valid.
 KEPT = 10_000
 
 
 class Tokens:
-    """What was given out, and whether it is still good."""
+    """Issued tokens."""
 
     def __init__(self) -> None:
         self._issued: OrderedDict[str, float] = OrderedDict()
 
     def issue(self, now: float) -> str:
-        """A new token, good from now on."""
+        """Return a new token, valid from ``now`` on."""
         token = secrets.token_hex(8)
         self._issued[token] = now
         if len(self._issued) > KEPT:
@@ -26,9 +26,9 @@ class Tokens:
         return token
 
     def accept(self, token: str, now: float, lifetime: float | None) -> bool:
-        """Whether it is good.
+        """Return whether a token is valid.
 
-        :param lifetime: seconds from its issue on; None: one use, and this is it.
+        :param lifetime: seconds from its issue; None: valid once, and used by this call.
         """
         issued = self._issued.get(token)
         if issued is None:

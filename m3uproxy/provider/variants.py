@@ -1,4 +1,4 @@
-"""What a channel's connections get that differs from one to the next: where they begin, and how it is made."""
+"""Differences between the connections of a channel: start in the broadcast, timestamps, multiplex."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from m3uproxy.provider.station import Channel, Station
 
 
 def live_edge(station: Station, channel: Channel, faults: Faults) -> float:
-    """The moment of the broadcast, in seconds, that a connection which is made now gets as it happens.
+    """Return the time of the broadcast, in seconds, that a new connection receives in real time.
 
-    With ``replay`` that is no earlier than what the channel has sent: with a ``rate`` above 1 it runs ahead of the
-    clock, and while nobody is connected it stands still.
+    With ``replay`` the result is at least the time that the channel has reached. With a ``rate`` above 1 a channel runs
+    ahead of the clock, and stands still without clients.
     """
     now = station.uptime()
     return max(now, station.timeline.seconds_at(channel.reached)) if faults.replay else now
 
 
 def changes_for(station: Station, channel: Channel, faults: Faults, edge: float) -> list[Change]:
-    """How the broadcast is changed for the connection that has just been counted."""
+    """Return the changes of the broadcast for the connection that was counted last."""
     number = max(channel.tally.total - 1, 0)
     changes: list[Change] = []
     if faults.restamp == "wrap":

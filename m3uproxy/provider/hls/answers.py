@@ -1,4 +1,4 @@
-"""What a request for HLS is answered."""
+"""Answers to requests for HLS."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ _TYPES = {
     "key": "application/octet-stream",
 }
 _SUFFIXES = {"ts": "video/mp2t", "m4s": "video/iso.segment", "mp4": "video/mp4", "vtt": "text/vtt"}
-#: The longest that a request may ask to be held, in target durations.
+#: Longest time that a request is held, in target durations.
 _MAX_HOLD = 3
 
 
 @attrs.frozen
 class HlsAnswer:
-    """
-    A head, and the body that is to be sent behind it; or something short.
+    """A head and its body, or a short answer.
 
-    :ivar body: None for something short.
-    :ivar hold: seconds for which a client that asks for what is not there yet is kept waiting.
+    :ivar body: None: the answer is short and complete.
+    :ivar hold: seconds to wait before the answer, until the resource exists.
     """
 
     answer: Answer
@@ -48,10 +47,9 @@ class HlsAnswer:
 
 
 def hls_answer(station: Station, request: Request, path: HlsPath, faults: Faults) -> HlsAnswer:
-    """
-    What a request is answered.
+    """Return the answer to a request.
 
-    :raises BadFault: for an option that makes no sense.
+    :raises BadFault: an option has an invalid value.
     """
     instead = fault_answer(AnswerContext(station, request, path, faults))
     if instead is not None:
@@ -70,7 +68,7 @@ def hls_answer(station: Station, request: Request, path: HlsPath, faults: Faults
 
 
 def _clock(station: Station, path: HlsPath, faults: Faults) -> float:
-    """The provider's time, which stands still for the playlists of a stale channel."""
+    """Return the provider's time in seconds. For playlists of a stale channel it stands still."""
     now, channel = station.uptime(), station.channel(path.channel)
     if not faults.stale or path.kind != "playlist":
         return now
@@ -88,27 +86,27 @@ def _playlist_context(
 
 
 def _is_signed(request: Request, path: HlsPath) -> bool:
-    """Whether the signature came as it was given, byte for byte."""
+    """Return whether the request has the signature exactly as given."""
     pairs = urlsplit(request.target).query.split("&")
     return token(path.channel, path.rendition, path.name) in pairs
 
 
 def _ready_at(request: Request, path: HlsPath, options: Options) -> float:
-    """When what is asked for will be there: a part, or a playlist that has it (``_HLS_msn``, ``_HLS_part``)."""
+    """Return the time at which the part, or the playlist that has it (``_HLS_msn``, ``_HLS_part``), exists."""
     if not options.parts:
         return 0.0
     if path.kind == "part":
         return (path.number - FIRST + (path.part + 1) / PARTS) * options.target
-    wanted = dict(request.query)
-    if path.kind != "playlist" or not wanted.get("_HLS_msn", "").isdecimal():
+    query = dict(request.query)
+    if path.kind != "playlist" or not query.get("_HLS_msn", "").isdecimal():
         return 0.0
-    part = wanted.get("_HLS_part", "")
+    part = query.get("_HLS_part", "")
     last = (int(part) + 1) / PARTS if part.isdecimal() else 1.0
-    return (int(wanted["_HLS_msn"]) - FIRST + last) * options.target
+    return (int(query["_HLS_msn"]) - FIRST + last) * options.target
 
 
 def _with_body(request: Request, path: HlsPath, faults: Faults, body: bytes, hold: float) -> HlsAnswer:
-    """The head for a body, or for the part of it that is asked for."""
+    """Return the head for a body or for the requested range of it."""
     total, status, headers = len(body), 200, [SERVER, ("Content-Type", _content_type(path, faults))]
     span = _span(request, total)
     if span == (0, 0):
@@ -138,7 +136,7 @@ def _content_type(path: HlsPath, faults: Faults) -> str:
 
 
 def _span(request: Request, total: int) -> tuple[int, int] | None:
-    """Start and stop of a single range; (0, 0) for one that cannot be."""
+    """Return start and stop of a single range, (0, 0) for an unsatisfiable range, None without a range."""
     match = _RANGE.fullmatch(request.header("Range") or "")
     if match is None or match.groups() == ("", ""):
         return None
@@ -149,7 +147,7 @@ def _span(request: Request, total: int) -> tuple[int, int] | None:
     return (start, stop) if start < stop else (0, 0)
 
 
-# the bodies
+# Bodies
 
 
 def _master(segmenter: Segmenter, context: PlaylistContext) -> bytes:
@@ -174,7 +172,7 @@ def _part(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
 
 
 def _file(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
-    """Several segments in one; of the window's last file those that are complete."""
+    """Return several segments in one file. The last file of the window has its complete segments only."""
     if not context.options.ranges:
         return None
     first = context.path.number * context.options.ranges - FIRST
@@ -190,12 +188,12 @@ def _key(segmenter: Segmenter, context: PlaylistContext) -> bytes:
 
 
 def key_of(channel: str, number: int) -> bytes:
-    """A channel's key of this number."""
+    """Return the key of this number of a channel."""
     return hashlib.sha256(f"{channel} {number}".encode()).digest()[:16]
 
 
 def _content(segmenter: Segmenter, context: PlaylistContext, number: int) -> bytes:
-    """A segment as it is sent: of its rendition, encrypted if it is."""
+    """Return a segment of the requested rendition, encrypted if ``keys`` is set."""
     rendition, options = context.path.rendition, context.options
     if rendition == "subs":
         return _subtitles(segmenter, number)
@@ -208,14 +206,14 @@ def _content(segmenter: Segmenter, context: PlaylistContext, number: int) -> byt
 
 
 def encrypted(data: bytes, key: bytes, sequence: int) -> bytes:
-    """AES-128 in CBC mode, padded (PKCS 7), the media sequence number as IV (RFC 8216 section 5.2)."""
+    """Encrypt with AES-128 in CBC mode, PKCS 7 padding and the media sequence number as IV (RFC 8216 section 5.2)."""
     padding = 16 - len(data) % 16
     encryptor = Cipher(algorithms.AES(key), modes.CBC(sequence.to_bytes(16, "big"))).encryptor()
     return encryptor.update(data + bytes((padding,)) * padding) + encryptor.finalize()
 
 
 def _subtitles(segmenter: Segmenter, number: int) -> bytes:
-    """One cue a second, on the clock of the video (RFC 8216 section 3.5)."""
+    """Return a cue for each second, on the clock of the video (RFC 8216 section 3.5)."""
     lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{segmenter.stamp(number)},LOCAL:00:00:00.000", ""]
     for second in range(segmenter.target):
         lines += [

@@ -1,6 +1,6 @@
-"""Segments as fragmented MP4 (ISO/IEC 14496-12), one fragment each, from segments of transport stream.
+"""Segments as fragmented MP4 (ISO/IEC 14496-12): a fragment from each segment of transport stream.
 
-Only as much of the format as the clip needs: H.264 with one picture in each PES, AAC in ADTS.
+The module supports only the content of the clip: H.264 with a picture in each PES packet, AAC in ADTS.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from m3uproxy.provider.clip import PACKET, TICKS, WRAP, read_stamp
 from m3uproxy.provider.hls.options import FIRST
 from m3uproxy.provider.hls.segmenter import AUDIO, VIDEO, Segmenter
 
-#: Of the clip.
+#: Properties of the clip.
 WIDTH, HEIGHT, AUDIO_RATE, AUDIO_SAMPLES = 640, 360, 48_000, 1024
 PICTURE_TICKS = TICKS // 25
 _UNITY = b"".join(each.to_bytes(4, "big") for each in (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000))
@@ -23,7 +23,7 @@ _KEY, _DELTA = 0x02000000, 0x01010000
 
 @attrs.frozen
 class Sample:
-    """One picture or audio frame; times in ticks of 90 kHz."""
+    """A picture or audio frame. Times are in ticks of 90 kHz."""
 
     pts: int
     dts: int
@@ -32,23 +32,23 @@ class Sample:
 
 
 def box(name: bytes, *content: bytes) -> bytes:
-    """A box (4.2)."""
+    """Return a box (4.2)."""
     body = b"".join(content)
     return (len(body) + 8).to_bytes(4, "big") + name + body
 
 
 def full_box(name: bytes, version: int, flags: int, *content: bytes) -> bytes:
-    """A full_box box."""
+    """Return a full box."""
     return box(name, (version << 24 | flags).to_bytes(4, "big"), *content)
 
 
 def uints(*values: int, size: int = 4) -> bytes:
-    """Numbers in a row."""
+    """Return unsigned integers of ``size`` bytes in big-endian order."""
     return b"".join((value % (1 << 8 * size)).to_bytes(size, "big") for value in values)
 
 
 def pes_packets(data: bytes, pid: int) -> Iterator[tuple[int, int, bytes]]:
-    """PTS, DTS and payload of each PES packet of a PID (ISO/IEC 13818-1, 2.4.3.6)."""
+    """Yield PTS, DTS and payload of each PES packet of a PID (ISO/IEC 13818-1, 2.4.3.6)."""
     units: list[bytearray] = []
     for at in range(0, len(data), PACKET):
         if (data[at + 1] & 0x1F) << 8 | data[at + 2] != pid:
@@ -65,12 +65,14 @@ def pes_packets(data: bytes, pid: int) -> Iterator[tuple[int, int, bytes]]:
 
 
 def nal_units(data: bytes) -> list[bytes]:
-    """The NAL units of a byte stream (H.264 annex B)."""
+    """Return the NAL units of a byte stream (H.264 annex B)."""
     return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:]]
 
 
 def video_samples(data: bytes) -> list[Sample]:
-    """Pictures, with lengths in front of their NAL units; what the header of the track says is left out."""
+    """Return pictures with length-prefixed NAL units. Parameter sets and delimiters are left out; the track header has
+    them.
+    """
     samples = []
     for pts, dts, payload in pes_packets(data, VIDEO):
         units = [unit for unit in nal_units(payload) if unit[0] & 0x1F not in (7, 8, 9)]
@@ -80,7 +82,7 @@ def video_samples(data: bytes) -> list[Sample]:
 
 
 def audio_samples(data: bytes) -> list[Sample]:
-    """AAC frames without their ADTS headers (ISO/IEC 13818-7)."""
+    """Return AAC frames without their ADTS headers (ISO/IEC 13818-7)."""
     samples = []
     for pts, _, payload in pes_packets(data, AUDIO):
         at = 0
@@ -94,7 +96,7 @@ def audio_samples(data: bytes) -> list[Sample]:
 
 
 def init_section(segmenter: Segmenter) -> bytes:
-    """What stands before all fragments."""
+    """Return the initialization section."""
     data = segmenter.segment(0, "both")
     tracks = [_track(1, TICKS, b"vide", _avc1(data)), _track(2, AUDIO_RATE, b"soun", _mp4a(data))]
     header = full_box(
@@ -106,7 +108,7 @@ def init_section(segmenter: Segmenter) -> bytes:
 
 @lru_cache(maxsize=16)
 def fragment(segmenter: Segmenter, number: int) -> bytes:
-    """One segment: from the place of its first picture on the clock of the first segment that there can be."""
+    """Return a segment. Its decode times count from the start of segment ``-FIRST``."""
     data = segmenter.segment(number, "both")
     video, audio = video_samples(data), audio_samples(data)
     clock = (number + FIRST) * segmenter.target * TICKS
@@ -130,10 +132,9 @@ def fragment(segmenter: Segmenter, number: int) -> bytes:
 
 
 def _track_fragment(track: int, time: int, offset: int, samples: list[Sample], duration: int, shifted: int) -> bytes:
-    """
-    The samples of one track (8.8.6 to 8.8.12).
+    """Return the samples of a track (8.8.6 to 8.8.12).
 
-    :param shifted: 1 if pictures are shown in another order than they are decoded in.
+    :param shifted: 1 if the display order differs from the decoding order.
     """
     rows = []
     for sample in samples:
@@ -169,7 +170,7 @@ def _track(number: int, rate: int, kind: bytes, entry: bytes) -> bytes:
 
 
 def _avc1(data: bytes) -> bytes:
-    """The sample entry of the video, from the parameter sets before its first picture (ISO/IEC 14496-15, 5.3)."""
+    """Return the sample entry of the video, from its first parameter sets (ISO/IEC 14496-15, 5.3)."""
     units = nal_units(next(pes_packets(data, VIDEO))[2])
     sps = next(unit for unit in units if unit[0] & 0x1F == 7)
     pps = next(unit for unit in units if unit[0] & 0x1F == 8)
@@ -180,7 +181,7 @@ def _avc1(data: bytes) -> bytes:
 
 
 def _mp4a(data: bytes) -> bytes:
-    """The sample entry of the audio, from its first ADTS header (ISO/IEC 14496-14, 5.6)."""
+    """Return the sample entry of the audio, from its first ADTS header (ISO/IEC 14496-14, 5.6)."""
     adts = next(pes_packets(data, AUDIO))[2]
     kind, rate = (adts[2] >> 6) + 1, adts[2] >> 2 & 15
     channels = (adts[2] & 1) << 2 | adts[3] >> 6

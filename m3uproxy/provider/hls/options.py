@@ -1,7 +1,7 @@
-"""What kind of HLS a URL asks for, and which resource of it.
+"""Options of HLS in a URL, and the resource that it names.
 
-All of it is in the path and the query of the URL that is asked first; the query is carried_query in every URI of the
-playlists, so that nothing has to be remembered.
+Path and query of the first URL hold all options. Every URI of the playlists repeats the query, so the provider stores
+no state.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from attrs import field
 from m3uproxy.provider.faults import BadFault, Parse, count, flag, one_of, some_of
 from m3uproxy.provider.requests import Request
 
-#: Ways to write a URI, and oddities of a playlist's text.
+#: Forms of a URI, and oddities of a playlist's text.
 URIS = ("relative", "path", "absolute", "other")
 STYLES = ("crlf", "bom", "vlcopt", "headless", "comments")
 RENDITIONS = ("high", "low", "audio", "subs")
-#: Added to the number of a segment, so that the window of a provider that has just started has none below 0.
+#: Added to each segment number. Without it, the first windows after a start would have negative numbers.
 FIRST = 1000
 
 _PATH = re.compile(r"/hls/([^/]+)/(?:(master)\.m3u8|([a-z]+)/([^/]+))")
@@ -40,25 +40,25 @@ def _row(parse: Parse, text: str) -> dict[str, Any]:
 
 @attrs.frozen
 class Options:
-    """One field for each key; ``text`` of its metadata says what it does."""
+    """Options by query key; the ``text`` of the metadata describes each."""
 
-    vod: int = field(default=0, metadata=_row(count, "so many segments and an end, instead of a live window"))
+    vod: int = field(default=0, metadata=_row(count, "this many segments and an end, not a live window"))
     window: int = field(default=5, metadata=_row(count, "segments in the live window"))
     target: int = field(
         default=2, converter=int, metadata=_row(one_of("1", "2", "4", "8"), "seconds of a segment: 1, 2, 4 or 8")
     )
     renditions: bool = field(default=False, metadata=_row(flag, "1: video alone, audio in two renditions, subtitles"))
-    keys: int = field(default=0, metadata=_row(count, "AES-128, with another key after so many segments"))
-    ranges: int = field(default=0, metadata=_row(count, "byte ranges: so many segments in one file"))
+    keys: int = field(default=0, metadata=_row(count, "AES-128, with a new key after this many segments"))
+    ranges: int = field(default=0, metadata=_row(count, "byte ranges: this many segments in a file"))
     fmp4: bool = field(default=False, metadata=_row(flag, "1: fragmented MP4 with EXT-X-MAP"))
-    sign: bool = field(default=False, metadata=_row(flag, "1: signed URIs; one that is changed is answered 403"))
+    sign: bool = field(default=False, metadata=_row(flag, "1: signed URIs; a changed URI gets 403"))
     parts: bool = field(default=False, metadata=_row(flag, "1: low latency: parts, preload hints, blocking reload"))
     uris: str = field(default="relative", metadata=_row(one_of(*URIS), "how URIs are written"))
     style: tuple[str, ...] = field(default=(), metadata=_row(some_of(STYLES), "oddities of the playlist's text"))
 
     @property
     def extension(self) -> str:
-        """Of a segment."""
+        """File extension of a segment."""
         return "m4s" if self.fmp4 else "ts"
 
 
@@ -67,11 +67,10 @@ OPTIONS: dict[str, attrs.Attribute[Any]] = {row.name: row for row in attrs.field
 
 @attrs.frozen
 class HlsPath:
-    """
-    One resource.
+    """A resource.
 
     :ivar kind: master, playlist, segment, part, file, key or init.
-    :ivar number: of the segment, the file or the key, as in the URI; 0 for what has none.
+    :ivar number: number of the segment, file or key in the URI; 0 for other kinds.
     """
 
     channel: str
@@ -84,12 +83,12 @@ class HlsPath:
 
     @property
     def words(self) -> frozenset[str]:
-        """What ``only`` may call it."""
+        """Words by which ``only`` can select the resource."""
         return frozenset({self.kind, self.name, f"{self.rendition}/{self.name}"})
 
 
 def hls_path(path: str) -> HlsPath | None:
-    """Tell a path: ``/hls/NAME/master.m3u8`` and what its playlists name; None for another."""
+    """Parse a path: ``/hls/NAME/master.m3u8`` or a resource in its playlists. Return None for other paths."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
@@ -107,10 +106,9 @@ def hls_path(path: str) -> HlsPath | None:
 
 
 def read_options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """
-    The options among query pairs; the last of several counts.
+    """Parse the options among query pairs. The last of several equal keys wins.
 
-    :raises BadFault: for a value that makes no sense.
+    :raises BadFault: an invalid value.
     """
     found: dict[str, Any] = {}
     for name, text in pairs:
@@ -123,7 +121,10 @@ def read_options(pairs: Iterable[tuple[str, str]]) -> Options:
 
 
 def carried_query(request: Request) -> str:
-    """The query that every URI of an answer gets, unchanged, with a question mark; without what is for one only."""
+    """Return the query for every URI of an answer, unchanged, with its question mark.
+
+    Parameters of a single request (``_HLS_…``, ``token``, ``hop``) are left out.
+    """
     query = request.target.partition("?")[2]
     kept = [pair for pair in query.split("&") if pair and not pair.startswith(("_HLS_", "token=", "hop="))]
     return "?" + "&".join(kept) if kept else ""

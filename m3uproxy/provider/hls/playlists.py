@@ -1,7 +1,7 @@
-"""The text of playlists.
+"""Text of playlists.
 
-A live window ends with the last segment that is complete by the provider's clock, so it rolls by itself, and all who
-ask at the same moment get the same.
+A live window ends with the last segment that is complete by the provider's clock. The window therefore moves without a
+timer, and all requests at a time get the same text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from m3uproxy.provider.hls.options import FIRST, HlsPath, Options
 from m3uproxy.provider.hls.segmenter import PARTS, Segmenter
 
-#: The wall clock of PROGRAM-DATE-TIME at the beginning of the broadcast.
+#: PROGRAM-DATE-TIME at the start of the broadcast.
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _MEDIA = "#EXT-X-MEDIA"
 _VENDOR_LINES = {
@@ -27,20 +27,19 @@ _VENDOR_LINES = {
 
 
 def token(channel: str, rendition: str, name: str) -> str:
-    """The signature of a resource, as it stands in the query: it always has ``%2B``, ``%2F`` and ``%3D``."""
+    """Return the signature of a resource as a query pair. It always has ``%2B``, ``%2F`` and ``%3D``."""
     digest = hashlib.sha256(f"{channel}/{rendition}/{name}".encode()).digest()
     return "token=" + quote(base64.b64encode(digest).decode("ascii") + "+/==", safe="")
 
 
 @attrs.frozen
 class PlaylistContext:
-    """
-    What a playlist is written from.
+    """Values that determine a playlist.
 
-    :ivar query: what every URI carries, with its question mark, or nothing.
-    :ivar here: scheme and authority by which the provider was asked.
-    :ivar other: the same under the provider's other name.
-    :ivar now: seconds of the provider's clock, at which the window ends.
+    :ivar query: query of every URI with its question mark, or empty.
+    :ivar here: scheme and authority of the request.
+    :ivar other: scheme and authority of the other host name.
+    :ivar now: end of the live window, seconds of the provider's clock.
     """
 
     path: HlsPath
@@ -51,7 +50,10 @@ class PlaylistContext:
     now: float
 
     def uri(self, name: str, rendition: str | None = None) -> str:
-        """A resource's URI; beside this playlist, or for a master in the folder of a rendition."""
+        """Return the URI of a resource.
+
+        :param rendition: its folder, for the multivariant playlist; default: that of this playlist.
+        """
         folder = rendition or self.path.rendition
         query = self.query
         if self.options.sign and not name.endswith(".m3u8"):
@@ -63,24 +65,24 @@ class PlaylistContext:
 
     @property
     def edge(self) -> int:
-        """The segment that is being made; the one before is complete."""
+        """Number of the incomplete segment at the live edge."""
         return int(self.now // self.options.target)
 
     def window(self) -> range:
-        """Segments of the playlist, counted from the beginning of the broadcast."""
+        """Return the segments of the playlist, counted from the start of the broadcast."""
         if self.options.vod:
             return range(self.options.vod)
         return range(self.edge - max(1, self.options.window), self.edge)
 
     def exists(self, number: int) -> bool:
-        """Whether a segment can be had: all of a film, of the live window also two windows of the past."""
+        """Return whether a segment is available: all of a VOD, or the live window and two windows before it."""
         if self.options.vod:
             return 0 <= number < self.options.vod
         return self.edge - 3 * max(1, self.options.window) <= number < self.edge
 
 
 def render(lines: list[str], options: Options) -> bytes:
-    """Lines as text, with the oddities that are asked for."""
+    """Return the text of a playlist with the selected oddities."""
     for name, extra in _VENDOR_LINES.items():
         if name in options.style:
             lines = [lines[0], *extra, *lines[1:]]
@@ -92,7 +94,7 @@ def render(lines: list[str], options: Options) -> bytes:
 
 
 def multivariant_playlist(context: PlaylistContext) -> list[str]:
-    """The playlist of variants (RFC 8216 section 4.3.4)."""
+    """Return the lines of the multivariant playlist (RFC 8216 section 4.3.4)."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:6", "#EXT-X-INDEPENDENT-SEGMENTS"]
     groups = ""
     if context.options.renditions:
@@ -112,10 +114,9 @@ def multivariant_playlist(context: PlaylistContext) -> list[str]:
 
 
 def media_playlist(context: PlaylistContext, segmenter: Segmenter, size_of: Callable[[int], int]) -> list[str]:
-    """
-    The playlist of segments (RFC 8216 section 4.3.3).
+    """Return the lines of a media playlist (RFC 8216 section 4.3.3).
 
-    :param size_of: bytes of a segment, for byte ranges.
+    :param size_of: returns the bytes of a segment, for byte ranges.
     """
     options, window = context.options, context.window()
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{9 if options.parts else 7 if options.fmp4 else 4}"]
@@ -167,7 +168,7 @@ def _part(context: PlaylistContext, number: int, part: int) -> str:
 
 
 def _low_latency(context: PlaylistContext) -> list[str]:
-    """The parts of the segment that is being made, the next one, and where the other renditions are."""
+    """Return the parts of the incomplete segment, the preload hint and the rendition reports."""
     done = int((context.now - context.edge * context.options.target) / context.options.target * PARTS)
     lines = [_part(context, context.edge, part) for part in range(done)]
     lines += [f'#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{context.uri(f"part{context.edge + FIRST}.{done}.ts")}"']

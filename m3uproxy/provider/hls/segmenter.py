@@ -1,8 +1,8 @@
 """Segments, cut from the broadcast at its keyframes.
 
-Each begins with PAT and PMT and a keyframe. Where the clip is cut, the rest of an audio PES that began before goes to
-the segment before, so that each segment holds whole PES packets (RFC 8216 section 3.2); the order of packets of a PID,
-and so its continuity counter, stays. What is put in or left out (tables of a rendition) has counters of its own.
+A segment begins with PAT, PMT and a keyframe. The rest of an audio PES packet that began before the cut moves to the
+segment before. Each segment thus holds whole PES packets (RFC 8216 section 3.2). The order of packets of a PID, and so
+its continuity counter, stays. Packets that a rendition adds or leaves out (tables) have counters of their own.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ VIDEO, AUDIO = 256, 257
 PMT = 4096
 #: Parts of a segment, for low latency.
 PARTS = 4
-#: Rendition -> PIDs that it has, with the stream types that its PMT names (ISO/IEC 13818-1 table 2-34).
+#: PIDs and stream types (ISO/IEC 13818-1 table 2-34) of each rendition.
 _ELEMENTARY = {"video": ((VIDEO, 0x1B),), "audio": ((AUDIO, 0x0F),)}
-#: The first presentation time of the clip, in ticks: the picture behind the first cut.
+#: PTS in ticks of the first picture after the first cut of the clip.
 _LEAD = round(1.48 * TICKS)
 
 
 def crc32(data: bytes) -> int:
-    """The CRC of a section (ISO/IEC 13818-1 annex A)."""
+    """Return the CRC of a section (ISO/IEC 13818-1 annex A)."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte << 24
@@ -33,7 +33,10 @@ def crc32(data: bytes) -> int:
 
 
 def pmt_packet(streams: tuple[tuple[int, int], ...], counter: int) -> bytes:
-    """A packet with a PMT (2.4.4.8) of program 1 that names these streams (PID, stream type)."""
+    """Return a packet with the PMT (2.4.4.8) of program 1.
+
+    :param streams: PID and stream type of each elementary stream.
+    """
     body = b"".join(bytes((kind, 0xE0 | pid >> 8, pid & 0xFF, 0xF0, 0)) for pid, kind in streams)
     clock = VIDEO if streams[0][0] == VIDEO else 0x1FFF
     fixed = bytes((0, 1, 0xC1, 0, 0, 0xE0 | clock >> 8, clock & 0xFF, 0xF0, 0))
@@ -49,7 +52,7 @@ def _pid(data: bytes, at: int) -> int:
 
 
 class Segmenter:
-    """Cuts segments of so many seconds, each of which the clip's loops hold a whole number of."""
+    """A source of segments of ``target`` seconds. A loop of the clip holds a whole number of them."""
 
     def __init__(self, timeline: Timeline, target: int) -> None:
         self._timeline = timeline
@@ -62,10 +65,9 @@ class Segmenter:
         return loop * len(self._timeline.clip.data) + self._cuts[index]
 
     def _segment(self, number: int, what: str = "both") -> bytes:
-        """
-        One segment.
+        """Return a segment.
 
-        :param number: from the beginning of the broadcast, also negative.
+        :param number: from the start of the broadcast; may be negative.
         :param what: ``both``, ``video`` or ``audio``.
         """
         data = self._timeline.span(self._place(number), self._place(number + 1))
@@ -77,7 +79,7 @@ class Segmenter:
 
     @staticmethod
     def _begun_before(data: bytes) -> dict[int, bytes]:
-        """Packets of the audio PES that another segment began, by their place."""
+        """Return the packets of an audio PES packet that began in another segment, by their offset."""
         found = {}
         for at in range(0, len(data), PACKET):
             if _pid(data, at) == AUDIO:
@@ -87,25 +89,25 @@ class Segmenter:
         return found
 
     def part(self, number: int, part: int) -> bytes:
-        """One of the parts of a segment."""
+        """Return a part of a segment."""
         data = self.segment(number, "both")
         packets = len(data) // PACKET
         first, last = (packets * place // PARTS * PACKET for place in (part, part + 1))
         return data[first:last]
 
     def stamp(self, number: int) -> int:
-        """The presentation time of the first picture of a segment, 33 bits of 90 kHz."""
+        """Return the PTS of the first picture of a segment, 33 bits of 90 kHz."""
         return (_LEAD + self._timeline.origin + number * self.target * TICKS) % WRAP
 
 
 @lru_cache(maxsize=8)
 def segmenter_for(timeline: Timeline, target: int) -> Segmenter:
-    """The segmenter of a broadcast; what it has cut is kept for all who ask."""
+    """Return the segmenter of a broadcast. All requests share its cache."""
     return Segmenter(timeline, target)
 
 
 def keyframe_cuts(data: bytes) -> list[int]:
-    """Where the clip can be cut: at the tables that stand right before a keyframe."""
+    """Return the offsets at which the clip can be cut: the tables right before each keyframe."""
     cuts = []
     for at in range(0, len(data), PACKET):
         is_key = _pid(data, at) == VIDEO and data[at + 3] & 0x20 and data[at + 4] and data[at + 5] & 0x40
@@ -115,7 +117,7 @@ def keyframe_cuts(data: bytes) -> list[int]:
 
 
 def _only(packets: list[bytes], what: str) -> list[bytes]:
-    """A PAT and another PMT, which names one stream, and that stream."""
+    """Return the packets of a rendition: PAT, a PMT with one elementary stream, and that stream."""
     streams = _ELEMENTARY[what]
     kept = []
     for packet in packets:

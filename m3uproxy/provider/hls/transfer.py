@@ -1,7 +1,7 @@
-"""A body that has an end, on its way to one client.
+"""Sending of a body with an end to a client.
 
-It is sent as fast as it is taken, in slices, unless a fault slows it down or ends it. The turns of
-:mod:`m3uproxy.provider.schedule` that make sense here: stall, close and reset.
+The body is sent in slices, as fast as the client reads. Faults slow it down or end it: ``trickle``, and ``stall``,
+``close`` and ``reset`` of :mod:`m3uproxy.provider.schedule`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from m3uproxy.provider.schedule import FaultSchedule, ScheduledFault
 from m3uproxy.provider.station import Station, Tally
 from m3uproxy.provider.timed_producer import TICK, TimedProducer, Transport
 
-#: Bytes that are written at a time.
+#: Bytes per write.
 SLICE = 65_536
 
 
 class Transfer(TimedProducer):
-    """
-    Sends one body.
+    """Sender of a body.
 
-    :param body: as it goes into the framing; compressed already if it is.
-    :param done: called when all is sent, and the connection may carry another answer.
+    :param body: bytes before the framing, already compressed.
+    :param done: called after the last byte, when the connection can carry another answer.
     """
 
     def __init__(
@@ -52,24 +51,24 @@ class Transfer(TimedProducer):
         self._next_packet = 0.0
 
     def start(self) -> None:
-        """Begin; the head has been written."""
+        """Start after the head."""
         self._schedule.replace(self._faults, self._station.uptime(), 0)
         self._begin()
         self._tick()
 
     def adjust(self, given: dict[str, Any]) -> None:
-        """Let other faults begin now; those that were still to come, or lasted, end."""
+        """Replace the faults. Pending and current faults end."""
         self._faults, self._stalled = make_faults(given), False
         self._schedule.replace(self._faults, self._station.uptime(), self._sent)
 
     def resumeProducing(self) -> None:
-        """Send on, at once."""
+        """Resume sending."""
         super().resumeProducing()
         if self._active:
             self._call_later(0, self._tick)
 
     def _tick(self) -> None:
-        """What has to happen by now, then what can be sent; look again while there is more of either."""
+        """Apply the faults that are due, send a slice, and schedule the next tick."""
         self._delayed_call = None
         now = self._station.uptime()
         while self._active and (fault := self._schedule.take_by_time(now)):
@@ -89,7 +88,7 @@ class Transfer(TimedProducer):
         return PACKET
 
     def _send(self, size: int) -> None:
-        """Some of the body, up to the next fault; a fault at its very end comes before the end."""
+        """Send up to the next fault. A fault at the end of the body comes before the end."""
         fault = self._schedule.take_by_octets(min(self._sent + size, len(self._body)))
         if fault is not None:
             size = max(0, (fault.octets or 0) - self._sent)
@@ -123,7 +122,7 @@ class Transfer(TimedProducer):
             self.stop()
             self._transport.loseConnection()
         elif fault.name == "reset":
-            # With the next tick: what was sent before must have left the transport.
+            # Reset at the next tick: the transport must send its buffer first.
             self._stalled = True
             self._schedule.add_at("abort", self._station.uptime() + TICK / 2)
         elif fault.name == "abort":
