@@ -1,4 +1,4 @@
-"""The clip that comes with the package, and how it is taken apart."""
+"""Clip of the package and its index."""
 
 import io
 from itertools import pairwise
@@ -25,7 +25,7 @@ ticks = st.integers(0, WRAP - 1)
 
 
 @given(ticks, st.integers(0, 299), st.integers(-2 * WRAP, 2 * WRAP))
-def test_pcr_keeps_its_extension_and_its_reserved_bits(base, extension, shift):
+def test_write_pcr_keeps_extension_and_reserved_bits(base, extension, shift):
     data = bytearray((base << 15 | 0x3F << 9 | extension).to_bytes(6, "big"))
     assert read_pcr(data, 0) == base
     write_pcr(data, 0, base + shift)
@@ -34,7 +34,7 @@ def test_pcr_keeps_its_extension_and_its_reserved_bits(base, extension, shift):
 
 
 @given(ticks, ticks, st.sampled_from([0x20, 0x30, 0x10]))
-def test_stamp_keeps_its_prefix_and_sets_its_markers(old, new, prefix):
+def test_write_stamp_keeps_prefix_and_sets_markers(old, new, prefix):
     data = bytearray([prefix | 1, 0, 1, 0, 1])
     write_stamp(data, 0, old)
     assert read_stamp(data, 0) == old
@@ -44,14 +44,14 @@ def test_stamp_keeps_its_prefix_and_sets_its_markers(old, new, prefix):
     assert data[0] & data[2] & data[4] & 1
 
 
-def test_stamp_bits_are_where_the_standard_has_them():
+def test_stamp_bits_match_the_standard():
     # 2.4.3.6: PTS[32..30] marker, PTS[29..15] marker, PTS[14..0] marker
     data = bytearray(5)
     write_stamp(data, 0, 0b101_000000000000011_100000000000001)
     assert data.hex() == "0b0007" + f"{0b1000000000000011:04x}"
 
 
-def test_the_clip_is_small_whole_and_seamless():
+def test_clip_is_small_and_plays_in_a_loop():
     clip = load_clip()
     assert len(clip.data) <= 600_000
     assert clip.seconds == 8
@@ -59,7 +59,7 @@ def test_the_clip_is_small_whole_and_seamless():
     assert 0 <= clip.due[0] < clip.due[-1] < clip.seconds
 
 
-def test_the_clip_is_what_it_should_be():
+def test_clip_has_the_documented_streams():
     with av.open(io.BytesIO(load_clip().data), format="mpegts") as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert (video.codec_context.name, video.width, video.height, video.average_rate) == ("h264", 640, 360, 25)
@@ -76,7 +76,7 @@ def test_the_clip_is_what_it_should_be():
     assert len(sound) * 1920 == load_clip().period
 
 
-def test_stamps_without_a_payload_start_or_a_pes_header_are_none():
+def test_packet_without_pes_header_has_no_stamps():
     packet = bytearray(PACKET)
     packet[:4] = b"\x47\x01\x00\x10"
     assert stamp_offsets(packet, 0) == []
@@ -99,6 +99,6 @@ def test_stamps_without_a_payload_start_or_a_pes_header_are_none():
         (lambda data: data[:PACKET], "evenly"),
     ],
 )
-def test_a_clip_that_would_not_loop_is_refused(damage, complaint):
+def test_clip_that_cannot_loop_is_rejected(damage, complaint):
     with pytest.raises(ValueError, match=complaint):
         parse_clip(damage(load_clip().data))

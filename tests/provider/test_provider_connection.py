@@ -1,4 +1,4 @@
-"""One client's connection, from its request to its end, on a clock and in memory."""
+"""A client's connection, from its request to its end, with a fake clock and in-memory transports."""
 
 import json
 from itertools import pairwise
@@ -22,9 +22,9 @@ SECOND = len(load_clip().data) / 8
 
 
 class ClientTransport(StringTransport):
-    """A transport whose end is seen at once, and which pauses its producer over so many bytes, as the real one does.
+    """A transport that closes at once, and pauses its producer above a number of bytes like a real one.
 
-    It is stricter in one thing: after the end it takes no bytes.
+    It is stricter than a real transport: after the end it accepts no bytes.
     """
 
     closed = aborted = False
@@ -50,7 +50,7 @@ class ClientTransport(StringTransport):
 
 
 class StationRig:
-    """A station on a clock, and clients of it."""
+    """A station with a fake clock, and its clients."""
 
     def __init__(self, **options):
         self.clock = Clock()
@@ -103,7 +103,7 @@ def tally(rig, name="a"):
 # The stream
 
 
-def test_plain_play_is_paced_aligned_and_the_same_for_all(rig):
+def test_stream_is_paced_aligned_and_equal_for_all_viewers(rig):
     one = rig.ask("/live/a.ts")
     two = rig.ask("/live/u/p/7")
     rig.run(2)
@@ -117,7 +117,7 @@ def test_plain_play_is_paced_aligned_and_the_same_for_all(rig):
     assert len(body(one)) == rig.station.timeline.due_at(rig.station.uptime()) - start
 
 
-def test_bytes_come_in_small_pieces(rig):
+def test_paced_stream_is_written_in_small_pieces(rig):
     transport = rig.ask("/live/a.ts")
     sizes = []
     for _ in range(100):
@@ -126,7 +126,7 @@ def test_bytes_come_in_small_pieces(rig):
     assert max(later - sooner for sooner, later in pairwise(sizes)) < 8000
 
 
-def test_burst_and_rate(rig):
+def test_burst_and_rate_change_the_bytes_due(rig):
     transport = rig.ask("/live/a.ts?burst=2")
     due = rig.station.timeline.due_at
     assert body(transport) == rig.station.timeline.span(due(1.21), due(3.21))
@@ -135,13 +135,13 @@ def test_burst_and_rate(rig):
     assert len(body(fast)) == due(3.21 + 4) - due(3.21)
 
 
-def test_the_playout_is_a_push_producer(rig):
+def test_playout_is_a_push_producer(rig):
     transport = rig.ask("/live/a.ts")
     assert verifyObject(IPushProducer, transport.producer)
     assert transport.streaming is True
 
 
-def test_a_viewer_who_does_not_read_is_not_buffered_and_catches_up():
+def test_paused_viewer_is_not_buffered_and_catches_up():
     rig = StationRig(max_lag=1_000_000)
     transport = rig.ask("/live/a.ts")
     rig.run(1)
@@ -157,7 +157,7 @@ def test_a_viewer_who_does_not_read_is_not_buffered_and_catches_up():
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_viewer_too_far_behind_is_reset():
+def test_viewer_too_far_behind_is_reset():
     rig = StationRig(max_lag=200_000)
     transport = rig.ask("/live/a.ts")
     transport.producer.pauseProducing()
@@ -168,7 +168,7 @@ def test_a_viewer_too_far_behind_is_reset():
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_unpaced_sends_while_it_is_taken(rig):
+def test_unpaced_stream_sends_until_it_is_paused(rig):
     transport = rig.connect()
     transport.pauses_over = 500_000
     rig.ask("/live/a.ts?rate=0", transport=transport)
@@ -185,7 +185,7 @@ def test_unpaced_sends_while_it_is_taken(rig):
     assert body(transport) == rig.station.timeline.span(start, start + len(body(transport)))
 
 
-def test_head_gets_a_head_and_no_slot(rig):
+def test_head_request_gets_a_head_and_is_not_counted_as_viewer(rig):
     transport = rig.ask("/live/a.ts", method="HEAD")
     assert status(transport) == 200
     assert body(transport) == b""
@@ -193,12 +193,12 @@ def test_head_gets_a_head_and_no_slot(rig):
     assert (tally(rig).total, tally(rig).requests) == (0, 1)
 
 
-# How it ends
+# End of the stream
 
 
 @pytest.mark.parametrize("octets", [0, 1, 1000, 100_000])
 @pytest.mark.parametrize(("fault", "aborted"), [("close", False), ("reset", True)])
-def test_ends_after_bytes(rig, fault, aborted, octets):
+def test_close_and_reset_after_bytes(rig, fault, aborted, octets):
     transport = rig.ask(f"/live/a.ts?{fault}={octets}")
     rig.run(4)
     assert len(body(transport)) == octets
@@ -209,7 +209,7 @@ def test_ends_after_bytes(rig, fault, aborted, octets):
 
 
 @pytest.mark.parametrize(("fault", "aborted"), [("close", False), ("reset", True)])
-def test_ends_after_seconds(rig, fault, aborted):
+def test_close_and_reset_after_seconds(rig, fault, aborted):
     transport = rig.ask(f"/live/a.ts?{fault}=2s")
     rig.run(1.95)
     assert not transport.closed
@@ -219,7 +219,7 @@ def test_ends_after_seconds(rig, fault, aborted):
     assert len(body(transport)) > SECOND
 
 
-def test_closes_everybody_at_the_same_moment(rig):
+def test_close_every_closes_all_at_the_same_time(rig):
     rig.control("a", close_every=4)
     one = rig.ask("/live/a.ts")
     rig.run(0.5)
@@ -238,7 +238,7 @@ def test_closes_everybody_at_the_same_moment(rig):
 
 
 @pytest.mark.parametrize("when", ["50000", "1s"])
-def test_stall_stays_open_and_silent(rig, when):
+def test_stalled_stream_stays_open_and_silent(rig, when):
     transport = rig.ask(f"/live/a.ts?stall={when}")
     rig.run(2)
     size = len(body(transport))
@@ -250,7 +250,7 @@ def test_stall_stays_open_and_silent(rig, when):
     assert tally(rig).current == 1
 
 
-def test_a_stall_may_end_and_nothing_is_missing(rig):
+def test_stall_for_resumes_without_loss(rig):
     transport = rig.ask("/live/a.ts?stall=10001&stall_for=3&close=6s")
     rig.run(2)
     assert len(body(transport)) == 10_001
@@ -261,7 +261,7 @@ def test_a_stall_may_end_and_nothing_is_missing(rig):
     assert transport.closed
 
 
-def test_a_stalled_body_may_be_reset(rig):
+def test_stalled_stream_can_be_reset(rig):
     transport = rig.ask("/live/a.ts?stall=1s&reset=3s")
     rig.run(2.9)
     assert not transport.closed
@@ -269,13 +269,13 @@ def test_a_stalled_body_may_be_reset(rig):
     assert transport.aborted
 
 
-def test_trickle(rig):
+def test_trickle_sends_single_packets(rig):
     transport = rig.ask("/live/a.ts?trickle=0.5")
     rig.run(2.1)
     assert len(body(transport)) == 5 * PACKET
 
 
-def test_cut_loses_alignment_and_nothing_else(rig):
+def test_cut_leaves_out_only_the_cut_bytes(rig):
     transport = rig.ask("/live/a.ts?cut=50000&cut_size=1000")
     rig.run(3)
     start = rig.station.timeline.due_at(3.21)
@@ -293,7 +293,7 @@ def test_garbage_has_no_sync_byte(rig):
     assert len(body(transport)) > 100_000
 
 
-def test_chunked_ends_well_or_badly(rig):
+def test_chunked_framings_end_as_selected(rig):
     good = rig.ask("/live/a.ts?framing=chunked&close=1s")
     cut = rig.ask("/live/a.ts?framing=chunked_cut&close=1s")
     bad = rig.ask("/live/a.ts?framing=chunked&bad_chunk=9400")
@@ -305,7 +305,7 @@ def test_chunked_ends_well_or_badly(rig):
     assert b"\r\nzz\r\n" in bad.value()
 
 
-def test_a_length_that_lies(rig):
+def test_wrong_content_length_does_not_end_the_body(rig):
     transport = rig.ask("/live/a.ts?length=1000&close=2000")
     rig.run(1)
     assert b"\r\nContent-Length: 1000\r\n" in transport.value()
@@ -315,19 +315,19 @@ def test_a_length_that_lies(rig):
 # Before and instead of the stream
 
 
-def test_refuse(rig):
+def test_refused_request_is_reset(rig):
     transport = rig.ask("/live/a.ts?refuse=1")
     assert transport.aborted
     assert transport.value() == b""
 
 
-def test_refuse_on_connect(rig):
+def test_refused_connections_are_reset(rig):
     rig.control("*", refuse="accept", times=2)
     assert [rig.connect().aborted for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize(("hang", "head"), [("head", False), ("body", True)])
-def test_hang_takes_a_slot_until_the_client_leaves(rig, hang, head):
+def test_hanging_request_counts_until_the_client_disconnects(rig, hang, head):
     transport = rig.ask(f"/live/a.ts?hang={hang}")
     rig.run(30)
     assert bool(transport.value()) is head
@@ -337,7 +337,7 @@ def test_hang_takes_a_slot_until_the_client_leaves(rig, hang, head):
     assert tally(rig).current == 0
 
 
-def test_delay_and_slow_head(rig):
+def test_delay_and_slow_head_postpone_the_stream(rig):
     late = rig.ask("/live/a.ts?delay=2")
     slow = rig.ask("/live/a.ts?slow_head=0.1")
     rig.run(1)
@@ -349,7 +349,7 @@ def test_delay_and_slow_head(rig):
     assert len(body(slow)) > SECOND
 
 
-def test_a_client_who_leaves_during_delay_or_slow_head_leaves_nothing(rig):
+def test_disconnect_before_the_stream_leaves_no_timer(rig):
     for fault in ("delay=2", "slow_head=0.1", "redirect=same"):
         rig.ask(f"/live/a.ts?{fault}").abortConnection()
     assert rig.clock.getDelayedCalls() == []
@@ -357,7 +357,7 @@ def test_a_client_who_leaves_during_delay_or_slow_head_leaves_nothing(rig):
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 429, 458, 500, 502, 503, 509, 599])
-def test_status(rig, code):
+def test_status_fault_answers_with_a_short_page(rig, code):
     transport = rig.ask(f"/live/a.ts?status={code}")
     assert status(transport) == code
     assert f"{code}".encode() in body(transport)
@@ -374,14 +374,14 @@ def test_status(rig, code):
         ("json=1", b"application/json", b"{"),
     ],
 )
-def test_something_else_with_200(rig, fault, content_type, start):
+def test_page_or_json_instead_of_the_stream(rig, fault, content_type, start):
     transport = rig.ask(f"/live/a.ts?{fault}")
     assert status(transport) == 200
     assert b"\r\nContent-Type: " + content_type in transport.value()
     assert body(transport).startswith(start)
 
 
-def test_limits_count_channels_accounts_and_those_who_just_left(rig):
+def test_limits_count_channels_accounts_and_recent_viewers(rig):
     rig.control("*", limit=2, account_limit=1, limit_hold=5)
     one = rig.ask("/live/ann/x/1")
     assert status(rig.ask("/live/ann/x/2")) == 458
@@ -397,7 +397,7 @@ def test_limits_count_channels_accounts_and_those_who_just_left(rig):
     assert rig.station.account("ann").total == 1
 
 
-def test_odd_heads_go_with_everything(rig):
+def test_odd_heads_combine_with_other_faults(rig):
     transport = rig.ask("/live/a.ts?head=icy,no_colon&framing=chunked&close=1s")
     rig.run(1.2)
     assert transport.value().startswith(b"ICY 200 OK\r\n")
@@ -406,7 +406,7 @@ def test_odd_heads_go_with_everything(rig):
     assert rig.ask("/live/a.ts?head=http1&status=403").value().startswith(b"HTTP/1 403 ")
 
 
-def test_content_type_may_be_another_or_missing(rig):
+def test_content_type_can_be_changed_or_omitted(rig):
     assert (
         b"\r\nContent-Type: application/octet-stream\r\n"
         in rig.ask("/live/a.ts?ctype=application/octet-stream").value()
@@ -438,18 +438,18 @@ def place(transport):
         ("ftp", "ftp://127.0.0.1:8086/live/u/p/1.ts?redirect=ftp&hop=1"),
     ],
 )
-def test_redirect(rig, kind, location):
+def test_redirect_location_and_body(rig, kind, location):
     transport = rig.ask(f"/live/u/p/1.ts?redirect={kind}")
     assert status(transport) == 302
     assert place(transport) == location
-    assert body(transport) == b""  # it comes in a segment of its own
+    assert body(transport) == b""  # the body is sent in a segment of its own
     rig.run(0.1)
     assert body(transport) == b"<html><body>moved</body></html>\n"
     assert not transport.closed
     assert tally(rig, "1").total == 0
 
 
-def test_redirects_end_where_they_should(rig):
+def test_redirects_end_at_the_stream(rig):
     transport = rig.ask("/live/a.ts?redirect=same&hops=2&stall=1000")
     rig.run(0.1)
     for hop in (1, 2):
@@ -461,7 +461,7 @@ def test_redirects_end_where_they_should(rig):
     assert len(body(transport)) == 1000
 
 
-def test_chain(rig):
+def test_chain_uses_all_kinds_of_redirects(rig):
     target, kinds = "/live/u/p/1.ts?redirect=chain", []
     while True:
         transport = rig.ask(target)
@@ -478,7 +478,7 @@ def test_chain(rig):
     ]
 
 
-def test_redirect_by_control_and_back_from_the_other_host(rig):
+def test_redirect_set_by_control_returns_from_the_other_host(rig):
     rig.control("a", redirect="other", redirect_status=307)
     transport = rig.connect()
     transport.protocol.dataReceived(b"GET /live/a.ts HTTP/1.1\r\nHost: localhost:8086\r\n\r\n")
@@ -488,10 +488,10 @@ def test_redirect_by_control_and_back_from_the_other_host(rig):
     assert status(rig.ask("/live/a.ts?hop=1")) == 200
 
 
-# Own pages
+# Pages of the provider
 
 
-def test_stats_tell_what_reached_it(rig):
+def test_stats_report_counts_and_requests(rig):
     rig.ask("/live/u/p/a?token=1", "User-Agent: VLC", "X-Odd: 1")
     rig.run(1)
     report = json.loads(body(rig.ask("/stats")))
@@ -504,7 +504,7 @@ def test_stats_tell_what_reached_it(rig):
     assert ["User-Agent", "VLC"] in first["headers"]
 
 
-def test_control_works_on_bodies_under_way_and_can_be_taken_back(rig):
+def test_control_changes_current_bodies_and_can_be_undone(rig):
     transport = rig.ask("/live/a.ts")
     other = rig.ask("/live/b.ts")
     rig.run(1)
@@ -525,7 +525,7 @@ def test_control_works_on_bodies_under_way_and_can_be_taken_back(rig):
     assert other.closed
 
 
-def test_bytes_of_a_control_count_from_then_on(rig):
+def test_bytes_in_control_count_from_the_change(rig):
     transport = rig.ask("/live/a.ts?reset=3s")
     rig.run(1)
     size = len(body(transport))
@@ -535,7 +535,7 @@ def test_bytes_of_a_control_count_from_then_on(rig):
     assert not transport.aborted
 
 
-def test_a_chain_of_redirects_is_one_use(rig):
+def test_chain_of_redirects_counts_once_for_times(rig):
     rig.control("a", redirect="same", hops=2, times=1)
     assert status(rig.ask("/live/a.ts")) == 302
     assert status(rig.ask("/live/a.ts?hop=1")) == 302
@@ -544,7 +544,7 @@ def test_a_chain_of_redirects_is_one_use(rig):
     rig.run(0.1)
 
 
-def test_control_complains(rig):
+def test_control_rejects_unknown_keys_and_invalid_values(rig):
     rig.control("a", status=503)
     transport = rig.ask("/control?channel=a&no_such=1")
     assert status(transport) == 400
@@ -565,7 +565,7 @@ def test_times_by_control_and_by_query(rig):
     assert status(rig.ask("/live/c.ts?status=404&times=1")) == 404
 
 
-def test_layers_of_faults(rig):
+def test_query_overrides_channel_and_channel_overrides_all(rig):
     rig.control("*", status=500, ctype="x/y")
     rig.control("a", status=501)
     assert status(rig.ask("/live/b.ts")) == 500
@@ -573,7 +573,7 @@ def test_layers_of_faults(rig):
     assert status(rig.ask("/live/a.ts?status=502")) == 502
 
 
-def test_reset_forgets(rig):
+def test_reset_clears_faults_counts_and_log(rig):
     rig.control("a", status=503, times=5)
     rig.ask("/live/a.ts")
     playing = rig.ask("/live/b.ts")
@@ -586,7 +586,7 @@ def test_reset_forgets(rig):
     assert not playing.closed
 
 
-def test_the_connection_is_used_again_after_a_short_answer(rig):
+def test_connection_is_reused_after_a_short_answer(rig):
     transport = rig.ask("/stats")
     transport.clear()
     rig.ask("/nowhere", transport=transport)
@@ -597,7 +597,7 @@ def test_the_connection_is_used_again_after_a_short_answer(rig):
     assert transport.closed
 
 
-def test_bytes_that_are_no_request(rig):
+def test_invalid_requests_are_refused(rig):
     transport = rig.connect()
     transport.protocol.dataReceived(b"\x16\x03\x01 hello\r\n\r\n")
     assert status(transport) == 400

@@ -1,4 +1,4 @@
-"""The table of faults, how it is read, and that the documentation has all of it."""
+"""Table of faults: parsing, and completeness of the documentation."""
 
 import re
 from pathlib import Path
@@ -66,19 +66,19 @@ def test_values(name, text, value):
     ],
 )
 @pytest.mark.parametrize("strict", [True, False])
-def test_values_that_make_no_sense(name, text, strict):
+def test_invalid_values_raise_bad_fault(name, text, strict):
     with pytest.raises(BadFault, match=name):
         parse_faults([(name, text)], strict)
 
 
-def test_unknown_names_are_for_tokens_in_urls_only():
+def test_unknown_names_are_ignored_in_urls_only():
     assert parse_faults([("token", "abc"), ("close", "1")], strict=False) == {"close": When(octets=1)}
     with pytest.raises(BadFault, match="token"):
         parse_faults([("token", "abc")], strict=True)
 
 
 @given(st.sampled_from(sorted(ROWS)), st.text(max_size=20))
-def test_any_text_is_a_value_or_a_bad_fault(name, text):
+def test_any_text_is_a_value_or_raises_bad_fault(name, text):
     try:
         given = parse_faults([(name, text)], strict=True)
     except BadFault:
@@ -86,19 +86,19 @@ def test_any_text_is_a_value_or_a_bad_fault(name, text):
     assert getattr(make_faults(given), name) == given[name]
 
 
-def test_layers():
+def test_later_sets_override_earlier_ones():
     assert make_faults() == Faults()
     assert make_faults({"delay": 1.0, "status": 503}, {"delay": 2.0}) == Faults(delay=2.0, status=503)
 
 
-def test_every_turn_is_a_fault_that_a_body_can_make():
+def test_playout_can_apply_every_scheduled_fault():
     for name in SCHEDULED_FAULTS:
         assert name in ROWS
         assert callable(getattr(Playout, f"_apply_{name}"))
     assert {row.name for row in attrs.fields(Faults) if "When" in str(row.type)} == set(SCHEDULED_FAULTS)
 
 
-def test_the_guide_has_every_fault_and_every_odd_head_and_no_others():
+def test_documentation_has_exactly_the_faults_and_odd_heads():
     keys, section = {}, ""
     for line in GUIDE.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):

@@ -1,4 +1,4 @@
-"""Films of the provider: their bytes, their answers, and that the documentation has all that may be wrong with them."""
+"""Files of the provider: content, answers, and completeness of the documentation."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PLACE = st.integers(0, 1_000_000)
 
 
 @given(PLACE, st.integers(0, 20_000), st.integers(0, 20_000))
-def test_bytes_are_the_same_however_they_are_cut(first, size, more):
+def test_content_is_independent_of_the_range(first, size, more):
     whole = content("film", 0, first, first + size + more)
     assert len(whole) == size + more
     assert whole == content("film", 0, first, first + size) + content("film", 0, first + size, first + size + more)
 
 
 @given(PLACE, PLACE)
-def test_no_place_is_like_another(one, other):
+def test_content_differs_at_each_offset(one, other):
     same = content("film", 0, one, one + 4096) == content("film", 0, other, other + 4096)
     assert same == (one == other)
 
 
-def test_names_and_seeds_differ():
+def test_content_differs_by_name_and_seed():
     assert len({content(name, seed, 0, 5000) for name in "ab" for seed in (0, 1)}) == 4
 
 
@@ -60,7 +60,7 @@ def asked(faults: FileFaults, method: str = "GET", **headers: str) -> tuple[str,
 FILE = FileFaults(size=1000)
 
 
-def test_the_whole():
+def test_whole_file():
     status, headers, first, stop = asked(FILE)
     assert (status, headers["Content-Length"], first, stop) == ("200 OK", "1000", 0, 1000)
     assert (headers["ETag"], headers["Accept-Ranges"]) == ('"f-1000-0"', "bytes")
@@ -70,14 +70,14 @@ def test_the_whole():
 @pytest.mark.parametrize(
     ("wanted", "first", "stop"), [("0-", 0, 1000), ("10-19", 10, 20), ("-5", 995, 1000), ("990-2000", 990, 1000)]
 )
-def test_a_part(wanted, first, stop):
+def test_satisfiable_range(wanted, first, stop):
     status, headers, begin, end = asked(FILE, Range=f"bytes={wanted}")
     assert (status.split()[0], begin, end) == ("206", first, stop)
     assert headers["Content-Range"] == f"bytes {first}-{stop - 1}/1000"
     assert headers["Content-Length"] == str(stop - first)
 
 
-def test_no_part():
+def test_unsatisfiable_range():
     status, headers, first, stop = asked(FILE, Range="bytes=1000-")
     assert (status.split()[0], headers["Content-Range"], first, stop) == ("416", "bytes */1000", 0, 0)
 
@@ -86,11 +86,11 @@ def test_no_part():
     ("condition", "status"),
     [('"f-1000-0"', "206"), ('"f-1000-1"', "200"), ("Thu, 01 Jan 2026 00:00:00 GMT", "206"), ("yesterday", "200")],
 )
-def test_if_range(condition, status):
+def test_if_range_condition(condition, status):
     assert asked(FILE, Range="bytes=5-", If_Range=condition)[0].split()[0] == status
 
 
-def test_faults_of_the_head():
+def test_faults_change_the_head():
     assert asked(FileFaults(ranges=False), Range="bytes=5-")[0] == "200 OK"
     assert "Content-Length" not in asked(FileFaults(chunked=True))[1]
     assert asked(FileFaults(most=10), Range="bytes=5-")[2:] == (5, 15)
@@ -101,18 +101,18 @@ def test_faults_of_the_head():
     assert not {"ETag", "Last-Modified"} & set(plain)
 
 
-def test_some_faults_pass_and_some_are_to_come():
+def test_times_ends_and_after_delays_faults():
     query = [("reset", "3M"), ("times", "1"), ("seed", "1"), ("after", "1"), ("token", "x")]
     assert file_faults(query, 1) == FileFaults(reset=3_000_000, times=1, after=1)
     assert file_faults(query, 2) == FileFaults(seed=1, times=1, after=1)
 
 
 @pytest.mark.parametrize("pair", [("size", "5s"), ("size", "big"), ("ranges", "no"), ("status", "4")])
-def test_values_that_make_no_sense(pair):
+def test_invalid_values_raise_bad_fault(pair):
     with pytest.raises(BadFault, match=pair[0]):
         file_faults([pair], 1)
 
 
-def test_the_documentation_has_them_all():
+def test_documentation_has_all_file_faults():
     films = GUIDE.read_text().partition("## Films")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", films, re.MULTILINE) == list(ROWS)

@@ -1,4 +1,4 @@
-"""Framing: what a reader gets back is what went in."""
+"""Framings of a body: a reader gets back the original bytes."""
 
 import zlib
 
@@ -12,7 +12,7 @@ pieces = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 
 
 def unchunk(data):
-    """A strict reader of chunks; gives the body and what follows the last chunk, None if that is missing."""
+    """Decode chunks strictly. Return the body and the bytes after the last chunk, None if the last chunk is missing."""
     body = b""
     while True:
         size, _, data = data.partition(b"\r\n")
@@ -48,7 +48,7 @@ def test_chunked_cut(parts):
 
 
 @given(pieces)
-def test_gzip_comes_out_as_it_goes_in(parts):
+def test_gzip_decodes_as_it_arrives(parts):
     framing, inflate = make_framing(Faults(gzip=True)), zlib.decompressobj(16 + zlib.MAX_WBITS)
     for part in parts:
         assert inflate.decompress(framing.encode(part)) == part

@@ -1,4 +1,4 @@
-"""Heads, byte for byte."""
+"""Response heads, byte for byte."""
 
 import pytest
 
@@ -9,11 +9,11 @@ HEADERS = [("Server", "x"), ("Content-Type", "video/mp2t")]
 REST = PLAIN.partition(b"\r\n")[2]
 
 
-def test_a_head_without_oddities():
+def test_head_without_oddities():
     assert render_head(200, HEADERS) == PLAIN + b"\r\n"
 
 
-def test_a_status_nobody_knows_has_no_reason():
+def test_unregistered_status_has_no_reason():
     assert render_head(458, []) == b"HTTP/1.1 458\r\n\r\n"
 
 
@@ -60,7 +60,7 @@ def test_big_heads(name):
     assert head.endswith(b"\r\n\r\n")
 
 
-def test_each_oddity_is_looked_at():
+def test_every_oddity_is_tested():
     assert set(EXACT) | set(SIZES) == set(ODDITIES)
 
 

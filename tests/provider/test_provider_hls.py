@@ -1,4 +1,4 @@
-"""HLS of the provider, on a clock and in memory: playlists, what they name, and its faults."""
+"""HLS of the provider with a fake clock and in-memory transports: playlists, resources, faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HlsStationRig(StationRig):
         return self.transports[-1]
 
     def get(self, target, *headers, method="GET", seconds=0.5):
-        """Status, headers and body of a complete answer."""
+        """Request a resource. Return status, headers and body of the complete answer."""
         transport = self.ask(target, *headers, method=method)
         self.run(seconds)
         return self.split(transport)
@@ -61,9 +61,9 @@ def pids(data):
     return {(data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, len(data), PACKET)}
 
 
-class TestCutter:
+class TestSegmenter:
     @pytest.mark.parametrize("target", [1, 2, 4, 8])
-    def test_segments_are_the_broadcast_and_begin_with_tables_and_a_keyframe(self, target):
+    def test_segments_continue_and_begin_with_tables_and_keyframe(self, target):
         segmenter = Segmenter(Timeline(load_clip()), target)
         whole = b""
         for number in range(-2, 12 // target + 2):
@@ -77,7 +77,7 @@ class TestCutter:
             ]
             assert all((a + 1) & 15 == b for a, b in pairwise(counters))
 
-    def test_a_segment_holds_whole_pes_packets(self):
+    def test_segment_holds_whole_pes_packets(self):
         segmenter = Segmenter(Timeline(load_clip()), 1)
         for number in range(9):
             data = segmenter.segment(number, "both")
@@ -85,14 +85,14 @@ class TestCutter:
                 first = next(at for at in range(0, len(data), PACKET) if pids(data[at : at + PACKET]) == {pid})
                 assert data[first + 1] & 0x40
 
-    def test_the_stamp_is_that_of_the_first_picture(self):
+    def test_stamp_is_the_pts_of_the_first_picture(self):
         segmenter = Segmenter(Timeline(load_clip(), 2**33 - 90000 * 9), 2)
         for number in range(-3, 9):
             data = segmenter.segment(number, "both")
             assert read_stamp(data, stamp_offsets(data, 2 * PACKET)[0]) == segmenter.stamp(number)
 
     @pytest.mark.parametrize(("what", "pid"), [("video", VIDEO), ("audio", AUDIO)])
-    def test_renditions_name_what_they_have(self, what, pid):
+    def test_pmt_of_a_rendition_names_its_stream(self, what, pid):
         data = Segmenter(Timeline(load_clip()), 2).segment(3, what)
         assert pids(data) == {0, PMT, pid}
         section = data[PACKET + 5 :]
@@ -100,13 +100,13 @@ class TestCutter:
         assert crc32(section[:length]) == 0
         assert (section[13] & 0x1F) << 8 | section[14] == pid
 
-    def test_parts_make_up_the_segment(self):
+    def test_parts_join_to_the_segment(self):
         segmenter = Segmenter(Timeline(load_clip()), 4)
         assert b"".join(segmenter.part(5, part) for part in range(4)) == segmenter.segment(5, "both")
 
 
 class TestPlaylists:
-    def test_the_master_names_what_is_there(self, rig):
+    def test_master_names_available_resources(self, rig):
         lines = rig.lines("/hls/a/master.m3u8?renditions=1&x=%2B")
         assert uris(lines) == ["high/index.m3u8?renditions=1&x=%2B", "low/index.m3u8?renditions=1&x=%2B"]
         assert len(re.findall('URI="(?:audio|subs)/index.m3u8', "\n".join(lines))) == 3
@@ -114,7 +114,7 @@ class TestPlaylists:
             for segment in uris(rig.lines(f"/hls/a/{uri}")):
                 assert rig.get(f"/hls/a/{uri.split('/')[0]}/{segment}")[0] == 200
 
-    def test_the_window_rolls(self, rig):
+    def test_live_window_moves_with_the_clock(self, rig):
         seen = set()
         for _ in range(8):
             lines = rig.lines("/hls/a/high/index.m3u8?window=3")
@@ -128,13 +128,13 @@ class TestPlaylists:
         assert rig.get(f"/hls/a/high/seg{first + 9}.ts?window=3")[0] == 404
         assert rig.get(f"/hls/a/high/seg{first - 9}.ts?window=3")[0] == 404
 
-    def test_a_film_has_an_end(self, rig):
+    def test_vod_playlist_has_an_end(self, rig):
         lines = rig.lines("/hls/a/high/index.m3u8?vod=3&target=4")
         assert uris(lines) == [f"seg{FIRST + n}.ts?vod=3&target=4" for n in range(3)]
         assert lines[-1] == "#EXT-X-ENDLIST"
         assert rig.get(f"/hls/a/high/seg{FIRST + 3}.ts?vod=3&target=4")[0] == 404
 
-    def test_oddities_of_the_text(self, rig):
+    def test_style_changes_the_text(self, rig):
         body = rig.get("/hls/a/high/index.m3u8?style=crlf,bom,vlcopt")[2]
         assert body.startswith(b"\xef\xbb\xbf#EXTM3U\r\n#EXTVLCOPT")
         assert b"\n" not in body.replace(b"\r\n", b"")
@@ -144,12 +144,12 @@ class TestPlaylists:
         ("kind", "start"),
         [("path", "/hls/a/"), ("absolute", "http://127.0.0.1:8086/hls/a/"), ("other", "http://localhost:8086/hls/a/")],
     )
-    def test_ways_to_write_a_uri(self, rig, kind, start):
+    def test_uris_selects_the_form_of_uris(self, rig, kind, start):
         lines = rig.lines(f"/hls/a/high/index.m3u8?keys=1&uris={kind}")
         assert all(uri.startswith(start + "high/seg") for uri in uris(lines))
         assert f'URI="{start}high/key' in "\n".join(lines)
 
-    def test_signatures_come_back_byte_for_byte_or_are_refused(self, rig):
+    def test_changed_signature_is_refused(self, rig):
         uri = uris(rig.lines("/hls/a/high/index.m3u8?sign=1"))[-1]
         assert {"%2B", "%2F", "%3D"} <= set(re.findall("%..", uri))
         assert rig.get(f"/hls/a/high/{uri}")[0] == 200
@@ -167,7 +167,7 @@ class TestPlaylists:
         plain = decryptor.update(data) + decryptor.finalize()
         assert plain[: -plain[-1]] == rig.get(f"/hls/a/high/seg{FIRST + 3}.ts?vod=5")[2]
 
-    def test_byte_ranges_are_the_segments(self, rig):
+    def test_byte_ranges_hold_the_segments(self, rig):
         lines = rig.lines("/hls/a/high/index.m3u8?vod=5&ranges=2")
         ranges = [line.split(":")[1] for line in lines if "BYTERANGE" in line]
         for number, (uri, text) in enumerate(zip(uris(lines), ranges, strict=True)):
@@ -178,7 +178,7 @@ class TestPlaylists:
             assert headers["Content-Range"].startswith(f"bytes {offset}-{offset + size - 1}/")
             assert body == rig.get(f"/hls/a/high/seg{FIRST + number}.ts?vod=5")[2]
 
-    def test_fragmented_mp4_has_one_clock(self, rig):
+    def test_fragmented_mp4_segments_continue_the_clock(self, rig):
         lines = rig.lines("/hls/a/high/index.m3u8?vod=5&fmp4=1")
         assert '#EXT-X-MAP:URI="init.mp4?vod=5&fmp4=1"' in lines
         assert rig.get("/hls/a/high/init.mp4?vod=5&fmp4=1")[2][4:8] == b"ftyp"
@@ -198,7 +198,7 @@ class TestPlaylists:
         status, headers, body = rig.get("/hls/a/high/seg1001.ts?vod=3", method="HEAD")
         assert (status, headers["Content-Length"], body) == (200, str(len(whole)), b"")
 
-    def test_low_latency_holds_what_is_not_there_yet(self, rig):
+    def test_low_latency_request_waits_for_its_part(self, rig):
         text = rig.get("/hls/a/high/index.m3u8?parts=1", seconds=0.02)[2].decode()
         hint = re.search('PRELOAD-HINT:TYPE=PART,URI="([^"]+)"', text)[1]
         assert 'RENDITION-REPORT:URI="../low/index.m3u8?parts=1"' in text
@@ -215,7 +215,7 @@ class TestPlaylists:
 
 
 class TestFaults:
-    def test_only_says_who_suffers(self, rig):
+    def test_only_selects_the_resources_with_faults(self, rig):
         rig.control("a", only="segment", status=404, times=1)
         uri = uris(rig.lines("/hls/a/high/index.m3u8"))[0]
         assert rig.get(f"/hls/a/high/{uri}")[0] == 404
@@ -225,7 +225,7 @@ class TestFaults:
         assert rig.get(f"/hls/a/high/{uri}")[0] == 200
         assert rig.ask("/live/a.ts").value().startswith(b"HTTP/1.1 200")
 
-    def test_stale(self, rig):
+    def test_stale_playlist_stops(self, rig):
         fresh = rig.lines("/hls/a/high/index.m3u8")
         rig.control("a", stale=1)
         stale = rig.lines("/hls/a/high/index.m3u8")
@@ -253,7 +253,7 @@ class TestFaults:
         rig.run(1.9)
         assert len(rig.split(transport)[2]) == 4 * PACKET
 
-    def test_framings(self, rig):
+    def test_framing_and_gzip(self, rig):
         assert "Content-Length" not in rig.get("/hls/a/high/index.m3u8?framing=chunked")[1]
         transport = rig.ask("/hls/a/high/index.m3u8?framing=none")
         rig.run(0.1)
@@ -264,7 +264,7 @@ class TestFaults:
         assert gzip.decompress(body).replace(b"&gzip=1", b"") == plain
         assert headers["Content-Length"] == str(len(body))
 
-    def test_what_makes_no_sense(self, rig):
+    def test_invalid_options_and_paths(self, rig):
         assert rig.get("/hls/a/high/index.m3u8?target=3")[0] == 400
         assert rig.get("/hls/a/high/index.m3u8?stall=soon")[0] == 400
         for path in ("/hls/a/", "/hls/a/other/index.m3u8", "/hls/a/high/x.ts", "/hls/a/b/master.m3u8"):
@@ -273,7 +273,7 @@ class TestFaults:
 
 
 class TestCounts:
-    def test_each_resource_and_the_connection_is_used_again(self, rig):
+    def test_resources_are_counted_on_a_reused_connection(self, rig):
         transport = rig.ask("/hls/a/high/index.m3u8?vod=2")
         rig.run(0.1)
         for _ in range(2):
@@ -286,7 +286,7 @@ class TestCounts:
         assert not transport.closed
         assert set(rig.station.report()["resources"]) == {"/hls/a/high/index.m3u8", "/hls/a/high/seg1000.ts"}
 
-    def test_a_client_who_leaves_or_does_not_read(self, rig):
+    def test_paused_client_pauses_and_disconnect_stops_the_body(self, rig):
         transport = rig.connect()
         transport.pauses_over = 1000
         rig.ask("/hls/a/high/seg1000.ts?vod=2", transport=transport)

@@ -1,4 +1,4 @@
-"""HLS of the provider as a real demuxer and decoder sees it."""
+"""HLS of the provider, played by a real demuxer and decoder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def provider():
 
 
 def play(url, pictures):
-    """Times of so many pictures and of the audio frames that come with them, from the last video and first audio."""
+    """Return stream types, times of pictures and of audio frames, from the last video and the first audio stream."""
     shown, heard = [], []
     with av.open(url, timeout=20) as container:
         kinds = [stream.type for stream in container.streams]

@@ -1,4 +1,4 @@
-"""The provider over real sockets."""
+"""The provider on real sockets."""
 
 import socket
 from itertools import pairwise
@@ -18,7 +18,7 @@ from m3uproxy.provider.clip import PACKET, load_clip
 
 
 class Client(Protocol):
-    """Collects what it gets and how that ended."""
+    """A client that collects the received bytes and the reason of its end."""
 
     def __init__(self):
         self.data = b""
@@ -44,7 +44,7 @@ async def eventually(condition):
         if condition():
             return
         await wait(0.01)
-    raise AssertionError("it did not come")
+    raise AssertionError("timeout")
 
 
 async def ask(provider, target, host="127.0.0.1"):
@@ -57,7 +57,7 @@ async def ask(provider, target, host="127.0.0.1"):
 
 @pytest.fixture
 def provider():
-    pytest_twisted.blockon(wait(0))  # the reactor's own readers come with its first turn
+    pytest_twisted.blockon(wait(0))  # the reactor adds its own readers in its first iteration
     before = set(reactor.getReaders()) | set(reactor.getWriters()), set(reactor.getDelayedCalls())
     made = Provider(reactor)
     pytest_twisted.blockon(made.listen())
@@ -70,7 +70,7 @@ def provider():
 
 
 @pytest_twisted.ensureDeferred
-async def test_two_viewers_see_the_same(provider):
+async def test_two_viewers_receive_the_same_stream(provider):
     one = await ask(provider, "/live/a.ts")
     two = await ask(provider, "/live/user/pass/2")
     await wait(1)
@@ -84,7 +84,7 @@ async def test_two_viewers_see_the_same(provider):
 
 @pytest.mark.media
 @pytest_twisted.ensureDeferred
-async def test_what_arrives_decodes(provider):
+async def test_received_stream_decodes(provider):
     client = await ask(provider, "/live/a.ts?rate=0&close=3M")
     assert await client.ended is ConnectionDone
     clip = load_clip().data
@@ -97,7 +97,7 @@ async def test_what_arrives_decodes(provider):
 
 
 @pytest_twisted.ensureDeferred
-async def test_close_and_reset_differ_and_lose_nothing_before(provider):
+async def test_close_and_reset_deliver_all_earlier_bytes(provider):
     closed = await ask(provider, "/live/a.ts?burst=2&close=70001")
     reset = await ask(provider, "/live/a.ts?burst=2&reset=70001")
     assert await closed.ended is ConnectionDone
@@ -106,7 +106,7 @@ async def test_close_and_reset_differ_and_lose_nothing_before(provider):
 
 
 @pytest_twisted.ensureDeferred
-async def test_refused_on_request_and_on_connect_and_by_a_closed_port(provider):
+async def test_refusals_at_request_connect_and_closed_port(provider):
     assert await (await ask(provider, "/live/a.ts?refuse=1")).ended is ConnectionLost
     provider.control("*", "refuse=accept&times=1")
     assert await (await ask(provider, "/live/a.ts")).ended is ConnectionLost
@@ -119,7 +119,7 @@ async def test_refused_on_request_and_on_connect_and_by_a_closed_port(provider):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_other_host_is_reached(provider):
+async def test_redirect_to_the_other_host_is_reachable(provider):
     client = await ask(provider, "/live/a.ts?redirect=other")
     await eventually(lambda: client.body)
     location = client.data.decode().split("Location: ")[1].split("\r\n")[0]
@@ -127,17 +127,17 @@ async def test_the_other_host_is_reached(provider):
     other = await ask(provider, "/" + location.split("/", 3)[3], "localhost")
     await eventually(lambda: other.body)
     assert other.data.startswith(b"HTTP/1.1 200 OK")
-    assert provider.station.sockets.current == 2  # nobody closed the first
+    assert provider.station.sockets.current == 2  # the first one is still open
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_who_does_not_read_costs_no_memory(provider):
+async def test_paused_client_costs_no_memory(provider):
     provider.station.max_lag = 2_000_000
     client = await ask(provider, "/live/a.ts?rate=0")
     await eventually(lambda: client.body)
     client.transport.pauseProducing()
     sizes = [0]
-    while not sizes[-1] or sizes[-1] != sizes[-2]:  # the kernel's buffers grow for a while
+    while not sizes[-1] or sizes[-1] != sizes[-2]:  # until the kernel's buffers are full
         sizes.append(provider.channel("a").tally.octets)
         await wait(0.25)
         assert sizes[-1] < 30_000_000
@@ -147,7 +147,7 @@ async def test_a_client_who_does_not_read_costs_no_memory(provider):
 
 
 @pytest_twisted.ensureDeferred
-async def test_stop_ends_everything_and_can_be_called_again(provider):
+async def test_stop_closes_all_connections_and_can_be_repeated(provider):
     targets = ["", "?hang=head", "?hang=body", "?delay=9", "?slow_head=9", "?stall=0", "?rate=0", "?redirect=same"]
     clients = [await ask(provider, f"/live/a.ts{query}") for query in targets]
     idle = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", provider.port.getHost().port), Client())
@@ -160,7 +160,7 @@ async def test_stop_ends_everything_and_can_be_called_again(provider):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_taken_port_is_an_error(provider):
+async def test_port_in_use_is_an_error(provider):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -1,4 +1,4 @@
-"""What an faulty_packets channel sends: still whole packets, with the one thing wrong that was asked for."""
+"""Packet faults of a channel: packets stay whole, and only the selected fault appears."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,14 +62,14 @@ def test_thin():
     assert [packet for packet in plain if packet[1] & 0x40 or not is_video(packet)] == faulty
 
 
-def test_several_at_once():
+def test_several_packet_faults_combine():
     _, faulty = faulty_packets("no_video", "damaged")
     assert not any(is_video(packet) for packet in faulty)
     assert any(packet[1] & 0x80 for packet in faulty)
 
 
 @given(st.sampled_from(sorted(packet_faults(CLIP))), st.integers(-5000, 5000), st.integers(0, 3000))
-def test_spans_that_begin_and_end_within_packets(name, place, size):
+def test_partial_packets_of_a_span_are_unchanged(name, place, size):
     data = TIMELINE.span(place, place + size)
     made = apply_packet_faults(data, place, [packet_faults(CLIP)[name]])
     torn = min(-place % PACKET, size)

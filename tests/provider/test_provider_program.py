@@ -20,7 +20,7 @@ def start(*options):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_to_play_and_a_signal_ends_it(number):
+def test_program_prints_its_url_and_ends_on_a_signal(number):
     with start("--port", "0") as program:
         try:
             line = program.stdout.readline()
@@ -37,7 +37,7 @@ def test_it_says_where_to_play_and_a_signal_ends_it(number):
             assert client.connect_ex(("127.0.0.1", int(url[2]))) != 0
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_port_in_use_is_reported_in_a_line():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -49,7 +49,7 @@ def test_a_taken_port_is_one_clear_line():
     assert re.fullmatch(rf"cannot listen on 127\.0\.0\.1:{port}: .*in use\n", complaint)
 
 
-def test_it_uses_nothing_else_of_the_package():
+def test_program_imports_nothing_else_of_the_package():
     code = (
         "import sys, m3uproxy.provider.__main__ as _;"
         "print([n for n in sys.modules if n.startswith(('m3uproxy.', 'klein', 'treq'))])"

@@ -1,4 +1,4 @@
-"""Radio and FLV that the provider plays."""
+"""Radio and FLV broadcasts of the provider."""
 
 import io
 from itertools import pairwise
@@ -22,7 +22,7 @@ ENDINGS = ["aac", "mp3", "flv"]
     first=st.integers(-200_000, 200_000),
     sizes=st.lists(st.integers(0, 60_000), max_size=4),
 )
-def test_a_span_is_the_same_however_it_is_asked_for(ending, first, sizes):
+def test_spans_join_to_the_whole(ending, first, sizes):
     broadcast = load_radio(ending)
     parts, at = [], first
     for size in sizes:
@@ -34,14 +34,14 @@ def test_a_span_is_the_same_however_it_is_asked_for(ending, first, sizes):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_due_as_it_is_played(ending):
+def test_due_bytes_grow_with_time(ending):
     broadcast = load_radio(ending)
     places = [broadcast.due_at(tenths / 10) for tenths in range(-100, 200)]
     assert places == sorted(places)
     assert 30_000 < broadcast.due_at(8.001) - broadcast.due_at(0.001) < 70_000
 
 
-def test_flv_is_due_in_whole_tags_and_its_time_runs_on():
+def test_flv_is_due_in_whole_tags_with_continuous_time():
     flv = load_radio("flv")
     assert isinstance(flv, Flv)
     times, at = [], flv.due_at(-9)
@@ -57,7 +57,7 @@ def test_flv_is_due_in_whole_tags_and_its_time_runs_on():
 
 @pytest.mark.media
 @pytest.mark.parametrize(("ending", "sounds", "pictures"), [("aac", 1125, 0), ("mp3", 1000, 0), ("flv", 1125, 240)])
-def test_the_clips_join_onto_themselves(ending, sounds, pictures):
+def test_clips_loop_without_decoder_errors(ending, sounds, pictures):
     broadcast = load_radio(ending)
     last = broadcast.due_at(23.9999) if ending == "flv" else broadcast.due_at(24)
     seen = decode(broadcast.prologue() + broadcast.span(0, last), format=ending)
@@ -67,7 +67,7 @@ def test_the_clips_join_onto_themselves(ending, sounds, pictures):
 
 
 @pytest.mark.media
-def test_what_they_are():
+def test_clips_have_the_documented_codecs():
     codecs = {"aac": ["aac"], "mp3": ["mp3"], "flv": ["h264", "aac"]}
     for ending in ENDINGS:
         broadcast = load_radio(ending)
@@ -89,13 +89,13 @@ def test_what_they_are():
         ("/live/a.ogg", None),
     ],
 )
-def test_paths(path, media):
+def test_media_paths_with_endings(path, media):
     assert media_path(path) == media
     assert media is None or media.ending in CONTENT_TYPES
 
 
 @given(sizes=st.lists(st.integers(1, 300), max_size=9), interval=st.integers(1, 100))
-def test_titles_stand_where_they_are_announced(sizes, interval):
+def test_icy_metadata_follows_each_interval(sizes, interval):
     faults = make_faults({"metaint": interval})
     assert framing_headers(faults) == [("icy-metaint", str(interval))]
     framing = make_framing(faults)

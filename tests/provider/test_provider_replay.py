@@ -1,4 +1,4 @@
-"""What a connection begins with: the last seconds again, as they were, multiplexed anew, with other stamps; tokens."""
+"""Start of a connection: replays, unchanged, restamped or with a new multiplex; tokens."""
 
 from itertools import pairwise
 
@@ -36,35 +36,35 @@ def clocks(data):
 
 
 def units(data, layout):
-    """Pictures and frames of sound of a remuxed body."""
+    """Return pictures and audio frames of a remuxed body."""
     return units_of(data, layout.pids[0], layout.pids[1], layout.clock or layout.pids[0])
 
 
 def run_of(part, whole):
-    """Whether a part follows in the whole without a gap, as far as that goes; where it begins."""
+    """Return the offset of a part in the whole. Assert that the part continues without a gap."""
     at = whole.index(part[0])
     assert whole[at : at + len(part)] == part[: len(whole) - at]
     return at
 
 
 @given(st.integers(-3 * CLIP.packets, 3 * CLIP.packets))
-def test_the_moment_of_a_place_is_when_it_is_due(packet):
-    """But for those before the first clock value of a loop, which are due together, and for what rounding does."""
+def test_seconds_at_is_the_inverse_of_due_at(packet):
+    """Tolerate rounding, and the packets before the first PCR of a loop, which are due together."""
     due = TIMELINE.due_at(TIMELINE.seconds_at(packet * PACKET))
     assert abs(due - packet * PACKET) <= 5 * PACKET
 
 
-def test_the_clock_at_a_moment():
+def test_clock_at_matches_the_next_pcr():
     timeline = Timeline(CLIP, origin=777)
     for moment in (0.0, 0.5, 9.0, -3.2):
         data = timeline.span(timeline.due_at(moment - 0.001), timeline.due_at(moment + 1))
         assert 0 <= distance(clocks(data)[0], timeline.clock_at(moment) % WRAP) <= 3600
 
 
-# As it was
+# Unchanged replay
 
 
-def test_replay_in_real_time_begins_so_long_before_now(rig):
+def test_replay_in_real_time_begins_before_now(rig):
     due, timeline = rig.station.timeline.due_at, rig.station.timeline
     first = rig.ask("/live/a.ts?replay=3&close=2s")
     rig.run(2.5)
@@ -75,7 +75,7 @@ def test_replay_in_real_time_begins_so_long_before_now(rig):
     assert body(second) == timeline.span(due(now - 3), due(now))
 
 
-def test_replay_of_a_channel_that_runs_ahead_begins_before_what_it_has_sent(rig):
+def test_replay_of_a_fast_channel_begins_before_its_reached_place(rig):
     timeline = rig.station.timeline
     start = timeline.due_at(3.21 - 3)
     transports = [rig.ask("/live/a.ts?rate=8&replay=3&close=400001")]
@@ -91,14 +91,14 @@ def test_replay_of_a_channel_that_runs_ahead_begins_before_what_it_has_sent(rig)
     assert len(body(other)) < 300_000, "another channel has a past of its own"
 
 
-def test_a_body_that_ends_in_a_burst_has_reached_no_further(rig):
+def test_body_closed_within_a_burst_sets_reached_to_its_end(rig):
     transport = rig.ask("/live/a.ts?rate=8&replay=3&close=100001")
     assert transport.closed
     reached = rig.station.channel("a").reached
     assert reached == rig.station.timeline.due_at(0.21) + 100_001
 
 
-def test_torn_ends_in_the_middle_of_a_packet(rig):
+def test_torn_ends_within_a_packet(rig):
     for end in ("close=1s", "reset=1s"):
         transport = rig.ask(f"/live/a.ts?{end}&torn=100")
         rig.run(1.2)
@@ -107,7 +107,7 @@ def test_torn_ends_in_the_middle_of_a_packet(rig):
         assert len(body(transport)) == pytest.approx(len(body(rig.ask("/live/a.ts?burst=1"))), rel=0.3)
 
 
-def test_torn_does_not_keep_a_silent_body(rig):
+def test_torn_does_not_delay_the_end_of_a_stalled_body(rig):
     transport = rig.ask("/live/a.ts?stall=100&close=1s&torn=100")
     rig.run(1.2)
     assert transport.closed
@@ -116,7 +116,7 @@ def test_torn_does_not_keep_a_silent_body(rig):
 # Restamped
 
 
-def test_restamped_is_the_same_but_later(rig):
+def test_restamp_shifts_all_clocks(rig):
     bodies = []
     for number in range(3):
         transport = rig.ask(f"/live/a.ts?replay=1&restamp=1000&close={50_000 + number}")
@@ -127,7 +127,7 @@ def test_restamped_is_the_same_but_later(rig):
         assert later == rig.station.timeline.span(begin, begin + len(later))
 
 
-def test_restamped_so_that_the_clocks_wrap_amid_the_replay(rig):
+def test_restamp_wrap_wraps_within_the_replay(rig):
     data = body(rig.ask("/live/a.ts?replay=3&restamp=wrap"))
     ticks = clocks(data)
     (wrapped,) = [number for number, (sooner, later) in enumerate(pairwise(ticks)) if later < sooner]
@@ -135,12 +135,12 @@ def test_restamped_so_that_the_clocks_wrap_amid_the_replay(rig):
     assert {(later - sooner) % WRAP for sooner, later in pairwise(ticks)} == {3600}
 
 
-# Multiplexed anew
+# New multiplex
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.integers(0, 2 * CLIP.packets), st.integers(1, 90))
-def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
+def test_remux_keeps_the_units(number, cut, first, chunk):
     layout = Layout.from_number(number, cut)
     source = TIMELINE.span(first * PACKET, (first + 600) * PACKET)
     remux = Remux(layout)
@@ -149,7 +149,7 @@ def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
     source_pictures, source_sounds = units_of(from_first_units(source, {0x100, 0x101}), 0x100, 0x101, 0x100)
     assert run_of(pictures, source_pictures) <= 4
     assert len(pictures) >= len(source_pictures) - 6
-    # Sound is stamped frame by frame here and unit by unit there.
+    # The remuxed audio has a PTS for each frame, the source a PTS for each unit.
     at = run_of([data for _, data in sounds], [data for _, data in source_sounds])
     assert at <= 20
     assert len(sounds) >= len(source_sounds) - 40
@@ -161,7 +161,7 @@ def test_remuxed_has_the_same_units_in_other_packets(number, cut, first, chunk):
 @pytest.mark.media
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("number", range(3))
-def test_remuxed_decodes_to_the_same(number, cut):
+def test_remux_decodes_to_the_same(number, cut):
     source = TIMELINE.span(0, LOOP)
     original, seen = decode_samples(source), decode_samples(Remux(Layout.from_number(number, cut)).feed(source))
     assert seen.complaints == []
@@ -171,7 +171,7 @@ def test_remuxed_decodes_to_the_same(number, cut):
     assert len(seen.sounds) > 350
 
 
-def test_each_connection_is_multiplexed_in_its_own_way(rig):
+def test_each_connection_has_its_own_pids(rig):
     pids = []
     for _ in range(3):
         data = body(rig.ask("/live/a.ts?replay=3&remux=1&restamp=5"))
@@ -180,7 +180,7 @@ def test_each_connection_is_multiplexed_in_its_own_way(rig):
     assert len(frozenset.intersection(*pids) - {0, 0x1FFF}) == 0
 
 
-def test_a_remuxed_body_stalls_and_goes_on_without_a_loss(rig):
+def test_remuxed_body_resumes_after_a_stall_without_loss(rig):
     stalled = rig.ask("/live/a.ts?replay=3&remux=1&stall=70001&stall_for=1")
     assert len(body(stalled)) == 70_001
     rig.run(2)
@@ -207,7 +207,7 @@ def target_of(rig, query):
     return place(transport).removeprefix(HERE)
 
 
-def test_a_token_for_one_use(rig):
+def test_token_expires_after_a_use(rig):
     target = target_of(rig, "expire=once")
     assert "&token=" in target
     assert status(rig.ask(target)) == 200
@@ -218,7 +218,7 @@ def test_a_token_for_one_use(rig):
     assert tally(rig).total == 2
 
 
-def test_a_token_for_some_seconds(rig):
+def test_token_expires_after_seconds(rig):
     target = target_of(rig, "expire=5&expire_answer=404")
     assert status(rig.ask(target)) == 200
     rig.run(4)
@@ -228,7 +228,7 @@ def test_a_token_for_some_seconds(rig):
     assert status(rig.ask(target_of(rig, "expire=5"))) == 200
 
 
-def test_each_hop_has_a_token_of_its_own_and_none_can_be_made_up(rig):
+def test_each_redirect_has_its_own_token(rig):
     first = target_of(rig, "hops=2&expire=once")
     transport = rig.ask(first)
     rig.run(0.1)
@@ -240,7 +240,7 @@ def test_each_hop_has_a_token_of_its_own_and_none_can_be_made_up(rig):
     assert status(rig.ask(second)) == 200
 
 
-def test_tokens_are_not_kept_for_ever():
+def test_oldest_tokens_are_removed():
     tokens = Tokens()
     first, second = tokens.issue(0), tokens.issue(0)
     for _ in range(KEPT - 1):

@@ -1,4 +1,4 @@
-"""Reading requests, and what their paths mean."""
+"""Parsing of requests and of their paths."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from m3uproxy.provider.requests import MAX_HEAD, BadRequest, MediaPath, Request, media_path, split_head
 
 
-def test_a_request():
+def test_request_is_parsed():
     data = b"GET /live/a%20b.ts?close=5s&x= HTTP/1.1\r\nHost: here:1\r\nX-Y:  z \r\n\r\nmore"
     request, rest = split_head(data)
     assert rest == b"more"
@@ -28,7 +28,7 @@ def test_a_request():
         ("1.0", "keep-alive", False),
     ],
 )
-def test_who_closes(version, connection, closes):
+def test_closes_follows_version_and_connection_header(version, connection, closes):
     headers = () if connection is None else (("Connection", connection),)
     assert Request("GET", "/", f"HTTP/{version}", headers).closes is closes
 
@@ -47,13 +47,13 @@ def test_who_closes(version, connection, closes):
         b"a" * (MAX_HEAD + 1),
     ],
 )
-def test_what_is_no_request(head):
+def test_invalid_heads_are_rejected(head):
     with pytest.raises(BadRequest):
         split_head(head)
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\r\n\r\n", b" / HTTP/1.1\r\n\r\n"]))
-def test_any_bytes_are_a_request_or_wait_or_are_refused(data, end):
+def test_any_bytes_are_a_request_incomplete_or_rejected(data, end):
     try:
         request, rest = split_head(data + end)
     except BadRequest:
@@ -63,7 +63,7 @@ def test_any_bytes_are_a_request_or_wait_or_are_refused(data, end):
 
 
 @given(st.integers(0, 60))
-def test_a_request_in_two_pieces(cut):
+def test_request_in_two_pieces(cut):
     whole = b"GET /live/a.ts HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\n\r\n"
     first, rest = split_head(whole[:cut])
     assert (first is None) is (cut < len(whole))

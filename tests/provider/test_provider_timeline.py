@@ -1,4 +1,4 @@
-"""The broadcast: endless, seamless, the same for everybody."""
+"""The broadcast: endless, continuous, equal for all viewers."""
 
 from itertools import pairwise
 
@@ -20,7 +20,7 @@ def packets_of(data):
 
 
 def counter_breaks(data):
-    """Packets whose continuity counter does not follow, by PID (2.4.3.3)."""
+    """Return the number of packets whose continuity counter does not follow, over all PIDs (2.4.3.3)."""
     last, breaks = {}, 0
     for packet in packets_of(data):
         pid = (packet[1] & 0x1F) << 8 | packet[2]
@@ -29,11 +29,11 @@ def counter_breaks(data):
     return breaks
 
 
-def test_counters_of_every_pid_run_on_over_the_seams():
+def test_counters_continue_over_loops():
     assert counter_breaks(Timeline(CLIP).span(-LOOP, 20 * LOOP)) == 0
 
 
-def test_pcr_runs_on_over_the_seams_and_wraps():
+def test_pcr_continues_over_loops_and_wraps():
     data = Timeline(CLIP, origin=WRAP - 15 * 90_000).span(0, 4 * LOOP)
     pcrs = [read_pcr(data, at) for start in range(0, len(data), PACKET) if (at := pcr_offset(data, start))]
     assert {(later - sooner) % WRAP for sooner, later in pairwise(pcrs)} == {3600}
@@ -42,7 +42,7 @@ def test_pcr_runs_on_over_the_seams_and_wraps():
 
 
 @given(st.integers(-3 * LOOP, 3 * LOOP), st.integers(0, LOOP), st.integers(0, LOOP))
-def test_pieces_join_to_the_whole(first, one, two):
+def test_spans_join_to_the_whole(first, one, two):
     timeline = TIMELINE
     whole = timeline.span(first, first + one + two)
     assert len(whole) == one + two
@@ -53,13 +53,13 @@ TIMELINE = Timeline(CLIP)
 
 
 @given(st.floats(-100, 1e7), st.floats(0, 100))
-def test_due_is_whole_packets_and_never_steps_back(moment, later):
+def test_due_is_whole_packets_and_never_decreases(moment, later):
     due = TIMELINE.due_at(moment)
     assert due % PACKET == 0
     assert due <= TIMELINE.due_at(moment + later)
 
 
-def test_due_follows_the_clock():
+def test_due_follows_the_pcr():
     assert TIMELINE.due_at(8.0) - TIMELINE.due_at(0.0) == LOOP
     for moment in (-0.5, 3.3, 123.4):
         data = TIMELINE.span(TIMELINE.due_at(moment), TIMELINE.due_at(moment) + 100 * PACKET)
@@ -67,7 +67,7 @@ def test_due_follows_the_clock():
         assert 0 <= pcr / 90_000 - (moment + 0.7) % (WRAP / 90_000) <= 0.05
 
 
-def test_a_span_backwards_is_empty():
+def test_backward_span_is_empty():
     assert TIMELINE.span(100, 50) == b""
 
 
@@ -83,7 +83,7 @@ def test_four_loops_decode_without_an_error(origin):
 
 
 def without_counters(data):
-    """The clip played again and again as it is."""
+    """Return the data with the unchanged counters of the clip in each loop."""
     loops = bytearray(data)
     for at in range(LOOP, len(data), PACKET):
         loops[at + 3] = loops[at + 3] & 0xF0 | CLIP.data[at % LOOP + 3] & 0x0F
@@ -100,7 +100,7 @@ def without_times(data):
 
 @pytest.mark.media
 @pytest.mark.parametrize("harm", [without_counters, without_times, lambda data: data[:200_032] + data[202_288:]])
-def test_the_decoding_test_would_notice(harm):
+def test_decoding_detects_damage(harm):
     data = harm(Timeline(CLIP).span(0, 2 * LOOP))
     try:
         seen = decode(data)
