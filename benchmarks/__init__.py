@@ -1,1 +1,1 @@
-"""What m3uproxy costs, as a ratio to a C relay that does nothing but send. See ``docs/performance.md``."""
+"""Cost of m3uproxy as a ratio to a C relay that only sends. See ``docs/performance.md``."""

@@ -1,8 +1,7 @@
-"""What streams cost that play from a backup: percent of a core for each, before and after the change of source.
+"""Cost of streams that play from a backup: percent of a core each, before and after the change of source.
 
-``python -m benchmarks.backups`` plays 20 streams at 8 Mbit/s, one viewer each, lets all of them fail over to another
-provider, and measures m3uproxy's process before and after. Behind the change every packet of every stream is
-rewritten.
+``python -m benchmarks.backups`` plays 20 streams at 8 Mbit/s with a viewer each, fails all of them over to another
+provider, and measures m3uproxy's process before and after. After the change every packet of every stream is rewritten.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ LIMIT = 2.0
 
 
 class Viewers:
-    """Read what comes and forget it."""
+    """Clients that read and discard their streams."""
 
     def __init__(self, port: int, paths: Sequence[str]) -> None:
         self._selector = selectors.DefaultSelector()
@@ -34,7 +33,10 @@ class Viewers:
             self._selector.register(connection, selectors.EVENT_READ)
 
     def watch(self, seconds: float) -> None:
-        """:raises BenchError: a stream ended."""
+        """Read for a number of seconds.
+
+        :raises BenchError: a stream ended.
+        """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
@@ -46,7 +48,7 @@ class Viewers:
             time.sleep(0.01)
 
     def leave(self) -> None:
-        """Close all."""
+        """Close all connections."""
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
@@ -54,7 +56,7 @@ class Viewers:
 
 
 def measured(server: Server, viewers: Viewers) -> tuple[float, float]:
-    """Percent of a core for each stream, and Mbit/s of each."""
+    """Return percent of a core and Mbit/s of each stream."""
     cpu, received = cpu_seconds(server.pid), viewers.received
     viewers.watch(SECONDS)
     spent = cpu_seconds(server.pid) - cpu
@@ -62,7 +64,10 @@ def measured(server: Server, viewers: Viewers) -> tuple[float, float]:
 
 
 def play(primary: Source, backup: Source, server: Server) -> tuple[float, float, float]:
-    """One run: percent before, percent after, Mbit/s after."""
+    """Run the benchmark once. Return percent before, percent after, Mbit/s after.
+
+    :raises BenchError: a stream is not on its backup.
+    """
     ids = []
     for channel in range(STREAMS):
         body = {"url": primary.url(channel), "failover_urls": [backup.url(channel + STREAMS, burst=1)]}
@@ -83,7 +88,10 @@ def play(primary: Source, backup: Source, server: Server) -> tuple[float, float,
 
 
 def main() -> int:
-    """Run and print."""
+    """Run the benchmark and print the result.
+
+    :return: the exit status: 0, 1 if the limit is exceeded, 2 if the benchmark cannot run.
+    """
     try:
         server_cpu, other_cpu = require_machine()
         build()

@@ -1,11 +1,11 @@
-"""Players of playlists and of films, a thread each, who check what they get.
+"""Players of playlists and of files, a thread each, that check the received bytes.
 
 ``python -m benchmarks.downloads playlist PORT PATH COUNT SPREAD SIZE`` polls a live playlist and gets each of its
-segments, which have that size, once; ``python -m benchmarks.downloads film PORT PATH COUNT SPREAD FILE`` gets one
-range of 20 MB after the other, wherever it is, of what is in that file. The last player starts ``SPREAD`` seconds
+segments once. ``SIZE`` is the size of a segment. ``python -m benchmarks.downloads film PORT PATH COUNT SPREAD FILE``
+gets ranges of 20 MB at random offsets. ``FILE`` holds the expected content. The last player starts ``SPREAD`` seconds
 after the first.
 
-For each line on standard input they print as JSON what they have got so far; they end with it.
+For each line on standard input the program prints a JSON report. It ends with the end of the input.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from urllib.parse import urljoin
 
 PIECE = 1_048_576
 RANGE = 20_000_000
-#: Segments from the newest back that a player begins with.
+#: Position of a player's first segment, counted back from the end of the playlist.
 BEHIND = 3
 
 
 @lru_cache(8)
 def segment(number: int, size: int) -> bytes:
-    """What is in the segment of that number; none is like another."""
+    """Return the content of a segment. Each number has different content."""
     return (b"G" + struct.pack(">Q", number) * 23 + b"\xff\xff\xff") * (size // 188)
 
 
 class Player:
-    """One player, on one connection that it keeps."""
+    """A player with a persistent connection."""
 
     def __init__(self, number: int, port: int) -> None:
         self.number = number
@@ -45,7 +45,10 @@ class Player:
         self._buffer = bytearray(PIECE)
 
     def get(self, path: str, part: str = "") -> HTTPResponse:
-        """:raises OSError: when the server answers otherwise."""
+        """Send a request and return its response.
+
+        :raises OSError: another status than 200, or 206 for a range.
+        """
         headers = {"User-Agent": f"bench/{self.number}"}
         self._connection.request("GET", path, headers={**headers, "Range": part} if part else headers)
         response = self._connection.getresponse()
@@ -54,9 +57,9 @@ class Player:
         return response
 
     def get_as(self, expected: memoryview, path: str, part: str = "") -> None:
-        """Get what should be this.
+        """Get a resource and compare it with the expected content.
 
-        :raises OSError: when it is not.
+        :raises OSError: the content differs.
         """
         response, place = self.get(path, part), 0
         if response.length != len(expected):
@@ -70,7 +73,10 @@ class Player:
 
 
 def poll(player: Player, path: str, size: str) -> None:
-    """Play a live playlist (RFC 8216 section 6.3.4)."""
+    """Play a live playlist (RFC 8216 section 6.3.4).
+
+    :raises OSError: the window moved past a segment, or a download failed.
+    """
     place: int | None = None
     while True:
         began = time.monotonic()
@@ -93,7 +99,7 @@ def _number(playlist: str, tag: str) -> int:
 
 
 def seek(player: Player, path: str, film: memoryview) -> None:
-    """Get one range after the other."""
+    """Get random ranges in an endless loop."""
     dice = random.Random(player.number)
     while True:
         first = dice.randrange(len(film) - RANGE)
@@ -109,7 +115,7 @@ def _run(player: Player, play: partial[None], wait: float) -> None:
 
 
 def main(kind: str, port: int, path: str, count: int, spread: float, what: str) -> None:
-    """Play until nobody asks any more."""
+    """Start the players, and report until standard input ends."""
     if kind == "film":
         play = partial(seek, path=path, film=memoryview(Path(what).read_bytes()))
     else:

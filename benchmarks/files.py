@@ -1,4 +1,4 @@
-"""Playlists and films: what they cost, against nginx, which sends each player what it gets from the origin."""
+"""Scenarios of playlists and files, compared with nginx, which requests each resource once per player."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.servers import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAYLIST, FILM = "live.m3u8", "film.mp4"
-#: A channel of 8 Mbit/s: seconds and bytes of a segment, segments in its playlist.
+#: Properties of a channel of 8 Mbit/s: seconds and bytes of a segment, segments in its playlist.
 TARGET = 2
 SEGMENT = TARGET * MB // 188 * 188
 WINDOW = 6
@@ -35,12 +35,12 @@ class Downloads:
         self._process = process
 
     def report(self) -> dict[str, Any]:
-        """What they have so far: ``received`` bytes, ``got`` segments or ranges, ``faults``."""
+        """Return the report: ``received`` bytes, ``got`` segments or ranges, ``faults``."""
         result: dict[str, Any] = json.loads(line_of(self._process))
         return result
 
     def bytes_received(self) -> int:
-        """Bytes of segments, or of the film."""
+        """Return the received bytes of segments or of the file."""
         return int(self.report()["received"])
 
 
@@ -48,7 +48,7 @@ class Downloads:
 def downloads(
     cpu: int, kind: str, port: int, path: str, count: int, spread: float, what: object
 ) -> Iterator[Downloads]:
-    """Start players; see :mod:`benchmarks.downloads` for what they are told."""
+    """Start players. :mod:`benchmarks.downloads` describes the arguments."""
     words = [str(each) for each in (kind, port, path, count, spread, what)]
     command = [sys.executable, "-m", "benchmarks.downloads", *words]
     with child(command, cpu, cwd=ROOT, stdin=subprocess.PIPE) as process:
@@ -57,7 +57,7 @@ def downloads(
 
 @contextmanager
 def on_air(folder: Path) -> Iterator[None]:
-    """A live playlist in a folder: each :data:`TARGET` seconds a segment more."""
+    """Write a live playlist into a folder, with a new segment every :data:`TARGET` seconds."""
     over, began = threading.Event(), time.monotonic()
 
     def go_on() -> None:
@@ -82,7 +82,7 @@ def _name(number: int) -> str:
 
 
 def _add(folder: Path, newest: int) -> None:
-    """A segment comes into the window, and one goes, which can still be had for a while (RFC 8216 section 6.2.2)."""
+    """Add a segment and remove one from the window. The removed one stays available for a while (RFC 8216, 6.2.2)."""
     (folder / _name(newest)).write_bytes(segment(newest, SEGMENT))
     (folder / _name(newest - 2 * WINDOW)).unlink(missing_ok=True)
     numbers = range(max(0, newest - WINDOW + 1), newest + 1)
@@ -95,7 +95,7 @@ def _add(folder: Path, newest: int) -> None:
 
 
 def playlists(origin: Origin, server: Server, cpu: int, pollers: int = 50, seconds: float = 60) -> Outcome:
-    """One live playlist and many who poll it."""
+    """Run 50 players that poll a live playlist."""
     outcome = Outcome()
     with on_air(origin.files):
         path = server.register(origin.url(PLAYLIST))
@@ -118,7 +118,7 @@ def playlists(origin: Origin, server: Server, cpu: int, pollers: int = 50, secon
 
 
 def films(origin: Origin, server: Server, cpu: int, viewers: int = 8, seconds: float = 10) -> Outcome:
-    """Viewers that get ranges of 20 MB of one film, each elsewhere, as fast as it goes."""
+    """Run viewers that get ranges of 20 MB of a file as fast as possible."""
     outcome, film = Outcome(), origin.files / FILM
     with film.open("wb") as file:
         for place in range(0, FILM_BYTES // 8, MB // 8):

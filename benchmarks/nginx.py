@@ -1,8 +1,9 @@
-"""nginx: as the origin of files, which is nobody's cost, and as the proxy that m3uproxy is compared with.
+"""nginx as the origin of files, without a measured cost, and as the proxy that m3uproxy is compared with.
 
-The origin sends files of a folder and notes each request. The proxy has ``proxy_pass`` over kept connections and no
-cache. It writes nothing to disk, and its buffers are larger than Debian's settings have it, with which it would cost
-three to four times as much for films and somewhat more for segments: it is to be the least that nginx can cost.
+The origin sends the files of a folder and logs each request. The proxy uses ``proxy_pass`` on persistent connections
+without a cache. It writes nothing to disk. Its buffers are larger than Debian's defaults, because the comparison needs
+the least cost of nginx. With the defaults nginx costs three to four times as much for files and somewhat more for
+segments.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ _PROXY = """
 
 
 def program() -> str:
-    """Where nginx is.
+    """Return the path of nginx.
 
-    :raises BenchError: if it is not installed.
+    :raises BenchError: nginx is not installed.
     """
     path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if path is None:
@@ -71,18 +72,18 @@ def program() -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """A running origin; what is put into ``files`` it sends."""
+    """A running origin. It sends the files in ``files``."""
 
     port: int
     files: Path
     _log: Path
 
     def url(self, name: str) -> str:
-        """Where a file is."""
+        """Return the URL of a file."""
         return f"http://127.0.0.1:{self.port}/{name}"
 
     def asked(self) -> Counter[str]:
-        """How often each file was asked for, by name."""
+        """Return the number of requests for each file name."""
         return Counter(line.lstrip("/") for line in self._log.read_text().splitlines())
 
 
@@ -98,7 +99,7 @@ def _running(cpu: int, folder: Path, server: str, port: int) -> Iterator[subproc
 
 @contextmanager
 def origin(cpu: int) -> Iterator[Origin]:
-    """An origin whose folder is empty."""
+    """Start an origin with an empty folder."""
     with tempfile.TemporaryDirectory(prefix="m3uproxy-bench-") as name:
         folder, port = Path(name), free_port()
         (folder / "files").mkdir()
@@ -108,7 +109,7 @@ def origin(cpu: int) -> Iterator[Origin]:
 
 @contextmanager
 def nginx(cpu: int, provider: Provider) -> Iterator[Server]:
-    """A proxy in front of an origin."""
+    """Start a proxy in front of an origin."""
     with tempfile.TemporaryDirectory(prefix="m3uproxy-bench-") as name:
         port = free_port()
         with _running(cpu, Path(name), _PROXY.format(origin=provider.port, port=port), port) as process:

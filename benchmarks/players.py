@@ -1,4 +1,4 @@
-"""Players: the verifying client ``c/players.c``, as scenarios use it."""
+"""Interface to the verifying client ``c/players.c``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks.rig import BUILD, child, line_of
 
 @dataclass(frozen=True)
 class Group:
-    """Players that do the same.
+    """Players with the same behaviour.
 
-    The first starts ``start_ms`` after the program, the last ``spread_ms`` later. ``bytes_per_second`` makes slow
-    readers; 0 reads all that comes.
+    The first player starts ``start_ms`` milliseconds after the program, the last one ``spread_ms`` later.
+    ``bytes_per_second`` limits slow readers; 0 is unlimited.
     """
 
     name: str
@@ -28,14 +28,14 @@ class Group:
     bytes_per_second: int = 0
 
     def spec(self) -> str:
-        """The group as an argument of the C program."""
+        """Return the group as an argument of the C program."""
         numbers = f"{self.count}:{self.channel}:{self.bytes_per_second}:{self.start_ms}:{self.spread_ms}"
         return f"{self.name}:{numbers}:{self.path}"
 
 
 @dataclass(frozen=True)
 class GroupReport:
-    """What a group received; the fields are explained in ``c/players.c`` and ``c/verify.h``."""
+    """Results of a group; ``c/players.c`` and ``c/verify.h`` explain the fields."""
 
     name: str
     players: int
@@ -53,11 +53,10 @@ class GroupReport:
     mbit: tuple[float, float]
 
     def faults(self, *, joins_at_key: bool, may_lose: bool) -> list[str]:
-        """What no viewer should see, in words.
+        """Return the errors that no viewer may see, as text.
 
-        :param joins_at_key: whether the server promises to start at PAT and random access point (the floor
-            does not).
-        :param may_lose: whether packets may be missing: with slow readers, and with a source faster than a player.
+        :param joins_at_key: the server promises to start at PAT and random access point (the floor does not).
+        :param may_lose: packets may be missing: slow readers, or a source faster than a player.
         """
         wrong = {
             "not served": self.players - self.served,
@@ -79,11 +78,11 @@ class Players:
         self._process = process
 
     def bytes_received(self) -> int:
-        """Bytes of bodies that all players have received so far."""
+        """Return the body bytes that all players have received so far."""
         return int(line_of(self._process))
 
     def leave(self) -> list[GroupReport]:
-        """Disconnect all players; what each group received."""
+        """Disconnect all players and return the reports of the groups."""
         text, _ = self._process.communicate(timeout=20)
         return [GroupReport(**group) for group in json.loads(text)]
 

@@ -1,7 +1,7 @@
-"""The bench: the C programs, child processes on their CPUs, and what the kernel says about a process.
+"""Rig of the benchmarks: C programs, child processes pinned to CPUs, and process statistics of the kernel.
 
-The server under test has one CPU for itself; source, players and this program share another, so that what they
-cost does not show in what the server costs. All traffic stays on 127.0.0.1, on ports the kernel picks.
+The server under test has a CPU of its own. Source, players and this program share another CPU, so their cost does not
+affect that of the server. All traffic stays on 127.0.0.1, on ports that the kernel selects.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ START_SECONDS = 30.0
 
 
 class BenchError(Exception):
-    """The benchmark cannot be run here, or a run is not valid; the text says why."""
+    """The benchmark cannot run on this machine, or a run is invalid. The text gives the reason."""
 
 
 def require_machine() -> tuple[int, int]:
     """Pin this process and choose the CPUs.
 
-    :return: the CPU of the server and the CPU of everything else.
-    :raises BenchError: when this is not Linux, or there are fewer than two CPUs to use.
+    :return: CPU of the server, CPU of all other processes.
+    :raises BenchError: not Linux, or fewer than two usable CPUs.
     """
     if not sys.platform.startswith("linux"):
         raise BenchError(f"the benchmark needs Linux (epoll, timerfd, CPU affinity); this is {sys.platform}")
@@ -48,9 +48,9 @@ def require_machine() -> tuple[int, int]:
 
 
 def build() -> None:
-    """Compile what is missing or older than any C file.
+    """Compile the programs that are missing or older than a C file.
 
-    :raises BenchError: without a compiler (``CC``, default ``cc``), or when it fails.
+    :raises BenchError: the compiler (``CC``, default ``cc``) is missing or fails.
     """
     compiler = os.environ.get("CC", "cc")
     if shutil.which(compiler) is None:
@@ -76,13 +76,13 @@ def child(
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process on one CPU, gone when the block ends; what it wrote to standard error is in the error it causes.
+    """Run a process on a CPU until the end of the block. An error includes its standard error.
 
-    :raises BenchError: when the process ended by itself before the block did.
+    :raises BenchError: the process ended before the block.
     """
     own = os.sched_getaffinity(0)
     with tempfile.TemporaryFile("w+") as log:
-        os.sched_setaffinity(0, {cpu})  # inherited from before its first instruction, threads included
+        os.sched_setaffinity(0, {cpu})  # the child inherits the CPU before its first instruction, for all threads
         try:
             process = subprocess.Popen(command, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=log, text=True)
         finally:
@@ -120,7 +120,10 @@ def _obituary(process: subprocess.Popen[str], log: IO[str]) -> str:
 
 
 def announced_port(process: subprocess.Popen[str]) -> int:
-    """The port in the first line that a C program prints."""
+    """Read the port from the first line of a C program.
+
+    :raises BenchError: the program printed no port.
+    """
     assert process.stdout is not None
     words = process.stdout.readline().split()
     if len(words) != 2:
@@ -130,9 +133,9 @@ def announced_port(process: subprocess.Popen[str]) -> int:
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
-    """What players say when they are asked, on their standard input, how far they are.
+    """Request a report from players on their standard input and return its line.
 
-    :raises BenchError: if they are there no more.
+    :raises BenchError: the players have ended.
     """
     assert process.stdin is not None
     assert process.stdout is not None
@@ -145,7 +148,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
 
 
 def free_port() -> int:
-    """A port for a program that cannot have the kernel pick one."""
+    """Return a free port, for a program that cannot use port 0."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -153,7 +156,7 @@ def free_port() -> int:
 def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
     """Wait until a program listens.
 
-    :raises BenchError: when it does not.
+    :raises BenchError: the program does not listen in time.
     """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -166,9 +169,9 @@ def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> Any:
-    """One JSON request to 127.0.0.1.
+    """Send a JSON request to 127.0.0.1 and return the JSON of the answer.
 
-    :raises BenchError: for any status but 200 and 201.
+    :raises BenchError: another status than 200 and 201.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -184,22 +187,22 @@ def ask(port: int, method: str, path: str, body: object = None) -> Any:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads, ended ones included, in nanosecond steps.
+    """Return the user and system time of a process and all its threads, ended ones included, in nanosecond steps.
 
-    The clock id is what ``clock_getcpuclockid(3)`` computes on Linux; ``/proc/<pid>/stat`` counts in 10 ms.
+    The clock id is that of ``clock_getcpuclockid(3)`` on Linux. ``/proc/<pid>/stat`` counts in steps of 10 ms.
     """
     return time.clock_gettime(~pid << 3 | 2)
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory in use by a process (RSS), bytes."""
+    """Return the memory of a process (RSS) in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class SourceStats:
-    """Connections to live streams: open now, most at once, ever."""
+    """Connections to live streams: open now, most at a time, total."""
 
     open: int
     peak: int
@@ -213,19 +216,22 @@ class Source:
     port: int
 
     def url(self, channel: int, rate: int = 8_000_000, burst: float = 0) -> str:
-        """Where a channel plays.
+        """Return the URL of a channel.
 
         :param rate: bits per second; 0 is unpaced.
-        :param burst: seconds of the past that a connection starts with.
+        :param burst: seconds of the past at the start of a connection.
         """
         return f"http://127.0.0.1:{self.port}/live/{channel}.ts?rate={rate}&burst={burst:g}"
 
     def stats(self) -> SourceStats:
-        """The connections of this moment."""
+        """Return the current counts."""
         return SourceStats(**ask(self.port, "GET", "/stats"))
 
     def left_after(self, seconds: float) -> int:
-        """Wait until no connection is open, at most ``seconds``; how many still are."""
+        """Wait until no connection is open, at most ``seconds``.
+
+        :return: number of open connections.
+        """
         deadline = time.monotonic() + seconds
         while (count := self.stats().open) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -234,6 +240,6 @@ class Source:
 
 @contextmanager
 def source(cpu: int, tick_ms: float) -> Iterator[Source]:
-    """A provider that writes every ``tick_ms`` milliseconds."""
+    """Start a provider that writes every ``tick_ms`` milliseconds."""
     with child([str(BUILD / "source"), f"{tick_ms:g}"], cpu) as process:
         yield Source(announced_port(process))

@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py [scenario ...]``: run m3uproxy and what it is compared with in turn; print ratios."""
+"""``python benchmarks/run.py [scenario ...]``: run m3uproxy and a reference server in turn, and print ratios."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for when this file is run by its path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # needed if this file is run by its path
 
 from benchmarks import files, scenarios
 from benchmarks.nginx import nginx, origin, program
@@ -23,7 +23,7 @@ VERSIONS = ("scenario", "unit", "old", "new", "new by old", "verdict")
 
 
 class Comparison:
-    """The runs of one scenario, and what they say together."""
+    """The runs of a scenario and their evaluation."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -32,12 +32,12 @@ class Comparison:
         self.old: list[Outcome] = []
 
     def ratio(self) -> float | None:
-        """Median cost of m3uproxy by median cost of what it is compared with."""
+        """Return the median cost of m3uproxy divided by that of the reference, or None."""
         their_cost, our_cost = _median_cost(self.others), _median_cost(self.ours)
         return our_cost / their_cost if our_cost is not None and their_cost else None
 
     def figures(self) -> dict[str, float]:
-        """The median of each figure of m3uproxy, its cost among them."""
+        """Return the median of each figure of m3uproxy, cost included."""
         result = {name: median(run.figures[name] for run in self.ours) for name in self._figure_names()}
         cost = _median_cost(self.ours)
         return result if cost is None else {**result, "cost": cost}
@@ -46,7 +46,7 @@ class Comparison:
         return list(self.ours[0].figures) if self.ours else []
 
     def misses(self) -> list[str]:
-        """Every limit missed and every fault seen, in words."""
+        """Return all exceeded limits and all faults as text."""
         found = [f"{self.scenario.against}: {fault}" for run in self.others for fault in run.faults]
         found += [f"m3uproxy: {fault}" for run in self.ours for fault in run.faults]
         ratio, most = self.ratio(), self.scenario.max_ratio
@@ -59,7 +59,7 @@ class Comparison:
         return found
 
     def row(self) -> tuple[str, ...]:
-        """A line of the table, in the order of ``HEAD``."""
+        """Return a row of the table, in the order of ``HEAD``."""
         ratio, most = self.ratio(), self.scenario.max_ratio
         limits = [f"{name} ≤ {value:.3g}" for name, value in self.scenario.limits.items()]
         figures = [f"{name} {value:.3g}" for name, value in self.figures().items() if name != "cost"]
@@ -108,7 +108,7 @@ def _spread(runs: Sequence[Outcome]) -> str:
 
 
 def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple[int, int]) -> Outcome:
-    """One run on fresh processes; whatever happens, they are gone afterwards."""
+    """Run a scenario once with new processes. They end in any case."""
     server_cpu, other_cpu = cpus
     from_files = scenario.against == "nginx"
     plays_from = origin(other_cpu) if from_files else source(other_cpu, scenario.tick_ms or tick_ms)
@@ -121,7 +121,7 @@ def run_once(scenario: Scenario, start: StartServer, tick_ms: float, cpus: tuple
 
 
 def compare(scenario: Scenario, options: argparse.Namespace, cpus: tuple[int, int]) -> Comparison:
-    """The other and m3uproxy in turn, so that a change of the machine's speed meets both."""
+    """Run the reference and m3uproxy in turn. A change of the machine's speed then affects both."""
     result = Comparison(scenario)
     other = {"floor": floor(options.flush), "textbook": textbook, "nginx": nginx}[scenario.against]
     for _ in range(options.runs):
@@ -139,7 +139,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of the command line."""
+    """Parse the command line."""
     listing = "\n".join(f"  {name:12} {scenario.what}" for name, scenario in SCENARIOS.items())
     parser = argparse.ArgumentParser(
         prog="benchmarks/run.py",
@@ -163,10 +163,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check(chosen: Sequence[Scenario], floor_only: bool) -> None:
-    """
-    See that all is there before the first run.
+    """Check all requirements before the first run.
 
-    :raises BenchError: if it is not.
+    :raises BenchError: a program is missing or cannot be built.
     """
     if any(scenario.against == "nginx" for scenario in chosen):
         program()
@@ -177,12 +176,12 @@ def check(chosen: Sequence[Scenario], floor_only: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print.
+    """Run the scenarios and print the tables.
 
-    :return: the exit status: 0, 1 when ``--check`` found something, 2 when the benchmark cannot be run.
+    :return: the exit status: 0, 1 if ``--check`` found a miss, 2 if the benchmark cannot run.
     """
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run still ends its children
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stopped run still ends its children
     try:
         cpus = require_machine()
         chosen = [SCENARIOS[name] for name in options.scenario or SCENARIOS]

@@ -1,8 +1,8 @@
-"""What is measured, and what m3uproxy has to reach.
+"""Scenarios and the limits that m3uproxy must meet.
 
-A scenario plays once against one server and tells what that cost, other figures of interest, and faults: things
-that must not happen in any run, however fast it was. The limits are those of the design; a ratio is the cost of
-m3uproxy by the cost of the floor.
+A scenario runs against a server and returns cost, other figures, and faults. A fault must not happen in any run,
+whatever its speed. The limits are those of the design. A ratio is the cost of m3uproxy divided by the cost of the
+floor.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from benchmarks.servers import Server
 
 MB = 1_000_000
 RING_SECONDS = 10
-"""How much of a stream the proxy keeps by default."""
+"""Seconds of a stream that the proxy keeps by default."""
 SETTLE_SECONDS = 3.0
-"""After its last viewer has left a stream, its provider connection is gone within this time."""
+"""Timeout for the end of the provider connection after the last viewer has left."""
 
 IDLE = "idle MB"
 GROWTH = "growth MB"
@@ -31,7 +31,7 @@ THROUGHPUT = "Gbit/s"
 
 @dataclass
 class Outcome:
-    """One run. ``cost`` is in the scenario's unit (lower is better), None when there is nothing to compare."""
+    """The result of a run. ``cost`` is in the scenario's unit (lower is better), None without a comparison."""
 
     cost: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
@@ -40,13 +40,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table.
+    """A row of the table.
 
-    :ivar play: runs it; takes source (for nginx an origin), server, and the CPU for players.
-    :ivar against: what m3uproxy is compared with, ``floor``, ``textbook`` or ``nginx``.
-    :ivar max_ratio: the most that m3uproxy may cost, in multiples of that.
-    :ivar limits: the most that a figure of m3uproxy may be (median); ``"cost"`` limits the cost itself.
-    :ivar tick_ms: how often the source writes, when that is the point of the scenario.
+    :ivar play: runs the scenario; arguments: source (for nginx an origin), server, CPU of the players.
+    :ivar against: the reference: ``floor``, ``textbook`` or ``nginx``.
+    :ivar max_ratio: highest cost of m3uproxy in multiples of the reference.
+    :ivar limits: highest median of each figure of m3uproxy; ``"cost"`` limits the cost itself.
+    :ivar tick_ms: write interval of the source in milliseconds, if the scenario is about it.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Scenario:
 
 
 class Receivers(Protocol):
-    """What is watched."""
+    """Players that a scenario measures."""
 
     def bytes_received(self) -> int:
-        """Bytes of bodies that all have received so far."""
+        """Return the body bytes that all have received so far."""
 
 
 def _groups_of(server: Server, source: Source, channel: int, rate: int = 8_000_000) -> Callable[..., Group]:
@@ -76,7 +76,9 @@ def _groups_of(server: Server, source: Source, channel: int, rate: int = 8_000_0
 
 
 def watch(server: Server, running: Receivers, outcome: Outcome, warm: float, seconds: float) -> None:
-    """Let players play for ``warm`` seconds, then measure: CPU seconds per delivered GB, memory, throughput."""
+    """Let players play for ``warm`` seconds, then measure for ``seconds``: CPU seconds per delivered GB, memory,
+    throughput.
+    """
     time.sleep(warm)
     began, cpu, received = time.monotonic(), cpu_seconds(server.pid), running.bytes_received()
     peak = 0
@@ -100,7 +102,7 @@ def _play(
     seconds: float,
     may_lose: Sequence[str] = (),
 ) -> tuple[Outcome, list[GroupReport]]:
-    """The usual course: players come, are watched, and leave; one upstream per channel, none afterwards.
+    """Run players and measure: one upstream per channel during the run, none afterwards.
 
     :param may_lose: names of the groups that may lose packets.
     """
@@ -124,7 +126,7 @@ def _expect_none_left(source: Source, outcome: Outcome) -> None:
 
 
 def fan_out(source: Source, server: Server, cpu: int, viewers: int = 200) -> Outcome:
-    """One stream, many viewers; all but the first join while it runs, which is where first bytes are measured."""
+    """Run a stream with many viewers. All but the first join a running stream, for the time to the first byte."""
     group = _groups_of(server, source, channel=1)
     groups = [group("first", 1), group("late", viewers - 1, start_ms=1500, spread_ms=1200)]
     outcome, reports = _play(source, server, cpu, groups, warm=4, seconds=4)
@@ -133,7 +135,7 @@ def fan_out(source: Source, server: Server, cpu: int, viewers: int = 200) -> Out
 
 
 def many_streams(source: Source, server: Server, cpu: int, streams: int = 20, viewers: int = 5) -> Outcome:
-    """Many streams with few viewers each: what a read and a flush cost."""
+    """Run many streams with few viewers each: the cost of a read and a flush."""
     groups = [
         _groups_of(server, source, channel)(f"c{channel}", viewers, start_ms=30 * channel, spread_ms=500)
         for channel in range(streams)
@@ -143,14 +145,14 @@ def many_streams(source: Source, server: Server, cpu: int, streams: int = 20, vi
 
 
 def unpaced(source: Source, server: Server, cpu: int, viewers: int = 10) -> Outcome:
-    """A source faster than any player: nothing is promised about loss, all about whole packets."""
+    """Run a source faster than any player. Packets may be lost but must be whole."""
     group = _groups_of(server, source, channel=1, rate=0)
     outcome, _ = _play(source, server, cpu, [group("all", viewers)], warm=1.5, seconds=3, may_lose=["all"])
     return outcome
 
 
 def slow_viewers(source: Source, server: Server, cpu: int, rate: int) -> Outcome:
-    """Ten viewers that keep up and two that read 100 KB/s: the ten notice nothing, memory stays flat."""
+    """Run ten viewers in time and two at 100 KB/s. The ten lose no packet; memory stays constant."""
     group = _groups_of(server, source, channel=1, rate=rate)
     groups = [
         group("fast", 10, spread_ms=100),
@@ -161,16 +163,16 @@ def slow_viewers(source: Source, server: Server, cpu: int, rate: int) -> Outcome
 
 
 def crowd(source: Source, server: Server, cpu: int, viewers: int = 50) -> Outcome:
-    """All viewers come in the same moment, to a stream that nobody has opened yet: one upstream."""
+    """Start all viewers at the same moment on a new stream: there must be one upstream."""
     group = _groups_of(server, source, channel=1)
     outcome, reports = _play(source, server, cpu, [group("crowd", viewers)], warm=2, seconds=1)
-    outcome.cost = None  # a second of 50 viewers says nothing that fan-out does not say better
+    outcome.cost = None  # fan-out measures the cost with more viewers
     outcome.figures["joined p95 ms"] = reports[0].first_byte_ms[1]
     return outcome
 
 
 def zap(source: Source, server: Server, cpu: int, zaps: int = 200, channels: int = 50) -> Outcome:
-    """One viewer changes channels; every other time before the picture comes. The provider starts with a burst."""
+    """Run a viewer that changes channels, half of the times before the first packet. The source starts with a burst."""
     paths = [server.register(source.url(channel, burst=2)) for channel in range(channels)]
     outcome, waits = Outcome(), []
     before = cpu_seconds(server.pid)
@@ -190,9 +192,9 @@ def zap(source: Source, server: Server, cpu: int, zaps: int = 200, channels: int
 
 
 def _look_at(port: int, path: str, only_for: float | None) -> None:
-    """Ask for a stream; leave after its first packet, or after some seconds whatever came.
+    """Request a stream and disconnect after its first packet, or after ``only_for`` seconds.
 
-    :raises OSError: when the server ends the connection, answers anything but 200, or takes 3 s.
+    :raises OSError: the server ends the connection, does not answer 200, or takes 3 s.
     """
     with socket.create_connection(("127.0.0.1", port), 3) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""The servers that are compared: the C floor or a textbook relay, and m3uproxy as its users start it."""
+"""Servers that are compared: the C floor, a textbook relay, and m3uproxy with its defaults."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from benchmarks.rig import BUILD, BenchError, announced_port, ask, child, free_p
 
 
 class Provider(Protocol):
-    """What servers play from: the C source, or an origin of files."""
+    """The source of a server: the C source, or an origin of files."""
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port that the provider listens on."""
 
 
 @dataclass(frozen=True)
 class Server:
     """A running server.
 
-    :ivar register: takes the URL of a channel and returns the path at which this server plays it.
-    :ivar joins_at_key: it promises that a viewer starts at PAT and random access point.
-    :ivar idle_bytes: its memory (RSS) before any stream.
-    :ivar asks_once: it promises to ask for what a playlist names once, however many players ask.
+    :ivar register: takes the URL of a channel and returns its path on this server.
+    :ivar joins_at_key: the server promises to start viewers at PAT and random access point.
+    :ivar idle_bytes: memory (RSS) without a stream.
+    :ivar asks_once: the server promises to request each resource of a playlist once, whatever the number of players.
     """
 
     name: str
@@ -48,7 +48,10 @@ StartServer = Callable[[int, Provider], AbstractContextManager[Server]]
 
 
 def floor(flush_ms: float) -> StartServer:
-    """The C relay, flushed every ``flush_ms`` milliseconds (0: as data comes)."""
+    """Return a starter of the C relay.
+
+    :param flush_ms: flush interval in milliseconds; 0: flush all data at once.
+    """
 
     @contextmanager
     def start(cpu: int, source: Provider) -> Iterator[Server]:
@@ -61,7 +64,7 @@ def floor(flush_ms: float) -> StartServer:
 
 @contextmanager
 def textbook(cpu: int, source: Provider) -> Iterator[Server]:
-    """A relay in plain Twisted (:mod:`benchmarks.textbook`)."""
+    """Start a relay in plain Twisted (:mod:`benchmarks.textbook`)."""
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "benchmarks.textbook", str(source.port)]
     with child(command, cpu, cwd=root) as process:
@@ -69,13 +72,16 @@ def textbook(cpu: int, source: Provider) -> Iterator[Server]:
 
 
 def path_and_query(url: str) -> str:
-    """Of a URL, for servers that are told nothing of what they play."""
+    """Return path and query of a URL, for servers without registration."""
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}"
 
 
 def twistd() -> str:
-    """The ``twistd`` to start: ``TWISTD`` from the environment, else the one beside this Python."""
+    """Return the ``twistd`` to start: ``TWISTD`` from the environment, else that of this Python.
+
+    :raises BenchError: the program does not exist.
+    """
     path = os.environ.get("TWISTD") or str(Path(sys.executable).parent / "twistd")
     if not Path(path).exists():
         raise BenchError(f"no twistd at {path}: install m3uproxy into this environment or set TWISTD")
@@ -103,7 +109,7 @@ def _daemon(name: str, program: str, cpu: int) -> Iterator[Server]:
             command, cpu, env={**os.environ, **settings}, cwd=Path(folder), stdout=subprocess.DEVNULL
         ) as process:
             wait_for_port(port, process)
-            time.sleep(0.3)  # what a daemon still does just after it listens is not a stream's cost
+            time.sleep(0.3)  # startup work after listening is not a cost of streams
 
             def register(url: str) -> str:
                 return str(ask(port, "POST", "/streams", {"url": url})["stream_endpoint"])

@@ -1,7 +1,7 @@
-"""What holding, joining and rewriting cost: ms of CPU per second of stream, and ms once per join.
+"""Cost of holding, joining and rewriting: ms of CPU per second of stream, and ms per join.
 
-``python -m benchmarks.splice_cost`` prints medians of some runs on the provider's clip, its pictures filled up to
-the bitrate wanted, in blocks as long as the relay makes them.
+``python -m benchmarks.splice_cost`` prints medians of several runs on the provider's clip. Its pictures are padded to
+the bitrate, and its blocks have the length of the relay's blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RUNS = 9
 
 
 def broadcast(begin: float, end: float, seed: int = 0, origin: int = 0) -> bytes:
-    """A span of the clip, noise behind the first packet of each picture."""
+    """Return a span of the clip, with noise after the first packet of each picture."""
     line = Timeline(load_clip(), origin)
     data = line.span(line.due_at(begin), line.due_at(end))
     video = next(stream.pid for stream in _tables(data).program.streams if stream.codec.is_video)
@@ -64,13 +64,13 @@ def _tables(data: bytes) -> PsiTables:
 
 
 def blocks(data: bytes) -> list[bytes]:
-    """Cut into what comes in the time of one block."""
+    """Split data into blocks."""
     size = int(RATE * BLOCK) // PACKET * PACKET
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def per_second(work: Callable[[], object]) -> float:
-    """Ms of CPU per second of stream, median."""
+    """Return ms of CPU per second of stream, the median of all runs."""
     taken = []
     for _ in range(RUNS):
         begin = time.process_time()
@@ -102,7 +102,10 @@ def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
 
 
 def rewriter(tables: PsiTables, moved: bool) -> PacketRewriter:
-    """As for a source on other PIDs; ``moved``: which also has its clock elsewhere."""
+    """Return a rewriter for a source on other PIDs.
+
+    :param moved: the PCR of the source is on another PID too.
+    """
     pids = {stream.pid: stream.pid + 0x111 for stream in tables.program.streams}
     known = pids[tables.program.pcr_pid] if not moved else 0x1234
     told = attrs.evolve(tables, program=attrs.evolve(tables.program, pcr_pid=known))
@@ -118,7 +121,7 @@ def rewrite_all(tables: PsiTables, moved: bool, pieces: list[bytes]) -> None:
 
 
 def join(sent: bytes, new: list[bytes]) -> tuple[str, float, float]:
-    """How a source was joined; ms for its first block, and the most for one of the others."""
+    """Return the kind of join, ms for the first block, and the most ms for another block."""
     reports: list[SpliceReport] = []
     splicer = Splicer(lambda: sent, reports.append)
     splicer.next_source(0.0)

@@ -1,8 +1,8 @@
-"""A relay as Twisted's documentation would have it, for what changing channels costs.
+"""A relay as in Twisted's documentation, the reference for the cost of a channel change.
 
-One connection to the provider for each stream, ``transport.write`` of each piece to each viewer as it comes; no buffer,
-no access points, no failover, no limits, no statistics. It uses the same libraries as m3uproxy, so it needs for a dial
-what Twisted and treq need; the floor in C says nothing about that.
+Each stream has a connection to the provider. Each piece is written to each viewer with ``transport.write`` as it
+arrives. The relay has no buffer, access points, failover, limits or statistics. It uses the same libraries as m3uproxy,
+so its dial costs the same in Twisted and treq. The floor in C has no such cost.
 
 ``python -m benchmarks.textbook PORT`` prints the port that it listens on; its ``/PATH`` plays
 ``http://127.0.0.1:PORT/PATH``.
@@ -26,7 +26,7 @@ reactor: Any = installed
 
 
 class Stream(Protocol):
-    """What one path plays, while somebody watches it."""
+    """The stream of a path, while it has viewers."""
 
     transport: Any
 
@@ -46,12 +46,12 @@ class Stream(Protocol):
             failure.printTraceback()
 
     def dataReceived(self, data: bytes) -> None:
-        """To everybody, at once."""
+        """Send data to all viewers at once."""
         for viewer in self.viewers:
             viewer.write(data)
 
     def close(self) -> None:
-        """The last viewer is gone."""
+        """Close the connection to the provider."""
         if self._opening is not None:
             self._opening.cancel()
         elif self.transport is not None:
@@ -59,7 +59,7 @@ class Stream(Protocol):
 
 
 class Relay(Resource):
-    """All paths."""
+    """All paths of the relay."""
 
     isLeaf = True
 
@@ -70,7 +70,7 @@ class Relay(Resource):
         self._streams: dict[bytes, Stream] = {}
 
     def render_GET(self, request: Request) -> int:
-        """One more viewer."""
+        """Add a viewer."""
         path: bytes = request.uri
         stream = self._streams.get(path)
         if stream is None:
@@ -90,7 +90,7 @@ class Relay(Resource):
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     port = reactor.listenTCP(0, Site(Relay(int(sys.argv[1]))), interface="127.0.0.1")
     print("port", port.getHost().port, flush=True)
     reactor.run()

@@ -1,7 +1,7 @@
-"""Chromium with a library for web pages, as a player like the others: it plays a URL and reports the time.
+"""Chromium with a library for web pages, as a player with a URL that reports its time.
 
-Nothing drives it: the page (``player.html``) plays by itself and writes to its console, which Chromium copies to its
-standard error. So no library for browsers is needed, and no second protocol.
+No program controls Chromium. The page (``player.html``) plays by itself and writes to its console, and Chromium copies
+the console to standard error. The tests therefore need no browser library and no second protocol.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from packages import LIBRARIES, library
 from pages import Pages
 from programs import Player
 
-#: Part of the pictures that a busy machine may be too late for.
+#: Share of pictures that may be dropped on a busy machine.
 MOST_DROPPED = 0.02
-#: As given by :func:`tell` of the page.
+#: Line that the function ``tell`` of the page writes.
 _REPORT = re.compile(r"@time ([\d.]+) pictures (\d+) dropped (\d+) corrupted (\d+) sound (\d+) cues (\d+)@")
 _OPTIONS = (
     "--headless",
@@ -35,7 +35,7 @@ _OPTIONS = (
 
 @attrs.frozen
 class PageReport:
-    """What a page page_report last: counts from its beginning on."""
+    """The last report of a page: counts since its start."""
 
     pictures: int
     dropped: int
@@ -45,7 +45,7 @@ class PageReport:
 
 
 def page_report(text: str) -> PageReport | None:
-    """The last that a page page_report; None if it never showed anything."""
+    """Return the last report of a page, or None if the page showed no picture."""
     found = _REPORT.findall(text)
     return PageReport(*map(int, found[-1][1:])) if found else None
 
@@ -56,7 +56,7 @@ def _command(pages: Pages, name: str, url: str, folder: Path) -> list[str]:
 
 
 def _faults(text: str) -> list[str]:
-    """What is wrong: an error that ends it, or a decoder that did not do all of its work."""
+    """Return errors that end the playback, and signs of an incomplete decode."""
     found = re.findall(r"@(FATAL .*?)@", text)
     last = page_report(text)
     if last is None:
@@ -69,7 +69,7 @@ def _faults(text: str) -> list[str]:
 
 
 def browsers(pages: Pages) -> tuple[Player, ...]:
-    """One for each library that is there."""
+    """Return a player for each installed library."""
     return tuple(
         Player(
             name,

@@ -1,4 +1,4 @@
-"""What is tried: live streams as TS at each kind of seam, HLS of each kind, and HLS at seams."""
+"""Test cases: live TS with each kind of splice, HLS of each kind, and HLS with a change of source."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ STREAM, PLAYLIST = "/stream/{}", "/hls/{}/playlist.m3u8"
 
 @attrs.frozen
 class Case:
-    """
-    What players are given, and what becomes of it.
+    """A stream, a fault, and the expected result.
 
     :ivar primary: path and query at the first provider.
-    :ivar backup: the same at the second, if there is one.
-    :ivar clips: what they play; None for the clip of the package.
-    :ivar path: at the proxy.
-    :ivar fault: what the first provider does in the middle.
-    :ivar players: names of those that it is tried with.
-    :ivar continuing: names of those that must play on; None for all.
-    :ivar still: seconds for which the picture may stand still.
-    :ivar pictures: how many a browser must have decoded.
-    :ivar page_pattern: what its page must have page_report, a regular expression.
+    :ivar backup: path and query at the second provider, or empty.
+    :ivar clips: clips of both providers; None: the clip of the package.
+    :ivar path: path at the proxy.
+    :ivar fault: fault of the first provider in the middle of the case.
+    :ivar agents: value of CARRY_ON_AGENTS.
+    :ivar players: names of the players to run.
+    :ivar continuing: names of the players that must continue; None: all.
+    :ivar still: longest time in seconds without a change of the picture.
+    :ivar pictures: least number of decoded pictures in a browser.
+    :ivar page_pattern: regular expression that the report of the page must match.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Case:
 
     @property
     def must_continue(self) -> tuple[str, ...]:
-        """Names of those that must play on."""
+        """Names of the players that must continue."""
         return self.players if self.continuing is None else self.continuing
 
 
 def seam(name: str, old: Recipe, new: Recipe, fault: str = "close=0", burst: int = 2, **changes: object) -> Case:
-    """A change from one source of a live stream to another encode."""
+    """Return a case in which a live stream changes to a source with another encode."""
     return Case(name, backup=f"/live/x.ts?burst={burst}", clips=(old, new), fault=f"{fault}&status=404", **changes)
 
 
 def hls(name: str, query: str, **changes: object) -> Case:
-    """HLS as its provider makes it."""
+    """Return a case of HLS from its provider."""
     return Case(name, f"/hls/x/{query}", path=PLAYLIST, players=FOR_HLS, **{"still": 1.5, **changes})
 
 
 def change(name: str, fault: str, query: str = "high/index.m3u8?", **changes: object) -> Case:
-    """A change from one source of HLS to another."""
+    """Return a case in which HLS changes to another source."""
     return hls(name, query, backup=f"/hls/y/{query}", fault=fault, still=4.5, **changes)
 
 
@@ -69,7 +69,7 @@ TS = (
     seam("closes, MPEG-2 + MP2", MPEG2, MPEG2.backup(), players=NATIVE),
     seam("stalls, H.264 + AAC", H264, H264.backup(), "stall=0", still=1.5),
     seam("closes, sound only", SOUND, SOUND.backup(), pictures=0),
-    # mpegts.js loses the last picture of the old size; if others refer to it, that is a hole, and it stops.
+    # mpegts.js loses the last picture of the old size. If other pictures refer to it, mpegts.js stops.
     seam("other size", H264, H264.backup(width=320, height=192), continuing=NATIVE),
     seam("other picture rate", H264, H264.backup(rate=50)),
     seam("open groups without IDR", H264, H264.backup(video="h264 open"), burst=0, still=1.0),

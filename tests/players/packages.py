@@ -1,4 +1,4 @@
-"""What the players need: Debian's packages, and two libraries for web pages from npm."""
+"""Requirements of the players: Debian packages, and two libraries for web pages from npm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: Debian's packages for each program.
+#: Debian packages of each program.
 PACKAGES = {
     "ffmpeg": ["ffmpeg"],
     "mpv": ["mpv"],
@@ -25,14 +25,14 @@ PACKAGES = {
     "chromium": ["chromium"],
     "npm": ["npm"],
 }
-#: Libraries for web pages, with the versions that ``docs/players.md`` time_pattern of, and the file that a page loads.
+#: Versions of the libraries for web pages, as in ``docs/players.md``, and the file that a page loads.
 LIBRARIES = {"hls.js": ("1.7.4", "dist/hls.js"), "mpegts.js": ("1.8.2", "dist/mpegts.js")}
-#: Where they are kept; git ignores it, and ``make clean`` removes it.
+#: Folder of the libraries. It is ignored by git, and ``make clean`` removes it.
 CACHE = Path(__file__).parents[2] / ".run" / "players"
 
 
 def library(name: str) -> Path:
-    """The file of a library that a page loads."""
+    """Return the file of a library that a page loads."""
     return CACHE / "node_modules" / name / LIBRARIES[name][1]
 
 
@@ -42,7 +42,7 @@ def _has_library(name: str) -> bool:
 
 
 def install() -> None:
-    """Install what is missing, as far as this machine and this user allow; else say what is missing."""
+    """Install missing requirements, or print them if this user cannot install them."""
     missing = [package for program, packages in PACKAGES.items() if not shutil.which(program) for package in packages]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-q"], check=False)

@@ -1,4 +1,4 @@
-"""A tiny web site on loopback with the page that plays: another origin than the proxy, as web players are."""
+"""A web site on loopback with the player page. Its origin differs from the proxy's, as with web players."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.web.static import File
 
 
 class Pages:
-    """The site."""
+    """The web site."""
 
     def __init__(self, reactor) -> None:
         root = Resource()
@@ -24,7 +24,7 @@ class Pages:
         self._port = reactor.listenTCP(0, self._site, interface="127.0.0.1")
 
     def url(self, player: str, url: str) -> str:
-        """The page that plays a URL with a library."""
+        """Return the URL of the page that plays ``url`` with a library."""
         return f"http://127.0.0.1:{self._port.getHost().port}/?{urlencode({'with': player, 'url': url})}"
 
     def stop(self):

@@ -1,4 +1,4 @@
-"""The players: how each is started, how it time_pattern the time it shows, what of its log is a complaint."""
+"""Players: start, displayed time, and complaints in the log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import attrs
 from twisted.internet.protocol import ProcessProtocol
 
-#: Seconds; by more than that no player goes on at once. VLC shows the clock of the new source behind a discontinuity.
+#: Largest step of the displayed time in seconds. After a discontinuity VLC displays the clock of the new source.
 MAX_STEP = 10.0
 
 
 def _clock(text: str) -> float:
-    """``h:mm:ss.fraction`` or seconds."""
+    """Parse ``h:mm:ss.fraction`` or seconds."""
     seconds = 0.0
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
@@ -27,15 +27,15 @@ def _clock(text: str) -> float:
 
 @attrs.frozen
 class Player:
-    """
-    One of them.
+    """A player program.
 
-    :ivar command: makes its arguments from a URL and an empty folder of its own.
-    :ivar time_pattern: finds the time that it shows in what it writes.
-    :ivar complaint_pattern: finds what it complaint_pattern of.
-    :ivar time_lag: seconds by which what it time_pattern may lag.
-    :ivar time_query: is written to it four times a second.
-    :ivar faults: what is wrong with what it wrote, besides the time.
+    :ivar command: returns the arguments for a URL and an empty folder.
+    :ivar time_pattern: finds the displayed time in the output.
+    :ivar complaint_pattern: finds complaints in the output.
+    :ivar time_lag: seconds by which the reported time may lag.
+    :ivar time_query: input that requests the time, written four times a second.
+    :ivar unprivileged: the program refuses to run as root.
+    :ivar faults: returns further errors in the output.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Player:
         return shutil.which(self.program) is not None
 
     def arguments(self, url: str, folder: Path) -> list[str]:
-        """What is run; as ``nobody`` if it refuses to run as root."""
+        """Return the command line. An unprivileged program runs as user ``nobody``."""
         prefix = (
             ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
             if self.unprivileged and os.geteuid() == 0
@@ -109,7 +109,7 @@ PLAYERS = (
 
 
 class RunningPlayer(ProcessProtocol):
-    """A player that runs; what it wrote, and when."""
+    """A running player, with its output and the times that it displayed."""
 
     def __init__(self, player: Player) -> None:
         self.player = player
@@ -120,40 +120,40 @@ class RunningPlayer(ProcessProtocol):
         self._rest = ""
 
     def outReceived(self, data: bytes) -> None:
-        """Times are looked for as they come; each is shown at that moment."""
+        """Record output, and each displayed time with the current time."""
         more = data.decode("utf-8", "replace").replace("\r", "\n")
         self.text += more
         *lines, self._rest = (self._rest + more).split("\n")
         for found in self.player.time_pattern.finditer("\n".join([*lines, ""])):
             shown = _clock(found[1])
-            # Before it shows anything some say 0.
+            # Some players report 0 before the first picture.
             if shown or self.times:
                 self.times.append((time.monotonic(), shown))
 
     errReceived = outReceived
 
     def processEnded(self, reason) -> None:
-        """By itself or because it was page_report to."""
+        """Record the end of the process."""
         self.ended = time.monotonic()
 
     def kill(self) -> None:
-        """Enough was seen."""
+        """Kill the process if it still runs."""
         if self.ended is None:
             self.killed = time.monotonic()
             self.transport.signalProcess("KILL")
 
     @property
     def began(self) -> bool:
-        """Whether it shows something, or never will."""
+        """Flag: the player displays a picture, or has ended."""
         return bool(self.times) or self.ended is not None
 
     def ask(self) -> None:
-        """Let it tell its time."""
+        """Request the time."""
         if self.player.time_query and self.ended is None:
             self.transport.write(self.player.time_query)
 
     def still(self, until: float) -> float:
-        """The longest time up to a moment in which what is shown did not go on, seconds."""
+        """Return the longest time in seconds without a change of the displayed time, up to ``until``."""
         longest, since, shown = 0.0, None, None
         for at, value in [*self.times, (until, -1.0)]:
             if shown is None or value != shown:
@@ -162,10 +162,10 @@ class RunningPlayer(ProcessProtocol):
         return longest
 
     def gained(self) -> float:
-        """Seconds by which what is shown went on, bit by bit; a jump to another clock is none."""
+        """Return the displayed seconds. Jumps to another clock do not count."""
         shown = [value for _, value in self.times]
         return sum(later - sooner for sooner, later in pairwise(shown) if 0 < later - sooner < MAX_STEP)
 
     def complaints(self) -> list[str]:
-        """Lines of the log."""
+        """Return the complaints in the log."""
         return [found[0].strip() for found in self.player.complaint_pattern.finditer(self.text)]

@@ -1,7 +1,7 @@
-"""``make test-players``: real players, seen through the proxy. Not a part of ``make test``.
+"""``make test-players``: real players behind the proxy. Not a part of ``make test``.
 
-What each did is printed as tables; the exit status is 1 if one that is to play on did not, 2 if none is installed.
-What is missing is installed, as far as that is possible. Run it with ``PYTHONPATH=tests``.
+The program prints the results as tables. The exit status is 1 if a player that must continue did not, 2 if no player is
+installed. Missing players are installed if possible. Run it with ``PYTHONPATH=tests``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from twisted.internet.task import LoopingCall, react
 
 from m3uproxy.provider.site import Provider
 
-#: Seconds before the seam and behind it; a browser may take so long to begin on a busy machine.
+#: Seconds before the change of source, seconds after it, and timeout for the start of all players.
 BEFORE, AFTER, BEGINNING = 6.0, 9.0, 30.0
-#: So that no clock wraps at the beginning.
+#: Clock of the first provider in ticks. It does not wrap during the case.
 BEGIN = 3600 * TICKS
 
 
 async def watch(reactor, case: Case, players: list[Player], folder: Path) -> list[RunningPlayer]:
-    """All players, one stream."""
+    """Run all players on a stream of the case."""
     rig = Rig(reactor, folder)
     await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=case.agents)
     clips = [clip_of(recipe) for recipe in case.clips] if case.clips else [None, None]
@@ -48,7 +48,7 @@ async def watch(reactor, case: Case, players: list[Player], folder: Path) -> lis
     running = [start(reactor, player, url, folder) for player in players]
     asking = LoopingCall(lambda: [each.ask() for each in running])
     asking.start(0.25)
-    await until_all_began(rig, running)
+    await wait_until_all_began(rig, running)
     await rig.sleep(BEFORE)
     if case.fault:
         first.control("x", case.fault)
@@ -63,8 +63,8 @@ async def watch(reactor, case: Case, players: list[Player], folder: Path) -> lis
     return running
 
 
-async def until_all_began(rig: Rig, running: list[RunningPlayer]) -> None:
-    """Or until it has taken too long."""
+async def wait_until_all_began(rig: Rig, running: list[RunningPlayer]) -> None:
+    """Wait for the start of all players, up to the timeout."""
     try:
         await rig.until(lambda: all(each.began for each in running), BEGINNING)
     except AssertionError:
@@ -72,6 +72,7 @@ async def until_all_began(rig: Rig, running: list[RunningPlayer]) -> None:
 
 
 def start(reactor, player: Player, url: str, folder: Path) -> RunningPlayer:
+    """Start a player."""
     playing = RunningPlayer(player)
     arguments = player.arguments(url, folder)
     reactor.spawnProcess(
@@ -84,12 +85,12 @@ def start(reactor, player: Player, url: str, folder: Path) -> RunningPlayer:
 
 
 def verdict(case: Case, playing: RunningPlayer) -> tuple[str, bool]:
-    """What it did, in words, and whether that is right."""
+    """Return the result of a player as text, and whether it is as expected."""
     gained, still = playing.gained(), playing.still(playing.killed or playing.ended)
     on = playing.killed is not None and gained > 10 and still < case.still + playing.player.time_lag
     faults, page = playing.player.faults(playing.text), page_report(playing.text)
     if page and not re.search(case.page_pattern, playing.text):
-        faults.append(f"did not tell {case.page_pattern}")
+        faults.append(f"no report matches {case.page_pattern}")
     if page and page.pictures < case.pictures:
         faults.append(f"{page.pictures} pictures only")
     did = "plays on" if on else "ends" if playing.killed is None else "stands still"
@@ -100,7 +101,10 @@ def verdict(case: Case, playing: RunningPlayer) -> tuple[str, bool]:
 
 
 async def try_one(reactor, case: Case, players: list[Player], chosen: argparse.Namespace) -> int:
-    """Print its row; how many players did wrong."""
+    """Run a case and print its row.
+
+    :return: number of players with a wrong result.
+    """
     with tempfile.TemporaryDirectory(prefix="m3uproxy-players-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -117,7 +121,10 @@ async def try_one(reactor, case: Case, players: list[Player], chosen: argparse.N
 
 
 async def run(reactor, chosen: argparse.Namespace) -> None:
-    """All tables."""
+    """Run all tables.
+
+    :raises SystemExit: at the end, with the exit status.
+    """
     pages, wrong = Pages(reactor), 0
     wanted = [each for each in (*PLAYERS, *browsers(pages)) if each.name in (chosen.players or each.name).split(",")]
     installed = [each for each in wanted if each.installed]
@@ -136,13 +143,13 @@ async def run(reactor, chosen: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="tests/players/run.py", description=__doc__)
-    parser.add_argument("--no-install", action="store_true", help="leave out what is missing")
-    parser.add_argument("--only", default="", help="cases with this in their name, or in the name of their table")
-    parser.add_argument("--players", default="", help="these players only, with commas between (all)")
-    parser.add_argument("--lines", type=int, default=3, help="complaints of each player to print (3)")
-    parser.add_argument("--logs", default="", help="a folder for the logs of the players")
+    parser.add_argument("--no-install", action="store_true", help="skip missing players")
+    parser.add_argument("--only", default="", help="cases with this text in their name or in the name of their table")
+    parser.add_argument("--players", default="", help="names of players, separated by commas (all)")
+    parser.add_argument("--lines", type=int, default=3, help="complaints to print for each player (3)")
+    parser.add_argument("--logs", default="", help="folder for the logs of the players")
     chosen = parser.parse_args()
     if not chosen.no_install:
         install()

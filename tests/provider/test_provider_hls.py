@@ -91,9 +91,9 @@ class TestSegmenter:
             data = segmenter.segment(number, "both")
             assert read_stamp(data, stamp_offsets(data, 2 * PACKET)[0]) == segmenter.stamp(number)
 
-    @pytest.mark.parametrize(("what", "pid"), [("video", VIDEO), ("audio", AUDIO)])
-    def test_pmt_of_a_rendition_names_its_stream(self, what, pid):
-        data = Segmenter(Timeline(load_clip()), 2).segment(3, what)
+    @pytest.mark.parametrize(("tracks", "pid"), [("video", VIDEO), ("audio", AUDIO)])
+    def test_pmt_of_a_rendition_names_its_stream(self, tracks, pid):
+        data = Segmenter(Timeline(load_clip()), 2).segment(3, tracks)
         assert pids(data) == {0, PMT, pid}
         section = data[PACKET + 5 :]
         length = 3 + ((section[1] & 0x0F) << 8 | section[2])

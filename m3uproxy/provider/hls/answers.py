@@ -197,8 +197,8 @@ def _content(segmenter: Segmenter, context: PlaylistContext, number: int) -> byt
     rendition, options = context.path.rendition, context.options
     if rendition == "subs":
         return _subtitles(segmenter, number)
-    what = "audio" if rendition == "audio" else "video" if options.renditions else "both"
-    data = mp4.fragment(segmenter, number) if options.fmp4 else segmenter.segment(number, what)
+    tracks = "audio" if rendition == "audio" else "video" if options.renditions else "both"
+    data = mp4.fragment(segmenter, number) if options.fmp4 else segmenter.segment(number, tracks)
     if not options.keys:
         return data
     sequence = number + FIRST

@@ -64,18 +64,18 @@ class Segmenter:
         loop, index = divmod(number, len(self._cuts))
         return loop * len(self._timeline.clip.data) + self._cuts[index]
 
-    def _segment(self, number: int, what: str = "both") -> bytes:
+    def _segment(self, number: int, tracks: str = "both") -> bytes:
         """Return a segment.
 
         :param number: from the start of the broadcast; may be negative.
-        :param what: ``both``, ``video`` or ``audio``.
+        :param tracks: ``both``, ``video`` or ``audio``.
         """
         data = self._timeline.span(self._place(number), self._place(number + 1))
         rest = self._begun_before(self._timeline.span(self._place(number + 1), self._place(number + 2)))
         mine = self._begun_before(data)
         packets = [data[at : at + PACKET] for at in range(0, len(data), PACKET) if at not in mine]
         packets += rest.values()
-        return b"".join(packets) if what == "both" else b"".join(_only(packets, what))
+        return b"".join(packets) if tracks == "both" else b"".join(_only(packets, tracks))
 
     @staticmethod
     def _begun_before(data: bytes) -> dict[int, bytes]:
@@ -116,9 +116,9 @@ def keyframe_cuts(data: bytes) -> list[int]:
     return cuts
 
 
-def _only(packets: list[bytes], what: str) -> list[bytes]:
+def _only(packets: list[bytes], tracks: str) -> list[bytes]:
     """Return the packets of a rendition: PAT, a PMT with one elementary stream, and that stream."""
-    streams = _ELEMENTARY[what]
+    streams = _ELEMENTARY[tracks]
     kept = []
     for packet in packets:
         pid = _pid(packet, 0)
