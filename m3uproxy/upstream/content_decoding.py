@@ -20,21 +20,35 @@ from ..errors import Reason, SourceError
 
 #: Bytes that one read from the socket may decode to. The largest read on a tick is 2 MiB.
 MAX_DECODED_BYTES = 8 * 1_048_576
+#: Gzip members that one read may begin; each needs a decoder of its own.
+MAX_MEMBERS = 1000
+#: Bytes that are passed to the decoder of a further member at a time.
+_MEMBER_SLICE = 16_384
 #: A gzip stream (RFC 1952), with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
+_MAGIC = b"\x1f\x8b"
+#: Never the beginning of a member: all data after it is dropped.
+_GARBAGE = b"\0"
 
 
 class BoundedGunzip:
-    """The gzip decoder of one body, with a limit. Data after the end of the gzip stream is dropped."""
+    """
+    The gzip decoder of one body, with limits.
+
+    A body may have several members, which decode to one text (RFC 1952 section 2.2). Data that follows a member and
+    does not begin like another one is dropped.
+    """
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP)
+        self._between = b""
         self._read = 0
         self._left = MAX_DECODED_BYTES
+        self._members_left = MAX_MEMBERS
 
     @property
     def complete(self) -> bool:
-        """True if the gzip stream has ended with a correct checksum."""
+        """True if the last member has ended with a correct checksum."""
         return self._stream.eof
 
     def decode(self, data: bytes, read: int) -> bytes:
@@ -43,10 +57,48 @@ class BoundedGunzip:
 
         :param read: the number of the read that brought the piece.
         :return: the decoded bytes, perhaps none yet.
-        :raises SourceError: ``NOT_VIDEO`` beyond :data:`MAX_DECODED_BYTES`, ``TRUNCATED`` for data that is not gzip.
+        :raises SourceError: ``NOT_VIDEO`` beyond :data:`MAX_DECODED_BYTES` or :data:`MAX_MEMBERS`, ``TRUNCATED`` for
+            data that is not gzip.
         """
         if read != self._read:
-            self._read, self._left = read, MAX_DECODED_BYTES
+            self._read, self._left, self._members_left = read, MAX_DECODED_BYTES, MAX_MEMBERS
+        if self._stream.eof:
+            return self._next_members(data)
+        plain = self._inflate(data)
+        return plain + self._next_members(self._stream.unused_data) if self._stream.unused_data else plain
+
+    def _next_members(self, data: bytes) -> bytes:
+        """
+        Decode what follows a member.
+
+        :data:`_MEMBER_SLICE` bytes are passed at a time, because the decoder copies what follows each member.
+        """
+        plain: list[bytes] = []
+        for at in range(0, len(data), _MEMBER_SLICE):
+            rest = data[at : at + _MEMBER_SLICE]
+            while rest:
+                rest = self._begin_member(rest) if self._stream.eof else rest
+                if rest:
+                    plain.append(self._inflate(rest))
+                    rest = self._stream.unused_data
+        return b"".join(plain)
+
+    def _begin_member(self, data: bytes) -> bytes:
+        """Return the beginning of a member, for a new decoder; nothing if the data cannot be one."""
+        data, self._between = self._between + data, b""
+        if len(data) < len(_MAGIC) and _MAGIC.startswith(data):
+            self._between = data
+            return b""
+        if not data.startswith(_MAGIC):
+            self._between = _GARBAGE
+            return b""
+        self._members_left -= 1
+        if self._members_left < 0:
+            raise SourceError(Reason.NOT_VIDEO, f"gzip body: one read has more than {MAX_MEMBERS} members")
+        self._stream = zlib.decompressobj(_GZIP)
+        return data
+
+    def _inflate(self, data: bytes) -> bytes:
         try:
             plain = self._stream.decompress(data, self._left)
         except zlib.error:

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import time
 import tracemalloc
 import zlib
 
@@ -13,7 +14,13 @@ from radiobuild import pieces
 from scripted_provider import CLOSE, BodyRecorder, head
 
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.upstream.content_decoding import MAX_DECODED_BYTES, BoundedGunzip, IcyTitleFilter, icy_title_filter
+from m3uproxy.upstream.content_decoding import (
+    MAX_DECODED_BYTES,
+    MAX_MEMBERS,
+    BoundedGunzip,
+    IcyTitleFilter,
+    icy_title_filter,
+)
 
 VIDEO = b"G" + random.Random(1).randbytes(187)
 NULL_PACKET = b"G\x1f\xff\x10" + b"\xff" * 184
@@ -40,6 +47,50 @@ class TestBoundedGunzip:
         plain = [gunzip.decode(packed[at : at + size], at) for at in range(0, len(packed), size)]
         assert b"".join(plain) == data
         assert gunzip.decode(b"more", -1) == b""
+
+    @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=5), st.integers(1, 70_000), st.integers(0, 3))
+    def test_members_decode_to_one_text(self, texts, size, zeros):
+        """Servers that compress as they write end a member at each flush. Padding may follow the last one."""
+        gunzip, packed = BoundedGunzip(), b"".join(map(gzip.compress, texts)) + bytes(zeros)
+        assert b"".join(gunzip.decode(packed[at : at + size], at) for at in range(0, len(packed), size)) == b"".join(
+            texts
+        )
+        assert gunzip.complete
+
+    @pytest.mark.parametrize("missing", [1, 8, 25])
+    def test_cut_member_is_not_complete(self, missing):
+        gunzip = BoundedGunzip()
+        gunzip.decode((gzip.compress(VIDEO) * 2)[:-missing], 1)
+        assert not gunzip.complete
+
+    def test_data_after_the_members_is_dropped(self):
+        gunzip = BoundedGunzip()
+        assert gunzip.decode(gzip.compress(b"a") + b"\x1f", 1) + gunzip.decode(b"x", 2) == b"a"
+        assert gunzip.decode(gzip.compress(b"b"), 3) == b""
+        assert gunzip.complete
+
+    def test_further_member_that_is_not_gzip_fails(self):
+        with pytest.raises(SourceError) as caught:
+            BoundedGunzip().decode(gzip.compress(b"a") + b"\x1f\x8bxxxxxxxxxx", 1)
+        assert caught.value.reason is Reason.TRUNCATED
+
+    def test_members_of_one_read_are_limited_and_quick(self):
+        """Each member takes a decoder; the bytes behind it are copied."""
+        gunzip, member = BoundedGunzip(), gzip.compress(b"")
+        flood = member * (2 * MIB // len(member))
+        began = time.process_time()
+        with pytest.raises(SourceError) as caught:
+            gunzip.decode(flood, 1)
+        assert time.process_time() - began < 0.5
+        assert caught.value.reason is Reason.NOT_VIDEO
+        gunzip = BoundedGunzip()
+        for read in range(3):
+            assert gunzip.decode(member * MAX_MEMBERS, read) == b""
+
+    def test_limit_counts_all_members_of_a_read(self):
+        with pytest.raises(SourceError) as caught:
+            BoundedGunzip().decode(gzip.compress(bytes(5 * MIB)) * 2, 1)
+        assert caught.value.reason is Reason.NOT_VIDEO
 
     @given(st.binary(min_size=2, max_size=100).filter(lambda data: data[0] != 0x1F))
     def test_data_that_is_not_gzip_fails(self, data):
