@@ -151,7 +151,7 @@ class HlsSession(FailoverDriver):
         rules = self._monitor_rules()
         if self._review is not None and rules.interval and now - self._reviewed_at >= rules.interval:
             self._reviewed_at = now
-            self._review.hold(rules.probe)
+            self._review.run(rules.probe)
         return False
 
     def failed(self, run: SourceRun, error: SourceError) -> bool:

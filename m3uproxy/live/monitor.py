@@ -185,7 +185,7 @@ class SourceMonitor:
         self._judge()
         if self._closed:
             return
-        self._reviewing.hold(self._rules.probe)
+        self._reviewing.run(self._rules.probe)
 
     def _judge(self) -> None:
         if self._health is None:

@@ -1,1 +1,1 @@
-"""What all streams share."""
+"""The parts of a stream that do not depend on its kind: registration, failover, resolver, listings."""

@@ -1,4 +1,4 @@
-"""What all kinds of streams have in common in the registry and in listings."""
+"""The base class of all streams, for the registry and for listings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .spec import StreamSpec
 
 
 class ClientInfo(Protocol):
-    """A player as listings show it."""
+    """A client in listings."""
 
     @property
     def client_id(self) -> str:
-        """Its name."""
+        """Name of the client, unique within its stream unless players bring equal names."""
 
     @property
     def user_agent(self) -> str:
-        """As sent by the player."""
+        """User-Agent of the player."""
 
     @property
     def ip_address(self) -> str:
@@ -35,7 +35,7 @@ class ClientInfo(Protocol):
 
     @property
     def username(self) -> str | None:
-        """As given in header or query."""
+        """User name from a header or the query."""
 
     @property
     def bytes_served(self) -> int:
@@ -43,19 +43,19 @@ class ClientInfo(Protocol):
 
     @property
     def segments_served(self) -> int:
-        """Segments sent, of HLS."""
+        """HLS segments sent."""
 
     @property
     def created_at(self) -> datetime:
-        """When it came."""
+        """Time of the first request."""
 
     @property
     def last_access(self) -> datetime:
-        """When it was last there."""
+        """Time of the last activity."""
 
 
 class Stream(ABC):
-    """One entry of the registry: a stream as registered, with those who watch it."""
+    """A registered stream and its clients."""
 
     def __init__(
         self,
@@ -79,93 +79,99 @@ class Stream(ABC):
 
     @property
     def age(self) -> float:
-        """Seconds since it was first registered."""
+        """Seconds since the first registration."""
         return self._clock.seconds() - self._born
 
     @property
     def kind(self) -> StreamKind:
-        """Of which it is, by its URL."""
+        """Kind of stream; it follows from the URL."""
         return kind_of(self.spec.url)
 
     @property
     @abstractmethod
     def source_index(self) -> int:
-        """0 for the primary."""
+        """Position of the source in use or next; 0 for the primary."""
 
     @property
     def current_url(self) -> str:
-        """The URL in use, or the one that will be dialled next."""
+        """URL of the source in use or next."""
         return self.spec.sources[self.source_index]
 
     @property
     def may_fail_over(self) -> bool:
-        """Whether there may be another source to move to."""
+        """True if the stream may have another source."""
         return len(self.spec.sources) > 1
 
     @property
     @abstractmethod
     def bytes_served(self) -> int:
-        """To all clients, past ones included."""
+        """Bytes of media sent to all clients, past ones included."""
 
     @property
     def segments_served(self) -> int:
-        """To all clients; only HLS has segments."""
+        """HLS segments sent to all clients; 0 for other kinds."""
         return 0
 
     @abstractmethod
     def clients(self) -> Sequence[ClientInfo]:
-        """Who is connected, oldest first."""
+        """Return the clients, oldest first."""
 
     @abstractmethod
     def update_spec(self, spec: StreamSpec) -> None:
-        """The registration was repeated."""
+        """Apply a repeated registration."""
 
     @abstractmethod
     def abort_client(self, client_id: str) -> int:
-        """End the connections that go by that name, now.
+        """
+        Abort all connections of a client.
 
-        :return: how many there were.
+        :return: number of connections.
         """
 
     @abstractmethod
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move to a source, or one on; behind the last comes the first.
+        """
+        Move to a source.
 
-        :return: fires with whether there was one to move to.
+        :param index: position of the source; None for the next one. The primary follows the last source.
+        :return: a Deferred that fires with False if there is no other source.
         """
 
     @abstractmethod
     def health(self) -> dict[str, object] | None:
-        """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
+        """Return the content health of the source in use; None if no source delivers or content is not checked."""
 
     @abstractmethod
     def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
+        """Return the state of each source, in order."""
 
     @abstractmethod
     def yield_slot(self) -> None:
-        """Its viewer plays something else by now, which needs the connection to the provider."""
+        """Abort all clients and release the provider slot, because the viewer plays another stream that needs it."""
 
     @abstractmethod
     def run_housekeeping(self) -> None:
-        """Called once a second."""
+        """Remove clients that are stalled or gone. Called once a second."""
 
     @abstractmethod
     def close(self, reason: Reason) -> Deferred[None]:
-        """Disconnect everybody; fires when the provider's socket is gone."""
+        """Abort all clients and close the source, for good.
+
+        :return: a Deferred that fires when the provider's socket has closed.
+        """
 
     def continue_history_of(self, other: Stream) -> None:
-        """It takes the place of another, which turned out to be of another kind: its history goes on."""
+        """Take over age and history of a stream that this one replaces, because the kind was another one."""
         self.created_at, self._born = other.created_at, other._born
         self.history = other.history
 
     def touch(self) -> None:
-        """Somebody asked for this stream."""
+        """Note a request for this stream."""
         self.last_access = self._wall()
         self.idle_since = self._clock.seconds()
 
     def _client_id(self, player: PlayerInfo) -> str:
-        """The name of a new client: its own, or one that no other client of this stream has."""
+        """Return the name of a new client: the one that its player brings, or one that is unique in this stream."""
         if player.client_id:
             return player.client_id
         computed = player.computed_id(self.id)

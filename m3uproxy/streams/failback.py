@@ -1,4 +1,4 @@
-"""Once in a while: is there a better source than the one in use, and would the next backup deliver?"""
+"""The periodic review of sources: move back to a better one, and probe the next backup."""
 
 from __future__ import annotations
 
@@ -18,71 +18,85 @@ log = make_logger()
 
 
 class FailbackOwner(Protocol):
-    """Who moves, and who knows how one looks."""
+    """
+    The driver under review.
+
+    :ivar stream_id: id of the stream, for the log.
+    """
+
+    stream_id: str
 
     def switch_to(self, index: int, error: SourceError | None) -> None:
-        """Another source is better. ``error`` is what is wrong with this one; None if nothing is."""
+        """Leave the source in use for a better one. ``error`` is its fault; None if it has none."""
 
     def probe(self, index: int) -> Deferred[None] | None:
-        """Look whether a source that is not in use would deliver; None if that may not be."""
+        """
+        Probe a source that is not in use.
+
+        :return: a Deferred that fails with :class:`SourceError` if the source does not deliver; None if no connection
+            may be opened for it.
+        """
 
 
 class FailbackReview:
-    """Of the sources of one stream, while one of them delivers."""
+    """The review of one stream while its source streams."""
 
     def __init__(self, clock: IReactorTime, failover: FailoverMachine, owner: FailbackOwner) -> None:
-        """Nothing is looked at."""
         self._clock = clock
         self._failover = failover
         self._owner = owner
-        self._looking: Deferred[None] | None = None
+        self._probing: Deferred[None] | None = None
 
-    def hold(self, probe: bool) -> None:
+    def run(self, probe: bool) -> None:
         """
-        Have the stream moved to a better source that is well again, or else look at the next backup.
+        Move back to a better source that has recovered. If there is none, probe the next backup.
 
-        :param probe: whether that may be. Found out in good time, it is not tried in an outage.
+        :param probe: False to probe nothing. A backup that fails a probe is quarantined before an outage needs it.
         """
         better = self._failover.preferred(self._clock.seconds())
         if better is not None:
             self._owner.switch_to(better, None)
-        elif probe and self._looking is None:
+        elif probe and self._probing is None:
             self._probe()
 
     def close(self) -> None:
-        """Look no more. Safe to call twice."""
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
+        """Cancel the probe. Safe to call twice."""
+        probing, self._probing = self._probing, None
+        if probing is not None:
+            probing.cancel()
 
     def _probe(self) -> None:
         index = self._failover.sources.probe_target(self._clock.seconds())
         if index is None:
             return
-        looking = self._owner.probe(index)
-        if looking is not None:
-            self._looking = looking
+        probing = self._owner.probe(index)
+        if probing is not None:
+            self._probing = probing
             key = self._failover.sources.source_list.key(index)
-            looking.addCallbacks(self._looks_well, self._looks_bad, callbackArgs=(key,), errbackArgs=(key,))
-            looking.addErrback(lambda failure: log.failure("looking at a backup failed", failure=failure))
+            probing.addCallbacks(self._probe_succeeded, self._probe_failed, callbackArgs=(key,), errbackArgs=(key,))
+            probing.addErrback(self._review_failed)
 
-    def _looks_well(self, result: None, key: Hashable) -> None:
-        if self._looking is not None:
-            self._looking = None
-            self._looked(key, None)
+    def _probe_succeeded(self, result: None, key: Hashable) -> None:
+        if self._probing is not None:
+            self._probing = None
+            self._probed(key, None)
 
-    def _looks_bad(self, failure: Failure, key: Hashable) -> None:
-        looked, self._looking = self._looking is not None, None
+    def _probe_failed(self, failure: Failure, key: Hashable) -> None:
+        is_current, self._probing = self._probing is not None, None
         failure.trap(SourceError, CancelledError)
         error = failure.value
-        if isinstance(error, SourceError) and looked:
-            self._looked(key, error)
+        if isinstance(error, SourceError) and is_current:
+            self._probed(key, error)
 
-    def _looked(self, key: Hashable, error: SourceError | None) -> None:
-        """The list may be another one by now than when the backup was asked."""
+    def _probed(self, key: Hashable, error: SourceError | None) -> None:
+        """Record the result, if the source is still in the list, which may have been replaced in the meantime."""
         index = self._failover.sources.source_list.index_of(key)
         if index is None:
             return
         if error is not None:
-            log.info("backup {index} would not deliver: {error}", index=index, error=error)
+            text = "stream {stream}: probe of backup {index} failed: {error}"
+            log.info(text, stream=self._owner.stream_id, index=index, error=error)
         self._failover.sources.probed(index, cause_of(error) if error else None, self._clock.seconds())
+
+    def _review_failed(self, failure: Failure) -> None:
+        log.failure("stream {stream}: the review of a backup failed", failure=failure, stream=self._owner.stream_id)

@@ -36,7 +36,6 @@ from ..timers import Timer
 from ..upstream.slots import StreamSlot
 from .context import StreamContext
 from .failover_history import FailoverHistory
-from .interfaces import ResolverPort
 from .monitor_rules import MonitorRules
 from .spec import StreamSpec
 
@@ -85,6 +84,34 @@ class _Failure:
     ran: float
 
 
+class ResolverPort(Protocol):
+    """
+    The resolver of one stream, as its session knows it.
+
+    The answer is given to :meth:`FailoverDriver.resolver_answered`, ``switch_to`` or ``stay``.
+    """
+
+    @property
+    def available(self) -> bool:
+        """True if the stream has a resolver."""
+
+    def ask(self, error: SourceError, seconds: float) -> None:
+        """
+        Ask for the next source after a failure.
+
+        :param seconds: timeout. When it is over, the session is given an answer that names a problem.
+        """
+
+    def report_fault(self, error: SourceError) -> None:
+        """Ask while the source streams that has this fault. The answer makes the session switch or stay."""
+
+    def cancel(self) -> None:
+        """Cancel the session's question. Safe to call if it did not ask."""
+
+    def request(self, url: str) -> SourceRequest:
+        """Return the request for a URL that the resolver named."""
+
+
 class DrivenStream(Protocol):
     """
     The stream of a driver.
@@ -107,6 +134,8 @@ class FailoverDriver(ABC):
 
     Each effect of the machine first closes the source in use. Effects are carried out one after the other, because
     opening a source may fail at once and cause the next effect; recursion would grow the stack.
+
+    :ivar stream_id: id of the stream, for the log.
     """
 
     def __init__(
@@ -123,6 +152,7 @@ class FailoverDriver(ABC):
         """
         self._context = context
         self._stream = stream
+        self.stream_id = stream.id
         self._clock = context.clock
         self._requests = context.requests(stream.spec)
         self._slot = StreamSlot(context.slots, stream.id)
@@ -131,7 +161,7 @@ class FailoverDriver(ABC):
         sources = Sources([request.url for request in self._requests], policy.rules, random)
         self._failover = FailoverMachine(policy, sources, lambda: self._resolver.available)
         self._backoff = Timer(self._clock)
-        self._effects = SerialQueue("changing sources", self._carry_out_now)
+        self._effects = SerialQueue(f"stream {stream.id}: changing the source", self._carry_out_now)
         self._failure: _Failure | None = None
         self._announced = 0
 

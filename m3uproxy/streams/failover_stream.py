@@ -1,4 +1,4 @@
-"""What a live stream and an HLS stream have in common: a course from source to source, counted and noted."""
+"""The base class of streams with one source in use at a time: live streams and HLS streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .stream_resolver import StreamResolver
 
 
 class FailoverStream(Stream):
-    """A stream that is on one of its sources at a time."""
+    """A stream with a session, which is on one source at a time, and a resolver."""
 
     def __init__(
         self,
@@ -31,30 +31,35 @@ class FailoverStream(Stream):
     @property
     @abstractmethod
     def session(self) -> FailoverDriver:
-        """Which source it is on."""
+        """The driver of the sources."""
 
     @property
     def source_index(self) -> int:
-        """0 for the primary; where a resolver named the source, how many were before it."""
+        """Position of the source in use or next; 0 for the primary.
+
+        A source that a resolver named has the number of sources before it.
+        """
         return self.session.index
 
     @property
     def current_url(self) -> str:
-        """The URL in use, or the one that will be asked next."""
+        """URL of the source in use or next."""
         return self.session.request().url
 
     def sources(self) -> list[dict[str, object]]:
-        """How each source has behaved, in order."""
+        """Return the state of each source, in order."""
         return self.session.sources.report(self._clock.seconds())
 
     def fail_over(self, index: int | None = None) -> Deferred[bool]:
-        """Move to a source, or one on: to what the resolver names, or to the next of the list.
+        """
+        Move to a source.
 
-        :return: fires when that is done, with whether there was another source.
+        :param index: position of the source; None for the one that the resolver names, or the next one in the list.
+        :return: a Deferred that fires after the move, with False if there is no other source.
         """
         return self.resolver.fail_over(index)
 
     @property
     def may_fail_over(self) -> bool:
-        """Whether there may be another source to move to."""
+        """True if the stream has a resolver or more than one source."""
         return self.resolver.available or super().may_fail_over

@@ -1,7 +1,7 @@
-"""Which streams are meant by a piece of metadata.
+"""The selection of streams by their metadata.
 
-Metadata belongs to the controlling application: strings that we compare and never interpret. It counts streams by
-them to keep within what its providers allow, so a stream is *active* exactly while a player is connected.
+Metadata belongs to the controlling application: strings that are compared, but not interpreted. The application counts
+streams by them to keep within the limits of its providers. Therefore a stream is *active* only while it has clients.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import attrs
 
 from .base import Stream
 
-#: The field that exclusions go by: the application's own name of a channel.
+#: The metadata field that exclusions compare: the application's own name of a channel.
 CHANNEL = "id"
 
 
 def active(streams: Iterable[Stream]) -> list[Stream]:
-    """Those that somebody watches."""
+    """Return the streams with clients."""
     return [stream for stream in streams if stream.clients()]
 
 
 def matching(streams: Iterable[Stream], field: str, value: str) -> list[Stream]:
-    """Those whose ``field`` is ``value``. One that lacks the field matches an empty value."""
+    """Return the streams whose ``field`` is ``value``. A stream without the field matches an empty value."""
     return [stream for stream in streams if stream.spec.metadata.get(field, "") == value]
 
 
 def having(streams: Iterable[Stream], field: str, value: str) -> list[Stream]:
-    """The same without those that lack the field: what is to be deleted must be named."""
+    """Return the matching streams that have the field. Deletions use it, so that a stream must be named explicitly."""
     return [stream for stream in matching(streams, field, value) if field in stream.spec.metadata]
 
 
 def counted(streams: Sequence[Stream], field: str, values: str) -> dict[str, int]:
-    """How many streams match each of ``values``.
+    """
+    Return the number of streams that match each value.
 
-    :param values: separated by commas; blanks around them and empty ones do not count.
+    :param values: separated by commas. Surrounding blanks and empty values are ignored.
     """
     wanted = dict.fromkeys(value for value in map(str.strip, values.split(",")) if value)
     counts = dict.fromkeys(wanted, 0)
@@ -47,24 +48,25 @@ def counted(streams: Sequence[Stream], field: str, values: str) -> dict[str, int
 
 @attrs.frozen
 class Excluded:
-    """A stream that is spared because its channel was named."""
+    """A stream that is not deleted because its channel is excluded."""
 
     stream: Stream
 
 
 @attrs.frozen
 class Watched:
-    """A stream that is spared because somebody watches."""
+    """A stream that is not deleted because it has clients."""
 
     stream: Stream
     clients: int
 
 
 def spared(stream: Stream, exclude_channel: str | None, force: bool) -> Excluded | Watched | None:
-    """Why a stream that matches is not deleted; None if it is.
+    """
+    Return the reason for which a matching stream is not deleted; None if it is deleted.
 
-    :param exclude_channel: the application's name of a channel that goes on.
-    :param force: delete also what is being watched.
+    :param exclude_channel: the application's name of a channel that is kept.
+    :param force: delete streams with clients, too.
     """
     if excluded(stream, exclude_channel):
         return Excluded(stream)
@@ -73,11 +75,11 @@ def spared(stream: Stream, exclude_channel: str | None, force: bool) -> Excluded
 
 
 def excluded(stream: Stream, channel: str | None) -> bool:
-    """Whether a stream is that of the channel that goes on."""
+    """Return whether a stream has the excluded channel."""
     return bool(channel) and stream.spec.metadata.get(CHANNEL) == channel
 
 
 def oldest(streams: Iterable[Stream], exclude_channel: str | None) -> Stream | None:
-    """The one that was registered first, watched or not."""
+    """Return the stream that was registered first, with or without clients."""
     left = [stream for stream in streams if not excluded(stream, exclude_channel)]
     return min(left, key=lambda stream: stream.created_at, default=None)

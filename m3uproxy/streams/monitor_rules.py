@@ -1,4 +1,4 @@
-"""What is watched of a stream's source: from the settings, and what the registration says."""
+"""The rules by which the source of a stream is monitored, from the settings and the registration."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from ..core.health.content import HealthLimits
 from ..settings import Settings
 from .spec import StreamSpec
 
-#: Seconds of silence that end a source when the operator has switched the timer off: no body without a bound.
-LONGEST_SILENCE = 3600.0
+#: Seconds of silence that end a source if ``LIVE_CHUNK_TIMEOUT_SECONDS`` is 0: no body is without a limit.
+MAX_SILENCE = 3600.0
 
 
 @attrs.frozen
 class MonitorRules:
     """
-    What is watched.
+    The rules for one body.
 
-    :ivar silence: seconds without a packet after which a body is stalled; 0 for never.
-    :ivar limits: for what it brings; None to look at nothing.
-    :ivar interval: seconds between two reviews; 0 for none.
-    :ivar leave_suspect: whether a source that is about to break is left.
-    :ivar probe: whether the next backup is looked at in each review.
+    :ivar silence: seconds without a packet after which the body is stalled; 0 for no limit.
+    :ivar limits: limits of the content checks; None for no checks.
+    :ivar interval: seconds between two failback reviews; 0 for no reviews.
+    :ivar leave_suspect: leave a source that shows signs of failing soon.
+    :ivar probe: probe the next backup in each review.
     """
 
     silence: float = 3.0
@@ -32,26 +32,26 @@ class MonitorRules:
 
 
 def is_strict(settings: Settings, spec: StreamSpec) -> bool:
-    """Whether a stream gives up a silent source sooner, and for longer; a stream cannot say no where all are strict."""
+    """Return whether a stream leaves a silent source sooner and avoids it for longer, by setting or registration."""
     return settings.strict_live_ts or spec.strict_live_ts
 
 
 def monitor_rules(settings: Settings, spec: StreamSpec) -> MonitorRules:
-    """The rules for the next body of a stream."""
+    """Return the rules for the next body of a stream."""
     silence = settings.live_chunk_timeout_seconds
     if is_strict(settings, spec):
         silence = settings.strict_live_ts_circuit_breaker_timeout
     return MonitorRules(
-        silence=silence or LONGEST_SILENCE,
-        limits=limits(settings) if settings.content_checks and spec.content_checks else None,
+        silence=silence or MAX_SILENCE,
+        limits=health_limits(settings) if settings.content_checks and spec.content_checks else None,
         interval=settings.health_interval,
         leave_suspect=settings.leave_suspect_sources,
         probe=settings.probe_backups,
     )
 
 
-def limits(settings: Settings) -> HealthLimits:
-    """From where on what a source brings is a fault."""
+def health_limits(settings: Settings) -> HealthLimits:
+    """Return the limits beyond which content counts as faulty."""
     return HealthLimits(
         video_gone=settings.video_gone_seconds,
         video_missing=2 * settings.video_gone_seconds,

@@ -1,4 +1,4 @@
-"""Who plays: what a player says of itself, and its connection as listings show it."""
+"""Players: the data that a player sends about itself, and the base classes of clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.slots.viewer_identity import ViewerIdentity
 
 @attrs.frozen
 class PlayerInfo:
-    """Who a player says it is."""
+    """The data that a player sends about itself."""
 
     ip_address: str = "unknown"
     user_agent: str = "unknown"
@@ -23,18 +23,18 @@ class PlayerInfo:
 
     @property
     def viewer(self) -> ViewerIdentity:
-        """What is compared with other players to see whether somebody zaps."""
+        """The identity by which a viewer that zaps is recognised."""
         return ViewerIdentity(self.ip_address, self.user_agent, self.username, self.client_id)
 
     def computed_id(self, stream_id: str) -> str:
-        """The name of a player that brought none: the same for the same device, stream and user."""
+        """Return a client name for a player without one: the same for the same device, stream and user."""
         parts = (self.ip_address, self.user_agent, stream_id, self.username or "")
         digest = hashlib.md5("-".join(parts).encode(), usedforsecurity=False).hexdigest()
         return f"client_{digest[:16]}"
 
 
 class PlayerInfoMixin:
-    """What listings show of a client is what its player says."""
+    """The part of a listing that comes from the player."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class PlayerInfoMixin:
 
     @property
     def user_agent(self) -> str:
-        """As sent by the player."""
+        """User-Agent of the player."""
         return self.player.user_agent
 
     @property
@@ -52,7 +52,7 @@ class PlayerInfoMixin:
 
     @property
     def username(self) -> str | None:
-        """As given in header or query."""
+        """User name from a header or the query."""
         return self.player.username
 
 

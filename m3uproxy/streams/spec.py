@@ -1,4 +1,4 @@
-"""What a controlling application asked for when it registered a stream."""
+"""The registration of a stream by a controlling application."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import attrs
 
 @attrs.frozen
 class StreamSpec:
-    """A stream as registered; replaced as a whole when the registration is repeated.
+    """
+    A registration. If it is repeated, it is replaced as a whole.
 
-    ``headers`` and ``user_agent`` go to the provider with every request. ``metadata`` belongs to the
-    application: we keep it, list it and never look into it. ``provider`` and ``max_connections`` say what its
-    connections are counted by; see :mod:`m3uproxy.core.slots.accounts`.
+    :ivar user_agent: User-Agent of all requests to the provider.
+    :ivar headers: further headers of these requests.
+    :ivar metadata: data of the application. It is kept and listed, but not interpreted.
+    :ivar provider: name of the account whose connections are counted; see :mod:`m3uproxy.core.slots.accounts`.
+    :ivar max_connections: the limit of that account.
     """
 
     url: str
@@ -34,14 +37,17 @@ class StreamSpec:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The URLs in the order in which they are tried; index 0 is the primary."""
+        """The URLs in the order in which they are tried; the first one is the primary."""
         return (self.url, *self.failover_urls)
 
 
 def stream_id(spec: StreamSpec, key: bytes) -> str:
-    """A stable name for a stream, that nobody without the key can guess from a provider's URL (32 hex digits).
+    """
+    Return the id of a stream: 32 hex digits, the same for each registration of the same source.
 
-    User agent and headers belong to the identity: another account's credentials may travel in them.
+    User agent and headers are part of the identity, because they may carry the credentials of an account.
+
+    :param key: secret without which the id cannot be computed from a provider's URL.
     """
     headers = sorted((name.lower(), value) for name, value in spec.headers)
     identity = json.dumps([spec.url, spec.user_agent, headers])

@@ -1,7 +1,7 @@
-"""What one stream has to do with its failover resolver: one question at a time, whoever wants to know.
+"""The failover resolver of one stream, with one question at a time.
 
-Two may want to: the session, which waits for the answer with nothing to play or doubts what is played, and the API. If
-one asks while the other's question is under way, the answer is for both, and makes for one move.
+The session asks if it has no source, or if the source has a fault. The API asks for a failover. If both ask at the same
+time, one question serves both, and the answer causes one move.
 """
 
 from __future__ import annotations
@@ -37,144 +37,150 @@ class ResolvedStream(Protocol):
 
 
 class StreamResolver:
-    """Asks for one stream, and tells its session; see :class:`m3uproxy.streams.interfaces.Advisor`."""
+    """The resolver of one stream, as :class:`.failover_driver.ResolverPort` of its session and for the API."""
 
     def __init__(self, context: StreamContext, stream: ResolvedStream) -> None:
         self._context = context
         self._clock = context.clock
         self._stream = stream
-        self._asking: Deferred[None] | None = None
-        self._alarm = Timer(context.clock)
-        self._doubt: SourceError | None = None
+        self._question: Deferred[None] | None = None
+        self._timeout = Timer(context.clock)
+        self._fault: SourceError | None = None
         self._waiting: list[Deferred[bool]] = []
 
     @property
     def available(self) -> bool:
-        """Whether the stream has a resolver."""
+        """True if the registration names a resolver and resolvers are used."""
         return self._context.resolver is not None and self._stream.spec.failover_resolver_url is not None
 
-    # for the session
+    # ResolverPort
 
     def ask(self, error: SourceError, seconds: float) -> None:
-        """Ask, and tell the session within that time."""
-        self._alarm.set(seconds, lambda: self._too_late(seconds))
-        self._ask_unless_asked(error.status, str(error))
+        """Ask after a failure. The session gets the answer, or after ``seconds`` an answer that names the timeout."""
+        self._timeout.set(seconds, lambda: self._timed_out(seconds))
+        self._ask(error.status, str(error))
 
     def report_fault(self, error: SourceError) -> None:
-        """Ask while the source flows that ``error`` is wrong with."""
-        self._doubt = error
-        self._ask_unless_asked(error.status, str(error))
+        """Ask while the source with this fault streams."""
+        self._fault = error
+        self._ask(error.status, str(error))
 
     def cancel(self) -> None:
-        """The session has gone on. A question that nobody else waits for is cancelled."""
-        self._alarm.cancel()
+        """Cancel the question, unless the API waits for the answer."""
+        self._timeout.cancel()
         if not self._waiting:
-            self._cancel()
+            self._cancel_question()
 
     def request(self, url: str) -> SourceRequest:
-        """How the stream asks for a URL that is in no list of its own: like for its others."""
+        """Return the request for a URL that the resolver named. It has the headers of the other sources."""
         return self._context.request(self._stream.spec, url)
 
-    # for the API
+    # API
 
     def fail_over(self, index: int | None) -> Deferred[bool]:
-        """See :meth:`.sourced.FailoverStream.fail_over`. Cancelling it stops nothing."""
+        """Move to a source; see :meth:`.failover_stream.FailoverStream.fail_over`. It cannot be cancelled."""
         if index is not None:
             return succeed(self._choose(index))
         if not self.available:
-            return succeed(self._one_on())
+            return succeed(self._choose_next())
         waiting: Deferred[bool] = Deferred()
         self._waiting.append(waiting)
-        self._ask_unless_asked(None, "manual")
+        self._ask(None, "manual")
         return waiting
 
     def close(self) -> None:
-        """The stream is over."""
-        self._alarm.cancel()
-        self._cancel()
-        self._tell_waiting(False)
+        """Cancel the question and answer the waiting API requests with False."""
+        self._timeout.cancel()
+        self._cancel_question()
+        self._answer_waiting(False)
 
-    # inside
+    # moves
 
-    def _follow(self, referral: ResolverAnswer) -> bool:
-        """Somebody asked for another source, and this is what the resolver says to it; whether there is one."""
-        if referral.problem is not None:
-            return self._one_on(f"; {referral}")
-        if referral.url is None:
+    def _move_for_api(self, answer: ResolverAnswer) -> bool:
+        """Move as the API asked, and return False if there is no other source."""
+        if answer.problem is not None:
+            return self._choose_next(f"; {answer}")
+        if answer.url is None:
             return False
-        index = self._stream.session.sources.add_named(referral.url)
-        return self._choose(index, f"; {referral}")
+        index = self._stream.session.sources.add_named(answer.url)
+        return self._choose(index, f"; {answer}")
 
-    def _leave(self, referral: ResolverAnswer) -> bool:
-        """The source that flows is not what it should be, and this is what the resolver says to it."""
-        error, self._doubt = self._doubt, None
+    def _move_for_fault(self, answer: ResolverAnswer) -> bool:
+        """Leave the source with the fault, and return False if there is no other source."""
+        error, self._fault = self._fault, None
         session = self._stream.session
-        assert error is not None, "somebody wanted to know"
+        assert error is not None, "the session reported it"
         if session.has_standby:
-            return True  # who is taken in now might be given the index of the guest that is on its way
-        if referral.url is not None:
-            session.switch_to(session.sources.add_named(referral.url), error)
+            return True  # another named source could be given the index of the standby source
+        if answer.url is not None:
+            session.switch_to(session.sources.add_named(answer.url), error)
             return True
-        spare = session.sources.best_backup(self._clock.seconds()) if referral.problem is not None else None
-        if spare is None:
+        backup = session.sources.best_backup(self._clock.seconds()) if answer.problem is not None else None
+        if backup is None:
             session.stay(error)
             return False
-        session.switch_to(spare, error)
+        session.switch_to(backup, error)
         return True
 
-    def _one_on(self, why: str = "") -> bool:
+    def _choose_next(self, reason: str = "") -> bool:
         index = self._stream.session.next_index
-        return index is not None and self._choose(index, why)
+        return index is not None and self._choose(index, reason)
 
-    def _choose(self, index: int, why: str = "") -> bool:
+    def _choose(self, index: int, reason: str = "") -> bool:
         stream, session = self._stream, self._stream.session
         source, target = session.label(session.sources.current), session.label(index)
-        stream.history.source_chosen(source, target, f"asked for by the API{why}", session.active)
+        stream.history.source_chosen(source, target, f"asked for by the API{reason}", session.active)
         session.choose(index)
         return True
 
-    def _ask_unless_asked(self, status: int | None, reason: str) -> None:
+    # question and answer
+
+    def _ask(self, status: int | None, reason: str) -> None:
+        """Ask, unless a question is under way already."""
         url = self._stream.spec.failover_resolver_url
-        if self._asking is not None:
+        if self._question is not None:
             return
         resolver = self._context.resolver
         assert resolver is not None
         assert url is not None
         session = self._stream.session
         question = ResolverQuestion(session.request().url, self._stream.spec.metadata, session.index, status, reason)
-        log.info("stream {stream} asks its resolver, {reason}", stream=self._stream.id, reason=reason)
-        asking = resolver.ask(url, question).addCallbacks(self._answered, _cancelled)
-        asking.addErrback(lambda failure: log.failure("a resolver's answer was not taken", failure=failure))
-        if not asking.called:
-            self._asking = asking
+        log.info("stream {stream}: asking the resolver, {reason}", stream=self._stream.id, reason=reason)
+        asked = resolver.ask(url, question).addCallbacks(self._answered, _ignore_cancellation)
+        asked.addErrback(self._answer_failed)
+        if not asked.called:
+            self._question = asked
 
-    def _answered(self, referral: ResolverAnswer) -> None:
-        self._asking = None
-        self._alarm.cancel()
-        log.info("stream {stream}: {referral}", stream=self._stream.id, referral=referral)
+    def _answered(self, answer: ResolverAnswer) -> None:
+        self._question = None
+        self._timeout.cancel()
+        log.info("stream {stream}: {answer}", stream=self._stream.id, answer=answer)
         session = self._stream.session
         if session.asking_resolver:
-            session.resolver_answered(referral)
+            session.resolver_answered(answer)
             moved = session.active
         elif self._waiting:
-            moved = self._follow(referral)
+            moved = self._move_for_api(answer)
         else:
-            moved = self._leave(referral)
-        self._tell_waiting(moved)
+            moved = self._move_for_fault(answer)
+        self._answer_waiting(moved)
 
-    def _too_late(self, seconds: float) -> None:
+    def _answer_failed(self, failure: Failure) -> None:
+        log.failure("stream {stream}: carrying out an answer failed", failure=failure, stream=self._stream.id)
+
+    def _timed_out(self, seconds: float) -> None:
         self._stream.session.resolver_answered(ResolverAnswer(problem=f"no answer within {seconds:.1f} s"))
 
-    def _tell_waiting(self, moved: bool) -> None:
+    def _answer_waiting(self, moved: bool) -> None:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(moved)
 
-    def _cancel(self) -> None:
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
+    def _cancel_question(self) -> None:
+        question, self._question = self._question, None
+        if question is not None:
+            question.cancel()
 
 
-def _cancelled(failure: Failure) -> None:
+def _ignore_cancellation(failure: Failure) -> None:
     failure.trap(CancelledError)

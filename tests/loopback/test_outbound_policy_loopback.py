@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
@@ -116,7 +117,9 @@ async def test_private_networks_follow_the_setting(rig, names, redirector, priva
     outbound = OutboundPolicy(
         private, lambda address: AddressKind.PUBLIC if address == "::1" else address_kind(address)
     )
-    rig.registry._factory._live_dialler = Dialler(rig.reactor, rig.service._sockets, outbound)
+    dialler = Dialler(rig.reactor, rig.service._sockets, outbound)
+    factory = rig.registry._factory
+    factory._live_upstream = attrs.evolve(factory._live_upstream, dialler=dialler)
     here = rig.provider.url(LIVE)
     for url in (here, here.replace("127.0.0.1", "inside.test"), here.replace("127.0.0.1", "0x7f.1")):
         if entry:

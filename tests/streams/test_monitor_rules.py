@@ -8,7 +8,7 @@ from fakes import Relay
 
 from m3uproxy.core.health.content import HealthLimits
 from m3uproxy.settings import Settings
-from m3uproxy.streams.monitor_rules import LONGEST_SILENCE, MonitorRules, monitor_rules
+from m3uproxy.streams.monitor_rules import MAX_SILENCE, MonitorRules, monitor_rules
 from m3uproxy.streams.spec import StreamSpec
 
 SPEC = StreamSpec("http://provider/live/1.ts", "agent")
@@ -48,8 +48,8 @@ def test_silence_of_strict_streams() -> None:
     assert monitor_rules(Settings(), STRICT).silence == 2
     assert monitor_rules(Settings(strict_live_ts=True), SPEC).silence == 2
     assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=5), STRICT).silence == 5
-    assert monitor_rules(Settings(live_chunk_timeout_seconds=0), SPEC).silence == LONGEST_SILENCE
-    assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == LONGEST_SILENCE
+    assert monitor_rules(Settings(live_chunk_timeout_seconds=0), SPEC).silence == MAX_SILENCE
+    assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == MAX_SILENCE
 
 
 def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> None:
