@@ -16,7 +16,7 @@ from m3uproxy.provider.site import Provider
 def options(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="m3uproxy.provider", description="An IPTV provider that misbehaves on command."
+        prog="m3uproxy.provider", description="An IPTV provider that simulates faults on command."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8086, help="port, 0 for any (default: %(default)s)")

@@ -121,7 +121,7 @@ def parse_clip(data: bytes, period: int | None = None) -> Clip:
         payloads[pid] = payloads.get(pid, 0) + 1
     clocks = [(at, where) for at in starts if (where := pcr_offset(data, at)) is not None]
     ticks = [read_pcr(data, where) for _, where in clocks]
-    steps = [later - sooner for sooner, later in pairwise(ticks)]
+    steps = [later - earlier for earlier, later in pairwise(ticks)]
     if period is None:
         if len(set(steps)) != 1:
             raise ValueError("PCRs are not evenly spaced")
@@ -150,10 +150,10 @@ def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[flo
     :param steps: seconds from each PCR to the next; the last step ends with the clip.
     """
     due = [0.0] * clocks[0]
-    sooner = 0.0
+    earlier = 0.0
     for first, last, step in zip(clocks, [*clocks[1:], packets], steps, strict=True):
-        due += [sooner + place / (last - first) * step for place in range(last - first)]
-        sooner += step
+        due += [earlier + place / (last - first) * step for place in range(last - first)]
+        earlier += step
     return tuple(due)
 
 

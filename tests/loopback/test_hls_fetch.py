@@ -18,7 +18,7 @@ from m3uproxy.errors import SourceError
 from m3uproxy.hls.fetched_resource import READER_GONE
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import HlsHttpClient, ResourceRequest
-from m3uproxy.provider.hls.segmenter import Segmenter
+from m3uproxy.provider.hls.segmenter import ClipSegmenter
 from m3uproxy.provider.site import Provider
 from m3uproxy.settings import load
 from m3uproxy.upstream.connection_pool import ConnectionPool
@@ -117,7 +117,7 @@ class FetchRig:
         return self.provider.station.resource(path.partition("?")[0]).requests
 
     def segment(self, number: int, target: int = 2) -> bytes:
-        return Segmenter(self.provider.station.timeline, target).segment(number, "both")
+        return ClipSegmenter(self.provider.station.timeline, target).segment(number, "both")
 
 
 @pytest_twisted.async_yield_fixture

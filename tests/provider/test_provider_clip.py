@@ -90,7 +90,7 @@ def test_packet_without_pes_header_has_no_stamps():
 
 
 @pytest.mark.parametrize(
-    ("damage", "complaint"),
+    ("damage", "message"),
     [
         (lambda data: data[:-1], "whole packets"),
         (lambda data: b"\0" + data[1:], "whole packets"),
@@ -99,6 +99,6 @@ def test_packet_without_pes_header_has_no_stamps():
         (lambda data: data[:PACKET], "evenly"),
     ],
 )
-def test_clip_that_cannot_loop_is_rejected(damage, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_clip_that_cannot_loop_is_rejected(damage, message):
+    with pytest.raises(ValueError, match=message):
         parse_clip(damage(load_clip().data))

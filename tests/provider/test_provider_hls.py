@@ -13,7 +13,7 @@ from test_provider_connection import StationRig
 from m3uproxy.provider.clip import PACKET, load_clip, read_stamp, stamp_offsets
 from m3uproxy.provider.hls.answers import key_of
 from m3uproxy.provider.hls.options import FIRST, hls_path
-from m3uproxy.provider.hls.segmenter import AUDIO, PMT, VIDEO, Segmenter, crc32
+from m3uproxy.provider.hls.segmenter import AUDIO, PMT, VIDEO, ClipSegmenter, crc32
 from m3uproxy.provider.timeline import Timeline
 
 
@@ -64,7 +64,7 @@ def pids(data):
 class TestSegmenter:
     @pytest.mark.parametrize("target", [1, 2, 4, 8])
     def test_segments_continue_and_begin_with_tables_and_keyframe(self, target):
-        segmenter = Segmenter(Timeline(load_clip()), target)
+        segmenter = ClipSegmenter(Timeline(load_clip()), target)
         whole = b""
         for number in range(-2, 12 // target + 2):
             data = segmenter.segment(number, "both")
@@ -78,7 +78,7 @@ class TestSegmenter:
             assert all((a + 1) & 15 == b for a, b in pairwise(counters))
 
     def test_segment_holds_whole_pes_packets(self):
-        segmenter = Segmenter(Timeline(load_clip()), 1)
+        segmenter = ClipSegmenter(Timeline(load_clip()), 1)
         for number in range(9):
             data = segmenter.segment(number, "both")
             for pid in (VIDEO, AUDIO):
@@ -86,14 +86,14 @@ class TestSegmenter:
                 assert data[first + 1] & 0x40
 
     def test_stamp_is_the_pts_of_the_first_picture(self):
-        segmenter = Segmenter(Timeline(load_clip(), 2**33 - 90000 * 9), 2)
+        segmenter = ClipSegmenter(Timeline(load_clip(), 2**33 - 90000 * 9), 2)
         for number in range(-3, 9):
             data = segmenter.segment(number, "both")
             assert read_stamp(data, stamp_offsets(data, 2 * PACKET)[0]) == segmenter.stamp(number)
 
     @pytest.mark.parametrize(("tracks", "pid"), [("video", VIDEO), ("audio", AUDIO)])
     def test_pmt_of_a_rendition_names_its_stream(self, tracks, pid):
-        data = Segmenter(Timeline(load_clip()), 2).segment(3, tracks)
+        data = ClipSegmenter(Timeline(load_clip()), 2).segment(3, tracks)
         assert pids(data) == {0, PMT, pid}
         section = data[PACKET + 5 :]
         length = 3 + ((section[1] & 0x0F) << 8 | section[2])
@@ -101,7 +101,7 @@ class TestSegmenter:
         assert (section[13] & 0x1F) << 8 | section[14] == pid
 
     def test_parts_join_to_the_segment(self):
-        segmenter = Segmenter(Timeline(load_clip()), 4)
+        segmenter = ClipSegmenter(Timeline(load_clip()), 4)
         assert b"".join(segmenter.part(5, part) for part in range(4)) == segmenter.segment(5, "both")
 
 
@@ -208,7 +208,7 @@ class TestPlaylists:
         rig.clock.advance(due - rig.station.uptime() - 0.01)
         assert not any(transport.value() for transport in held)
         rig.run(0.1)
-        assert rig.split(held[0])[2] == Segmenter(rig.station.timeline, 2).part(number - FIRST, part)
+        assert rig.split(held[0])[2] == ClipSegmenter(rig.station.timeline, 2).part(number - FIRST, part)
         rig.run(2)
         assert f"seg{number}.ts" in rig.split(held[1])[2].decode()
         assert "_HLS" not in rig.split(held[1])[2].decode()

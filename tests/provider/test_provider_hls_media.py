@@ -27,16 +27,16 @@ def provider():
 
 def play(url, pictures):
     """Return stream types, times of pictures and of audio frames, from the last video and the first audio stream."""
-    shown, heard = [], []
+    shown, sounds = [], []
     with av.open(url, timeout=20) as container:
         kinds = [stream.type for stream in container.streams]
         chosen = [container.streams.video[-1], container.streams.audio[0]]
         for packet in container.demux(chosen):
             for frame in packet.decode():
-                (shown if packet.stream.type == "video" else heard).append(frame.pts * frame.time_base)
+                (shown if packet.stream.type == "video" else sounds).append(frame.pts * frame.time_base)
             if len(shown) >= pictures:
                 break
-    return kinds, shown, heard
+    return kinds, shown, sounds
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def play(url, pictures):
 )
 @pytest_twisted.ensureDeferred
 async def test_plays_without_a_gap(provider, query):
-    kinds, shown, heard = await deferToThread(play, provider.url(f"/hls/a/master.m3u8?{query}"), 120)
+    kinds, shown, sounds = await deferToThread(play, provider.url(f"/hls/a/master.m3u8?{query}"), 120)
     assert len(shown) >= 120
     assert {later - sooner for sooner, later in pairwise(shown)} == {Fraction(1, 25)}
-    assert {round(float(later - sooner), 4) for sooner, later in pairwise(heard)} == {0.0213}
+    assert {round(float(later - sooner), 4) for sooner, later in pairwise(sounds)} == {0.0213}
     assert ("subtitle" in kinds) == ("renditions" in query)
     assert provider.station.channel("a").tally.requests == len(provider.station.requests)

@@ -88,7 +88,7 @@ def test_replay_of_a_fast_channel_begins_before_its_reached_place(rig):
     again = timeline.due_at(reached - 3)
     assert body(transports[1]) == timeline.span(again, again + 400_001)
     other = rig.ask("/live/b.ts?replay=3")
-    assert len(body(other)) < 300_000, "another channel has a past of its own"
+    assert len(body(other)) < 300_000, "another channel has its own replay"
 
 
 def test_body_closed_within_a_burst_sets_reached_to_its_end(rig):
@@ -153,9 +153,13 @@ def test_remux_keeps_the_units(number, cut, first, chunk):
     at = run_of([data for _, data in sounds], [data for _, data in source_sounds])
     assert at <= 20
     assert len(sounds) >= len(source_sounds) - 40
-    known = [(made, told) for (made, _), (told, _) in zip(sounds, source_sounds[at:], strict=False) if made and told]
+    known = [
+        (made, expected)
+        for (made, _), (expected, _) in zip(sounds, source_sounds[at:], strict=False)
+        if made and expected
+    ]
     assert known
-    assert all(made == told for made, told in known)
+    assert all(made == expected for made, expected in known)
 
 
 @pytest.mark.media

@@ -99,9 +99,9 @@ def without_times(data):
 
 
 @pytest.mark.media
-@pytest.mark.parametrize("harm", [without_counters, without_times, lambda data: data[:200_032] + data[202_288:]])
-def test_decoding_detects_damage(harm):
-    data = harm(Timeline(CLIP).span(0, 2 * LOOP))
+@pytest.mark.parametrize("damage", [without_counters, without_times, lambda data: data[:200_032] + data[202_288:]])
+def test_decoding_detects_damage(damage):
+    data = damage(Timeline(CLIP).span(0, 2 * LOOP))
     try:
         seen = decode(data)
     except Exception:  # a decoder refused

@@ -17,7 +17,7 @@ from m3uproxy.provider.heads import render_head
 from m3uproxy.provider.hls import mp4
 from m3uproxy.provider.hls.options import FIRST, HlsPath, Options, carried_query, read_options
 from m3uproxy.provider.hls.playlists import PlaylistContext, media_playlist, multivariant_playlist, render, token
-from m3uproxy.provider.hls.segmenter import PARTS, Segmenter, segmenter_for
+from m3uproxy.provider.hls.segmenter import PARTS, ClipSegmenter, segmenter_for
 from m3uproxy.provider.redirects import other_authority
 from m3uproxy.provider.requests import Request
 from m3uproxy.provider.station import Station
@@ -150,28 +150,28 @@ def _span(request: Request, total: int) -> tuple[int, int] | None:
 # Bodies
 
 
-def _master(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+def _master(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes:
     return render(multivariant_playlist(context), context.options)
 
 
-def _playlist(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+def _playlist(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes:
     return render(
         media_playlist(context, segmenter, lambda number: len(_content(segmenter, context, number))), context.options
     )
 
 
-def _segment(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
+def _segment(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes | None:
     number = context.path.number - FIRST
     return _content(segmenter, context, number) if context.exists(number) else None
 
 
-def _part(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
+def _part(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes | None:
     number = context.path.number - FIRST
     known = number == context.edge or context.exists(number) or context.edge - 1 == number
     return segmenter.part(number, context.path.part) if known and context.path.part < PARTS else None
 
 
-def _file(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
+def _file(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes | None:
     """Return several segments in one file. The last file of the window has its complete segments only."""
     if not context.options.ranges:
         return None
@@ -183,7 +183,7 @@ def _file(segmenter: Segmenter, context: PlaylistContext) -> bytes | None:
     return b"".join(_content(segmenter, context, number) for number in numbers if number < last)
 
 
-def _key(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+def _key(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes:
     return key_of(context.path.channel, context.path.number)
 
 
@@ -192,7 +192,7 @@ def key_of(channel: str, number: int) -> bytes:
     return hashlib.sha256(f"{channel} {number}".encode()).digest()[:16]
 
 
-def _content(segmenter: Segmenter, context: PlaylistContext, number: int) -> bytes:
+def _content(segmenter: ClipSegmenter, context: PlaylistContext, number: int) -> bytes:
     """Return a segment of the requested rendition, encrypted if ``keys`` is set."""
     rendition, options = context.path.rendition, context.options
     if rendition == "subs":
@@ -212,7 +212,7 @@ def encrypted(data: bytes, key: bytes, sequence: int) -> bytes:
     return encryptor.update(data + bytes((padding,)) * padding) + encryptor.finalize()
 
 
-def _subtitles(segmenter: Segmenter, number: int) -> bytes:
+def _subtitles(segmenter: ClipSegmenter, number: int) -> bytes:
     """Return a cue for each second, on the clock of the video (RFC 8216 section 3.5)."""
     lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{segmenter.stamp(number)},LOCAL:00:00:00.000", ""]
     for second in range(segmenter.target):
@@ -224,11 +224,11 @@ def _subtitles(segmenter: Segmenter, number: int) -> bytes:
     return "\n".join(lines).encode("utf-8")
 
 
-def _init(segmenter: Segmenter, context: PlaylistContext) -> bytes:
+def _init(segmenter: ClipSegmenter, context: PlaylistContext) -> bytes:
     return mp4.init_section(segmenter)
 
 
-_BODIES: dict[str, Callable[[Segmenter, PlaylistContext], bytes | None]] = {
+_BODIES: dict[str, Callable[[ClipSegmenter, PlaylistContext], bytes | None]] = {
     "master": _master,
     "playlist": _playlist,
     "segment": _segment,

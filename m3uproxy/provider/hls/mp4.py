@@ -12,7 +12,7 @@ import attrs
 
 from m3uproxy.provider.clip import PACKET, TICKS, WRAP, read_stamp
 from m3uproxy.provider.hls.options import FIRST
-from m3uproxy.provider.hls.segmenter import AUDIO, VIDEO, Segmenter
+from m3uproxy.provider.hls.segmenter import AUDIO, VIDEO, ClipSegmenter
 
 #: Properties of the clip.
 WIDTH, HEIGHT, AUDIO_RATE, AUDIO_SAMPLES = 640, 360, 48_000, 1024
@@ -95,7 +95,7 @@ def audio_samples(data: bytes) -> list[Sample]:
     return samples
 
 
-def init_section(segmenter: Segmenter) -> bytes:
+def init_section(segmenter: ClipSegmenter) -> bytes:
     """Return the initialization section."""
     data = segmenter.segment(0, "both")
     tracks = [_track(1, TICKS, b"vide", _avc1(data)), _track(2, AUDIO_RATE, b"soun", _mp4a(data))]
@@ -107,7 +107,7 @@ def init_section(segmenter: Segmenter) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def fragment(segmenter: Segmenter, number: int) -> bytes:
+def fragment(segmenter: ClipSegmenter, number: int) -> bytes:
     """Return a segment. Its decode times count from the start of segment ``-FIRST``."""
     data = segmenter.segment(number, "both")
     video, audio = video_samples(data), audio_samples(data)

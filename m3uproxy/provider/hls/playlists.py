@@ -15,7 +15,7 @@ from urllib.parse import quote
 import attrs
 
 from m3uproxy.provider.hls.options import FIRST, HlsPath, Options
-from m3uproxy.provider.hls.segmenter import PARTS, Segmenter
+from m3uproxy.provider.hls.segmenter import PARTS, ClipSegmenter
 
 #: PROGRAM-DATE-TIME at the start of the broadcast.
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -113,7 +113,7 @@ def multivariant_playlist(context: PlaylistContext) -> list[str]:
     return lines
 
 
-def media_playlist(context: PlaylistContext, segmenter: Segmenter, size_of: Callable[[int], int]) -> list[str]:
+def media_playlist(context: PlaylistContext, segmenter: ClipSegmenter, size_of: Callable[[int], int]) -> list[str]:
     """Return the lines of a media playlist (RFC 8216 section 4.3.3).
 
     :param size_of: returns the bytes of a segment, for byte ranges.

@@ -51,7 +51,7 @@ def _pid(data: bytes, at: int) -> int:
     return (data[at + 1] & 0x1F) << 8 | data[at + 2]
 
 
-class Segmenter:
+class ClipSegmenter:
     """A source of segments of ``target`` seconds. A loop of the clip holds a whole number of them."""
 
     def __init__(self, timeline: Timeline, target: int) -> None:
@@ -101,9 +101,9 @@ class Segmenter:
 
 
 @lru_cache(maxsize=8)
-def segmenter_for(timeline: Timeline, target: int) -> Segmenter:
+def segmenter_for(timeline: Timeline, target: int) -> ClipSegmenter:
     """Return the segmenter of a broadcast. All requests share its cache."""
-    return Segmenter(timeline, target)
+    return ClipSegmenter(timeline, target)
 
 
 def keyframe_cuts(data: bytes) -> list[int]:
