@@ -120,7 +120,20 @@ def parse_clip(data: bytes, period: int | None = None) -> Clip:
         counted.append((at, pid, payloads.get(pid, 0)))
         payloads[pid] = payloads.get(pid, 0) + 1
     clocks = [(at, where) for at in starts if (where := pcr_offset(data, at)) is not None]
-    ticks = [read_pcr(data, where) for _, where in clocks]
+    steps = _pcr_steps([read_pcr(data, where) for _, where in clocks], period)
+    return Clip(
+        data=data,
+        due=send_times([at // PACKET for at, _ in clocks], len(starts), [step / TICKS for step in steps]),
+        period=sum(steps),
+        counted=tuple(counted),
+        payloads=payloads,
+        pcrs=tuple(where for _, where in clocks),
+        stamps=tuple(where for at in starts for where in stamp_offsets(data, at)),
+    )
+
+
+def _pcr_steps(ticks: list[int], period: int | None) -> list[int]:
+    """Return the ticks from each PCR to the next. The last step ends with the clip."""
     steps = [later - earlier for earlier, later in pairwise(ticks)]
     if period is None:
         if len(set(steps)) != 1:
@@ -128,16 +141,8 @@ def parse_clip(data: bytes, period: int | None = None) -> Clip:
         period = steps[0] * len(ticks)
     steps.append(period - sum(steps))
     if min(steps) <= 0:
-        raise ValueError("PCRs do not run on")
-    return Clip(
-        data=data,
-        due=send_times([at // PACKET for at, _ in clocks], len(starts), [step / TICKS for step in steps]),
-        period=period,
-        counted=tuple(counted),
-        payloads=payloads,
-        pcrs=tuple(where for _, where in clocks),
-        stamps=tuple(where for at in starts for where in stamp_offsets(data, at)),
-    )
+        raise ValueError("PCRs do not increase")
+    return steps
 
 
 def send_times(clocks: list[int], packets: int, steps: list[float]) -> tuple[float, ...]:
