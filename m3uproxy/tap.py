@@ -108,6 +108,7 @@ class ProxyService(Service):
         from .upstream.tcp_socket import SocketCounter
         from .upstream.url_check import UrlChecker
         from .web.access.gate import Gate
+        from .web.access.own_url import public_prefix
         from .web.api.app import Api
         from .web.media.hls_resource import HlsResource
         from .web.media.live_resource import StreamResource
@@ -130,7 +131,8 @@ class ProxyService(Service):
         hls = HlsResource(self._registry, settings, signed_urls)
         url_checker = UrlChecker(reactor, self._sockets, policy, settings.default_user_agent)
         api = Api(self._registry, settings, reactor, gate, url_checker, signed_urls).resource()
-        self._site = Site(Root(settings.root_path, media, api, gate, hls), reactor, settings.request_timeout)
+        root = Root(settings.root_path, media, api, gate, hls, lambda: public_prefix(settings))
+        self._site = Site(root, reactor, settings.request_timeout)
         self._identity = identity
         self._hurry: Deferred[None] = Deferred()
         self.ports: list[OpenPort] = []

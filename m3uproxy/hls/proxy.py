@@ -25,7 +25,7 @@ from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .playlist_loader import PlaylistLoader
-from .served_playlist import CLIENT_MARK, ParsedPlaylist, ServedPlaylist
+from .served_playlist import CLIENT_MARK, PREFIX_MARK, ParsedPlaylist, ServedPlaylist
 from .session import HlsSession, SourceRun
 
 #: Playlists that are kept for each stream: variants, audio and subtitle renditions, of all its sources.
@@ -250,7 +250,7 @@ class HlsProxy:
         :param source: the name of the source (:func:`m3uproxy.core.hls.url_tokens.source_name`).
         :param public: True if a public host sent the playlist.
         """
-        front = f"{self._context.settings.root_path}/hls/{self._id}"
+        front = f"{PREFIX_MARK}hls/{self._id}"
 
         def rewrite_uri(kind: ResourceKind, url: str) -> str:
             token = self._context.tokens.make(self._id, TokenTarget(url, source, kind, public))

@@ -1,7 +1,7 @@
 """A playlist of a stream as it is served to players, continuous over changes of source.
 
-The playlist is rewritten once for all players. The copies differ only in the name of the client in their URLs; a byte
-that no playlist contains marks its places.
+The playlist is rewritten once for all players. The copies differ only in their URLs: each has the name of the client,
+and the prefix of paths that the client's reverse proxy strips. A byte that no playlist contains marks their places.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ..errors import Reason, SourceError
 
 #: Stands for the client's name in a rewritten playlist. A provider's body with this byte is not accepted as a playlist.
 CLIENT_MARK = "\0"
-_MARK_BYTES = CLIENT_MARK.encode()
+#: Stands for the prefix of a path and the slash after it. A client's name is never followed by a slash.
+PREFIX_MARK = f"{CLIENT_MARK}/"
+_CLIENT, _PREFIX = CLIENT_MARK.encode(), PREFIX_MARK.encode()
 #: Bytes of a playlist that are copied for a player at a time.
 _PIECE_BYTES = 32_768
 
@@ -54,34 +56,50 @@ class ParsedPlaylist:
     public: bool
 
 
+def fill_marks(text: str, client_id: str, prefix: str) -> str:
+    """Return a text with the name of a client, percent-encoded, and its prefix in place of their marks."""
+    return text.replace(PREFIX_MARK, f"{prefix}/").replace(CLIENT_MARK, quote(client_id, safe=""))
+
+
 class PlaylistCopy:
     """
-    A playlist with the name of one client in its URLs.
+    A playlist with the name and the prefix of one client in its URLs.
 
     It is made piece by piece while it is sent: it may be large, and every client has its own.
 
     :ivar size: bytes of the copy.
     """
 
-    def __init__(self, text: bytes, name: bytes) -> None:
+    def __init__(self, text: bytes, client_id: str, prefix: str) -> None:
         """
         Initialise a copy.
 
-        :param text: the rewritten playlist, with :data:`CLIENT_MARK` in place of the name.
-        :param name: the name of the client, percent-encoded.
+        :param text: the rewritten playlist, with :data:`CLIENT_MARK` and :data:`PREFIX_MARK`.
+        :param prefix: the prefix of paths for this client, without a slash at the end.
         """
         self._text = text
-        self._name = name
-        self.size = len(text) + text.count(_MARK_BYTES) * (len(name) - len(_MARK_BYTES))
+        self._name = quote(client_id, safe="").encode("ascii")
+        self._prefix = f"{prefix}/".encode("ascii")
+        prefixes = text.count(_PREFIX)
+        names = text.count(_CLIENT) - prefixes
+        added = prefixes * (len(self._prefix) - len(_PREFIX)) + names * (len(self._name) - len(_CLIENT))
+        self.size = len(text) + added
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the copy in pieces."""
-        for at in range(0, len(self._text), _PIECE_BYTES):
-            yield self._text[at : at + _PIECE_BYTES].replace(_MARK_BYTES, self._name)
+        """Yield the copy in pieces. None ends within a mark."""
+        start = 0
+        while start < len(self._text):
+            stop = start + _PIECE_BYTES
+            stop += self._text[stop - 1 : stop] == _CLIENT
+            yield self._fill(self._text[start:stop])
+            start = stop
 
     def read(self) -> bytes:
         """Return the whole copy."""
-        return self._text.replace(_MARK_BYTES, self._name)
+        return self._fill(self._text)
+
+    def _fill(self, text: bytes) -> bytes:
+        return text.replace(_PREFIX, self._prefix).replace(_CLIENT, self._name)
 
 
 def parse_body(body: bytes) -> Playlist:
@@ -181,9 +199,9 @@ class ServedPlaylist:
             return 0.0
         return self._continuity.silence(now) / self.target_duration
 
-    def copy_for(self, client_id: str) -> PlaylistCopy:
-        """Return the playlist for one client."""
-        return PlaylistCopy(self._content, quote(client_id, safe="").encode("ascii"))
+    def copy_for(self, client_id: str, prefix: str) -> PlaylistCopy:
+        """Return the playlist for one client; ``prefix`` is that of its paths."""
+        return PlaylistCopy(self._content, client_id, prefix)
 
     def _read_timing(self, playlist: Playlist) -> None:
         self._blocks_reload = can_block_reload(playlist)

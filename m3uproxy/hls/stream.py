@@ -6,7 +6,6 @@ Everything is fetched on request of a player. A stream without clients has no ti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from urllib.parse import quote
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -24,7 +23,7 @@ from ..streams.spec import StreamSpec
 from .clients import HlsClient, HlsClients
 from .fetched_resource import FetchedResource, read_manifest
 from .proxy import HlsContext, HlsProxy
-from .served_playlist import CLIENT_MARK, PlaylistCopy
+from .served_playlist import PlaylistCopy, fill_marks
 from .session import HlsSession
 
 #: Silence after which a client is removed: this many target durations, but at least this many seconds.
@@ -139,11 +138,15 @@ class HlsStream(FailoverStream):
         return self._hls_context.tokens.read(self.id, token)
 
     def playlist(
-        self, target: TokenTarget | None, directives: DeliveryDirectives, client: HlsClient
+        self, target: TokenTarget | None, directives: DeliveryDirectives, client: HlsClient, prefix: str
     ) -> Deferred[PlaylistCopy]:
-        """Fetch a playlist for a client; see :meth:`m3uproxy.hls.proxy.HlsProxy.playlist`."""
+        """
+        Fetch a playlist for a client; see :meth:`m3uproxy.hls.proxy.HlsProxy.playlist`.
+
+        :param prefix: the prefix of paths for this client, without a slash at the end.
+        """
         response = self.hls_clients.wait_for(client, self._proxy.playlist(target, directives, client.player.viewer))
-        return response.addCallback(lambda served: served.copy_for(client.client_id))
+        return response.addCallback(lambda served: served.copy_for(client.client_id, prefix))
 
     def send(
         self, copy: PlaylistCopy, client: HlsClient, write: Callable[[bytes], None], abort: Callable[[], None]
@@ -175,16 +178,19 @@ class HlsStream(FailoverStream):
         self.hls_clients.response_started(client, abort)
         return response.addBoth(fired)
 
-    def manifest(self, resource: FetchedResource, target: TokenTarget, client: HlsClient) -> Deferred[bytes]:
+    def manifest(
+        self, resource: FetchedResource, target: TokenTarget, client: HlsClient, prefix: str
+    ) -> Deferred[bytes]:
         """
         Read a JSON manifest that a playlist named, and rewrite its URIs for a client.
 
+        :param prefix: the prefix of paths for this client, without a slash at the end.
         :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        rewrite_uri, name = self._proxy.uri_rewriter(target.source, resource.public), quote(client.client_id, safe="")
+        rewrite_uri = self._proxy.uri_rewriter(target.source, resource.public)
 
         def rewrite_for_client(kind: ResourceKind, url: str) -> str:
-            return rewrite_uri(kind, url).replace(CLIENT_MARK, name)
+            return fill_marks(rewrite_uri(kind, url), client.client_id, prefix)
 
         return Deferred.fromCoroutine(read_manifest(resource, target.kind, rewrite_for_client))
 

@@ -9,6 +9,7 @@ chunk, which a player would play as video.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -74,7 +75,13 @@ class Root(Resource):
     """The root resource: routes each request to media or to the API, without the prefix of the path."""
 
     def __init__(
-        self, root_path: str, stream: IResource, api: IResource, gate: Gate | None = None, hls: IResource | None = None
+        self,
+        root_path: str,
+        stream: IResource,
+        api: IResource,
+        gate: Gate | None = None,
+        hls: IResource | None = None,
+        public_prefix: Callable[[], str] = str,
     ) -> None:
         """
         Set the resources.
@@ -84,24 +91,33 @@ class Root(Resource):
         :param api: serves all other paths.
         :param gate: checks requests to the API before anything else; None for no checks.
         :param hls: serves ``/hls/{id}/…`` like ``stream``; None without HLS.
+        :param public_prefix: returns the path of ``PUBLIC_URL``. Media paths may begin with it, because paths in
+            playlists do, also for a player that does not come through the proxy that strips it.
         """
         super().__init__()
         self._prefix = root_path.encode().split(b"/")[1:]
         self._media_below = {b"stream": stream, b"hls": hls or stream}
         self._api = api
         self._gate = gate
+        self._public_prefix = public_prefix
 
     def getChildWithDefault(self, path: bytes, request: server.Request) -> IResource:
         """Consume all segments at once: those that lead to a resource move from ``postpath`` to ``prepath``."""
         segments = [path, *(request.postpath or ())]
         depth = len(self._prefix)
         if segments[:depth] != self._prefix:
-            depth = 0
+            depth = self._public_depth(segments)
         rest = segments[depth:]
         request.prepath, request.postpath = segments[:depth], rest
         if _is_media(rest):
             return self._media(request, rest)
         return self._management(request, rest)
+
+    def _public_depth(self, segments: list[bytes]) -> int:
+        """Return the number of segments of the public prefix, 0 if this is no media path below it."""
+        public = self._public_prefix().encode().split(b"/")[1:]
+        depth = len(public)
+        return depth if segments[:depth] == public and _is_media(segments[depth:]) else 0
 
     def _media(self, request: server.Request, rest: list[bytes]) -> IResource:
         if not all(map(_is_text, rest)):

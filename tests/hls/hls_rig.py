@@ -20,6 +20,7 @@ from m3uproxy.interfaces import IResponseBody
 from m3uproxy.registry import Registry
 from m3uproxy.settings import Settings
 from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.web.access.own_url import public_prefix
 from m3uproxy.web.media.hls_resource import HlsResource
 from m3uproxy.web.media.live_resource import StreamResource
 from m3uproxy.web.media.signed_urls import SignedUrls
@@ -142,7 +143,8 @@ class HlsRig:
             tickets = SignedUrls(key, self.settings.player_url_lifetime, self.clock.seconds)
         self.tickets = tickets
         given = (self.registry, self.settings, tickets)
-        root = Root(self.settings.root_path, StreamResource(*given), None, None, HlsResource(*given))
+        resources = StreamResource(*given), None, None, HlsResource(*given)
+        root = Root(self.settings.root_path, *resources, lambda: public_prefix(self.settings))
         self.site = Site(root, self.clock)
         self.registry.start()
 

@@ -27,7 +27,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location /m3u-proxy/ {{
+        location {prefix}/ {{
             proxy_pass http://127.0.0.1:{backend}/;
             proxy_http_version 1.1;
             proxy_buffering off;
@@ -38,6 +38,7 @@ http {{
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Host $host;
             proxy_set_header X-Forwarded-Port $server_port;
+            {header}
         }}
     }}
 }}
@@ -53,12 +54,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(folder: Path, backend: int) -> Iterator[int]:
-    """Run nginx in front of port ``backend``; gives the port that it listens on."""
+def nginx(folder: Path, backend: int, prefix: str = "/m3u-proxy", tell: bool = False) -> Iterator[int]:
+    """
+    Run nginx in front of port ``backend``; gives the port that it listens on.
+
+    :param prefix: the prefix that it strips.
+    :param tell: send the prefix as ``X-Forwarded-Prefix``.
+    """
     assert NGINX is not None
     port = free_port()
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, port=port, backend=backend))
+    header = f"proxy_set_header X-Forwarded-Prefix {prefix};" if tell else ""
+    config.write_text(_CONFIG.format(folder=folder, port=port, backend=backend, prefix=prefix, header=header))
     server = subprocess.Popen([NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)])
     try:
         _wait_for(port, server)

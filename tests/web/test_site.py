@@ -81,6 +81,24 @@ def test_paths(site, path, answer):
 
 
 @pytest.mark.parametrize(
+    ("public", "path", "answer"),
+    [
+        ("/tv/x", "/tv/x/stream/abc", "media [b'abc'] [b'tv', b'x', b'stream']"),
+        ("/tv/x", "/m3u-proxy/stream/abc", "media [b'abc'] [b'm3u-proxy', b'stream']"),
+        ("/tv/x", "/tv/x/hls/abc/segment.ts", "media [b'abc', b'segment.ts'] [b'tv', b'x', b'hls']"),
+        ("/tv/x", "/tv/stream/abc", "api [b'tv', b'stream', b'abc'] []"),
+        ("/tv/x", "/tv/x/streams", "api [b'tv', b'x', b'streams'] []"),
+        ("/hls", "/hls/abc/playlist.m3u8", "media [b'abc', b'playlist.m3u8'] [b'hls']"),
+        ("/hls", "/hls/hls/abc/playlist.m3u8", "media [b'abc', b'playlist.m3u8'] [b'hls', b'hls']"),
+        ("", "/stream/abc", "media [b'abc'] [b'stream']"),
+    ],
+)
+def test_media_paths_may_begin_with_the_public_prefix(clock, public, path, answer):
+    root = Root("/m3u-proxy", Echo("media"), Echo("api"), public_prefix=lambda: public)
+    assert call(Site(root, clock), "GET", path).body.decode() == answer
+
+
+@pytest.mark.parametrize(
     ("path", "location"),
     [
         ("/m3u-proxy", "m3u-proxy/"),

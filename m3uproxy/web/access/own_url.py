@@ -15,7 +15,9 @@ from .client_address import comes_from_proxy, forwarded
 
 #: ``host[:port]`` (RFC 9110 section 7.2); a label of a name has 63 characters at most.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::(\d{0,5}))?", re.ASCII)
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+#: A prefix that a proxy may name: segments that are no dot segments, so that players do not resolve them.
+_PREFIX = re.compile(r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*/?")
+_MAX_PREFIX_CHARACTERS = 200
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -82,8 +84,27 @@ def base_url(request: Request, settings: Settings) -> str:
         scheme = "https" if request.isSecure() else "http"
     authority = parse_authority(sent(b"X-Forwarded-Host")) or _requested_host(request)
     authority = _with_port(authority, sent(b"X-Forwarded-Port"), scheme)
-    prefix = sent(b"X-Forwarded-Prefix").rstrip("/")
-    return f"{scheme}://{authority}{prefix if _PREFIX.fullmatch(prefix) else settings.root_path}"
+    return f"{scheme}://{authority}{path_prefix(request, settings)}"
+
+
+def path_prefix(request: Request, settings: Settings) -> str:
+    """Return the prefix of the proxy's paths for the client of a request, without a slash at the end.
+
+    Reverse proxies strip the prefix, so paths in playlists must have it. It is that of ``PUBLIC_URL``, or else of
+    ``X-Forwarded-Prefix`` of a trusted proxy, or else ``ROOT_PATH``. An unusable header is ignored.
+    """
+    public = public_prefix(settings)
+    if public:
+        return public
+    sent = forwarded(request, b"X-Forwarded-Prefix")[:1] if comes_from_proxy(request, settings) else []
+    if sent and len(sent[0]) <= _MAX_PREFIX_CHARACTERS and _PREFIX.fullmatch(sent[0]):
+        return sent[0].rstrip("/")
+    return settings.root_path
+
+
+def public_prefix(settings: Settings) -> str:
+    """Return the path of ``PUBLIC_URL``, without a slash at the end; empty if there is none."""
+    return urlsplit(settings.public_url).path if settings.public_url else ""
 
 
 def _requested_host(request: Request) -> Authority:

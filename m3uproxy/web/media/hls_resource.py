@@ -32,6 +32,7 @@ from ...live.stream import LiveStream
 from ...registry import Registry
 from ...settings import Settings
 from ..access.cors import allow_media
+from ..access.own_url import path_prefix
 from ..responses import HTTPError, query_value
 from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_from_memory, write_playlist
 from .media_resource import header
@@ -111,7 +112,7 @@ class PlaylistResource(_ProxiedPage):
         if target is not None and target.kind is not ResourceKind.PLAYLIST:
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
-        asked = stream.playlist(target, _directives(request), client)
+        asked = stream.playlist(target, _directives(request), client, path_prefix(request, self._settings))
         answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
         return NOT_DONE_YET
 
@@ -127,7 +128,11 @@ class SegmentResource(_ProxiedPage):
         client = self._client(request, stream)
         if target.kind in REWRITERS:
             asked = stream.resource(target, None, client)
-            answer_later(request, asked, lambda resource: _send_manifest(request, stream, client, target, resource))
+            answer_later(
+                request,
+                asked,
+                lambda resource: _send_manifest(request, stream, client, target, resource, self._settings),
+            )
         else:
             asked = stream.resource(target, parse_single_range(header(request, b"range")), client)
             answer_later(
@@ -174,12 +179,18 @@ def _is_refused(request: Request, resource: FetchedResource) -> bool:
 
 
 def _send_manifest(
-    request: Request, stream: HlsStream, client: HlsClient, target: TokenTarget, resource: FetchedResource
+    request: Request,
+    stream: HlsStream,
+    client: HlsClient,
+    target: TokenTarget,
+    resource: FetchedResource,
+    settings: Settings,
 ) -> None:
     """Send a JSON manifest, or the provider's error."""
     if _is_refused(request, resource):
         return
-    answer_later(request, stream.manifest(resource, target, client), lambda body: write_playlist(request, body, _JSON))
+    manifest = stream.manifest(resource, target, client, path_prefix(request, settings))
+    answer_later(request, manifest, lambda body: write_playlist(request, body, _JSON))
 
 
 def _send(

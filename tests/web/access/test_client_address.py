@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 
 from m3uproxy.settings import Settings
 from m3uproxy.web.access.client_address import client_address, is_private, parse_address
-from m3uproxy.web.access.own_url import Authority, base_url, parse_authority
+from m3uproxy.web.access.own_url import Authority, base_url, parse_authority, path_prefix
 from m3uproxy.web.media.live_resource import player_of
 
 PROXIES = "127.0.0.1, 10.0.0.0/8, fd00::/8"
@@ -251,6 +251,17 @@ def test_base_url_behind_a_proxy():
         ({"X_Forwarded_Port": "0"}, "https://tv.example/iptv"),
         ({"X_Forwarded_Prefix": ""}, "https://tv.example:8443/m3u-proxy"),
         ({"X_Forwarded_Prefix": "/a/b"}, "https://tv.example:8443/a/b"),
+        ({"X_Forwarded_Prefix": "/a, /b"}, "https://tv.example:8443/a"),
+        ({"X_Forwarded_Prefix": "/"}, "https://tv.example:8443"),
+        ({"X_Forwarded_Prefix": "/" + "a" * 199}, "https://tv.example:8443/" + "a" * 199),
+        ({"X_Forwarded_Prefix": "/" + "a" * 200}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "a"}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "/a//b"}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "/a/../b"}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "/a/."}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "/a/..b"}, "https://tv.example:8443/a/..b"),
+        ({"X_Forwarded_Prefix": '/a"b'}, "https://tv.example:8443/m3u-proxy"),
+        ({"X_Forwarded_Prefix": "/a%00b"}, "https://tv.example:8443/m3u-proxy"),
         ({"X_Forwarded_Prefix": "//evil.example"}, "https://tv.example:8443/m3u-proxy"),
         ({"X_Forwarded_Prefix": "/a?b"}, "https://tv.example:8443/m3u-proxy"),
     ],
@@ -269,3 +280,17 @@ def test_base_url_is_always_one_line(headers):
     assert url.startswith(("http://", "https://"))
     assert url.isascii()
     assert not set(url) & set(" \"'<>?#\\\r\n")
+
+
+def test_paths_have_the_outer_prefix():
+    def prefix(frm="127.0.0.1", told="/iptv", **chosen):
+        return path_prefix(FakeRequest(frm, X_Forwarded_Prefix=told), Settings(**chosen))
+
+    assert prefix() == "/iptv"
+    assert prefix(CLIENT) == "/m3u-proxy"
+    assert prefix(CLIENT, root_path="") == ""
+    assert prefix(told="/a b") == "/m3u-proxy"
+    assert prefix(public_url="https://tv.example/x/") == "/x"
+    # Without a path, PUBLIC_URL says nothing about the prefix that a proxy strips.
+    assert prefix(public_url="https://tv.example") == "/iptv"
+    assert prefix(CLIENT, public_url="https://tv.example") == "/m3u-proxy"
