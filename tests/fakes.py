@@ -512,7 +512,7 @@ class FakePlayer:
     def __init__(self, clock: IReactorTime, kernel: int = 100_000, speed: float | None = None) -> None:
         """Make a player that reads at ``speed`` bytes per second; None for no limit."""
         self.transport = SlowConsumer(clock, kernel)
-        self.outlet = DirectWriter(self.transport)
+        self.writer = DirectWriter(self.transport)
         self.speed = speed
         self.heads = 0
         self.refused: SourceError | None = None

@@ -22,7 +22,7 @@ from ..core.hls.url_tokens import source_name
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..errors import Reason, SourceError
-from ..live.standby_connection import has_room
+from ..live.standby_connection import can_open_second
 from ..log import make_logger
 from ..streams.context import StreamContext
 from ..streams.failback import FailbackReview
@@ -202,7 +202,7 @@ class HlsSession(FailoverDriver):
     def probe(self, index: int) -> Deferred[None] | None:
         """Probe a source that is not in use. Return None if there is no free connection for that."""
         request, run = self.request(index), self.run
-        if run is None or not has_room(self._slot, request, run.request):
+        if run is None or not can_open_second(self._slot, request, run.request):
             return None
         slot = self._slot.acquire_second(request.account)
         return self._check_source(attrs.evolve(request, slot=slot)).addBoth(release_slot, slot)

@@ -1,4 +1,4 @@
-"""Reads one body on the shared tick and judges its first bytes."""
+"""The reader of one body: on the shared schedule, into the sink. It checks that the first bytes are a stream."""
 
 from __future__ import annotations
 
@@ -13,41 +13,50 @@ from .read_scheduler import LITTLE, MUCH, STEPS, ReadScheduler
 
 
 class BodyReaderOwner(Protocol):
-    """Who wants to know how a body fares."""
+    """The owner of a reader."""
+
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
 
     def source_started(self) -> None:
-        """The first packet of the body has been recognised."""
+        """Note the first packet of the body."""
 
     def data_received(self) -> None:
-        """Packets came; called often, so it should do next to nothing."""
+        """Note that packets came. Called often, so it must cost little."""
 
     def discontinuity(self) -> None:
-        """The first packet behind a seam within the body has been recognised."""
+        """Note the first packet after a discontinuity within the body."""
 
     def source_ended(self, error: SourceError) -> None:
-        """The body is over, or is no video. Nothing follows."""
+        """Note the end of the body, or that it is not a stream. Nothing follows."""
 
 
 @implementer(IDiscontinuityConsumer)
 class BodyReader:
-    """From an open body to the sink, in pieces as large as one reactor turn brings.
+    """
+    The way from an open body to the sink. What one reactor turn brings is passed on as one piece.
 
-    Keeps its owner informed until ``close()``.
+    The owner gets its events until ``close()``.
+
+    :ivar received: bytes of the body so far.
     """
 
-    def __init__(self, body: IResponseBody, sink: IStreamSink, tick: ReadScheduler, owner: BodyReaderOwner) -> None:
+    def __init__(
+        self, body: IResponseBody, sink: IStreamSink, scheduler: ReadScheduler, owner: BodyReaderOwner
+    ) -> None:
         self._body = body
         self._sink = sink
-        self._tick = tick
+        self._scheduler = scheduler
         self._owner = owner
         self._pieces: list[bytes] = []
         self._head = b""
-        self._proven = False
-        self._over = False
+        self._started = False
+        self._closed = False
         self._reading = False
         self._opening = True
-        self._ran = True
-        self._changed = False
+        self._had_turn = True
+        self._discontinuity = False
         self._interval = 0
         self._streak = 0
         self._flushed = 0
@@ -55,73 +64,85 @@ class BodyReader:
         self.received = 0
 
     def start(self) -> None:
-        """Take the body, as it comes at first."""
+        """Take over the body. At first the reactor reads it."""
         self._sink.source_changed()
-        if self._over:
+        if self._closed:
             return
-        self._tick.take(self, STEPS)
+        self._scheduler.schedule(self, STEPS)
         self._body.deliver(self)
 
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
+        return self._owner.stream_id
+
     def move(self, sink: IStreamSink) -> None:
-        """From now on what comes goes there."""
+        """Pass further data to another sink."""
         self._sink = sink
         self._packets = 0
 
     def close(self) -> None:
-        """Stop reading, for good; closing the body itself is the owner's."""
-        self._over = True
+        """Stop reading, for good. The owner closes the body."""
+        self._closed = True
         self._pieces.clear()
-        self._tick.forget(self)
+        self._scheduler.remove(self)
 
     def body_received(self, data: bytes) -> None:
-        """Keep the piece until the turn, or our own read, is over."""
-        if self._over:
+        """Keep the piece until the end of the reactor turn, or of our own read."""
+        if self._closed:
             return
         self._pieces.append(data)
         self.received += len(data)
         if not self._reading:
-            self._tick.has_read(self)
+            self._scheduler.has_read(self)
 
     def discontinuity(self) -> None:
-        """Hand on what is left, then begin anew, as with another body."""
-        if self._over:
+        """Pass on the rest, then begin again, as with another body."""
+        if self._closed:
             return
-        self._pass_on()
-        if not self._over:
+        self._pass_to_sink()
+        if not self._closed:
             self._sink.source_changed()
             self._packets = 0
-            self._changed = self._proven
+            self._discontinuity = self._started
 
     def body_ended(self, error: SourceError) -> None:
-        """Hand on what is left, then tell how the body ended."""
-        if self._over:
+        """Pass on the rest, then tell the owner how the body ended."""
+        if self._closed:
             return
-        self._pass_on()
-        if not self._over:
+        self._pass_to_sink()
+        if not self._closed:
             self.close()
             self._owner.source_ended(error)
 
     def turn_ended(self) -> None:
-        """The reactor reads for us, until a turn brings little, or at the beginning until a viewer has a block."""
-        size = self._pass_on()
-        self._ran = True
-        if self._over or self._interval:
+        """
+        Pass on the data of a turn. If it brought little, leave reading to the scheduler.
+
+        At the beginning the reactor reads until a player has its first block.
+        """
+        size = self._pass_to_sink()
+        self._had_turn = True
+        if self._closed or self._interval:
             return
         if self._opening and self._sink.waiting and size:
             return
         if self._opening or size < LITTLE:
             interval = self._pause()
             if interval:
-                self._tick.take(self, interval)
+                self._scheduler.schedule(self, interval)
 
     def _pause(self) -> int:
-        """From now on the tick says when to read; first after the interval returned, in steps.
+        """
+        Pause the body: from now on the scheduler reads it.
 
-        Often, if it was fast until now. Not in the beginning: the viewer has its first block and perhaps zaps on,
-        and a burst is soon read more often.
+        After fast data the first interval is the shortest one. At the beginning it is the longest one: the player has
+        its first block and may zap on, and a burst soon shortens the interval.
+
+        :return: the first interval, in steps; 0 if the body is over.
         """
         self._flush()
-        if self._over:
+        if self._closed:
             return 0
         self._interval, self._streak = STEPS if self._opening else 1, 0
         self._opening = False
@@ -129,36 +150,38 @@ class BodyReader:
         return self._interval
 
     def read(self, step: int) -> int:
-        """Read what has gathered, and choose the next interval by how much that was."""
+        """Read the data in the socket, and choose the next interval by their size."""
         if not self._interval:
-            return self._look_after_run()
-        due = step - self._flushed >= STEPS or self._sink.waiting or not self._proven
+            return self._check_turns()
+        due = step - self._flushed >= STEPS or self._sink.waiting or not self._started
         size = self._read_now(due)
-        if due and not self._over:
+        if due and not self._closed:
             self._flushed = step
             self._flush()
-        if self._over:
+        if self._closed:
             return 0
         self._adapt(size)
         if self._interval:
             return self._interval
-        self._ran = True
+        self._had_turn = True
         self._body.resume()
         return STEPS
 
-    def _look_after_run(self) -> int:
-        """While the reactor reads: send what waits, and take over when nothing has come for an interval."""
-        if self._ran:
-            self._ran = False
+    def _check_turns(self) -> int:
+        """Flush while the reactor reads. If nothing came for an interval, leave reading to the scheduler."""
+        if self._had_turn:
+            self._had_turn = False
             self._flush()
-            return 0 if self._over else STEPS
+            return 0 if self._closed else STEPS
         return self._pause()
 
     def _adapt(self, size: int) -> None:
-        """Halve the interval after a read of half the room or more, double it after one of less than a quarter.
+        """
+        Halve the interval after a read of half the receive window or more; double it after less than a quarter.
 
-        Below the shortest there is reading without rest. That is not for a burst at the start, which would keep the
-        whole process busy for a viewer that zaps on: it takes as many large reads as make up the longest interval.
+        Below the shortest interval the reactor reads without a pause. A burst at the start must not lead there: it
+        would keep the whole process busy for a player that may zap on. So :data:`STEPS` large reads in a row are
+        required.
         """
         much = max(MUCH, self._body.receive_window() // 2) if size >= LITTLE else MUCH
         if size < much:
@@ -173,45 +196,48 @@ class BodyReader:
             self._interval = 0
 
     def read_failed(self) -> None:
-        """We failed, not the source; but this body cannot go on."""
+        """End the body after an error of ours."""
         self.close()
         self._owner.source_ended(SourceError(Reason.INTERNAL, "reading failed"))
 
     def _read_now(self, hand_on: bool) -> int:
-        """Read once; bytes that the socket had."""
+        """Read once.
+
+        :return: bytes that the socket had.
+        """
         self._reading = True
         try:
             size = self._body.read(hand_on)
         finally:
             self._reading = False
-        self._pass_on()
+        self._pass_to_sink()
         return size
 
     def _flush(self) -> int:
-        """Have all sent that waits. Only packets are a sign of life: a source may go on with something else."""
+        """Flush the sink. Tell the owner only about packets: a source may go on with data that are no stream."""
         packets = self._sink.flush()
-        if packets > self._packets and not self._over:
+        if packets > self._packets and not self._closed:
             self._packets = packets
-            if self._changed:
-                self._changed = False
+            if self._discontinuity:
+                self._discontinuity = False
                 self._owner.discontinuity()
             self._owner.data_received()
         return packets
 
-    def _pass_on(self) -> int:
+    def _pass_to_sink(self) -> int:
         pieces, self._pieces = self._pieces, []
         if not pieces:
             return 0
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._sink.bytes_received(data)
-        if not self._proven and not self._over:
-            self._judge(data)
+        if not self._started and not self._closed:
+            self._check_first_bytes(data)
         return len(data)
 
-    def _judge(self, data: bytes) -> None:
-        """Video, not video, or not to be told yet."""
-        if self._flush() and not self._over:
-            self._proven = True
+    def _check_first_bytes(self, data: bytes) -> None:
+        """Recognise a stream by its packets, or anything else by its first bytes, which may need more data."""
+        if self._flush() and not self._closed:
+            self._started = True
             self._owner.source_started()
             return
         self._head = (self._head + data)[:SNIFF_BYTES]

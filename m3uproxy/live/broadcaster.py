@@ -1,8 +1,8 @@
-"""One source, one ring, many viewers.
+"""The broadcaster: one source, one ring, many players.
 
-The broadcaster is the session's sink. It opens the session for the first viewer and closes it behind the last;
-between the two it appends blocks to the ring and sends each, as the same ``bytes`` object, to every viewer at the
-live edge. Viewers that are not there look after themselves (:mod:`m3uproxy.live.pump`).
+The broadcaster is the sink of the session. It starts the session for the first player and stops it after the last one.
+In between it appends blocks to the ring, and sends each block, as the same ``bytes`` object, to all players at the live
+edge. The other players read the ring at their own pace (:mod:`m3uproxy.live.pump`).
 """
 
 from __future__ import annotations
@@ -31,19 +31,26 @@ from .session import LiveSession
 
 log = make_logger()
 
-#: What is sent where nothing comes: null packets (ISO/IEC 13818-1, 2.4.1) as many as are usual in one datagram.
+#: Filler while no data come: null packets (ISO/IEC 13818-1, 2.4.1), as many as are usual in one datagram.
 _NULLS = 7 * null_packet()
-#: Seconds without a block after which that begins.
+#: Seconds without a block after which filler is sent.
 _BRIDGE = 1.0
-#: Bytes of what was sent that a new source is compared with: it is held twice while that lasts.
+#: Bytes of the sent media that a new source is compared with. During the comparison they are in memory twice.
 LONGEST_OVERLAP = 16 << 20
-#: What cannot be joined to what was sent: nobody who joins may begin before it.
-_ANEW = (SpliceKind.CODEC_CHANGE, SpliceKind.FORMAT_CHANGE)
+#: Splices with other codecs or another format. New players must start after them.
+_INCOMPATIBLE = (SpliceKind.CODEC_CHANGE, SpliceKind.FORMAT_CHANGE)
 
 
 @attrs.frozen
 class JoinTiming:
-    """Seconds: how far back a viewer joins, how long to wait for a random access point, how long to linger."""
+    """
+    Times in seconds.
+
+    :ivar join_back: distance from the live edge at which a player starts.
+    :ivar join_wait: time for which a player waits for a better random access point.
+    :ivar linger: time for which the source stays open after the last player.
+    :ivar stall: time after which a player that takes nothing is disconnected.
+    """
 
     join_back: float = 3.0
     join_wait: float = 2.0
@@ -53,85 +60,94 @@ class JoinTiming:
 
 @implementer(IStreamSink)
 class Broadcaster:
-    """Shares one stream among its viewers."""
+    """Sends one stream to many players, and to the HLS muxer.
+
+    :ivar ring: the last seconds of the stream.
+    :ivar session: the provider side.
+    """
 
     def __init__(
         self,
         clock: IReactorTime,
         ring: Ring,
         timing: JoinTiming,
-        open_session: Callable[[IStreamSink], LiveSession],
-        joined: Callable[[SpliceReport], None] = lambda _: None,
+        make_session: Callable[[IStreamSink], LiveSession],
+        source_joined: Callable[[SpliceReport], None] = lambda _: None,
         carry_on: bool = False,
     ) -> None:
         """
-        Make a broadcaster that nobody watches yet.
+        Make a broadcaster without players.
 
-        :param joined: is told how each source was joined to what was sent, before anything of it is sent. If it has
-            other codecs, ends those viewers that cannot take that.
-        :param carry_on: whether there may be others: the new codecs are announced to them.
+        :param make_session: returns the session that this sink belongs to.
+        :param source_joined: called with the splice of each source before any of its bytes are sent. It disconnects
+            players that cannot take other codecs.
+        :param carry_on: whether some players can: then the new codecs are announced.
         """
         self._clock = clock
         self._timing = timing
-        self._joined = joined
+        self._source_joined = source_joined
         self._carry_on = carry_on
-        self._viewers: dict[Pump, None] = {}
+        self._pumps: dict[Pump, None] = {}
         self._waiting: dict[Pump, None] = {}
         self._edge: dict[Pump, Callable[[bytes], int]] = {}
         self._muxer: IBlockConsumer | None = None
         self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
-        self._lingering: IDelayedCall | None = None
-        self._ended: SourceError | None = None
+        self._linger_timer: IDelayedCall | None = None
+        self._close_error: SourceError | None = None
         self.ring = ring
-        self._intake = self._new_intake()
-        self.session = open_session(self)
+        self._parser = self._new_parser()
+        self.session = make_session(self)
 
     @property
-    def viewers(self) -> int:
-        """How many players are connected."""
-        return len(self._viewers)
+    def players(self) -> int:
+        """Number of connected players."""
+        return len(self._pumps)
 
     @property
     def waiting(self) -> bool:
-        """A viewer has not had its first block."""
+        """True while a player or the muxer waits for its first block."""
         return bool(self._waiting) or (self._muxer is not None and self._muxer.waiting)
 
     @property
     def format(self) -> Format | None:
-        """Of what is sent; None if nothing was."""
-        return self._intake.format
+        """Format of the sent stream; None if nothing was sent."""
+        return self._parser.format
 
     @property
     def preamble(self) -> bytes:
-        """What a viewer is sent first, whatever it begins with."""
-        return self._intake.preamble
+        """Bytes that each player gets first, once."""
+        return self._parser.preamble
 
-    # viewers
+    # players and muxer
 
     def attach(self, pump: Pump, viewer: ViewerIdentity | None = None) -> None:
-        """A player arrived. The first one opens the source, in this very turn; ``viewer`` is who that is."""
-        if self._ended is not None:
-            pump.close(self._ended)
+        """
+        Add a player. The first one starts the session, in the same reactor turn.
+
+        :param viewer: identity of the player, whose own slot on another stream may be taken over.
+        """
+        if self._close_error is not None:
+            pump.close(self._close_error)
             return
-        self._stop_lingering()
-        self._viewers[pump] = None
+        self._cancel_linger()
+        self._pumps[pump] = None
         self._waiting[pump] = None
         pump.try_to_start()
         self.session.start(viewer)
 
     def detach(self, pump: Pump) -> None:
-        """A player left. Behind the last one the source is closed, now or after lingering."""
+        """Remove a player. After the last one the source is closed, at once or after the linger time."""
         self._waiting.pop(pump, None)
-        self._leaves_edge(pump)
-        if self._viewers.pop(pump, self) is not self:
-            self._close_behind_the_last()
+        self._remove_from_edge(pump)
+        if self._pumps.pop(pump, self) is not self:
+            self._close_if_unused()
 
     def attach_muxer(self, muxer: IBlockConsumer, viewer: ViewerIdentity | None = None) -> None:
         """Attach the muxer. It receives the blocks in the ring, then each new block."""
-        if self._ended is not None:
-            muxer.stream_ended(self._ended)
+        if self._close_error is not None:
+            muxer.stream_ended(self._close_error)
             return
-        self._stop_lingering()
+        self._cancel_linger()
         self._muxer = muxer
         place = self.ring.join_point(self._clock.seconds(), math.inf, math.inf)
         for number in range(self.ring.next if place is None else place, self.ring.next):
@@ -139,41 +155,41 @@ class Broadcaster:
         self.session.start(viewer)
 
     def detach_muxer(self) -> None:
-        """The muxer left. Harmless if there is none."""
+        """Detach the muxer. Safe to call if there is none."""
         muxer, self._muxer = self._muxer, None
         if muxer is not None:
-            self._close_behind_the_last()
+            self._close_if_unused()
 
-    def _close_behind_the_last(self) -> None:
-        if self._viewers or self._muxer is not None:
+    def _close_if_unused(self) -> None:
+        if self._pumps or self._muxer is not None:
             return
         if self._timing.linger and self.session.active:
-            self._lingering = self._clock.callLater(self._timing.linger, self._close)
+            self._linger_timer = self._clock.callLater(self._timing.linger, self._close)
         else:
             self._close()
 
     def join(self) -> int | None:
-        """Where a viewer that arrives now starts, None while there is no good place."""
+        """Return the number of the block at which a new player starts; None if there is none yet."""
         return self.ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
 
     def started(self, pump: Pump) -> None:
-        """``pump`` has its first block."""
+        """Note that ``pump`` has its first block."""
         self._waiting.pop(pump, None)
 
     def caught_up(self, pump: Pump) -> None:
-        """``pump`` takes part in each flush from now on."""
+        """Send each new block to ``pump``, which is at the live edge."""
         self._edge[pump] = pump.send
         self._senders = None
 
     def abort_stalled(self) -> None:
-        """Disconnect the viewers whose socket has taken nothing for too long."""
+        """Disconnect the players whose socket has taken nothing for the stall time."""
         limit = self._clock.seconds() - self._timing.stall
-        for pump in tuple(self._viewers):
+        for pump in tuple(self._pumps):
             if pump.blocked_since is not None and pump.blocked_since <= limit:
                 pump.abort(f"took nothing for {self._timing.stall:g} s")
 
     def bridge(self) -> None:
-        """Nothing comes, but will: keep the players that read at the live edge from giving up."""
+        """Send filler to the players at the live edge while no data come, so that they do not time out."""
         now = self._clock.seconds()
         if self.format is not Format.TS:
             return
@@ -181,67 +197,71 @@ class Broadcaster:
             self._send_to_edge(self.ring.append_filler(_NULLS, now))
 
     def close(self, error: SourceError) -> Deferred[None]:
-        """Disconnect all viewers and close the source, for good.
-
-        :return: fires when the provider's socket is gone.
         """
-        self._ended = error
-        self._end_viewers(error)
+        Disconnect all players and close the source, for good.
+
+        :return: a Deferred that fires when the provider's socket has closed.
+        """
+        self._close_error = error
+        self._close_pumps(error)
         return self._close()
 
     def reset(self, error: SourceError) -> None:
-        """Disconnect all viewers and close the source now, without lingering. Who comes then is served again."""
-        self._end_viewers(error)
+        """Disconnect all players and close the source now, without the linger time. New players are served again."""
+        self._close_pumps(error)
         self._close()
 
     # IStreamSink
 
     def source_changed(self) -> None:
-        """Another body begins. As long as nobody has begun, what the last one left is no place to begin at."""
-        self._take(self._intake.next_source(self._clock.seconds()))
-        begun = self._muxer is not None and not self._muxer.waiting
-        if self.waiting and len(self._waiting) == len(self._viewers) and not begun:
+        """Begin another body. If no player has started, clear the ring, so that none starts in the old body."""
+        self._pass_on(self._parser.next_source(self._clock.seconds()))
+        muxer_started = self._muxer is not None and not self._muxer.waiting
+        if self.waiting and len(self._waiting) == len(self._pumps) and not muxer_started:
             self.ring.clear()
 
     def bytes_received(self, data: bytes) -> None:
-        """Bytes of the body. While a viewer waits for its first block nothing waits for more."""
-        self._take(self._intake.feed(data, self._clock.seconds()))
+        """Parse bytes of the body. While a player waits for its first block, flush at once."""
+        self._pass_on(self._parser.feed(data, self._clock.seconds()))
         if self.waiting:
             self.flush()
 
     def flush(self) -> int:
-        """Send what waits for more."""
-        self._take(self._intake.flush(self._clock.seconds()))
-        return self._intake.packets
+        """Send the data that the parser holds back.
+
+        :return: number of packets of this body.
+        """
+        self._pass_on(self._parser.flush(self._clock.seconds()))
+        return self._parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
         """Show the packets of the body to ``observer``, as they came."""
-        self._intake.observe(observer)
+        self._parser.observe(observer)
 
     def sources_exhausted(self, error: SourceError) -> None:
-        """No source delivers: nothing more will come."""
-        self._stop_lingering()
-        self._end_viewers(error)
-        self._forget()
+        """Disconnect all players: no source delivers."""
+        self._cancel_linger()
+        self._close_pumps(error)
+        self._clear()
 
     # inside
 
-    def _new_intake(self) -> DetectingParser:
+    def _new_parser(self) -> DetectingParser:
         return DetectingParser(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
 
-    def _take(self, cuts: Iterable[Chunk]) -> None:
-        for report in self._intake.take_reports():
-            if report.kind in _ANEW:
+    def _pass_on(self, chunks: Iterable[Chunk]) -> None:
+        for report in self._parser.take_reports():
+            if report.kind in _INCOMPATIBLE:
                 self.ring.clear()
-            self._joined(report)
-        self._publish(cuts)
+            self._source_joined(report)
+        self._publish(chunks)
 
-    def _publish(self, cuts: Iterable[Chunk]) -> None:
-        for cut in cuts:
+    def _publish(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
             if not self.session.active:
-                # The last viewer was lost on the block before: this one belongs to nobody.
+                # The last player was lost at the previous block, and the session is stopped.
                 return
-            block = self.ring.append(cut, self._clock.seconds())
+            block = self.ring.append(chunk, self._clock.seconds())
             self._send_to_edge(block)
             if self._muxer is not None:
                 self._muxer.block_received(block)
@@ -249,7 +269,7 @@ class Broadcaster:
                 pump.try_to_start()
 
     def _send_to_edge(self, block: Block) -> None:
-        """The hot loop: one ``send`` for each viewer at the edge, and nothing else for those that took all."""
+        """Send a block to all players at the edge. This is the hot loop: one ``send`` a player if it takes all."""
         data, size = block.data, len(block.data)
         late: list[tuple[Pump, int]] = []
         lost: list[tuple[Pump, OSError]] = []
@@ -266,32 +286,32 @@ class Broadcaster:
             if taken != size:
                 late.append((pump, taken))
         for pump, taken in late:
-            self._leaves_edge(pump)
+            self._remove_from_edge(pump)
             pump.fell_behind(block, self.ring.next - 1, taken)
         for pump, problem in lost:
             pump.failed(block, problem)
 
-    def _leaves_edge(self, pump: Pump) -> None:
+    def _remove_from_edge(self, pump: Pump) -> None:
         if self._edge.pop(pump, None) is not None:
             self._senders = None
 
-    def _end_viewers(self, error: SourceError) -> None:
-        for pump in tuple(self._viewers):
+    def _close_pumps(self, error: SourceError) -> None:
+        for pump in tuple(self._pumps):
             pump.close(error)
         if self._muxer is not None:
             self._muxer.stream_ended(error)
 
     def _close(self) -> Deferred[None]:
-        self._stop_lingering()
-        self._forget()
+        self._cancel_linger()
+        self._clear()
         return self.session.stop()
 
-    def _forget(self) -> None:
-        """What the ring holds is of no use to anybody who comes later."""
-        self._intake = self._new_intake()
+    def _clear(self) -> None:
+        """Clear ring and parser: players that come later start with another body."""
+        self._parser = self._new_parser()
         self.ring.clear()
 
-    def _stop_lingering(self) -> None:
-        lingering, self._lingering = self._lingering, None
-        if lingering is not None and lingering.active():
-            lingering.cancel()
+    def _cancel_linger(self) -> None:
+        linger_timer, self._linger_timer = self._linger_timer, None
+        if linger_timer is not None and linger_timer.active():
+            linger_timer.cancel()

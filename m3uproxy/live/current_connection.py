@@ -1,6 +1,6 @@
-"""The one connection of a stream: leave to open it is waited for, and the end of the one before.
+"""The connection of a session to its source in use.
 
-A dial begins when there is a slot for it, and when the socket of the feed before it is gone (:mod:`.goodbye`).
+A dial waits for the slot of the stream and for the end of the previous socket, because providers count connections.
 """
 
 from __future__ import annotations
@@ -22,74 +22,72 @@ log = make_logger()
 
 
 class CurrentConnection:
-    """
-    At most one feed at a time.
-
-    :ivar admission: asked before each dial.
-    """
+    """At most one source connection, and the wait before its dial."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        admission: StreamSlot,
+        slot: StreamSlot,
         make: Callable[[Slot | None], SourceConnection],
         owner: BodyReaderOwner,
     ) -> None:
         """
-        Nothing is open.
+        Initialise without a connection.
 
-        :param make: makes a feed that is not open, for ``owner``, on a slot.
-        :param owner: is told as well if there is no leave to open one.
+        :param slot: the slot of the stream, acquired before each dial.
+        :param make: returns a connection, not dialled, that counts for a slot.
+        :param owner: its ``source_ended`` is called if there is no slot.
         """
+        self._slot = slot
         self._make = make
         self._owner = owner
-        self._asking: Deferred[None] | None = None
-        self._feed: SourceConnection | None = None
-        self._goodbye = PreviousSocket(clock)
-        self.admission = admission
+        self._waiting: Deferred[None] | None = None
+        self._connection: SourceConnection | None = None
+        self._previous_socket = PreviousSocket(clock)
 
     @property
     def received(self) -> int:
-        """Bytes that the present one has brought."""
-        return self._feed.received if self._feed is not None else 0
+        """Bytes of the body so far."""
+        return self._connection.received if self._connection is not None else 0
 
-    def has(self, feed: SourceConnection) -> bool:
-        """Whether that is the present one."""
-        return self._feed is feed
+    def is_current(self, connection: SourceConnection) -> bool:
+        """Return whether a connection is the one in use."""
+        return self._connection is connection
 
-    def open(self, request: SourceRequest, limits: DialTimeouts) -> None:
-        """Dial as soon as that may be. There must be none."""
-        asking = Deferred.fromCoroutine(self._open(request, limits))
-        on_failure(asking, self._refused, log, "asking for leave to dial failed")
-        if not asking.called:
-            self._asking = asking
+    def open(self, request: SourceRequest, timeouts: DialTimeouts) -> None:
+        """Dial when there is a slot and the previous socket has closed. There must be no connection."""
+        waiting = Deferred.fromCoroutine(self._open(request, timeouts))
+        event = "stream {stream}: waiting for a slot failed"
+        on_failure(waiting, self._refused, log, event, stream=self._owner.stream_id)
+        if not waiting.called:
+            self._waiting = waiting
 
-    def drop(self) -> None:
-        """Close what there is. The slot is kept: perhaps the next dial needs it."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            self._goodbye.closing(feed.close())
+    def close(self) -> None:
+        """Close the connection, or cancel the wait. The slot is kept, because the next dial may need it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._previous_socket.closing(connection.close())
 
-    def replace_by(self, feed: SourceConnection, slot: Slot | None) -> None:
-        """Close what there is: another, which is open already, takes its place."""
-        self.drop()
-        self.admission.replace(slot)
-        self._feed = feed
+    def replace_by(self, connection: SourceConnection, slot: Slot | None) -> None:
+        """Close the connection, and use one that is open already, with its slot."""
+        self.close()
+        self._slot.replace(slot)
+        self._connection = connection
 
-    def when_gone(self) -> Deferred[None]:
-        """Fires when the socket of the last feed is gone; cancelling it cancels nobody else's wait."""
-        return self._goodbye.closed()
+    def closed(self) -> Deferred[None]:
+        """Return a Deferred that fires when the last socket has closed. Cancelling it affects no other wait."""
+        return self._previous_socket.closed()
 
-    async def _open(self, request: SourceRequest, limits: DialTimeouts) -> None:
-        slot = await self.admission.acquire(request.account)
-        await self._goodbye.wait()
-        self._asking = None
-        self._feed = self._make(slot)
-        self._feed.open(request, limits)
+    async def _open(self, request: SourceRequest, timeouts: DialTimeouts) -> None:
+        slot = await self._slot.acquire(request.account)
+        await self._previous_socket.wait()
+        self._waiting = None
+        self._connection = self._make(slot)
+        self._connection.open(request, timeouts)
 
     def _refused(self, error: SourceError) -> None:
-        self._asking = None
+        self._waiting = None
         self._owner.source_ended(error)

@@ -1,17 +1,17 @@
-"""One viewer: a place in the ring and a way to the player's socket.
+"""The sender of a live stream to one player: a position in the ring and the player's socket.
 
-A pump is the ``IPushProducer`` of its player's transport. It is in one of four states:
+A pump is the ``IPushProducer`` of its player's transport. It has one of four states:
 
 ==========  =========================================================================================
-waiting     nothing sent yet, not even the head; a status is still ours to choose
-draining    between its place and the live edge there are blocks; it sends until the socket is full,
-            then waits for ``resumeProducing``
-at the edge it has all there is; the broadcaster sends it each new block as it comes
-gone        the player left, or we ended it
+waiting     nothing is sent yet, not even the head; an error status can still be sent
+draining    there are blocks between its position and the live edge; it sends until the socket is
+            full, then waits for ``resumeProducing``
+at the edge all blocks are sent; the broadcaster sends each new block when it comes
+gone        the player left, or was disconnected
 ==========  =========================================================================================
 
-A pump that falls out of the ring finishes the packet in hand and goes on where a joiner would start. It never
-slows anything but itself.
+If a player is so slow that its next block has left the ring, the pump finishes the block that is partly sent and
+continues where a new player would start. A slow player affects only itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = make_logger()
 
 
 class PumpState(Enum):
-    """See the module's docstring."""
+    """The states in the module's table."""
 
     WAITING = "waiting"
     DRAINING = "draining"
@@ -43,69 +43,79 @@ class PumpState(Enum):
 
 
 class PumpSource(Protocol):
-    """What a pump needs of the broadcaster."""
+    """The broadcaster, as a pump knows it."""
 
     ring: Ring
 
     @property
     def preamble(self) -> bytes:
-        """What every player is sent first, once."""
+        """Bytes that each player gets first, once."""
 
     def join(self) -> int | None:
-        """The block to start at, None while there is none."""
+        """Return the number of the block to start at; None if there is none yet."""
 
     def started(self, pump: Pump) -> None:
-        """``pump`` waits no more for its first block."""
+        """Note that ``pump`` has its first block."""
 
     def caught_up(self, pump: Pump) -> None:
-        """``pump`` is at the live edge."""
+        """Send each new block to ``pump``, which is at the live edge."""
 
     def detach(self, pump: Pump) -> None:
-        """``pump`` is gone."""
+        """Remove ``pump``."""
 
 
 class LiveResponse(Protocol):
-    """The response that a pump fills."""
+    """The HTTP response of one player."""
 
-    outlet: SocketWriter
+    writer: SocketWriter
 
     def begin(self, pump: Pump) -> None:
-        """Make ``pump`` the producer of the transport; called before anything else, or a full buffer tells nobody."""
+        """Make ``pump`` the producer of the transport. Called first, so that a full buffer pauses the pump."""
 
     def head(self) -> bytes:
-        """The response head, sent with the first block."""
+        """Return the response head. It is sent with the first block."""
 
     def refuse(self, error: SourceError) -> None:
-        """Nothing was sent: answer with an error."""
+        """Answer with an error. Nothing has been sent."""
 
     def abort(self) -> None:
-        """Something was sent: end the connection in a way that no player takes for a clean end."""
+        """Abort the connection, so that no player takes it for the end of the stream. Something has been sent."""
 
 
 @implementer(IPushProducer, IViewer)
 class Pump:
-    """Pours a stream into one player's socket."""
+    """The sender to one player.
+
+    :ivar state: see the module's table.
+    :ivar skips: how often the player was too slow and blocks were skipped.
+    :ivar blocked_since: time since which the socket has taken nothing; None if it takes data.
+    """
 
     def __init__(
         self,
         clock: IReactorTime,
-        answer: LiveResponse,
+        response: LiveResponse,
         source: PumpSource,
         evict_laggards: bool,
-        gone: Callable[[], None],
+        closed: Callable[[], None],
+        client_id: str,
+        stream_id: str,
     ) -> None:
         """
-        Make a pump that waits.
+        Make a pump that waits for its first block.
 
-        :param evict_laggards: disconnect, instead of skipping ahead, a viewer that falls out of the ring.
-        :param gone: called once, whatever the reason.
+        :param evict_laggards: disconnect a player that is too slow, instead of skipping blocks.
+        :param closed: called once, at the end.
+        :param client_id: for the log, as is ``stream_id``.
         """
         self._clock = clock
-        self._answer = answer
-        self._outlet = answer.outlet
+        self._response = response
+        self._writer = response.writer
         self._source = source
         self._evict_laggards = evict_laggards
-        self._gone = gone
+        self._closed = closed
+        self._client_id = client_id
+        self._stream_id = stream_id
         self.state = PumpState.WAITING
         self.skips = 0
         self.blocked_since: float | None = None
@@ -115,32 +125,36 @@ class Pump:
         self._edge_from = 0
         self._start_timer = Timer(clock)
 
-    # what it looks like from outside
+    # for the stream and the broadcaster
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that the kernel (or TLS) has taken, without the head."""
+        """Bytes that the kernel (or TLS) has taken, without the response head."""
         at_edge = self._source.ring.position - self._edge_from if self.state is PumpState.EDGE else 0
         return self._sent + at_edge
 
     @property
     def send(self) -> Callable[[bytes], int]:
-        """The outlet's own, for the broadcaster's loop over all viewers at the edge."""
-        return self._outlet.send
+        """The writer's ``send``, for the broadcaster's loop over all pumps at the edge."""
+        return self._writer.send
 
-    def wait_at_most(self, seconds: float, last_error: Callable[[], SourceError | None]) -> None:
-        """Refuse the player when nothing has come after that long."""
+    def set_start_timeout(self, seconds: float, last_error: Callable[[], SourceError | None]) -> None:
+        """
+        Refuse the player if nothing could be sent in time.
 
-        def give_up() -> None:
+        :param last_error: returns the last failure of a source, for the response.
+        """
+
+        def expired() -> None:
             self.close(last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
 
         if self.state is PumpState.WAITING:
-            self._start_timer.set(seconds, give_up)
+            self._start_timer.set(seconds, expired)
 
     # IViewer
 
     def try_to_start(self) -> None:
-        """Send the head and the first block, if the ring has a place to join at."""
+        """Send the head and the first block, if the ring has a block to start at."""
         place = self._source.join() if self.state is PumpState.WAITING else None
         if place is None:
             return
@@ -150,55 +164,60 @@ class Pump:
         self._next = place
         opening = self._source.preamble + self._source.ring[place].psi
         self._sent = len(opening)
-        if self._outlet.start(self._answer.head() + opening):
+        if self._writer.start(self._response.head() + opening):
             self.blocked_since = self._clock.seconds()
         else:
             self._drain()
 
     def fell_behind(self, block: Block, number: int, taken: int) -> None:
-        """At the edge, the socket took only ``taken`` bytes of ``block``: from now on it drains by itself."""
+        """Leave the edge and drain: the socket took only ``taken`` bytes of ``block``."""
         self._sent += block.position - self._edge_from + taken
         self.state = PumpState.DRAINING
         self._next = number + 1
         self._rest = memoryview(block.data)[taken:]
-        self._block()
+        self._wait_for_socket()
 
     def failed(self, block: Block, error: OSError) -> None:
-        """At the edge, the socket took nothing of ``block`` and never will."""
+        """Disconnect the player: its socket failed at ``block``."""
         self._sent += block.position - self._edge_from
         self.state = PumpState.DRAINING
         self.abort(f"send failed: {error}")
 
     def close(self, error: SourceError) -> None:
-        """There will be no more blocks."""
+        """Refuse the player if nothing was sent, else disconnect it: there are no more blocks."""
         if self.state is PumpState.WAITING:
-            self._leave()
-            self._answer.refuse(error)
+            self._end()
+            self._response.refuse(error)
         else:
             self.abort(str(error))
 
-    def abort(self, why: str) -> None:
-        """Disconnect at once."""
+    def abort(self, reason: str) -> None:
+        """Disconnect the player at once. ``reason`` is for the log."""
         if self.state is not PumpState.GONE:
-            log.info("viewer disconnected by us: {why}", why=why)
-            self._leave()
-            self._answer.abort()
+            log.info(
+                "stream {stream}: client {client!r:.80} disconnected: {reason}",
+                stream=self._stream_id,
+                client=self._client_id,
+                reason=reason,
+            )
+            self._end()
+            self._response.abort()
 
     # IPushProducer, called by the transport; each may come twice and from inside a write
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
-        self._outlet.paused()
+        """Note that the transport's buffer is full."""
+        self._writer.paused()
 
     def resumeProducing(self) -> None:
-        """The transport, or the socket, takes more."""
-        self._outlet.resumed()
+        """Send on: the transport, or the socket, takes more."""
+        self._writer.resumed()
         if self.state is PumpState.DRAINING:
             self._drain()
 
     def stopProducing(self) -> None:
-        """The player is gone."""
-        self._leave()
+        """End: the player has closed its connection."""
+        self._end()
 
     # draining
 
@@ -206,7 +225,7 @@ class Pump:
         """Send until the live edge is reached or the socket is full."""
         try:
             while self._rest or self._load():
-                taken = self._outlet.send(self._rest)
+                taken = self._writer.send(self._rest)
                 self._sent += taken
                 self._rest = self._rest[taken:] if taken < len(self._rest) else b""
                 self.blocked_since = None
@@ -219,12 +238,15 @@ class Pump:
         if self.state is not PumpState.DRAINING:
             return
         if self._rest:
-            self._block()
+            self._wait_for_socket()
         else:
-            self._at_edge()
+            self._reach_edge()
 
     def _load(self) -> bool:
-        """Put the next block in hand; False at the live edge."""
+        """Load the next block to send.
+
+        :return: False at the live edge.
+        """
         ring = self._source.ring
         if self._next >= ring.next:
             return False
@@ -238,27 +260,32 @@ class Pump:
         return True
 
     def _skip(self) -> bool:
-        """Out of the ring: put in hand what a joiner would start with, or leave."""
+        """Load the block that a new player would start with, because the next one has left the ring; or disconnect."""
         if self._evict_laggards:
-            self.abort("fell too far behind")
+            self.abort("too slow: its next block has left the buffer")
             return False
         ring = self._source.ring
         place = self._source.join()
         number = ring.first if place is None else place
         block = ring[number]
-        (log.debug if self.skips else log.info)("viewer fell out of the buffer and goes on at block {n}", n=number)
+        (log.debug if self.skips else log.info)(
+            "stream {stream}: client {client!r:.80} too slow: skipped to block {n}",
+            stream=self._stream_id,
+            client=self._client_id,
+            n=number,
+        )
         self.skips += 1
         self._rest = block.psi + block.data
         self._next = number + 1
         return True
 
-    def _block(self) -> None:
-        """The socket is full. What is in hand stays there, also when the ring lets go of it: no torn packet."""
+    def _wait_for_socket(self) -> None:
+        """Wait until the socket takes more. The loaded block is kept, even if it leaves the ring: no packet is cut."""
         if self.blocked_since is None:
             self.blocked_since = self._clock.seconds()
-        self._outlet.wait()
+        self._writer.wait()
 
-    def _at_edge(self) -> None:
+    def _reach_edge(self) -> None:
         self.state = PumpState.EDGE
         self.blocked_since = None
         self._edge_from = self._source.ring.position
@@ -266,7 +293,7 @@ class Pump:
 
     # the end
 
-    def _leave(self) -> None:
+    def _end(self) -> None:
         if self.state is PumpState.GONE:
             return
         self._sent = self.bytes_sent
@@ -274,4 +301,4 @@ class Pump:
         self._start_timer.cancel()
         self._rest = b""
         self._source.detach(self)
-        self._gone()
+        self._closed()

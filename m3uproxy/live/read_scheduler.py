@@ -1,15 +1,15 @@
-"""One tick for the whole process: sources are read in large pieces, not as the packets come.
+"""The common schedule on which live sources are read, in large pieces.
 
-A WAN delivers 1.4 kB every 1.5 ms; a reactor turn for each is the greatest cost a relay has. So a live source is
-paused, and read by us when enough has gathered in the kernel.
+A WAN delivers 1.4 kB every 1.5 ms. A reactor turn for each piece would be the greatest cost of the proxy. So the
+reactor does not read a live source; the scheduler reads it when enough data are in the kernel.
 
-How long that may take is a question of the source's speed. A paused receiver's window is small (under 64 KiB with
-Linux's defaults), so reading every 40 ms, whatever comes, throttles a fast provider to 22 Mbit/s, and to 9 under
-TLS. Each reader therefore has an interval of its own, which halves when a read brings :data:`MUCH` and doubles when
-it brings :data:`LITTLE`. A source that brings much even at the shortest interval is left to the reactor, which reads
-without rest, until a turn brings little. At 8 Mbit/s that gives 50 reads a second, at 50 Mbit/s 200.
+The interval depends on the speed of the source. The receive window of a paused socket is small (under 64 KiB with
+Linux's defaults), so a fixed interval of 40 ms would limit a fast provider to 22 Mbit/s, and to 9 Mbit/s under TLS.
+Each reader has its own interval. It is halved after a read of :data:`MUCH` bytes and doubled after a read of fewer than
+:data:`LITTLE`. If even the shortest interval brings much, the reactor reads the source without a pause, until a turn
+brings little. This gives 50 reads a second at 8 Mbit/s, and 200 at 50 Mbit/s.
 
-Intervals are multiples of one grid, so that all sources are read in the same few turns.
+Intervals are multiples of one grid, so that all sources are read in the same few reactor turns.
 """
 
 from __future__ import annotations
@@ -22,93 +22,102 @@ from ..log import make_logger
 
 log = make_logger()
 
-#: Bytes in one read from which on a source is read more often: half of the least that a paused receiver takes in.
+#: Bytes in one read after which a source is read more often: half of the smallest receive window.
 MUCH = 32_768
-#: Bytes under which it is read less often: twice as many would still not be much.
+#: Bytes in one read below which a source is read less often: twice as many are less than :data:`MUCH`.
 LITTLE = 16_384
-#: Shortest interval, as a part of the longest.
+#: Steps of the grid in the longest interval; the shortest interval is one step.
 STEPS = 8
 
 
 class ScheduledReader(Protocol):
-    """What the tick drives."""
+    """A reader on the schedule."""
+
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
 
     def turn_ended(self) -> None:
-        """The reactor turn in which ``has_read`` was called is over."""
+        """Pass on the data of the reactor turn in which ``has_read`` was called."""
 
     def read(self, step: int) -> int:
-        """Read; ``step`` numbers the points of the grid. The next interval in steps, or 0 to leave the tick."""
+        """
+        Read the body.
+
+        :param step: number of the point of the grid.
+        :return: the next interval in steps; 0 to leave the schedule.
+        """
 
     def read_failed(self) -> None:
-        """``turn_ended`` or ``read`` raised, which has been logged; neither is called again."""
+        """End the body: ``turn_ended`` or ``read`` raised an error, which is logged. Neither is called again."""
 
 
 class ReadScheduler:
-    """Reads paused sources on a common grid, and settles the others at the end of each turn."""
+    """Reads paused sources on a common grid, and tells the others the end of each reactor turn."""
 
     def __init__(self, clock: IReactorTime, interval: float) -> None:
         """
-        Make a tick that is silent while there is nothing to read.
+        Make an empty schedule. It has no timer while there is nothing to read.
 
-        :param interval: the longest between two reads of a source, in seconds.
+        :param interval: the longest interval between two reads of a source, in seconds.
         """
         self._clock = clock
         self._grid = interval / STEPS
         self._due: dict[ScheduledReader, int] = {}
         self._read: dict[ScheduledReader, None] = {}
-        self._settling: IDelayedCall | None = None
-        self._waking: IDelayedCall | None = None
+        self._turn_end: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
 
     def has_read(self, reader: ScheduledReader) -> None:
-        """``reader`` was given something by the reactor: settle it when this turn is over."""
+        """Note that the reactor has read for ``reader``, and call its ``turn_ended`` at the end of this turn."""
         self._read[reader] = None
-        if self._settling is None:
-            self._settling = self._clock.callLater(0, self._settle)
+        if self._turn_end is None:
+            self._turn_end = self._clock.callLater(0, self._end_turn)
 
-    def take(self, reader: ScheduledReader, steps: int = 1) -> None:
-        """Have ``reader`` read from now on, for the first time in so many steps."""
+    def schedule(self, reader: ScheduledReader, steps: int = 1) -> None:
+        """Read ``reader`` from now on, for the first time at the next multiple of ``steps``."""
         self._due[reader] = (self.step // steps + 1) * steps
-        self._schedule()
+        self._set_timer()
 
-    def forget(self, reader: ScheduledReader) -> None:
-        """``reader`` is over."""
+    def remove(self, reader: ScheduledReader) -> None:
+        """Remove a reader. Safe to call if it is not on the schedule."""
         self._read.pop(reader, None)
         self._due.pop(reader, None)
-        if not self._read and self._settling is not None:
-            self._settling.cancel()
-            self._settling = None
-        if not self._due and self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
+        if not self._read and self._turn_end is not None:
+            self._turn_end.cancel()
+            self._turn_end = None
+        if not self._due and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     @property
     def step(self) -> int:
-        """The point of the grid that is now or was last; timers fire on points, so a hair early is on time."""
+        """Number of the last point of the grid. A timer that fires a little early still counts as on time."""
         return int(self._clock.seconds() / self._grid + 0.01)
 
-    def _settle(self) -> None:
-        self._settling = None
+    def _end_turn(self) -> None:
+        self._turn_end = None
         readers, self._read = self._read, {}
         for reader in readers:
             try:
                 reader.turn_ended()
             except Exception:
-                self._broken(reader)
+                self._end_broken(reader)
 
-    def _schedule(self) -> None:
-        """Wake when the first reader is due."""
+    def _set_timer(self) -> None:
+        """Set the timer for the first reader that is due."""
         if not self._due:
             return
         due = min(self._due.values()) * self._grid
-        if self._waking is not None:
-            if self._waking.getTime() <= due:
+        if self._timer is not None:
+            if self._timer.getTime() <= due:
                 return
-            self._waking.cancel()
-        self._waking = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._wake)
+            self._timer.cancel()
+        self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._wake)
 
     def _wake(self) -> None:
-        """Read all that are due, late ones too: the reactor may have been busy."""
-        self._waking = None
+        """Read all readers that are due, late ones too: the reactor may have been busy."""
+        self._timer = None
         step = self.step
         for reader in [reader for reader, due in self._due.items() if due <= step]:
             if reader not in self._due:
@@ -116,19 +125,19 @@ class ReadScheduler:
             try:
                 interval = reader.read(step)
             except Exception:
-                self._broken(reader)
+                self._end_broken(reader)
                 continue
             if not interval:
                 self._due.pop(reader, None)
             elif reader in self._due:
                 self._due[reader] = (step // interval + 1) * interval
-        self._schedule()
+        self._set_timer()
 
-    def _broken(self, reader: ScheduledReader) -> None:
-        """A defect of ours in the path of one stream must not stop the reading of the others."""
-        log.failure("reading a source failed")
-        self.forget(reader)
+    def _end_broken(self, reader: ScheduledReader) -> None:
+        """End one body after an error of ours, so that the others are still read."""
+        log.failure("stream {stream}: reading the source failed", stream=reader.stream_id)
+        self.remove(reader)
         try:
             reader.read_failed()
         except Exception:
-            log.failure("ending a source failed")
+            log.failure("stream {stream}: ending the source failed", stream=reader.stream_id)

@@ -1,8 +1,8 @@
-"""Keeps one body flowing: the course of a live stream.
+"""The provider side of a live stream.
 
-At any moment a session has at most one of: a feed (:mod:`.feed`), or a wait for leave to open one
-(:mod:`.sole_feed`); a rest; a question to the resolver. Only where there is room for two a source that flows may have
-another beside it (:mod:`.beside`), which takes over without a gap.
+A session has at most one of: a connection to a source, with the wait for its slot (:mod:`.current_connection`); a
+backoff; a question to the resolver. While a source streams, and if a second connection may be opened, the session may
+have a standby connection (:mod:`.standby_connection`) that replaces the one in use without a gap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from .standby_connection import Standby, StandbyConnection
 
 
 class LiveSession(FailoverDriver):
-    """The source side of one stream."""
+    """
+    The failover driver of a live stream. It keeps a connection open while the stream has players.
+
+    :ivar monitor: monitors the streaming source; None if none streams.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class LiveSession(FailoverDriver):
         """
         Make an idle session.
 
-        :param sink: the consumer of the source's bytes.
+        :param sink: the consumer of the sources' bytes.
         """
         policy = context.live_policy(stream.spec)
         super().__init__(context, stream, policy, random)
@@ -48,27 +52,28 @@ class LiveSession(FailoverDriver):
             self._clock, self._slot, lambda slot: SourceConnection(upstream, sink, self, slot), self
         )
         self._standby = Standby(upstream, self._slot, policy, self)
-        self.watch: SourceMonitor | None = None
+        self.monitor: SourceMonitor | None = None
 
     def stop(self) -> Deferred[None]:
-        """Nobody wants it: close the provider's connection now.
+        """
+        Stop the stream: close the provider's connection now.
 
-        :return: a Deferred that fires when its socket is gone.
+        :return: a Deferred that fires when the socket has closed.
         """
         self._carry_out(self._failover.stop(self._clock.seconds()))
-        return self._current.when_gone()
+        return self._current.closed()
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
-        """Take other sources; see :meth:`.course.FailoverDriver.replace_sources`."""
-        self._standby.sources_change(self._requests, requests)
+        """Take over a new list of sources; see :meth:`.failover_driver.FailoverDriver.replace_sources`."""
+        self._standby.sources_replaced(self._requests, requests)
         super().replace_sources(requests)
 
-    # the course
+    # FailoverDriver
 
     @property
     def has_standby(self) -> bool:
-        """Whether another source is on its way in beside the one that flows."""
-        return self._standby.candidate is not None
+        """True while a standby connection is open."""
+        return self._standby.connection is not None
 
     @property
     def _target(self) -> int:
@@ -76,7 +81,7 @@ class LiveSession(FailoverDriver):
         return self._failover.index if chosen is None else chosen
 
     def _open_chosen(self, index: int) -> None:
-        """Beside the source that flows if there is room for both, else at once."""
+        """Open the chosen source as standby. If no second connection may be opened, switch at once."""
         if self._standby.chosen is not None and index == self._failover.index:
             self._standby.close()
         elif not self._open_standby(index, chosen=True):
@@ -87,11 +92,11 @@ class LiveSession(FailoverDriver):
 
     def _close_source(self) -> None:
         super()._close_source()
-        watch, self.watch = self.watch, None
-        if watch is not None:
-            watch.close()
+        monitor, self.monitor = self.monitor, None
+        if monitor is not None:
+            monitor.close()
         self._standby.close()
-        self._current.drop()
+        self._current.close()
 
     def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
         self._slot.release()
@@ -100,49 +105,56 @@ class LiveSession(FailoverDriver):
         self._sink.sources_exhausted(error)
 
     def _seconds_delivered(self) -> float:
-        return self.watch.ran if self.watch is not None and self._failover.state is FailoverState.STREAMING else 0.0
+        monitor = self.monitor
+        return monitor.ran if monitor is not None and self._failover.state is FailoverState.STREAMING else 0.0
 
-    # the feed's owner
+    # BodyReaderOwner
 
     def source_started(self) -> None:
-        """The source delivers."""
+        """Monitor the source, which has delivered its first packet."""
         self._slot.viewer = None
         self._carry_out(self._failover.started(self._clock.seconds()))
-        self._start_watch()
+        self._start_monitor()
 
     def data_received(self) -> None:
-        """Packets came."""
-        if self.watch is not None:
-            self.watch.data_received(self._current.received)
+        """Tell the monitor that packets came."""
+        if self.monitor is not None:
+            self.monitor.data_received(self._current.received)
 
     def discontinuity(self) -> None:
-        """A seam within the body."""
-        if self.watch is not None:
-            self.watch.discontinuity()
+        """Tell the monitor that timestamps may be others from now on."""
+        if self.monitor is not None:
+            self.monitor.discontinuity()
 
     def source_ended(self, error: SourceError) -> None:
-        """The source is over, or given up: what was opened beside it takes its place, if it can."""
-        candidate = self._standby.candidate
-        if candidate is None or not (candidate.proven or candidate.chosen):
+        """
+        Continue after the end of the source.
+
+        A standby connection that has started replaces it now, ready or not. A chosen one that has not started is
+        dialled anew.
+        """
+        standby = self._standby.connection
+        if standby is None or not (standby.has_started or standby.chosen):
             super().source_ended(error)
             return
         self._source_failed(error, self._seconds_delivered())
-        if candidate.proven:
-            self._source_replaced(candidate.index)
-            self._replace_by(candidate, error)
+        if standby.has_started:
+            self._source_replaced(standby.index)
+            self._replace_by(standby, error)
         else:
-            self._failover.left_for(self._clock.seconds(), candidate.index, error)
-            self._carry_out_after_failure(self._failover.switched(self._clock.seconds(), candidate.index))
+            self._failover.left_for(self._clock.seconds(), standby.index, error)
+            self._carry_out_after_failure(self._failover.switched(self._clock.seconds(), standby.index))
 
-    def _start_watch(self) -> None:
-        self.watch = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self)
+    def _start_monitor(self) -> None:
+        self.monitor = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self)
 
-    # the watch's owner
+    # MonitorOwner
 
     def switch_to(self, index: int, error: SourceError | None) -> None:
-        """Move from the source that flows to a better one, beside it or after it.
+        """
+        Leave the streaming source for a better one: by a standby connection if possible, else at once.
 
-        :param error: what is wrong with what it brings; None if it is only not the best.
+        :param error: the fault of the streaming source; None if it has none.
         """
         if self.has_standby:
             return
@@ -152,47 +164,47 @@ class LiveSession(FailoverDriver):
             super().switch_to(index, error)
 
     def fault_found(self, error: SourceError) -> None:
-        """Something is wrong with what the source brings: it stays, unless the resolver or the list has another."""
+        """Ask the resolver about a fault. Without a resolver, the source stays in use."""
         if self._resolver.available:
             self._resolver.report_fault(error)
         else:
             self.stay(error)
 
     def probe(self, index: int) -> Deferred[None] | None:
-        """Look whether another source would deliver, if that may be."""
-        return self._standby.probe_source(self.request(index), self.request())
+        """Probe another source; None if no second connection may be opened."""
+        return self._standby.probe(self.request(index), self.request())
 
-    # the candidate's owner
+    # StandbyOwner
 
-    def _open_standby(self, index: int, why: SourceError | None = None, chosen: bool = False) -> bool:
+    def _open_standby(self, index: int, fault: SourceError | None = None, chosen: bool = False) -> bool:
         if self._failover.state is not FailoverState.STREAMING or index == self._failover.index:
             return False
-        return self._standby.open(index, self.request(index), self.request(), why, chosen)
+        return self._standby.open(index, self.request(index), self.request(), fault, chosen)
 
-    def standby_ready(self, candidate: StandbyConnection) -> None:
-        """It replaces what flows."""
-        if not candidate.chosen:
-            left, target = self.label(self._failover.index), self.label(candidate.index)
-            self._history.source_left(left, target, candidate.why, self._seconds_delivered())
-        self._replace_by(candidate, candidate.why)
+    def standby_ready(self, standby: StandbyConnection) -> None:
+        """Replace the connection in use."""
+        if not standby.chosen:
+            left, target = self.label(self._failover.index), self.label(standby.index)
+            self._history.source_left(left, target, standby.fault, self._seconds_delivered())
+        self._replace_by(standby, standby.fault)
 
-    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
-        """What flows goes on, unless somebody wants it replaced at any price."""
-        self._history.standby_failed(self.label(candidate.index), error)
+    def standby_failed(self, standby: StandbyConnection, error: SourceError) -> None:
+        """Keep the source in use, unless the API chose the other one: then switch to that."""
+        self._history.standby_failed(self.label(standby.index), error)
         self._standby.close()
-        if candidate.chosen:
-            self._carry_out(self._failover.switched(self._clock.seconds(), candidate.index))
+        if standby.chosen:
+            self._carry_out(self._failover.switched(self._clock.seconds(), standby.index))
         else:
-            self._failover.sources.probed(candidate.index, cause_of(error), self._clock.seconds())
+            self._failover.sources.probed(standby.index, cause_of(error), self._clock.seconds())
 
-    def _replace_by(self, candidate: StandbyConnection, error: SourceError | None) -> None:
-        feed, slot, kept = candidate.release()
+    def _replace_by(self, standby: StandbyConnection, error: SourceError | None) -> None:
+        connection, slot, buffered = standby.hand_over()
         self._close_source()
-        self._current.replace_by(feed, slot)
-        self._failover.took_over(self._clock.seconds(), candidate.index, error, candidate.chosen)
+        self._current.replace_by(connection, slot)
+        self._failover.took_over(self._clock.seconds(), standby.index, error, standby.chosen)
         self._announce()
-        feed.move(self._sink, self)
+        connection.move(self._sink, self)
         self._sink.source_changed()
-        if self._current.has(feed):
-            self._start_watch()
-            self._sink.bytes_received(kept)
+        if self._current.is_current(connection):
+            self._start_monitor()
+            self._sink.bytes_received(buffered)

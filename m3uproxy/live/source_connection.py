@@ -1,4 +1,4 @@
-"""One connection to a source, from the dial to its end: dialled, proven by its first packet, read into a sink."""
+"""A connection to a source: dialled, started by its first packet, read into a sink, closed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class LiveUpstream:
 
 class SourceConnection:
     """
-    What one dial leads to. Its owner is told when it flows, is heard, and ends; never once it is closed.
+    One dial and its body. The owner gets the events of the body until it calls ``close()``.
 
-    :ivar proven: whether it has brought a packet.
+    :ivar has_started: whether the first packet has come.
     """
 
     def __init__(self, upstream: LiveUpstream, sink: IStreamSink, owner: BodyReaderOwner, slot: Slot | None) -> None:
@@ -53,39 +53,46 @@ class SourceConnection:
         self._dialling: Deferred[None] | None = None
         self._body: IResponseBody | None = None
         self._reader: BodyReader | None = None
-        self._alarm = Timer(self._clock)
+        self._first_packet_timeout = Timer(self._clock)
         self._closed = False
-        self.proven = False
+        self.has_started = False
 
     @property
     def received(self) -> int:
         """Bytes of the body so far."""
         return self._reader.received if self._reader is not None else 0
 
-    def open(self, request: SourceRequest, limits: DialTimeouts) -> None:
-        """Dial. What comes of it is told, perhaps at once.
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
+        return self._owner.stream_id
 
-        :param limits: the first packet may take as long as the head, and within ``total``.
+    def open(self, request: SourceRequest, timeouts: DialTimeouts) -> None:
         """
-        dialling = Deferred.fromCoroutine(self._open(request, limits))
-        url = redact(request.url)
-        on_failure(dialling, self._dial_failed, log, "opening {url} failed unexpectedly", url=url)
+        Dial. The owner may get the result before this method returns.
+
+        :param timeouts: the first packet may take as long as the response head, and both no longer than ``total``.
+        """
+        dialling = Deferred.fromCoroutine(self._open(request, timeouts))
+        event = "stream {stream}: opening {url} failed unexpectedly"
+        on_failure(dialling, self._dial_failed, log, event, stream=self.stream_id, url=redact(request.url))
         if not dialling.called:
             self._dialling = dialling
 
     def move(self, sink: IStreamSink, owner: BodyReaderOwner) -> None:
-        """From now on what comes goes there."""
+        """Pass further data to another sink, and further events to another owner."""
         self._sink, self._owner = sink, owner
         if self._reader is not None:
             self._reader.move(sink)
 
     def close(self) -> Deferred[None]:
-        """Drop it, at whatever stage. Safe to call twice.
+        """
+        Cancel the dial or close the body. Safe to call twice.
 
-        :return: fires when the socket of an open body is gone.
+        :return: a Deferred that fires when the socket of an open body has closed.
         """
         self._closed = True
-        self._alarm.cancel()
+        self._first_packet_timeout.cancel()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
@@ -93,50 +100,49 @@ class SourceConnection:
             self._reader.close()
         return self._body.close() if self._body is not None else succeed(None)
 
-    # the reader's owner
+    # BodyReaderOwner
 
     def source_started(self) -> None:
-        """The first packet came."""
-        self._alarm.cancel()
-        self.proven = True
+        """Cancel the timeout of the first packet."""
+        self._first_packet_timeout.cancel()
+        self.has_started = True
         self._owner.source_started()
 
     def data_received(self) -> None:
-        """Packets came."""
+        """Tell the owner."""
         self._owner.data_received()
 
     def discontinuity(self) -> None:
-        """Packets came from behind a seam."""
+        """Tell the owner."""
         self._owner.discontinuity()
 
     def source_ended(self, error: SourceError) -> None:
-        """The body is over, or is no video, or never came."""
+        """Tell the owner, unless the connection is closed."""
         if not self._closed:
-            self._alarm.cancel()
+            self._first_packet_timeout.cancel()
             self._owner.source_ended(error)
 
     # inside
 
-    async def _open(self, request: SourceRequest, limits: DialTimeouts) -> None:
+    async def _open(self, request: SourceRequest, timeouts: DialTimeouts) -> None:
         began = self._clock.seconds()
-        body = await self._upstream.dialler.dial(request, limits, self._slot)
+        body = await self._upstream.dialler.dial(request, timeouts, self._slot)
         self._body = body
-        log.info("source {url} opened", url=redact(request.url))
-        # A page, or a film, not to be played over and over. Where the URL says live the length is one of the
-        # provider's lies.
+        log.info("stream {stream}: source {url} opened", stream=self.stream_id, url=redact(request.url))
+        # A body with a length is a web page or a file, which must not be played again and again. If the URL has the
+        # form of a live stream, the length is ignored, because some providers state a wrong one.
         if body.length is not None and not has_extension(request.url):
-            raise await classify_finite_body(body, body.length, self._clock, limits.first_byte)
+            raise await classify_finite_body(body, body.length, self._clock, timeouts.first_byte)
         self._dialling = None
-        left = max(0.0, limits.total - (self._clock.seconds() - began))
+        left = max(0.0, timeouts.total - (self._clock.seconds() - began))
         self._reader = BodyReader(body, self._sink, self._upstream.scheduler, self)
-        self._alarm.set(min(limits.first_byte, left), self._unproven)
+        self._first_packet_timeout.set(min(timeouts.first_byte, left), self._first_packet_late)
         self._reader.start()
 
     def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
         self.source_ended(error)
 
-    def _unproven(self) -> None:
-        """The head came, but no packet."""
+    def _first_packet_late(self) -> None:
         detail = f"no packet in {self.received} bytes" if self.received else "the head came, but no body"
         self.source_ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))

@@ -1,13 +1,14 @@
-"""A second connection beside the one in use, where there is room for it: to replace it, or to look at a backup.
+"""Standby connections: make before break.
 
-Providers count connections. Where somebody said how many an account allows, there is room if one is free. Where nobody
-did, there is room only at another host: one connection too many may cost the one that works.
+The source in use plays on while another one is dialled. The data of the standby connection are buffered. It is ready
+when they contain a random access point, or after :data:`MAX_WAIT`. Then the session closes the source in use, takes
+over the connection, and passes the buffered data on. So players wait neither for the dial nor for a random access
+point.
 
-Make before break: a source that is opened beside the one in use, which plays on until this one can take over.
+A second connection is also opened to probe a backup.
 
-A candidate is dialled and read like any source, but what it brings is kept. When a random access point is among it (or
-it has been waited for long enough), it is ready: the session closes the source that it has, takes over the candidate's
-reader, and has what was kept passed on first. So players wait neither for a dial nor for a keyframe.
+Providers count connections. If the limit of the account is known, a free slot is required. If it is unknown, the other
+source must have another host, because one connection too many may cost the one in use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.failover.machine import FailoverPolicy
@@ -32,72 +34,76 @@ from .source_connection import LiveUpstream, SourceConnection
 
 log = make_logger()
 
-#: Seconds and bytes that a random access point is waited for; then it is the splice that waits.
-PATIENCE = 12.0
-LARGEST = 8 << 20
+#: Seconds and bytes that a random access point is awaited. After that the splice waits for it.
+MAX_WAIT = 12.0
+MAX_BUFFER = 8 << 20
 
 
 @implementer(IStreamSink)
 class StandbyBuffer:
     """
-    Keeps what a body brings.
+    The sink of a standby connection.
 
-    :ivar ready: whether there is a place among it to begin at, or as much as is kept.
+    :ivar ready: whether the data contain a random access point, or fill the buffer.
     """
 
-    #: Read it as it comes: the sooner there is an access point the better.
+    #: Data are passed on as they come: the sooner there is a random access point, the better.
     waiting = True
 
     def __init__(self) -> None:
-        self._intake = DetectingParser()
+        self._parser = DetectingParser()
         self._pieces: list[bytes] = []
         self._size = 0
         self.ready = False
 
     def source_changed(self) -> None:
-        """There is but one."""
+        """Do nothing: there is only one body."""
 
     def bytes_received(self, data: bytes) -> None:
-        """Keep them, and look whether one can begin."""
+        """Keep the bytes, and search them for a random access point."""
         self._pieces.append(data)
         self._size += len(data)
-        cuts = self._intake.feed(data, 0.0) + self._intake.flush(0.0)
-        if any(cut.access for cut in cuts) or self._size >= LARGEST:
+        chunks = self._parser.feed(data, 0.0) + self._parser.flush(0.0)
+        if any(chunk.access for chunk in chunks) or self._size >= MAX_BUFFER:
             self.ready = True
 
     def flush(self) -> int:
-        """Packets so far."""
-        return self._intake.packets
+        """Return the number of packets so far."""
+        return self._parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
-        """Nobody watches before it takes over."""
+        """Do nothing: content is checked after the takeover."""
 
     def sources_exhausted(self, error: SourceError) -> None:
-        """Nobody gives up here."""
+        """Do nothing: only a session calls it."""
 
-    def take(self) -> bytes:
-        """All that came."""
+    def drain(self) -> bytes:
+        """Return the data, and empty the buffer."""
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
 
 
 class StandbyOwner(Protocol):
-    """Who wants a candidate."""
+    """The session of a standby connection."""
 
-    def standby_ready(self, candidate: StandbyConnection) -> None:
-        """It can take over: :meth:`StandbyConnection.release` it, or close it."""
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
 
-    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
-        """It failed, and is closed."""
+    def standby_ready(self, standby: StandbyConnection) -> None:
+        """Take over the connection with :meth:`StandbyConnection.hand_over`, or close it."""
+
+    def standby_failed(self, standby: StandbyConnection, error: SourceError) -> None:
+        """Continue without the connection, which is closed."""
 
 
 class StandbyConnection:
     """
-    One source on its way in.
+    A connection to a source that is to replace the one in use.
 
-    :ivar index: which source it is.
-    :ivar why: what is wrong with the source that it is to replace; None if nothing is.
-    :ivar chosen: whether somebody chose it.
+    :ivar index: index of the source.
+    :ivar fault: the fault of the source in use; None if it has none.
+    :ivar chosen: whether the API chose the source.
     """
 
     def __init__(
@@ -106,142 +112,167 @@ class StandbyConnection:
         index: int,
         slot: Slot | None,
         owner: StandbyOwner,
-        why: SourceError | None = None,
+        fault: SourceError | None = None,
         chosen: bool = False,
     ) -> None:
-        """Nothing is opened yet. ``slot`` is its own, if connections are counted."""
+        """
+        Make a connection that is not dialled.
+
+        :param slot: its own slot; None if connections are not counted.
+        """
         self._upstream = upstream
         self._slot = slot
         self._owner = owner
-        self._kept = StandbyBuffer()
-        self._feed: SourceConnection | None = None
-        self._alarm = Timer(upstream.clock)
+        self._buffer = StandbyBuffer()
+        self._connection: SourceConnection | None = None
+        self._takeover = Timer(upstream.clock)
         self._is_ready = False
         self.index = index
-        self.why = why
+        self.fault = fault
         self.chosen = chosen
 
     @property
-    def proven(self) -> bool:
-        """Whether it has brought a packet."""
-        return self._feed is not None and self._feed.proven
+    def has_started(self) -> bool:
+        """True after the first packet."""
+        return self._connection is not None and self._connection.has_started
 
-    def open(self, request: SourceRequest, limits: DialTimeouts) -> None:
-        """Dial. The owner is told what comes of it, perhaps at once."""
-        self._feed = SourceConnection(self._upstream, self._kept, self, self._slot)
-        self._feed.open(request, limits)
+    @property
+    def stream_id(self) -> str:
+        """Id of the stream, for the log."""
+        return self._owner.stream_id
+
+    def open(self, request: SourceRequest, timeouts: DialTimeouts) -> None:
+        """Dial. The owner may get the result before this method returns."""
+        self._connection = SourceConnection(self._upstream, self._buffer, self, self._slot)
+        self._connection.open(request, timeouts)
 
     def close(self) -> None:
-        """Drop it. Safe at any time, and harmless when it is released."""
-        self._alarm.cancel()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.close().addErrback(lambda failure: log.failure("closing a source failed", failure=failure))
+        """Close the connection and release its slot. Safe to call twice, and after :meth:`hand_over`."""
+        self._takeover.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close().addErrback(self._close_failed)
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.release()
 
-    def release(self) -> tuple[SourceConnection, Slot | None, bytes]:
-        """Give up what there is: the feed, its slot, and what it has brought so far."""
-        assert self._feed is not None
-        self._alarm.cancel()
-        feed, slot = self._feed, self._slot
-        self._feed = self._slot = None
-        return feed, slot, self._kept.take()
+    def hand_over(self) -> tuple[SourceConnection, Slot | None, bytes]:
+        """Return the connection, its slot and the buffered data. They belong to the caller then."""
+        assert self._connection is not None
+        self._takeover.cancel()
+        connection, slot = self._connection, self._slot
+        self._connection = self._slot = None
+        return connection, slot, self._buffer.drain()
 
-    def _take_over(self) -> None:
-        self._owner.standby_ready(self)
-
-    # the feed's owner
+    # BodyReaderOwner
 
     def source_started(self) -> None:
-        """It delivers."""
-        self._alarm.set(PATIENCE, self._take_over)
+        """Wait for a random access point, for :data:`MAX_WAIT` at most."""
+        self._takeover.set(MAX_WAIT, self._tell_ready)
         self.data_received()
 
     def data_received(self) -> None:
-        """More came. The reader is told to go elsewhere in a turn of its own."""
-        if self.proven and self._kept.ready and not self._is_ready:
+        """If the buffer is ready, tell the owner in another reactor turn, because the reader is at work in this one."""
+        if self.has_started and self._buffer.ready and not self._is_ready:
             self._is_ready = True
-            self._alarm.set(0, self._take_over)
+            self._takeover.set(0, self._tell_ready)
 
     def discontinuity(self) -> None:
-        """What is kept is joined again when it is passed on."""
+        """Do nothing: the buffered data are spliced when they are passed on."""
 
     def source_ended(self, error: SourceError) -> None:
-        """It is over, or no video."""
+        """Close the connection and tell the owner."""
         self.close()
         self._owner.standby_failed(self, error)
+
+    # inside
+
+    def _tell_ready(self) -> None:
+        self._owner.standby_ready(self)
+
+    def _close_failed(self, failure: Failure) -> None:
+        log.failure("stream {stream}: closing a standby connection failed", failure=failure, stream=self.stream_id)
 
 
 class Standby:
     """
-    What one session has open beside its source.
+    The second connection of a session: a standby connection, or a probe.
 
-    :ivar candidate: what is to replace it, if anything is.
+    :ivar connection: the standby connection; None if there is none.
     """
 
     def __init__(self, upstream: LiveUpstream, slot: StreamSlot, policy: FailoverPolicy, owner: StandbyOwner) -> None:
         self._upstream = upstream
         self._slot = slot
-        self._limits = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
+        self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
         self._owner = owner
-        self.candidate: StandbyConnection | None = None
+        self.connection: StandbyConnection | None = None
 
     @property
     def chosen(self) -> int | None:
-        """The index of what is to replace it, if somebody chose that."""
-        return self.candidate.index if self.candidate is not None and self.candidate.chosen else None
+        """Index of the standby source if the API chose it, else None."""
+        return self.connection.index if self.connection is not None and self.connection.chosen else None
 
     def open(
         self,
         index: int,
         request: SourceRequest,
         used: SourceRequest,
-        why: SourceError | None = None,
+        fault: SourceError | None = None,
         chosen: bool = False,
     ) -> bool:
         """
-        Open a source that is to replace the one in use, instead of another that was to.
+        Open a standby connection. A previous one is closed.
 
-        :param used: the source in use.
-        :return: False if there is no room for it.
+        :param used: the request for the source in use.
+        :param fault: the fault of the source in use; None if it has none.
+        :param chosen: whether the API chose the source.
+        :return: False if no second connection may be opened.
         """
         self.close()
-        if not has_room(self._slot, request, used):
+        if not can_open_second(self._slot, request, used):
             return False
         slot = self._slot.acquire_second(request.account)
-        self.candidate = StandbyConnection(self._upstream, index, slot, self._owner, why, chosen)
-        self.candidate.open(request, self._limits)
+        self.connection = StandbyConnection(self._upstream, index, slot, self._owner, fault, chosen)
+        self.connection.open(request, self._timeouts)
         return True
 
-    def probe_source(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:
-        """Look whether a source would deliver (:func:`.scout.probe_source`); None if there is no room for that."""
-        if self.candidate is not None or not has_room(self._slot, request, used):
+    def probe(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:
+        """
+        Probe a source (:func:`m3uproxy.upstream.body_probe.probe_source`).
+
+        :return: None if no second connection may be opened, or a standby connection is open.
+        """
+        if self.connection is not None or not can_open_second(self._slot, request, used):
             return None
         slot = self._slot.acquire_second(request.account)
-        return probe_source(self._upstream.clock, self._upstream.dialler, request, self._limits, slot)
+        return probe_source(self._upstream.clock, self._upstream.dialler, request, self._timeouts, slot)
 
-    def sources_change(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
-        """What is to replace the one in use may have another index among other sources, or is none of them any more."""
-        candidate = self.candidate
-        if candidate is None or candidate.index < 0:
+    def sources_replaced(self, before: tuple[SourceRequest, ...], after: tuple[SourceRequest, ...]) -> None:
+        """Take over the new index of the standby source. If it is in the list no longer, close the connection."""
+        connection = self.connection
+        if connection is None or connection.index < 0:
             return
-        request = before[candidate.index]
+        request = before[connection.index]
         if request in after:
-            candidate.index = after.index(request)
+            connection.index = after.index(request)
         else:
             self.close()
 
     def close(self) -> None:
-        """Nothing is to replace the source any more."""
-        candidate, self.candidate = self.candidate, None
-        if candidate is not None:
-            candidate.close()
+        """Close the standby connection. Safe to call if there is none."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
 
 
-def has_room(admission: StreamSlot, request: SourceRequest, used: SourceRequest) -> bool:
-    """Whether a source may be opened beside the one in use."""
+def can_open_second(slot: StreamSlot, request: SourceRequest, used: SourceRequest) -> bool:
+    """
+    Return whether a second connection may be opened.
+
+    :param request: the request for the other source.
+    :param used: the request for the source in use.
+    """
     if request.account is not None:
-        return admission.has_free_slot(request.account)
+        return slot.has_free_slot(request.account)
     return urlsplit(request.url).hostname != urlsplit(used.url).hostname

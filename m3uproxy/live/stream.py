@@ -1,4 +1,4 @@
-"""A registered stream: what was asked for, its broadcaster, its clients."""
+"""A registered live stream: its registration, broadcaster, HLS muxer and clients."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LiveClient(ConnectedClient):
 
 
 class LiveStream(FailoverStream):
-    """A live stream."""
+    """A live stream. All its clients share one session, except while it has none."""
 
     def __init__(
         self,
@@ -89,72 +89,83 @@ class LiveStream(FailoverStream):
 
     @property
     def session(self) -> LiveSession:
-        """Which source it is on, and the connection to that."""
+        """The provider side: the source in use and its connection."""
         return self.broadcaster.session
 
     @property
     def bytes_served(self) -> int:
-        """To all clients, past ones included."""
+        """Bytes of media sent to all clients, past ones included."""
         current = sum(client.bytes_served for client in self._clients)
         return self._past_bytes + current + self.muxer.bytes_served
 
     @property
     def segments_served(self) -> int:
-        """To those who play it as HLS."""
+        """HLS segments sent to all clients."""
         return self.muxer.segments_served
 
     def health(self) -> dict[str, object] | None:
-        """What is known of what the source in use brings; None if none delivers or nothing is looked at."""
-        watch = self.broadcaster.session.watch
-        condition = watch.condition if watch is not None else None
-        if watch is None or condition is None:
+        """Return the content health of the source in use; None if no source streams or content is not checked."""
+        monitor = self.broadcaster.session.monitor
+        snapshot = monitor.snapshot if monitor is not None else None
+        if monitor is None or snapshot is None:
             return None
-        return {**attrs.asdict(condition), "signs": list(watch.signs)}
+        return {**attrs.asdict(snapshot), "signs": list(monitor.signs)}
 
     @property
     def content_type(self) -> str:
-        """What players are told."""
+        """Content-Type of the responses."""
         return content_type(self.current_url, self.broadcaster.format)
 
     def clients(self) -> list[ClientInfo]:
-        """Who is connected, oldest first; behind them those who play it as HLS."""
+        """Return the clients, oldest first; those that play HLS are last."""
         return [*self._clients, *self.muxer.clients()]
 
     def update_spec(self, spec: StreamSpec) -> None:
-        """The registration was repeated.
-
-        While somebody watches, metadata stays and the rest is taken over in place; otherwise everything is taken
-        over and the sources start from the primary.
         """
-        watched = bool(self.clients())
-        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if watched else spec
+        Apply a repeated registration.
+
+        If the stream has clients, keep its metadata and update the rest. Otherwise update everything and start from the
+        primary source.
+        """
+        has_clients = bool(self.clients())
+        self.spec = attrs.evolve(spec, metadata=self.spec.metadata) if has_clients else spec
         self.broadcaster.session.replace_sources(self._context.requests(spec))
-        if not watched:
+        if not has_clients:
             if not self.broadcaster.session.active:
                 self.broadcaster.session.choose(0)
             self._reset_counters()
 
-    def attach(self, player: PlayerInfo, answer: LiveResponse, patience: float) -> Pump:
-        """A player arrived: it counts as a client from now on.
+    def attach(self, player: PlayerInfo, response: LiveResponse, start_timeout: float) -> Pump:
+        """
+        Add a client, and return the pump that serves it.
 
-        :param patience: seconds after which it is refused when nothing could be sent.
+        :param start_timeout: seconds after which the player is refused if nothing could be sent.
         """
         self.touch()
         client = LiveClient(self._client_id(player), player, self._wall(), self._wall)
-        pump = Pump(self._clock, answer, self.broadcaster, self._evict_laggards, lambda: self._client_gone(client))
+        pump = Pump(
+            self._clock,
+            response,
+            self.broadcaster,
+            self._evict_laggards,
+            lambda: self._client_left(client),
+            client.client_id,
+            self.id,
+        )
         client.pump = pump
         self._clients[client] = None
-        answer.begin(pump)
-        log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
+        response.begin(pump)
+        log.info("stream {stream}: client {client!r:.80} joins", client=client.client_id, stream=self.id)
         self._context.slots.viewer_joined(self.id, player.viewer)
         self.broadcaster.attach(pump, player.viewer)
-        pump.wait_at_most(patience, lambda: self.broadcaster.session.error)
+        pump.set_start_timeout(start_timeout, lambda: self.broadcaster.session.error)
         return pump
 
     def abort_client(self, client_id: str) -> int:
-        """End the connections that go by that name, now.
+        """
+        Abort all connections of a client.
 
-        :return: how many there were.
+        :return: number of connections.
         """
         pumps = [client.pump for client in self._clients if client.client_id == client_id]
         for pump in pumps:
@@ -163,37 +174,41 @@ class LiveStream(FailoverStream):
         return len(pumps) + self.muxer.abort_client(client_id)
 
     def source_joined(self, report: SpliceReport) -> None:
-        """The source chosen goes on from what was sent, or does not fit it.
+        """
+        Record how a source was spliced to the previous one.
 
-        Then players that have begun must begin anew: no player that is built on libavformat changes its decoder, and
-        none at all takes one format for another.
+        If codecs or format have changed, disconnect the players that have begun, so that they start again: players
+        built on libavformat keep their decoders, and no player accepts another format.
         """
         self.history.source_joined(report)
         self.muxer.source_joined(report)
         if report.kind is SpliceKind.FORMAT_CHANGE:
-            self._end_begun(SourceError(Reason.FORMAT, ", ".join(report.changed)))
+            self._abort_started(SourceError(Reason.FORMAT, ", ".join(report.changed)))
         elif report.kind is SpliceKind.CODEC_CHANGE:
-            self._end_begun(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
+            self._abort_started(SourceError(Reason.CODECS, ", ".join(report.changed)), self._carry_on_agents)
 
-    def _end_begun(self, error: SourceError, but: tuple[str, ...] = ()) -> None:
-        """Disconnect players that have begun, but for those with such a part in their User-Agent (lower case)."""
+    def _abort_started(self, error: SourceError, spared_agents: tuple[str, ...] = ()) -> None:
+        """Disconnect started players, except those with one of these parts in their User-Agent (lower case)."""
         for client in tuple(self._clients):
             agent = client.user_agent.lower()
-            begun = client.pump is not None and client.pump.state is not PumpState.WAITING
-            if client.pump is not None and begun and not any(part in agent for part in but):
+            started = client.pump is not None and client.pump.state is not PumpState.WAITING
+            if client.pump is not None and started and not any(part in agent for part in spared_agents):
                 client.pump.close(error)
 
     def run_housekeeping(self) -> None:
-        """Disconnect players that take nothing any more, or ask for nothing."""
+        """Disconnect stalled players, and remove HLS clients that have asked for nothing for too long."""
         self.broadcaster.abort_stalled()
         self.muxer.run_housekeeping()
 
     def close(self, reason: Reason) -> Deferred[None]:
-        """Disconnect everybody; fires when the provider's socket is gone."""
+        """Disconnect all clients and close the source, for good.
+
+        :return: a Deferred that fires when the provider's socket has closed.
+        """
         return self.close_with(SourceError(reason))
 
     def close_with(self, error: SourceError) -> Deferred[None]:
-        """The same, for another reason."""
+        """Close the stream with an error of the caller; see :meth:`close`."""
         self.resolver.close()
         return self.broadcaster.close(error)
 
@@ -201,17 +216,17 @@ class LiveStream(FailoverStream):
         self.history.reset_counters()
 
     def yield_slot(self) -> None:
-        """Its viewer plays something else by now, which needs the connection to the provider."""
+        """Disconnect all clients and close the source: the viewer plays another stream that needs the slot."""
         self.broadcaster.reset(SourceError(Reason.NO_SLOT, "its viewer moved on to another stream"))
 
-    def _client_gone(self, client: LiveClient) -> None:
+    def _client_left(self, client: LiveClient) -> None:
         self._clients.pop(client, None)
         self._context.slots.viewer_left(self.id, client.player.viewer)
         self._past_bytes += client.bytes_served
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()
         log.info(
-            "client {client!r:.80} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
+            "stream {stream}: client {client!r:.80} left after {seconds:.1f} s and {size} bytes, skipped {skips} times",
             client=client.client_id,
             stream=self.id,
             seconds=seconds,

@@ -723,7 +723,7 @@ async def test_new_player_that_does_not_read_buffers_little(direct: bool, reacto
     await until(rig, lambda: len(stream.clients()) == 2)
     pump = stream.clients()[1].pump
     assert pump is not None
-    rig.transport = pump._answer._transport  # type: ignore[attr-defined]
+    rig.transport = pump._response._transport  # type: ignore[attr-defined]
     await turns(rig, 20)
     held = len(rig.transport.dataBuffer) + rig.transport._tempDataLen
     try:

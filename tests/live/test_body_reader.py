@@ -1,4 +1,4 @@
-"""A body on the tick: fast ones run, slow ones wait, nothing is lost, and the first bytes are judged."""
+"""The body reader: fast and slow bodies, completeness, and the check of the first bytes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INTERVAL = 0.04
 
 
 @implementer(IStreamSink)
-class Sink:
-    """Keeps what it gets, and counts packets as the real one does."""
+class RecordingSink:
+    """Records calls and bytes, and counts packets as the broadcaster does."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.data = b""
-        self.intake = TsParser()
+        self.parser = TsParser()
         self.on_bytes: Callable[[], None] = lambda: None
         self.on_flush: Callable[[], None] = lambda: None
         self.error: SourceError | None = None
@@ -35,29 +35,33 @@ class Sink:
 
     def source_changed(self) -> None:
         self.log.append("changed")
-        self.intake.next_source(0.0)
+        self.parser.next_source(0.0)
 
     def bytes_received(self, data: bytes) -> None:
         assert data
         self.log.append("bytes")
         self.data += data
-        self.intake.feed(data, 0.0)
+        self.parser.feed(data, 0.0)
         self.on_bytes()
 
     def flush(self) -> int:
         self.log.append("flush")
-        self.intake.flush(0.0)
+        self.parser.flush(0.0)
         self.on_flush()
-        return self.intake.packets
+        return self.parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
-        self.intake.observer = observer
+        self.parser.observer = observer
 
     def sources_exhausted(self, error: SourceError) -> None:
         self.error = error
 
 
-class Owner:
+class RecordingOwner:
+    """Records the events of a reader."""
+
+    stream_id = "stream"
+
     def __init__(self) -> None:
         self.log: list[Any] = []
         self.when: Callable[[], None] = lambda: None
@@ -77,12 +81,14 @@ class Owner:
         self.when()
 
 
-class Rig:
+class BodyReaderRig:
+    """A reader with its body, sink and owner."""
+
     def __init__(self, content_type: str = "video/mp2t") -> None:
         self.clock = Clock()
-        self.tick = ReadScheduler(self.clock, INTERVAL)
-        self.body, self.sink, self.owner = FakeBody(content_type), Sink(), Owner()
-        self.reader = BodyReader(self.body, self.sink, self.tick, self.owner)
+        self.scheduler = ReadScheduler(self.clock, INTERVAL)
+        self.body, self.sink, self.owner = FakeBody(content_type), RecordingSink(), RecordingOwner()
+        self.reader = BodyReader(self.body, self.sink, self.scheduler, self.owner)
         self.reader.start()
         self.programme = Programme()
 
@@ -108,7 +114,7 @@ class Rig:
 
 
 def test_a_seam_within_a_body_is_like_another_body() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(20_000)
     rig.pass_time(1)
     rig.body.bring(b"G" + b"x" * 50)  # torn
@@ -126,7 +132,7 @@ def test_a_seam_within_a_body_is_like_another_body() -> None:
 
 
 def test_interfaces() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     verifyObject(IBodyConsumer, rig.reader)
     verifyObject(IResponseBody, rig.body)
     verifyObject(IStreamSink, rig.sink)
@@ -135,7 +141,7 @@ def test_interfaces() -> None:
 
 
 def test_pieces_of_a_turn_are_handed_on_together() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(10_000)
     assert rig.sink.log == ["changed"]
     rig.clock.advance(0)
@@ -146,7 +152,7 @@ def test_pieces_of_a_turn_are_handed_on_together() -> None:
 
 
 def test_a_slow_source_is_paused_and_read_on_the_tick() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
     assert rig.body.paused
@@ -159,7 +165,7 @@ def test_a_slow_source_is_paused_and_read_on_the_tick() -> None:
 
 
 def test_a_slow_source_is_read_no_more_often_than_the_interval() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(1_000)
     rig.pass_time(0.5)
     rig.body.reads = 0
@@ -171,7 +177,7 @@ def test_a_slow_source_is_read_no_more_often_than_the_interval() -> None:
 
 
 def test_what_is_read_is_flushed_within_a_tick_and_a_half() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(1_000)
     rig.pass_time(0.5)
     waited, worst = 0.0, 0.0
@@ -189,7 +195,7 @@ def test_what_is_read_is_flushed_within_a_tick_and_a_half() -> None:
 @pytest.mark.parametrize("megabits", [2, 8, 20, 50, 200])
 def test_no_source_is_throttled(megabits: int, window: int) -> None:
     """No more may gather between two reads than the window holds."""
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.body.window = window
     packet = rig.programme.picture(key=True, size=100)
     piece = packet * max(1, int(megabits * 125_000 * 0.001 / len(packet)))
@@ -206,7 +212,7 @@ def test_no_source_is_throttled(megabits: int, window: int) -> None:
 def test_a_wider_window_saves_reads() -> None:
     reads = {}
     for window in (65_536, 262_144):
-        rig = Rig()
+        rig = BodyReaderRig()
         rig.body.window = window
         piece = rig.programme.picture(key=True, size=100)
         for _ in range(2_000):
@@ -217,7 +223,7 @@ def test_a_wider_window_saves_reads() -> None:
     assert reads[65_536] > 1.8 * reads[262_144]
 
 
-def fast(rig: Rig) -> None:
+def fast(rig: BodyReaderRig) -> None:
     """Bring a source to where the reactor reads it without rest."""
     rig.bring(1_000)
     for _ in range(200):
@@ -229,7 +235,7 @@ def fast(rig: Rig) -> None:
 
 
 def test_a_fast_source_is_read_without_rest() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     fast(rig)
     pauses = rig.body.pauses
     for _ in range(50):
@@ -245,7 +251,7 @@ def test_a_fast_source_is_read_without_rest() -> None:
 @pytest.mark.parametrize("size", [LITTLE + 188, MUCH + 188, 60_000])
 def test_the_end_of_a_fast_run_is_flushed_within_two_ticks(size: int) -> None:
     """As from a provider that is fed by segments: the end of a burst must not wait for the next burst."""
-    rig = Rig()
+    rig = BodyReaderRig()
     fast(rig)
     rig.sink.log.clear()
     rig.body.bring(rig.programme.picture(size=100) * (size // 188))
@@ -255,7 +261,7 @@ def test_the_end_of_a_fast_run_is_flushed_within_two_ticks(size: int) -> None:
 
 
 def test_while_a_viewer_waits_the_reactor_reads() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.sink.waiting = True
     for _ in range(5):
         rig.bring(1_000)
@@ -269,7 +275,7 @@ def test_while_a_viewer_waits_the_reactor_reads() -> None:
 
 
 def test_a_burst_from_a_slow_source_is_flushed_as_well() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(1_000)
     rig.pass_time(0.5)
     for _ in range(5):
@@ -283,7 +289,7 @@ def test_a_burst_from_a_slow_source_is_flushed_as_well() -> None:
 
 
 def test_data_that_comes_while_paused_is_kept() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
     assert rig.body.paused
@@ -295,7 +301,7 @@ def test_data_that_comes_while_paused_is_kept() -> None:
 
 
 def test_a_body_that_ends_within_a_read() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
     data += rig.bring(5_000)
@@ -307,7 +313,7 @@ def test_a_body_that_ends_within_a_read() -> None:
 
 
 def test_one_source_does_not_keep_the_reactor() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(1_000)
     rig.clock.advance(0)
     rig.body.held = bytes(10_000_000)
@@ -319,7 +325,7 @@ def test_one_source_does_not_keep_the_reactor() -> None:
 
 
 def test_the_end_comes_behind_the_data() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.body.end(SourceError(Reason.RESET))
     assert rig.sink.data == data
@@ -328,7 +334,7 @@ def test_the_end_comes_behind_the_data() -> None:
 
 
 def test_the_end_while_paused() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(5_000)
     rig.clock.advance(0)
     rig.body.end()
@@ -340,7 +346,7 @@ def test_the_end_while_paused() -> None:
 
 
 def test_after_close_nothing_is_heard_of() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.bring(5_000)
     rig.reader.close()
     rig.body.bring_anyway(rig.programme.group())
@@ -353,7 +359,7 @@ def test_after_close_nothing_is_heard_of() -> None:
 
 @pytest.mark.parametrize("where", ["flowing", "bytes", "flush", "read"])
 def test_close_inside_callbacks(where: str) -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     if where == "read":
         rig.bring(1_000)
         rig.pass_time(INTERVAL)
@@ -373,7 +379,7 @@ def test_close_inside_callbacks(where: str) -> None:
 
 
 def test_closed_while_being_handed_its_first_bytes_it_is_not_judged() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.sink.on_bytes = rig.reader.close
     rig.body.bring(b"<html>")
     rig.clock.advance(0)
@@ -384,8 +390,8 @@ def test_closed_while_being_handed_its_first_bytes_it_is_not_judged() -> None:
 def test_closed_by_the_change_of_source_it_leaves_the_body_alone() -> None:
     """What the old source left behind may show that the last viewer is gone."""
     clock = Clock()
-    body, sink = FakeBody(), Sink()
-    reader = BodyReader(body, sink, ReadScheduler(clock, INTERVAL), Owner())
+    body, sink = FakeBody(), RecordingSink()
+    reader = BodyReader(body, sink, ReadScheduler(clock, INTERVAL), RecordingOwner())
 
     def leave() -> None:
         reader.close()
@@ -398,7 +404,7 @@ def test_closed_by_the_change_of_source_it_leaves_the_body_alone() -> None:
 
 
 def test_flowing_is_told_once() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     for _ in range(3):
         rig.bring(5_000)
         rig.pass_time(INTERVAL)
@@ -417,7 +423,7 @@ def test_flowing_is_told_once() -> None:
     ],
 )
 def test_no_video(body: bytes, content_type: str, reason: Reason) -> None:
-    rig = Rig(content_type)
+    rig = BodyReaderRig(content_type)
     rig.body.bring(body)
     rig.clock.advance(0)
     assert rig.owner.log[-1] is reason
@@ -425,7 +431,7 @@ def test_no_video(body: bytes, content_type: str, reason: Reason) -> None:
 
 
 def test_a_sign_that_comes_in_single_bytes() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     for byte in b"<html>":
         rig.body.bring(bytes([byte]))
         rig.pass_time(INTERVAL)
@@ -436,7 +442,7 @@ def test_a_sign_that_comes_in_single_bytes() -> None:
 
 
 def test_video_behind_some_garbage() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.body.bring(b"\0" * 1000)
     rig.pass_time(INTERVAL)
     assert rig.owner.log == []
@@ -447,14 +453,14 @@ def test_video_behind_some_garbage() -> None:
 
 
 def test_a_short_html_page_that_ends_is_told_as_such() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     rig.body.bring(b"<html>")
     rig.body.end()
     assert rig.owner.log == [Reason.NOT_VIDEO]
 
 
 def test_received_counts_bytes() -> None:
-    rig = Rig()
+    rig = BodyReaderRig()
     data = rig.bring(5_000)
     assert rig.reader.received == len(data)
     rig.done()

@@ -46,8 +46,8 @@ def test_all_at_the_edge_get_the_same_object() -> None:
         assert player.pump.state is PumpState.EDGE
         taken: list[int] = []
         seen.append(taken)
-        send = player.outlet.send
-        player.outlet.send = lambda data, taken=taken, send=send: (taken.append(id(data)), send(data))[1]
+        send = player.writer.send
+        player.writer.send = lambda data, taken=taken, send=send: (taken.append(id(data)), send(data))[1]
         stream.broadcaster.caught_up(player.pump)
     relay.play(body, 0.3)
     assert seen[0]
@@ -181,7 +181,7 @@ def test_a_viewer_that_never_reads_is_aborted_after_two_minutes() -> None:
     relay.play(body, 3)
     assert stuck.transport.aborted
     assert stuck.pump.state is PumpState.GONE
-    assert stream.broadcaster.viewers == 1
+    assert stream.broadcaster.players == 1
 
 
 def test_a_slow_viewer_that_goes_on_reading_is_never_aborted() -> None:
@@ -237,7 +237,7 @@ def test_a_gave_up_source_ends_everybody_by_what_they_had() -> None:
     # A late one found the ring warm, and had a byte already.
     for player in late:
         assert (player.refused is None) == (player.heads == 1)
-    assert stream.broadcaster.viewers == 0
+    assert stream.broadcaster.players == 0
     relay.clock.advance(0)
     assert relay.clock.getDelayedCalls() == []
 
@@ -325,7 +325,7 @@ def test_send_errors_in_the_hot_loop_end_only_their_viewer() -> None:
     relay.settle()
     for player in players:
         assert check_segments(player.media, relay.source) == 1
-    assert stream.broadcaster.viewers == 3
+    assert stream.broadcaster.players == 3
 
 
 def test_a_failed_send_is_not_counted_as_sent() -> None:
@@ -380,7 +380,7 @@ def test_the_last_viewer_lost_at_a_change_of_source() -> None:
             second.bring(relay.programme.group())
         relay.clock.advance(0)
     relay.pass_time(0.1)
-    assert stream.broadcaster.viewers == 0
+    assert stream.broadcaster.players == 0
     assert not stream.broadcaster.session.active
     assert relay.clock.getDelayedCalls() == []
     assert stream.history.error_count <= 1

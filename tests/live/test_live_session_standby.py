@@ -9,7 +9,7 @@ from session_rig import SessionRig
 from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.live.standby_connection import PATIENCE
+from m3uproxy.live.standby_connection import MAX_WAIT
 
 TWO = Account("two", 2)
 DARK = SourceError(Reason.CONTENT, "no picture")
@@ -198,7 +198,7 @@ def test_ends_amid_it_leave_nothing(stage: str, how: str) -> None:
         rig.session.stop()
     else:
         rig.session.replace_sources((SourceRequest("http://x/0", "agent", (), True, TWO),))
-        rig.clock.advance(PATIENCE)
+        rig.clock.advance(MAX_WAIT)
     rig.finish()
 
 
@@ -216,7 +216,7 @@ def test_no_access_point_for_long_is_no_reason_to_stay() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     second = rig.candidate()
-    for _ in range(int(PATIENCE * 2) + 2):
+    for _ in range(int(MAX_WAIT * 2) + 2):
         second.bring(rig.programme.picture())
         rig.play(rig.first, 0.5)
     assert rig.first.closed

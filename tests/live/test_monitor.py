@@ -64,7 +64,7 @@ class MonitorRig(SessionRig):
         self.clock.advance(0)
         assert self.clock.getDelayedCalls() == []
         assert self.sink.parser.observer is None
-        assert self.session.watch is None
+        assert self.session.monitor is None
 
 
 BREAK: dict[str, Callable[[FaultySource], None]] = {
@@ -84,12 +84,12 @@ ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
 def test_a_healthy_source_is_left_alone() -> None:
     rig = MonitorRig(2, limits=ALL_ON, leave_suspect=True, failback=30).play(300)
     assert (rig.history.replaced, rig.history.left, rig.history.ignored) == ([], [], [])
-    assert rig.session.watch is not None
-    condition = rig.session.watch.condition
+    assert rig.session.monitor is not None
+    condition = rig.session.monitor.snapshot
     assert condition is not None
     assert condition.fault is None
     assert condition.bytes_received > 300 * 90_000
-    assert rig.session.watch.ran == pytest.approx(300, abs=0.2)
+    assert rig.session.monitor.ran == pytest.approx(300, abs=0.2)
     rig.finish()
 
 
@@ -112,16 +112,16 @@ def test_a_fault_leaves_for_the_backup(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", BREAK)
 def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m3uproxy.live.monitor.NOTE_AGAIN", 100)
+    monkeypatch.setattr("m3uproxy.live.monitor.RECORD_AGAIN", 100)
     rig = MonitorRig(1, limits=ALL_ON).play(20)
     BREAK[fault](rig.source)
     rig.run(90)
     assert not rig.body.closed
     [change] = rig.history.ignored
     assert fault in str(change.error)
-    assert rig.session.watch is not None
-    assert rig.session.watch.condition is not None
-    assert rig.session.watch.condition.fault == fault
+    assert rig.session.monitor is not None
+    assert rig.session.monitor.snapshot is not None
+    assert rig.session.monitor.snapshot.fault == fault
     rig.run(70)
     assert len(rig.history.ignored) == 2
     rig.finish()
@@ -174,15 +174,15 @@ def test_what_is_switched_off_is_not_looked_at() -> None:
     rig.source.video = False
     rig.run(60)
     assert rig.history.left == []
-    assert rig.session.watch is not None
-    assert rig.session.watch.condition is None
+    assert rig.session.monitor is not None
+    assert rig.session.monitor.snapshot is None
     rig.finish()
 
 
 def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
     rig = MonitorRig(2).play(1)
-    assert rig.session.watch is not None
-    rig.session.watch._health.packets_received = None  # type: ignore[assignment, method-assign, union-attr]
+    assert rig.session.monitor is not None
+    rig.session.monitor._health.packets_received = None  # type: ignore[assignment, method-assign, union-attr]
     rig.run(5)
     assert rig.sink.parser.observer is None
     assert not rig.body.closed
@@ -206,11 +206,11 @@ def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
     rig.body.consumer.discontinuity()
     rig.source = FaultySource()
     rig.run(4)
-    assert rig.session.watch is not None
-    condition = rig.session.watch.condition
+    assert rig.session.monitor is not None
+    condition = rig.session.monitor.snapshot
     assert condition is not None
     assert 0 < condition.bytes_received < 10 * 90_000
-    assert rig.session.watch.ran == pytest.approx(24, abs=0.3)
+    assert rig.session.monitor.ran == pytest.approx(24, abs=0.3)
     assert rig.history.replaced == []
     rig.finish()
 
@@ -218,7 +218,7 @@ def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
 def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
     """A fast source brings several runs of packets between two signs of life."""
     rig = MonitorRig(2).play(20)
-    watch, look = rig.session.watch, rig.sink.parser.observer
+    watch, look = rig.session.monitor, rig.sink.parser.observer
     assert watch is not None
     assert look is not None
     rig.source.video = False
@@ -299,8 +299,8 @@ def test_a_suspect_source_is_left_if_that_is_wanted(leave: bool, sources: int) -
     assert bool(rig.history.ignored) == (leave and sources == 1)
     if rig.history.left:
         assert "about to fail" in str(rig.history.left[0].error)
-    elif rig.session.watch is not None:
-        assert "growing" in " ".join(rig.session.watch.signs)
+    elif rig.session.monitor is not None:
+        assert "growing" in " ".join(rig.session.monitor.signs)
     rig.finish()
 
 

@@ -8,66 +8,49 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from m3uproxy.core.ingest.parser import Chunk, split_at_access_points
+from m3uproxy.core.ingest.parser import split_at_access_points
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.ring import Ring
 from m3uproxy.downstream.socket_writer import BufferedWriter
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IViewer
+from m3uproxy.live.broadcaster import Broadcaster, JoinTiming
 from m3uproxy.live.pump import Pump, PumpState
 
 BROKEN = SourceError(Reason.RESET)
 
 
-class Source:
-    """The part of a broadcaster that a pump sees, with the broadcaster's own ways."""
+class ActiveSession:
+    """A session that streams; the test appends the blocks."""
 
-    preamble = b""
+    active = True
+
+
+class DetachRecorder(Broadcaster):
+    """A broadcaster that records the pumps that end."""
 
     def __init__(self, clock: Clock, ring: Ring) -> None:
-        self.clock = clock
-        self.ring = ring
-        self.edge: list[Pump] = []
-        self.begun: list[Pump] = []
+        super().__init__(clock, ring, JoinTiming(join_back=3, join_wait=2), lambda _: ActiveSession())
         self.detached: list[Pump] = []
-
-    def join(self) -> int | None:
-        return self.ring.join_point(self.clock.seconds(), 3, 2)
-
-    def started(self, pump: Pump) -> None:
-        self.begun.append(pump)
-
-    def caught_up(self, pump: Pump) -> None:
-        self.edge.append(pump)
 
     def detach(self, pump: Pump) -> None:
         self.detached.append(pump)
-        if pump in self.edge:
-            self.edge.remove(pump)
-
-    def append(self, split_at_access_points: Chunk) -> None:
-        block = self.ring.append(split_at_access_points, self.clock.seconds())
-        for pump in list(self.edge):
-            try:
-                taken = pump.send(block.data)
-            except BlockingIOError:
-                taken = 0
-            if taken != len(block.data):
-                self.edge.remove(pump)
-                pump.fell_behind(block, self.ring.next - 1, taken)
+        super().detach(pump)
 
 
-class Rig:
+class PumpRig:
+    """A pump of a broadcaster, and its player."""
+
     def __init__(
         self, kernel: int = 100_000, evict: bool = False, ring_bytes: int = 10**9, buffered: bool = False
     ) -> None:
         self.clock = Clock()
-        self.source = Source(self.clock, Ring(10, ring_bytes))
+        self.broadcaster = DetachRecorder(self.clock, Ring(10, ring_bytes))
         self.player = FakePlayer(self.clock, kernel)
         if buffered:
-            self.player.outlet = BufferedWriter(self.player.transport)  # type: ignore[assignment]
+            self.player.writer = BufferedWriter(self.player.transport)  # type: ignore[assignment]
         self.gone = 0
-        self.pump = Pump(self.clock, self.player, self.source, evict, self._gone)
+        self.pump = Pump(self.clock, self.player, self.broadcaster, evict, self._gone, "client", "stream")
         self.player.transport.registerProducer(self.pump, True)
         self.index = AccessIndex()
         self.programme = Programme()
@@ -82,8 +65,7 @@ class Rig:
             data = (self.programme.tables() if n == 0 else b"") + self.programme.picture(n == 0, size)
             self.sent += data
             psi = self.index.psi
-            for each in split_at_access_points(data, self.index.scan(data), psi):
-                self.source.append(each)
+            self.broadcaster._publish(split_at_access_points(data, self.index.scan(data), psi))
             self.clock.advance(0.1)
 
     def read_all(self) -> None:
@@ -96,13 +78,13 @@ class Rig:
 
 
 def test_interfaces() -> None:
-    rig = Rig()
+    rig = PumpRig()
     verifyObject(IPushProducer, rig.pump)
     verifyObject(IViewer, rig.pump)
 
 
 def test_waits_without_a_byte_until_there_is_a_place() -> None:
-    rig = Rig()
+    rig = PumpRig()
     rig.pump.try_to_start()
     assert rig.pump.state is PumpState.WAITING
     assert rig.player.heads == 0
@@ -118,7 +100,7 @@ def test_waits_without_a_byte_until_there_is_a_place() -> None:
 
 
 def test_starts_about_three_seconds_back_and_catches_up() -> None:
-    rig = Rig()
+    rig = PumpRig()
     for _ in range(20):
         rig.group()
     rig.pump.try_to_start()
@@ -131,7 +113,7 @@ def test_starts_about_three_seconds_back_and_catches_up() -> None:
 
 
 def test_goes_on_at_the_edge_and_accounts_for_each_byte() -> None:
-    rig = Rig()
+    rig = PumpRig()
     rig.group()
     rig.pump.try_to_start()
     rig.read_all()
@@ -145,7 +127,7 @@ def test_goes_on_at_the_edge_and_accounts_for_each_byte() -> None:
 
 @pytest.mark.parametrize("kernel", [1000, 5000, 30_000])
 def test_a_small_socket_splits_blocks_and_nothing_is_lost(kernel: int) -> None:
-    rig = Rig(kernel)
+    rig = PumpRig(kernel)
     rig.group()
     rig.pump.try_to_start()
     for _ in range(5):
@@ -160,7 +142,7 @@ def test_a_small_socket_splits_blocks_and_nothing_is_lost(kernel: int) -> None:
 
 
 def test_falls_out_and_goes_on_with_tables_at_an_access_point() -> None:
-    rig = Rig(20_000)
+    rig = PumpRig(20_000)
     rig.group()
     rig.pump.try_to_start()
     rig.clock.advance(0)
@@ -176,7 +158,7 @@ def test_falls_out_and_goes_on_with_tables_at_an_access_point() -> None:
 
 
 def test_evicted_instead_when_told_so() -> None:
-    rig = Rig(20_000, evict=True)
+    rig = PumpRig(20_000, evict=True)
     rig.group()
     rig.pump.try_to_start()
     rig.clock.advance(0)
@@ -192,7 +174,7 @@ def test_evicted_instead_when_told_so() -> None:
 
 
 def test_blocked_since_is_the_first_byte_not_taken_and_clears_with_progress() -> None:
-    rig = Rig(20_000)
+    rig = PumpRig(20_000)
     rig.group()
     rig.pump.try_to_start()
     rig.clock.advance(0)
@@ -208,7 +190,7 @@ def test_blocked_since_is_the_first_byte_not_taken_and_clears_with_progress() ->
 
 def test_a_head_that_does_not_leave_counts_as_blocked() -> None:
     """Behind pipelined answers that nobody reads, the socket may be full before the stream begins."""
-    rig = Rig(20_000)
+    rig = PumpRig(20_000)
     rig.player.transport.kernel_send(bytes(20_000))
     rig.group()
     rig.pump.try_to_start()
@@ -218,7 +200,7 @@ def test_a_head_that_does_not_leave_counts_as_blocked() -> None:
 
 
 def test_a_head_that_leaves_is_not_blocked() -> None:
-    rig = Rig()
+    rig = PumpRig()
     rig.group()
     rig.pump.try_to_start()
     rig.clock.advance(0)
@@ -228,13 +210,13 @@ def test_a_head_that_leaves_is_not_blocked() -> None:
 
 
 def test_end_while_waiting_refuses_and_later_aborts() -> None:
-    rig = Rig()
+    rig = PumpRig()
     rig.pump.close(BROKEN)
     rig.pump.close(BROKEN)
     assert rig.player.refused is BROKEN
     assert not rig.player.transport.aborted
     assert rig.gone == 1
-    rig = Rig()
+    rig = PumpRig()
     rig.group()
     rig.pump.try_to_start()
     rig.pump.close(BROKEN)
@@ -245,7 +227,7 @@ def test_end_while_waiting_refuses_and_later_aborts() -> None:
 
 @pytest.mark.parametrize("phase", ["waiting", "draining", "edge"])
 def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
-    rig = Rig(1000)
+    rig = PumpRig(1000)
     if phase != "waiting":
         rig.group()
         rig.pump.try_to_start()
@@ -262,39 +244,39 @@ def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
         rig.pump.resumeProducing()
         rig.pump.try_to_start()
     assert rig.gone == 1
-    assert rig.source.detached == [rig.pump]
+    assert rig.broadcaster.detached == [rig.pump]
     assert rig.player.refused is None
-    assert rig.source.edge == []
+    assert rig.broadcaster._edge == {}
     assert rig.clock.getDelayedCalls() == []
 
 
 def test_patience_ends_with_the_last_failure_or_a_timeout() -> None:
-    rig = Rig()
-    rig.pump.wait_at_most(20, lambda: BROKEN)
+    rig = PumpRig()
+    rig.pump.set_start_timeout(20, lambda: BROKEN)
     rig.clock.advance(19.99)
     assert rig.player.refused is None
     rig.clock.advance(0.01)
     assert rig.player.refused is BROKEN
-    rig = Rig()
-    rig.pump.wait_at_most(20, lambda: None)
+    rig = PumpRig()
+    rig.pump.set_start_timeout(20, lambda: None)
     rig.clock.advance(20)
     assert rig.player.refused is not None
     assert rig.player.refused.player_status == 504
 
 
 def test_patience_is_over_with_the_first_byte() -> None:
-    rig = Rig()
-    rig.pump.wait_at_most(20, lambda: None)
+    rig = PumpRig()
+    rig.pump.set_start_timeout(20, lambda: None)
     rig.group()
     rig.pump.try_to_start()
     rig.read_all()
     assert rig.clock.getDelayedCalls() == []
-    rig.pump.wait_at_most(20, lambda: None)
+    rig.pump.set_start_timeout(20, lambda: None)
     assert rig.clock.getDelayedCalls() == []
 
 
 def test_a_send_that_fails_while_draining_ends_it() -> None:
-    rig = Rig(5000)
+    rig = PumpRig(5000)
     rig.group()
     rig.pump.try_to_start()
     rig.clock.advance(0)
@@ -308,7 +290,7 @@ def test_a_send_that_fails_while_draining_ends_it() -> None:
 
 
 def test_a_ring_smaller_than_a_block_in_hand_still_gives_whole_packets() -> None:
-    rig = Rig(3000, ring_bytes=50_000)
+    rig = PumpRig(3000, ring_bytes=50_000)
     rig.group()
     rig.pump.try_to_start()
     for n in range(200):
@@ -323,7 +305,7 @@ def test_a_ring_smaller_than_a_block_in_hand_still_gives_whole_packets() -> None
 
 
 def test_buffered_outlet_delivers_the_same_within_its_bound() -> None:
-    rig = Rig(30_000, buffered=True)
+    rig = PumpRig(30_000, buffered=True)
     rig.group()
     rig.pump.try_to_start()
     most = 0

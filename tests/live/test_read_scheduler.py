@@ -1,4 +1,4 @@
-"""The shared tick: who is read when, also when the reactor is late or a reader breaks."""
+"""The read schedule: intervals, late reactor turns, and readers that fail."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ INTERVAL = 0.04
 GRID = INTERVAL / STEPS
 
 
-class Reader:
-    """Asks for an interval and notes when it is read."""
+class RecordingReader:
+    """Returns a fixed interval and records the times of its reads."""
+
+    stream_id = "stream"
 
     def __init__(self, clock: Clock, interval: int = STEPS) -> None:
         self.clock = clock
         self.interval = interval
-        self.settled = 0
+        self.turns = 0
         self.reads: list[float] = []
 
     def turn_ended(self) -> None:
-        self.settled += 1
+        self.turns += 1
 
     def read(self, step: int) -> int:
         self.reads.append(self.clock.seconds())
@@ -37,25 +39,25 @@ def run(clock: Clock, seconds: float, pace: float = 0.001) -> None:
 
 def test_silent_until_there_is_something_to_read() -> None:
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
+    scheduler = ReadScheduler(clock, INTERVAL)
     assert clock.getDelayedCalls() == []
-    reader = Reader(clock)
-    tick.take(reader)
+    reader = RecordingReader(clock)
+    scheduler.schedule(reader)
     assert len(clock.getDelayedCalls()) == 1
-    tick.forget(reader)
+    scheduler.remove(reader)
     assert clock.getDelayedCalls() == []
 
 
 def test_settled_once_a_turn_and_not_in_the_turn_itself() -> None:
     clock = Clock()
-    reader, tick = Reader(clock), ReadScheduler(clock, INTERVAL)
+    reader, scheduler = RecordingReader(clock), ReadScheduler(clock, INTERVAL)
     for _ in range(5):
-        tick.has_read(reader)
-    assert reader.settled == 0
+        scheduler.has_read(reader)
+    assert reader.turns == 0
     clock.advance(0)
-    assert reader.settled == 1
+    assert reader.turns == 1
     clock.advance(1)
-    assert reader.settled == 1
+    assert reader.turns == 1
     assert reader.reads == []
     assert clock.getDelayedCalls() == []
 
@@ -65,21 +67,21 @@ def test_settled_once_a_turn_and_not_in_the_turn_itself() -> None:
 def test_read_at_its_interval(interval: int, start: float) -> None:
     clock = Clock()
     clock.advance(start)
-    reader, tick = Reader(clock, interval), ReadScheduler(clock, INTERVAL)
-    tick.take(reader)
+    reader, scheduler = RecordingReader(clock, interval), ReadScheduler(clock, INTERVAL)
+    scheduler.schedule(reader)
     run(clock, 1.0, 0.0005)
     expected = 1.0 / (interval * GRID)
     assert expected * 0.9 - 1 <= len(reader.reads) <= expected * 1.15 + 2
-    tick.forget(reader)
+    scheduler.remove(reader)
     assert clock.getDelayedCalls() == []
 
 
 def test_all_are_read_in_the_same_turns() -> None:
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
-    readers = [Reader(clock) for _ in range(10)]
+    scheduler = ReadScheduler(clock, INTERVAL)
+    readers = [RecordingReader(clock) for _ in range(10)]
     for reader in readers:
-        tick.take(reader)
+        scheduler.schedule(reader)
         run(clock, 0.003)
     for reader in readers:
         reader.reads.clear()
@@ -92,19 +94,19 @@ def test_all_are_read_in_the_same_turns() -> None:
 def test_a_busy_reactor_delays_reads_but_drops_none(interval: int, pace: float) -> None:
     """Each turn takes ``pace``, so that each wake-up is late: a reader is then read in the next turn there is."""
     clock = Clock()
-    reader, tick = Reader(clock, interval), ReadScheduler(clock, INTERVAL)
-    tick.take(reader)
+    reader, scheduler = RecordingReader(clock, interval), ReadScheduler(clock, INTERVAL)
+    scheduler.schedule(reader)
     run(clock, 4.0, pace)
     gaps = [b - a for a, b in zip(reader.reads, reader.reads[1:], strict=False)]
     assert reader.reads
     assert max(gaps) <= interval * GRID + 2 * pace
-    tick.forget(reader)
+    scheduler.remove(reader)
 
 
 def test_a_reader_that_returns_nothing_leaves() -> None:
     clock = Clock()
-    reader, tick = Reader(clock, 0), ReadScheduler(clock, INTERVAL)
-    tick.take(reader)
+    reader, scheduler = RecordingReader(clock, 0), ReadScheduler(clock, INTERVAL)
+    scheduler.schedule(reader)
     run(clock, 0.1)
     assert len(reader.reads) == 1
     assert clock.getDelayedCalls() == []
@@ -112,90 +114,90 @@ def test_a_reader_that_returns_nothing_leaves() -> None:
 
 def test_forgotten_while_reading_or_waiting() -> None:
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
-    first, second = Reader(clock), Reader(clock)
-    tick.has_read(first)
-    tick.forget(first)
+    scheduler = ReadScheduler(clock, INTERVAL)
+    first, second = RecordingReader(clock), RecordingReader(clock)
+    scheduler.has_read(first)
+    scheduler.remove(first)
     assert clock.getDelayedCalls() == []
-    tick.has_read(first)
-    tick.has_read(second)
-    tick.forget(first)
+    scheduler.has_read(first)
+    scheduler.has_read(second)
+    scheduler.remove(first)
     clock.advance(0)
-    assert (first.settled, second.settled) == (0, 1)
-    tick.take(first)
-    tick.take(second)
-    tick.forget(first)
+    assert (first.turns, second.turns) == (0, 1)
+    scheduler.schedule(first)
+    scheduler.schedule(second)
+    scheduler.remove(first)
     run(clock, 0.1)
     assert first.reads == []
     assert second.reads
-    tick.forget(second)
+    scheduler.remove(second)
     assert clock.getDelayedCalls() == []
 
 
 def test_forgotten_by_another_that_is_read_before_it() -> None:
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
-    second = Reader(clock)
+    scheduler = ReadScheduler(clock, INTERVAL)
+    second = RecordingReader(clock)
 
-    class First(Reader):
+    class First(RecordingReader):
         def read(self, step: int) -> int:
-            tick.forget(second)
-            tick.forget(self)
+            scheduler.remove(second)
+            scheduler.remove(self)
             return super().read(step)
 
     first = First(clock)
-    tick.take(first)
-    tick.take(second)
+    scheduler.schedule(first)
+    scheduler.schedule(second)
     run(clock, 0.1)
     assert len(first.reads) == 1
     assert second.reads == []
     assert clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("where", ["settle", "read"])
+@pytest.mark.parametrize("where", ["turn_ended", "read"])
 def test_what_breaks_in_one_reader_does_not_reach_the_others(where: str) -> None:
     """A defect in the path of one stream must not stop the reading of all."""
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
+    scheduler = ReadScheduler(clock, INTERVAL)
 
-    class Broken(Reader):
+    class Broken(RecordingReader):
         def turn_ended(self) -> None:
-            if where == "settle":
+            if where == "turn_ended":
                 raise ZeroDivisionError
 
         def read(self, step: int) -> int:
             raise ZeroDivisionError
 
-    good = Reader(clock)
+    good = RecordingReader(clock)
     broken = Broken(clock)
     for reader in (broken, good):
-        tick.has_read(reader)
+        scheduler.has_read(reader)
         if where == "read":
-            tick.take(reader)
+            scheduler.schedule(reader)
     for _ in range(200):
         try:
             clock.advance(0.001)
         except ZeroDivisionError:  # the reactor would log it and go on
             pass
-    assert good.settled == 1
+    assert good.turns == 1
     if where == "read":
         assert len(good.reads) >= 4
 
 
 def test_a_reader_that_breaks_once_more_when_it_is_told_so() -> None:
     clock = Clock()
-    tick = ReadScheduler(clock, INTERVAL)
+    scheduler = ReadScheduler(clock, INTERVAL)
 
-    class Broken(Reader):
+    class Broken(RecordingReader):
         def read(self, step: int) -> int:
             raise ZeroDivisionError
 
         def read_failed(self) -> None:
             raise ZeroDivisionError
 
-    good = Reader(clock)
-    tick.take(Broken(clock))
-    tick.take(good)
+    good = RecordingReader(clock)
+    scheduler.schedule(Broken(clock))
+    scheduler.schedule(good)
     for _ in range(200):
         try:
             clock.advance(0.001)

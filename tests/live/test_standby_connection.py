@@ -20,7 +20,7 @@ from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live import standby_connection as module
 from m3uproxy.live.read_scheduler import ReadScheduler
 from m3uproxy.live.source_connection import LiveUpstream
-from m3uproxy.live.standby_connection import PATIENCE, StandbyBuffer, StandbyConnection
+from m3uproxy.live.standby_connection import MAX_WAIT, StandbyBuffer, StandbyConnection
 from m3uproxy.upstream.slots import SlotAllocator
 
 LIMITS = DialTimeouts(4, 6, 20)
@@ -50,8 +50,10 @@ class Sink:
         raise AssertionError(error)
 
 
-class Rig:
-    """A candidate, and what its owner was told."""
+class StandbyConnectionRig:
+    """A standby connection and its owner."""
+
+    stream_id = "stream"
 
     def __init__(self, url: str = "http://s/") -> None:
         self.clock = Clock()
@@ -62,14 +64,14 @@ class Rig:
         self.ready: list[StandbyConnection] = []
         self.errors: list[SourceError] = []
         upstream = LiveUpstream(self.clock, self.dialler, ReadScheduler(self.clock, 0.06))
-        self.candidate = StandbyConnection(upstream, 1, self.slot, self)
+        self.standby = StandbyConnection(upstream, 1, self.slot, self)
         self.programme = Programme()
-        self.candidate.open(SourceRequest(url, "agent", (), True), LIMITS)
+        self.standby.open(SourceRequest(url, "agent", (), True), LIMITS)
 
-    def standby_ready(self, candidate: StandbyConnection) -> None:
-        self.ready.append(candidate)
+    def standby_ready(self, standby: StandbyConnection) -> None:
+        self.ready.append(standby)
 
-    def standby_failed(self, candidate: StandbyConnection, error: SourceError) -> None:
+    def standby_failed(self, standby: StandbyConnection, error: SourceError) -> None:
         self.errors.append(error)
 
     # as the owner of a reader that moved
@@ -101,32 +103,32 @@ def test_interface() -> None:
 
 
 def test_ready_at_the_first_access_point_and_not_before() -> None:
-    rig = Rig()
+    rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     group = rig.programme.group()
     middle = rig.programme.group()[188 * 4 :]
     rig.bring(body, middle)
-    assert rig.candidate.proven
+    assert rig.standby.has_started
     assert rig.ready == []
     rig.bring(body, group)
-    assert rig.ready == [rig.candidate]
-    feed, slot, kept = rig.candidate.release()
+    assert rig.ready == [rig.standby]
+    connection, slot, buffered = rig.standby.hand_over()
     assert slot is rig.slot
-    assert kept == middle + group
-    rig.candidate.close()
-    assert not body.closed, "it is not the candidate's any more"
-    feed.close()
+    assert buffered == middle + group
+    rig.standby.close()
+    assert not body.closed, "it is not the standby's any more"
+    connection.close()
     rig.slot.release()
     rig.nothing_left()
 
 
 def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
-    rig = Rig()
+    rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group())
-    feed, _, _ = rig.candidate.release()
+    connection, _, _ = rig.standby.hand_over()
     sink = Sink()
-    feed.move(sink, rig)
+    connection.move(sink, rig)
     more = rig.programme.group()
     rig.bring(body, more)
     rig.clock.pump([0.01] * 20)
@@ -136,31 +138,31 @@ def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
 
 
 def test_without_an_access_point_it_is_ready_after_a_while() -> None:
-    rig = Rig()
+    rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group()[188 * 4 :])
-    rig.clock.advance(PATIENCE - 1)
+    rig.clock.advance(MAX_WAIT - 1)
     assert rig.ready == []
     rig.clock.advance(1)
-    assert rig.ready == [rig.candidate]
-    rig.candidate.close()
+    assert rig.ready == [rig.standby]
+    rig.standby.close()
     assert body.closed
     rig.nothing_left()
 
 
 def test_no_more_is_kept_than_is_allowed(monkeypatch) -> None:
-    monkeypatch.setattr(module, "LARGEST", 20_000)
-    rig = Rig()
+    monkeypatch.setattr(module, "MAX_BUFFER", 20_000)
+    rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     middle = rig.programme.group()[188 * 4 :]
     while not rig.ready:
         rig.bring(body, middle)
-    assert len(rig.candidate.release()[2]) < 20_000 + 2 * len(middle)
+    assert len(rig.standby.hand_over()[2]) < 20_000 + 2 * len(middle)
 
 
 @pytest.mark.parametrize("how", ["dial", "head only", "ends", "not video", "a file"])
 def test_failures_are_told_once_and_leave_nothing(how: str) -> None:
-    rig = Rig()
+    rig = StandbyConnectionRig()
     expected = Reason.REFUSED
     if how == "dial":
         rig.dialler.last.fail(Reason.REFUSED)
@@ -181,13 +183,13 @@ def test_failures_are_told_once_and_leave_nothing(how: str) -> None:
         expected = Reason.NOT_LIVE
     assert [error.reason for error in rig.errors] == [expected]
     assert rig.ready == []
-    rig.candidate.close()
+    rig.standby.close()
     rig.nothing_left()
 
 
 @pytest.mark.parametrize("stage", ["dialling", "head", "flowing", "ready"])
 def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
-    rig = Rig()
+    rig = StandbyConnectionRig()
     if stage != "dialling":
         body = rig.dialler.last.answer()
         if stage == "flowing":
@@ -197,8 +199,8 @@ def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
             rig.clock.advance(0)
     told = list(rig.ready)
     assert bool(told) == (stage == "ready")
-    rig.candidate.close()
-    rig.clock.advance(PATIENCE * 2)
+    rig.standby.close()
+    rig.clock.advance(MAX_WAIT * 2)
     assert rig.ready == told
     assert rig.errors == []
     assert rig.dialler.last.cancelled or body.closed
@@ -207,8 +209,8 @@ def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
 
 @pytest.mark.parametrize("body", [b"".join(mpeg_frames(1, 20)), b"".join(programme(20))])
 def test_radio_and_flv_can_take_over_too(body: bytes) -> None:
-    kept = StandbyBuffer()
-    kept.bytes_received(body)
-    assert kept.ready
-    assert kept.flush() > 10
-    assert kept.take() == body
+    buffer = StandbyBuffer()
+    buffer.bytes_received(body)
+    assert buffer.ready
+    assert buffer.flush() > 10
+    assert buffer.drain() == body

@@ -68,7 +68,7 @@ class LiveResponseWriter:
         self._play_file = play_file
         self._channel: Any = request.channel
         self._transport: Any = self._channel.transport
-        self.outlet = writer_for(self._transport, settings.direct_write, settings.send_buffer)
+        self.writer = writer_for(self._transport, settings.direct_write, settings.send_buffer)
 
     def begin(self, pump: Pump) -> None:
         """Register the pump. It is also stopped here, because Twisted does not always do that on disconnection."""
