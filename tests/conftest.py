@@ -27,3 +27,20 @@ def secret_log():
     yield check
     globalLogPublisher.removeObserver(check)
     assert check.leaks == []
+
+
+@pytest.fixture(autouse=True)
+def reactor_hold(request):
+    """Check that no call of the package holds the reactor for more than 50 ms, in tests with sockets and decoders."""
+    if not any(request.node.get_closest_marker(name) for name in ("slow", "media")):
+        yield None
+        return
+    from reactor_hold import ReactorHoldCheck
+    from twisted.internet import reactor
+
+    if not hasattr(reactor, "_doReadOrWrite"):
+        yield None
+        return
+    with ReactorHoldCheck(reactor).running() as check:
+        yield check
+    assert check.holds == []
