@@ -35,7 +35,7 @@ class BodyReaderOwner(Protocol):
 @implementer(IDiscontinuityConsumer)
 class BodyReader:
     """
-    The way from an open body to the sink. What one reactor turn brings is passed on as one piece.
+    The way from an open body to the sink. The data of one reactor turn are passed on as one piece.
 
     The owner gets its events until ``close()``.
 

@@ -195,7 +195,7 @@ class Pump:
         """Disconnect the player at once. ``reason`` is for the log."""
         if self.state is not PumpState.GONE:
             log.info(
-                "stream {stream}: client {client!r:.80} disconnected: {reason}",
+                "client {client!r:.80} of stream {stream} disconnected: {reason}",
                 stream=self._stream_id,
                 client=self._client_id,
                 reason=reason,
@@ -269,7 +269,7 @@ class Pump:
         number = ring.first if place is None else place
         block = ring[number]
         (log.debug if self.skips else log.info)(
-            "stream {stream}: client {client!r:.80} too slow: skipped to block {n}",
+            "client {client!r:.80} of stream {stream} too slow: skipped to block {n}",
             stream=self._stream_id,
             client=self._client_id,
             n=number,

@@ -33,7 +33,7 @@ class LiveUpstream:
 
 class SourceConnection:
     """
-    One dial and its body. The owner gets the events of the body until it calls ``close()``.
+    A dial and its body. The owner gets the events of the body until it calls ``close()``.
 
     :ivar has_started: whether the first packet has come.
     """

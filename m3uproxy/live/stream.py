@@ -155,7 +155,7 @@ class LiveStream(FailoverStream):
         client.pump = pump
         self._clients[client] = None
         response.begin(pump)
-        log.info("stream {stream}: client {client!r:.80} joins", client=client.client_id, stream=self.id)
+        log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
         self._context.slots.viewer_joined(self.id, player.viewer)
         self.broadcaster.attach(pump, player.viewer)
         pump.set_start_timeout(start_timeout, lambda: self.broadcaster.session.error)
@@ -226,7 +226,7 @@ class LiveStream(FailoverStream):
         self.touch()
         seconds = (self.last_access - client.created_at).total_seconds()
         log.info(
-            "stream {stream}: client {client!r:.80} left after {seconds:.1f} s and {size} bytes, skipped {skips} times",
+            "client {client!r:.80} left stream {stream} after {seconds:.1f} s and {size} bytes, skipped {skips} times",
             client=client.client_id,
             stream=self.id,
             seconds=seconds,

@@ -1,4 +1,4 @@
-"""Asks an application's failover resolver which source is next."""
+"""The HTTP request to the failover resolver of an application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ _HEADERS = (("Accept", "application/json"), ("Content-Type", "application/json")
 @implementer(IResolver)
 @attrs.frozen
 class HttpResolver:
-    """Asks over real sockets, which ``sockets`` counts, at addresses that ``outbound`` allows."""
+    """
+    Sends questions over HTTP.
+
+    :ivar sockets: counts the sockets.
+    :ivar outbound: the allowed addresses.
+    :ivar timeout: seconds for the whole exchange.
+    """
 
     reactor: Any
     sockets: SocketCounter
@@ -39,8 +45,7 @@ class HttpResolver:
 
     def ask(self, url: str, question: ResolverQuestion) -> Deferred[ResolverAnswer]:
         """See :meth:`m3uproxy.interfaces.IResolver.ask`."""
-        asking = _Asking(self, url, question).start()
-        return asking.addErrback(_problem)
+        return _ResolverRequest(self, url, question).start().addErrback(_problem)
 
 
 def _problem(failure: Failure) -> ResolverAnswer:
@@ -48,8 +53,8 @@ def _problem(failure: Failure) -> ResolverAnswer:
     return ResolverAnswer(problem=str(failure.value))
 
 
-class _Asking(TimedRequest[ResolverAnswer]):
-    """One question. Redirects are answers like others: a POST is not sent on."""
+class _ResolverRequest(TimedRequest[ResolverAnswer]):
+    """The POST of a question. A redirect counts as the answer, because a POST is not repeated elsewhere."""
 
     def __init__(self, resolver: HttpResolver, url: str, question: ResolverQuestion) -> None:
         super().__init__(resolver.reactor, resolver.timeout)
@@ -64,7 +69,7 @@ class _Asking(TimedRequest[ResolverAnswer]):
             resolver.reactor, resolver.sockets, hop.location, True, lambda: None, resolver.outbound
         )
         agent = SourceAgent(resolver.reactor, hop, connection)
-        response = await agent.request(b"POST", b"", None, _Body(self._question.as_json()))
+        response = await agent.request(b"POST", b"", None, _JsonBody(self._question.as_json()))
         body = ResponseBody(response, connection, hop.location.url, agent.gzipped)
         content = await read_whole(body, MAX_ANSWER_BYTES)
         await connection.close()
@@ -72,20 +77,20 @@ class _Asking(TimedRequest[ResolverAnswer]):
 
 
 @implementer(IBodyProducer)
-class _Body:
-    """A request's body that is there already."""
+class _JsonBody:
+    """A request body in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.length = len(data)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of it; it is small."""
+        """Write the whole body, which is small."""
         consumer.write(self._data)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """There is nothing left to pause."""
+        """Do nothing: the body is written already."""
 
     def resumeProducing(self) -> None:
         """See :meth:`pauseProducing`."""

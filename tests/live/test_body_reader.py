@@ -113,7 +113,7 @@ class BodyReaderRig:
         assert self.clock.getDelayedCalls() == []
 
 
-def test_a_seam_within_a_body_is_like_another_body() -> None:
+def test_discontinuity_within_a_body_is_like_another_body() -> None:
     rig = BodyReaderRig()
     rig.bring(20_000)
     rig.pass_time(1)
@@ -140,7 +140,7 @@ def test_interfaces() -> None:
     rig.done()
 
 
-def test_pieces_of_a_turn_are_handed_on_together() -> None:
+def test_pieces_of_a_turn_are_passed_on_together() -> None:
     rig = BodyReaderRig()
     data = rig.bring(10_000)
     assert rig.sink.log == ["changed"]
@@ -151,7 +151,7 @@ def test_pieces_of_a_turn_are_handed_on_together() -> None:
     rig.done()
 
 
-def test_a_slow_source_is_paused_and_read_on_the_tick() -> None:
+def test_slow_source_is_paused_and_read_on_schedule() -> None:
     rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
@@ -176,7 +176,7 @@ def test_a_slow_source_is_read_no_more_often_than_the_interval() -> None:
     rig.done()
 
 
-def test_what_is_read_is_flushed_within_a_tick_and_a_half() -> None:
+def test_read_data_are_flushed_within_one_and_a_half_intervals() -> None:
     rig = BodyReaderRig()
     rig.bring(1_000)
     rig.pass_time(0.5)
@@ -234,7 +234,7 @@ def fast(rig: BodyReaderRig) -> None:
     raise AssertionError("never fast enough")
 
 
-def test_a_fast_source_is_read_without_rest() -> None:
+def test_fast_source_is_read_by_the_reactor() -> None:
     rig = BodyReaderRig()
     fast(rig)
     pauses = rig.body.pauses
@@ -249,7 +249,7 @@ def test_a_fast_source_is_read_without_rest() -> None:
 
 
 @pytest.mark.parametrize("size", [LITTLE + 188, MUCH + 188, 60_000])
-def test_the_end_of_a_fast_run_is_flushed_within_two_ticks(size: int) -> None:
+def test_end_of_fast_data_is_flushed_within_two_intervals(size: int) -> None:
     """As from a provider that is fed by segments: the end of a burst must not wait for the next burst."""
     rig = BodyReaderRig()
     fast(rig)
@@ -260,7 +260,7 @@ def test_the_end_of_a_fast_run_is_flushed_within_two_ticks(size: int) -> None:
     rig.done()
 
 
-def test_while_a_viewer_waits_the_reactor_reads() -> None:
+def test_reactor_reads_while_a_player_waits() -> None:
     rig = BodyReaderRig()
     rig.sink.waiting = True
     for _ in range(5):
@@ -274,7 +274,7 @@ def test_while_a_viewer_waits_the_reactor_reads() -> None:
     rig.done()
 
 
-def test_a_burst_from_a_slow_source_is_flushed_as_well() -> None:
+def test_burst_from_a_slow_source_is_flushed() -> None:
     rig = BodyReaderRig()
     rig.bring(1_000)
     rig.pass_time(0.5)
@@ -288,7 +288,7 @@ def test_a_burst_from_a_slow_source_is_flushed_as_well() -> None:
     rig.done()
 
 
-def test_data_that_comes_while_paused_is_kept() -> None:
+def test_data_received_while_paused_are_kept() -> None:
     rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
@@ -300,7 +300,7 @@ def test_data_that_comes_while_paused_is_kept() -> None:
     rig.done()
 
 
-def test_a_body_that_ends_within_a_read() -> None:
+def test_body_may_end_within_a_read() -> None:
     rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.clock.advance(0)
@@ -324,7 +324,7 @@ def test_one_source_does_not_keep_the_reactor() -> None:
     rig.reader.close()
 
 
-def test_the_end_comes_behind_the_data() -> None:
+def test_end_follows_the_data() -> None:
     rig = BodyReaderRig()
     data = rig.bring(5_000)
     rig.body.end(SourceError(Reason.RESET))
@@ -345,7 +345,7 @@ def test_the_end_while_paused() -> None:
     assert rig.body.resumes == resumes
 
 
-def test_after_close_nothing_is_heard_of() -> None:
+def test_closed_reader_passes_nothing_on() -> None:
     rig = BodyReaderRig()
     rig.bring(5_000)
     rig.reader.close()
@@ -378,7 +378,7 @@ def test_close_inside_callbacks(where: str) -> None:
     assert (rig.body.resumes, rig.body.reads) == (0, reads)
 
 
-def test_closed_while_being_handed_its_first_bytes_it_is_not_judged() -> None:
+def test_reader_closed_by_its_first_bytes_does_not_check_them() -> None:
     rig = BodyReaderRig()
     rig.sink.on_bytes = rig.reader.close
     rig.body.bring(b"<html>")
@@ -387,7 +387,7 @@ def test_closed_while_being_handed_its_first_bytes_it_is_not_judged() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_closed_by_the_change_of_source_it_leaves_the_body_alone() -> None:
+def test_reader_closed_by_source_changed_leaves_the_body_alone() -> None:
     """What the old source left behind may show that the last viewer is gone."""
     clock = Clock()
     body, sink = FakeBody(), RecordingSink()
@@ -403,7 +403,7 @@ def test_closed_by_the_change_of_source_it_leaves_the_body_alone() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_flowing_is_told_once() -> None:
+def test_source_started_is_reported_once() -> None:
     rig = BodyReaderRig()
     for _ in range(3):
         rig.bring(5_000)
@@ -430,7 +430,7 @@ def test_no_video(body: bytes, content_type: str, reason: Reason) -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_sign_that_comes_in_single_bytes() -> None:
+def test_first_bytes_may_come_one_by_one() -> None:
     rig = BodyReaderRig()
     for byte in b"<html>":
         rig.body.bring(bytes([byte]))
@@ -452,7 +452,7 @@ def test_video_behind_some_garbage() -> None:
     rig.done()
 
 
-def test_a_short_html_page_that_ends_is_told_as_such() -> None:
+def test_short_html_page_is_reported_as_one() -> None:
     rig = BodyReaderRig()
     rig.body.bring(b"<html>")
     rig.body.end()

@@ -19,7 +19,7 @@ def play(relay: Relay, body: FakeBody, units: list[bytes], pace: float = 0.04) -
         relay.pass_time(pace)
 
 
-def test_a_viewer_of_flv_that_skips_is_sent_no_second_header() -> None:
+def test_skipping_flv_player_gets_no_second_header() -> None:
     relay = Relay(ring_seconds=2, join_seconds=1, tick=0.1)
     stream = relay.stream("http://provider/live/1.flv")
     fast, slow = relay.player(stream), relay.player(stream, kernel=4_000, speed=2_000)
@@ -41,7 +41,7 @@ def test_a_viewer_of_flv_that_skips_is_sent_no_second_header() -> None:
 
 
 @pytest.mark.parametrize("make", [adts_frames, mpeg_frames])
-def test_a_viewer_of_radio_that_skips_goes_on_at_a_frame(make) -> None:
+def test_skipping_radio_player_continues_at_a_frame(make) -> None:
     relay = Relay(ring_seconds=2, join_seconds=1, tick=0.1)
     fast = relay.player(relay.stream())
     slow = relay.player(relay.registry.streams()[0], kernel=4_000, speed=1_000)
@@ -62,7 +62,7 @@ def test_a_viewer_of_radio_that_skips_goes_on_at_a_frame(make) -> None:
 
 
 @pytest.mark.parametrize("agent", ["VLC/3", "Kodi"])
-def test_another_layer_is_for_those_who_can_take_other_codecs(agent: str) -> None:
+def test_another_audio_layer_ends_players_that_cannot_change_codecs(agent: str) -> None:
     relay = Relay(carry_on_agents="vlc")
     stream = relay.stream()
     viewer = relay.player(stream, player=PlayerInfo(user_agent=agent))
@@ -73,7 +73,7 @@ def test_another_layer_is_for_those_who_can_take_other_codecs(agent: str) -> Non
     assert (viewer.pump.state is PumpState.GONE) == (agent == "Kodi")
 
 
-def test_another_format_is_for_nobody_who_has_begun() -> None:
+def test_another_format_ends_all_started_players() -> None:
     relay = Relay(carry_on_agents="vlc")
     stream = relay.stream()
     viewer = relay.player(stream, player=PlayerInfo(user_agent="VLC/3"))
@@ -90,7 +90,7 @@ def test_another_format_is_for_nobody_who_has_begun() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_who_comes_while_it_lingers_begins_with_the_new_format() -> None:
+def test_player_during_linger_starts_with_the_new_format() -> None:
     relay = Relay(linger=5)
     stream = relay.stream("http://provider/live/1.ts")
     relay.player(stream)
@@ -127,7 +127,7 @@ def test_no_packets_are_sent_where_there_are_none() -> None:
     assert b"".join(frames).startswith(viewer.media)
 
 
-def test_what_is_watched_in_packets_says_nothing_about_radio() -> None:
+def test_content_checks_do_not_apply_to_radio() -> None:
     relay = Relay(health_interval=5, leave_suspect_sources=True, enable_bitrate_monitoring=True, tick=0.4)
     stream = relay.stream("http://provider/1.mp3", "http://provider/2.mp3")
     relay.player(stream)
@@ -138,7 +138,7 @@ def test_what_is_watched_in_packets_says_nothing_about_radio() -> None:
     assert condition is None or (condition["fault"], condition["signs"]) == (None, [])
 
 
-def test_a_picture_that_takes_long_goes_out_as_it_comes() -> None:
+def test_slow_picture_is_sent_in_pieces() -> None:
     """What is not whole is held for half a second at most: a slow source is not to be a frozen one."""
     relay = Relay()
     viewer = relay.player(relay.stream())

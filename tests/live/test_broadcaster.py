@@ -54,7 +54,7 @@ def test_all_at_the_edge_get_the_same_object() -> None:
     assert seen[0] == seen[1] == seen[2]
 
 
-def test_behind_the_last_viewer_the_source_is_closed_at_once() -> None:
+def test_source_is_closed_after_the_last_player() -> None:
     relay = Relay()
     stream = relay.stream()
     first, second = relay.player(stream), relay.player(stream)
@@ -70,7 +70,7 @@ def test_behind_the_last_viewer_the_source_is_closed_at_once() -> None:
     relay.nothing_left()
 
 
-def test_a_viewer_that_leaves_while_dialling_cancels_the_dial() -> None:
+def test_last_player_leaving_cancels_the_dial() -> None:
     relay = Relay()
     player = relay.player(relay.stream())
     player.transport.leave()
@@ -117,7 +117,7 @@ def test_lingers() -> None:
     relay.nothing_left()
 
 
-def test_lingering_is_for_a_source_that_is_open() -> None:
+def test_only_an_open_source_lingers() -> None:
     relay = Relay(linger=5, stream_retry_attempts=1)
     stream = relay.stream()
     relay.player(stream)
@@ -125,7 +125,7 @@ def test_lingering_is_for_a_source_that_is_open() -> None:
     relay.nothing_left()
 
 
-def test_a_source_that_gives_up_while_lingering_leaves_nothing() -> None:
+def test_exhausted_sources_while_lingering_leave_nothing() -> None:
     relay = Relay(linger=500, stream_retry_attempts=1, stream_total_timeout=0)
     player = relay.player(relay.stream())
     body = relay.dialler.last.answer()
@@ -139,7 +139,7 @@ def test_a_source_that_gives_up_while_lingering_leaves_nothing() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_a_viewer_that_stops_reading_changes_nothing_for_the_others() -> None:
+def test_stalled_player_does_not_affect_the_others() -> None:
     relay = Relay(tick=0.4)
     stream = relay.stream()
     stuck = relay.player(stream, speed=0)
@@ -165,7 +165,7 @@ def test_a_viewer_that_stops_reading_changes_nothing_for_the_others() -> None:
     assert stuck.pump.bytes_sent == len(stuck.media)
 
 
-def test_a_viewer_that_never_reads_is_aborted_after_two_minutes() -> None:
+def test_stalled_player_is_aborted_after_two_minutes() -> None:
     relay = Relay(tick=0.4)
     relay.registry.start()
     stream = relay.stream()
@@ -184,7 +184,7 @@ def test_a_viewer_that_never_reads_is_aborted_after_two_minutes() -> None:
     assert stream.broadcaster.players == 1
 
 
-def test_a_slow_viewer_that_goes_on_reading_is_never_aborted() -> None:
+def test_slow_player_that_reads_is_never_aborted() -> None:
     relay = Relay(viewer_stall_timeout=10, tick=0.4)
     relay.registry.start()
     stream = relay.stream()
@@ -223,7 +223,7 @@ def test_no_tables_no_access_points_still_plays() -> None:
     assert player.media == packet * (len(player.media) // 188)
 
 
-def test_a_gave_up_source_ends_everybody_by_what_they_had() -> None:
+def test_exhausted_sources_refuse_or_abort_players() -> None:
     relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     stream = relay.stream()
     viewer = relay.player(stream)
@@ -242,7 +242,7 @@ def test_a_gave_up_source_ends_everybody_by_what_they_had() -> None:
     assert relay.clock.getDelayedCalls() == []
 
 
-def test_a_redial_goes_on_in_the_same_response() -> None:
+def test_redial_continues_the_response() -> None:
     relay = Relay()
     viewer = relay.player(relay.stream())
     body = relay.dialler.last.answer()
@@ -259,7 +259,7 @@ def test_a_redial_goes_on_in_the_same_response() -> None:
     assert viewer.media.endswith(relay.whole[-180:])  # but for the header: counters go on over the seam
 
 
-def test_while_nothing_comes_players_that_have_begun_get_empty_packets() -> None:
+def test_filler_is_sent_while_no_data_come() -> None:
     relay = Relay()
     stream = relay.stream()
     begun = relay.player(stream)
@@ -282,7 +282,7 @@ def test_while_nothing_comes_players_that_have_begun_get_empty_packets() -> None
     assert stream.broadcaster.ring.bitrate == rate
 
 
-def test_nobody_begins_with_empty_packets() -> None:
+def test_no_player_starts_at_filler() -> None:
     relay = Relay()
     stream = relay.stream()
     player = relay.player(stream)
@@ -293,7 +293,7 @@ def test_nobody_begins_with_empty_packets() -> None:
     assert player.heads == 0
 
 
-def test_what_a_dead_source_left_is_no_place_to_begin_at() -> None:
+def test_no_player_starts_in_the_rest_of_a_dead_source() -> None:
     """Its blocks grow old while the next source is dialled; no viewer begins with them in the middle of a picture."""
     relay = Relay()
     viewer = relay.player(relay.stream())
@@ -386,7 +386,7 @@ def test_the_last_viewer_lost_at_a_change_of_source() -> None:
     assert stream.history.error_count <= 1
 
 
-def test_last_viewer_lost_with_the_first_bytes_of_a_redial() -> None:
+def test_last_player_may_be_lost_with_the_first_bytes_of_a_redial() -> None:
     relay = Relay()
     stream = relay.stream()
     player = relay.player(stream)
@@ -437,7 +437,7 @@ def test_bytes_add_up(seed: int) -> None:
     st.lists(st.tuples(st.integers(1, 8), st.integers(200, 9_000), st.integers(0, 3000)), min_size=5, max_size=16),
     st.randoms(use_true_random=False),
 )
-def test_every_viewer_gets_runs_from_access_points_and_nothing_else(
+def test_each_player_gets_whole_runs_from_access_points(
     viewers: list[tuple[int, int, int | None]],
     groups: list[tuple[int, int, int]],
     rng: random.Random,
@@ -505,7 +505,7 @@ def test_refused_and_attached_again_from_within() -> None:
     assert check_segments(second.media, relay.source) == 1
 
 
-def test_a_viewer_that_has_begun_waits_no_more_however_slow_it_is() -> None:
+def test_start_timeout_ends_with_the_first_block() -> None:
     """Else every read would be flushed for its sake, in small blocks, to everybody."""
     relay = Relay()
     stream = relay.stream()
@@ -516,7 +516,7 @@ def test_a_viewer_that_has_begun_waits_no_more_however_slow_it_is() -> None:
     assert not stream.broadcaster.waiting
 
 
-def test_a_socket_full_to_the_brim_is_waited_for() -> None:
+def test_full_socket_is_waited_for() -> None:
     relay = Relay()
     player = relay.player(relay.stream(), kernel=50_000)
     body = relay.dialler.last.answer()

@@ -186,7 +186,7 @@ def test_stop_inside_the_sink() -> None:
     assert rig.session.error is None
 
 
-def test_data_behind_a_stop_goes_nowhere() -> None:
+def test_data_after_stop_are_dropped() -> None:
     rig = LiveRig()
     body = rig.playing()
     before = list(rig.sink.bodies)
@@ -230,7 +230,7 @@ def test_redial_waits_for_the_old_socket() -> None:
     rig.stop()
 
 
-def test_a_provider_that_closes_is_redialled_at_once() -> None:
+def test_closed_source_is_redialled_at_once() -> None:
     rig = LiveRig(2)
     rig.session.start()
     for _ in range(20):
@@ -243,7 +243,7 @@ def test_a_provider_that_closes_is_redialled_at_once() -> None:
     rig.stop()
 
 
-def test_one_packet_and_a_close_does_not_spin() -> None:
+def test_source_with_one_packet_is_not_redialled_in_a_loop() -> None:
     rig = LiveRig(policy=FailoverPolicy(laps=5, backoff=1, total=0))
 
     def one_packet(dial: Dial) -> None:
@@ -312,7 +312,7 @@ def test_each_packet_counts_against_silence() -> None:
     rig.stop()
 
 
-def test_bytes_that_are_no_packets_are_silence() -> None:
+def test_bytes_without_packets_count_as_silence() -> None:
     """A source that goes on with a web page, zeros, or what a wrong key makes of a stream."""
     rig = LiveRig()
     body = rig.playing(5)
@@ -328,7 +328,7 @@ def test_bytes_that_are_no_packets_are_silence() -> None:
     rig.stop()
 
 
-def test_a_film_is_not_played_over_and_over() -> None:
+def test_body_with_a_length_is_not_played_as_a_stream() -> None:
     rig = LiveRig(2)
     rig.session.start()
     assert rig.dialler.urls[-1] == "http://s0/"
@@ -341,7 +341,7 @@ def test_a_film_is_not_played_over_and_over() -> None:
     rig.stop()
 
 
-def test_a_page_that_says_how_long_it_is_is_told_from_a_film() -> None:
+def test_page_with_a_length_is_not_taken_for_a_file() -> None:
     rig = LiveRig(1)
     rig.session.start()
     page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
@@ -438,7 +438,7 @@ def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_socket_that_never_goes_does_not_hold_an_outage_open() -> None:
+def test_socket_that_never_closes_does_not_extend_an_outage() -> None:
     """``close()`` is bounded by somebody: here, or in the dialler. An unbounded wait has no timer."""
     rig = LiveRig(2)
     body = rig.playing(2)
@@ -488,7 +488,7 @@ def test_switch_wraps_round() -> None:
     rig.stop()
 
 
-def test_a_dial_that_is_cancelled_is_not_a_failure() -> None:
+def test_cancelled_dial_is_not_a_failure() -> None:
     rig = LiveRig(2)
     rig.session.start()
     first = rig.dialler.last
@@ -595,7 +595,7 @@ def asking(rig: LiveRig) -> LiveRig:
     return rig
 
 
-def test_while_the_resolver_is_asked_nothing_is_dialled_and_nothing_waits_on_the_clock() -> None:
+def test_nothing_is_dialled_while_the_resolver_is_asked() -> None:
     rig = asking(LiveRig(2, resolver=True))
     ((error, seconds),) = rig.resolver.asked
     assert (error.reason, seconds) == (Reason.REFUSED, 9.5)
@@ -605,7 +605,7 @@ def test_while_the_resolver_is_asked_nothing_is_dialled_and_nothing_waits_on_the
     rig.stop()
 
 
-def test_what_the_resolver_names_is_dialled_and_counted() -> None:
+def test_named_source_is_dialled_and_counted() -> None:
     rig = asking(LiveRig(2, resolver=True))
     rig.session.resolver_answered(NAMED)
     assert rig.dialler.urls == ["http://s0/", "http://named/"]
@@ -641,7 +641,7 @@ def test_the_resolver_names_none() -> None:
     assert not rig.session.active
 
 
-def test_the_resolver_is_of_no_help() -> None:
+def test_failed_resolver_continues_with_the_list() -> None:
     rig = asking(LiveRig(2, resolver=True))
     rig.session.resolver_answered(SILENT)
     assert rig.dialler.urls == ["http://s0/", "http://s1/"]
@@ -675,7 +675,7 @@ def test_stop_and_switch_while_asking() -> None:
     rig.stop()
 
 
-def test_a_resolver_that_comes_or_goes_with_a_registration() -> None:
+def test_replaced_sources_follow_the_resolver_of_the_registration() -> None:
     rig = LiveRig(2)
     rig.session.start()
     rig.resolver.available = True
@@ -696,7 +696,7 @@ def beside(count: int) -> tuple[SourceRequest, ...]:
     return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
 
 
-def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to_try() -> None:
+def test_chosen_source_is_dialled_after_a_full_lap() -> None:
     """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
     rig = LiveRig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
     rig.session.replace_sources(beside(2))
@@ -715,7 +715,7 @@ def test_a_source_that_was_chosen_is_dialled_though_the_one_left_was_the_last_to
 
 
 @pytest.mark.parametrize(("urls", "index"), [("s0 s2", 1), ("s0 s1", 0), ("s2 s1 s0", 0)])
-def test_the_sources_change_while_another_is_opened_beside_the_one_in_use(urls: str, index: int) -> None:
+def test_sources_may_be_replaced_while_a_standby_is_open(urls: str, index: int) -> None:
     rig = LiveRig(3)
     rig.session.replace_sources(beside(3))
     rig.playing(2)

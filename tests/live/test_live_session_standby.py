@@ -70,7 +70,7 @@ def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
     rig.finish()
 
 
-def test_the_source_chosen_is_home_from_then_on() -> None:
+def test_chosen_source_becomes_the_home_source() -> None:
     rig = StandbyRig()
     rig.session.choose(2)
     rig.play(second := rig.candidate(), 70)
@@ -83,7 +83,7 @@ def test_the_source_chosen_is_home_from_then_on() -> None:
 
 
 @pytest.mark.parametrize("account", [Account("one", 1), None])
-def test_without_room_the_old_one_is_closed_first(account: Account | None) -> None:
+def test_without_a_second_connection_the_old_one_is_closed_first(account: Account | None) -> None:
     rig = StandbyRig(account, hosts="aaa")
     rig.session.choose(1)
     assert rig.first.closed
@@ -93,7 +93,7 @@ def test_without_room_the_old_one_is_closed_first(account: Account | None) -> No
     rig.finish()
 
 
-def test_where_nobody_counts_another_host_has_room() -> None:
+def test_uncounted_connections_allow_a_second_host() -> None:
     rig = StandbyRig(None)
     rig.session.choose(1)
     assert not rig.first.closed
@@ -101,7 +101,7 @@ def test_where_nobody_counts_another_host_has_room() -> None:
     rig.finish()
 
 
-def test_a_chosen_source_that_fails_is_left_as_any_other() -> None:
+def test_failed_chosen_source_is_replaced() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     rig.dialler.last.fail()
@@ -113,7 +113,7 @@ def test_a_chosen_source_that_fails_is_left_as_any_other() -> None:
     rig.finish()
 
 
-def test_a_better_source_that_fails_changes_nothing() -> None:
+def test_failed_standby_of_a_better_source_changes_nothing() -> None:
     rig = StandbyRig()
     rig.session.switch_to(1, None)
     assert (rig.session.index, rig.history.moves) == (0, [])
@@ -126,7 +126,7 @@ def test_a_better_source_that_fails_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("error", [None, DARK])
-def test_a_better_source_takes_over(error: SourceError | None) -> None:
+def test_better_source_takes_over_by_standby(error: SourceError | None) -> None:
     rig = StandbyRig()
     rig.session.switch_to(1, error)
     rig.session.switch_to(2, error)
@@ -171,7 +171,7 @@ def test_the_old_source_breaks_while_the_new_one_is_dialled(chosen: bool) -> Non
     rig.finish()
 
 
-def test_each_step_replaces_the_one_before_and_back_to_the_start_is_none() -> None:
+def test_each_choice_replaces_the_standby_before() -> None:
     rig = StandbyRig()
     for index in (1, 2, 0):
         rig.session.choose(index)
@@ -186,7 +186,7 @@ def test_each_step_replaces_the_one_before_and_back_to_the_start_is_none() -> No
 
 @pytest.mark.parametrize("stage", ["dialling", "head", "flowing"])
 @pytest.mark.parametrize("how", ["stop", "other sources"])
-def test_ends_amid_it_leave_nothing(stage: str, how: str) -> None:
+def test_stop_during_standby_leaves_nothing(stage: str, how: str) -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     if stage != "dialling":
@@ -202,7 +202,7 @@ def test_ends_amid_it_leave_nothing(stage: str, how: str) -> None:
     rig.finish()
 
 
-def test_the_same_sources_again_disturb_nothing() -> None:
+def test_same_sources_keep_the_standby() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     rig.session.replace_sources(rig.session._requests)
@@ -212,7 +212,7 @@ def test_the_same_sources_again_disturb_nothing() -> None:
     rig.finish()
 
 
-def test_no_access_point_for_long_is_no_reason_to_stay() -> None:
+def test_standby_takes_over_without_an_access_point_after_a_timeout() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     second = rig.candidate()

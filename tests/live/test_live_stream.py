@@ -77,7 +77,7 @@ def test_counters_of_a_failover() -> None:
         (Reason.BUSY, 503),
     ],
 )
-def test_nothing_sent_and_given_up_is_a_status(reason: Reason, status: int) -> None:
+def test_player_without_a_byte_gets_a_status(reason: Reason, status: int) -> None:
     relay = Relay(stream_retry_attempts=1)
     stream = relay.stream()
     players = [relay.player(stream) for _ in range(3)]
@@ -100,7 +100,7 @@ def test_no_video_is_a_bad_gateway() -> None:
     assert player.refused.player_status == 502
 
 
-def test_something_sent_and_given_up_is_an_abort() -> None:
+def test_player_with_bytes_is_aborted() -> None:
     relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     player = relay.player(relay.stream())
     body = relay.dialler.last.answer()
@@ -112,7 +112,7 @@ def test_something_sent_and_given_up_is_an_abort() -> None:
 
 
 @pytest.mark.parametrize("how", ["never answers", "no access point", "joins during an outage"])
-def test_a_waiting_viewer_is_answered_within_the_start_limit(how: str) -> None:
+def test_waiting_player_is_refused_at_the_start_timeout(how: str) -> None:
     relay = Relay(start_timeout=20, stream_retry_attempts=1000, stream_total_timeout=0, join_wait=60)
     stream = relay.stream()
     began = relay.clock.seconds()
@@ -141,7 +141,7 @@ def test_a_waiting_viewer_is_answered_within_the_start_limit(how: str) -> None:
         assert player.refused.player_status == 504
 
 
-def test_a_dial_that_never_ends_is_answered_in_time_exactly() -> None:
+def test_hanging_dial_ends_at_the_start_timeout() -> None:
     relay = Relay(start_timeout=20)
     player = relay.player(relay.stream())
     relay.pass_time(19.9)
@@ -172,7 +172,7 @@ def test_deleted_and_stopping() -> None:
     relay.nothing_left()
 
 
-def test_renewed_while_watched() -> None:
+def test_repeated_registration_with_clients() -> None:
     relay = Relay()
     stream = relay.stream("http://a/1.ts", "http://b/1.ts", metadata={"name": "old"})
     relay.player(stream)
@@ -188,7 +188,7 @@ def test_renewed_while_watched() -> None:
     assert stream.history.failover_attempts == 1
 
 
-def test_renewed_while_nobody_watches() -> None:
+def test_repeated_registration_without_clients() -> None:
     relay = Relay()
     stream = relay.stream("http://a/1.ts", "http://b/1.ts", metadata={"name": "old"})
     player = relay.player(stream)
@@ -211,7 +211,7 @@ def test_renewed_while_nobody_watches() -> None:
     assert relay.dialler.last.request.url == "http://a/1.ts"
 
 
-def test_renewed_while_lingering_dials_nobody_for_nobody() -> None:
+def test_repeated_registration_while_lingering_dials_nothing() -> None:
     relay = Relay(linger=30)
     stream = relay.stream()
     player = relay.player(stream)
@@ -239,7 +239,7 @@ def test_the_same_place_for_the_same_player_counts_again() -> None:
     assert stream.bytes_served == one.taken + two.taken
 
 
-def test_a_player_that_is_gone_before_the_first_byte() -> None:
+def test_player_may_leave_before_the_first_byte() -> None:
     relay = Relay()
     stream = relay.stream()
     player = FakePlayer(relay.clock).join(stream)

@@ -94,7 +94,7 @@ def test_a_healthy_source_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("fault", BREAK)
-def test_a_fault_leaves_for_the_backup(fault: str) -> None:
+def test_fault_switches_to_the_backup(fault: str) -> None:
     rig = MonitorRig(2, limits=ALL_ON).play(20)
     BREAK[fault](rig.source)
     rig.run(25)
@@ -111,7 +111,7 @@ def test_a_fault_leaves_for_the_backup(fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", BREAK)
-def test_a_fault_without_a_backup_is_noted_once_and_plays_on(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_without_a_backup_is_recorded_once(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m3uproxy.live.monitor.RECORD_AGAIN", 100)
     rig = MonitorRig(1, limits=ALL_ON).play(20)
     BREAK[fault](rig.source)
@@ -144,7 +144,7 @@ def test_a_resolver_is_asked_before_a_backup(fault: str) -> None:
     rig.finish()
 
 
-def test_a_backup_that_leaves_quarantine_is_gone_to_while_the_fault_lasts() -> None:
+def test_lasting_fault_switches_to_a_backup_that_left_quarantine() -> None:
     rig = MonitorRig(2).play(20)
     rig.session.sources.source_list.state_of(1).quarantined_until = rig.clock.seconds() + 30
     rig.source.video = False
@@ -168,7 +168,7 @@ def test_two_sources_with_the_same_fault_do_not_take_turns() -> None:
     rig.finish()
 
 
-def test_what_is_switched_off_is_not_looked_at() -> None:
+def test_disabled_content_checks_observe_nothing() -> None:
     rig = MonitorRig(2, limits=None).play(5)
     assert rig.sink.parser.observer is None
     rig.source.video = False
@@ -179,7 +179,7 @@ def test_what_is_switched_off_is_not_looked_at() -> None:
     rig.finish()
 
 
-def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
+def test_failing_content_check_does_not_harm_the_stream(caplog: Any) -> None:
     rig = MonitorRig(2).play(1)
     assert rig.session.monitor is not None
     rig.session.monitor._health.packets_received = None  # type: ignore[assignment, method-assign, union-attr]
@@ -189,7 +189,7 @@ def test_a_fault_of_our_own_does_not_harm_the_stream(caplog: Any) -> None:
     rig.finish()
 
 
-def test_a_fault_is_of_its_body() -> None:
+def test_next_body_restarts_the_content_checks() -> None:
     """The next one begins with a clean sheet, also if it is the same source again."""
     rig = MonitorRig(1).play(20)
     rig.source.video = False
@@ -201,7 +201,7 @@ def test_a_fault_is_of_its_body() -> None:
     rig.finish()
 
 
-def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
+def test_content_is_checked_again_after_a_discontinuity() -> None:
     rig = MonitorRig(1).play(20)
     rig.body.consumer.discontinuity()
     rig.source = FaultySource()
@@ -215,7 +215,7 @@ def test_behind_a_seam_within_a_body_it_is_looked_at_anew() -> None:
     rig.finish()
 
 
-def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
+def test_fault_is_acted_on_after_the_packets_are_sent() -> None:
     """A fast source brings several runs of packets between two signs of life."""
     rig = MonitorRig(2).play(20)
     watch, look = rig.session.monitor, rig.sink.parser.observer
@@ -235,7 +235,7 @@ def test_a_fault_is_kept_until_it_can_be_acted_on() -> None:
 # silence
 
 
-def test_silence_is_a_stall_whatever_else_there_is() -> None:
+def test_silence_is_a_stall_without_a_backup() -> None:
     for sources in (1, 2):
         rig = MonitorRig(sources).play(20)
         rig.wait(2.9)
@@ -247,7 +247,7 @@ def test_silence_is_a_stall_whatever_else_there_is() -> None:
 
 
 @pytest.mark.parametrize(("limits", "survives"), [(HealthLimits(), True), (None, False)])
-def test_a_first_burst_says_how_long_the_pause_behind_it_may_be(limits: HealthLimits | None, survives: bool) -> None:
+def test_first_burst_extends_the_silence_timeout(limits: HealthLimits | None, survives: bool) -> None:
     """Six seconds of video at once, then nothing for six: known from the stream's own clock."""
     rig = MonitorRig(1, limits=limits).play()
     for _ in range(4):
@@ -292,7 +292,7 @@ def worsening(rig: MonitorRig) -> None:
 
 
 @pytest.mark.parametrize(("leave", "sources"), [(False, 2), (True, 1), (True, 2)])
-def test_a_suspect_source_is_left_if_that_is_wanted(leave: bool, sources: int) -> None:
+def test_suspect_source_is_left_if_the_setting_says_so(leave: bool, sources: int) -> None:
     rig = MonitorRig(sources, leave_suspect=leave).play(240)
     worsening(rig)
     assert bool(rig.history.left) == (leave and sources == 2)
@@ -334,7 +334,7 @@ def test_failback_after_both_have_been_calm() -> None:
     rig.finish()
 
 
-def test_a_failback_that_fails_returns_and_waits() -> None:
+def test_failed_failback_returns_and_waits() -> None:
     rig = on_backup(MonitorRig(2, failback=100)).run(100)
     while not rig.body.closed:
         rig.run(STEP)
@@ -353,14 +353,14 @@ def test_a_failback_that_fails_returns_and_waits() -> None:
 # probing
 
 
-def test_backups_are_not_asked_unless_that_is_wanted() -> None:
+def test_backups_are_probed_only_if_the_setting_says_so() -> None:
     for rig in (MonitorRig(2), MonitorRig(2, may_probe=False, probe=True), MonitorRig(1, probe=True, may_probe=True)):
         rig.play(300)
         assert rig.dialler.urls == ["http://s0/"]
         rig.finish()
 
 
-def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
+def test_probe_closes_after_the_first_packet() -> None:
     rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     assert probe.request.url == "http://s1/"
@@ -376,7 +376,7 @@ def test_a_backup_that_delivers_is_asked_for_a_packet_and_no_more() -> None:
     assert rig.dialler.last.cancelled
 
 
-def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
+def test_failed_probe_quarantines_the_backup() -> None:
     rig = MonitorRig(3, probe=True, may_probe=True).play(61)
     rig.dialler.last.fail(Reason.NOT_VIDEO)
     assert rig.session.sources.quarantine(1, rig.clock.seconds()) > 0
@@ -389,7 +389,7 @@ def test_a_backup_that_is_dead_is_known_before_it_is_needed() -> None:
 
 @pytest.mark.parametrize("well", [False, True])
 @pytest.mark.parametrize(("after", "place"), [([0, 2, 1], 2), ([1, 0, 2], 0), ([0, 2], None)])
-def test_what_a_probe_finds_is_of_the_source_that_was_asked(well: bool, after: list[int], place: int | None) -> None:
+def test_probe_result_counts_for_the_probed_source(well: bool, after: list[int], place: int | None) -> None:
     """The list may change while it is asked."""
     rig = MonitorRig(3, probe=True, may_probe=True).play(61)
     probe, now = rig.dialler.last, rig.clock.seconds()
@@ -418,7 +418,7 @@ def test_a_probe_ends_with_the_body_that_is_watched(phase: str) -> None:
     rig.finish()
 
 
-def test_a_probe_that_hangs_is_one_and_ends() -> None:
+def test_hanging_probe_is_single_and_times_out() -> None:
     rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     body = rig.dialler.last.answer()
     rig.run(5.9)
@@ -453,7 +453,7 @@ def answer_nothing(dial: Dial) -> FakeBody:
 
 
 @pytest.mark.parametrize("answer", [answer_html, answer_film, answer_nothing])
-def test_a_backup_that_answers_something_else(answer: Callable[[Dial], FakeBody]) -> None:
+def test_probe_rejects_a_backup_that_is_no_stream(answer: Callable[[Dial], FakeBody]) -> None:
     rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     body = answer(rig.dialler.last)
     assert body.closed

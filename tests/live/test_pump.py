@@ -112,7 +112,7 @@ def test_starts_about_three_seconds_back_and_catches_up() -> None:
     assert check_segments(rig.player.media, rig.sent) == 1
 
 
-def test_goes_on_at_the_edge_and_accounts_for_each_byte() -> None:
+def test_player_at_the_edge_gets_each_byte() -> None:
     rig = PumpRig()
     rig.group()
     rig.pump.try_to_start()
@@ -141,7 +141,7 @@ def test_a_small_socket_splits_blocks_and_nothing_is_lost(kernel: int) -> None:
     assert rig.player.media.endswith(rig.sent[-188:])
 
 
-def test_falls_out_and_goes_on_with_tables_at_an_access_point() -> None:
+def test_slow_player_skips_to_an_access_point_with_tables() -> None:
     rig = PumpRig(20_000)
     rig.group()
     rig.pump.try_to_start()
@@ -157,7 +157,7 @@ def test_falls_out_and_goes_on_with_tables_at_an_access_point() -> None:
     assert rig.pump.bytes_sent == len(rig.player.media)
 
 
-def test_evicted_instead_when_told_so() -> None:
+def test_slow_player_is_disconnected_by_policy() -> None:
     rig = PumpRig(20_000, evict=True)
     rig.group()
     rig.pump.try_to_start()
@@ -226,7 +226,7 @@ def test_end_while_waiting_refuses_and_later_aborts() -> None:
 
 
 @pytest.mark.parametrize("phase", ["waiting", "draining", "edge"])
-def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
+def test_each_end_is_reported_once(phase: str) -> None:
     rig = PumpRig(1000)
     if phase != "waiting":
         rig.group()
@@ -250,7 +250,7 @@ def test_every_end_comes_once_however_often_it_is_told(phase: str) -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_patience_ends_with_the_last_failure_or_a_timeout() -> None:
+def test_start_timeout_refuses_with_the_last_failure() -> None:
     rig = PumpRig()
     rig.pump.set_start_timeout(20, lambda: BROKEN)
     rig.clock.advance(19.99)
@@ -264,7 +264,7 @@ def test_patience_ends_with_the_last_failure_or_a_timeout() -> None:
     assert rig.player.refused.player_status == 504
 
 
-def test_patience_is_over_with_the_first_byte() -> None:
+def test_first_byte_cancels_the_start_timeout() -> None:
     rig = PumpRig()
     rig.pump.set_start_timeout(20, lambda: None)
     rig.group()
@@ -275,7 +275,7 @@ def test_patience_is_over_with_the_first_byte() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_send_that_fails_while_draining_ends_it() -> None:
+def test_failed_send_while_draining_ends_the_pump() -> None:
     rig = PumpRig(5000)
     rig.group()
     rig.pump.try_to_start()
@@ -289,7 +289,7 @@ def test_a_send_that_fails_while_draining_ends_it() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-def test_a_ring_smaller_than_a_block_in_hand_still_gives_whole_packets() -> None:
+def test_ring_smaller_than_a_loaded_block_gives_whole_packets() -> None:
     rig = PumpRig(3000, ring_bytes=50_000)
     rig.group()
     rig.pump.try_to_start()

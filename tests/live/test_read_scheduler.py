@@ -37,7 +37,7 @@ def run(clock: Clock, seconds: float, pace: float = 0.001) -> None:
     clock.pump([pace] * round(seconds / pace))
 
 
-def test_silent_until_there_is_something_to_read() -> None:
+def test_empty_schedule_has_no_timer() -> None:
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
     assert clock.getDelayedCalls() == []
@@ -48,7 +48,7 @@ def test_silent_until_there_is_something_to_read() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_settled_once_a_turn_and_not_in_the_turn_itself() -> None:
+def test_turn_ended_is_called_once_after_each_turn() -> None:
     clock = Clock()
     reader, scheduler = RecordingReader(clock), ReadScheduler(clock, INTERVAL)
     for _ in range(5):
@@ -103,7 +103,7 @@ def test_a_busy_reactor_delays_reads_but_drops_none(interval: int, pace: float) 
     scheduler.remove(reader)
 
 
-def test_a_reader_that_returns_nothing_leaves() -> None:
+def test_reader_that_returns_zero_leaves_the_schedule() -> None:
     clock = Clock()
     reader, scheduler = RecordingReader(clock, 0), ReadScheduler(clock, INTERVAL)
     scheduler.schedule(reader)
@@ -112,7 +112,7 @@ def test_a_reader_that_returns_nothing_leaves() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_forgotten_while_reading_or_waiting() -> None:
+def test_reader_may_be_removed_while_reading_or_waiting() -> None:
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
     first, second = RecordingReader(clock), RecordingReader(clock)
@@ -134,7 +134,7 @@ def test_forgotten_while_reading_or_waiting() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_forgotten_by_another_that_is_read_before_it() -> None:
+def test_reader_may_remove_another_one() -> None:
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
     second = RecordingReader(clock)
@@ -155,7 +155,7 @@ def test_forgotten_by_another_that_is_read_before_it() -> None:
 
 
 @pytest.mark.parametrize("where", ["turn_ended", "read"])
-def test_what_breaks_in_one_reader_does_not_reach_the_others(where: str) -> None:
+def test_failing_reader_does_not_affect_the_others(where: str) -> None:
     """A defect in the path of one stream must not stop the reading of all."""
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
@@ -184,7 +184,7 @@ def test_what_breaks_in_one_reader_does_not_reach_the_others(where: str) -> None
         assert len(good.reads) >= 4
 
 
-def test_a_reader_that_breaks_once_more_when_it_is_told_so() -> None:
+def test_failing_reader_may_fail_again_in_read_failed() -> None:
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
 

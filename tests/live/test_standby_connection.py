@@ -122,7 +122,7 @@ def test_ready_at_the_first_access_point_and_not_before() -> None:
     rig.nothing_left()
 
 
-def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
+def test_data_after_the_hand_over_go_to_the_new_sink() -> None:
     rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group())
@@ -137,7 +137,7 @@ def test_what_comes_after_the_release_goes_to_the_new_sink() -> None:
     assert [error.reason for error in rig.errors] == [Reason.RESET]
 
 
-def test_without_an_access_point_it_is_ready_after_a_while() -> None:
+def test_standby_without_an_access_point_is_ready_after_a_timeout() -> None:
     rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group()[188 * 4 :])
@@ -150,7 +150,7 @@ def test_without_an_access_point_it_is_ready_after_a_while() -> None:
     rig.nothing_left()
 
 
-def test_no_more_is_kept_than_is_allowed(monkeypatch) -> None:
+def test_standby_buffer_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr(module, "MAX_BUFFER", 20_000)
     rig = StandbyConnectionRig()
     body = rig.dialler.last.answer()
@@ -161,7 +161,7 @@ def test_no_more_is_kept_than_is_allowed(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["dial", "head only", "ends", "not video", "a file"])
-def test_failures_are_told_once_and_leave_nothing(how: str) -> None:
+def test_failure_is_reported_once_and_leaves_nothing(how: str) -> None:
     rig = StandbyConnectionRig()
     expected = Reason.REFUSED
     if how == "dial":
@@ -188,7 +188,7 @@ def test_failures_are_told_once_and_leave_nothing(how: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["dialling", "head", "flowing", "ready"])
-def test_closed_at_any_stage_it_is_silent(stage: str) -> None:
+def test_closed_connection_tells_its_owner_nothing(stage: str) -> None:
     rig = StandbyConnectionRig()
     if stage != "dialling":
         body = rig.dialler.last.answer()

@@ -68,14 +68,14 @@ async def test_one_post_of_json(bench, resolver):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_however_the_answer_comes(bench, resolver, steps):
+async def test_answer_may_come_in_any_framing(bench, resolver, steps):
     provider = await bench.provider(*steps)
     assert await resolver.ask(provider.url(), QUESTION) == ResolverAnswer("http://b.example/7.ts")
     assert bench.sockets.open == 0
 
 
 @pytest_twisted.ensureDeferred
-async def test_none(bench, resolver):
+async def test_resolver_may_name_no_source(bench, resolver):
     provider = await bench.provider(answer(b'{"next_url": null}'))
     assert await resolver.ask(provider.url(), QUESTION) == ResolverAnswer()
 
@@ -96,7 +96,7 @@ async def test_none(bench, resolver):
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_is_of_no_use(bench, resolver, errors, steps, why):
+async def test_useless_answers_of_a_resolver(bench, resolver, errors, steps, why):
     provider = await bench.provider(*steps)
     assert (await problem(resolver, provider.url("/s3cret"))) == why
     assert errors == []
@@ -112,14 +112,14 @@ async def test_a_redirect_is_not_followed(bench, resolver):
 
 @pytest.mark.parametrize("steps", [[b""], [head("200 OK", "Content-Length: 99"), NAMED]])
 @pytest_twisted.ensureDeferred
-async def test_silence(bench, steps):
+async def test_silence_of_the_resolver_times_out(bench, steps):
     resolver = HttpResolver(bench.reactor, bench.sockets, timeout=0.1)
     provider = await bench.provider(*steps)
     assert await problem(resolver, provider.url("/s3cret")) == "first byte timeout: no answer after 0.1 s in all"
 
 
 @pytest_twisted.ensureDeferred
-async def test_nobody_listens(resolver):
+async def test_connection_refused(resolver):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/s3cret"

@@ -15,7 +15,7 @@ SPEC = StreamSpec("http://provider/live/1.ts", "agent")
 STRICT = attrs.evolve(SPEC, strict_live_ts=True)
 
 
-def test_as_started_the_rules_are_those_of_the_code() -> None:
+def test_default_settings_give_the_default_rules() -> None:
     assert monitor_rules(Settings(), SPEC) == MonitorRules()
 
 
@@ -39,7 +39,7 @@ def test_limits(setting: str, value: float, limit: dict[str, float]) -> None:
     assert rules.limits == attrs.evolve(HealthLimits(), **limit)
 
 
-def test_nothing_is_looked_at_where_that_is_switched_off() -> None:
+def test_disabled_content_checks_have_no_limits() -> None:
     assert monitor_rules(Settings(content_checks=False), SPEC).limits is None
     assert monitor_rules(Settings(), attrs.evolve(SPEC, content_checks=False)).limits is None
 
@@ -52,7 +52,7 @@ def test_silence_of_strict_streams() -> None:
     assert monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).silence == MAX_SILENCE
 
 
-def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> None:
+def test_repeated_registration_makes_a_stream_strict() -> None:
     relay = Relay()
     stream = relay.stream()
     assert stream.broadcaster.session.sources.rules.stall_cool_down == 10
@@ -63,7 +63,7 @@ def test_a_registration_that_is_repeated_makes_a_stream_strict_in_place() -> Non
     relay.registry.stop()
 
 
-def test_a_stream_shows_what_is_known_of_its_sources() -> None:
+def test_stream_shows_health_and_sources() -> None:
     relay = Relay()
     stream = relay.stream("http://provider/live/1.ts", "http://provider/live/2.ts")
     assert stream.health() is None

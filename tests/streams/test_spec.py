@@ -22,7 +22,7 @@ def test_id_is_stable_and_needs_the_key() -> None:
     int(stream_id(SPEC, b"k"), 16)
 
 
-def test_what_belongs_to_the_identity() -> None:
+def test_identity_contains_url_agent_and_headers() -> None:
     name = stream_id(SPEC, b"k")
     for change in (
         {"url": "http://p/2.ts"},

@@ -43,7 +43,7 @@ def moved(deferred: Deferred[bool]) -> bool | None:
 # the session asks
 
 
-def test_a_failure_is_told_and_what_is_named_is_played() -> None:
+def test_resolver_gets_the_failure_and_its_source_is_played() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     player = relay.player(stream)
@@ -66,7 +66,7 @@ def test_a_failure_is_told_and_what_is_named_is_played() -> None:
     assert entry["cause"] == "bad status; named by the resolver"
 
 
-def test_the_status_of_the_provider_is_told() -> None:
+def test_resolver_gets_the_status_of_the_provider() -> None:
     relay = Relay()
     relay.player(resolved(relay))
     relay.dialler.last.deferred.errback(bad_status(458))
@@ -93,7 +93,7 @@ def test_a_named_source_is_asked_for_as_the_others_are() -> None:
     assert request.account is not None
 
 
-def test_none_ends_the_stream_for_who_watches() -> None:
+def test_resolver_without_a_source_ends_the_players() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     player = relay.player(stream)
@@ -107,7 +107,7 @@ def test_none_ends_the_stream_for_who_watches() -> None:
     relay.nothing_left()
 
 
-def test_none_in_the_middle_aborts() -> None:
+def test_resolver_without_a_source_aborts_during_playback() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     body = playing(relay, stream)
@@ -117,7 +117,7 @@ def test_none_in_the_middle_aborts() -> None:
     assert relay.players[0].transport.aborted
 
 
-def test_a_resolver_that_breaks_leaves_the_list() -> None:
+def test_failed_resolver_leaves_the_list() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     relay.player(stream)
@@ -128,7 +128,7 @@ def test_a_resolver_that_breaks_leaves_the_list() -> None:
     assert len(relay.resolver.asked) == 1, "asked twice in one outage"
 
 
-def test_a_resolver_that_is_silent_leaves_the_list_after_half_of_the_time() -> None:
+def test_silent_resolver_leaves_the_list_after_half_of_the_time() -> None:
     relay = Relay(start_timeout=20)
     stream = resolved(relay, BACKUP)
     relay.player(stream)
@@ -159,7 +159,7 @@ def test_a_question_ends_with_the_stream(how: str) -> None:
     relay.nothing_left()
 
 
-def test_a_registry_that_may_ask_nobody_goes_by_the_list() -> None:
+def test_without_a_resolver_the_list_is_used() -> None:
     relay = Relay()
     factory = relay.registry._factory
     factory._context = attrs.evolve(factory._context, resolver=None)
@@ -170,7 +170,7 @@ def test_a_registry_that_may_ask_nobody_goes_by_the_list() -> None:
     assert stream.current_url == BACKUP
 
 
-def test_a_registration_may_bring_a_resolver_or_take_it_away() -> None:
+def test_repeated_registration_adds_or_removes_the_resolver() -> None:
     relay = Relay()
     stream = relay.stream(PRIMARY, BACKUP)
     body = playing(relay, stream)
@@ -210,7 +210,7 @@ def test_the_api_asks_while_the_stream_plays_on() -> None:
     assert relay.dialler.last.request.url == NAMED
 
 
-def test_none_for_the_api_changes_nothing() -> None:
+def test_resolver_without_a_source_changes_nothing_for_the_api() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     body = playing(relay, stream)
@@ -222,7 +222,7 @@ def test_none_for_the_api_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("backups", "then"), [((BACKUP,), BACKUP), ((), None)])
-def test_no_answer_for_the_api_is_one_step_in_the_list(backups: tuple[str, ...], then: str | None) -> None:
+def test_failed_question_of_the_api_moves_to_the_next_source(backups: tuple[str, ...], then: str | None) -> None:
     relay = Relay()
     stream = resolved(relay, *backups)
     body = playing(relay, stream)
@@ -233,7 +233,7 @@ def test_no_answer_for_the_api_is_one_step_in_the_list(backups: tuple[str, ...],
     assert body.closed is (then is not None)
 
 
-def test_behind_a_named_source_the_list_begins_anew() -> None:
+def test_list_begins_again_after_a_named_source() -> None:
     relay = Relay()
     stream = resolved(relay)
     stream.fail_over()
@@ -251,7 +251,7 @@ def test_a_source_by_its_index_needs_no_question() -> None:
     assert stream.current_url == BACKUP
 
 
-def test_chosen_while_nobody_watches_it_is_where_the_next_run_starts() -> None:
+def test_source_chosen_while_idle_is_dialled_at_the_next_start() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     done = stream.fail_over()
@@ -279,7 +279,7 @@ def test_a_second_call_waits_for_the_same_answer_and_makes_no_second_step() -> N
     assert stream.history.failover_attempts == 1
 
 
-def test_a_source_that_fails_while_the_api_asks_waits_for_the_same_answer() -> None:
+def test_failure_while_the_api_asks_shares_the_answer() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     body = playing(relay, stream)
@@ -306,7 +306,7 @@ def test_the_api_asks_while_the_session_does(answer: str, then: bool) -> None:
     assert stream.source_index == (1 if then else 0), "one step"
 
 
-def test_a_session_that_waited_long_enough_leaves_the_question_to_the_api() -> None:
+def test_timed_out_session_leaves_the_question_to_the_api() -> None:
     relay = Relay(start_timeout=10)
     stream = resolved(relay, BACKUP)
     relay.player(stream)
@@ -320,7 +320,7 @@ def test_a_session_that_waited_long_enough_leaves_the_question_to_the_api() -> N
     assert stream.current_url == NAMED
 
 
-def test_who_hung_up_is_obeyed_all_the_same() -> None:
+def test_api_failover_happens_after_the_caller_left() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     playing(relay, stream)
@@ -331,7 +331,7 @@ def test_who_hung_up_is_obeyed_all_the_same() -> None:
     assert stream.current_url == NAMED
 
 
-def test_a_stream_that_is_deleted_leaves_nobody_waiting() -> None:
+def test_deleted_stream_answers_waiting_requests() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     done = stream.fail_over()
@@ -341,7 +341,7 @@ def test_a_stream_that_is_deleted_leaves_nobody_waiting() -> None:
     relay.nothing_left()
 
 
-def test_watched_again_it_starts_at_the_primary() -> None:
+def test_next_player_starts_at_the_primary() -> None:
     relay = Relay()
     stream = resolved(relay)
     player = relay.player(stream)
@@ -364,7 +364,7 @@ def test_watched_again_it_starts_at_the_primary() -> None:
 FROZEN = SourceError(Reason.CONTENT, "frozen for 5.0 s")
 
 
-def doubted(relay: Relay, stream: LiveStream) -> FakeBody:
+def streaming_with_fault(relay: Relay, stream: LiveStream) -> FakeBody:
     body = playing(relay, stream)
     stream.broadcaster.session.fault_found(FROZEN)
     assert not body.closed
@@ -372,10 +372,10 @@ def doubted(relay: Relay, stream: LiveStream) -> FakeBody:
     return body
 
 
-def test_the_resolver_names_a_better_one_while_the_stream_plays_on() -> None:
+def test_resolver_replaces_a_faulty_source_during_playback() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
-    body = doubted(relay, stream)
+    body = streaming_with_fault(relay, stream)
     relay.play(body, 2)
     assert not body.closed
     relay.resolver.last.names(NAMED)
@@ -393,10 +393,10 @@ def test_the_resolver_names_a_better_one_while_the_stream_plays_on() -> None:
     ("backups", "answer", "then"),
     [((BACKUP,), "names_none", None), ((BACKUP,), "breaks", BACKUP), ((), "breaks", None)],
 )
-def test_no_better_one(backups: tuple[str, ...], answer: str, then: str | None) -> None:
+def test_fault_without_another_source_stays(backups: tuple[str, ...], answer: str, then: str | None) -> None:
     relay = Relay()
     stream = resolved(relay, *backups)
-    body = doubted(relay, stream)
+    body = streaming_with_fault(relay, stream)
     getattr(relay.resolver.last, answer)()
     assert body.closed is (then is not None)
     assert stream.current_url == (then or PRIMARY)
@@ -405,17 +405,17 @@ def test_no_better_one(backups: tuple[str, ...], answer: str, then: str | None) 
     assert entry["to"] == (then or PRIMARY)
 
 
-def test_a_doubt_ends_with_its_source() -> None:
+def test_question_about_a_fault_ends_with_its_source() -> None:
     relay = Relay()
     stream = resolved(relay)
-    body = doubted(relay, stream)
+    body = streaming_with_fault(relay, stream)
     body.end()
     assert relay.resolver.last.cancelled
     assert relay.dialler.last.request.url == PRIMARY, "redialled"
     assert stream.history.entries()[-1]["cause"] == "ended"
 
 
-def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() -> None:
+def test_late_named_source_does_not_replace_the_standby() -> None:
     """Two guests are known at a time: the one that flows and the one that is opened beside it."""
     relay = Relay()
     stream = relay.stream(PRIMARY, failover_resolver_url=URL)
@@ -436,10 +436,10 @@ def test_who_is_named_too_late_does_not_take_the_place_of_who_is_on_its_way() ->
     assert (entry["from"], entry["to"]) == (PRIMARY, NAMED)
 
 
-def test_a_doubt_and_the_api_have_one_answer() -> None:
+def test_fault_and_api_share_one_answer() -> None:
     relay = Relay()
     stream = resolved(relay)
-    doubted(relay, stream)
+    streaming_with_fault(relay, stream)
     done = stream.fail_over()
     assert len(relay.resolver.asked) == 1
     relay.resolver.last.names(NAMED)
