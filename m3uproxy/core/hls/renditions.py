@@ -58,14 +58,14 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
             variables.define(line)
         values = {each.name: each.value for each in attributes(line)} if line.name in _RENDITION_TAGS else {}
         reference = values.get("URI", "")
-        if line.kind is LineKind.URI and variant is not None:
+        if line.name == _VARIANT_TAG:
+            variant = line
+        elif line.kind is LineKind.URI and variant is not None:
             values = {each.name: each.value for each in attributes(variant)}
-            reference = line.value
+            reference, variant = line.value, None
         absolute = absolute_url(url, variables.substitute(reference))
         if absolute is not None:
             found.append(_rendition(absolute, line.name or _VARIANT_TAG, values, len(found)))
-        if line.kind in (LineKind.TAG, LineKind.URI):
-            variant = line if line.name == _VARIANT_TAG else None
     return tuple(found)
 
 

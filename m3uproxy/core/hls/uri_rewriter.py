@@ -54,6 +54,8 @@ _URI_ATTRIBUTES = {
 }
 #: Tags whose value is a URI: segments that are not complete yet.
 _URI_VALUE_TAGS = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
+#: Tags that describe the next URI line. Any other line may stand between them and that URI.
+_URI_LINE_TAGS = frozenset({"EXT-X-STREAM-INF", "EXTINF"})
 _REWRITTEN_TAGS = frozenset({*_URI_ATTRIBUTES, *_URI_VALUE_TAGS, "EXT-X-DEFINE"})
 
 
@@ -75,7 +77,9 @@ def rewrite(
     is_variant = False
     for line in playlist.lines:
         if line.kind is LineKind.URI:
-            kind = ResourceKind.PLAYLIST if is_variant or is_nested_playlist(line) else ResourceKind.SEGMENT
+            named = playlist.multivariant or is_variant or is_nested_playlist(line)
+            kind = ResourceKind.PLAYLIST if named else ResourceKind.SEGMENT
+            is_variant = False
             lines.append(_rewrite_uri_line(line, kind, variables, url, rewrite_uri))
         elif line.name in _REWRITTEN_TAGS:
             lines.append(
@@ -86,7 +90,7 @@ def rewrite(
         size += len(lines[-1])
         if size > MAX_REWRITTEN:
             raise NotAPlaylist(TOO_LONG)
-        if line.kind in (LineKind.TAG, LineKind.URI):
+        if line.name in _URI_LINE_TAGS:
             is_variant = line.name == "EXT-X-STREAM-INF"
     return tuple(lines)
 

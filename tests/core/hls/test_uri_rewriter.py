@@ -67,6 +67,9 @@ def test_uris_of_a_media_playlist_are_rewritten(line: str, kind: str, reference:
         ('#EXT-X-SESSION-DATA:DATA-ID="a",URI="{}"', "data"),
         ('#EXT-X-CONTENT-STEERING:SERVER-URI="{}",PATHWAY-ID="."', "steering"),
         ("#EXT-X-STREAM-INF:BANDWIDTH=1\r\n# a comment\r\n\r\n{}", "playlist"),
+        ("#EXT-X-STREAM-INF:BANDWIDTH=1\r\n#EXT-X-VENDOR:a=b\r\n#EXTVLCOPT:x\r\n#EXTGRP:y\r\n{}", "playlist"),
+        ('#EXT-X-STREAM-INF:BANDWIDTH=1\r\n#EXT-X-SESSION-DATA:DATA-ID="a",VALUE="b"\r\n{}', "playlist"),
+        ("{}", "playlist"),
     ],
 )
 def test_uris_of_a_multivariant_playlist_are_rewritten(line: str, kind: str) -> None:
@@ -74,6 +77,14 @@ def test_uris_of_a_multivariant_playlist_are_rewritten(line: str, kind: str) -> 
     text = head + "low\r\n" + line + "\r\n"
     expected = head + rewritten_uri("playlist", f"{BASE}/low") + "\r\n" + line + "\r\n"
     assert rewritten(text.format("x/y?z=%2B%3D")) == expected.format(rewritten_uri(kind, f"{BASE}/x/y?z=%2B%3D"))
+
+
+def test_uri_line_is_what_the_last_tag_of_a_uri_line_says() -> None:
+    text = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n#EXT-X-VENDOR\na\n#EXT-X-STREAM-INF:BANDWIDTH=1\n#EXTINF:6,\nb\nc\n"
+    kinds = ("playlist", "a"), ("segment", "b"), ("segment", "c")
+    assert [line for line in rewritten(text).splitlines() if line[0] != "#"] == [
+        rewritten_uri(kind, f"{BASE}/{name}") for kind, name in kinds
+    ]
 
 
 @pytest.mark.parametrize(
