@@ -3,7 +3,7 @@
 Read them from top to bottom to follow a byte of a live stream. An :class:`IDialler` opens a source and returns an
 :class:`IResponseBody`. A session delivers the body to an :class:`IBodyConsumer`, which passes the bytes on to an
 :class:`IStreamSink`. The broadcaster is the sink: it puts the bytes into blocks and sends each block to every
-:class:`IViewer`, and to the :class:`IBlockConsumer` that makes HLS segments of them.
+:class:`IPump`, and to the :class:`IBlockConsumer` that makes HLS segments of them.
 """
 
 # mypy reads the annotations. At run time this module imports no other module of the package.
@@ -170,7 +170,7 @@ class IStreamSink(Interface):
         """
 
 
-class IViewer(Interface):
+class IPump(Interface):
     """
     The connection of one player, as the broadcaster uses it.
 

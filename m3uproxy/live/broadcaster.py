@@ -36,7 +36,7 @@ _NULLS = 7 * null_packet()
 #: Seconds without a block after which filler is sent.
 _BRIDGE = 1.0
 #: Bytes of the sent media that a new source is compared with. During the comparison they are in memory twice.
-LONGEST_OVERLAP = 16 << 20
+MAX_OVERLAP_BYTES = 16 << 20
 #: Splices with other codecs or another format. New players must start after them.
 _INCOMPATIBLE = (SpliceKind.CODEC_CHANGE, SpliceKind.FORMAT_CHANGE)
 
@@ -247,7 +247,7 @@ class Broadcaster:
     # inside
 
     def _new_parser(self) -> DetectingParser:
-        return DetectingParser(lambda: self.ring.tail(LONGEST_OVERLAP), self._carry_on)
+        return DetectingParser(lambda: self.ring.tail(MAX_OVERLAP_BYTES), self._carry_on)
 
     def _pass_on(self, chunks: Iterable[Chunk]) -> None:
         for report in self._parser.take_reports():

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from ..core.ring import Block, Ring
 from ..downstream.socket_writer import SocketWriter
 from ..errors import Reason, SourceError
-from ..interfaces import IViewer
+from ..interfaces import IPump
 from ..log import make_logger
 from ..timers import Timer
 
@@ -82,7 +82,7 @@ class LiveResponse(Protocol):
         """Abort the connection, so that no player takes it for the end of the stream. Something has been sent."""
 
 
-@implementer(IPushProducer, IViewer)
+@implementer(IPushProducer, IPump)
 class Pump:
     """The sender to one player.
 
@@ -151,7 +151,7 @@ class Pump:
         if self.state is PumpState.WAITING:
             self._start_timer.set(seconds, expired)
 
-    # IViewer
+    # IPump
 
     def try_to_start(self) -> None:
         """Send the head and the first block, if the ring has a block to start at."""

@@ -93,7 +93,7 @@ class BodyReaderRig:
         self.programme = Programme()
 
     def bring(self, size: int, piece: int = 1316) -> bytes:
-        """A run of video in pieces, all in one turn."""
+        """Deliver video in pieces, all in one reactor turn."""
         data = b""
         while len(data) < size:
             data += self.programme.group()
@@ -194,7 +194,7 @@ def test_read_data_are_flushed_within_one_and_a_half_intervals() -> None:
 @pytest.mark.parametrize("window", [65_536, 100_000, 262_144])
 @pytest.mark.parametrize("megabits", [2, 8, 20, 50, 200])
 def test_no_source_is_throttled(megabits: int, window: int) -> None:
-    """No more may gather between two reads than the window holds."""
+    """Between two reads, the source sends less than the receive window holds."""
     rig = BodyReaderRig()
     rig.body.window = window
     packet = rig.programme.picture(key=True, size=100)
@@ -224,7 +224,7 @@ def test_a_wider_window_saves_reads() -> None:
 
 
 def fast(rig: BodyReaderRig) -> None:
-    """Bring a source to where the reactor reads it without rest."""
+    """Make a source so fast that the reactor reads it."""
     rig.bring(1_000)
     for _ in range(200):
         if rig.body.resumes:
@@ -250,7 +250,7 @@ def test_fast_source_is_read_by_the_reactor() -> None:
 
 @pytest.mark.parametrize("size", [LITTLE + 188, MUCH + 188, 60_000])
 def test_end_of_fast_data_is_flushed_within_two_intervals(size: int) -> None:
-    """As from a provider that is fed by segments: the end of a burst must not wait for the next burst."""
+    """A provider that sends segments sends bursts. The end of a burst must not wait for the next one."""
     rig = BodyReaderRig()
     fast(rig)
     rig.sink.log.clear()
@@ -388,7 +388,7 @@ def test_reader_closed_by_its_first_bytes_does_not_check_them() -> None:
 
 
 def test_reader_closed_by_source_changed_leaves_the_body_alone() -> None:
-    """What the old source left behind may show that the last viewer is gone."""
+    """The flush of the previous body may show that the last player has left."""
     clock = Clock()
     body, sink = FakeBody(), RecordingSink()
     reader = BodyReader(body, sink, ReadScheduler(clock, INTERVAL), RecordingOwner())

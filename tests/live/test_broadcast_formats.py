@@ -1,4 +1,4 @@
-"""Streams without packets of 188 bytes, and packets that cannot be read, shared by viewers fast and slow."""
+"""Broadcasting of radio, FLV and scrambled streams to fast and slow players."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_player_during_linger_starts_with_the_new_format() -> None:
 
 
 def test_no_packets_are_sent_where_there_are_none() -> None:
-    """While nothing comes, null packets keep players of a transport stream from giving up; in sound they are damage."""
+    """Null packets are filler for transport streams only. In a radio stream they would be damage."""
     relay = Relay()
     stream = relay.stream()
     viewer = relay.player(stream)
@@ -139,7 +139,7 @@ def test_content_checks_do_not_apply_to_radio() -> None:
 
 
 def test_slow_picture_is_sent_in_pieces() -> None:
-    """What is not whole is held for half a second at most: a slow source is not to be a frozen one."""
+    """An incomplete PES packet is held for half a second at most, so that a slow source does not freeze."""
     relay = Relay()
     viewer = relay.player(relay.stream())
     body = relay.dialler.last.answer()
@@ -157,7 +157,7 @@ def test_slow_picture_is_sent_in_pieces() -> None:
 
 
 def scrambled(seconds: int) -> list[bytes]:
-    """Pictures and sound that cannot be read, with tables that can."""
+    """Return a scrambled programme with clear tables."""
     mux = Mux()
     made = []
     for number in range(seconds * 10):

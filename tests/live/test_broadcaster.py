@@ -1,4 +1,4 @@
-"""Many viewers of one source: one dial, nobody slows anybody, all get whole packets from an access point on."""
+"""Many players of one source: one dial, no player slows another one, all get whole packets."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_no_player_starts_at_filler() -> None:
 
 
 def test_no_player_starts_in_the_rest_of_a_dead_source() -> None:
-    """Its blocks grow old while the next source is dialled; no viewer begins with them in the middle of a picture."""
+    """Its blocks grow old while the next source is dialled. No player may start in the middle of a picture."""
     relay = Relay()
     viewer = relay.player(relay.stream())
     body = relay.dialler.last.answer()
@@ -342,7 +342,7 @@ def test_a_failed_send_is_not_counted_as_sent() -> None:
 
 
 def test_the_last_viewer_lost_in_the_hot_loop_leaves_an_empty_ring() -> None:
-    """One read may bring several blocks: those behind the one that failed belong to nobody."""
+    """One read may bring several blocks. Those after the failed one have no player."""
     relay = Relay()
     stream = relay.stream()
     player = relay.player(stream)
@@ -506,7 +506,7 @@ def test_refused_and_attached_again_from_within() -> None:
 
 
 def test_start_timeout_ends_with_the_first_block() -> None:
-    """Else every read would be flushed for its sake, in small blocks, to everybody."""
+    """Otherwise each read would be flushed for this player, and all players would get small blocks."""
     relay = Relay()
     stream = relay.stream()
     stuck = relay.player(stream, kernel=1_000, speed=0)

@@ -1,4 +1,4 @@
-"""A session against a provider that is told what to do: phases, stops, switches, failures."""
+"""The live session: phases, stops, chosen sources, failures and the resolver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LiveRig(SessionRig):
         self.programme = Programme()
 
     def flow(self, body: FakeBody, seconds: float = 0.0) -> None:
-        """Some video now, and then every half second."""
+        """Deliver some video now, and more every 100 ms."""
         body.bring(self.programme.group())
         self.clock.advance(0)
         for _ in range(round(seconds * 10)):
@@ -37,7 +37,7 @@ class LiveRig(SessionRig):
             self.pass_time(0.1)
 
     def playing(self, seconds: float = 0.0) -> FakeBody:
-        """Start, and let the source deliver."""
+        """Start the session, and let the source deliver."""
         self.session.start()
         body = self.dialler.last.answer()
         self.flow(body, seconds)
@@ -64,7 +64,7 @@ PHASES = ["dialling", "head", "flowing", "paused", "waiting for the old socket",
 
 
 def reach(rig: LiveRig, phase: str) -> FakeBody | None:
-    """Bring a session to a phase; returns the body whose socket is open, if any."""
+    """Bring a session to a phase, and return the body whose socket is open, if any."""
     rig.session.start()
     if phase == "dialling":
         return None
@@ -313,7 +313,7 @@ def test_each_packet_counts_against_silence() -> None:
 
 
 def test_bytes_without_packets_count_as_silence() -> None:
-    """A source that goes on with a web page, zeros, or what a wrong key makes of a stream."""
+    """A source may continue with a web page, zeros, or wrongly decrypted data."""
     rig = LiveRig()
     body = rig.playing(5)
     for _ in range(50):
@@ -352,7 +352,7 @@ def test_page_with_a_length_is_not_taken_for_a_file() -> None:
 
 
 def test_a_late_reactor_is_not_a_silent_source() -> None:
-    """A suspended machine, or a long turn: the bytes are in the kernel and come right behind the timer."""
+    """After a suspended machine or a long reactor turn, the bytes are in the kernel and come right after the timer."""
     rig = LiveRig()
     body = rig.playing(1)
     rig.clock.advance(60)
@@ -439,7 +439,7 @@ def test_the_budget_before_the_first_byte_holds_whatever_sources_do() -> None:
 
 
 def test_socket_that_never_closes_does_not_extend_an_outage() -> None:
-    """``close()`` is bounded by somebody: here, or in the dialler. An unbounded wait has no timer."""
+    """The wait for ``close()`` has a limit, in the session or in the dialler."""
     rig = LiveRig(2)
     body = rig.playing(2)
     rig.session.choose(1)
@@ -539,7 +539,7 @@ def test_fewer_sources_while_a_dial_waits_for_the_old_socket() -> None:
 
 
 def test_at_most_one_socket_at_any_time() -> None:
-    """Whatever happens in whatever order: never a second dial or body beside one that is still there."""
+    """In any order of events, there is no second dial or body while another one is open."""
     import random
 
     for seed in range(60):
@@ -588,7 +588,7 @@ def test_at_most_one_socket_at_any_time() -> None:
 
 
 def asking(rig: LiveRig) -> LiveRig:
-    """The primary has failed, and the session waits for the resolver."""
+    """Let the primary fail, so that the session waits for the resolver."""
     rig.session.start()
     rig.dialler.last.fail()
     assert rig.session.asking_resolver
@@ -692,12 +692,12 @@ def test_replaced_sources_follow_the_resolver_of_the_registration() -> None:
 
 
 def beside(count: int) -> tuple[SourceRequest, ...]:
-    """Sources of which two may be open at once: nobody counts, and each has a host of its own."""
+    """Return requests that allow a standby connection: uncounted, each with its own host."""
     return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
 
 
 def test_chosen_source_is_dialled_after_a_full_lap() -> None:
-    """No move is left in this outage; but somebody chose a source, and is not to see the stream stand still."""
+    """The outage has no change of source left, but the API has chosen one."""
     rig = LiveRig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
     rig.session.replace_sources(beside(2))
     rig.session.start()

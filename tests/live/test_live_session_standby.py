@@ -1,4 +1,4 @@
-"""Where there is room for two connections the next source is opened beside the one that flows, and then replaces it."""
+"""Standby connections: the next source is opened before the one in use is closed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StandbyRig(SessionRig):
             body.bring(self.programme.group())
             self.pass_time(0.1)
 
-    def candidate(self) -> FakeBody:
-        """The last dial is answered."""
+    def answer_standby(self) -> FakeBody:
+        """Answer the last dial."""
         return self.dialler.last.answer()
 
     def sockets(self) -> int:
@@ -49,7 +49,7 @@ def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     assert (rig.session.index, rig.history.moves) == (1, [1])
-    second = rig.candidate()
+    second = rig.answer_standby()
     middle = rig.programme.group()[188 * 4 :]
     second.bring(middle)
     rig.play(rig.first, 1)
@@ -73,7 +73,7 @@ def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
 def test_chosen_source_becomes_the_home_source() -> None:
     rig = StandbyRig()
     rig.session.choose(2)
-    rig.play(second := rig.candidate(), 70)
+    rig.play(second := rig.answer_standby(), 70)
     rig.first.vanish()
     second.end(SourceError(Reason.STALLED))
     assert rig.dialler.urls[-1] == "http://a/0", "behind the last comes the first"
@@ -131,7 +131,7 @@ def test_better_source_takes_over_by_standby(error: SourceError | None) -> None:
     rig.session.switch_to(1, error)
     rig.session.switch_to(2, error)
     assert len(rig.dialler.dials) == 2, "one at a time"
-    rig.play(rig.candidate(), 1)
+    rig.play(rig.answer_standby(), 1)
     assert rig.first.closed
     assert [(change.source, change.target, change.error) for change in rig.history.left] == [(0, 1, error)]
     assert rig.history.moves == [1]
@@ -142,7 +142,7 @@ def test_better_source_takes_over_by_standby(error: SourceError | None) -> None:
 def test_the_old_source_breaks_while_the_new_one_has_no_access_point() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
-    second = rig.candidate()
+    second = rig.answer_standby()
     second.bring(rig.programme.group()[188 * 4 :])
     rig.clock.pump([0.002] * 50)
     rig.first.end(SourceError(Reason.RESET))
@@ -166,7 +166,7 @@ def test_the_old_source_breaks_while_the_new_one_is_dialled(chosen: bool) -> Non
     rig.first.end(SourceError(Reason.ENDED))
     assert dial.cancelled
     assert rig.dialler.urls[-1] == ("http://b/1" if chosen else "http://a/0"), "who ran well is redialled"
-    rig.play(rig.candidate(), 1)
+    rig.play(rig.answer_standby(), 1)
     assert rig.session.index == int(chosen)
     rig.finish()
 
@@ -190,7 +190,7 @@ def test_stop_during_standby_leaves_nothing(stage: str, how: str) -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     if stage != "dialling":
-        second = rig.candidate()
+        second = rig.answer_standby()
     if stage == "flowing":
         second.bring(rig.programme.group()[188 * 4 :])
         rig.clock.pump([0.002] * 50)
@@ -206,7 +206,7 @@ def test_same_sources_keep_the_standby() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     rig.session.replace_sources(rig.session._requests)
-    rig.play(rig.candidate(), 1)
+    rig.play(rig.answer_standby(), 1)
     assert rig.first.closed
     assert rig.session.index == 1
     rig.finish()
@@ -215,7 +215,7 @@ def test_same_sources_keep_the_standby() -> None:
 def test_standby_takes_over_without_an_access_point_after_a_timeout() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
-    second = rig.candidate()
+    second = rig.answer_standby()
     for _ in range(int(MAX_WAIT * 2) + 2):
         second.bring(rig.programme.picture())
         rig.play(rig.first, 0.5)

@@ -1,4 +1,4 @@
-"""A registered stream: its clients, its counters, what a repeated registration changes, what players are told."""
+"""The live stream: clients, counters, repeated registrations, responses to players."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body that flows is watched: what becomes of silence, trickles, faults, suspicion and better sources."""
+"""The source monitor: silence, trickles, content faults, trends, failback and probes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from m3uproxy.streams.monitor_rules import MonitorRules
 
 
 class MonitorRig(SessionRig):
-    """A session whose sources each bring what a :class:`Source` makes."""
+    """A session whose sources deliver the stream of a :class:`FaultySource`."""
 
     def __init__(
         self, sources: int = 1, may_probe: bool = False, failback: float = 0.0, resolver: bool = False, **rules: Any
@@ -32,14 +32,14 @@ class MonitorRig(SessionRig):
         self.source = FaultySource()
 
     def play(self, seconds: float = 0.0) -> MonitorRig:
-        """The source that is dialled answers and brings a healthy stream for so long."""
+        """Let the dialled source answer and deliver a healthy stream."""
         self.session.start()
         self.body = self.dialler.last.answer()
         self.source = FaultySource()
         return self.run(max(seconds, STEP))
 
     def run(self, seconds: float) -> MonitorRig:
-        """Time passes while the body brings what it brings; behind one that was closed comes the next."""
+        """Let the body deliver for some seconds. After a closed body, the next one delivers."""
         for number in range(round(seconds / STEP)):
             if self.body.closed:
                 self.move_on()
@@ -48,12 +48,12 @@ class MonitorRig(SessionRig):
         return self
 
     def wait(self, seconds: float) -> MonitorRig:
-        """Time passes, and nothing comes."""
+        """Advance the clock while no data come."""
         self.clock.pump([0.02] * round(seconds / 0.02))
         return self
 
     def move_on(self) -> None:
-        """The body that was left is gone and another source is dialled, which answers and is healthy."""
+        """Let the socket of the closed body close, and the next source answer."""
         assert self.body.closed
         self.body.vanish()
         self.body = self.dialler.last.answer()
@@ -190,7 +190,7 @@ def test_failing_content_check_does_not_harm_the_stream(caplog: Any) -> None:
 
 
 def test_next_body_restarts_the_content_checks() -> None:
-    """The next one begins with a clean sheet, also if it is the same source again."""
+    """Samples of one body do not count for the next one, even from the same source."""
     rig = MonitorRig(1).play(20)
     rig.source.video = False
     rig.run(4)
@@ -216,7 +216,7 @@ def test_content_is_checked_again_after_a_discontinuity() -> None:
 
 
 def test_fault_is_acted_on_after_the_packets_are_sent() -> None:
-    """A fast source brings several runs of packets between two signs of life."""
+    """A fast source delivers several chunks between two calls of ``data_received``."""
     rig = MonitorRig(2).play(20)
     watch, look = rig.session.monitor, rig.sink.parser.observer
     assert watch is not None
@@ -248,7 +248,7 @@ def test_silence_is_a_stall_without_a_backup() -> None:
 
 @pytest.mark.parametrize(("limits", "survives"), [(HealthLimits(), True), (None, False)])
 def test_first_burst_extends_the_silence_timeout(limits: HealthLimits | None, survives: bool) -> None:
-    """Six seconds of video at once, then nothing for six: known from the stream's own clock."""
+    """Six seconds of video come at once, then nothing for six seconds. The PCR shows it."""
     rig = MonitorRig(1, limits=limits).play()
     for _ in range(4):
         if rig.body.closed:
@@ -282,7 +282,7 @@ def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: Heal
 
 
 def worsening(rig: MonitorRig) -> None:
-    """Pauses that grow from period to period, and packets that get lost."""
+    """Deliver with growing pauses and lost packets."""
     for period in range(8):
         if rig.history.left:
             return
@@ -308,7 +308,7 @@ def test_suspect_source_is_left_if_the_setting_says_so(leave: bool, sources: int
 
 
 def on_backup(rig: MonitorRig) -> MonitorRig:
-    """The primary has stalled, the backup plays."""
+    """Let the primary stall, so that the backup plays."""
     return rig.play(5).wait(3.2).run(1)
 
 
@@ -390,7 +390,7 @@ def test_failed_probe_quarantines_the_backup() -> None:
 @pytest.mark.parametrize("well", [False, True])
 @pytest.mark.parametrize(("after", "place"), [([0, 2, 1], 2), ([1, 0, 2], 0), ([0, 2], None)])
 def test_probe_result_counts_for_the_probed_source(well: bool, after: list[int], place: int | None) -> None:
-    """The list may change while it is asked."""
+    """The list of sources may change during a probe."""
     rig = MonitorRig(3, probe=True, may_probe=True).play(61)
     probe, now = rig.dialler.last, rig.clock.seconds()
     sources = rig.session.sources

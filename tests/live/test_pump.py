@@ -1,4 +1,4 @@
-"""One viewer: where it starts, what it gets when it is slow, and how it ends."""
+"""The pump: start, slow players, and the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.ring import Ring
 from m3uproxy.downstream.socket_writer import BufferedWriter
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.interfaces import IViewer
+from m3uproxy.interfaces import IPump
 from m3uproxy.live.broadcaster import Broadcaster, JoinTiming
 from m3uproxy.live.pump import Pump, PumpState
 
@@ -60,7 +60,7 @@ class PumpRig:
         self.gone += 1
 
     def group(self, pictures: int = 5, size: int = 4000) -> None:
-        """A group of pictures enters the ring, half a second long."""
+        """Append a group of pictures, half a second long, to the ring."""
         for n in range(pictures):
             data = (self.programme.tables() if n == 0 else b"") + self.programme.picture(n == 0, size)
             self.sent += data
@@ -80,7 +80,7 @@ class PumpRig:
 def test_interfaces() -> None:
     rig = PumpRig()
     verifyObject(IPushProducer, rig.pump)
-    verifyObject(IViewer, rig.pump)
+    verifyObject(IPump, rig.pump)
 
 
 def test_waits_without_a_byte_until_there_is_a_place() -> None:
@@ -189,7 +189,7 @@ def test_blocked_since_is_the_first_byte_not_taken_and_clears_with_progress() ->
 
 
 def test_a_head_that_does_not_leave_counts_as_blocked() -> None:
-    """Behind pipelined answers that nobody reads, the socket may be full before the stream begins."""
+    """After pipelined responses that the player has not read, the socket may be full before the stream starts."""
     rig = PumpRig(20_000)
     rig.player.transport.kernel_send(bytes(20_000))
     rig.group()
@@ -320,7 +320,7 @@ def test_buffered_outlet_delivers_the_same_within_its_bound() -> None:
 
 
 def test_programme_packets_are_told_apart() -> None:
-    """What the tests above rest on."""
+    """The other tests depend on it."""
     programme = Programme()
     data = b"".join(programme.group(5, 4000) for _ in range(4))
     assert check_segments(data, data) == 1

@@ -92,7 +92,7 @@ def test_all_are_read_in_the_same_turns() -> None:
 @pytest.mark.parametrize("pace", [0.007, 0.0101, 0.013, 0.0231, 0.03, 0.0441, 0.1])
 @pytest.mark.parametrize("interval", [1, 2, 4, 8])
 def test_a_busy_reactor_delays_reads_but_drops_none(interval: int, pace: float) -> None:
-    """Each turn takes ``pace``, so that each wake-up is late: a reader is then read in the next turn there is."""
+    """Each turn takes ``pace``, so each timer is late. A reader is then read in the next turn."""
     clock = Clock()
     reader, scheduler = RecordingReader(clock, interval), ReadScheduler(clock, INTERVAL)
     scheduler.schedule(reader)
@@ -156,7 +156,7 @@ def test_reader_may_remove_another_one() -> None:
 
 @pytest.mark.parametrize("where", ["turn_ended", "read"])
 def test_failing_reader_does_not_affect_the_others(where: str) -> None:
-    """A defect in the path of one stream must not stop the reading of all."""
+    """An error in one stream must not stop the reading of the others."""
     clock = Clock()
     scheduler = ReadScheduler(clock, INTERVAL)
 

@@ -1,4 +1,4 @@
-"""A source beside the one in use: when it can take over, and that nothing of it is left when it is not wanted."""
+"""The standby connection: takeover, timeouts, and closing at each stage."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LIMITS = DialTimeouts(4, 6, 20)
 
 @implementer(IStreamSink)
 @attrs.define
-class Sink:
-    """Where a body goes when its reader has moved."""
+class NextSink:
+    """The sink that the reader is moved to."""
 
     data: bytes = b""
     waiting: bool = False
@@ -80,7 +80,7 @@ class StandbyConnectionRig:
         raise AssertionError("it was flowing before")
 
     def data_received(self) -> None:
-        """Packets came."""
+        """Ignore the packets."""
 
     def source_ended(self, error: SourceError) -> None:
         self.errors.append(error)
@@ -127,7 +127,7 @@ def test_data_after_the_hand_over_go_to_the_new_sink() -> None:
     body = rig.dialler.last.answer()
     rig.bring(body, rig.programme.group())
     connection, _, _ = rig.standby.hand_over()
-    sink = Sink()
+    sink = NextSink()
     connection.move(sink, rig)
     more = rig.programme.group()
     rig.bring(body, more)

@@ -1,4 +1,4 @@
-"""Asking a resolver over real sockets: one POST, an answer within bounds, and nothing left behind."""
+"""The HTTP resolver over real sockets: one POST, a bounded answer, and no socket left open."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What is watched, from settings and registration."""
+"""The monitor rules, from settings and registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream is called."""
+"""The registration and the id of a stream."""
 
 from __future__ import annotations
 

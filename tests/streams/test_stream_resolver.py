@@ -1,4 +1,4 @@
-"""A stream and its resolver: who asks, what is asked, what becomes of the answer, and that nothing stays behind."""
+"""The resolver of a stream: questions of the session and of the API, answers, and the end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PRIMARY, BACKUP, NAMED, OTHER = (f"http://{host}/1.ts" for host in ("a", "b", "n
 
 
 def resolved(relay: Relay, *failover: str, **more: object) -> LiveStream:
-    """All of one account, which has no room for a second connection beside the one in use."""
+    """Return a stream with a resolver, on one account that allows one connection."""
     options = {"provider": "account", "max_connections": 1, **more}
     return relay.stream(PRIMARY, *failover, failover_resolver_url=URL, metadata={"id": "7"}, **options)
 
 
 def playing(relay: Relay, stream: LiveStream) -> FakeBody:
-    """Two seconds of the primary."""
+    """Play two seconds of the primary."""
     relay.player(stream)
     body = relay.dialler.last.answer()
     relay.play(body, 2)
@@ -29,7 +29,7 @@ def playing(relay: Relay, stream: LiveStream) -> FakeBody:
 
 
 def moved(deferred: Deferred[bool]) -> bool | None:
-    """None while that is not known."""
+    """Return the result of a failover; None while it is unknown."""
     results: list[bool] = []
 
     def keep(result: bool) -> bool:
@@ -416,7 +416,7 @@ def test_question_about_a_fault_ends_with_its_source() -> None:
 
 
 def test_late_named_source_does_not_replace_the_standby() -> None:
-    """Two guests are known at a time: the one that flows and the one that is opened beside it."""
+    """Two named sources are known at a time: the one in use and the standby."""
     relay = Relay()
     stream = relay.stream(PRIMARY, failover_resolver_url=URL)
     body = playing(relay, stream)
