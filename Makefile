@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SOURCES := $(shell find m3uproxy twisted -type f -not -name '*.pyc' -not -name dropin.cache) setup.py pyproject.toml README.md
 
-.PHONY: run test check test-players bench clean
+.PHONY: run test check test-players soak bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m m3uproxy.demo $(ARGS)
@@ -23,6 +23,10 @@ test-players: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check '.[test]'
 	rm -rf build m3uproxy.egg-info
 	PYTHONPATH=tests $(VENV)/bin/python tests/players/run.py $(ARGS)
+
+# Many players on misbehaving streams; fails if anything is left behind, or if a call holds the reactor.
+soak: $(VENV)/installed
+	$(VENV)/bin/python tests/soak/run.py --minutes $(or $(MINUTES),15) $(ARGS)
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
