@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from ..downstream.tls_transport import TlsTransport
 from ..log import make_logger
 
 log = make_logger()
@@ -83,7 +84,9 @@ class _PortReactor:
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
         """Listen with a certificate that can be replaced."""
         self.certificate = Certificate(contextFactory)
-        return self._reactor.listenSSL(port, factory, self.certificate, **more)
+        listening = self._reactor.listenSSL(port, factory, self.certificate, **more)
+        listening.factory.protocol = TlsTransport
+        return listening
 
 
 class _CertificateReader(_PortReactor):

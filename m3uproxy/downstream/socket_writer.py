@@ -19,6 +19,7 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import ITransport
+from twisted.protocols.policies import ProtocolWrapper
 
 
 class SocketWriter(Protocol):
@@ -123,10 +124,13 @@ def bound_send_buffer(transport: Any, send_buffer: int) -> bool:
     Limit the bytes that the kernel queues for a player. The default is 4 MB, 40 s of old video for a stalled player.
 
     :param send_buffer: bytes for SO_SNDBUF.
-    :return: True if the transport is a plain socket, whose buffer is limited now.
+    :return: True if the transport is a plain socket. False for TLS, where the socket below is limited, too.
     """
-    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    below = transport
+    while isinstance(below, ProtocolWrapper):
+        below = below.transport
+    handle = below.getHandle() if hasattr(below, "getHandle") else None
     if not isinstance(handle, socket.socket):
         return False
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    return True
+    return below is transport

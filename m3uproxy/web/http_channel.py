@@ -19,7 +19,9 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from zope.interface import implementer
 
+from ..downstream.tls_transport import ITlsEndListener
 from .responses import raw_error
 
 #: Maximum bytes of a request line, of a header line, and of the whole head.
@@ -28,7 +30,7 @@ MAX_HEAD = 16_384
 MAX_BODY = 1_048_576
 
 #: Seconds for which input is read after a refusal. Also the time for a client to read the rest of a response when the
-#: daemon stops.
+#: daemon stops, or after the client has ended TLS.
 _LINGER = 2.0
 #: Maximum bytes read after a refusal.
 _LINGER_BYTES = 8_388_608
@@ -44,6 +46,7 @@ class ConnectionRegistry(Protocol):
         """Remove a connection."""
 
 
+@implementer(ITlsEndListener)
 class HttpChannel(HTTPChannel):
     """The server side of one HTTP/1 connection."""
 
@@ -103,6 +106,15 @@ class HttpChannel(HTTPChannel):
         """Abort the connection at once."""
         self.transport.abortConnection()
 
+    def tls_ended(self) -> None:
+        """Abort the response under way: the client has ended TLS. A complete response may drain for a short time."""
+        if self.requests:
+            self.abort()
+        else:
+            self.setTimeout(_LINGER)
+            # A paused producer would keep the transport from closing.
+            self.transport.unregisterProducer()
+
     def close(self) -> None:
         """Close the connection when the client has read all that was written, or after a short timeout."""
         self.setTimeout(_LINGER)
@@ -127,7 +139,12 @@ class HttpChannel(HTTPChannel):
         """Start the next pipelined request in a later turn, and not before the client reads its responses.
 
         Twisted would answer all requests that it has read, possibly thousands, in one turn and into memory.
+
+        The last response has as much time to drain as the others. Without a limit, a TLS client that does not answer
+        our close_notify would stay connected for ever.
         """
+        if not self.persistent:
+            self.setTimeout(self._savedTimeOut)
         if not self.persistent or not (self._buffer or any(self._dataBuffer)):
             super().requestDone(request)
             return
