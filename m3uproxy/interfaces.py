@@ -65,7 +65,7 @@ class IResponseBody(Interface):
         Read once from the socket, also while the body is paused, and deliver the data before returning.
 
         The read scheduler reads paused bodies this way on each tick: it costs no reactor turn and no ``epoll_ctl``.
-        If the read meets the end of the body, the consumer is told in a later reactor turn.
+        If the read meets the end of the body, ``body_ended`` is called in a later reactor turn.
 
         :param deliver: False to keep the data until the next read or the end. The way through TLS and HTTP costs more
             than the read.
@@ -138,7 +138,7 @@ class IDiscontinuityConsumer(IBodyConsumer):
 class IStreamSink(Interface):
     """Takes the bytes of a stream from its session, from one source after another."""
 
-    waiting: bool = Attribute("True if a viewer waits for its first block. Data is then read and sent without delay.")
+    waiting: bool = Attribute("True if a player waits for its first block. Data is then read and sent without delay.")
 
     def source_changed() -> None:
         """Note that a new body begins. Its first byte does not continue the last packet of the body before."""
@@ -172,16 +172,16 @@ class IStreamSink(Interface):
 
 class IPump(Interface):
     """
-    The connection of one player, as the broadcaster uses it.
+    The sender to one player, as the broadcaster uses it.
 
-    It also provides ``IPushProducer`` to its transport.
+    A pump also provides ``IPushProducer`` to its transport.
     """
 
     def try_to_start() -> None:
         """
-        Send the head and the first block, if the viewer waits for them and the ring has a block to join at.
+        Send the head and the first block, if the player waits for them and the ring has a block to start at.
 
-        Called when the viewer arrives, and when a block is added to the ring.
+        Called when the player is added, and when a block is added to the ring.
         """
 
     def fell_behind(block: Block, number: int, taken: int) -> None:
@@ -193,11 +193,11 @@ class IPump(Interface):
         """
 
     def close(error: SourceError) -> None:
-        """End the viewer, because no block follows: send an error response if nothing was sent, else abort."""
+        """End, because no block follows: send an error response if nothing was sent, else abort the connection."""
 
     def abort(why: str) -> None:
         """
-        Disconnect the viewer at once.
+        Disconnect the player at once.
 
         :param why: the cause, for the log.
         """

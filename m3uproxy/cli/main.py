@@ -43,7 +43,7 @@ def _imported(place: str) -> click.Command:
 @click.option("--json", "as_json_text", is_flag=True, help="Print JSON.")
 @click.pass_context
 def main(context: click.Context, config: Path | None, as_json_text: bool) -> None:
-    """Look after the proxy. Without a command: print the settings in force.
+    """Inspect the configuration of the proxy. Without a command: print the settings in force.
 
     The daemon itself is started with "twistd m3uproxy".
     """

@@ -54,8 +54,8 @@ def has_extension(url: str) -> bool:
     A URL without an extension, or with one of radio or FLV, is dialled as a live stream. If its body has an end, it is
     a file after all.
     """
-    content_type_name = _path(url).rpartition("/")[2]
-    return "." in content_type_name and not content_type_name.endswith(_AMBIGUOUS_EXTENSIONS)
+    file_name = _path(url).rpartition("/")[2]
+    return "." in file_name and not file_name.endswith(_AMBIGUOUS_EXTENSIONS)
 
 
 def content_type(url: str, sent: Format | None = None) -> str:
@@ -72,8 +72,8 @@ def content_type(url: str, sent: Format | None = None) -> str:
 
 def _content_type_by_url(url: str) -> str:
     path = _path(url)
-    for extension, content_type_name in _CONTENT_TYPES.items():
+    for extension, media_type in _CONTENT_TYPES.items():
         if path.endswith(extension):
-            return content_type_name
+            return media_type
     live = url.endswith("?profile=pass") or "/live/" in url
     return "video/mp2t" if live else "application/octet-stream"

@@ -1,6 +1,6 @@
 """Two ways to write to a player's socket: directly, or through the transport.
 
-``transport.write`` for each block and viewer costs two ``epoll_ctl`` and a reactor turn, three to five times the cost
+``transport.write`` for each block and player costs two ``epoll_ctl`` and a reactor turn, three to five times the cost
 of the ``send`` itself. So when the head is sent, blocks are written directly to the socket. Only a socket that did not
 take a whole block is watched for writability.
 
@@ -23,7 +23,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 
 class SocketWriter(Protocol):
-    """The way of a viewer's bytes to its socket."""
+    """The way of a player's bytes to its socket."""
 
     def send(self, data: bytes | memoryview) -> int:
         """

@@ -353,7 +353,10 @@ class Download:
             return
         self._received_at = self.clock.seconds()
         if self.buffer.size + len(data) > (self._max_bytes if self.length is None else self.length):
-            self._fail(SourceError(Reason.TOO_LARGE, f"more than {self.buffer.size} bytes"))
+            limit = (
+                f"{self._max_bytes} bytes (HLS_RESOURCE_BYTES)" if self.length is None else f"its {self.length} bytes"
+            )
+            self._fail(SourceError(Reason.TOO_LARGE, f"more than {limit}"))
             return
         if not self._budget.reserve(len(data)):
             self._fail(SourceError(Reason.FULL, "the HLS cache is full (HLS_CACHE_BYTES)"))

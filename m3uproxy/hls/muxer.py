@@ -182,7 +182,9 @@ class HlsMuxer:
         def timed_out() -> None:
             del self._waiting[waiting]
             error = self._stream.broadcaster.session.error
-            no_segment = SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no segment within {self._start_timeout:g} s")
+            no_segment = SourceError(
+                Reason.FIRST_BYTE_TIMEOUT, f"no segment within {self._start_timeout:g} s (START_TIMEOUT)"
+            )
             waiting.errback(error or no_segment)
 
         waiting: Deferred[None] = Deferred(cancelled)

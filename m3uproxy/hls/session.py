@@ -272,7 +272,11 @@ class HlsSession(FailoverDriver):
         raise self._wait_error()
 
     def _wait_error(self) -> SourceError:
-        return self._stop_error or self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time")
+        return (
+            self._stop_error
+            or self.error
+            or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time (START_TIMEOUT)")
+        )
 
     def _fire_waiting(self, error: SourceError | None) -> None:
         waiting, self._waiting = self._waiting, []

@@ -146,7 +146,9 @@ class Pump:
         """
 
         def expired() -> None:
-            self.close(last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, "nothing to send in time"))
+            self.close(
+                last_error() or SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no block within {seconds:g} s (START_TIMEOUT)")
+            )
 
         if self.state is PumpState.WAITING:
             self._start_timer.set(seconds, expired)

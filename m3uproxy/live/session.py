@@ -131,7 +131,7 @@ class LiveSession(FailoverDriver):
         Continue after the end of the source.
 
         A standby connection that has started replaces it now, ready or not. A chosen one that has not started is
-        dialled anew.
+        dialled again.
         """
         standby = self._standby.connection
         if standby is None or not (standby.has_started or standby.chosen):

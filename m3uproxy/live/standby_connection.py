@@ -168,14 +168,14 @@ class StandbyConnection:
 
     def source_started(self) -> None:
         """Wait for a random access point, for :data:`MAX_WAIT` at most."""
-        self._takeover.set(MAX_WAIT, self._tell_ready)
+        self._takeover.set(MAX_WAIT, self._notify_ready)
         self.data_received()
 
     def data_received(self) -> None:
         """If the buffer is ready, tell the owner in another reactor turn, because the reader is at work in this one."""
         if self.has_started and self._buffer.ready and not self._is_ready:
             self._is_ready = True
-            self._takeover.set(0, self._tell_ready)
+            self._takeover.set(0, self._notify_ready)
 
     def discontinuity(self) -> None:
         """Do nothing: the buffered data are spliced when they are passed on."""
@@ -187,7 +187,7 @@ class StandbyConnection:
 
     # inside
 
-    def _tell_ready(self) -> None:
+    def _notify_ready(self) -> None:
         self._owner.standby_ready(self)
 
     def _close_failed(self, failure: Failure) -> None:

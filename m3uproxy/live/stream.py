@@ -155,7 +155,7 @@ class LiveStream(FailoverStream):
         client.pump = pump
         self._clients[client] = None
         response.begin(pump)
-        log.info("client {client!r:.80} joins stream {stream}", client=client.client_id, stream=self.id)
+        log.info("client {client!r:.80} joined stream {stream}", client=client.client_id, stream=self.id)
         self._context.slots.viewer_joined(self.id, player.viewer)
         self.broadcaster.attach(pump, player.viewer)
         pump.set_start_timeout(start_timeout, lambda: self.broadcaster.session.error)

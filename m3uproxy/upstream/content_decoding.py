@@ -69,9 +69,9 @@ class BoundedGunzip:
 
     def _next_members(self, data: bytes) -> bytes:
         """
-        Decode what follows a member.
+        Decode the bytes after a member.
 
-        :data:`_MEMBER_SLICE` bytes are passed at a time, because the decoder copies what follows each member.
+        :data:`_MEMBER_SLICE` bytes are passed at a time, because the decoder copies the bytes after each member.
         """
         plain: list[bytes] = []
         for at in range(0, len(data), _MEMBER_SLICE):

@@ -185,11 +185,11 @@ class PreviousSocket:
         """Return a Deferred that fires when the socket has closed. Cancelling it affects no other wait."""
         waiting: Deferred[None] = Deferred()
 
-        def tell(result: None) -> None:
+        def fire(result: None) -> None:
             if not waiting.called:
                 waiting.callback(None)
 
-        self._closed.addCallback(tell)
+        self._closed.addCallback(fire)
         return waiting
 
     async def wait(self) -> None:

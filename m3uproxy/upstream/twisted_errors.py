@@ -45,16 +45,16 @@ def on_failure(
     step: Deferred[Any], failed: Callable[[SourceError], None], logger: Any, event: str, **fields: object
 ) -> None:
     """
-    Tell if and why a step fails. If the step is cancelled, tell nothing.
+    Report the failure of a step. The cancellation of a step is not reported.
 
     :param failed: called with the failure, as :func:`source_error` returns it.
     """
 
-    def tell(failure: Failure) -> None:
+    def report(failure: Failure) -> None:
         if not failure.check(CancelledError):
             failed(source_error(failure, logger, event, **fields))
 
-    step.addErrback(tell)
+    step.addErrback(report)
 
 
 def timeout_error(connection: ProviderConnection | None, after: str) -> SourceError:

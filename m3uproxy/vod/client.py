@@ -4,7 +4,7 @@ A player of files sends several requests: for the beginning, for the index at th
 connection or over several. All of them share the client's session. The newest request gets it, because the player
 needs it now. An older request gets the session back when the newer one has ended, or when its player is paused.
 
-Two devices in one home may look the same: same address, same user agent. They are told apart by their behaviour. A
+Two devices in one home may look the same: same address, same user agent. They are distinguished by their behaviour. A
 player that sends a new request abandons the old one: it closes the connection, or stops reading. If a response has
 waited for the session for :data:`HANDOVER_TIMEOUT` while another one is being read, there are two devices. From then
 on they are two clients, with a session each.
@@ -41,7 +41,7 @@ class ClientOwner(Protocol):
         """Id of the stream, for log lines."""
 
     @property
-    def known(self) -> KnownFile | None:
+    def known_file(self) -> KnownFile | None:
         """The file, if a source has confirmed it recently."""
 
     def cached(self, representation: Representation, offset: int) -> memoryview | None:
@@ -53,7 +53,7 @@ class ClientOwner(Protocol):
     def session_needed(self) -> None:
         """Close the connection of a HEAD request: the client's session will bring the same result."""
 
-    def ask_if_idle(self) -> None:
+    def send_head_if_idle(self) -> None:
         """Send the HEAD requests that wait, if no client has a session open."""
 
     def split_off(self, player: PlayerInfo, response: VodResponse) -> VodClient:
@@ -103,9 +103,9 @@ class VodClient(ConnectedClient):
         return not self._responses
 
     @property
-    def known(self) -> KnownFile | None:
+    def known_file(self) -> KnownFile | None:
         """The file, if a source has confirmed it recently."""
-        return self.stream.known
+        return self.stream.known_file
 
     @property
     def last_error(self) -> SourceError | None:
@@ -157,7 +157,7 @@ class VodClient(ConnectedClient):
             self._served = None
             self.session.release(response, linger=complete and not self._closed)
             self._serve_next()
-        self.stream.ask_if_idle()
+        self.stream.send_head_if_idle()
         self._remove_if_unused()
 
     def close(self, error: SourceError) -> Deferred[None]:

@@ -90,7 +90,7 @@ class EdgeCache:
 
 
 def _extend_tail(edges: _CachedEdges, begin: int, offset: int, data: memoryview) -> None:
-    """Append bytes that follow the cached tail. If there is a gap between them, start the tail anew."""
+    """Append bytes that follow the cached tail. If there is a gap between them, start a new tail."""
     if offset < begin:
         data, offset = data[begin - offset :], begin
     end = edges.tail_at + len(edges.tail)

@@ -66,7 +66,7 @@ class ResponseOwner(Protocol):
         """Client and stream, for log lines."""
 
     @property
-    def known(self) -> KnownFile | None:
+    def known_file(self) -> KnownFile | None:
         """The file, if a source has confirmed it recently."""
 
     @property
@@ -154,7 +154,7 @@ class VodResponse:
         """
         self._start_timer = self._clock.callLater(timeout, self._start_timed_out, timeout)
         self._writer.register(self)
-        known = self.client.known
+        known = self.client.known_file
         if known is not None:
             self.file_known(known.representation, known.url)
         self._send_more()

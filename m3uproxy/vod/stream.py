@@ -61,7 +61,7 @@ class VodStream(Stream):
         self._edge_cache = upstream.edge_cache
         self._clients: dict[VodClient, None] = {}
         self._reconnecting: dict[PlayerInfo, float] = {}
-        self._known: KnownFile | None = None
+        self._known_file: KnownFile | None = None
         self._source_index = 0
         self._past_bytes = 0
         self._head_request = HeadRequest(self.open_session, self._file_known)
@@ -84,9 +84,9 @@ class VodStream(Stream):
         return self._past_bytes + sum(client.bytes_served for client in self._clients)
 
     @property
-    def known(self) -> KnownFile | None:
+    def known_file(self) -> KnownFile | None:
         """The file, if a source has confirmed it within :data:`KNOWN_LIFETIME`."""
-        known = self._known
+        known = self._known_file
         return known if known is not None and self._clock.seconds() - known.confirmed_at < KNOWN_LIFETIME else None
 
     def clients(self) -> list[VodClient]:
@@ -114,11 +114,11 @@ class VodStream(Stream):
         """Return the file, as known already or as a provider answers."""
         self.touch()
         in_sessions = (client.session.representation for client in self._clients)
-        known = self.known.representation if self.known is not None else next(filter(None, in_sessions), None)
+        known = self.known_file.representation if self.known_file is not None else next(filter(None, in_sessions), None)
         if known is not None:
             return succeed(known)
         waiting = self._head_request.wait()
-        self.ask_if_idle()
+        self.send_head_if_idle()
         return waiting
 
     def update_spec(self, spec: StreamSpec) -> None:
@@ -155,7 +155,7 @@ class VodStream(Stream):
         chosen = self._source_label(self._source_index)
         self.history.source_chosen(left, chosen, "asked for by the API", bool(self._clients))
         if not self._clients:
-            self._discard_known()
+            self._discard_known_file()
         for client in list(self._clients):
             client.session.switch_to(self._source_index)
         return succeed(True)
@@ -189,7 +189,7 @@ class VodStream(Stream):
         closing = [self._head_request.close_session()]
         self._head_request.sources_failed(error)
         closing += [client.close(error) for client in list(self._clients)]
-        self._discard_known()
+        self._discard_known_file()
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
     # ClientOwner
@@ -233,14 +233,14 @@ class VodStream(Stream):
             size=client.bytes_served,
         )
 
-    def ask_if_idle(self) -> None:
+    def send_head_if_idle(self) -> None:
         """Send the HEAD requests that wait, if no client has a session open: that session would bring the result."""
         if not any(client.session.is_open for client in self._clients):
             self._head_request.send()
 
     def cached(self, representation: Representation, offset: int) -> memoryview | None:
         """Return cached bytes of a file from an offset on; None if they are not cached, or of another file."""
-        known = self._known
+        known = self._known_file
         is_same = known is not None and known.representation == representation
         return self._edge_cache.read(self.id, offset) if is_same else None
 
@@ -248,7 +248,7 @@ class VodStream(Stream):
 
     def bytes_read(self, representation: Representation | None, offset: int, data: memoryview) -> None:
         """Cache bytes of the file that a session has read."""
-        known = self._known
+        known = self._known_file
         if known is not None and known.representation == representation:
             self._edge_cache.store(self.id, known.representation.length, offset, data)
 
@@ -279,13 +279,13 @@ class VodStream(Stream):
 
     def _file_known(self, representation: Representation, url: str) -> None:
         """Remember the file. If it is another one than before, remove the cached bytes."""
-        if self._known is not None and representation != self._known.representation:
+        if self._known_file is not None and representation != self._known_file.representation:
             self._edge_cache.remove(self.id)
-        self._known = KnownFile(representation, url, self._clock.seconds())
+        self._known_file = KnownFile(representation, url, self._clock.seconds())
         self._head_request.succeed(representation)
 
-    def _discard_known(self) -> None:
-        self._known = None
+    def _discard_known_file(self) -> None:
+        self._known_file = None
         self._edge_cache.remove(self.id)
 
     def _add_client(self, player: PlayerInfo) -> VodClient:
@@ -293,7 +293,7 @@ class VodStream(Stream):
         self._reconnecting.pop(player, None)
         client = VodClient(self._clock, self, self._client_id(player), player, self._wall)
         self._clients[client] = None
-        log.info("client {client!r:.80} plays stream {stream}", client=client.client_id, stream=self.id)
+        log.info("client {client!r:.80} joined stream {stream}", client=client.client_id, stream=self.id)
         return client
 
     def _find_client(self, player: PlayerInfo, connection: PlayerConnection) -> VodClient | None:

@@ -331,7 +331,7 @@ async def test_head_during_playback_needs_no_connection(rig):
     player, other = await player_of(rig, stream), await player_of(rig, stream, "other")
     player.ask("0-").addErrback(lambda _: None)
     await rig.until(lambda: len(player._buffer) > M)
-    stream._known = None
+    stream._known_file = None
     for each in (await player_of(rig, stream), other):
         assert (await each.ask(method="HEAD"))[1]["content-length"] == "200000000"
     assert connections_of(rig).requests == rig.provider.station.sockets.peak == 1

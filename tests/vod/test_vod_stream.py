@@ -392,7 +392,7 @@ def test_head_waits_for_the_session_of_a_client(make_rig):
         rig.clock.pump([1.0] * 99)
         body.bring(file_bytes(place * M, (place + 1) * M))
         rig.drain(response)
-    assert rig.stream.known is None
+    assert rig.stream.known_file is None
     assert rig.stream.describe().result.length == SIZE
     assert len(rig.dialler.dials) == 1
 

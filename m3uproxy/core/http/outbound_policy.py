@@ -172,9 +172,8 @@ def literal_refusal(host: str) -> str | None:
     """
     Return the reason why a host that is an IP address is always refused.
 
-    :return: None for a host name, and for an address that may be allowed.
-
     :param host: host of a URL; IPv6 with or without brackets.
+    :return: None for a host name, and for an address that may be allowed.
     """
     try:
         ascii_host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
