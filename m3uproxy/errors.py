@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import overload
 
 import attrs
 
@@ -40,6 +41,7 @@ class Reason(Enum):
     FORBIDDEN = "address not allowed"
     INTERNAL = "internal error"
     DELETED = "stream deleted"
+    UNUSED = "no player reads it"
     STOPPING = "the proxy is stopping"
 
 
@@ -79,10 +81,51 @@ class SourceError(Exception):
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and attrs.astuple(self) == attrs.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(attrs.astuple(self))
+
+    def detached(self) -> SourceError:
+        """
+        Return an equal error without traceback, context and cause.
+
+        An error holds the frames that it was raised through, with all their variables. Each further raise adds frames.
+        So an error that is stored, or raised for several requests, is detached first.
+        """
+        return attrs.evolve(self)
+
     @property
     def player_status(self) -> int:
         """The status for a player before the first byte: 504 timeout, 503 no free connection, 404 deleted, else 502."""
         return _PLAYER_STATUS.get(self.reason, 502)
+
+
+class StoredError:
+    """
+    An attribute that stores a :class:`SourceError`, None at first, without frames: see :meth:`SourceError.detached`.
+
+    Each read returns an error of its own, so raising it adds nothing to the stored one.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> StoredError: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> SourceError | None: ...
+
+    def __get__(self, instance: object | None, owner: type) -> StoredError | SourceError | None:
+        if instance is None:
+            return self
+        error: SourceError | None = instance.__dict__.get(self._name)
+        return None if error is None else error.detached()
+
+    def __set__(self, instance: object, error: SourceError | None) -> None:
+        instance.__dict__[self._name] = None if error is None else error.detached()
 
 
 def bad_status(status: int) -> SourceError:

@@ -44,3 +44,16 @@ def reactor_hold(request):
     with ReactorHoldCheck(reactor).running() as check:
         yield check
     assert check.holds == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_kept_exception():
+    """
+    Check that the package keeps no exception for the whole run.
+
+    Each raise would add a traceback entry to it, whose frames hold all their variables.
+    """
+    from kept_exceptions import kept_exceptions
+
+    yield
+    assert list(kept_exceptions()) == []

@@ -25,7 +25,7 @@ ROWS = (
     "upstream downstream",
     "interfaces",
     "settings",
-    "timers",
+    "timers waiting",
     "log",
     "core",
     "errors",

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from ..core.http.byte_ranges import ContentRange, parse_content_range
 from ..core.http.redact import redact
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
@@ -129,6 +129,8 @@ class Download:
     :ivar readers: the readers of the body.
     """
 
+    error = StoredError()
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -147,7 +149,6 @@ class Download:
         self.clock = clock
         self.opened_at: float | None = None
         self.over = False
-        self.error: SourceError | None = None
         self.response: ProviderResponse | None = None
         self.range: ContentRange | None = None
         self.length: int | None = None
@@ -407,7 +408,10 @@ class Download:
         self._notified_size = self.buffer.size
         self.buffer.join_small_blocks()
         for notify in list(self._subscribers):
-            notify()
+            try:
+                notify()
+            except Exception:
+                log.failure("a reader of {url} failed", url=self._url)
 
     # end
 
@@ -424,8 +428,12 @@ class Download:
             body.close().addErrback(self._closing_failed)
 
     def _closing_failed(self, failure: Failure) -> None:
-        url = "" if self.response is None else redact(self.response.final_url)
-        log.failure("closing the response body of {url} failed", failure=failure, url=url)
+        log.failure("closing the response body of {url} failed", failure=failure, url=self._url)
+
+    @property
+    def _url(self) -> str:
+        """The redacted URL of the response, for log lines."""
+        return "" if self.response is None else redact(self.response.final_url)
 
     def _finish(self, error: SourceError | None) -> None:
         """
@@ -453,7 +461,7 @@ class Download:
         if self.is_held:
             return
         if not self.over and not self._is_nearly_complete():
-            self._fail(SourceError(Reason.ENDED, "no player requests it any more"))
+            self._fail(SourceError(Reason.UNUSED))
         if self.over and not self._is_cached and self.buffer.size:
             self._budget.release(self.buffer.size)
             self.buffer = GrowingBuffer()

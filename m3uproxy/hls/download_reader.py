@@ -12,9 +12,6 @@ from ..errors import Reason, SourceError
 from ..timers import SilenceTimer
 from .download import Download
 
-#: The end of a reader whose player has disconnected. It is no failure of the source.
-READER_GONE = SourceError(Reason.ENDED, "the reader is gone")
-
 
 @implementer(IPushProducer)
 class DownloadReader:
@@ -43,7 +40,7 @@ class DownloadReader:
         :param stop: the byte after the last one, None for the whole rest.
         :param max_pause: seconds for which the player may keep the reader paused.
         :param write: takes bytes; never called with none. It may pause, resume or stop the reader from within.
-        :param ended: called once, with None if all was written, with :data:`READER_GONE` after :meth:`stopProducing`.
+        :param ended: called once, with None if all was written, with ``UNUSED`` after :meth:`stopProducing`.
         """
         self.position = start
         self._download = download
@@ -76,7 +73,7 @@ class DownloadReader:
 
     def stopProducing(self) -> None:
         """End the reader, because the player has disconnected. Safe to call twice."""
-        self._end(READER_GONE)
+        self._end(SourceError(Reason.UNUSED, "the player has disconnected"))
 
     def abort(self, error: SourceError) -> None:
         """End the reader with an error."""

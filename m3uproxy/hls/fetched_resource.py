@@ -16,7 +16,7 @@ from ..core.http.byte_ranges import ContentRange
 from ..errors import Reason, SourceError
 from ..settings import Settings
 from .download import Download
-from .download_reader import READER_GONE, DownloadReader
+from .download_reader import DownloadReader
 
 #: Headers that describe the provider's response, which may be larger than the resource. They are computed again.
 _RANGE_HEADERS = frozenset({"Content-Range"})
@@ -162,7 +162,7 @@ class FetchedResource:
                 error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
             if error is None:
                 result.callback(b"".join(pieces))
-            elif error is not READER_GONE:  # else the Deferred was cancelled and has failed
+            elif error.reason is not Reason.UNUSED:  # else the Deferred was cancelled and has failed
                 result.errback(error)
 
         reader = self.deliver(write, ended)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NoReturn
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from ..core.hls.segmenter import TARGET_DURATION, LiveSegment, Segmenter
@@ -26,6 +26,7 @@ from ..errors import Reason, SourceError
 from ..interfaces import IBlockConsumer
 from ..live.stream import LiveStream
 from ..streams.context import StreamContext
+from ..waiting import WaitingRequests
 from .clients import HlsClient, HlsClients
 
 #: Seconds of silence after which a client is removed.
@@ -51,7 +52,7 @@ class HlsMuxer:
         self._stall = settings.viewer_stall_timeout
         self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream.id, stream.touch)
         self._segmenter = Segmenter(settings.ring_bytes)
-        self._waiting: dict[Deferred[None], IDelayedCall] = {}
+        self._waiting: WaitingRequests[None] = WaitingRequests()
         self._attached = self._started = False
         # The time of day at second 0 of the clock. It is read once per attachment, so that the date of a segment
         # stays the same in all playlists.
@@ -109,7 +110,7 @@ class HlsMuxer:
         self._started = self._started or block.access
         self._segmenter.feed(block)
         if self._segmenter.has_segments:
-            self._fire_waiting(None)
+            self._waiting.succeed(None)
 
     def source_joined(self, report: SpliceReport) -> None:
         """Begin a new part of the playlist if the new source does not continue the old one."""
@@ -120,7 +121,7 @@ class HlsMuxer:
 
     def stream_ended(self, error: SourceError) -> None:
         """Fail the requests that wait for a segment, and remove all clients: there will be no more blocks."""
-        self._fire_waiting(error)
+        self._waiting.fail(error)
         for client in self.clients():
             self.hls_clients.remove(client)
         self._detach_if_unused()
@@ -175,34 +176,15 @@ class HlsMuxer:
     def _first_segment(self) -> Deferred[None]:
         if self._segmenter.has_segments:
             return succeed(None)
+        return self._waiting.wait().addTimeout(self._start_timeout, self._clock, onTimeoutCancel=self._timed_out)
 
-        def cancelled(waiting: Deferred[None]) -> None:
-            self._waiting.pop(waiting).cancel()
-
-        def timed_out() -> None:
-            del self._waiting[waiting]
-            error = self._stream.broadcaster.session.error
-            no_segment = SourceError(
-                Reason.FIRST_BYTE_TIMEOUT, f"no segment within {self._start_timeout:g} s (START_TIMEOUT)"
-            )
-            waiting.errback(error or no_segment)
-
-        waiting: Deferred[None] = Deferred(cancelled)
-        self._waiting[waiting] = self._clock.callLater(self._start_timeout, timed_out)
-        return waiting
-
-    def _fire_waiting(self, error: SourceError | None) -> None:
-        all_waiting, self._waiting = self._waiting, {}
-        for waiting, timer in all_waiting.items():
-            timer.cancel()
-            if error is None:
-                waiting.callback(None)
-            else:
-                waiting.errback(error)
+    def _timed_out(self, result: object, seconds: float) -> NoReturn:
+        error = self._stream.broadcaster.session.error
+        raise error or SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no segment within {seconds:g} s (START_TIMEOUT)")
 
     def _detach_if_unused(self) -> None:
         if self._attached and not len(self.hls_clients):
-            self._fire_waiting(SourceError(Reason.ENDED, "the player was disconnected"))
+            self._waiting.fail(SourceError(Reason.UNUSED, "the player was disconnected"))
             self._attached = self._started = False
             self._segmenter.reset()
             self._stream.broadcaster.detach_muxer()

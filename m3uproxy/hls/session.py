@@ -21,7 +21,7 @@ from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, 
 from ..core.hls.url_tokens import source_name
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from ..live.standby_connection import can_open_second
 from ..log import make_logger
 from ..streams.context import StreamContext
@@ -29,6 +29,7 @@ from ..streams.failback import FailbackReview
 from ..streams.failover_driver import DrivenStream, FailoverDriver
 from ..upstream.slots import release_slot
 from ..upstream.twisted_errors import on_failure
+from ..waiting import WaitingRequests
 
 log = make_logger()
 
@@ -63,6 +64,8 @@ class HlsSession(FailoverDriver):
         resolver.
     """
 
+    _stop_error = StoredError()
+
     def __init__(
         self,
         context: StreamContext,
@@ -78,12 +81,11 @@ class HlsSession(FailoverDriver):
         super().__init__(context, stream, policy)
         self._check_source = check_source
         self._opening: Deferred[None] | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: WaitingRequests[None] = WaitingRequests()
         self._known_sources: OrderedDict[bytes, SourceRequest] = OrderedDict()
         self._changes = 0
         self._streaming_since = self._reviewed_at = 0.0
         self._backoff_until: float | None = None
-        self._stop_error: SourceError | None = None
         self._review: FailbackReview | None = None
         self.run: SourceRun | None = None
 
@@ -116,7 +118,7 @@ class HlsSession(FailoverDriver):
         """Stop the session and release its slot. Requests that wait for a source fail with ``error``."""
         self._stop_error = error
         self._carry_out(self._failover.stop(self._clock.seconds()))
-        self._fire_waiting(error)
+        self._waiting.fail(error)
 
     async def current_run(self, deadline: float) -> SourceRun:
         """
@@ -230,7 +232,7 @@ class HlsSession(FailoverDriver):
         self._known_sources.move_to_end(name)
         if len(self._known_sources) > MAX_KNOWN_SOURCES:
             self._known_sources.popitem(last=False)
-        self._fire_waiting(None)
+        self._waiting.succeed(None)
 
     def _slot_refused(self, error: SourceError) -> None:
         self._opening = None
@@ -254,7 +256,7 @@ class HlsSession(FailoverDriver):
 
     def _sources_exhausted(self, error: SourceError) -> None:
         self._stop_error = error
-        self._fire_waiting(error)
+        self._waiting.fail(error)
 
     def _seconds_delivered(self) -> float:
         return self._clock.seconds() - self._streaming_since if self._failover.state is FailoverState.STREAMING else 0.0
@@ -263,10 +265,8 @@ class HlsSession(FailoverDriver):
 
     def _wait_for_run(self, deadline: float) -> Deferred[None]:
         """Return a Deferred that fires when a source may be in use; it fails at the deadline."""
-        waiting: Deferred[None] = Deferred(lambda one: self._waiting.remove(one))
-        self._waiting.append(waiting)
         left = max(0.0, deadline - self._clock.seconds())
-        return waiting.addTimeout(left, self._clock, onTimeoutCancel=self._wait_timed_out)
+        return self._waiting.wait().addTimeout(left, self._clock, onTimeoutCancel=self._wait_timed_out)
 
     def _wait_timed_out(self, result: object, seconds: float) -> None:
         raise self._wait_error()
@@ -277,11 +277,3 @@ class HlsSession(FailoverDriver):
             or self.error
             or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time (START_TIMEOUT)")
         )
-
-    def _fire_waiting(self, error: SourceError | None) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if error is None:
-                each.callback(None)
-            else:
-                each.errback(error)

@@ -16,7 +16,7 @@ from ..core.hls.uri_rewriter import ResourceKind
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
 from ..downstream.memory_producer import MemoryProducer
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from ..streams.base import ClientInfo
 from ..streams.failover_stream import FailoverStream
 from ..streams.spec import StreamSpec
@@ -38,13 +38,14 @@ class HlsStream(FailoverStream):
     :ivar hls_clients: the clients.
     """
 
+    _close_error = StoredError()
+
     def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec) -> None:
         super().__init__(context, stream_id, spec)
         self._hls_context = context
         self._session = HlsSession(context, self, context.policy, lambda request: self._proxy.check_source(request))
         self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.history.source_answered())
         self._proxy.sticky = spec.use_sticky_session
-        self._close_error: SourceError | None = None
         self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream_id, self.touch)
 
     # listings
@@ -168,7 +169,7 @@ class HlsStream(FailoverStream):
         aborted: list[SourceError] = []
 
         def abort() -> None:
-            aborted.append(self._close_error or SourceError(Reason.ENDED, "the player was disconnected"))
+            aborted.append(self._close_error or SourceError(Reason.UNUSED, "the player was disconnected"))
             response.cancel()
 
         def fired(result: FetchedResource | Failure) -> FetchedResource | Failure:
@@ -202,4 +203,4 @@ class HlsStream(FailoverStream):
 
 
 def _without_clients() -> SourceError:
-    return SourceError(Reason.ENDED, "the stream has no clients any more")
+    return SourceError(Reason.UNUSED, "the stream has no clients any more")

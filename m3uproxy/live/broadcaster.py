@@ -23,7 +23,7 @@ from ..core.ring import Block, Ring
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
-from ..errors import SourceError
+from ..errors import SourceError, StoredError
 from ..interfaces import IBlockConsumer, IStreamSink
 from ..log import make_logger
 from .pump import Pump
@@ -66,6 +66,8 @@ class Broadcaster:
     :ivar session: the provider side.
     """
 
+    _close_error = StoredError()
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -93,7 +95,6 @@ class Broadcaster:
         self._muxer: IBlockConsumer | None = None
         self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
         self._linger_timer: IDelayedCall | None = None
-        self._close_error: SourceError | None = None
         self.ring = ring
         self._parser = self._new_parser()
         self.session = make_session(self)

@@ -24,7 +24,7 @@ from ..core.failover.machine import FailoverPolicy
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
 from ..core.ingest.ts_parser import PacketObserver
-from ..errors import SourceError
+from ..errors import SourceError, StoredError
 from ..interfaces import IStreamSink
 from ..log import make_logger
 from ..timers import Timer
@@ -105,6 +105,8 @@ class StandbyConnection:
     :ivar fault: the fault of the source in use; None if it has none.
     :ivar chosen: whether the API chose the source.
     """
+
+    why = StoredError()
 
     def __init__(
         self,

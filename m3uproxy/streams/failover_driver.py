@@ -315,7 +315,7 @@ class FailoverDriver(ABC):
             self._history.source_moved(self.label(self._target))
 
     def _source_failed(self, error: SourceError, ran: float) -> None:
-        self._failure = _Failure(self._failover.index, error, ran)
+        self._failure = _Failure(self._failover.index, error.detached(), ran)
         self._history.source_failed(self.label(self._failover.index), error)
 
     def _failure_followed_by(self, effect: Effect, answer: ResolverAnswer | None = None) -> None:

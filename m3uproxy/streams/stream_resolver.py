@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
 from ..core.http.source_request import SourceRequest
-from ..errors import SourceError
+from ..errors import SourceError, StoredError
 from ..log import make_logger
 from ..timers import Timer
 from .context import StreamContext
@@ -39,13 +39,14 @@ class ResolvedStream(Protocol):
 class StreamResolver:
     """The resolver of one stream, as :class:`.failover_driver.ResolverPort` of its session and for the API."""
 
+    _fault = StoredError()
+
     def __init__(self, context: StreamContext, stream: ResolvedStream) -> None:
         self._context = context
         self._clock = context.clock
         self._stream = stream
         self._question: Deferred[None] | None = None
         self._timeout = Timer(context.clock)
-        self._fault: SourceError | None = None
         self._waiting: list[Deferred[bool]] = []
 
     @property
@@ -167,6 +168,7 @@ class StreamResolver:
 
     def _answer_failed(self, failure: Failure) -> None:
         log.failure("stream {stream}: carrying out an answer failed", failure=failure, stream=self._stream.id)
+        self._answer_waiting(False)
 
     def _timed_out(self, seconds: float) -> None:
         self._stream.session.resolver_answered(ResolverAnswer(problem=f"no answer within {seconds:.1f} s"))

@@ -43,7 +43,7 @@ from zope.interface import implementer
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import Location
 from ..core.slots.accounts import ProviderSlot
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from .head_repair import HeadRepairProtocol
 from .host_lookup import LookupReactor
 from .receive_window import DEFAULT_WINDOW
@@ -101,6 +101,8 @@ class ProviderConnection:
     :ivar reads: the number of reads from the socket whose bytes were delivered.
     """
 
+    problem = StoredError()
+
     def __init__(
         self,
         reactor: Any,
@@ -123,7 +125,6 @@ class ProviderConnection:
         self.sockets = sockets
         self.slot = slot
         self.location = location
-        self.problem: SourceError | None = None
         self.handshaken = self.resolved = False
         self.reads = 0
         self._reactor = reactor

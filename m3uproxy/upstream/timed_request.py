@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from ..log import make_logger
 from ..timers import Timer
 from .connection import ProviderConnection
@@ -32,6 +32,8 @@ T = TypeVar("T")
 class TimedRequest(ABC, Generic[T]):
     """A request with timeouts. Subclasses send it and return the result."""
 
+    _error = StoredError()
+
     def __init__(self, reactor: Any, total: float) -> None:
         """
         Prepare a request; :meth:`start` sends it.
@@ -43,7 +45,6 @@ class TimedRequest(ABC, Generic[T]):
         self._connection: ProviderConnection | None = None
         self._step_timer = Timer(reactor)
         self._deadline: IDelayedCall | None = None
-        self._error: SourceError | None = None
         self._running: Deferred[T] | None = None
         self._result: Deferred[T] = Deferred(self._cancelled)
 

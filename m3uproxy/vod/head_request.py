@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
 from ..errors import Reason, SourceError
+from ..waiting import WaitingRequests
 from .session import VodSession
 
 #: Statuses of HEAD that say nothing about GET.
@@ -44,7 +45,7 @@ class HeadRequest:
         self._open_session = open_session
         self._confirmed = confirmed
         self._session: VodSession | None = None
-        self._waiting: list[Deferred[Representation]] = []
+        self._waiting: WaitingRequests[Representation] = WaitingRequests()
         self.representation: Representation | None = None
         self.requested: ByteRange | None = None
 
@@ -54,9 +55,7 @@ class HeadRequest:
 
         :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; cancelling it leaves others waiting.
         """
-        waiting: Deferred[Representation] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        return waiting
+        return self._waiting.wait()
 
     def send(self) -> None:
         """Send a request to the provider, if a player waits and none is under way."""
@@ -77,8 +76,7 @@ class HeadRequest:
     def succeed(self, representation: Representation) -> None:
         """Give the result to all players that wait."""
         self._close()
-        for waiting in self._take_waiting():
-            waiting.callback(representation)
+        self._waiting.succeed(representation)
 
     # RangeConsumer
 
@@ -105,14 +103,9 @@ class HeadRequest:
     def sources_failed(self, error: SourceError) -> None:
         """Fail for all players that wait."""
         self._close()
-        for waiting in self._take_waiting():
-            waiting.errback(error)
+        self._waiting.fail(error)
 
     # inside
 
     def _close(self) -> None:
         self.close_session()
-
-    def _take_waiting(self) -> list[Deferred[Representation]]:
-        waiting, self._waiting = self._waiting, []
-        return waiting

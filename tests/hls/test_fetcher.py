@@ -11,7 +11,6 @@ from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.cache import MAX_PAUSE, MAX_READING
 from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL, GrowingBuffer
-from m3uproxy.hls.download_reader import READER_GONE
 from m3uproxy.hls.fetcher import ERROR_MAX_AGE, RETENTION, WAIT_AHEAD_BYTES
 
 __all__ = ["fetcher_rig"]
@@ -279,7 +278,7 @@ class TestDownload:
         takers = [one.read(), two.read()]
         takers[0].reader.stopProducing()
         takers[0].reader.stopProducing()
-        assert takers[0].ended_with == [READER_GONE]
+        assert [end.reason for end in takers[0].ended_with] == [Reason.UNUSED]
         assert not fetcher_rig.last.body.closed
         takers[1].reader.stopProducing()
         assert fetcher_rig.last.body.closed

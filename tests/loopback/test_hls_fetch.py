@@ -14,8 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from m3uproxy.core.http.byte_ranges import parse_single_range
 from m3uproxy.core.http.source_request import SourceRequest
-from m3uproxy.errors import SourceError
-from m3uproxy.hls.fetched_resource import READER_GONE
+from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.hls.http_client import HlsHttpClient, ResourceRequest
 from m3uproxy.provider.hls.segmenter import ClipSegmenter
@@ -298,7 +297,7 @@ async def test_last_player_closes_the_provider_connection(rig):
         assert tally.current == 1
         await player.leave()
     await rig.until(lambda: tally.current == 0 and rig.sockets.open == 0, 1, "no reader, no open socket")
-    assert rig.leaf.ends == [READER_GONE] * 3
+    assert [end.reason for end in rig.leaf.ends] == [Reason.UNUSED] * 3
     assert rig.fetcher.size == 0
 
 

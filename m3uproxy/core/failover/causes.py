@@ -2,6 +2,10 @@
 
 :class:`m3uproxy.errors.Reason` describes a failure for people, in many words. A cause groups the reasons with the same
 consequence. :mod:`m3uproxy.core.failover.sources` carries the consequence out.
+
+Some failures are no fault of the source: the proxy is short of memory or of connections, is stopping, or has closed a
+body that no player reads. :func:`is_own_fault` decides that for all. Such a failure is neither counted nor followed by
+a quarantine. An internal error is counted: usually the data of the source caused it, and another source may avoid it.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ class FailureCause(Enum):
     CONTENT = "content fault"
     SUSPECT = "suspect"
     NO_SLOT = "no free connection"
-    OURS = "internal error"
+    INTERNAL = "internal error"
+    OURS = "limit of the proxy"
 
 
 @attrs.frozen
@@ -60,8 +65,13 @@ CAUSE_POLICIES = {
     FailureCause.CONTENT: CausePolicy(30, 600),
     FailureCause.SUSPECT: CausePolicy(60, 600),
     FailureCause.NO_SLOT: CausePolicy(3, 3),
-    FailureCause.OURS: CausePolicy(1, 30, redial=True),
+    FailureCause.INTERNAL: CausePolicy(1, 30, redial=True),
+    FailureCause.OURS: CausePolicy(1, 1, redial=True),
 }
+
+#: Causes that lie in this proxy. They never count against a source. For ``OURS``, the cool-down of the policy is the
+#: wait before the same source is dialled again; for ``NO_SLOT``, the time for which other accounts are preferred.
+OWN_CAUSES = frozenset({FailureCause.NO_SLOT, FailureCause.OURS})
 
 #: Causes that concern an account, so that its other sources are not tried either.
 ACCOUNT_CAUSES = frozenset({FailureCause.BUSY, FailureCause.NO_SLOT})
@@ -98,8 +108,9 @@ _CAUSES = {
     Reason.RESET: FailureCause.ENDED,
     Reason.STALLED: FailureCause.STALLED,
     Reason.FORBIDDEN: FailureCause.UNUSABLE,
-    Reason.INTERNAL: FailureCause.OURS,
+    Reason.INTERNAL: FailureCause.INTERNAL,
     Reason.DELETED: FailureCause.OURS,
+    Reason.UNUSED: FailureCause.OURS,
     Reason.STOPPING: FailureCause.OURS,
 }
 
@@ -109,3 +120,8 @@ def cause_of(error: SourceError) -> FailureCause:
     if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
         return FailureCause.REFUSED
     return _CAUSES[error.reason]
+
+
+def is_own_fault(error: SourceError) -> bool:
+    """Return whether a failure is no fault of the source."""
+    return cause_of(error) in OWN_CAUSES

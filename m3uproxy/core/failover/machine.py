@@ -7,6 +7,7 @@ An *outage* begins when the stream is started or its source fails. It ends when 
 :data:`SETTLED_AFTER` seconds. Within an outage the sources are tried in laps:
 
 - A source that ran well and then closed is redialled at once: some providers close every ten seconds.
+- If the cause lies in this proxy (short memory), the same source is dialled again after a short wait.
 - A source that delivers nothing, stops at once or stalls is followed by the next one without delay.
 - When all sources have been tried, the lap is over. The machine backs off, then begins the next lap.
 - Time is limited. Until a player has received a byte, the number of laps is limited as well. Each outage has its own
@@ -40,7 +41,7 @@ from enum import Enum
 
 import attrs
 
-from ...errors import Reason, SourceError
+from ...errors import Reason, SourceError, StoredError
 from .budget import FailoverRules
 from .causes import FailureCause, cause_of
 from .resolver import TIMEOUT, ResolverAnswer
@@ -154,7 +155,7 @@ class FailoverPolicy:
         )
 
 
-@attrs.define
+@attrs.define(slots=False)
 class FailoverMachine:
     """
     The failover state of one stream. Each event returns the effect that the session carries out.
@@ -170,7 +171,7 @@ class FailoverMachine:
     sources: Sources
     has_resolver: Callable[[], bool] = lambda: False
     state: FailoverState = FailoverState.IDLE
-    error: SourceError | None = None
+    error = StoredError()
     sent: bool = False
     _resolver_failed: bool = False
     _outage_began: float = 0.0
@@ -200,8 +201,11 @@ class FailoverMachine:
         if self.state is FailoverState.STREAMING and ran >= SETTLED_AFTER:
             self.sources.settled(self.index, now - ran)
             self._outage_began, self._resolver_failed = now, False
+        cause = cause or cause_of(error)
+        if cause is FailureCause.NO_SLOT and self.state is FailoverState.STREAMING:
+            cause = FailureCause.OURS  # the stream holds its slot; its own requests were too many
         if self.state in (FailoverState.DIALLING, FailoverState.STREAMING):
-            self.sources.failed(self.index, cause or cause_of(error), now)
+            self.sources.failed(self.index, cause, now)
         return self._on("failed", now)
 
     def preferred(self, now: float) -> int | None:

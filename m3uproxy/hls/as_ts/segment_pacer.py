@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ...errors import Reason, SourceError
-from ..download_reader import READER_GONE
 from ..fetched_resource import FetchedResource
 from .aes128 import Aes128Decryptor
 
@@ -21,7 +20,11 @@ INTERVAL = 0.1
 
 
 class SegmentPacer:
-    """The paced delivery of one segment."""
+    """
+    The paced delivery of one segment.
+
+    ``write`` may cancel the Deferred of :meth:`start` from within. Then nothing more is written.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class SegmentPacer:
         self._has_room = has_room
         self._write = write
         self._pending = bytearray()
-        self._complete = False
+        self._complete = self._ended = False
         self._start = start
         self._timer: IDelayedCall | None = None
         self._done: Deferred[None] = Deferred(self._cancel)
@@ -84,6 +87,8 @@ class SegmentPacer:
         return max(0, int(length * elapsed_share) - self.bytes_written)
 
     def _write_due(self) -> None:
+        if self._ended:
+            return
         size = min(self._bytes_due(), len(self._pending))
         if size:
             data = bytes(self._pending[:size])
@@ -94,14 +99,16 @@ class SegmentPacer:
     def _tick(self) -> None:
         self._timer = self._clock.callLater(INTERVAL, self._tick)
         self._write_due()
-        if self._pending:
+        if self._pending or self._ended:
             return
         if self._complete:
-            self._close_if_played()
+            self._end_if_played()
         elif self._has_room():
             self._reader.resumeProducing()
 
     def _data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
         self._pending += data if self._decryptor is None else self._decryptor.update(data)
         self._write_due()
         if self._pending or not self._has_room():
@@ -112,31 +119,34 @@ class SegmentPacer:
             self._pending += self._decryptor.finalize() if error is None and self._decryptor is not None else b""
         except SourceError as truncated:
             error = truncated
-        self._write_due()
         self._complete = True
+        self._write_due()
         if error is not None:
-            self._close(error)
+            self._end(error)
         else:
-            self._close_if_played()
+            self._end_if_played()
 
-    def _close_if_played(self) -> None:
-        """Close at the end of the delivery time, even if all data arrived earlier: the next segment starts then."""
+    def _end_if_played(self) -> None:
+        """End at the end of the delivery time, even if all data arrived earlier: the next segment starts then."""
         if not self.bytes_written and not self._pending:
-            self._close(SourceError(Reason.TRUNCATED, "an empty segment"))
+            self._end(SourceError(Reason.TRUNCATED, "an empty segment"))
         elif not self._pending and self._elapsed_share() >= 1:
-            self._close(None)
+            self._end(None)
 
     def _cancel(self, _: Deferred[None]) -> None:
-        if self._complete:
-            self._close(READER_GONE)
-        else:
-            self._reader.stopProducing()
+        self._end(SourceError(Reason.UNUSED, "the delivery was cancelled"))
 
-    def _close(self, error: SourceError | None) -> None:
+    def _end(self, error: SourceError | None) -> None:
+        """Fire the Deferred, which no other method does. Further calls do nothing."""
+        if self._ended:
+            return
+        self._ended = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._pending.clear()
+        self._reader.stopProducing()
         if error is None:
             self._done.callback(None)
-        elif not self._done.called:
+        else:
             self._done.errback(error)

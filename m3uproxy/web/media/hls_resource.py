@@ -22,9 +22,8 @@ from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import parse_single_range
 from ...core.stream_kind import content_type
 from ...downstream.response_writer import ResponseWriter
-from ...errors import SourceError
+from ...errors import Reason, SourceError
 from ...hls.clients import HlsClient
-from ...hls.download_reader import READER_GONE
 from ...hls.fetched_resource import FetchedResource
 from ...hls.served_playlist import PlaylistCopy
 from ...hls.stream import HlsStream
@@ -234,8 +233,7 @@ def send_resource(
     connection is aborted, so that the response does not look complete.
 
     :param sent: called with the number of bytes of each piece of the body.
-    :return: a Deferred that never fails: None if all was sent, :data:`m3uproxy.hls.download_reader.READER_GONE` if the
-        player disconnected, else the error.
+    :return: a Deferred that never fails: None if all was sent, ``UNUSED`` if the player disconnected, else the error.
     """
     request.setResponseCode(resource.status)
     for name, value in resource.headers.items():
@@ -262,7 +260,7 @@ def _send_body(
     def ended(error: SourceError | None) -> None:
         if error is None:
             writer.finish()
-        elif error is not READER_GONE:
+        elif error.reason is not Reason.UNUSED:
             request.unregisterProducer()
             writer.abort()
         result.callback(error)
