@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
+from ..core.failover.causes import is_own_fault
 from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
@@ -20,7 +21,7 @@ from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..errors import Reason, SourceError, bad_status
+from ..errors import Reason, SourceError, StoredError, bad_status
 from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
@@ -39,8 +40,6 @@ _INTERRUPTIONS = (Reason.TRUNCATED, Reason.RESET)
 MAX_SILENCE = 6
 #: File name extensions that segments keep; any other one becomes the first of these.
 EXTENSIONS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
-#: Reasons of failed segments that are not the source's fault.
-_OWN_REASONS = (Reason.STOPPING, Reason.FULL, Reason.NO_SLOT)
 #: Maximum ages of cached resources in seconds. Keys may change under their URL.
 _MAX_AGE = {ResourceKind.SEGMENT: 60.0, ResourceKind.MAP: 60.0, ResourceKind.PLAYLIST: 1.0}
 _MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind.STEERING, ResourceKind.ASSETS), 5.0))
@@ -77,6 +76,8 @@ class HlsProxy:
     :ivar sticky: True if a source is requested at the URL that its first redirects led to (sticky session).
     """
 
+    _close_error = StoredError()
+
     def __init__(
         self, context: HlsContext, stream_id: str, session: HlsSession, source_succeeded: Callable[[], None]
     ) -> None:
@@ -93,9 +94,8 @@ class HlsProxy:
         self._source_succeeded = source_succeeded
         self._failed_segments: set[tuple[TokenTarget, int]] = set()
         self._prefetched: ParsedPlaylist | None = None
-        self._close_error: SourceError | None = None
         self.sticky = False
-        self.reset(SourceError(Reason.ENDED))
+        self.reset(SourceError(Reason.UNUSED))
 
     def reset(self, error: SourceError) -> None:
         """
@@ -198,6 +198,8 @@ class HlsProxy:
             try:
                 await self._load(run, target, directives, served)
             except SourceError as error:
+                if is_own_fault(error) and run is self._session.run:
+                    raise
                 if self._close_error is not None or self._loader.variant_map.unpin(run.request):
                     continue
                 if (target is not None and self._session.has_no_alternative) or not self._source_failed(run, error):
@@ -282,27 +284,27 @@ class HlsProxy:
         """
         Note the end of a segment, which may fail after players have received its beginning.
 
-        If it ended because no player requests it any more (``ENDED``), it counts neither as a failure nor as a success.
+        If it ended for a cause of this proxy, it counts neither as a failure nor as a success.
         """
-        if error is not None and error.reason not in (*_OWN_REASONS, Reason.ENDED):
+        if error is not None:
             self._count_failed_segment(target, first, error)
-        elif error is None and self._is_of_current(target):
+        elif self._is_of_current(target):
             group = _segment_group(target)
             self._failed_segments = {failed for failed in self._failed_segments if _segment_group(failed[0]) != group}
 
     def _segment_failed(self, failure: Any, target: TokenTarget, first: int) -> Any:
-        if failure.check(SourceError) and failure.value.reason not in _OWN_REASONS:
+        if failure.check(SourceError):
             self._count_failed_segment(target, first, failure.value)
         return failure
 
     def _count_failed_segment(self, target: TokenTarget, first: int, error: SourceError) -> None:
         """
-        Count a failed segment. One failure is tolerated; if a second segment fails, the source has failed.
+        Count a failed segment, unless it is the fault of this proxy. If a second segment fails, the source has failed.
 
         :param first: the first byte of the range, for segments that are ranges of one file.
         """
         run = self._session.run
-        if run is None or self._session.has_no_alternative or not self._is_of_current(target):
+        if run is None or self._session.has_no_alternative or not self._is_of_current(target) or is_own_fault(error):
             return
         self._failed_segments.add((target, first))
         if len(self._failed_segments) >= MAX_FAILED_SEGMENTS:

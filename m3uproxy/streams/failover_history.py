@@ -11,6 +11,7 @@ from datetime import datetime
 
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.failover.causes import is_own_fault
 from ..core.failover.resolver import ResolverAnswer
 from ..core.failover.timeline import Decision, Outcome, SourceLabel, Timeline, Value
 from ..core.http.redact import redact
@@ -79,13 +80,13 @@ class FailoverHistory:
         answer: ResolverAnswer | None = None,
     ) -> None:
         """
-        Count a failure, and record the source that is next.
+        Count a failure, unless it is the fault of this proxy, and record the source that is next.
 
         :param target: the next source, at once or after a backoff; None if the stream gives up.
         :param ran: seconds for which the failed source had delivered.
         :param answer: the answer of the resolver, if it was asked.
         """
-        self.error_count += 1
+        self.error_count += not is_own_fault(error)
         self._decided(source, target, str(error) if answer is None else f"{error}; {answer}", {"ran_s": ran})
 
     def source_leaving(self, source: SourceLabel, error: SourceError | None) -> None:

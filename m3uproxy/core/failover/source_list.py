@@ -49,7 +49,11 @@ class SourceState:
         """Start a quarantine. If a longer one is running, keep it."""
         self.recent_failures += 1
         seconds = min(policy.longest, policy.cool_down * 2.0 ** min(self.recent_failures - 1, 30))
-        self.quarantined_until = max(self.quarantined_until, now + seconds * factor)
+        self.hold_until(now + seconds * factor)
+
+    def hold_until(self, end: float) -> None:
+        """Keep the source in quarantine until a time at least, without a failure."""
+        self.quarantined_until = max(self.quarantined_until, end)
 
     def end_quarantine(self) -> None:
         """Leave quarantine now."""

@@ -32,7 +32,7 @@ from collections.abc import Callable, Hashable, Sequence
 import attrs
 
 from .budget import FailoverRules, OutageBudget
-from .causes import ACCOUNT_CAUSES, FailureCause
+from .causes import ACCOUNT_CAUSES, OWN_CAUSES, FailureCause
 from .source_list import NamedSources, SourceList, SourceState
 
 
@@ -78,6 +78,7 @@ class Sources:
         self.current = 0
         self.in_use = self.redials = self._started = False
         self._next_named: int | None = None
+        self._redial_delay = 0.0
 
     def __len__(self) -> int:
         return len(self.source_list)
@@ -118,6 +119,7 @@ class Sources:
     def left(self, now: float) -> None:
         """Take note that the source in use is left without a failure."""
         self.in_use = False
+        self._redial_delay = 0.0
         self._state(self.current).left(now)
 
     def next(self, now: float) -> Choice | None:
@@ -141,19 +143,27 @@ class Sources:
             state.end_quarantine()
 
     def failed(self, index: int, cause: FailureCause, now: float) -> None:
-        """Take note that the source in use failed. A report about another source has no effect."""
+        """
+        Take note that the source in use failed. A report about another source has no effect.
+
+        If the cause lies in this proxy, the source has no failure, and is dialled again after a short wait. If only a
+        slot is missing, sources of other accounts are tried.
+        """
         if not self.in_use or index != self.current:
             return
         state = self._state(index)
         ran_well = state.delivering_since is not None
         self.left(now)
-        state.failed(cause, now)
+        if cause not in OWN_CAUSES:
+            state.failed(cause, now)
         if ran_well:
             self.budget.begin()
-            self.redials = self.rules.cause_policy(cause).redial
-            if self.redials:
-                return
-        else:
+        self.redials = cause is FailureCause.OURS or (ran_well and self.rules.cause_policy(cause).redial)
+        if cause is FailureCause.OURS:
+            self._redial_delay = self.rules.cause_policy(cause).cool_down * self.budget.jitter()
+        if self.redials:
+            return
+        if not ran_well:
             self.budget.tried.add(index)
         self._quarantine(index, cause, now)
 
@@ -163,13 +173,14 @@ class Sources:
 
         :param cause: the cause of the failure; None if the source would deliver.
         """
-        if self.in_use and index == self.current:
+        if (self.in_use and index == self.current) or cause is FailureCause.OURS:
             return
         state = self._state(index)
         if cause is None:
             state.end_quarantine()
             return
-        state.failed(cause, now)
+        if cause not in OWN_CAUSES:
+            state.failed(cause, now)
         self._quarantine(index, cause, now)
 
     def left_for(self, index: int, now: float) -> None:
@@ -263,7 +274,11 @@ class Sources:
         return self.source_list.state_of(index)
 
     def _quarantine(self, index: int, cause: FailureCause, now: float) -> None:
-        self._state(index).start_quarantine(self.rules.cause_policy(cause), now, self.budget.jitter())
+        policy, jitter = self.rules.cause_policy(cause), self.budget.jitter()
+        if cause in OWN_CAUSES:
+            self._state(index).hold_until(now + policy.cool_down * jitter)
+        else:
+            self._state(index).start_quarantine(policy, now, jitter)
         if cause in ACCOUNT_CAUSES:
             self.budget.provider_busy()
             self.budget.tried.update(self.source_list.share_quarantine(index))
@@ -271,7 +286,7 @@ class Sources:
     def _choose(self, now: float) -> Choice | None:
         """Return the next source: a redial, the source that a resolver named, or one of the list."""
         if self.redials:
-            return Choice(self.current)
+            return Choice(self.current, self._redial_delay)
         if self._next_named is not None:
             return self._choose_named(self._next_named)
         delay = 0.0 if self._started else self.budget.backoff_at_start(self.retry_after(now))

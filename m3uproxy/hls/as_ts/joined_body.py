@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ...core.failover.causes import is_own_fault
 from ...core.hls.media_segments import MediaSegment
 from ...core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ...core.hls.segment_follower import BURST_SECONDS, RESERVE_SEGMENTS, SegmentFollower, check_joinable
@@ -143,7 +144,7 @@ class JoinedBody:
                 half = self._playlist.playlist.target_duration / 2
                 interval = min(_MAX_RELOAD_INTERVAL, max(_MIN_RELOAD_INTERVAL, half))
                 await self._wait(deferLater(self._clock, interval, lambda: None))
-        raise SourceError(Reason.ENDED, "closed by us")
+        raise SourceError(Reason.UNUSED, "closed by us")
 
     async def _reload_playlist(self) -> None:
         """
@@ -183,7 +184,8 @@ class JoinedBody:
         """
         Deliver a segment, or skip it if it fails.
 
-        If :data:`MAX_FAILED_SEGMENTS` segments fail in a row, the source fails.
+        If :data:`MAX_FAILED_SEGMENTS` segments fail in a row, the source fails. A failure that is no fault of the
+        source ends the body at once. When it is opened again, it repeats the last segments, and nothing is lost.
         """
         seconds = self._pacing_seconds(segment)
         self._follower.advance(segment)
@@ -191,7 +193,7 @@ class JoinedBody:
             await self._deliver_segment(segment, seconds)
         except SourceError as error:
             self._failures += 1
-            if self._closed or self._failures >= MAX_FAILED_SEGMENTS:
+            if self._closed or is_own_fault(error) or self._failures >= MAX_FAILED_SEGMENTS:
                 raise
             log.warn("segment of {url} skipped: {error}", url=redact(self._source.request.url), error=error)
         else:
@@ -242,7 +244,7 @@ class JoinedBody:
         try:
             return await waiting
         except CancelledError:
-            raise SourceError(Reason.ENDED, "closed by us") from None
+            raise SourceError(Reason.UNUSED, "closed by us") from None
         finally:
             self._waiting = None
 

@@ -133,7 +133,7 @@ def test_leaving_for_a_better_source_is_a_failure_only_with_an_error() -> None:
     why = SourceError(Reason.CONTENT, "video gone")
     assert isinstance(machine.left_for(100, 1, why), Dial)
     assert machine.sources.quarantine(2, 100) == 30
-    assert machine.error is why
+    assert machine.error == why
 
 
 def test_lap_over_all_sources_then_backoff_then_next_lap() -> None:
@@ -202,7 +202,7 @@ def test_give_up_has_the_last_error_and_a_new_start_forgets_it() -> None:
     machine.start(0)
     last = SourceError(Reason.BUSY, status=458)
     assert machine.failed(1, last) == GiveUp(last)
-    assert machine.error is last
+    assert machine.error == last
     machine.start(2)
     assert machine.error is None
     assert not machine.sent
@@ -217,6 +217,45 @@ def test_no_free_slot_gives_up_before_the_first_byte_and_backs_off_during_playba
     playing.failed(10, CLOSED, ran=10)
     assert isinstance(playing.failed(10, full), Dial)
     assert isinstance(playing.failed(13, full), Backoff)
+
+
+@pytest.mark.parametrize("reason", [Reason.FULL, Reason.STOPPING, Reason.UNUSED, Reason.DELETED, Reason.NO_SLOT])
+def test_streaming_source_is_redialled_after_a_failure_of_the_proxy(reason: Reason) -> None:
+    machine = machine_in_state(FailoverState.STREAMING, sources=3)
+    machine.has_resolver = lambda: True
+    assert machine.failed(10, SourceError(reason), ran=10) == Backoff(1.0)
+    effect = machine.backoff_over(11)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    machine.started(11)
+    assert [row["failures"] for row in machine.sources.report(11)] == [0, 0, 0]
+    assert [row["quarantine_seconds"] for row in machine.sources.report(11)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("sent", "limit"), [(False, 20), (True, 30)])
+def test_lasting_failure_of_the_proxy_ends_the_outage_in_time(sent: bool, limit: float) -> None:
+    machine = machine_in_state(FailoverState.STREAMING if sent else FailoverState.DIALLING, sources=3)
+    full = SourceError(Reason.FULL)
+    now, dials, effect = 0.0, 0, machine.failed(0, full)
+    while not isinstance(effect, GiveUp):
+        assert isinstance(effect, Backoff)
+        now += effect.seconds
+        effect = machine.backoff_over(now)
+        if isinstance(effect, Dial):
+            dials += 1
+            assert effect.index == 0
+            effect = machine.failed(now, full)
+    assert effect.error == full
+    assert limit - 2 <= now <= limit
+    assert dials >= limit - 2
+
+
+def test_fault_of_the_proxy_does_not_lengthen_the_next_quarantine() -> None:
+    machine = machine_in_state(FailoverState.STREAMING)
+    machine.failed(10, SourceError(Reason.FULL), ran=10)
+    machine.backoff_over(11)
+    machine.failed(11, SourceError(Reason.STALLED))
+    assert machine.sources.quarantine(0, 11) == 10
 
 
 @pytest.mark.parametrize("backoff", [0.0, 1.0])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.failover.budget import MAX_BACKOFF
-from m3uproxy.core.failover.causes import CAUSE_POLICIES, FailureCause, cause_of
+from m3uproxy.core.failover.causes import CAUSE_POLICIES, OWN_CAUSES, FailureCause, cause_of, is_own_fault
 from m3uproxy.core.failover.source_list import AVOID_AFTER_CONTENT_FAULT, FORGIVE_AFTER
 from m3uproxy.core.failover.sources import Choice, FailoverRules, Sources
 from m3uproxy.errors import Reason, SourceError, bad_status
@@ -68,7 +68,7 @@ def test_cause_of_each_status(status: int, cause: FailureCause) -> None:
     assert cause_of(bad_status(status)) is cause
 
 
-@pytest.mark.parametrize("cause", [cause for cause in FailureCause if cause is not FailureCause.NO_SLOT])
+@pytest.mark.parametrize("cause", [cause for cause in FailureCause if cause not in OWN_CAUSES])
 def test_cool_down_doubles_up_to_its_limit(cause: FailureCause) -> None:
     sources = make_sources(1)
     policy = CAUSE_POLICIES[cause]
@@ -172,7 +172,7 @@ def test_jitter_of_cool_down_and_backoff(number: float) -> None:
     assert choice.delay == pytest.approx(10 * (0.8 + 0.4 * number))
 
 
-@pytest.mark.parametrize("cause", [FailureCause.ENDED, FailureCause.OURS])
+@pytest.mark.parametrize("cause", [FailureCause.ENDED, FailureCause.INTERNAL])
 def test_source_that_ran_well_is_redialled_at_once(cause: FailureCause) -> None:
     sources = make_started_sources(3)
     sources.next(0)
@@ -290,6 +290,25 @@ def test_missing_slot_does_not_lengthen_the_quarantine() -> None:
         sources.next(at)
         sources.failed(0, FailureCause.NO_SLOT, at)
     assert sources.quarantine(0, 4) == 3
+    sources.failed(0, FailureCause.STALLED, 4)
+    assert sources.report(4)[0] == {"index": 0, "in_use": False, "failures": 0, "last_cause": None} | {
+        "quarantine_seconds": 3
+    }
+
+
+@pytest.mark.parametrize("cause", [FailureCause.OURS, FailureCause.NO_SLOT])
+def test_probe_that_failed_in_this_proxy_is_no_failure_of_the_backup(cause: FailureCause) -> None:
+    sources = make_started_sources(2)
+    sources.next(0)
+    sources.probed(1, cause, 0)
+    assert sources.report(0)[1]["failures"] == 0
+    assert sources.report(0)[1]["last_cause"] is None
+    assert sources.quarantine(1, 0) == (3 if cause is FailureCause.NO_SLOT else 0)
+
+
+def test_causes_of_this_proxy() -> None:
+    own = {reason for reason in Reason if is_own_fault(SourceError(reason))}
+    assert own == {Reason.FULL, Reason.NO_SLOT, Reason.STOPPING, Reason.DELETED, Reason.UNUSED}
 
 
 @pytest.mark.parametrize(("max_changes", "indices"), [(0, [0, 1, 2, 3, 0, 1]), (1, [0, 1, 1, 1]), (2, [0, 1, 2, 2, 2])])
@@ -701,7 +720,11 @@ def test_long_histories(steps: list[Callable[[SourcesSimulation], None]]) -> Non
     simulation.next()
 
 
-@given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from(list(FailureCause)), st.floats(0, 100)), max_size=60))
+#: A failure of the proxy itself leaves the lap as it is; the time limit of the outage ends its redials.
+_LAP_CAUSES = [cause for cause in FailureCause if cause is not FailureCause.OURS]
+
+
+@given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from(_LAP_CAUSES), st.floats(0, 100)), max_size=60))
 def test_an_outage_ends(count: int, failures: list[tuple[FailureCause, float]]) -> None:
     sources = make_started_sources(count, laps=3)
     now, dials = 0.0, 0

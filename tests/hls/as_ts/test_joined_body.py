@@ -113,7 +113,7 @@ def test_first_segment_is_sent_at_once_and_others_are_paced(rig) -> None:
     assert rig.consumer.parts[0].endswith(b"005" * 100 + b"006" * 100)
     assert [rig.origin.count(rig.url(n)) for n in range(1, 7)] == [0, 0, 1, 1, 1, 1]
     body.close()
-    assert rig.consumer.error.reason is Reason.ENDED
+    assert rig.consumer.error.reason is Reason.UNUSED
 
 
 def test_short_segments_are_sent_at_once_up_to_the_burst(rig) -> None:
@@ -286,3 +286,31 @@ def test_provider_without_an_answer(rig) -> None:
     dialled = rig.dial()
     rig.wait(9.5)
     assert error_of(dialled).reason is Reason.FIRST_BYTE_TIMEOUT
+
+
+@pytest.mark.parametrize("reason", [Reason.FULL, Reason.NO_SLOT, Reason.STOPPING])
+def test_segment_that_fails_in_this_proxy_is_not_skipped(rig, reason) -> None:
+    rig.put(1, 6)
+    rig.origin.put(rig.url(5), error=SourceError(reason))
+    rig.play()
+    rig.wait(6)
+    assert rig.consumer.error == SourceError(reason)
+    rig.origin.put(rig.url(5), b"005" * 100)
+    rig.consumer = RecordingConsumer()
+    body = rig.play()
+    rig.wait(9)
+    assert b"".join(rig.consumer.parts).startswith(b"004" * 100 + b"005" * 100)
+    body.close()
+
+
+def test_reload_that_fails_in_this_proxy_is_repeated_while_a_segment_is_listed(rig) -> None:
+    rig.put(1, 5)
+    body = rig.play()
+    rig.wait(1)
+    rig.origin.pages[A].error = SourceError(Reason.FULL)
+    rig.wait(4)
+    assert rig.consumer.error is None
+    rig.put(1, 7)
+    rig.wait(8)
+    assert b"006" in rig.consumer.parts[0]
+    body.close()
