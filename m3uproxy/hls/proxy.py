@@ -95,17 +95,21 @@ class HlsProxy:
         self._failed_segments: set[tuple[TokenTarget, int]] = set()
         self._prefetched: ParsedPlaylist | None = None
         self.sticky = False
+        self._served: OrderedDict[object, ServedPlaylist] = OrderedDict()
+        self._discontinuities = DiscontinuityNumbers()
         self.reset(SourceError(Reason.UNUSED))
 
     def reset(self, error: SourceError) -> None:
         """
-        Stop the session and drop all playlists, because the stream has no clients. The next client finds a new stream.
+        Stop the session and drop all content, because the stream has no clients.
+
+        The sequence numbers of the playlists are kept: a player may sleep longer than it is listed as a client.
 
         :param error: the error for requests that still wait.
         """
         self._session.stop(error)
-        self._served: OrderedDict[object, ServedPlaylist] = OrderedDict()
-        self._discontinuities = DiscontinuityNumbers()
+        for served in self._served.values():
+            served.rest()
         self._loader = PlaylistLoader(self._context.fetcher)
 
     def close(self, error: SourceError) -> None:

@@ -128,6 +128,11 @@ class ServedPlaylist:
         :param discontinuities: the discontinuity numbers that all playlists of the stream share.
         """
         self._continuity = PlaylistContinuity(discontinuities)
+        self.rest()
+
+    def rest(self) -> None:
+        """Drop the content, because nobody plays. The numbers are kept: players that come back expect them to grow."""
+        self._continuity.rest()
         self._last_update: tuple[object, ...] | None = None
         self._is_media = False
         self._content = b""
@@ -185,7 +190,10 @@ class ServedPlaylist:
         try:
             pieces = rewrite(playlist, fetched.url, rewrite_uri, imported)
             if not playlist.multivariant:
-                pieces = self._continuity.update(playlist, pieces, source, change, now)
+                shown = self._continuity.update(playlist, pieces, fetched.url, source, change, now)
+                if shown is None:
+                    return
+                pieces = shown
         except NotAPlaylist as why:
             raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
         self._last_update = update

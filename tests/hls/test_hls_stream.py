@@ -11,6 +11,7 @@ from twisted.internet.address import IPv4Address
 from m3uproxy.errors import Reason, SourceError
 
 A, B = "http://a.example/live/index.m3u8", "http://b.example/x/y.m3u8?k=%2B"
+MASTER_A, MASTER_B = "http://a.example/master.m3u8", "http://b.example/master.m3u8"
 PATH = r"/m3u-proxy/hls/{}/{}\?url=[A-Za-z0-9_-]+&client_id=me"
 
 
@@ -650,7 +651,11 @@ def test_sticky_session_keeps_the_redirected_url(make_rig) -> None:
     assert stream.history.error_count == 0
 
 
-def test_stream_is_reset_after_its_last_client(make_rig) -> None:
+def number_of(answer) -> int:
+    return int(re.search(rb"#EXT-X-MEDIA-SEQUENCE:(\d+)", answer.body)[1])
+
+
+def test_numbers_continue_after_the_last_client(make_rig) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a1.ts", first=3))
     rig.origin.put(B, media("b1.ts", first=9))
@@ -661,7 +666,59 @@ def test_stream_is_reset_after_its_last_client(make_rig) -> None:
     assert b"#EXT-X-MEDIA-SEQUENCE:4\n" in rig.play(stream).body
     rig.wait(20)
     assert stream.clients() == []
-    assert rig.play(stream).body.count(b"#EXT-X-MEDIA-SEQUENCE:9\n") == 1
+    assert number_of(rig.play(stream)) == 4
+    rig.origin.put(B, media("b2.ts", first=10))
+    rig.wait(6)
+    assert number_of(rig.play(stream)) == 5
+
+
+@pytest.mark.parametrize("sleep", [6, 30, 4000])
+@pytest.mark.parametrize("kind", ["other source", "same source", "restarted", "empty", "variant"])
+def test_player_that_slept_sees_no_number_decrease(make_rig, sleep: int, kind: str) -> None:
+    """A phone may sleep for hours. The stream may move to a backup before, meanwhile or afterwards."""
+    rig = make_rig(stream_timeout=10_000)
+    lists = {A: 1000, B: 5}
+
+    def grow(seconds: int) -> None:
+        rig.wait(seconds)
+        for url, first in lists.items():
+            name = url[7]
+            names = [f"{name}{n}.ts" for n in range(first, first + 4)]
+            rig.origin.put(url, media(*names, first=first))
+            lists[url] = first + seconds // 6
+
+    grow(0)
+    if kind == "variant":
+        rig.origin.put(MASTER_A, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n" + A)
+        rig.origin.put(MASTER_B, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n" + B)
+    stream = rig.stream(*((MASTER_A, MASTER_B) if kind == "variant" else (A, B)))
+    path = f"/hls/{stream.id}/playlist.m3u8?client_id=me"
+    path = uris(rig.get(path).body)[0] if kind == "variant" else path
+    seen = [number_of(rig.get(path))]
+    if kind == "other source":
+        stream.fail_over()
+        grow(6)
+        seen.append(number_of(rig.get(path)))
+    grow(sleep)
+    if kind == "restarted":
+        lists[A] = lists[B] = 0
+        grow(0)
+    elif kind == "empty":
+        rig.origin.put(A, media(first=0))
+        seen.append(number_of(rig.get(path)))
+        grow(0)
+    elif kind == "variant":
+        rig.origin.put(A, status=404)
+        lists.pop(A)
+        rig.origin.put(MASTER_A, status=404)
+    for _ in range(3):
+        grow(6)
+        answer = rig.get(path)
+        assert answer.status == 200
+        assert len(uris(answer.body)) >= 3
+        seen.append(number_of(answer))
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0]
 
 
 def test_repeated_registration_updates_the_stream(make_rig) -> None:

@@ -10,20 +10,22 @@ Until the first change the playlist passes unchanged.
 
 A provider may also serve inconsistent playlists. Two servers behind one name may differ by a segment; an older copy is
 answered with the latest one. A restarted packager counts from another number; this is handled like a change of source.
-To tell these cases apart, the names of segments with equal numbers are compared. Only the last path segment is
-compared, because many providers put a token into the path or the query that changes with each redirect.
+:mod:`.packager_run` tells these cases apart.
+
+Numbers continue while nobody plays, because a player may sleep for hours and continue with its playlist.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import attrs
 
 from .media_segments import MediaSegment
+from .packager_run import PackagerRun, RunRelation
 from .playlist import Playlist
-from .playlist_window import PlaylistWindow, apply_window
+from .playlist_window import PlaylistWindow, apply_window, without_segments
 
 #: Stall timeout in target durations without a new segment.
 STALL_TARGET_DURATIONS = 3
@@ -63,30 +65,8 @@ class DiscontinuityNumbers:
         self._highest = max(self._highest, number)
 
 
-@attrs.frozen
-class _LastPlaylist:
-    """
-    The latest playlist of a source.
-
-    :ivar last: media sequence number of its last segment.
-    :ivar names: file names of its segments by media sequence number.
-    """
-
-    last: int
-    names: Mapping[int, str]
-
-    def shares_segment(self, names: Mapping[int, str]) -> bool:
-        """
-        Return whether a segment has the same number and name in both playlists.
-
-        If True, the packager was not restarted between them.
-        """
-        common = self.names.keys() & names.keys()
-        return any(self.names[number] == names[number] for number in common)
-
-
 class PlaylistContinuity:
-    """The sequence numbers and the latest lines of a media playlist as players see it."""
+    """The sequence numbers of a media playlist as players see it."""
 
     def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
         """
@@ -96,15 +76,16 @@ class PlaylistContinuity:
         """
         self._discontinuities = discontinuities
         self._source: Hashable = None
-        self._last_playlists: dict[Hashable, _LastPlaylist] = {}
+        self._runs: dict[Hashable, PackagerRun] = {}
         self._window = PlaylistWindow(0)
+        self._first_shown = (0, 0)
         self._last_shown: tuple[int, int] | None = None
         self._restarts = 0
+        self._rested = False
         self._ended = False
         self._progress_source: Hashable = None
         self._progress: tuple[int, int] = (0, 0)
         self._progress_at = 0.0
-        self._output: tuple[str, ...] = ()
 
     @property
     def offset(self) -> int:
@@ -116,29 +97,55 @@ class PlaylistContinuity:
         """Media sequence number of the last listed segment as players count; None before the first playlist."""
         return None if self._last_shown is None else self._last_shown[0]
 
+    def rest(self) -> None:
+        """Keep the numbers only, because nobody plays. Players that come back must not see them decrease."""
+        self._rested, self._progress_source = True, None
+        for run in self._runs.values():
+            run.rest()
+
     def update(
-        self, playlist: Playlist, lines: Sequence[str], source: Hashable, change: int, now: float
-    ) -> tuple[str, ...]:
+        self, playlist: Playlist, lines: Sequence[str], url: str, source: Hashable, change: int, now: float
+    ) -> tuple[str, ...] | None:
         """
         Add the latest playlist of a source, and return the lines for players.
 
         :param lines: the playlist's lines with rewritten URIs.
+        :param url: URL of the playlist after redirects, the base of relative URIs.
         :param source: identifies the source. The identifier stays the same if the stream returns to the source.
         :param change: number of changes of source of the stream so far.
         :param now: monotonic seconds.
+        :return: None if players keep the previous lines: the playlist is older than those, or has nothing new.
         """
-        if self._last_shown is None or (self._ended and playlist.ended and self._window.splice is None):
-            self._start(playlist, source, change)
-        elif playlist.segments and (source != self._source or self._went_back(playlist)):
-            self._splice(playlist, source, change)
-        if self._is_current(playlist, source):
-            self._publish(playlist, lines)
+        accepted = self._accept(playlist, url, source, change, now)
+        shown = None
+        if accepted:
+            shown = self._publish(playlist, lines, url)
+        elif self._rested:
+            shown = self._without_segments(playlist, lines)
         self._note_progress(source, playlist, now)
-        return self._output or tuple(lines)
+        return shown
 
     def silence(self, now: float) -> float:
         """Return the seconds since the last new segment or part. An ended playlist is never silent."""
         return 0.0 if self._ended else now - self._progress_at
+
+    def _accept(self, playlist: Playlist, url: str, source: Hashable, change: int, now: float) -> bool:
+        """Return whether to publish a playlist, with the window set for it."""
+        if self._last_shown is None or (self._ended and playlist.ended and self._window.splice is None):
+            self._start(playlist, source, change)
+            return True
+        if not playlist.segments:
+            return False
+        run = self._runs.get(source)
+        known = run is not None and run.last is not None
+        relation = run.compare(playlist, url, now) if run is not None and known else RunRelation.RESTARTED
+        if self._rested or source != self._source:
+            return self._return_to(playlist, source, change, relation)
+        if relation is RunRelation.RESTARTED:
+            self._restarts += 1
+            self._splice(playlist, playlist.segments, source, change)
+            return True
+        return relation is RunRelation.SAME and run is not None and _continues(playlist, run)
 
     def _start(self, playlist: Playlist, source: Hashable, change: int) -> None:
         """
@@ -150,29 +157,39 @@ class PlaylistContinuity:
         shift = self._discontinuities.shift((change, self._restarts), playlist.discontinuity_sequence)
         first = playlist.segments[0].sequence if playlist.segments else playlist.sequence
         self._window = PlaylistWindow(first, discontinuity_offset=0 if playlist.ended else shift)
-        self._output = ()
-        self._last_playlists.pop(source, None)
+        self._run(source).begin()
 
-    def _went_back(self, playlist: Playlist) -> bool:
-        previous = self._last_playlists.get(self._source)
-        return previous is not None and _last(playlist) < previous.last
-
-    def _splice(self, playlist: Playlist, source: Hashable, change: int) -> None:
+    def _return_to(self, playlist: Playlist, source: Hashable, change: int, relation: RunRelation) -> bool:
         """
-        Continue with the segments of another source, or of a restarted packager.
+        Continue with another source, or with the last one after a rest.
 
-        If the source has no new segment yet, the previous playlist stays.
+        Segments of a source that were listed before are not listed again. If it has no new one yet, the previous
+        playlist stays; after a rest there is none, so all are listed.
+
+        :param relation: of the playlist to the previous one of that source.
+        :return: whether to publish the playlist.
+        """
+        run, same = self._runs.get(source), relation is RunRelation.SAME
+        if run is not None and same and source == self._source and _continues(playlist, run):
+            return True
+        segments: Sequence[MediaSegment] = playlist.segments
+        if run is not None and run.last is not None and same and not self._rested:
+            segments = [segment for segment in segments if segment.sequence > run.last]
+        if not segments:
+            return False
+        self._restarts += int(source == self._source)
+        self._splice(playlist, segments, source, change)
+        return True
+
+    def _splice(self, playlist: Playlist, segments: Sequence[MediaSegment], source: Hashable, change: int) -> None:
+        """
+        Let the segments of another source, or of a restarted packager, follow the last listed one.
+
+        :param segments: those that may be listed.
         """
         assert self._last_shown is not None
-        new_segments = self._new_segments(playlist, source)
-        if not new_segments:
-            return
-        if source == self._source:
-            self._restarts += 1
         first = (
-            new_segments[0]
-            if playlist.ended
-            else _tail_start(new_segments, _START_TARGET_DURATIONS * playlist.target_duration)
+            segments[0] if playlist.ended else _tail_start(segments, _START_TARGET_DURATIONS * playlist.target_duration)
         )
         number, discontinuity = self._last_shown
         shift = self._discontinuities.shift((change, self._restarts), playlist.discontinuity_sequence)
@@ -181,40 +198,32 @@ class PlaylistContinuity:
         self._window = PlaylistWindow(
             first.sequence, number + 1 - first.sequence, shift, first.sequence, self._window.target_duration
         )
-        self._last_playlists.pop(source, None)
+        self._run(source).begin()
 
-    def _new_segments(self, playlist: Playlist, source: Hashable) -> Sequence[MediaSegment]:
-        """
-        Return the segments of a source that were not listed yet.
+    def _run(self, source: Hashable) -> PackagerRun:
+        """Return the run of a source. Those of the sources that were in use longest ago are dropped."""
+        run = self._runs[source] = self._runs.pop(source, PackagerRun())
+        if len(self._runs) > _MAX_SOURCES:
+            del self._runs[next(iter(self._runs))]
+        return run
 
-        If the source's numbers now mean other segments (packager restart), return all.
-        """
-        previous = self._last_playlists.get(source)
-        if previous is None or (_last(playlist) < previous.last and not previous.shares_segment(_file_names(playlist))):
-            return playlist.segments
-        return [segment for segment in playlist.segments if segment.sequence > previous.last]
-
-    def _is_current(self, playlist: Playlist, source: Hashable) -> bool:
-        """Return whether the playlist is from the source in use and not older than its latest playlist."""
-        previous = self._last_playlists.get(self._source)
-        return source == self._source and (
-            previous is None or (bool(playlist.segments) and _last(playlist) >= previous.last)
-        )
-
-    def _publish(self, playlist: Playlist, lines: Sequence[str]) -> None:
+    def _publish(self, playlist: Playlist, lines: Sequence[str], url: str) -> tuple[str, ...]:
         shown = [segment for segment in playlist.segments if segment.sequence >= self._window.first]
         if shown:
-            last = shown[-1]
             self._window = attrs.evolve(self._window, first=shown[0].sequence)
-            self._last_shown = (last.sequence + self._window.offset, self._window.discontinuity_sequence(last))
+            self._first_shown, self._last_shown = map(self._window.numbers, (shown[0], shown[-1]))
             self._discontinuities.record(self._last_shown[1])
-            self._last_playlists[self._source] = _LastPlaylist(last.sequence, _file_names(playlist))
-            if len(self._last_playlists) > _MAX_SOURCES:
-                del self._last_playlists[next(iter(self._last_playlists))]
+            self._run(self._source).record(playlist, url)
+            self._rested = False
         target = max(self._window.target_duration, math.ceil(playlist.target_duration))
-        self._output = apply_window(playlist, lines, self._window)
+        output = apply_window(playlist, lines, self._window)
         self._window = attrs.evolve(self._window, target_duration=target)
         self._ended = playlist.ended
+        return output
+
+    def _without_segments(self, playlist: Playlist, lines: Sequence[str]) -> tuple[str, ...]:
+        """Return an empty playlist with the numbers of the last one: the first answer after a rest."""
+        return without_segments(playlist, lines, *self._first_shown)
 
     def _note_progress(self, source: Hashable, playlist: Playlist, now: float) -> None:
         """
@@ -229,13 +238,9 @@ class PlaylistContinuity:
         self._progress = max(progress, self._progress)
 
 
-def _last(playlist: Playlist) -> int:
-    return playlist.segments[-1].sequence
-
-
-def _file_names(playlist: Playlist) -> dict[int, str]:
-    """Return the file names of the segments by media sequence number, without path and query."""
-    return {each.sequence: each.uri.partition("?")[0].rpartition("/")[2] for each in playlist.segments}
+def _continues(playlist: Playlist, run: PackagerRun) -> bool:
+    """Return whether a playlist of a run ends at its last segment or behind it."""
+    return run.last is None or playlist.segments[-1].sequence >= run.last
 
 
 def _tail_start(segments: Sequence[MediaSegment], seconds: float) -> MediaSegment:

@@ -48,6 +48,10 @@ class PlaylistWindow:
         """Return the discontinuity sequence number of a segment as players count."""
         return segment.discontinuity_sequence + self.discontinuity_offset
 
+    def numbers(self, segment: MediaSegment) -> tuple[int, int]:
+        """Return the media sequence number and the discontinuity sequence number of a segment as players count."""
+        return segment.sequence + self.offset, self.discontinuity_sequence(segment)
+
 
 def apply_window(playlist: Playlist, lines: Sequence[str], window: PlaylistWindow) -> tuple[str, ...]:
     """
@@ -69,6 +73,22 @@ def apply_window(playlist: Playlist, lines: Sequence[str], window: PlaylistWindo
         if size > MAX_REWRITTEN:
             raise NotAPlaylist(TOO_LONG)
     return tuple(written)
+
+
+def without_segments(playlist: Playlist, lines: Sequence[str], sequence: int, discontinuities: int) -> tuple[str, ...]:
+    """
+    Return the lines of a playlist without segments, under other numbers.
+
+    :param lines: the playlist's lines with rewritten URIs.
+    :param sequence: media sequence number.
+    :param discontinuities: discontinuity sequence number.
+    """
+    ending = playlist.lines[0].ending or "\n"
+    kept = [text for text, line in zip(lines, playlist.lines, strict=True) if line.name not in _SEQUENCE_TAGS]
+    has_head = playlist.lines[0].name.startswith("EXTM3U")
+    tags = [f"#EXT-X-MEDIA-SEQUENCE:{sequence}{ending}"]
+    tags += [f"#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuities}{ending}"] if discontinuities else []
+    return (*kept[:has_head], *tags, *kept[has_head:])
 
 
 class _WindowWriter:

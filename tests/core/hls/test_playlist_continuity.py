@@ -105,13 +105,30 @@ class PlaylistReader:
         return shown
 
 
+class ShownPlaylist:
+    """A playlist as it is served: what it shows stays until there is something new."""
+
+    def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
+        self.continuity = PlaylistContinuity(discontinuities)
+        self.silence = self.continuity.silence
+        self.text = ""
+
+    def rest(self) -> None:
+        self.continuity.rest()
+        self.text = ""
+
+
 def continuity_and_player():
-    return PlaylistContinuity(DiscontinuityNumbers()), PlaylistReader()
+    return ShownPlaylist(DiscontinuityNumbers()), PlaylistReader()
 
 
-def ask(continuity: PlaylistContinuity, text: str, source: str, change: int = 0, now: float = 0.0) -> str:
+def ask(
+    shown: ShownPlaylist, text: str, source: str, change: int = 0, now: float = 0.0, url: str = "http://tv.example/x"
+) -> str:
     playlist = parse(text.encode())
-    return "".join(continuity.update(playlist, [line.raw for line in playlist.lines], source, change, now))
+    lines = shown.continuity.update(playlist, [line.raw for line in playlist.lines], url, source, change, now)
+    shown.text = shown.text if lines is None else "".join(lines)
+    return shown.text
 
 
 def test_single_source_passes_unchanged() -> None:
@@ -183,6 +200,26 @@ def test_packager_restart() -> None:
         (908, "a2-0.ts", 1),
         (909, "a2-1.ts", 1),
     ]
+
+
+def test_change_during_a_rest_continues_the_numbers() -> None:
+    continuity, player = continuity_and_player()
+    player.read(ask(continuity, Packager("a", first=1000).make(5).text(), "a"))
+    continuity.rest()
+    empty = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:3\n"
+    assert ask(continuity, empty, "b", 1) == ("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:1000\n#EXT-X-TARGETDURATION:6\n")
+    shown = player.read(ask(continuity, Packager("b").make(5).text(), "b", 1))
+    assert [segment.number for segment in shown] == [1005, 1006, 1007]
+    assert "#EXT-X-DISCONTINUITY\n" in continuity.text
+
+
+def test_rest_without_a_change_leaves_the_numbers_of_the_source() -> None:
+    continuity, player = continuity_and_player()
+    source = Packager("a", first=1000).make(5)
+    player.read(ask(continuity, source.text(), "a"))
+    for made in (0, 3, 500):
+        continuity.rest()
+        assert ask(continuity, source.make(made).text(), "a") == source.text()
 
 
 def test_implicit_iv_is_written_out() -> None:
@@ -286,7 +323,7 @@ def test_playlist_without_segments_changes_nothing() -> None:
 
 def test_renditions_share_discontinuity_numbers() -> None:
     discontinuities = DiscontinuityNumbers()
-    high, low, late = (PlaylistContinuity(discontinuities) for _ in range(3))
+    high, low, late = (ShownPlaylist(discontinuities) for _ in range(3))
     source = Packager("a", discontinuity=4).make(2).make(3, breaks=True)
     ask(high, source.text(), "a")
     ask(low, source.text(), "a")
@@ -299,7 +336,7 @@ def test_renditions_share_discontinuity_numbers() -> None:
 
 def test_late_rendition_keeps_discontinuity_order() -> None:
     discontinuities = DiscontinuityNumbers()
-    high, low = PlaylistContinuity(discontinuities), PlaylistContinuity(discontinuities)
+    high, low = ShownPlaylist(discontinuities), ShownPlaylist(discontinuities)
     before = Packager("a", discontinuity=9).make(5).text()
     ask(high, before, "a")
     (number,) = {each.discontinuity for each in segments_of(ask(low, before, "a"))}
@@ -364,10 +401,13 @@ def test_any_sequence_of_events_stays_one_playlist(sources: list[Packager], step
             source.make(1, breaks=event == "break")
         elif event == "move" and len(sources) > 1:
             current, change = (current + 1 + count) % len(sources), change + 1
-        elif event == "restart" and source.first + len(source.made) > 8:
-            # Restart well below the last number, so that the restart is detectable.
-            source.restart(0)
+        elif event == "restart" and source.first + len(source.made) > count > 0:
+            # A listed number names another segment, so that the restart is detectable, at the latest in two looks.
+            before = source.text()
+            source.restart(source.first + len(source.made) - min(count, source.window))
             source.make(1)
+            for text in (before, source.text(), source.text()):
+                player.read(ask(continuity, text, source.name, change))
         elif event == "older":
             behind = min(count, source.window - 1, len(source.made) - 1)
         source = sources[current]
@@ -384,10 +424,85 @@ def test_any_sequence_of_events_stays_one_playlist(sources: list[Packager], step
             assert two.discontinuity > one.discontinuity
 
 
+@attrs.define
+class NamedPackager:
+    """A packager whose segments have names of one style. A title tells the content of each segment."""
+
+    style: str
+    first: int
+    run: int = 0
+    made: int = 3
+    answers: int = 0
+
+    def text(self, behind: int = 0) -> str:
+        self.answers += 1
+        stop = max(1, self.made - behind)
+        start = max(0, stop - 4)
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:6", f"#EXT-X-MEDIA-SEQUENCE:{self.first + start}"]
+        for at in range(start, stop):
+            name = self.style.format(n=self.first + at, run=self.run, token=self.answers, source=id(self))
+            lines += ["#EXTINF:6,", name]
+        return "\n".join([*lines, ""])
+
+    def restart(self, back: int) -> None:
+        self.first = max(0, self.first + self.made - back)
+        self.run, self.made = self.run + 1, 1
+
+
+STYLES = [
+    "{source}-{run}-{n}.ts",
+    "{source}-{n}.ts",
+    "seg.ts?n={n}&run={run}",
+    "{run}/{n}/seg.ts",
+    "{token}/s{n}.ts",
+    "{token}{n}.ts",
+    "s.ts",
+]
+EVENTS = ["make"] * 4 + ["read"] * 4 + ["restart", "move", "older", "empty", "pause"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.builds(NamedPackager, st.sampled_from(STYLES), st.integers(0, 1000)), min_size=1, max_size=3),
+    st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 9)), max_size=60),
+    st.lists(st.integers(1, 9), min_size=4, max_size=4),
+)
+def test_numbers_never_decrease_for_any_player(sources, events, habits) -> None:
+    """Players read at random times, and sleep over restarts, changes of source, outages and pauses of the stream."""
+    shown = ShownPlaylist(DiscontinuityNumbers())
+    seen = [(0, 0)] * len(habits)
+    current = change = now = 0
+    for step, (event, count) in enumerate([*events, ("read", 0)]):
+        now += 3
+        source, behind = sources[current], 0
+        if event == "make":
+            source.made += count
+        elif event == "restart":
+            source.restart(count * count)
+        elif event == "move":
+            current, change = (current + count) % len(sources), change + 1
+        elif event == "older":
+            behind = count
+        elif event == "pause":
+            shown.rest()
+        text = sources[current].text(behind)
+        if event == "empty":
+            text = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        listed = segments_of(ask(shown, text, str(current), change, now))
+        first = int(re.findall(r"#EXT-X-MEDIA-SEQUENCE:(\d+)", shown.text)[0])
+        discontinuity = int((re.findall(r"#EXT-X-DISCONTINUITY-SEQUENCE:(\d+)", shown.text) or ["0"])[0])
+        assert all(segment.number >= first for segment in listed)
+        for player, habit in enumerate(habits):
+            if step % habit == 0:
+                assert (first, discontinuity) >= seen[player]
+                assert discontinuity >= seen[player][1]
+                seen[player] = first, discontinuity
+
+
 @pytest.mark.parametrize("count", [40])
 def test_remembered_sources_are_bounded(count: int) -> None:
     continuity, player = continuity_and_player()
     for change in range(count):
         player.read(ask(continuity, Packager(f"s{change}-").make(3).text(), str(change), change))
-    assert len(continuity._last_playlists) <= 32
-    assert len(continuity._discontinuities._shifts) <= 32
+    assert len(continuity.continuity._runs) <= 32
+    assert len(continuity.continuity._discontinuities._shifts) <= 32

@@ -42,14 +42,14 @@ def processing_seconds(body: bytes, after_change: bool = False) -> float:
     continuity = PlaylistContinuity(DiscontinuityNumbers())
     if after_change:
         first = parse(b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:6,\na.ts\n")
-        continuity.update(first, rewrite(first, URL, rewrite_uri), "first", 0, 0.0)
+        continuity.update(first, rewrite(first, URL, rewrite_uri), URL, "first", 0, 0.0)
     began = time.process_time()
     playlist = parse(body)
     renditions(playlist, URL)
     definitions(playlist, URL)
     pieces = rewrite(playlist, URL, rewrite_uri)
     if not playlist.multivariant:
-        pieces = continuity.update(playlist, pieces, "second", next(numbers), 1.0)
+        pieces = continuity.update(playlist, pieces, URL, "second", next(numbers), 1.0) or pieces
     can_block_reload(playlist)
     encode_playlist(playlist.bom, pieces)
     return time.process_time() - began
