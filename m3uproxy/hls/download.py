@@ -439,7 +439,7 @@ class Download:
         """
         End the download.
 
-        The cache is told before the requests: if a player repeats a failed request at once, it must not find this
+        The cache is notified before the requests: if a player repeats a failed request at once, it must not find this
         download.
         """
         if self.over:

@@ -191,7 +191,7 @@ class Settings(MonitorSettings):
     max_failed_tokens: Whole = number_field(5, 1, 1000)
     #: Timeout of a request, head and body, and of an idle connection between requests.
     request_timeout: Seconds = seconds_field(30, 1, 3600)
-    #: Time for which connected players continue after the daemon was told to stop.
+    #: Time for which connected players continue after the daemon received the signal to stop.
     shutdown_timeout: Seconds = seconds_field(0, 0, 300)
     #: Path of the documentation page; empty = off.
     redoc_url: PagePath = value_field("/redoc", "empty or a path as in /redoc")

@@ -136,7 +136,9 @@ class StreamSlot:
 
     def acquire_second(self, account: Account | None) -> Slot | None:
         """
-        Acquire a slot beside the one in use. One must be free; see :meth:`has_free_slot`. The caller releases it.
+        Acquire a second slot, in addition to the one in use. The caller releases it.
+
+        One must be free; see :meth:`has_free_slot`.
 
         :return: None if the connections of the account are not counted.
         """

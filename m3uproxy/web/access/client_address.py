@@ -3,7 +3,7 @@
 Any client can send ``X-Forwarded-For``. So the header counts only if a proxy named by the operator has sent it
 (``TRUSTED_PROXIES``). Each proxy appends the address that has connected to it. So the list is read from its right end:
 the last address is true if the peer is trusted, the one before it if the last address is trusted as well, and so on.
-The first address that is not a trusted proxy is the client. The addresses left of it are the client's own claim. (Many
+The first address that is not a trusted proxy is the client. The addresses left of it are written by the client. (Many
 servers use the first element, which is exactly that.)
 """
 

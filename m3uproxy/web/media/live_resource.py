@@ -1,4 +1,4 @@
-"""``/stream/<id>``: live streams, and the root of all streams. The resource is served beside Klein, not by a route.
+"""``/stream/<id>``: live streams, and the root of all streams. The resource is not served by a route of Klein.
 
 If a Klein route fails after the first byte, it writes an HTML page and a clean end into the video. Here the headers are
 held back until there are bytes to send. Until then a failure becomes an HTTP status; afterwards it aborts the

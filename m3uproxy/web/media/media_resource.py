@@ -1,4 +1,4 @@
-"""The base of all media resources, which are served beside Klein; see :mod:`.live_resource`."""
+"""The base of all media resources, which are not served by Klein; see :mod:`.live_resource`."""
 
 # mypy: allow-untyped-calls
 

@@ -30,7 +30,7 @@ class SignedUrls:
 
         :param key: a secret that is kept over a restart.
         :param lifetime: seconds until a URL expires.
-        :param wall: returns seconds since 1970. A monotonic clock starts anew with each restart; URLs stay valid.
+        :param wall: returns seconds since 1970. URLs stay valid over a restart, which resets a monotonic clock.
         """
         self._key = hmac.digest(key, _LABEL, hashlib.sha256)
         self._lifetime = lifetime
