@@ -17,11 +17,10 @@ from typing import Any
 from twisted.internet.protocol import Factory
 
 from ..log import make_logger
+from ..upstream.name_resolver import NameResolver
 
 log = make_logger()
 
-#: Threads for name resolution. A dead name server blocks a thread for seconds.
-DNS_THREADS = 32
 #: New objects before the garbage collector runs. The data path makes thousands of objects a second, without cycles.
 GC_THRESHOLD = 20_000
 #: ``M_MMAP_THRESHOLD`` of glibc's ``malloc.h``.
@@ -35,10 +34,10 @@ FEW_DESCRIPTORS = 1200
 
 
 def prepare_reactor(reactor: Any) -> None:
-    """Set the clock, the threads and the logging of the reactor."""
+    """Set the clock, the name resolver and the logging of the reactor."""
     # Twisted's reactor uses the time of day. If the system time is changed, all timers fire at once or not at all.
     reactor.seconds = time.monotonic
-    reactor.suggestThreadPoolSize(DNS_THREADS)
+    reactor.installNameResolver(NameResolver(reactor))
     # Each dial makes a factory; its start and stop are not worth a log line.
     Factory.noisy = False
     # Python would load the codec with the first host name, when it may no longer have the right to (--uid, --chroot).
