@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
 from ..core.hls.media_segments import MediaSegment
+from ..core.hls.playlist import begins_playlist
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.renditions import definitions
@@ -89,6 +90,14 @@ class PlaylistLoader:
         if b"IMPORT=" in fetched.body and source.url not in self._variables:
             await self._load_entry(source, target, directives, served, sticky)
         return fetched, self._variables.get(source.url, {})
+
+    async def asset(self, source: SourceRequest, target: TokenTarget, max_age: float) -> ParsedPlaylist:
+        """
+        Fetch a playlist of an advertisement.
+
+        :raises SourceError: if no playlist comes.
+        """
+        return await self._fetch_playlist(source, PlaylistLocation(target.url, target.led_by_public), max_age)
 
     async def check_source(self, source: SourceRequest) -> None:
         """
@@ -171,7 +180,7 @@ async def read_playlist_body(resource: FetchedResource) -> bytes:
     :raises SourceError: if the body does not come, or does not begin like a playlist.
     """
     first_bytes = resource.first_bytes
-    if first_bytes and not first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#"):
+    if first_bytes and not begins_playlist(first_bytes):
         resource.close()
         parse_body(first_bytes)
     return await resource.read_all(MAX_BYTES)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 
 from ..core.failover.causes import is_own_fault
 from ..core.failover.machine import FailoverPolicy
-from ..core.hls.delivery_directives import DeliveryDirectives
+from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
-from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
+from ..core.hls.segment_failures import SegmentFailures
+from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
@@ -25,23 +27,25 @@ from ..errors import Reason, SourceError, StoredError, bad_status
 from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
+from .player_uris import PlayerUris
 from .playlist_loader import PlaylistLoader
-from .served_playlist import CLIENT_MARK, PREFIX_MARK, ParsedPlaylist, ServedPlaylist
+from .served_playlist import ParsedPlaylist, ServedPlaylist
 from .session import HlsSession, SourceRun
+from .variant_map import GONE_STATUSES, NoSuchRendition, RenditionFailed
 
 #: Playlists that are kept for each stream: variants, audio and subtitle renditions, of all its sources.
 MAX_PLAYLISTS = 128
-#: Different segments that fail one after another until their source counts as failed.
-MAX_FAILED_SEGMENTS = 2
+#: Seconds that a request of a failed variant waits for another variant, to see if the source works.
+CHECK_SECONDS = 3.0
+#: Seconds after its last segment in which a variant counts as working.
+EVIDENCE_SECONDS = 30.0
 #: After these failures, a live stream redials the same source first. Of an HLS source, the next segment was that
 #: second try, so that the failure counts as a stall.
 _INTERRUPTIONS = (Reason.TRUNCATED, Reason.RESET)
 #: Target durations without a new segment after which players get an error instead of the last playlist.
 MAX_SILENCE = 6
-#: File name extensions that segments keep; any other one becomes the first of these.
-EXTENSIONS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
 #: Maximum ages of cached resources in seconds. Keys may change under their URL.
-_MAX_AGE = {ResourceKind.SEGMENT: 60.0, ResourceKind.MAP: 60.0, ResourceKind.PLAYLIST: 1.0}
+_MAX_AGE = dict.fromkeys((ResourceKind.SEGMENT, ResourceKind.MAP, ResourceKind.ASSET), 60.0)
 _MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind.STEERING, ResourceKind.ASSETS), 5.0))
 
 
@@ -54,25 +58,11 @@ class HlsContext(StreamContext):
     policy: FailoverPolicy
 
 
-def path_extension(url: str) -> str:
-    """Return the file name extension for a segment. Players rely on it: ffmpeg rejects MP4 or text named ``.ts``."""
-    path = url.partition("?")[0].lower()
-    return next((each for each in EXTENSIONS if path.endswith(f".{each}")), EXTENSIONS[0])
-
-
-def _segment_group(target: TokenTarget) -> tuple[ResourceKind, str]:
-    """
-    Return the group of a segment: its kind and the folder of its URL.
-
-    A success clears the failures of its own group only: available keys or audio say nothing about the video.
-    """
-    return target.kind, target.url.partition("?")[0].rpartition("/")[0]
-
-
 class HlsProxy:
     """
     The sources of one stream, and its playlists as served to players.
 
+    :ivar uris: makes the URIs for players.
     :ivar sticky: True if a source is requested at the URL that its first redirects led to (sticky session).
     """
 
@@ -92,10 +82,11 @@ class HlsProxy:
         self._id = stream_id
         self._session = session
         self._source_succeeded = source_succeeded
-        self._failed_segments: set[tuple[TokenTarget, int]] = set()
+        self._failed_segments = SegmentFailures()
         self._prefetched: ParsedPlaylist | None = None
+        self.uris = PlayerUris(context.tokens, stream_id)
         self.sticky = False
-        self._served: OrderedDict[object, ServedPlaylist] = OrderedDict()
+        self._served: OrderedDict[TokenTarget | None, ServedPlaylist] = OrderedDict()
         self._discontinuities = DiscontinuityNumbers()
         self.reset(SourceError(Reason.UNUSED))
 
@@ -110,6 +101,7 @@ class HlsProxy:
         self._session.stop(error)
         for served in self._served.values():
             served.rest()
+        self._delivered: OrderedDict[TokenTarget, SourceRun] = OrderedDict()
         self._loader = PlaylistLoader(self._context.fetcher)
 
     def close(self, error: SourceError) -> None:
@@ -136,7 +128,8 @@ class HlsProxy:
         :param target: a variant, None for the stream itself.
         :param viewer: the viewer for whom the session starts, if it is idle.
         :return: a Deferred that may be cancelled. It fails with :class:`m3uproxy.errors.SourceError` when no source
-            delivers, and with :class:`m3uproxy.hls.variant_map.NoSuchRendition` when the one in use lacks it.
+            delivers, with :class:`m3uproxy.hls.variant_map.NoSuchRendition` when the one in use lacks it, and with
+            :class:`m3uproxy.hls.variant_map.RenditionFailed` if the source works without it.
         """
         return Deferred.fromCoroutine(self._playlist(target, directives, viewer))
 
@@ -167,15 +160,22 @@ class HlsProxy:
         """
         served = self._served_playlist(target)
         try:
-            await self._refresh(target, directives, served, viewer)
+            if target is not None and target.kind is ResourceKind.ASSET:
+                await self._refresh_asset(target, served)
+            else:
+                await self._refresh(target, directives, served, viewer)
         except SourceError:
-            if (
-                self._close_error is not None
-                or not served.has_content
-                or served.silence(self._clock.seconds()) > MAX_SILENCE
-            ):
+            if not self._may_be_repeated(served):
+                raise
+        except RenditionFailed as failed:
+            if failed.error.status in GONE_STATUSES or not self._may_be_repeated(served):
                 raise
         return served
+
+    def _may_be_repeated(self, served: ServedPlaylist) -> bool:
+        """Return whether players may get the last playlist again."""
+        is_young = served.has_content and served.silence(self._clock.seconds()) <= MAX_SILENCE
+        return self._close_error is None and is_young
 
     async def _refresh(
         self,
@@ -201,17 +201,54 @@ class HlsProxy:
             run = await self._session.current_run(deadline)
             try:
                 await self._load(run, target, directives, served)
+                await self._check_progress(run, target, served)
             except SourceError as error:
                 if is_own_fault(error) and run is self._session.run:
                     raise
-                if self._close_error is not None or self._loader.variant_map.unpin(run.request):
-                    continue
-                if (target is not None and self._session.has_no_alternative) or not self._source_failed(run, error):
-                    raise
+                await self._playlist_failed(run, target, error)
             else:
                 if run is self._session.run:
                     return
         raise self._close_error
+
+    async def _playlist_failed(self, run: SourceRun, target: TokenTarget | None, error: SourceError) -> None:
+        """
+        Decide whether a failed playlist counts against its source.
+
+        :raises SourceError: if no other source can deliver it.
+        :raises RenditionFailed: if the source goes on without it.
+        """
+        if self._close_error is not None:
+            return
+        if target is not None and target.role is ResourceRole.SIDE:
+            raise RenditionFailed(error)
+        if self._loader.variant_map.unpin(run.request):
+            return
+        if await self._another_works(run, target):
+            raise RenditionFailed(error)
+        if (target is not None and self._session.has_no_alternative) or not self._source_failed(run, error):
+            raise error
+
+    async def _another_works(self, run: SourceRun, target: TokenTarget | None) -> bool:
+        """Return whether the source delivers another variant that players have asked for, or other separate sound."""
+        if target is None:
+            return False
+        self._delivered.pop(target, None)
+        for other, delivered in reversed(list(self._delivered.items())):
+            if delivered is run and other.role is target.role and await self._works(run, other):
+                return run is self._session.run
+        return False
+
+    async def _works(self, run: SourceRun, target: TokenTarget) -> bool:
+        """Bring another variant up to date, within :data:`CHECK_SECONDS`; return whether it came."""
+        served = self._served_playlist(target)
+        loaded = Deferred.fromCoroutine(self._load(run, target, NO_DIRECTIVES, served))
+        try:
+            await loaded.addTimeout(CHECK_SECONDS, self._clock)
+        except (SourceError, NoSuchRendition, TimeoutError):
+            self._delivered.pop(target, None)
+            return False
+        return not self._is_stalled(served)
 
     async def _load(
         self, run: SourceRun, target: TokenTarget | None, directives: DeliveryDirectives, served: ServedPlaylist
@@ -222,15 +259,56 @@ class HlsProxy:
         if run is not self._session.run:
             return
         now = self._clock.seconds()
-        rewrite_uri = self.uri_rewriter(source_name(request.url), fetched.public)
+        variants = self._loader.variant_map
+        find_level = None if fetched.playlist.multivariant else partial(variants.level, request)
+        rewrite_uri = self.uris.rewriter(source_name(request.url), fetched.public, target, find_level)
         served.update(fetched, rewrite_uri, request.url, run.change, now, variables)
         self._prefetch_newest(request, fetched)
+        if target is None or target.role is not ResourceRole.SIDE:
+            self._note_success(run, target)
+
+    def _note_success(self, run: SourceRun, target: TokenTarget | None) -> None:
+        """Note that a source has delivered a playlist of the main programme."""
+        if target is not None:
+            self._delivered[target] = run
+            self._delivered.move_to_end(target)
+            if len(self._delivered) > MAX_PLAYLISTS:
+                self._delivered.popitem(last=False)
         if self._session.succeeded(run):
             self._failed_segments.clear()
             self._source_succeeded()
-        if served.silence(now) > STALL_TARGET_DURATIONS and not self._session.has_no_alternative:
-            seconds = served.silence(now) * served.target_duration
-            raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
+
+    async def _check_progress(self, run: SourceRun, target: TokenTarget | None, served: ServedPlaylist) -> None:
+        """
+        Check that a playlist has new segments. A variant that stands still alone is passed on: its players see it.
+
+        :raises SourceError: if the source stands still.
+        """
+        if self._session.has_no_alternative or not self._is_stalled(served):
+            return
+        if target is not None and (target.role is ResourceRole.SIDE or await self._another_works(run, target)):
+            return
+        seconds = served.silence(self._clock.seconds()) * served.target_duration
+        raise SourceError(Reason.STALLED, f"no new segment for {seconds:.0f} s")
+
+    def _is_stalled(self, served: ServedPlaylist) -> bool:
+        return served.silence(self._clock.seconds()) > STALL_TARGET_DURATIONS
+
+    async def _refresh_asset(self, target: TokenTarget, served: ServedPlaylist) -> None:
+        """
+        Bring a playlist of an advertisement up to date. It is fetched from its own URL: other sources have others.
+
+        :raises RenditionFailed: if it cannot be fetched.
+        """
+        if self._close_error is not None:
+            raise self._close_error
+        request = await self._request_for(target)
+        try:
+            fetched = await self._loader.asset(request, target, served.max_age)
+            rewrite_uri = self.uris.rewriter(target.source, fetched.public, target)
+            served.update(fetched, rewrite_uri, request.url, 0, self._clock.seconds())
+        except SourceError as error:
+            raise RenditionFailed(error) from None
 
     def _prefetch_newest(self, request: SourceRequest, fetched: ParsedPlaylist) -> None:
         """If HLS_PREFETCH is set, fetch the newest segment, which all players request next."""
@@ -242,29 +320,13 @@ class HlsProxy:
             self._loader.prefetch(request, fetched, playlist.segments[-1], _MAX_AGE[ResourceKind.SEGMENT])
 
     def _served_playlist(self, target: TokenTarget | None) -> ServedPlaylist:
-        key = None if target is None else (target.source, target.url)
-        served = self._served.setdefault(key, ServedPlaylist(self._discontinuities))
-        self._served.move_to_end(key)
+        is_asset = target is not None and target.kind is ResourceKind.ASSET
+        numbers = DiscontinuityNumbers() if is_asset else self._discontinuities
+        served = self._served.setdefault(target, ServedPlaylist(numbers))
+        self._served.move_to_end(target)
         if len(self._served) > MAX_PLAYLISTS:
             self._served.popitem(last=False)
         return served
-
-    def uri_rewriter(self, source: bytes, public: bool) -> RewriteUri:
-        """
-        Return the function that makes the URI for players from a URI of a source.
-
-        :param source: the name of the source (:func:`m3uproxy.core.hls.url_tokens.source_name`).
-        :param public: True if a public host sent the playlist.
-        """
-        front = f"{PREFIX_MARK}hls/{self._id}"
-
-        def rewrite_uri(kind: ResourceKind, url: str) -> str:
-            token = self._context.tokens.make(self._id, TokenTarget(url, source, kind, public))
-            if kind is ResourceKind.PLAYLIST:
-                return f"{front}/playlist.m3u8?url={token}&client_id={CLIENT_MARK}&parent={self._id}"
-            return f"{front}/segment.{path_extension(url)}?url={token}&client_id={CLIENT_MARK}"
-
-        return rewrite_uri
 
     def _source_failed(self, run: SourceRun, error: SourceError) -> bool:
         self._failed_segments.clear()
@@ -273,9 +335,13 @@ class HlsProxy:
     # segments
 
     async def _resource(self, target: TokenTarget, byte_range: ByteRange | None) -> FetchedResource:
-        deadline = self._clock.seconds() + self._context.settings.start_timeout * 0.95
-        request = await self._session.with_slot(self._session.source_named(target.source), deadline)
+        request = await self._request_for(target)
         return await self._loader.resource(request, target, byte_range, _MAX_AGE[target.kind])
+
+    async def _request_for(self, target: TokenTarget) -> SourceRequest:
+        """Return the request for the source whose playlist named a resource."""
+        deadline = self._clock.seconds() + self._context.settings.start_timeout * 0.95
+        return await self._session.with_slot(self._session.source_named(target.source), deadline)
 
     def _segment_received(self, resource: FetchedResource, target: TokenTarget, first: int) -> FetchedResource:
         if resource.status >= 400:
@@ -293,8 +359,7 @@ class HlsProxy:
         if error is not None:
             self._count_failed_segment(target, first, error)
         elif self._is_of_current(target):
-            group = _segment_group(target)
-            self._failed_segments = {failed for failed in self._failed_segments if _segment_group(failed[0]) != group}
+            self._failed_segments.succeeded(target, self._clock.seconds())
 
     def _segment_failed(self, failure: Any, target: TokenTarget, first: int) -> Any:
         if failure.check(SourceError):
@@ -303,15 +368,14 @@ class HlsProxy:
 
     def _count_failed_segment(self, target: TokenTarget, first: int, error: SourceError) -> None:
         """
-        Count a failed segment, unless it is the fault of this proxy. If a second segment fails, the source has failed.
+        Count a failed segment, unless it is the fault of this proxy. It may be the second one: the source has failed.
 
         :param first: the first byte of the range, for segments that are ranges of one file.
         """
         run = self._session.run
         if run is None or self._session.has_no_alternative or not self._is_of_current(target) or is_own_fault(error):
             return
-        self._failed_segments.add((target, first))
-        if len(self._failed_segments) >= MAX_FAILED_SEGMENTS:
+        if self._failed_segments.failed(target, first, self._clock.seconds() - EVIDENCE_SECONDS):
             reason = Reason.STALLED if error.reason in _INTERRUPTIONS else error.reason
             self._source_failed(run, attrs.evolve(error, reason=reason, detail=f"segments: {error.detail}"))
 

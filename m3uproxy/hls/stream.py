@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.hls.delivery_directives import DeliveryDirectives
-from ..core.hls.uri_rewriter import ResourceKind
+from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
 from ..downstream.memory_producer import MemoryProducer
@@ -188,10 +188,10 @@ class HlsStream(FailoverStream):
         :param prefix: the prefix of paths for this client, without a slash at the end.
         :return: a Deferred that fails with :class:`m3uproxy.errors.SourceError`; it may be cancelled.
         """
-        rewrite_uri = self._proxy.uri_rewriter(target.source, resource.public)
+        rewrite_uri = self._proxy.uris.rewriter(target.source, resource.public, target)
 
-        def rewrite_for_client(kind: ResourceKind, url: str) -> str:
-            return fill_marks(rewrite_uri(kind, url), client.client_id, prefix)
+        def rewrite_for_client(kind: ResourceKind, url: str, role: ResourceRole) -> str:
+            return fill_marks(rewrite_uri(kind, url, role), client.client_id, prefix)
 
         return Deferred.fromCoroutine(read_manifest(resource, target.kind, rewrite_for_client))
 

@@ -9,22 +9,39 @@ multivariant source is taken), and a multivariant stream stays multivariant.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
 from ..core.hls.renditions import Rendition, counterpart, renditions
+from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget, source_name
 from ..core.http.source_request import SourceRequest
+from ..errors import SourceError
 from .served_playlist import ParsedPlaylist
 
 #: Renditions that are kept for each stream, of all its sources.
 MAX_RENDITIONS = 1000
 #: Sources whose list of renditions is kept.
 MAX_SOURCES = 4
+#: Statuses of a URL that has ended.
+GONE_STATUSES = frozenset({401, 403, 404, 410})
 
 
 class NoSuchRendition(Exception):
     """The source in use has no counterpart of the requested rendition."""
+
+
+class RenditionFailed(Exception):
+    """
+    A playlist failed, and the source goes on: it is beside the main programme, or another variant works.
+
+    :ivar error: the failure.
+    """
+
+    def __init__(self, error: SourceError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @attrs.frozen
@@ -39,6 +56,21 @@ class PlaylistLocation:
     led_by_public: bool = False
 
 
+@attrs.frozen
+class OfferedPlaylists:
+    """
+    The playlists that a multivariant playlist offers.
+
+    :ivar fetched: the multivariant playlist.
+    :ivar offered: its variants and renditions.
+    :ivar levels: the same by URL, by URL without query, and by path; None if several have it.
+    """
+
+    fetched: ParsedPlaylist
+    offered: Sequence[Rendition]
+    levels: Mapping[str, TokenTarget | None]
+
+
 class VariantMap:
     """
     The renditions of one stream, of all its sources.
@@ -47,8 +79,8 @@ class VariantMap:
     """
 
     def __init__(self) -> None:
-        self._renditions: OrderedDict[tuple[bytes, str], Rendition] = OrderedDict()
-        self._renditions_by_source: dict[str, tuple[ParsedPlaylist, tuple[Rendition, ...]]] = {}
+        self._renditions: OrderedDict[tuple[bytes, ResourceRole, str], Rendition] = OrderedDict()
+        self._renditions_by_source: dict[str, OfferedPlaylists] = {}
         self._pinned: dict[str, PlaylistLocation] = {}
         self.is_multivariant: bool | None = None
 
@@ -71,20 +103,34 @@ class VariantMap:
         """
         return self._pinned.pop(source.url, None) is not None
 
-    def add_renditions(self, source: SourceRequest, fetched: ParsedPlaylist) -> tuple[Rendition, ...]:
+    def add_renditions(self, source: SourceRequest, fetched: ParsedPlaylist) -> Sequence[Rendition]:
         """Note and return the renditions of a source."""
         known = self._renditions_by_source.get(source.url)
-        found = known[1] if known is not None and known[0] is fetched else renditions(fetched.playlist, fetched.url)
-        self._renditions_by_source[source.url] = (fetched, found)
+        if known is None or known.fetched is not fetched:
+            offered = renditions(fetched.playlist, fetched.url)
+            known = OfferedPlaylists(fetched, offered, _levels(source, fetched, offered))
+        self._renditions_by_source[source.url] = known
         if len(self._renditions_by_source) > MAX_SOURCES:
             del self._renditions_by_source[next(iter(self._renditions_by_source))]
         name = source_name(source.url)
-        for rendition in found:
-            self._renditions[name, rendition.url] = rendition
-            self._renditions.move_to_end((name, rendition.url))
+        for rendition in known.offered:
+            key = name, rendition.role, rendition.url
+            self._renditions[key] = rendition
+            self._renditions.move_to_end(key)
         while len(self._renditions) > MAX_RENDITIONS:
             self._renditions.popitem(last=False)
-        return found
+        return known.offered
+
+    def level(self, source: SourceRequest, url: str) -> TokenTarget | None:
+        """
+        Return the playlist of a source that a rendition report means, as players know it; None if it is unknown.
+
+        Reports may lack the query of the playlist's URL, or name another server.
+        """
+        known = self._renditions_by_source.get(source.url)
+        if known is None:
+            return None
+        return next((known.levels[key] for key in _level_keys(url) if key in known.levels), None)
 
     def locate(
         self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist
@@ -97,12 +143,45 @@ class VariantMap:
         :return: None if the first playlist is the media playlist.
         :raises NoSuchRendition: if the source has no counterpart.
         """
-        rendition = self._renditions.get((target.source, target.url)) if target is not None else None
+        rendition = None if target is None else self._rendition(target)
+        is_main = target is None or (target.role is ResourceRole.MAIN and (rendition is None or rendition.is_main))
+        if rendition is None and not is_main:
+            raise NoSuchRendition
         if not fetched.playlist.multivariant:
-            if rendition is None or rendition.tag == "EXT-X-STREAM-INF":
+            if is_main:
                 return None
             raise NoSuchRendition
         found = counterpart(rendition, self.add_renditions(source, fetched))
         if found is None:
             raise NoSuchRendition
         return PlaylistLocation(found.url, fetched.public)
+
+    def _rendition(self, target: TokenTarget) -> Rendition | None:
+        """Return a rendition that was offered, or None. Tokens of earlier releases name no role."""
+        keys = ((target.source, role, target.url) for role in (target.role, *ResourceRole))
+        return next((self._renditions[key] for key in keys if key in self._renditions), None)
+
+
+def _levels(
+    source: SourceRequest, fetched: ParsedPlaylist, offered: Sequence[Rendition]
+) -> Mapping[str, TokenTarget | None]:
+    name = source_name(source.url)
+    levels: dict[str, TokenTarget | None] = {}
+    for rendition in offered:
+        target = TokenTarget(rendition.url, name, ResourceKind.PLAYLIST, fetched.public, rendition.role)
+        for key in _level_keys(rendition.url):
+            levels[key] = _same_level(levels.get(key, target), target)
+    return levels
+
+
+def _same_level(known: TokenTarget | None, target: TokenTarget) -> TokenTarget | None:
+    """Return the variant if both have one URL; None if they are different playlists."""
+    if known is None or known.url != target.url:
+        return None
+    return target if target.role is ResourceRole.MAIN else known
+
+
+def _level_keys(url: str) -> Iterator[str]:
+    """Yield a URL, the URL without its query, and its path."""
+    without_query = url.partition("?")[0]
+    yield from (url, without_query, "/" + without_query.partition("://")[2].partition("/")[2])

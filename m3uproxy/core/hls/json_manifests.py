@@ -6,7 +6,7 @@ The order stays valid behind the proxy: pathway names are kept, and each variant
 proxy's URIs do not show the provider's host, so the cloned URI would combine the provider's host with the proxy's path.
 In ``PATHWAY-PRIORITY`` a clone is replaced by its base pathway.
 
-An asset list (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) names the playlists of interstitials.
+An asset list (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) names the playlists or files of interstitials.
 
 All other fields are kept. Vendor fields matter only to players that know them, and may hold URIs that must stay as they
 are (advertising beacons, as in EXT-X-DATERANGE).
@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .uri_rewriter import ResourceKind, RewriteUri, absolute_url
+from .uri_rewriter import ResourceKind, ResourceRole, RewriteUri, absolute_url
 
 #: Largest manifest in bytes. A list of 100 advertisements has 30,000.
 MAX_BYTES = 262_144
@@ -68,7 +68,7 @@ def _rewrite_reference(kind: ResourceKind, reference: Any, url: str, rewrite_uri
     if not isinstance(reference, str) or any("\ud800" <= letter <= "\udfff" for letter in reference):
         return reference
     absolute = absolute_url(url, reference)
-    return reference if absolute is None else rewrite_uri(kind, absolute)
+    return reference if absolute is None else rewrite_uri(kind, absolute, ResourceRole.SIDE)
 
 
 def _entries(manifest: _Manifest, name: str) -> list[Any]:
@@ -105,7 +105,7 @@ def _base_pathway(name: str, bases: dict[str, str]) -> str:
 def _rewrite_asset_list(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
     for asset in _entries(manifest, "ASSETS"):
         if isinstance(asset, dict) and "URI" in asset:
-            asset["URI"] = replace_uri(ResourceKind.PLAYLIST, asset["URI"])
+            asset["URI"] = replace_uri(ResourceKind.ASSET, asset["URI"])
 
 
 #: Kinds of manifests and their rewriters.

@@ -82,6 +82,11 @@ def parse(body: bytes) -> Playlist:
     )
 
 
+def begins_playlist(first_bytes: bytes) -> bool:
+    """Return whether a body begins like a playlist. No format of media begins like that."""
+    return first_bytes.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"#")
+
+
 def is_nested_playlist(line: PlaylistLine) -> bool:
     """Return whether a URI without EXT-X-STREAM-INF names a playlist. Channel lists contain such URIs."""
     if ".m3u" not in line.text.lower():

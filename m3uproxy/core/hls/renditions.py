@@ -13,7 +13,7 @@ import attrs
 from .media_segments import decimal_integer
 from .playlist import Playlist
 from .playlist_lines import LineKind, PlaylistLine, attributes
-from .uri_rewriter import absolute_url
+from .uri_rewriter import ResourceRole, absolute_url, media_role, required_audio_groups
 from .variables import Variables
 
 _RESOLUTION = re.compile(r"\d{1,6}x(\d{1,6})")
@@ -33,6 +33,7 @@ class Rendition:
     :ivar height: height of the picture in lines, 0 if unknown.
     :ivar labels: language, name and group ID; empty strings if absent.
     :ivar index: position among all offered playlists.
+    :ivar role: ``MAIN`` for a variant, ``SOUND`` or ``SIDE`` for a rendition.
     """
 
     url: str = attrs.field(repr=False)
@@ -42,6 +43,12 @@ class Rendition:
     height: int
     labels: tuple[str, str, str]
     index: int
+    role: ResourceRole = ResourceRole.MAIN
+
+    @property
+    def is_main(self) -> bool:
+        """True for a variant."""
+        return self.role is ResourceRole.MAIN
 
 
 def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
@@ -51,6 +58,7 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     :param url: URL of the multivariant playlist after redirects.
     """
     variables = Variables(url)
+    sound = required_audio_groups(playlist)
     found: list[Rendition] = []
     variant: PlaylistLine | None = None
     for line in playlist.lines:
@@ -65,7 +73,9 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
             reference, variant = line.value, None
         absolute = absolute_url(url, variables.substitute(reference))
         if absolute is not None:
-            found.append(_rendition(absolute, line.name or _VARIANT_TAG, values, len(found)))
+            is_main = line.name in ("", _VARIANT_TAG)
+            role = ResourceRole.MAIN if is_main else media_role(line, sound)
+            found.append(_rendition(absolute, line.name or _VARIANT_TAG, values, len(found), role))
     return tuple(found)
 
 
@@ -78,7 +88,7 @@ def definitions(playlist: Playlist, url: str) -> Mapping[str, str]:
     return variables.values
 
 
-def _rendition(url: str, tag: str, values: Mapping[str, str], index: int) -> Rendition:
+def _rendition(url: str, tag: str, values: Mapping[str, str], index: int, role: ResourceRole) -> Rendition:
     size = _RESOLUTION.fullmatch(values.get("RESOLUTION", ""))
     return Rendition(
         url=url,
@@ -88,6 +98,7 @@ def _rendition(url: str, tag: str, values: Mapping[str, str], index: int) -> Ren
         height=int(size[1]) if size else 0,
         labels=(values.get("LANGUAGE", ""), values.get("NAME", ""), values.get("GROUP-ID", "")),
         index=index,
+        role=role,
     )
 
 

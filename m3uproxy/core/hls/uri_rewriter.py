@@ -7,12 +7,13 @@ by :mod:`.json_manifests`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from enum import Enum
 
 from ..http.uri_reference import resolve, split_reference
 from .playlist import Playlist, is_nested_playlist
-from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attributes
+from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attribute, attributes
 from .variables import Variables
 
 
@@ -26,6 +27,20 @@ class ResourceKind(Enum):
     DATA = "data"
     STEERING = "steering"
     ASSETS = "assets"
+    ASSET = "asset"
+
+
+class ResourceRole(Enum):
+    """
+    The part that a resource has in a programme. Append new members: tokens encode the position.
+
+    ``MAIN`` is the main programme, ``SOUND`` the separate sound without which it is silent. ``SIDE`` is anything
+    beside it: subtitles, other sound, trick play, advertisements, session data.
+    """
+
+    MAIN = "main"
+    SOUND = "sound"
+    SIDE = "side"
 
 
 #: Longest rewritten playlist in characters, many times more than real playlists need. Rewriting is one step, and the
@@ -35,8 +50,9 @@ TOO_LONG = f"a playlist of more than {MAX_REWRITTEN} characters after rewriting"
 
 _SCHEMES = frozenset({"http", "https"})
 
-#: Maps the kind and the absolute URL of a resource to the URI for players. No quotes, commas or blanks in the result.
-RewriteUri = Callable[[ResourceKind, str], str]
+#: Maps the kind, the absolute URL and the role of a resource to the URI for players. The role is the one in this
+#: playlist, which may itself be beside the main programme. No quotes, commas or blanks in the result.
+RewriteUri = Callable[[ResourceKind, str, ResourceRole], str]
 
 _URI_ATTRIBUTES = {
     "EXT-X-MEDIA": {"URI": ResourceKind.PLAYLIST},
@@ -49,9 +65,14 @@ _URI_ATTRIBUTES = {
     "EXT-X-PART": {"URI": ResourceKind.SEGMENT},
     "EXT-X-PRELOAD-HINT": {"URI": ResourceKind.SEGMENT},
     "EXT-X-SESSION-DATA": {"URI": ResourceKind.DATA},
-    "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.PLAYLIST, "X-ASSET-LIST": ResourceKind.ASSETS},
+    "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.ASSET, "X-ASSET-LIST": ResourceKind.ASSETS},
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
+#: Tags whose URIs are beside the main programme. Sound may be an exception (:func:`media_role`).
+_SIDE_TAGS = frozenset(
+    "EXT-X-MEDIA EXT-X-I-FRAME-STREAM-INF EXT-X-IMAGE-STREAM-INF EXT-X-SESSION-DATA EXT-X-DATERANGE"
+    " EXT-X-CONTENT-STEERING".split()
+)
 #: Tags whose value is a URI: segments that are not complete yet.
 _URI_VALUE_TAGS = frozenset({"EXT-X-PREFETCH", "EXT-X-TWITCH-PREFETCH"})
 #: Tags that describe the next URI line. Any other line may stand between them and that URI.
@@ -75,6 +96,7 @@ def rewrite(
     lines: list[str] = []
     size = 0
     is_variant = False
+    sound = required_audio_groups(playlist)
     for line in playlist.lines:
         if line.kind is LineKind.URI:
             named = playlist.multivariant or is_variant or is_nested_playlist(line)
@@ -83,7 +105,7 @@ def rewrite(
             lines.append(_rewrite_uri_line(line, kind, variables, url, rewrite_uri))
         elif line.name in _REWRITTEN_TAGS:
             lines.append(
-                _apply_replacements(line, _replacements(line, variables, url, rewrite_uri), MAX_REWRITTEN - size)
+                _apply_replacements(line, _replacements(line, variables, url, rewrite_uri, sound), MAX_REWRITTEN - size)
             )
         else:
             lines.append(line.raw)
@@ -111,10 +133,14 @@ def _rewrite_uri_line(
     absolute = absolute_url(url, variables.substitute(line.value))
     if absolute is None:
         return line.raw
-    return f"{line.text[: line.start]}{rewrite_uri(kind, absolute)}{line.text[line.end :]}{line.ending}"
+    return (
+        f"{line.text[: line.start]}{rewrite_uri(kind, absolute, ResourceRole.MAIN)}{line.text[line.end :]}{line.ending}"
+    )
 
 
-def _replacements(line: PlaylistLine, variables: Variables, url: str, rewrite_uri: RewriteUri) -> Iterator[Replacement]:
+def _replacements(
+    line: PlaylistLine, variables: Variables, url: str, rewrite_uri: RewriteUri, sound: Set[str]
+) -> Iterator[Replacement]:
     """Yield start, end and new text of each replacement in the line, from left to right."""
     if line.name == "EXT-X-DEFINE":
         definition = variables.define(line)
@@ -124,7 +150,8 @@ def _replacements(line: PlaylistLine, variables: Variables, url: str, rewrite_ur
     for kind, start, end in _uri_spans(line):
         absolute = absolute_url(url, variables.substitute(line.text[start:end]))
         if absolute is not None:
-            yield start, end, rewrite_uri(kind, absolute)
+            role = media_role(line, sound) if line.name in _SIDE_TAGS else ResourceRole.MAIN
+            yield start, end, rewrite_uri(kind, absolute, role)
 
 
 def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
@@ -136,6 +163,30 @@ def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
         for each in attributes(line):
             if each.name in kinds:
                 yield kinds[each.name], each.start, each.end
+
+
+def required_audio_groups(playlist: Playlist) -> frozenset[str]:
+    """Return the audio groups of variants that have one member only: without it these variants are silent."""
+    if not playlist.multivariant or not any(line.name == "EXT-X-MEDIA" for line in playlist.lines):
+        return frozenset()
+    members: Counter[str | None] = Counter()
+    named = set()
+    for line in playlist.lines:
+        if line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO":
+            members[attribute(line, "GROUP-ID")] += 1
+        elif line.name == "EXT-X-STREAM-INF":
+            named.add(attribute(line, "AUDIO"))
+    return frozenset(group for group in named if group and members[group] == 1)
+
+
+def media_role(line: PlaylistLine, sound: Set[str]) -> ResourceRole:
+    """
+    Return the role of the playlist that EXT-X-MEDIA names.
+
+    :param sound: the :func:`required_audio_groups` of the playlist.
+    """
+    is_sound = bool(sound) and line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO"
+    return ResourceRole.SOUND if is_sound and attribute(line, "GROUP-ID") in sound else ResourceRole.SIDE
 
 
 def absolute_url(base: str, reference: str) -> str | None:

@@ -22,7 +22,7 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from .uri_rewriter import ResourceKind
+from .uri_rewriter import ResourceKind, ResourceRole
 
 #: Derivation label: separates this use of the state key from others.
 _LABEL = b"m3uproxy hls url"
@@ -32,6 +32,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 #: Size of the token cache: the segments of some playlists, which are repeated in each reload.
 _CACHED_TOKENS = 8192
 _KINDS = tuple(ResourceKind)
+_ROLES = tuple(ResourceRole)
+#: The first byte: a bit for a public host, four for the kind, two for the role, one if the rung follows. A token of an
+#: earlier release has no role, which means the main programme.
+_KIND_BITS, _ROLE_BITS, _RUNG_BIT = 0x1E, 0x60, 0x80
+#: Number of rungs that a token can tell apart.
+RUNGS = 255
 #: Length of a source name in bytes.
 _SOURCE_BYTES = 6
 
@@ -49,12 +55,22 @@ class TokenTarget:
     :ivar source: identifies the source whose playlist contained the URL (:func:`source_name`).
     :ivar kind: kind of the resource.
     :ivar led_by_public: True if the playlist came from a public host. Then the URL must not lead to a private address.
+    :ivar role: part of the resource in the programme.
+    :ivar rung: a number of 1 to :data:`RUNGS` for the variant that lists a segment (:func:`rung_of`); 0 if there is
+        none.
     """
 
     url: str = attrs.field(repr=False)
     source: bytes = b"\0" * _SOURCE_BYTES
     kind: ResourceKind = ResourceKind.SEGMENT
     led_by_public: bool = False
+    role: ResourceRole = ResourceRole.MAIN
+    rung: int = 0
+
+
+def rung_of(url: str) -> int:
+    """Return the rung of a variant, derived from its URL. Two variants rarely have the same one."""
+    return 1 + hashlib.sha256(url.encode("utf-8", "surrogateescape")).digest()[0] % RUNGS
 
 
 def source_name(url: str) -> bytes:
@@ -80,8 +96,14 @@ class UrlTokens:
 
     def _make(self, stream_id: str, target: TokenTarget) -> str:
         """Return a token. All its characters are allowed in a query without escaping."""
-        head = bytes([2 * _KINDS.index(target.kind) + target.led_by_public])
-        content = head + target.source + target.url.encode("utf-8", "surrogateescape")
+        head = 2 * _KINDS.index(target.kind) | 32 * _ROLES.index(target.role) | int(target.led_by_public)
+        rung = bytes([target.rung]) if target.rung else b""
+        content = (
+            bytes([head | (_RUNG_BIT if rung else 0)])
+            + rung
+            + target.source
+            + target.url.encode("utf-8", "surrogateescape")
+        )
         return _base64url(self._cipher.encrypt(content, [stream_id.encode()]))
 
     def read(self, stream_id: str, token: str) -> TokenTarget:
@@ -99,8 +121,22 @@ class UrlTokens:
             content = self._cipher.decrypt(ciphertext, [stream_id.encode("utf-8", "surrogateescape")])
         except (InvalidTag, ValueError):
             raise BadToken from None
-        source, url = content[1 : 1 + _SOURCE_BYTES], content[1 + _SOURCE_BYTES :]
-        kind, public = divmod(content[0], 2)
-        if kind >= len(_KINDS):  # token of a later release
-            raise BadToken
-        return TokenTarget(url.decode("utf-8", "surrogateescape"), source, _KINDS[kind], bool(public))
+        try:
+            return _read_content(content)
+        except (IndexError, ValueError):  # token of a later release
+            raise BadToken from None
+
+
+def _read_content(content: bytes) -> TokenTarget:
+    head, rest = content[0], content[1:]
+    rung = 0
+    if head & _RUNG_BIT:
+        rung, rest = rest[0], rest[1:]
+    return TokenTarget(
+        rest[_SOURCE_BYTES:].decode("utf-8", "surrogateescape"),
+        rest[:_SOURCE_BYTES],
+        _KINDS[(head & _KIND_BITS) // 2],
+        bool(head & 1),
+        _ROLES[(head & _ROLE_BITS) // 32],
+        rung,
+    )

@@ -15,7 +15,7 @@ from ...downstream.memory_producer import MemoryProducer
 from ...downstream.response_writer import ResponseWriter
 from ...errors import LimitReached, SourceError
 from ...hls.clients import HlsClient, HlsClients
-from ...hls.variant_map import NoSuchRendition
+from ...hls.variant_map import NoSuchRendition, RenditionFailed
 from ...log import make_logger
 from ...settings import Settings
 from ...streams.base import Stream
@@ -103,6 +103,8 @@ def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], 
             return
         if failure.check(NoSuchRendition):
             refuse(request, HTTPError(404, "The source in use has no such rendition."))
+        elif failure.check(RenditionFailed):
+            refuse(request, _own_error(cast(RenditionFailed, failure.value).error))
         elif failure.check(SourceError):
             refuse(request, refusal(cast(SourceError, failure.value)))
         else:
@@ -112,6 +114,13 @@ def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], 
     request.notifyFinish().addErrback(lambda _: asked.cancel())
     asked.addCallbacks(write, failed)
     asked.addErrback(lambda failure: log.failure("cannot answer {path}", failure=failure, path=request.path))
+
+
+def _own_error(error: SourceError) -> HTTPError:
+    """Return the error for the failure of one playlist: the status of the provider, if it sent one."""
+    if error.status is None or error.status < 400:
+        return refusal(error)
+    return HTTPError(error.status, f"The provider answers {error.status}.")
 
 
 def refuse(request: Request, error: HTTPError) -> None:

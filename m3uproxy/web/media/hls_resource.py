@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITERS
+from ...core.hls.playlist import begins_playlist
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import parse_single_range
@@ -102,17 +103,37 @@ class _ProxiedPage(HlsPage):
     def _client(self, request: Request, stream: HlsStream) -> HlsClient:
         return self._register(request, stream, stream.hls_clients)
 
+    def _send_playlist(
+        self, request: Request, stream: HlsStream, target: TokenTarget | None, client: HlsClient
+    ) -> None:
+        asked = stream.playlist(target, _directives(request), client, path_prefix(request, self._settings))
+        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
+
+    def _send_resource(self, request: Request, stream: HlsStream, target: TokenTarget, client: HlsClient) -> None:
+        """Send a segment, or an advertisement, which is a playlist if it begins like one."""
+
+        def write(resource: FetchedResource) -> None:
+            if target.kind is ResourceKind.ASSET and resource.status < 400 and begins_playlist(resource.first_bytes):
+                resource.close()
+                self._send_playlist(request, stream, target, client)
+            else:
+                _send(request, stream, client, target, resource, self._settings)
+
+        answer_later(request, stream.resource(target, parse_single_range(header(request, b"range")), client), write)
+
 
 class PlaylistResource(_ProxiedPage):
     """``playlist.m3u8``: the stream's own playlist, or one that it refers to."""
 
     def _get(self, request: Request) -> int:
         stream, target = self._checked_stream(request), self._target(request)
-        if target is not None and target.kind is not ResourceKind.PLAYLIST:
+        if target is not None and target.kind not in (ResourceKind.PLAYLIST, ResourceKind.ASSET):
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
-        asked = stream.playlist(target, _directives(request), client, path_prefix(request, self._settings))
-        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
+        if target is not None and target.kind is ResourceKind.ASSET:
+            self._send_resource(request, stream, target, client)
+        else:
+            self._send_playlist(request, stream, target, client)
         return NOT_DONE_YET
 
 
@@ -133,10 +154,7 @@ class SegmentResource(_ProxiedPage):
                 lambda resource: _send_manifest(request, stream, client, target, resource, self._settings),
             )
         else:
-            asked = stream.resource(target, parse_single_range(header(request, b"range")), client)
-            answer_later(
-                request, asked, lambda resource: _send(request, stream, client, target, resource, self._settings)
-            )
+            self._send_resource(request, stream, target, client)
         return NOT_DONE_YET
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.hls.json_manifests import MAX_ENTRIES, BadManifest, rewrite_manifest
-from m3uproxy.core.hls.uri_rewriter import ResourceKind
+from m3uproxy.core.hls.uri_rewriter import ResourceKind, ResourceRole
 
 URL = "https://steer.example/a/b.json?session=1%2B2"
 
 
-def rewrite_uri(kind: ResourceKind, url: str) -> str:
+def rewrite_uri(kind: ResourceKind, url: str, role: ResourceRole = ResourceRole.MAIN) -> str:
     return f"/{kind.value}/{url.encode('utf-8', 'surrogateescape').hex()}"
 
 
@@ -73,8 +73,8 @@ def test_asset_uris_are_rewritten() -> None:
     }
     new = rewritten(manifest, ResourceKind.ASSETS)
     first, second = "https://ads.example/1/master.m3u8?a=%2B", "https://steer.example/a/2.m3u8"
-    assert new["ASSETS"][0] == {**manifest["ASSETS"][0], "URI": rewrite_uri(ResourceKind.PLAYLIST, first)}
-    assert new["ASSETS"][1] == {"URI": rewrite_uri(ResourceKind.PLAYLIST, second), "DURATION": 5}
+    assert new["ASSETS"][0] == {**manifest["ASSETS"][0], "URI": rewrite_uri(ResourceKind.ASSET, first)}
+    assert new["ASSETS"][1] == {"URI": rewrite_uri(ResourceKind.ASSET, second), "DURATION": 5}
     assert new["ASSETS"][2:] == manifest["ASSETS"][2:]
     assert new["SKIP-CONTROL"] == {"OFFSET": 5}
 

@@ -19,7 +19,7 @@ from m3uproxy.core.hls.playlist_limits import (
 )
 from m3uproxy.core.hls.playlist_lines import NotAPlaylist
 from m3uproxy.core.hls.renditions import definitions, renditions
-from m3uproxy.core.hls.uri_rewriter import _URI_ATTRIBUTES, ResourceKind, encode_playlist, rewrite
+from m3uproxy.core.hls.uri_rewriter import _URI_ATTRIBUTES, ResourceKind, ResourceRole, encode_playlist, rewrite
 from m3uproxy.core.hls.url_tokens import TokenTarget, UrlTokens
 
 URL = "http://tv.example/live/joe/s3cret/index.m3u8?" + "a=b&" * 50
@@ -36,7 +36,7 @@ def processing_seconds(body: bytes, after_change: bool = False) -> float:
     """
     tokens, numbers = UrlTokens(b"k" * 32), count()
 
-    def rewrite_uri(kind: ResourceKind, url: str) -> str:
+    def rewrite_uri(kind: ResourceKind, url: str, role: ResourceRole = ResourceRole.MAIN) -> str:
         return f"/hls/{'0' * 32}/segment.ts?url={tokens.make('0' * 32, TokenTarget(url, kind=kind))}&client_id=\0"
 
     continuity = PlaylistContinuity(DiscontinuityNumbers())

@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.hls.playlist import parse
 from m3uproxy.core.hls.playlist_lines import NotAPlaylist
-from m3uproxy.core.hls.uri_rewriter import MAX_REWRITTEN, ResourceKind, absolute_url, encode_playlist, rewrite
+from m3uproxy.core.hls.uri_rewriter import (
+    MAX_REWRITTEN,
+    ResourceKind,
+    ResourceRole,
+    absolute_url,
+    encode_playlist,
+    rewrite,
+)
 
 URL = "http://tv.example:8080/live/joe/s3cret/index.m3u8?token=a%2Bb%3D&n=1"
 
 
-def rewrite_uri(kind: ResourceKind, url: str) -> str:
+def rewrite_uri(kind: ResourceKind, url: str, role: ResourceRole = ResourceRole.MAIN) -> str:
     return f"/{kind.value}/{url.encode().hex()}"
 
 
@@ -42,7 +49,7 @@ BASE = "http://tv.example:8080/live/joe/s3cret"
         ('#EXT-X-PART:DURATION=1,URI="{}",INDEPENDENT=YES', "segment", "p1.mp4"),
         ('#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{}"', "segment", "p2.mp4"),
         ('#EXT-X-RENDITION-REPORT:URI="{}",LAST-MSN=3', "playlist", "../1M/x.m3u8"),
-        ('#EXT-X-DATERANGE:ID="a",X-ASSET-URI="{}"', "playlist", "ad.m3u8"),
+        ('#EXT-X-DATERANGE:ID="a",X-ASSET-URI="{}"', "asset", "ad.m3u8"),
         ('#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="{}",X-RESUME-OFFSET=0', "assets", "ads.json"),
         ("#EXT-X-PREFETCH:{}", "segment", "next.ts"),
         ("#EXT-X-TWITCH-PREFETCH:{}", "segment", "next.ts"),
@@ -179,9 +186,9 @@ def test_too_long_result_is_refused() -> None:
     """Each of many URIs is short, but their replacements are long."""
     for line in ("#EXT-X-KEY:" + "URI=a," * 100, "a\n" * 100):
         playlist = parse(f"#EXTM3U\n#EXT-X-TARGETDURATION:6\n{line}".encode())
-        assert "x" * 1000 in rewrite(playlist, BASE, lambda kind, url: "x" * 1000)[2]
+        assert "x" * 1000 in rewrite(playlist, BASE, lambda kind, url, role: "x" * 1000)[2]
         with pytest.raises(NotAPlaylist, match="after rewriting"):
-            rewrite(playlist, BASE, lambda kind, url: "x" * (MAX_REWRITTEN // 99))
+            rewrite(playlist, BASE, lambda kind, url, role: "x" * (MAX_REWRITTEN // 99))
 
 
 # Properties. The generator makes input that an RFC 8216 player must accept. The player below shares no code with the
@@ -273,7 +280,7 @@ def test_player_requests_the_same_urls(lines: list[tuple[str, str]], ending: str
 def test_all_other_bytes_stay(lines: list[tuple[str, str]], ending: str, head: list[str]) -> None:
     text = ending.join([*head, *(line.format(uri) for line, uri in lines)])
     expected = [line.format("\0") if "{}" in line else line for line, _ in lines]
-    new = re.sub(r"/(?:key|map|segment|playlist|data|steering|assets)/[0-9a-f]+", "\0", rewritten(text))
+    new = re.sub(r"/(?:key|map|segment|playlist|data|steering|assets?)/[0-9a-f]+", "\0", rewritten(text))
     assert new == ending.join([*head, *expected])
 
 

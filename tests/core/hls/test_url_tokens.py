@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from m3uproxy.core.hls.uri_rewriter import ResourceKind
-from m3uproxy.core.hls.url_tokens import BadToken, TokenTarget, UrlTokens, source_name
+from m3uproxy.core.hls.uri_rewriter import ResourceKind, ResourceRole
+from m3uproxy.core.hls.url_tokens import RUNGS, BadToken, TokenTarget, UrlTokens, rung_of, source_name
 
 KEY = b"k" * 32
 URL = "http://tv.example/live/joe/s3cret/42.ts?sig=a%2Bb%3D"
@@ -15,13 +15,42 @@ NAMES = st.text("0123456789abcdef", min_size=1, max_size=32)
 URLS = st.binary(max_size=200).map(lambda raw: "http://a/" + raw.decode("utf-8", "surrogateescape"))
 
 
-@given(NAMES, URLS, st.sampled_from(ResourceKind), st.booleans())
-def test_read_returns_the_target(stream_id: str, url: str, kind: ResourceKind, public: bool) -> None:
+TARGETS = st.builds(
+    TokenTarget,
+    URLS,
+    st.just(SOURCE),
+    st.sampled_from(ResourceKind),
+    st.booleans(),
+    st.sampled_from(ResourceRole),
+    st.integers(0, RUNGS),
+)
+
+
+@given(NAMES, TARGETS)
+def test_read_returns_the_target(stream_id: str, target: TokenTarget) -> None:
     tokens = UrlTokens(KEY)
-    target = TokenTarget(url, SOURCE, kind, public)
     token = tokens.make(stream_id, target)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
     assert tokens.read(stream_id, token) == target
+
+
+@pytest.mark.parametrize(
+    ("kind", "public", "token"),
+    [
+        (ResourceKind.SEGMENT, False, "Cd_3rTCB886zdi4TY52LftNuV-g9cWS8h1xDSOmROy-a"),
+        (ResourceKind.PLAYLIST, True, "PRIArzD_hWr4375ocWNV91NQBr32umr7CL_Rc_YducMp"),
+        (ResourceKind.ASSETS, False, "hr5u8Qq1ylo2ZFjJDoF7F_RDJ5AVsXwu_el_Is9fvvCz"),
+    ],
+)
+def test_token_of_an_earlier_release_stays(kind: ResourceKind, public: bool, token: str) -> None:
+    target = TokenTarget("http://a/1", SOURCE, kind, public)
+    assert UrlTokens(KEY).read("1", token) == target
+    assert UrlTokens(KEY).make("1", target) == token
+
+
+def test_rungs_differ() -> None:
+    rungs = {rung_of(f"http://a.example/{n}.m3u8") for n in range(5000)}
+    assert rungs == set(range(1, RUNGS + 1))
 
 
 def test_token_is_valid_after_restart() -> None:
