@@ -194,11 +194,14 @@ class _ConnectionGroup:
     idle: list[PooledConnection] = attrs.field(factory=list)
     waiting: list[tuple[ConnectionRequest, Deferred[PooledConnection]]] = attrs.field(factory=list)
 
-    def fail_waiting(self, error: SourceError) -> None:
-        """Fail all requests that wait."""
+    def take_waiting(self) -> list[Deferred[PooledConnection]]:
+        """Return the Deferreds of all requests that wait. They wait no longer; see :func:`_fail_all`."""
         waiting, self.waiting = self.waiting, []
-        for _, deferred in waiting:
-            deferred.errback(error)
+        return [deferred for _, deferred in waiting]
+
+    def cancelled(self, cancelled: Deferred[PooledConnection]) -> None:
+        """Forget a request that waits. If it was taken by :meth:`take_waiting`, do nothing."""
+        self.waiting = [each for each in self.waiting if each[1] is not cancelled]
 
 
 class ConnectionPool:
@@ -243,8 +246,10 @@ class ConnectionPool:
             return succeed(pooled)
         if len(group.waiting) >= MAX_WAITING:
             return fail(SourceError(Reason.NO_SLOT, f"{MAX_WAITING} requests wait for the provider's host"))
-        waiting: Deferred[PooledConnection] = Deferred(lambda _: group.waiting.remove((request, waiting)))
+        waiting: Deferred[PooledConnection] = Deferred(group.cancelled)
         group.waiting.append((request, waiting))
+        if len(group.connections) < group.limit:  # an idle connection was closed for this request, and is gone already
+            self._serve_waiting(group)
         return waiting
 
     def count(self) -> int:
@@ -255,11 +260,11 @@ class ConnectionPool:
         """Close all connections, for good; the Deferred fires when their sockets have closed."""
         self._stopped = True
         groups = list(self._groups.values())
-        for group in groups:
-            group.fail_waiting(SourceError(Reason.STOPPING))
+        waiting = [deferred for group in groups for deferred in group.take_waiting()]
         closing: Deferred[Any] = gatherResults(
             [pooled.close() for group in groups for pooled in list(group.connections)]
         )
+        _fail_all(waiting, SourceError(Reason.STOPPING))
         return closing.addCallback(lambda _: None)
 
     def _group(self, request: ConnectionRequest) -> _ConnectionGroup:
@@ -281,11 +286,12 @@ class ConnectionPool:
         """
         group = self._groups[slot]
         group.closed = True
-        group.fail_waiting(_slot_released())
+        waiting = group.take_waiting()
         for pooled in list(group.connections):
             if abort or pooled in group.idle or not pooled.connection.connected:
                 pooled.abort()
         self._remove_empty_groups()
+        _fail_all(waiting, _slot_released())
 
     def _find_or_open(self, group: _ConnectionGroup, request: ConnectionRequest) -> PooledConnection | None:
         """Return an idle connection that matches, else a new one; None if the limit is reached."""
@@ -346,3 +352,10 @@ class ConnectionPool:
 
 def _slot_released() -> SourceError:
     return SourceError(Reason.NO_SLOT, "the stream has released its provider slot")
+
+
+def _fail_all(waiting: list[Deferred[PooledConnection]], error: SourceError) -> None:
+    """Fail requests, each with an error of its own. One that was cancelled by an earlier one is left out."""
+    for deferred in waiting:
+        if not deferred.called:
+            deferred.errback(error.detached())

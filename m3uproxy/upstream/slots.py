@@ -4,12 +4,17 @@ A session acquires a slot before it dials, passes the slot to the dial, whose so
 slot when no other dial follows. Acquiring may take until the socket of another stream has closed. A session also waits
 until the socket of its own last dial has closed: a provider that allows one connection must not see two.
 
+Whatever an answer causes, it finds the table settled: all effects of a call are noted first, then the streams that must
+end are told, and then the requests are answered. Each of these may request and release slots.
+
 For an account with *intermittent* connections (HLS) a stream has one slot, however many of its parts acquire it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -77,7 +82,10 @@ class Slot:
         if self.held:
             return
         while self._before_release:
-            self._before_release.pop()(abort)
+            try:
+                self._before_release.pop()(abort)
+            except Exception:
+                log.failure("stream {stream}: closing connections of its slot failed", stream=self.stream)
         self._allocator.release(self.token)
 
 
@@ -245,7 +253,7 @@ class SlotAllocator:
         if shared is not None:
             return succeed(shared.share())
         effect = self.table.request(self._clock.seconds(), account, stream, viewer)
-        answer: Deferred[Slot] = Deferred(lambda _: self.release(effect.token))
+        answer: Deferred[Slot] = Deferred(lambda _: self._withdraw(effect.token))
         self._waiting[effect.token] = _WaitingRequest(stream, account, answer)
         self._carry_out([effect])
         return answer
@@ -264,9 +272,17 @@ class SlotAllocator:
 
     def release(self, token: int) -> None:
         """Release a slot (see :meth:`Slot.release`), or withdraw a request that waits."""
+        self._carry_out(self._release(token))
+
+    def _release(self, token: int) -> list[SlotEffect]:
         self._waiting.pop(token, None)
         self._shared = {key: slot for key, slot in self._shared.items() if slot.token != token}
-        self._carry_out(self.table.release(self._clock.seconds(), token))
+        return self.table.release(self._clock.seconds(), token)
+
+    def _withdraw(self, token: int) -> None:
+        """Withdraw a request that waits. If its slot is granted but not handed over yet, that happens later."""
+        if token in self._waiting:
+            self.release(token)
 
     def has_free_slot(self, account: Account, stream: str) -> bool:
         """Return whether a request of the stream would be granted at once."""
@@ -283,41 +299,53 @@ class SlotAllocator:
             timer.cancel()
 
     def _carry_out(self, effects: Iterable[SlotEffect]) -> None:
-        for effect in effects:
+        """Note all effects, then end streams and answer requests."""
+        ended: list[str] = []
+        answers: list[Callable[[], None]] = []
+        pending = deque(effects)
+        while pending:
+            effect = pending.popleft()
             if isinstance(effect, Takeover):
-                log.info("stream {stream} yields its provider slot: its viewer changed stream", stream=effect.stream)
-                self._yield_slot(effect.stream)
+                ended.append(effect.stream)
             elif isinstance(effect, Granted):
-                self._granted(effect.token)
+                pending.extend(self._granted(effect.token, answers))
             elif isinstance(effect, Refused):
-                self._refused(effect)
+                self._refused(effect, answers)
         self._set_timer()
+        for stream in ended:
+            self._end_stream(stream)
+        for answer in answers:
+            answer()
 
-    def _granted(self, token: int) -> None:
+    def _end_stream(self, stream: str) -> None:
+        log.info("stream {stream} yields its provider slot: its viewer changed stream", stream=stream)
+        try:
+            self._yield_slot(stream)
+        except Exception:
+            log.failure("stream {stream} has not released its provider slot", stream=stream)
+
+    def _granted(self, token: int, answers: list[Callable[[], None]]) -> list[SlotEffect]:
+        """
+        Note that a slot is granted, and add the answer; more than one if parts of a stream share the slot.
+
+        :return: the effects of the requests that are no longer needed.
+        """
         request = self._waiting.pop(token, None)
         if request is None:
-            return
+            return []
         slot = Slot(self, request.account, token, request.stream)
-        answers = [request.answer]
-        if request.account.intermittent:
-            self._shared[request.holder] = slot
-            answers += self._withdraw_requests_of(request.holder)
-        for _ in answers[1:]:
-            slot.share()
-        for answer in answers:
-            answer.callback(slot)
+        answers.append(partial(_hand_over, slot, request.answer))
+        if not request.account.intermittent:
+            return []
+        self._shared[request.holder] = slot
+        others = {other: each.answer for other, each in self._waiting.items() if each.holder == request.holder}
+        answers += [partial(_hand_over, slot.share(), answer) for answer in others.values()]
+        return [effect for other in others for effect in self._release(other)]
 
-    def _withdraw_requests_of(self, holder: tuple[str, Account]) -> list[Deferred[Slot]]:
-        """Withdraw the requests of other parts of a stream, which share its slot. Return their Deferreds."""
-        others = {token: request.answer for token, request in self._waiting.items() if request.holder == holder}
-        for token in others:
-            self.release(token)
-        return list(others.values())
-
-    def _refused(self, effect: Refused) -> None:
+    def _refused(self, effect: Refused, answers: list[Callable[[], None]]) -> None:
         request = self._waiting.pop(effect.token, None)
         if request is not None:
-            request.answer.errback(SourceError(Reason.NO_SLOT, effect.why))
+            answers.append(partial(_refuse, request.answer, SourceError(Reason.NO_SLOT, effect.why)))
 
     def _set_timer(self) -> None:
         """Set the timer to the next deadline. A timer that fires before stays: it is set again then."""
@@ -333,3 +361,17 @@ class SlotAllocator:
     def _tick(self) -> None:
         self._timer = None
         self._carry_out(self.table.tick(self._clock.seconds()))
+
+
+def _hand_over(slot: Slot, answer: Deferred[Slot]) -> None:
+    """Answer a request with a slot. If the request was cancelled meanwhile, release the slot."""
+    if answer.called:
+        slot.release()
+    else:
+        answer.callback(slot)
+
+
+def _refuse(answer: Deferred[Slot], error: SourceError) -> None:
+    """Refuse a request, unless it was cancelled meanwhile."""
+    if not answer.called:
+        answer.errback(error)

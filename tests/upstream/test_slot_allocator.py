@@ -288,3 +288,131 @@ def test_held_slot_is_returned_only_for_its_account() -> None:
     with pytest.raises(SourceError, match="'acme'"):
         stream_slot.get_held(ONE)
     assert allocator.clock.getDelayedCalls() == []
+
+
+# callbacks that request, release and cancel
+
+
+def taken(allocator: SlotAllocator) -> object:
+    rows = allocator.report(())["providers"]
+    assert isinstance(rows, list)
+    return {row["provider"]: row["slots_taken"] for row in rows}
+
+
+def idle_allocator(account: Account, count: int) -> NotingAllocator:
+    """Return an allocator whose slots are taken by streams without sockets. They expire in the same moment."""
+    allocator = NotingAllocator(patience=100)
+    for number in range(count):
+        allocator.granted(account, f"idle{number}")
+    return allocator
+
+
+def test_request_granted_together_with_another_is_cancelled_by_it() -> None:
+    allocator = idle_allocator(TWO, 2)
+    first, second, third = (allocator.request(TWO, name) for name in ("a", "b", "c"))
+    second.addErrback(lambda failure: failure.trap(CancelledError))
+    slots: list[Slot] = []
+
+    def cancel_second(slot: Slot) -> None:
+        slots.append(slot)
+        second.cancel()
+
+    first.addCallback(cancel_second)
+    third.addCallback(slots.append)
+    allocator.clock.advance(60)
+    assert [slot.stream for slot in slots] == ["a", "c"]
+    for slot in slots:
+        slot.release()
+    allocator.clock.advance(60)
+    assert taken(allocator) == {"beta": 0}
+
+
+def test_callback_releases_its_slot_and_requests_another() -> None:
+    allocator = idle_allocator(TWO, 2)
+    again: list[Deferred[Slot]] = []
+    held: list[Slot] = []
+
+    def release(slot: Slot) -> None:
+        slot.release()
+        again.append(allocator.request(TWO, "a"))
+
+    allocator.request(TWO, "a").addCallback(release)
+    allocator.request(TWO, "b").addCallback(held.append)
+    allocator.clock.advance(60)
+    assert [slot.stream for slot in held] == ["b"]
+    assert slot_of(again[0]).stream == "a"
+    assert taken(allocator) == {"beta": 2}
+
+
+def test_part_of_a_stream_cancels_another_part_that_shares_its_slot() -> None:
+    allocator = NotingAllocator(patience=100)
+    other = allocator.granted(ONE, "other")
+    first, second = allocator.request(INTERMITTENT, "s"), allocator.request(INTERMITTENT, "s")
+    third = allocator.request(INTERMITTENT, "s")
+    second.addErrback(lambda failure: failure.trap(CancelledError))
+    slots: list[Slot] = []
+
+    def cancel_second(slot: Slot) -> None:
+        slots.append(slot)
+        second.cancel()
+
+    first.addCallback(cancel_second)
+    third.addCallback(slots.append)
+    other.release()
+    assert slots[0] is slots[1]
+    slots[0].release()
+    assert taken(allocator) == {"acme": 1}
+    slots[1].release()
+    assert taken(allocator) == {}
+
+
+def test_first_part_of_a_stream_is_cancelled_before_its_answer() -> None:
+    allocator = idle_allocator(TWO, 2)
+    account = Account("beta", 2, intermittent=True)
+    before = allocator.request(TWO, "before")
+    first, second = allocator.request(account, "s"), allocator.request(account, "s")
+    first.addErrback(lambda failure: failure.trap(CancelledError))
+    before.addCallback(lambda slot: first.cancel())
+    slots: list[Slot] = []
+    second.addCallback(slots.append)
+    allocator.clock.advance(60)
+    assert slots[0].held
+    assert slots[0].socket_opened()
+    slots[0].socket_closed()
+    slots[0].release()
+    assert not slots[0].held
+
+
+def test_refused_request_cancels_another_one() -> None:
+    allocator = NotingAllocator()
+    allocator.granted(ONE, "a").socket_opened()
+    first, second = allocator.request(ONE, "b"), allocator.request(ONE, "c")
+    errors: list[BaseException] = []
+    first.addErrback(lambda failure: second.cancel())
+    second.addErrback(lambda failure: errors.append(failure.value))
+    allocator.clock.advance(3)
+    assert [type(error) for error in errors] == [CancelledError]
+    assert taken(allocator) == {"acme": 1}
+
+
+def test_stream_that_fails_to_yield_does_not_affect_the_request() -> None:
+    allocator = NotingAllocator()
+    allocator.ended = None  # type: ignore[assignment]
+
+    def fail(stream: str) -> None:
+        slot.release()
+        raise ZeroDivisionError
+
+    allocator._yield_slot = fail
+    allocator.viewer_joined("a", ANN)
+    slot = allocator.granted(ONE, "a", ANN)
+    allocator.viewer_joined("b", ANN)
+    assert slot_of(allocator.request(ONE, "b", ANN)).stream == "b"
+
+
+def test_failure_to_close_connections_does_not_keep_the_slot() -> None:
+    allocator = NotingAllocator()
+    slot = allocator.granted(ONE, "a")
+    slot.before_release(lambda abort: 1 / 0)
+    slot.release()
+    assert taken(allocator) == {}
