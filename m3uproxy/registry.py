@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .core.ring import share_memory
@@ -53,6 +53,7 @@ class Registry:
         wall: Callable[[], datetime] = _utc_now,
         resolver: IResolver | None = None,
         fetcher: Fetcher | None = None,
+        players_counted: Callable[[int], None] = lambda _: None,
     ) -> None:
         """
         Make an empty registry.
@@ -61,6 +62,7 @@ class Registry:
         :param wall: returns the time of day (UTC, aware).
         :param resolver: asks applications for the next source of a stream; None if resolvers are not used.
         :param fetcher: fetches playlists and segments; None without HLS.
+        :param players_counted: called once a second with the number of players.
         """
         self._clock = clock
         self._settings = settings
@@ -68,6 +70,7 @@ class Registry:
         self._streams: dict[str, Stream] = {}
         self._past_bytes = self._past_segments = 0
         self._housekeeping: IDelayedCall | None = None
+        self._players_counted = players_counted
         self.slots = SlotAllocator(clock, SlotTable(settings.slot_wait, settings.slot_takeover), self._yield_slot)
         context = StreamContext(clock, wall, self.slots, settings, resolver)
         self._factory = StreamFactory(context, dialler, key, fetcher)
@@ -92,7 +95,7 @@ class Registry:
         if self._housekeeping is not None and self._housekeeping.active():
             self._housekeeping.cancel()
         self._housekeeping = None
-        closing = [stream.close(Reason.STOPPING) for stream in self._streams.values()]
+        closing = [_close(stream, Reason.STOPPING) for stream in self.streams()]
         return DeferredList(closing, consumeErrors=True).addCallback(lambda _: self.slots.stop())
 
     def get(self, stream_id: str) -> Stream | None:
@@ -153,7 +156,7 @@ class Registry:
         stream = self._streams.pop(stream_id, None)
         if stream is None:
             return False
-        _log_failure(stream.close(Reason.DELETED), stream_id)
+        _close(stream, Reason.DELETED)
         self._past_bytes += stream.bytes_served
         self._past_segments += stream.segments_served
         return True
@@ -165,23 +168,28 @@ class Registry:
 
     def _run_housekeeping(self) -> None:
         self._housekeeping = self._clock.callLater(HOUSEKEEPING_INTERVAL, self._run_housekeeping)
+        players = 0
         for stream in self.streams():
-            stream.run_housekeeping()
-        self._remove_unused()
+            try:
+                players += self._look_after(stream)
+            except Exception:
+                log.failure("housekeeping of stream {stream} failed", stream=stream.id)
         live = [stream for stream in map(live_stream_of, self._streams.values()) if stream is not None]
-        for stream in live if self._settings.bridge_with_nulls else ():
-            stream.broadcaster.bridge()
         share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)
+        self._players_counted(players)
 
-    def _remove_unused(self) -> None:
-        timeout = self._settings.stream_timeout
-        if not timeout:
-            return
-        limit = self._clock.seconds() - timeout
-        for stream in self.streams():
-            if not stream.clients() and stream.idle_since <= limit:
-                log.info("stream {stream} removed, no player for {timeout:g} s", stream=stream.id, timeout=timeout)
-                self.delete(stream.id)
+    def _look_after(self, stream: Stream) -> int:
+        """Run the housekeeping of one stream. If it is unused, remove it. Return the number of its players."""
+        stream.run_housekeeping()
+        timeout, players = self._settings.stream_timeout, len(stream.clients())
+        if timeout and not players and stream.idle_since <= self._clock.seconds() - timeout:
+            log.info("stream {stream} removed, no player for {timeout:g} s", stream=stream.id, timeout=timeout)
+            self.delete(stream.id)
+            return 0
+        live = live_stream_of(stream) if self._settings.bridge_with_nulls else None
+        if live is not None:
+            live.broadcaster.bridge()
+        return players
 
 
 def _check_limit(name: str, count: int, limit: int) -> None:
@@ -191,6 +199,13 @@ def _check_limit(name: str, count: int, limit: int) -> None:
     """
     if limit and count >= limit:
         raise LimitReached(f"limit reached: {count} {_COUNTED[name]} ({name})")
+
+
+def _close(stream: Stream, reason: Reason) -> Deferred[None]:
+    """Close a stream. The Deferred fires also if that fails, which is logged."""
+    closing: Deferred[None] = maybeDeferred(stream.close, reason)
+    _log_failure(closing, stream.id)
+    return closing
 
 
 def _log_failure(closing: Deferred[None], stream_id: str) -> None:

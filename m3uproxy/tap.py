@@ -99,6 +99,7 @@ class ProxyService(Service):
         :raises StateError: if the state folder cannot be used.
         """
         from .core.http.outbound_policy import OutboundPolicy
+        from .daemon.heap_trimmer import HeapTrimmer
         from .hls.fetcher import Fetcher
         from .hls.http_client import HlsHttpClient
         from .registry import Registry
@@ -126,7 +127,16 @@ class ProxyService(Service):
         self._connection_pool = ConnectionPool(reactor, self._sockets, policy, settings.hls_host_connections)
         self._fetcher = Fetcher(reactor, HlsHttpClient(self._connection_pool), settings)
         dialler = Dialler(reactor, self._sockets, policy)
-        self._registry = Registry(reactor, dialler, settings, key, resolver=resolver, fetcher=self._fetcher)
+        trimmer = HeapTrimmer(reactor)
+        self._registry = Registry(
+            reactor,
+            dialler,
+            settings,
+            key,
+            resolver=resolver,
+            fetcher=self._fetcher,
+            players_counted=trimmer.players_counted,
+        )
         media = StreamResource(self._registry, settings, signed_urls)
         hls = HlsResource(self._registry, settings, signed_urls)
         url_checker = UrlChecker(reactor, self._sockets, policy, settings.default_user_agent)

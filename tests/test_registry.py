@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from fakes import Relay
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 
 from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring, share_memory
@@ -104,11 +106,47 @@ def test_housekeeping_continues_after_a_failure() -> None:
     stream = relay.stream()
     stream.broadcaster.abort_stalled = lambda: 1 / 0  # type: ignore[assignment,return-value,method-assign]
     for _ in range(3):
-        try:
-            relay.clock.advance(1)
-        except ZeroDivisionError:
-            pass
+        relay.clock.advance(1)
     assert len(relay.clock.getDelayedCalls()) == 1
+
+
+@pytest.mark.parametrize("method", ["run_housekeeping", "clients", "close"])
+def test_failure_of_one_stream_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    relay = Relay(stream_timeout=5)
+    relay.registry.start()
+    first, second, third = (relay.stream(f"http://provider/{n}.ts") for n in range(3))
+    monkeypatch.setattr(second, method, lambda *_: 1 / 0)
+    with capturedLogs() as events:
+        relay.pass_time(6.5)
+    assert relay.registry.get(first.id) is relay.registry.get(third.id) is None
+    failures = [event for event in events if event.get("log_failure")]
+    assert failures
+    assert all(second.id in event["log_format"].format(**event) for event in failures)
+
+
+def test_stream_that_cannot_be_closed_does_not_affect_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = Relay()
+    first, second = relay.stream("http://provider/1.ts"), relay.stream("http://provider/2.ts")
+    relay.player(second)
+    monkeypatch.setattr(first, "close", lambda _: 1 / 0)
+    stopped: list[object] = []
+    relay.registry.stop().addCallback(stopped.append)
+    relay.clock.advance(0)
+    assert stopped == [None]
+    assert second.clients() == []
+
+
+def test_players_are_counted_once_a_second() -> None:
+    counts: list[int] = []
+    relay = Relay()
+    relay.registry._players_counted = counts.append
+    relay.registry.start()
+    relay.pass_time(1)
+    player = relay.player(relay.stream())
+    relay.pass_time(1)
+    player.transport.leave()
+    relay.pass_time(1)
+    assert counts == [0, 1, 0]
 
 
 def ring_of(size: int, groups: int) -> Ring:

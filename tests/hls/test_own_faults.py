@@ -92,6 +92,8 @@ def test_segments_and_keys_that_fail_in_this_proxy(make_rig, reason, name) -> No
     stream = rig.stream(A, B)
     statuses = [rig.get(uri).status for uri in uris(rig.play(stream).body)]
     assert statuses == [SourceError(reason).player_status] * 4
+    assert stream.session.run is not None
+    assert stream.history.entries() == []
     check_untouched(rig, stream)
 
 
