@@ -9,8 +9,11 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from ..errors import Reason, SourceError
+from ..log import make_logger
 from ..timers import SilenceTimer
 from .download import Download
+
+log = make_logger()
 
 
 @implementer(IPushProducer)
@@ -39,7 +42,8 @@ class DownloadReader:
         :param start: the first byte, counted from 0.
         :param stop: the byte after the last one, None for the whole rest.
         :param max_pause: seconds for which the player may keep the reader paused.
-        :param write: takes bytes; never called with none. It may pause, resume or stop the reader from within.
+        :param write: takes bytes; never called with none. It may pause, resume or stop the reader from within. If it
+            raises an exception, the reader ends with ``INTERNAL``.
         :param ended: called once, with None if all was written, with ``UNUSED`` after :meth:`stopProducing`.
         """
         self.position = start
@@ -87,6 +91,9 @@ class DownloadReader:
         try:
             while self.paused_at is None and not self._over and self._write_piece():
                 pass
+        except Exception as error:
+            log.failure("sending a download failed, its reader is ended")
+            self._end(SourceError(Reason.INTERNAL, type(error).__name__))
         finally:
             self._writing = False
 

@@ -287,6 +287,17 @@ class TestDownload:
         assert len(fetcher_rig.requests) == 2
         fetcher_rig.last.fail()
 
+    def test_reader_that_fails_does_not_affect_the_others(self, fetcher_rig):
+        one, two = fetcher_rig.fetch(), fetcher_rig.fetch()
+        fetcher_rig.last.answer(SEGMENT[:100], len(SEGMENT))
+        ended: list[SourceError | None] = []
+        one.resource.deliver(lambda data: 1 / 0, ended.append).start()
+        taken = two.read()
+        fetcher_rig.last.body.bring(SEGMENT[100:])
+        fetcher_rig.last.body.end()
+        assert [end.reason for end in ended] == [Reason.INTERNAL]
+        assert (taken.data, taken.ended_with) == (SEGMENT, [None])
+
     def test_nearly_complete_download_goes_on_without_readers(self, fetcher_rig):
         fetched = fetcher_rig.fetch()
         fetcher_rig.last.answer(SEGMENT[:100], 100 + FINISH_BYTES)

@@ -13,20 +13,6 @@ PACKET = b"\x47\x41\x00\x10" + b"%d" + b"\xff" * 183
 OWN = [Reason.FULL, Reason.NO_SLOT, Reason.STOPPING, Reason.UNUSED]
 
 
-@pytest.fixture
-def make_rig():
-    made = []
-
-    def make(**settings) -> HlsRig:
-        made.append(HlsRig(**settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        assert one.fetcher.size == 0
-
-
 def put(rig: HlsRig, first: int = 1) -> None:
     for url, name in ((A, "a"), (B, "b")):
         rig.origin.put(url, media(f"{name}{first}.ts", f"{name}{first + 1}.ts", first=first))
