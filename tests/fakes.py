@@ -539,9 +539,9 @@ class FakePlayer:
 
     # called by a test
 
-    def join(self, stream: Any, patience: float = 20.0, player: PlayerInfo | None = None) -> FakePlayer:
+    def join(self, stream: Any, start_timeout: float = 20.0, player: PlayerInfo | None = None) -> FakePlayer:
         """Attach to a stream, as the web resource does."""
-        self.pump = stream.attach(player or PlayerInfo(), self, patience)
+        self.pump = stream.attach(player or PlayerInfo(), self, start_timeout)
         return self
 
     def read(self, seconds: float = 0.0) -> None:

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 #: From top to bottom. A package imports from lower rows only; packages in one row do not import each other.
+#: A row may name packages that do not exist yet: front, metrics, transcode, events, store.
 ROWS = (
     "tap cli demo __main__",
     "web daemon",

@@ -41,7 +41,7 @@ log = make_logger()
 
 #: Seconds for which a failure is remembered.
 FAILURE_MEMORY = 3.0
-#: Seconds for which a look-up waits for a thread. Who asks gives up earlier.
+#: Seconds for which a look-up waits for a thread. The request for the name ends earlier.
 QUEUE_TIME = 60.0
 #: Limit of the names that wait for a thread, and of the requests for one name.
 MAX_WAITING = 1000

@@ -191,10 +191,10 @@ def test_joining_and_leaving_clients_are_logged(make_rig) -> None:
         rig.wait(20)
     finally:
         globalLogPublisher.removeObserver(observe)
-    told = [line for line in lines if "client 'me'" in line]
-    assert told[0] == f"client 'me' joined stream {stream.id} (HLS)"
-    assert told[1] == f"client 'me' left stream {stream.id} (HLS) after 0 bytes"
-    assert len(told) == 2
+    client_lines = [line for line in lines if "client 'me'" in line]
+    assert client_lines[0] == f"client 'me' joined stream {stream.id} (HLS)"
+    assert client_lines[1] == f"client 'me' left stream {stream.id} (HLS) after 0 bytes"
+    assert len(client_lines) == 2
 
 
 LARGE = [f"segment-{n}.ts?{'x' * 100}" for n in range(1000)]

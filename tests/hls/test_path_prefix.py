@@ -22,7 +22,7 @@ v.m3u8
 NGINX = IPv4Address("TCP", "127.0.0.1", 40000)
 
 
-def told(prefix: str) -> dict[str, object]:
+def forwarded_prefix(prefix: str) -> dict[str, object]:
     """Return the options of a request that a trusted proxy has sent."""
     return {"headers": {"X-Forwarded-Prefix": prefix}, "peer": NGINX}
 
@@ -33,10 +33,10 @@ def test_each_player_gets_its_own_prefix(make_rig) -> None:
     stream = rig.stream(A)
     for prefix, more in (
         ("/m3u-proxy", {}),
-        ("/tv", told("/tv")),
-        ("/a/b", told("/a/b/")),
-        ("", told("/")),
-        ("/m3u-proxy", told("//x")),
+        ("/tv", forwarded_prefix("/tv")),
+        ("/a/b", forwarded_prefix("/a/b/")),
+        ("", forwarded_prefix("/")),
+        ("/m3u-proxy", forwarded_prefix("//x")),
         ("/m3u-proxy", {"headers": {"X-Forwarded-Prefix": "/evil"}}),
     ):
         body = rig.play(stream, **more).body
@@ -53,14 +53,14 @@ def test_variants_and_manifests_have_the_prefix(make_rig) -> None:
     rig.origin.put("http://a.example/live/v.m3u8", media("s1.ts"))
     rig.origin.put("http://a.example/live/s1.ts", b"G" * 188)
     stream = rig.stream(A)
-    text = rig.play(stream, **told("/tv")).body.decode()
+    text = rig.play(stream, **forwarded_prefix("/tv")).body.decode()
     assert text.count(f"/tv/hls/{stream.id}/") == 3
     steering = text.partition('SERVER-URI="')[2].partition('"')[0]
-    answer = rig.get(steering.removeprefix("/tv"), **told("/tv"))
+    answer = rig.get(steering.removeprefix("/tv"), **forwarded_prefix("/tv"))
     assert answer.json["RELOAD-URI"].startswith(f"/tv/hls/{stream.id}/")
-    variant = rig.get(uris(text.encode())[0].removeprefix("/tv"), **told("/tv"))
+    variant = rig.get(uris(text.encode())[0].removeprefix("/tv"), **forwarded_prefix("/tv"))
     (segment,) = uris(variant.body)
-    assert rig.get(segment.removeprefix("/tv"), **told("/tv")).body == b"G" * 188
+    assert rig.get(segment.removeprefix("/tv"), **forwarded_prefix("/tv")).body == b"G" * 188
 
 
 def test_prefix_of_the_public_url_works_with_and_without_the_proxy(make_rig) -> None:
@@ -69,7 +69,7 @@ def test_prefix_of_the_public_url_works_with_and_without_the_proxy(make_rig) -> 
     rig.origin.put(A, media("s1.ts"))
     rig.origin.put("http://a.example/live/s1.ts", b"G" * 188)
     stream = rig.stream(A)
-    (segment,) = uris(rig.play(stream, **told("/other")).body)
+    (segment,) = uris(rig.play(stream, **forwarded_prefix("/other")).body)
     assert segment.startswith(f"/tv/hls/{stream.id}/")
     for path in (segment, segment.removeprefix("/tv"), segment.replace("/tv/", "/m3u-proxy/")):
         assert rig.get(path).body == b"G" * 188

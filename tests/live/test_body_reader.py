@@ -67,11 +67,11 @@ class RecordingOwner:
         self.when: Callable[[], None] = lambda: None
 
     def source_started(self) -> None:
-        self.log.append("flowing")
+        self.log.append("started")
         self.when()
 
     def data_received(self) -> None:
-        self.log.append("heard")
+        self.log.append("data")
 
     def discontinuity(self) -> None:
         self.log.append("changed")
@@ -124,7 +124,7 @@ def test_discontinuity_within_a_body_is_like_another_body() -> None:
     rig.bring(20_000)
     rig.pass_time(1)
     assert rig.owner.log.count("changed") == 1
-    assert rig.owner.log.count("flowing") == 1
+    assert rig.owner.log.count("started") == 1
     assert rig.owner.log.index("changed") < len(rig.owner.log) - 1
     rig.done()
     rig.reader.discontinuity()
@@ -329,7 +329,7 @@ def test_end_follows_the_data() -> None:
     data = rig.bring(5_000)
     rig.body.end(SourceError(Reason.RESET))
     assert rig.sink.data == data
-    assert rig.owner.log == ["heard", "flowing", Reason.RESET]
+    assert rig.owner.log == ["data", "started", Reason.RESET]
     assert rig.clock.getDelayedCalls() == []
 
 
@@ -357,14 +357,14 @@ def test_closed_reader_passes_nothing_on() -> None:
     assert rig.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("where", ["flowing", "bytes", "flush", "read"])
+@pytest.mark.parametrize("where", ["started", "bytes", "flush", "read"])
 def test_close_inside_callbacks(where: str) -> None:
     rig = BodyReaderRig()
     if where == "read":
         rig.bring(1_000)
         rig.pass_time(INTERVAL)
         rig.body.reads = 0
-    if where == "flowing":
+    if where == "started":
         rig.owner.when = rig.reader.close
     elif where == "bytes":
         rig.sink.on_bytes = rig.reader.close
@@ -408,7 +408,7 @@ def test_source_started_is_reported_once() -> None:
     for _ in range(3):
         rig.bring(5_000)
         rig.pass_time(INTERVAL)
-    assert rig.owner.log.count("flowing") == 1
+    assert rig.owner.log.count("started") == 1
     rig.done()
 
 
@@ -448,7 +448,7 @@ def test_video_behind_some_garbage() -> None:
     assert rig.owner.log == []
     rig.bring(5_000)
     rig.pass_time(INTERVAL)
-    assert "flowing" in rig.owner.log
+    assert "started" in rig.owner.log
     rig.done()
 
 

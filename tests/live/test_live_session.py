@@ -571,7 +571,7 @@ def test_at_most_one_socket_at_any_time() -> None:
             elif step == "vanish" and body is not None and body.closed:
                 body.vanish()
             elif step == "wait":
-                # A socket that is closed is gone within a second; longer nobody waits for it.
+                # A socket that is closed is gone within a second; the session waits no longer.
                 if body is not None and body.closed:
                     body.vanish()
                 rig.clock.advance(rng.choice([0, 0.04, 0.4, 3.1]))
@@ -691,7 +691,7 @@ def test_replaced_sources_follow_the_resolver_of_the_registration() -> None:
     rig.stop()
 
 
-def beside(count: int) -> tuple[SourceRequest, ...]:
+def requests_with_own_hosts(count: int) -> tuple[SourceRequest, ...]:
     """Return requests that allow a standby connection: uncounted, each with its own host."""
     return tuple(SourceRequest(f"http://s{n}/", "agent", (), True) for n in range(count))
 
@@ -699,7 +699,7 @@ def beside(count: int) -> tuple[SourceRequest, ...]:
 def test_chosen_source_is_dialled_after_a_full_lap() -> None:
     """The outage has no change of source left, but the API has chosen one."""
     rig = LiveRig(2, FailoverPolicy(laps=1, backoff=1, start=19, total=30, connect=4, first_byte=6, max_changes=1))
-    rig.session.replace_sources(beside(2))
+    rig.session.replace_sources(requests_with_own_hosts(2))
     rig.session.start()
     rig.dialler.last.fail()
     body = rig.dialler.last.answer()
@@ -717,7 +717,7 @@ def test_chosen_source_is_dialled_after_a_full_lap() -> None:
 @pytest.mark.parametrize(("urls", "index"), [("s0 s2", 1), ("s0 s1", 0), ("s2 s1 s0", 0)])
 def test_sources_may_be_replaced_while_a_standby_is_open(urls: str, index: int) -> None:
     rig = LiveRig(3)
-    rig.session.replace_sources(beside(3))
+    rig.session.replace_sources(requests_with_own_hosts(3))
     rig.playing(2)
     rig.session.choose(2)
     dial = rig.dialler.last

@@ -105,7 +105,7 @@ def test_failed_chosen_source_is_replaced() -> None:
     rig = StandbyRig()
     rig.session.choose(1)
     rig.dialler.last.fail()
-    assert rig.first.closed, "somebody wanted to be rid of it"
+    assert rig.first.closed, "the API chose another source"
     rig.first.vanish()
     assert rig.dialler.urls[-1] == "http://b/1"
     rig.dialler.last.fail()

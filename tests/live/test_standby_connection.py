@@ -197,11 +197,11 @@ def test_closed_connection_tells_its_owner_nothing(stage: str) -> None:
         elif stage == "ready":
             body.bring(rig.programme.group())
             rig.clock.advance(0)
-    told = list(rig.ready)
-    assert bool(told) == (stage == "ready")
+    ready_before = list(rig.ready)
+    assert bool(ready_before) == (stage == "ready")
     rig.standby.close()
     rig.clock.advance(MAX_WAIT * 2)
-    assert rig.ready == told
+    assert rig.ready == ready_before
     assert rig.errors == []
     assert rig.dialler.last.cancelled or body.closed
     rig.nothing_left()

@@ -29,7 +29,7 @@ def row(rig, name: str = "home") -> dict:
     return next((each for each in rows if each["provider"] == name), {})
 
 
-async def told(rig, path: str, *headers: str) -> dict:
+async def get_json(rig, path: str, *headers: str) -> dict:
     answer = await get(rig, path, *headers)
     return json.loads(answer.body)
 
@@ -75,7 +75,7 @@ async def test_stream_keeps_its_slot_between_requests_and_others_get_503(rig):
         assert b"Retry-After" in refused.head
         assert "provider 'home' allows 1 connection, all in use" in json.loads(refused.body)["detail"]
     assert (await get(rig, path(mine), "User-Agent: A")).status == 200
-    slots = (await told(rig, "/stats"))["provider_slots"]
+    slots = (await get_json(rig, "/stats"))["provider_slots"]
     assert slots["providers"][0]["slots_taken"] == 1
     assert slots["refused"] == 2
     assert established.peak == 1

@@ -9,7 +9,7 @@ import pytest_twisted
 from loopback_rig import PACKET, assert_whole_packets
 
 from m3uproxy.core.hls import segmenter
-from m3uproxy.hls import muxer as audience
+from m3uproxy.hls import muxer
 
 
 def entry(stream, name: str = "me") -> str:
@@ -94,7 +94,7 @@ async def test_many_players_cost_one_provider_connection(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_muxer_stops_without_players(rig, monkeypatch):
-    monkeypatch.setattr(audience, "LIFETIME", 1.0)
+    monkeypatch.setattr(muxer, "LIFETIME", 1.0)
     stream = rig.register("/live/a.ts?burst=3")
     body = (await get(rig, entry(stream))).body
     assert rig.open_upstreams() == 1
@@ -107,7 +107,7 @@ async def test_muxer_stops_without_players(rig, monkeypatch):
 
 @pytest_twisted.ensureDeferred
 async def test_ts_player_keeps_the_source_open(rig, monkeypatch):
-    monkeypatch.setattr(audience, "LIFETIME", 0.5)
+    monkeypatch.setattr(muxer, "LIFETIME", 0.5)
     stream = rig.register("/live/a.ts?burst=3")
     viewer = await rig.play(stream)
     await get(rig, entry(stream))

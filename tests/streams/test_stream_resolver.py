@@ -265,7 +265,7 @@ def test_source_chosen_while_idle_is_dialled_at_the_next_start() -> None:
     assert relay.dialler.last.request.url == NAMED
     relay.pass_time(3)
     relay.play(relay.dialler.last.answer(), 2)
-    assert stream.history.entries()[0]["bridged_ms"] is None, "nobody waited"
+    assert stream.history.entries()[0]["bridged_ms"] is None, "no player waited"
 
 
 def test_a_second_call_waits_for_the_same_answer_and_makes_no_second_step() -> None:

@@ -22,10 +22,10 @@ BOB = ViewerIdentity("192.0.2.2", "VLC", client_id="bob")
 class NotingAllocator(SlotAllocator):
     """An allocator that notes the streams that must release their slot."""
 
-    def __init__(self, patience: float = 3.0) -> None:
+    def __init__(self, wait_limit: float = 3.0) -> None:
         self.clock = Clock()
         self.ended: list[str] = []
-        super().__init__(self.clock, SlotTable(patience), self.ended.append)
+        super().__init__(self.clock, SlotTable(wait_limit), self.ended.append)
 
     def granted(self, account: Account, stream: str, viewer: ViewerIdentity | None = None) -> Slot:
         """Return a slot that is granted at once."""
@@ -193,13 +193,13 @@ class TestStreamSlot:
         stream_slot.release()
 
 
-@pytest.mark.parametrize("patience", [0.0, 1.0])
-def test_request_waits_for_the_configured_time(patience: float) -> None:
-    allocator = NotingAllocator(patience)
+@pytest.mark.parametrize("wait_limit", [0.0, 1.0])
+def test_request_waits_for_the_configured_time(wait_limit: float) -> None:
+    allocator = NotingAllocator(wait_limit)
     allocator.viewer_joined("a", BOB)
     allocator.granted(ONE, "a").socket_opened()
     request = allocator.request(ONE, "b")
-    allocator.clock.advance(patience)
+    allocator.clock.advance(wait_limit)
     assert isinstance(error_of(request), SourceError)
 
 
@@ -225,13 +225,13 @@ def test_callback_runs_before_the_next_request_is_granted() -> None:
     allocator = NotingAllocator()
     slot = allocator.granted(ONE, "a")
     waiting = allocator.request(ONE, "b")
-    told: list[tuple[bool, bool, bool]] = []
-    slot.before_release(lambda abort: told.append((abort, slot.held, waiting.called)))
+    calls: list[tuple[bool, bool, bool]] = []
+    slot.before_release(lambda abort: calls.append((abort, slot.held, waiting.called)))
     assert slot.held
     slot.release(abort=True)
-    assert told == [(True, False, False)]
+    assert calls == [(True, False, False)]
     slot.release()
-    assert len(told) == 1
+    assert len(calls) == 1
     slot_of(waiting).release()
     assert allocator.clock.getDelayedCalls() == []
 
@@ -301,7 +301,7 @@ def taken(allocator: SlotAllocator) -> object:
 
 def idle_allocator(account: Account, count: int) -> NotingAllocator:
     """Return an allocator whose slots are taken by streams without sockets. They expire in the same moment."""
-    allocator = NotingAllocator(patience=100)
+    allocator = NotingAllocator(wait_limit=100)
     for number in range(count):
         allocator.granted(account, f"idle{number}")
     return allocator
@@ -345,7 +345,7 @@ def test_callback_releases_its_slot_and_requests_another() -> None:
 
 
 def test_part_of_a_stream_cancels_another_part_that_shares_its_slot() -> None:
-    allocator = NotingAllocator(patience=100)
+    allocator = NotingAllocator(wait_limit=100)
     other = allocator.granted(ONE, "other")
     first, second = allocator.request(INTERMITTENT, "s"), allocator.request(INTERMITTENT, "s")
     third = allocator.request(INTERMITTENT, "s")

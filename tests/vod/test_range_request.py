@@ -16,9 +16,9 @@ MIDDLE, END = ByteRange(400), ByteRange(None, 100)
 def response(
     content_range: str = "", length: int | None = None, status: int = 206, encoded: bool = False, **headers: str
 ) -> FakeBody:
-    told = {"Content-Range": content_range} if content_range else {}
-    told.update({name.replace("_", "-"): value for name, value in headers.items()})
-    body = FakeBody(headers.pop("content_type", "video/mp4"), status=status, headers=told)
+    response_headers = {"Content-Range": content_range} if content_range else {}
+    response_headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    body = FakeBody(headers.pop("content_type", "video/mp4"), status=status, headers=response_headers)
     body.length, body.encoded = length, encoded
     return body
 

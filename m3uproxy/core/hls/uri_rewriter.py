@@ -51,7 +51,7 @@ TOO_LONG = f"a playlist of more than {MAX_REWRITTEN} characters after rewriting"
 _SCHEMES = frozenset({"http", "https"})
 
 #: Maps the kind, the absolute URL and the role of a resource to the URI for players. The role is the one in this
-#: playlist, which may itself be beside the main programme. No quotes, commas or blanks in the result.
+#: playlist, which may itself not be part of the main programme. No quotes, commas or blanks in the result.
 RewriteUri = Callable[[ResourceKind, str, ResourceRole], str]
 
 _URI_ATTRIBUTES = {
@@ -68,7 +68,7 @@ _URI_ATTRIBUTES = {
     "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.ASSET, "X-ASSET-LIST": ResourceKind.ASSETS},
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
-#: Tags whose URIs are beside the main programme. Sound may be an exception (:func:`media_role`).
+#: Tags whose URIs are not part of the main programme. Sound may be an exception (:func:`media_role`).
 _SIDE_TAGS = frozenset(
     "EXT-X-MEDIA EXT-X-I-FRAME-STREAM-INF EXT-X-IMAGE-STREAM-INF EXT-X-SESSION-DATA EXT-X-DATERANGE"
     " EXT-X-CONTENT-STEERING".split()

@@ -61,7 +61,7 @@ def test_none_is_an_answer(body: bytes) -> None:
         (200, b'{"error": "x"}', "the answer has no next_url"),
     ],
 )
-def test_what_says_nothing(status: int, body: bytes, problem: str) -> None:
+def test_unusable_answer_is_a_problem(status: int, body: bytes, problem: str) -> None:
     assert read_answer(status, body) == ResolverAnswer(problem=problem)
     assert problem in str(ResolverAnswer(problem=problem))
 
@@ -88,7 +88,7 @@ def test_what_says_nothing(status: int, body: bytes, problem: str) -> None:
         "http://b/" + "x" * 9000,
     ],
 )
-def test_what_is_none_that_is_fetched(url: object) -> None:
+def test_forbidden_url_is_a_problem(url: object) -> None:
     body = json.dumps({"next_url": url}).encode()
     assert read_answer(200, body) == ResolverAnswer(problem="next_url is not an allowed http or https URL")
 

@@ -23,7 +23,7 @@ class HealthRig:
     source: FaultySource = attrs.field(factory=FaultySource)
     program: ProgramMap | None = TV
     now: float = 100.0
-    told: list[tuple[float, ContentFault]] = attrs.field(factory=list)
+    reported: list[tuple[float, ContentFault]] = attrs.field(factory=list)
     health: ContentHealth = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -38,16 +38,16 @@ class HealthRig:
     def take(self, packets: bytes) -> None:
         fault = self.health.packets_received(self.now, packets, self.program)
         if fault is not None:
-            self.told.append((self.now - 100.0, fault))
+            self.reported.append((self.now - 100.0, fault))
 
     @property
     def faults(self) -> list[ContentFault]:
-        return [fault for _, fault in self.told]
+        return [fault for _, fault in self.reported]
 
     def after(self, moment: float) -> float:
         """Return the seconds from ``moment`` until the only report of a fault."""
-        assert len(self.told) == 1
-        return self.told[0][0] - moment
+        assert len(self.reported) == 1
+        return self.reported[0][0] - moment
 
 
 BREAK: dict[ContentFault, Callable[[FaultySource], None]] = {
@@ -63,7 +63,7 @@ ALL_ON = HealthLimits(continuity=0.01, bitrate=62_500)
 
 def test_healthy_stream_has_no_fault() -> None:
     rig = HealthRig(ALL_ON).run(60)
-    assert rig.told == []
+    assert rig.reported == []
     condition = rig.health.snapshot()
     assert condition.fault is None
     assert condition.pace == pytest.approx(1, abs=0.02)
@@ -108,7 +108,7 @@ def test_each_fault_can_be_switched_off(fault: ContentFault) -> None:
     rig = HealthRig(limits).run(20)
     BREAK[fault](rig.source)
     rig.run(40)
-    assert rig.told == []
+    assert rig.reported == []
     condition = rig.health.snapshot()
     seen = {
         ContentFault.VIDEO_GONE: condition.seconds_without_video,
@@ -139,7 +139,7 @@ def test_short_disturbance_is_no_fault(fault: ContentFault) -> None:
     BREAK[fault](rig.source)
     rig.run(2.5)
     rig.source = FaultySource(mux=rig.source.mux, number=rig.source.number)
-    assert rig.run(30).told == []
+    assert rig.run(30).reported == []
 
 
 # streams that only resemble a faulty one
@@ -147,7 +147,7 @@ def test_short_disturbance_is_no_fault(fault: ContentFault) -> None:
 
 def test_radio_without_video_has_no_fault() -> None:
     rig = HealthRig(program=RADIO, source=FaultySource(video=False)).run(60)
-    assert rig.told == []
+    assert rig.reported == []
     assert rig.health.snapshot().seconds_without_video is None
 
 
@@ -164,26 +164,26 @@ def test_rare_slides_between_audio_are_video(every: int) -> None:
     for number in range(60 * 25):
         rig.source.video = number % every == 0
         rig.run(STEP)
-    assert rig.told == []
+    assert rig.reported == []
 
 
 def test_announced_program_without_packets_is_no_fault() -> None:
     """A filter for one program often keeps the tables of all. The first one need not be the one that is sent."""
     other = ProgramMap(2, 0x300, (ElementaryStream(ts.H264, 0x300, b""), ElementaryStream(ts.AAC, 0x301, b"")))
     rig = HealthRig(program=other).run(60)
-    assert rig.told == []
+    assert rig.reported == []
     condition = rig.health.snapshot()
     assert condition.seconds_without_video is not None
     assert condition.packets_sampled < 60 / SAMPLE_INTERVAL * 25, "the cost is that of other streams"
 
 
 def test_stream_scrambled_from_the_start_is_no_fault() -> None:
-    assert HealthRig(source=FaultySource(scrambled=True)).run(60).told == []
+    assert HealthRig(source=FaultySource(scrambled=True)).run(60).reported == []
 
 
 def test_no_fault_before_a_program_map() -> None:
     rig = HealthRig(program=None).run(60)
-    assert rig.told == []
+    assert rig.reported == []
     assert rig.health.snapshot().packets_sampled > 0
 
 
@@ -192,15 +192,15 @@ def test_new_program_map_resets_the_video() -> None:
     rig.source.video = False
     rig.run(4)
     rig.program = attrs.evolve(TV, program=2)
-    assert rig.run(4).told == []
+    assert rig.run(4).reported == []
     rig.program = RADIO
-    assert rig.run(30).told == []
+    assert rig.run(30).reported == []
 
 
 def test_pauses_between_bursts_are_no_fault() -> None:
     """Six seconds of video in one burst, then six seconds of silence."""
     rig = HealthRig(attrs.evolve(ALL_ON, window=5.0)).run(120, step=6.0, burst=150)
-    assert rig.told == []
+    assert rig.reported == []
     assert rig.health.snapshot().bitrate == pytest.approx(94_000, rel=0.05)
 
 
@@ -210,13 +210,13 @@ def test_long_silence_is_no_content_fault() -> None:
     rig.source.video = False
     rig.run(2)
     rig.source.video = True
-    assert rig.run(10).told == []
+    assert rig.run(10).reported == []
 
 
 def test_still_picture_with_running_pts_is_no_fault() -> None:
     rig = HealthRig()
     rig.source.size = 10
-    assert rig.run(60).told == []
+    assert rig.run(60).reported == []
 
 
 def test_clock_jumps_are_counted_and_add_no_media_time() -> None:
@@ -272,7 +272,7 @@ def test_bad_windows_must_be_consecutive() -> None:
         rig.run(8)
         rig.source.size = 3000
         rig.run(10.4)
-    assert rig.told == []
+    assert rig.reported == []
 
 
 def test_media_bitrate_does_not_depend_on_run_boundaries() -> None:

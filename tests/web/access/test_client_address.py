@@ -135,7 +135,7 @@ def test_headers_of_untrusted_peers_are_ignored(name):
         # Nothing usable: the proxy itself.
         ("", "127.0.0.1"),
         (" , ", "127.0.0.1"),
-        # Somebody whom the proxy does not name.
+        # A client that the proxy does not name.
         ("unknown", "None"),
         (f"{CLIENT}, unknown", "None"),
         (f"{CLIENT}, unknown, 10.1.1.1", "None"),

@@ -63,7 +63,7 @@ def test_the_address_behind_a_trusted_proxy_counts():
     refused(web, frm="127.0.0.1", X_Forwarded_For=f"127.0.0.1, {ABROAD}")
     refused(web, frm="127.0.0.1", X_Real_IP=ABROAD)
     allowed(web, frm="127.0.0.1", X_Forwarded_For=f"{ABROAD}, {HOME}")
-    # Who is no trusted proxy cannot pass for somebody else.
+    # A client that is no trusted proxy cannot state another address.
     refused(web, frm=ABROAD, X_Forwarded_For=HOME)
     refused(web, frm=ABROAD, X_Real_IP="127.0.0.1")
 
