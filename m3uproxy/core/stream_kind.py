@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from enum import Enum
-from urllib.parse import urlsplit
 
+from .http.uri_reference import split_reference
 from .ingest.parser import Format
 
 
@@ -35,7 +35,7 @@ _OTHER_FORMATS = tuple(_CONTENT_TYPES[extension] for extension in _AMBIGUOUS_EXT
 
 
 def _path(url: str) -> str:
-    return urlsplit(url).path.lower()
+    return split_reference(url)[2].lower()
 
 
 def kind_of(url: str) -> StreamKind:

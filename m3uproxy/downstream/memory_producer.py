@@ -9,7 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from ..log import make_logger
 from ..timers import SilenceTimer
+
+log = make_logger()
 
 
 @implementer(IPushProducer)
@@ -68,9 +71,13 @@ class MemoryProducer:
         if self._writing:
             return
         self._writing = True
-        while self._next is not None and self._paused_at is None:
-            piece, self._next = self._next, next(self._pieces, None)
-            self._write(piece)
+        try:
+            while self._next is not None and self._paused_at is None:
+                piece, self._next = self._next, next(self._pieces, None)
+                self._write(piece)
+        except Exception:
+            log.failure("a player's connection failed")
+            self._end(False)
         self._writing = False
         if self._next is None:
             self._end(True)

@@ -196,8 +196,8 @@ class HlsClients:
             self.response_ended(client, abort)
             return complete
 
-        self.response_started(client, abort)
         producer = MemoryProducer(self._clock, pieces, stall, write)
+        self.response_started(client, abort)
         producer.ended.addCallback(ended)
         return producer
 

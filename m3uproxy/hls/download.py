@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from ..core.http.byte_ranges import ContentRange, parse_content_range
 from ..core.http.redact import redact
-from ..errors import Reason, SourceError, StoredError
+from ..errors import Reason, SourceError, StoredError, bad_status
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
@@ -41,6 +41,9 @@ NOTIFY_INTERVAL = 0.04
 #: If a body without readers lacks no more bytes than this, it is read to its end. The connection can then be used
 #: again, and the next player finds the segment in the cache.
 FINISH_BYTES = 262_144
+#: Error statuses that players can be sent, registered or not. Without a body, all others are failures: a 204 or 304 is
+#: no resource, and a status of four digits no status.
+ERROR_STATUSES = range(400, 1000)
 _HTML_STARTS = (b"<!doctype html", b"<html")
 
 
@@ -190,9 +193,9 @@ class Download:
 
     @property
     def status(self) -> int:
-        """The provider's HTTP status; 200 instead of 206 if the part is the whole resource."""
+        """The provider's HTTP status; 200 for any success with the whole resource."""
         assert self.response is not None
-        return 200 if self.response.status == 206 and self.range is None else self.response.status
+        return 200 if self.response.body is not None and self.range is None else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -315,7 +318,10 @@ class Download:
         self.response = response
         if response.body is None:
             self.length = 0
-            self._finish(None)
+            if response.status in ERROR_STATUSES:
+                self._finish(None)
+            else:
+                self._fail(bad_status(response.status))
             return
         self.length = response.body.length
         error = self._check_response(response, byte_range)

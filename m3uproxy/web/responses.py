@@ -25,6 +25,7 @@ Json = Mapping[str, object]
 GZIP_FROM = 1024
 #: The fastest level, because large listings are compressed in the reactor's thread. It saves most of the bytes.
 _LEVEL = 1
+_REGISTERED = frozenset(HTTPStatus)
 #: Seconds in the Retry-After header of a client that has reached a limit.
 RETRY_AFTER = 5
 
@@ -91,9 +92,14 @@ def encode(body: Json) -> bytes:
     return text.encode("ascii")
 
 
+def _phrase(status: int) -> bytes:
+    """Return the reason phrase of a status; providers send statuses that no registry has."""
+    return HTTPStatus(status).phrase.encode("ascii") if status in _REGISTERED else b"Unregistered Status"
+
+
 def write_content(request: Request, content: RawAnswer) -> bytes:
     """Set status and headers of a request and return the body, which its resource or route must return."""
-    request.setResponseCode(content.status, HTTPStatus(content.status).phrase.encode("ascii"))
+    request.setResponseCode(content.status, _phrase(content.status))
     for name, value in content.headers.items():
         request.setHeader(name, value)
     if content.status == HTTPStatus.NO_CONTENT:
@@ -132,7 +138,7 @@ def raw_error(status: int, detail: str) -> bytes:
     """Return a whole response, for a connection without a complete request."""
     body = encode({"detail": detail})
     lines = (
-        b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
+        b"HTTP/1.1 %d %s" % (status, _phrase(status)),
         b"Content-Type: application/json",
         b"Content-Length: %d" % len(body),
         b"Connection: close",

@@ -1,5 +1,8 @@
 """The HTTP server: routing of paths to resources, requests, and the site with its connections.
 
+Each request is answered, or its connection ends, whatever raises. A resource returns its body, or a Deferred of it. An
+exception on either way ends in :meth:`Request.processingFailed`.
+
 Media paths branch off here, below Klein. If a response fails midway, Klein ends it with an HTML page and a clean last
 chunk, which a player would play as video.
 """
@@ -13,7 +16,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -33,6 +36,9 @@ log = make_logger()
 
 #: Seconds within which a request must be complete, and for which a connection may be idle between requests.
 REQUEST_TIMEOUT = 30
+
+#: Beginnings of the names of headers that describe a body, in lower case.
+_DESCRIBES_BODY = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"cache-control", b"retry-after")
 
 #: Absolute form of a request target, as sent to proxies. Servers must accept it, too (RFC 9112 section 3.2.2).
 _ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]*)([/?][^#]*)?", re.IGNORECASE)
@@ -184,15 +190,21 @@ class Request(server.Request):
 
         :param path: the request target.
         """
+        self.method, self.clientproto, self.path = command, version, path
+        try:
+            self._route(path)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def _route(self, path: bytes) -> None:
         self.content.seek(0)
-        self.method, self.clientproto = command, version
         self.uri = self._origin_form(path)
         self.path, _, query = self.uri.partition(b"?")
         self.args = parse_qs(query, keep_blank_values=True)
         if self.uri[:1] == b"/" or self.uri == b"*":
             self.process()
         else:
-            self._answer(write_error(self, HTTPError(400, "The request target is not a path.")))
+            self.answer(write_error(self, HTTPError(400, "The request target is not a path.")))
 
     def _origin_form(self, target: bytes) -> bytes:
         """Return path and query of a request target. If it has a host, set that as the Host header."""
@@ -204,25 +216,83 @@ class Request(server.Request):
         return path if path[:1] == b"/" else b"/" + path
 
     def render(self, resrc: IResource) -> None:
-        """Render a resource and write its response."""
+        """Render a resource and write its response. A resource may return a Deferred of the body, too."""
+        body: Any
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
             allowed = b", ".join(error.allowedMethods).decode("ascii")
             body = write_error(self, HTTPError(405, "Method Not Allowed", {"Allow": allowed}))
-        if body is not NOT_DONE_YET:
-            self._answer(body)
+        if isinstance(body, Deferred):
+            self._answer_later(body)
+        elif body is not NOT_DONE_YET:
+            self.answer(body)
+
+    def _answer_later(self, body: Deferred[Any]) -> None:
+        """Answer when a Deferred fires. Cancel it if the client disconnects before, or the request is ended."""
+        self.notifyFinish().addBoth(lambda _: body.cancel())
+        body.addCallback(self._body_ready).addErrback(self._body_failed)
+        body.addErrback(lambda failure: log.failure("ending a request failed", failure=failure))
+
+    def _body_ready(self, body: Any) -> None:
+        if body is not NOT_DONE_YET and not self.is_over:
+            self.answer(body)
+
+    def _body_failed(self, failure: Failure) -> None:
+        if not (self.is_over and failure.check(CancelledError)):
+            self.processingFailed(failure)
+
+    @property
+    def is_over(self) -> bool:
+        """True if the response is complete or the client has disconnected."""
+        return bool(self.finished or self._disconnected)
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500 for an unexpected error. A response that has started is aborted, so that it looks incomplete."""
         log.failure("cannot answer {method} {path}", failure=reason, method=self.method, path=self.path)
-        if self.startedWriting:
-            self.transport.abortConnection()
-        else:
-            self._answer(write_error(self, HTTPError(500, "Internal Server Error")))
+        if self.is_over:
+            return reason
+        if not self.startedWriting:
+            try:
+                self._answer_internal_error()
+                return reason
+            except Exception:
+                log.failure("cannot answer {path} with an error", path=self.path)
+        self.transport.abortConnection()
         return reason
 
-    def _answer(self, body: bytes) -> None:
+    def abort(self, reason: Failure) -> None:
+        """Abort the connection for an unexpected error: the caller may still write to it."""
+        log.failure("{method} {path} failed", failure=reason, method=self.method, path=self.path)
+        if not self.is_over:
+            self.transport.abortConnection()
+
+    def begin_within(self, seconds: float) -> None:
+        """
+        Abort the connection if no response has begun after some seconds.
+
+        Each step of a response has a timeout of its own. This one is for a fault in the step itself, or in its timeout.
+        """
+
+        def begin_timeout() -> None:
+            if not self.startedWriting:
+                log.error("no response to {method} {path} in {s:g} s", method=self.method, path=self.path, s=seconds)
+                self.transport.abortConnection()
+
+        timer = self.channel.callLater(seconds, begin_timeout)
+        self.notifyFinish().addBoth(lambda _: timer.cancel() if timer.active() else None)
+
+    def _answer_internal_error(self) -> None:
+        """Answer 500, without the producer and the headers of the response that failed."""
+        if self.producer is not None:
+            self.unregisterProducer()
+        for name, _ in list(self.responseHeaders.getAllRawHeaders()):
+            if name.lower().startswith(_DESCRIBES_BODY):
+                self.responseHeaders.removeHeader(name)
+        self.answer(write_error(self, HTTPError(500, "Internal Server Error")))
+
+    def answer(self, body: bytes) -> None:
+        """Write a whole body and finish the response. Its status and headers are set."""
         if self.method != b"HEAD":
             self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import attrs
-from fakes import FakeResolver
+from fakes import FakeDialler, FakeResolver
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from wire import Answer as WireAnswer
@@ -137,7 +137,8 @@ class HlsRig:
         self.fetcher = Fetcher(self.clock, self.origin, self.settings)
         key = b"k" * 32
         self.resolver = FakeResolver()
-        self.registry = Registry(self.clock, None, self.settings, key, self.wall, self.resolver, self.fetcher)
+        self.dialler = FakeDialler(self.clock)
+        self.registry = Registry(self.clock, self.dialler, self.settings, key, self.wall, self.resolver, self.fetcher)
         tickets = None
         if self.settings.player_url_lifetime:
             tickets = SignedUrls(key, self.settings.player_url_lifetime, self.clock.seconds)

@@ -13,6 +13,8 @@ from functools import lru_cache
 #: Replacement for each part that was removed.
 REDACTED = "***"
 
+#: Control characters, and bytes that are not UTF-8: a playlist may hold any, and a log line must not.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HIERARCHICAL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15}):/{1,3}([^/?#]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
 _IDENTIFIER = re.compile(r"\d{1,12}(?:\.[A-Za-z0-9]{1,5})?")
@@ -40,6 +42,7 @@ def redact(url: str) -> str:
     These are userinfo, Xtream credentials in the path, path segments that look like a token, the values of all query
     keys that are not known to be harmless, and the fragment. Never raises. Text that is not a URL is replaced whole.
     """
+    url = _UNPRINTABLE.sub("_", url)
     match = _HIERARCHICAL.fullmatch(url)
     if match is None:
         return _redact_target(url) if url.startswith("/") else REDACTED

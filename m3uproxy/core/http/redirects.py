@@ -46,6 +46,8 @@ _HOP_BY_HOP = frozenset(
 #: A request for ICY titles in the audio. They would be removed again (:mod:`m3uproxy.upstream.content_decoding`).
 _UNWANTED = frozenset({"icy-metadata"})
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
+#: Longest host with a port in characters. A host name has at most 253 (RFC 1035), encoded or not.
+_MAX_NETLOC = 512
 _UNSENDABLE = re.compile(rb"[^\x21-\x7e]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS = {"http": 80, "https": 443}
@@ -193,7 +195,7 @@ def _locate(url: str) -> tuple[Location, str | None]:
     if scheme not in _PORTS:
         raise ValueError("a scheme other than http and https")
     userinfo, at, netloc = (authority or "").rpartition("@")
-    match = _NETLOC.fullmatch(_ascii_netloc(netloc))
+    match = _NETLOC.fullmatch(_ascii_netloc(netloc)) if len(netloc) <= _MAX_NETLOC else None
     if match is None or "\\" in userinfo:  # some parsers end the host at a backslash
         raise ValueError("no usable host")
     port = int(match[2] or _PORTS[scheme])
@@ -233,5 +235,6 @@ def _sendable(target: str) -> str:
 def _basic(userinfo: str) -> str | None:
     """Return the value of ``Authorization`` for the ``user:password`` of a URL (RFC 7617)."""
     user, _, password = userinfo.partition(":")
-    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    parts = (part.encode("utf-8", "surrogateescape") for part in (user, password))
+    pair = b":".join(map(unquote_to_bytes, parts))
     return None if pair == b":" else "Basic " + base64.b64encode(pair).decode("ascii")

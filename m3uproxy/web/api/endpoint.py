@@ -93,12 +93,20 @@ class Endpoint:
         methods = {*routes, "OPTIONS"} | ({"HEAD"} if "GET" in routes else set())
         self._allow = {"Allow": ", ".join(sorted(methods))}
 
-    def answer(self, request: Request, **parameters: str) -> Deferred[bytes]:
+    def answer(self, request: Request, **parameters: str) -> Deferred[None]:
         """Answer a request.
 
-        :return: a Deferred of the body; cancelling it cancels the Deferred that the view waits for.
+        :return: a Deferred; cancelling it cancels the Deferred that the view waits for. If it fails, Klein has the
+            request end with an error.
         """
-        return Deferred.fromCoroutine(self._write(request, parameters))
+        return Deferred.fromCoroutine(self._answer(request, parameters))
+
+    async def _answer(self, request: Request, parameters: Mapping[str, str]) -> None:
+        """Write the body here: Klein only logs an exception that writing raises."""
+        body = await self._write(request, parameters)
+        if request.channel is not None:  # else the client has disconnected
+            request.write(body)
+            request.finish()
 
     async def _write(self, request: Request, parameters: Mapping[str, str]) -> bytes:
         # Listings change all the time. An answer that may be cached has its own header.

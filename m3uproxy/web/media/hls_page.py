@@ -5,25 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ...downstream.memory_producer import MemoryProducer
 from ...downstream.response_writer import ResponseWriter
-from ...errors import LimitReached, SourceError
+from ...errors import LimitReached
 from ...hls.clients import HlsClient, HlsClients
-from ...hls.variant_map import NoSuchRendition, RenditionFailed
-from ...log import make_logger
 from ...settings import Settings
 from ...streams.base import Stream
-from ..access.cors import allow_media
 from ..responses import HTTPError, RawAnswer, query_value, service_unavailable, write_content
-from .media_resource import MediaResource, answer_error, player_of, refusal
-
-log = make_logger()
+from .media_resource import MediaResource, player_of
 
 #: Media type of playlists.
 PLAYLIST = "application/vnd.apple.mpegurl"
@@ -32,14 +25,14 @@ PLAYLIST = "application/vnd.apple.mpegurl"
 class HlsPage(MediaResource):
     """A page of an HLS stream: a playlist or a segment."""
 
-    def _head(self, request: Request) -> Any:
+    async def _head(self, request: Request) -> bytes | int:
         """Answer like a GET without a body: the headers are known only when the page is."""
-        return self._get(request)
+        return await self._get(request)
 
-    def _options(self, request: Request) -> bytes:
+    async def _options(self, request: Request) -> bytes:
         """Answer as for the stream that the page belongs to."""
         request.postpath = []
-        return super()._options(request)
+        return await super()._options(request)
 
     def _check_signature(self, request: Request, clients: HlsClients | None) -> None:
         """
@@ -92,49 +85,9 @@ def _missing(name: str) -> dict[str, object]:
     return {"type": "missing", "loc": ["query", name], "msg": "Field required", "input": None}
 
 
-def answer_later(request: Request, asked: Deferred[Any], write: Callable[[Any], None]) -> None:
-    """Answer a request when a Deferred fires; if the player disconnects before, cancel the Deferred.
-
-    :param write: writes the response, given the result.
-    """
-
-    def failed(failure: Failure) -> None:
-        if failure.check(CancelledError) or request.channel is None:
-            return
-        if failure.check(NoSuchRendition):
-            refuse(request, HTTPError(404, "The source in use has no such rendition."))
-        elif failure.check(RenditionFailed):
-            refuse(request, _own_error(cast(RenditionFailed, failure.value).error))
-        elif failure.check(SourceError):
-            refuse(request, refusal(cast(SourceError, failure.value)))
-        else:
-            log.failure("cannot answer {path}", failure=failure, path=request.path)
-            refuse(request, HTTPError(500, "Internal Server Error"))
-
-    request.notifyFinish().addErrback(lambda _: asked.cancel())
-    asked.addCallbacks(write, failed)
-    asked.addErrback(lambda failure: log.failure("cannot answer {path}", failure=failure, path=request.path))
-
-
-def _own_error(error: SourceError) -> HTTPError:
-    """Return the error for the failure of one playlist: the status of the provider, if it sent one."""
-    if error.status is None or error.status < 400:
-        return refusal(error)
-    return HTTPError(error.status, f"The provider answers {error.status}.")
-
-
-def refuse(request: Request, error: HTTPError) -> None:
-    """Answer with an error."""
-    request.write(answer_error(request, error))
-    request.finish()
-
-
-def write_playlist(request: Request, body: bytes, media_type: str = PLAYLIST) -> None:
-    """Answer with a playlist, or other short text, readable for any web page."""
-    allow_media(request)
-    data = write_content(request, RawAnswer(body, media_type, {"Cache-Control": "no-cache"}))
-    request.write(b"" if request.method == b"HEAD" else data)
-    request.finish()
+def playlist_body(request: Request, body: bytes, media_type: str = PLAYLIST) -> bytes:
+    """Set the headers of a playlist, or other short text, and return the body as sent."""
+    return write_content(request, RawAnswer(body, media_type, {"Cache-Control": "no-cache"}))
 
 
 def send_from_memory(
@@ -155,8 +108,9 @@ def send_from_memory(
         elif not producer.gone:
             writer.abort()
 
-    producer = make(lambda data: writer.write(data), lambda: writer.abort())
+    transport: Any = request.transport
+    producer = make(lambda data: writer.write(data), transport.abortConnection)
+    request.notifyFinish().addBoth(lambda _: producer.stopProducing())
     writer = ResponseWriter(request, producer, settings.direct_write, settings.send_buffer)
-    producer.ended.addCallback(ended)
-    request.notifyFinish().addErrback(lambda _: producer.stopProducing())
+    producer.ended.addCallback(ended).addErrback(request.processingFailed)
     producer.start()

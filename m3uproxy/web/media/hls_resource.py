@@ -9,15 +9,18 @@ refused. So players can only fetch resources that a playlist of the stream refer
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITERS
 from ...core.hls.playlist import begins_playlist
+from ...core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import parse_single_range
@@ -25,16 +28,17 @@ from ...core.stream_kind import content_type
 from ...downstream.response_writer import ResponseWriter
 from ...errors import Reason, SourceError
 from ...hls.clients import HlsClient
+from ...hls.download import ERROR_STATUSES
 from ...hls.fetched_resource import FetchedResource
-from ...hls.served_playlist import PlaylistCopy
+from ...hls.served_playlist import MAX_TARGET_DURATION, PlaylistCopy
 from ...hls.stream import HlsStream
+from ...hls.variant_map import NoSuchRendition, RenditionFailed
 from ...live.stream import LiveStream
 from ...registry import Registry
 from ...settings import Settings
-from ..access.cors import allow_media
 from ..access.own_url import path_prefix
 from ..responses import HTTPError, query_value
-from .hls_page import PLAYLIST, HlsPage, answer_later, check_query, refuse, send_from_memory, write_playlist
+from .hls_page import PLAYLIST, HlsPage, check_query, playlist_body, send_from_memory
 from .media_resource import header
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
 from .signed_urls import SignedUrls
@@ -103,59 +107,71 @@ class _ProxiedPage(HlsPage):
     def _client(self, request: Request, stream: HlsStream) -> HlsClient:
         return self._register(request, stream, stream.hls_clients)
 
-    def _send_playlist(
+    async def _playlist(
         self, request: Request, stream: HlsStream, target: TokenTarget | None, client: HlsClient
-    ) -> None:
-        asked = stream.playlist(target, _directives(request), client, path_prefix(request, self._settings))
-        answer_later(request, asked, lambda copy: _send_playlist(request, stream, client, copy, self._settings))
+    ) -> bytes | int:
+        prefix = path_prefix(request, self._settings)
+        try:
+            copy = await stream.playlist(target, _directives(request), client, prefix)
+        except NoSuchRendition:
+            raise HTTPError(404, "The source in use has no such rendition.") from None
+        except RenditionFailed as failed:
+            raise self._own_error(failed.error) from None
+        return _send_playlist(request, stream, client, copy, self._settings)
 
-    def _send_resource(self, request: Request, stream: HlsStream, target: TokenTarget, client: HlsClient) -> None:
+    def _own_error(self, error: SourceError) -> HTTPError:
+        """Return the error for the failure of one playlist: the status of the provider, if it sent one."""
+        if error.status is None or error.status not in ERROR_STATUSES:
+            return self._refusal(error)
+        return HTTPError(error.status, f"The provider answers {error.status}.")
+
+    async def _resource(
+        self, request: Request, stream: HlsStream, target: TokenTarget, client: HlsClient
+    ) -> bytes | int:
         """Send a segment, or an advertisement, which is a playlist if it begins like one."""
+        resource = await stream.resource(target, parse_single_range(header(request, b"range")), client)
+        with closing(resource):
+            _check_status(resource)
+            if target.kind is not ResourceKind.ASSET or not begins_playlist(resource.first_bytes):
+                return _send(request, stream, client, target, resource, self._settings)
+        return await self._playlist(request, stream, target, client)
 
-        def write(resource: FetchedResource) -> None:
-            if target.kind is ResourceKind.ASSET and resource.status < 400 and begins_playlist(resource.first_bytes):
-                resource.close()
-                self._send_playlist(request, stream, target, client)
-            else:
-                _send(request, stream, client, target, resource, self._settings)
-
-        answer_later(request, stream.resource(target, parse_single_range(header(request, b"range")), client), write)
+    async def _manifest(self, request: Request, stream: HlsStream, target: TokenTarget, client: HlsClient) -> bytes:
+        """Send a JSON manifest."""
+        resource = await stream.resource(target, None, client)
+        with closing(resource):
+            _check_status(resource)
+            prefix = path_prefix(request, self._settings)
+            return playlist_body(request, await stream.manifest(resource, target, client, prefix), _JSON)
 
 
 class PlaylistResource(_ProxiedPage):
     """``playlist.m3u8``: the stream's own playlist, or one that it refers to."""
 
-    def _get(self, request: Request) -> int:
+    longest_wait = STALL_TARGET_DURATIONS * MAX_TARGET_DURATION
+
+    async def _get(self, request: Request) -> bytes | int:
         stream, target = self._checked_stream(request), self._target(request)
         if target is not None and target.kind not in (ResourceKind.PLAYLIST, ResourceKind.ASSET):
             raise HTTPError(403, "This is not a playlist of this stream.")
         client = self._client(request, stream)
         if target is not None and target.kind is ResourceKind.ASSET:
-            self._send_resource(request, stream, target, client)
-        else:
-            self._send_playlist(request, stream, target, client)
-        return NOT_DONE_YET
+            return await self._resource(request, stream, target, client)
+        return await self._playlist(request, stream, target, client)
 
 
 class SegmentResource(_ProxiedPage):
     """``segment.ts``: any other resource that a playlist refers to."""
 
-    def _get(self, request: Request) -> int:
+    async def _get(self, request: Request) -> bytes | int:
         check_query(request)
         stream, target = self._checked_stream(request), self._target(request)
         if target is None or target.kind is ResourceKind.PLAYLIST:
             raise HTTPError(403, "This is not a segment of this stream.")
         client = self._client(request, stream)
         if target.kind in REWRITERS:
-            asked = stream.resource(target, None, client)
-            answer_later(
-                request,
-                asked,
-                lambda resource: _send_manifest(request, stream, client, target, resource, self._settings),
-            )
-        else:
-            self._send_resource(request, stream, target, client)
-        return NOT_DONE_YET
+            return await self._manifest(request, stream, target, client)
+        return await self._resource(request, stream, target, client)
 
 
 def _directives(request: Request) -> DeliveryDirectives:
@@ -169,45 +185,29 @@ def _directives(request: Request) -> DeliveryDirectives:
 
 def _send_playlist(
     request: Request, stream: HlsStream, client: HlsClient, copy: PlaylistCopy, settings: Settings
-) -> None:
+) -> bytes | int:
     """Send a playlist, at once or at the player's pace."""
     if copy.size <= _SMALL_PLAYLIST:
-        write_playlist(request, copy.read())
-        return
-    allow_media(request)
+        return playlist_body(request, copy.read())
     request.setHeader(b"Content-Type", PLAYLIST.encode())
     request.setHeader(b"Content-Length", b"%d" % copy.size)
     request.setHeader(b"Cache-Control", b"no-cache")
     if request.method == b"HEAD":
-        request.finish()
-        return
+        return b""
     send_from_memory(request, settings, lambda write, abort: stream.send(copy, client, write, abort))
+    return NOT_DONE_YET
 
 
-def _is_refused(request: Request, resource: FetchedResource) -> bool:
-    """Pass on an error of the provider, with its Retry-After; return whether there was one."""
-    if resource.status < 400 or resource.status == 416:
-        return False
-    resource.close()
-    later = resource.headers.get("Retry-After")
-    error = HTTPError(resource.status, f"The provider answers {resource.status}.")
-    refuse(request, error if later is None else HTTPError(error.status, error.detail, {"Retry-After": later}))
-    return True
+def _check_status(resource: FetchedResource) -> None:
+    """
+    Pass on an error of the provider, with its Retry-After.
 
-
-def _send_manifest(
-    request: Request,
-    stream: HlsStream,
-    client: HlsClient,
-    target: TokenTarget,
-    resource: FetchedResource,
-    settings: Settings,
-) -> None:
-    """Send a JSON manifest, or the provider's error."""
-    if _is_refused(request, resource):
-        return
-    manifest = stream.manifest(resource, target, client, path_prefix(request, settings))
-    answer_later(request, manifest, lambda body: write_playlist(request, body, _JSON))
+    :raises HTTPError: if there was one.
+    """
+    if resource.status >= 400 and resource.status != 416:
+        later = resource.headers.get("Retry-After")
+        headers = {} if later is None else {"Retry-After": later}
+        raise HTTPError(resource.status, f"The provider answers {resource.status}.", headers)
 
 
 def _send(
@@ -217,11 +217,8 @@ def _send(
     target: TokenTarget,
     resource: FetchedResource,
     settings: Settings,
-) -> None:
+) -> int:
     """Send a segment, with the provider's status."""
-    if _is_refused(request, resource):
-        return
-    allow_media(request)
     guess = content_type(target.url)
     request.setHeader(b"Content-Type", (_SEGMENT if guess == "application/octet-stream" else guess).encode())
     request.setHeader(b"Accept-Ranges", b"bytes")
@@ -231,14 +228,13 @@ def _send(
     def abort() -> None:
         transport.abortConnection()
 
-    def ended(_: object) -> None:
-        clients.response_ended(client, abort)
-
     clients = stream.hls_clients
     clients.response_started(client, abort)
+    request.notifyFinish().addBoth(lambda _: clients.response_ended(client, abort))
     if target.kind is ResourceKind.SEGMENT and request.method != b"HEAD":
         clients.segment_started(client)
-    send_resource(request, resource, settings, lambda size: clients.bytes_sent(client, size)).addCallback(ended)
+    send_resource(request, resource, settings, lambda size: clients.bytes_sent(client, size))
+    return NOT_DONE_YET
 
 
 def send_resource(
@@ -275,16 +271,21 @@ def _send_body(
         if sent is not None:
             sent(len(data))
 
-    def ended(error: SourceError | None) -> None:
+    def end_response(error: SourceError | None) -> SourceError | None:
         if error is None:
             writer.finish()
         elif error.reason is not Reason.UNUSED:
             request.unregisterProducer()
             writer.abort()
-        result.callback(error)
+        return error
 
-    reader = resource.deliver(write, ended)
+    def failed(failure: Failure) -> SourceError:
+        request.processingFailed(failure)
+        return SourceError(Reason.INTERNAL)
+
+    reader = resource.deliver(write, result.callback)
+    request.notifyFinish().addBoth(lambda _: reader.stopProducing())
     writer = ResponseWriter(request, reader, settings.direct_write, settings.send_buffer)
-    request.notifyFinish().addErrback(lambda _: reader.stopProducing())
+    result.addCallback(end_response).addErrback(failed)
     reader.start()
     return result

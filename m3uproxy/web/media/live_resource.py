@@ -30,7 +30,7 @@ from ...streams.player import PlayerInfo
 from ...vod.stream import VodStream
 from ..access.cors import MEDIA
 from ..responses import HTTPError
-from .media_resource import MediaResource, answer_error, player_of, refusal
+from .media_resource import MediaResource, abort_on_error, answer_error, player_of, refusal
 from .signed_urls import SignedUrls
 from .vod_resource import FileResource, play
 
@@ -52,6 +52,7 @@ def live_headers(stream: LiveStream) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"Content-Type", stream.content_type.encode()), *_LIVE, *MEDIA)
 
 
+@abort_on_error
 class LiveResponseWriter:
     """The HTTP side of one response: a :class:`m3uproxy.live.pump.LiveResponse`."""
 
@@ -72,8 +73,8 @@ class LiveResponseWriter:
 
     def begin(self, pump: Pump) -> None:
         """Register the pump. It is also stopped here, because Twisted does not always do that on disconnection."""
+        self._request.notifyFinish().addBoth(lambda _: pump.stopProducing())
         self._request.registerProducer(pump, True)
-        self._request.notifyFinish().addErrback(lambda _: pump.stopProducing())
 
     def head(self) -> bytes:
         """Return the whole head. Twisted would add chunked transfer coding to an HTTP/1.1 response."""
@@ -136,7 +137,7 @@ class StreamResource(Resource):
 class LiveResource(MediaResource):
     """The response of a live stream."""
 
-    def _get(self, request: Request) -> int:
+    async def _get(self, request: Request) -> int:
         entry = self._entry(request)
         stream = self._live(entry)
         player = player_of(request, self._settings)
@@ -152,7 +153,7 @@ class LiveResource(MediaResource):
             play(request, file, player, self._settings)
         return file is not None
 
-    def _head(self, request: Request) -> bytes:
+    async def _head(self, request: Request) -> bytes:
         """Answer with the headers of a GET, without a request to the provider."""
         stream = self._live(self._entry(request))
         stream.touch()

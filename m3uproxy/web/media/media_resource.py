@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -21,6 +25,34 @@ from ..responses import HTTPError, query_value, service_unavailable, write_error
 from .signed_urls import SignedUrls
 
 METHODS = "GET, HEAD, OPTIONS"
+#: Steps that may take START_TIMEOUT one after another: a slot, the provider's head, and the first bytes.
+LONGEST_STEPS = 3
+
+WriterClass = TypeVar("WriterClass", bound=type)
+
+
+def abort_on_error(cls: WriterClass) -> WriterClass:
+    """
+    Decorate a class of response writers: an exception in a public method ends the player's connection.
+
+    The stream calls these methods, and an exception would end it for all its players. The class has a ``_request``.
+    """
+    for name, method in list(vars(cls).items()):
+        if callable(method) and not name.startswith("_"):
+            setattr(cls, name, _aborting(method))
+    return cls
+
+
+def _aborting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Any, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except Exception:
+            self._request.abort(Failure())
+            return b""
+
+    return call
 
 
 def player_of(request: Request, settings: Settings) -> PlayerInfo:
@@ -59,6 +91,8 @@ class MediaResource(Resource):
 
     isLeaf = True
     allowedMethods = (b"GET", b"HEAD", b"OPTIONS")
+    #: Seconds for which a provider may block a request, beyond START_TIMEOUT.
+    longest_wait = 0.0
 
     def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None, stream_id: str) -> None:
         super().__init__()
@@ -69,21 +103,37 @@ class MediaResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Answer a request. Checked in this order: method, signature, stream, limits."""
+        timed: Any = request
+        timed.begin_within(LONGEST_STEPS * self._settings.start_timeout + self.longest_wait)
+        return Deferred.fromCoroutine(self._answer(request))
+
+    async def _answer(self, request: Request) -> bytes | int:
+        allow_media(request)
         try:
             answer = {b"GET": self._get, b"HEAD": self._head, b"OPTIONS": self._options}.get(request.method)
             if answer is None:
                 raise HTTPError(405, "Method Not Allowed", {"Allow": METHODS})
-            return answer(request)
+            return await answer(request)
         except HTTPError as error:
             return answer_error(request, error)
+        except SourceError as error:
+            return answer_error(request, self._refusal(error))
 
     @abstractmethod
-    def _get(self, request: Request) -> Any:
-        """Start the response to a player."""
+    async def _get(self, request: Request) -> bytes | int:
+        """
+        Start the response to a player.
+
+        :return: the body, or ``NOT_DONE_YET`` if a producer writes it.
+        """
 
     @abstractmethod
-    def _head(self, request: Request) -> Any:
+    async def _head(self, request: Request) -> bytes | int:
         """Answer with the headers of a GET."""
+
+    def _refusal(self, error: SourceError) -> HTTPError:
+        """Return the error for a player whose response has not started."""
+        return refusal(error)
 
     def _entry(self, request: Request) -> Stream:
         """Return the stream. The signature is checked first, so that unsigned requests cannot probe for streams."""
@@ -100,10 +150,9 @@ class MediaResource(Resource):
         except LimitReached as reached:
             raise service_unavailable(reached) from None
 
-    def _options(self, request: Request) -> bytes:
+    async def _options(self, request: Request) -> bytes:
         if is_preflight(request):
             return answer_media_preflight(request)
         self._entry(request)
-        allow_media(request)
         request.setHeader(b"Allow", METHODS.encode())
         return b""

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.hls.segmenter import LiveSegment
@@ -13,9 +11,8 @@ from ...hls.clients import HlsClient
 from ...hls.muxer import HlsMuxer, muxer_of
 from ...live.stream import LiveStream
 from ...settings import Settings
-from ..access.cors import allow_media
 from ..responses import HTTPError, query_value
-from .hls_page import HlsPage, answer_later, check_query, send_from_memory, write_playlist
+from .hls_page import HlsPage, check_query, playlist_body, send_from_memory
 
 
 class _MuxerPage(HlsPage):
@@ -35,17 +32,15 @@ class _MuxerPage(HlsPage):
 class MuxerPlaylistResource(_MuxerPage):
     """``playlist.m3u8``. The first request starts the source, and is answered when there is a segment."""
 
-    def _get(self, request: Request) -> int:
+    async def _get(self, request: Request) -> bytes:
         stream = self._stream(request)
-        asked = muxer_of(stream).playlist(self._client(request, stream))
-        answer_later(request, asked, lambda body: write_playlist(request, body))
-        return NOT_DONE_YET
+        return playlist_body(request, await muxer_of(stream).playlist(self._client(request, stream)))
 
 
 class MuxerSegmentResource(_MuxerPage):
     """``segment.ts``, with the number of the segment as ``url``."""
 
-    def _get(self, request: Request) -> Any:
+    async def _get(self, request: Request) -> bytes | int:
         check_query(request)
         stream = self._stream(request)
         number = query_value(request, b"url") or ""
@@ -62,7 +57,6 @@ class MuxerSegmentResource(_MuxerPage):
 
 
 def _write_head(request: Request, segment: LiveSegment) -> None:
-    allow_media(request)
     request.setHeader(b"Content-Type", b"video/mp2t")
     request.setHeader(b"Content-Length", b"%d" % segment.size)
     request.setHeader(b"Accept-Ranges", b"none")

@@ -12,24 +12,19 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.defer import CancelledError
-from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ...core.http.byte_ranges import Span, parse_range, unsatisfied_range
 from ...core.http.representation import Representation
 from ...downstream.socket_writer import writer_for
 from ...errors import Reason, SourceError
-from ...log import make_logger
 from ...settings import Settings
 from ...streams.player import PlayerInfo
 from ...vod.response import VodResponse
 from ...vod.stream import VodStream
 from ..access.cors import MEDIA
 from ..responses import HTTPError
-from .media_resource import MediaResource, answer_error, header, player_of, refusal
-
-log = make_logger()
+from .media_resource import MediaResource, abort_on_error, answer_error, header, player_of, refusal
 
 
 def file_headers(stream: VodStream, representation: Representation) -> tuple[tuple[bytes, bytes], ...]:
@@ -52,6 +47,7 @@ def file_error(error: SourceError) -> HTTPError:
     return refusal(error)
 
 
+@abort_on_error
 class FileResponseWriter:
     """The HTTP side of one response: a :class:`m3uproxy.vod.response.VodResponseWriter`."""
 
@@ -64,8 +60,8 @@ class FileResponseWriter:
 
     def register(self, response: VodResponse) -> None:
         """Register the producer. It is also stopped here, because Twisted does not always do that on disconnection."""
+        self._request.notifyFinish().addBoth(lambda _: response.stopProducing())
         self._request.registerProducer(response, True)
-        self._request.notifyFinish().addErrback(lambda _: response.stopProducing())
 
     def write_head(self, representation: Representation, span: Span | None) -> None:
         """Write the headers: 206 for a range, 200 for the whole file."""
@@ -126,7 +122,7 @@ def play(request: Request, stream: VodStream, player: PlayerInfo, settings: Sett
 class FileResource(MediaResource):
     """The responses of a file."""
 
-    def _get(self, request: Request) -> int:
+    async def _get(self, request: Request) -> int:
         stream = self._file(request)
         player = player_of(request, self._settings)
         connection: Any = request.channel
@@ -135,33 +131,18 @@ class FileResource(MediaResource):
         play(request, stream, player, self._settings)
         return NOT_DONE_YET
 
-    def _head(self, request: Request) -> int:
+    async def _head(self, request: Request) -> bytes:
         """Answer with the headers of the whole file: Range is defined for GET only (RFC 9110 section 14.2)."""
         stream = self._file(request)
-        described = stream.describe()
-        request.notifyFinish().addErrback(lambda _: described.cancel())
-        described.addCallbacks(self._described, self._not_described, (request, stream), {}, (request,))
-        described.addErrback(
-            lambda failure: log.failure("cannot answer HEAD of stream {stream}", failure=failure, stream=self._id)
-        )
-        return NOT_DONE_YET
-
-    def _described(self, representation: Representation, request: Request, stream: VodStream) -> None:
+        representation = await stream.describe()
         for name, value in file_headers(stream, representation):
             request.setHeader(name, value)
         if representation.length is not None:
             request.setHeader(b"Content-Length", b"%d" % representation.length)
-        request.finish()
+        return b""
 
-    def _not_described(self, failure: Failure, request: Request) -> None:
-        if failure.check(CancelledError):
-            return
-        error = failure.value
-        if not isinstance(error, SourceError):
-            log.failure("HEAD of stream {stream} failed unexpectedly", failure=failure, stream=self._id)
-            error = SourceError(Reason.INTERNAL)
-        request.write(answer_error(request, file_error(error)))
-        request.finish()
+    def _refusal(self, error: SourceError) -> HTTPError:
+        return file_error(error)
 
     def _file(self, request: Request) -> VodStream:
         entry = self._entry(request)

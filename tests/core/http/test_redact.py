@@ -52,6 +52,10 @@ def test_any_text_is_accepted(text: str) -> None:
     redact("/" + text)
 
 
+def test_what_no_log_line_may_hold_is_replaced() -> None:
+    assert redact("http://tv.example/a\udcff\x1b\r\n.ts") == "http://tv.example/a____.ts"
+
+
 SECRET = st.text("QZ0123456789", min_size=6, max_size=30).map(lambda s: "Z" + s + "Q")
 WORD = st.sampled_from(["live", "movie", "c", "hls", "a.b", "x"])
 KEY = st.sampled_from(["token", "password", "user", "sig", "k", "a b", "", "X-Amz-Signature", "e", "st"])

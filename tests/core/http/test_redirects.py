@@ -283,3 +283,22 @@ def test_range_headers_follow_redirects():
     headers = dict(next_hop(hop, b"http://cdn.example/1.mkv").headers)
     assert (headers["Range"], headers["If-Range"]) == ("bytes=5-", '"x"')
     assert "X-Key" not in headers
+
+
+@pytest.mark.parametrize("userinfo", ["us:p[w", "u[s:p]w", "us:p\u2100w", "us:\udcff", "%zz:%", "a:b@c", ":", "\x01:"])
+def test_any_userinfo_is_kept(userinfo: str) -> None:
+    hop = playlist_hop(f"http://{userinfo}@host.example/a.ts", "http://host.example/", "agent", ())
+    assert (hop.location.netloc, hop.location.target) == ("host.example", "/a.ts")
+
+
+@given(st.text(st.sampled_from("ht:/[]@?#\\.%0a9\u0663\uff18\xe9\u2100\udcff\x00\t \u3002\uff0f")))
+def test_any_url_is_refused_or_kept(text: str) -> None:
+    for url in (text, f"http://{text}", f"http://host.example/{text}"):
+        with contextlib.suppress(SourceError):
+            assert playlist_hop(url, "http://host.example/", "agent", ()).location.url.isascii()
+
+
+def test_a_long_host_name_takes_no_time() -> None:
+    for host in ("\xe9" * 100_000, "a." * 100_000, "1." * 100_000):
+        with pytest.raises(SourceError, match="no usable host"):
+            first_hop(f"http://{host}/", "agent", ())
