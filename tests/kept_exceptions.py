@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet import main
 from twisted.internet.protocol import connectionDone
+from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
+
+from m3uproxy.errors import SourceError
 
 #: Exceptions of Twisted that every connection shares. They must not be raised.
 SHARED = {"CONNECTION_DONE": main.CONNECTION_DONE, "CONNECTION_LOST": main.CONNECTION_LOST}
@@ -42,3 +46,10 @@ def _parts(value: Any) -> Iterator[tuple[object, Any]]:
         yield from dict(vars(value)).items()
     elif callable(value) and str(getattr(value, "__module__", "")).startswith("m3uproxy"):
         yield "__defaults__", getattr(value, "__defaults__", None)
+
+
+def errors_with_frames() -> list[SourceError]:
+    """Return the errors of sources that are in use anywhere and hold the frames that they were raised through."""
+    globalLogBeginner._initialBuffer._buffer.clear()  # events that are kept for a log that is not begun
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, SourceError) and each.__traceback__ is not None]

@@ -6,10 +6,12 @@ import pytest
 from fakes import Relay
 from hypothesis import given
 from hypothesis import strategies as st
+from kept_exceptions import errors_with_frames
 from twisted.logger import capturedLogs
 
 from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring, share_memory
+from m3uproxy.errors import Reason
 
 KB = 1000
 
@@ -199,3 +201,14 @@ def test_total_memory_is_limited_during_playback() -> None:
         relay.pass_time(1.0)
     held = sum(stream.broadcaster.ring.size for stream in streams)
     assert held <= 16 * 1024 * 1024 + 3 * 1_100_000
+
+
+def test_failed_live_sources_keep_no_frames() -> None:
+    relay = Relay(stream_retry_delay=0.5)
+    stream = relay.stream("http://provider/1.ts", "http://provider/2.ts")
+    relay.player(stream)
+    for _ in range(4):
+        relay.dialler.last.fail(Reason.REFUSED)
+        relay.pass_time(1)
+    assert stream.session.error is not None
+    assert errors_with_frames() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hls_rig import HlsRig, Page, media, uris
+from kept_exceptions import errors_with_frames
 
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.settings import load
@@ -422,3 +423,31 @@ def test_error_of_a_removed_client_starts_nothing(make_rig) -> None:
     assert wire.answer().status == 502
     assert row(rig) == {}
     assert rig.origin.asked == [A]
+
+
+# stored errors
+
+
+def test_failed_sources_keep_no_frames(make_rig) -> None:
+    rig = make_rig()
+    for url in (A, B):
+        rig.origin.put(url, "no playlist")
+    stream = rig.stream(A, B)
+    players = [rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id={n}") for n in range(3)]
+    rig.wait(12)
+    assert all(b"502" in player.take() for player in players)
+    assert stream.session.error is not None
+    assert stream.history.error_count
+    assert errors_with_frames() == []
+
+
+def test_many_players_of_a_failing_stream_keep_no_frames(make_rig) -> None:
+    rig = make_rig(stream_retry_delay=5.0)
+    rig.origin.put(A, silent=True)
+    stream = rig.stream(A, B)
+    players = [rig.open(f"/hls/{stream.id}/playlist.m3u8?client_id={n}") for n in range(20)]
+    rig.origin.waiting[0].errback(SourceError(Reason.RESET))
+    rig.registry.delete(stream.id)
+    rig.wait(1)
+    assert all(player.take() for player in players)
+    assert errors_with_frames() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 from fakes import FakeBody
+from kept_exceptions import errors_with_frames
 from vod_rig import ETAG, SIZE, PlayerConnection, file_bytes
 
 from m3uproxy.core.http.byte_ranges import ByteRange
@@ -549,3 +550,13 @@ def test_a_player_over_tls(make_rig):
     rig.drain(response)
     assert response.finished
     assert response.body == file_bytes(3 * M, 5 * M)
+
+
+def test_failed_sources_keep_no_frames(make_rig):
+    rig = make_rig(2)
+    rig.ask()
+    for _ in range(2):
+        rig.dialler.last.fail(Reason.REFUSED)
+        rig.clock.advance(0.1)
+    assert rig.stream.clients()[0].last_error == SourceError(Reason.REFUSED)
+    assert errors_with_frames() == []
