@@ -14,18 +14,22 @@ from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.renditions import definitions
 from ..core.hls.uri_rewriter import absolute_url, encode_playlist
-from ..core.hls.url_tokens import TokenTarget, source_name
+from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
-from ..errors import bad_status
+from ..errors import SourceError, bad_status
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .http_client import ResourceRequest
 from .served_playlist import ParsedPlaylist, ServedPlaylist, parse_body
-from .variant_map import PlaylistLocation, VariantMap
+from .variant_map import GONE_STATUSES, NoSuchRendition, PlaylistLocation, VariantMap
 
 #: Maximum age of a multivariant playlist in which a variant is looked up, in seconds.
 _LOOKUP_MAX_AGE = 30.0
+#: Maximum age of one in which a variant is looked up again whose URL is still refused, in seconds.
+_REFUSED_MAX_AGE = 5.0
+#: URLs that are noted as refused.
+MAX_REFUSED = 128
 #: Parsed playlists that are kept for each stream, of all its sources: their number and their bytes.
 MAX_PARSED = 16
 MAX_PARSED_BYTES = 2 * MAX_BYTES
@@ -38,11 +42,17 @@ class PlaylistLoader:
     :ivar variant_map: the variants of the stream's sources.
     """
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    def __init__(self, fetcher: Fetcher, earlier: PlaylistLoader | None = None) -> None:
+        """
+        Initialise a loader without playlists.
+
+        :param earlier: the loader before a pause without players.
+        """
         self._fetcher = fetcher
         self._variables: dict[str, Mapping[str, str]] = {}
         self._parsed: OrderedDict[str, ParsedPlaylist] = OrderedDict()
-        self.variant_map = VariantMap()
+        self._refused: dict[str, None] = {}
+        self.variant_map: VariantMap = VariantMap(None if earlier is None else earlier.variant_map)
 
     def resource(
         self, source: SourceRequest, target: TokenTarget, byte_range: ByteRange | None, max_age: float
@@ -76,20 +86,82 @@ class PlaylistLoader:
         :raises SourceError: if no playlist comes.
         :raises NoSuchRendition: if the source has no counterpart of the variant.
         """
-        location: PlaylistLocation | None
-        if target is not None and target.source == source_name(source.url):
-            location = PlaylistLocation(target.url, target.led_by_public)
-        else:
-            entry = await self._load_entry(source, target, directives, served, sticky)
+        location = self.variant_map.known_location(target, source)
+        if location is None:
+            is_media = target is None and self.variant_map.is_multivariant is not True
+            max_age = served.max_age if target is None else _LOOKUP_MAX_AGE
+            entry = await self._load_entry(source, max_age, directives if is_media else NO_DIRECTIVES, served, sticky)
             if target is None and self.variant_map.is_multivariant:
                 return entry if entry.playlist.multivariant else _as_multivariant(entry), {}
             location = self.variant_map.locate(target, source, entry)
             if location is None:
                 return entry, {}
-        fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
+        try:
+            fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
+        except SourceError as error:
+            if error.status not in GONE_STATUSES:
+                raise
+            fetched = await self._fetch_again(source, target, location, error, served, sticky)
+        else:
+            self._refused.pop(location.url, None)
         if b"IMPORT=" in fetched.body and source.url not in self._variables:
-            await self._load_entry(source, target, directives, served, sticky)
+            await self._load_entry(source, _LOOKUP_MAX_AGE, NO_DIRECTIVES, served, sticky)
         return fetched, self._variables.get(source.url, {})
+
+    async def _fetch_again(
+        self,
+        source: SourceRequest,
+        target: TokenTarget | None,
+        refused: PlaylistLocation,
+        error: SourceError,
+        served: ServedPlaylist,
+        sticky: bool,
+    ) -> ParsedPlaylist:
+        """
+        Fetch a playlist whose URL has ended from where the source has it now.
+
+        URLs may hold a session that ends. The latest multivariant playlist may name those of a newer one; else it is
+        fetched anew, once for all players that wait.
+
+        :param refused: the location that the source refuses.
+        :raises SourceError: ``error`` if the source has the playlist nowhere else.
+        """
+        max_age = _REFUSED_MAX_AGE if refused.url in self._refused else 0.0
+        self._note_refused(refused)
+        known = self._find_in_latest(source, target)
+        if known is not None:
+            try:
+                return await self._fetch_playlist(source, known, served.max_age)
+            except SourceError as again:
+                if again.status not in GONE_STATUSES:
+                    raise
+                self._note_refused(known)
+        try:
+            entry = await self._load_entry(source, max_age, NO_DIRECTIVES, served, sticky)
+            location = self.variant_map.find_again(target, source, entry)
+        except (SourceError, NoSuchRendition):
+            raise error from None
+        if location is None:
+            return entry
+        if location in (refused, known):
+            raise error
+        fetched = await self._fetch_playlist(source, location, served.max_age)
+        self._refused.pop(location.url, None)
+        return fetched
+
+    def _find_in_latest(self, source: SourceRequest, target: TokenTarget | None) -> PlaylistLocation | None:
+        """Return the location of a playlist by the latest multivariant playlist, unless that is refused, too."""
+        entry = self.variant_map.latest_entry(source)
+        try:
+            location = None if entry is None else self.variant_map.find_again(target, source, entry)
+        except NoSuchRendition:
+            return None
+        return None if location is None or location.url in self._refused else location
+
+    def _note_refused(self, location: PlaylistLocation) -> None:
+        self._refused[location.url] = None
+        if len(self._refused) > MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
 
     async def asset(self, source: SourceRequest, target: TokenTarget, max_age: float) -> ParsedPlaylist:
         """
@@ -110,19 +182,14 @@ class PlaylistLoader:
     async def _load_entry(
         self,
         source: SourceRequest,
-        target: TokenTarget | None,
+        max_age: float,
         directives: DeliveryDirectives,
         served: ServedPlaylist,
         sticky: bool,
     ) -> ParsedPlaylist:
         """Fetch the first playlist of a source. The first one of all decides if the stream is multivariant."""
         location = self.variant_map.entry_location(source)
-        if target is None and self.variant_map.is_multivariant is not True:
-            fetched = await self._fetch_playlist(source, location, served.max_age, directives, served)
-        else:
-            fetched = await self._fetch_playlist(
-                source, location, served.max_age if target is None else _LOOKUP_MAX_AGE
-            )
+        fetched = await self._fetch_playlist(source, location, max_age, directives, served)
         if self.variant_map.is_multivariant is None:
             self.variant_map.is_multivariant = fetched.playlist.multivariant
         if fetched.playlist.multivariant:

@@ -88,6 +88,7 @@ class HlsProxy:
         self.sticky = False
         self._served: OrderedDict[TokenTarget | None, ServedPlaylist] = OrderedDict()
         self._discontinuities = DiscontinuityNumbers()
+        self._loader = PlaylistLoader(context.fetcher)
         self.reset(SourceError(Reason.UNUSED))
 
     def reset(self, error: SourceError) -> None:
@@ -102,7 +103,7 @@ class HlsProxy:
         for served in self._served.values():
             served.rest()
         self._delivered: OrderedDict[TokenTarget, SourceRun] = OrderedDict()
-        self._loader = PlaylistLoader(self._context.fetcher)
+        self._loader = PlaylistLoader(self._context.fetcher, self._loader)
 
     def close(self, error: SourceError) -> None:
         """Stop for good. Requests that wait, and later ones, fail with ``error``."""

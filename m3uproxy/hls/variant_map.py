@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from ..core.hls.renditions import Rendition, counterpart, renditions
+from ..core.hls.renditions import Rendition, counterpart, renditions, same_rendition
 from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget, source_name
 from ..core.http.source_request import SourceRequest
@@ -78,9 +78,17 @@ class VariantMap:
     :ivar is_multivariant: True if the stream is served as a multivariant playlist; None before the first response.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: VariantMap | None = None) -> None:
+        """
+        Initialise a map.
+
+        :param earlier: the map before a pause without players. Players that come back use the URLs that they know.
+        """
         self._renditions: OrderedDict[tuple[bytes, ResourceRole, str], Rendition] = OrderedDict()
+        if earlier is not None:
+            self._renditions.update(earlier._renditions)
         self._renditions_by_source: dict[str, OfferedPlaylists] = {}
+        self._moved: OrderedDict[tuple[bytes, str], PlaylistLocation] = OrderedDict()
         self._pinned: dict[str, PlaylistLocation] = {}
         self.is_multivariant: bool | None = None
 
@@ -131,6 +139,55 @@ class VariantMap:
         if known is None:
             return None
         return next((known.levels[key] for key in _level_keys(url) if key in known.levels), None)
+
+    def known_location(self, target: TokenTarget | None, source: SourceRequest) -> PlaylistLocation | None:
+        """Return the location of a playlist of this source; None if its first playlist must tell."""
+        if target is None or target.source != source_name(source.url):
+            return None
+        key = target.source, target.role, target.url
+        if key in self._renditions:
+            self._renditions.move_to_end(key)
+        return self._moved.get((target.source, target.url), PlaylistLocation(target.url, target.led_by_public))
+
+    def latest_entry(self, source: SourceRequest) -> ParsedPlaylist | None:
+        """Return the latest multivariant playlist of a source that is known."""
+        known = self._renditions_by_source.get(source.url)
+        return None if known is None else known.fetched
+
+    def find_again(
+        self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist
+    ) -> PlaylistLocation | None:
+        """
+        Return the location of a playlist whose URL has ended. Later requests go there, too.
+
+        The parameters are those of :meth:`locate`.
+        """
+        if target is None or target.source != source_name(source.url) or not fetched.playlist.multivariant:
+            return self.locate(target, source, fetched)
+        wanted, offered = self._rendition(target), self.add_renditions(source, fetched)
+        url = self._url_again(target, source, wanted, offered)
+        location = PlaylistLocation(url, fetched.public)
+        self._moved[target.source, target.url] = location
+        self._moved.move_to_end((target.source, target.url))
+        if len(self._moved) > MAX_RENDITIONS:
+            self._moved.popitem(last=False)
+        return location
+
+    def _url_again(
+        self, target: TokenTarget, source: SourceRequest, wanted: Rendition | None, offered: Sequence[Rendition]
+    ) -> str:
+        """Return the URL of a rendition by its attributes; if they are unknown since a restart, by its path."""
+        if any(each.url == target.url for each in offered):
+            return target.url
+        level = self.level(source, target.url) if wanted is None else None
+        if level is not None:
+            return level.url
+        if wanted is None and target.role is not ResourceRole.MAIN:
+            raise NoSuchRendition
+        found = counterpart(None, offered) if wanted is None else same_rendition(wanted, offered)
+        if found is None:
+            raise NoSuchRendition
+        return found.url
 
     def locate(
         self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist

@@ -19,6 +19,8 @@ from .variables import Variables
 _RESOLUTION = re.compile(r"\d{1,6}x(\d{1,6})")
 _VARIANT_TAG = "EXT-X-STREAM-INF"
 _RENDITION_TAGS = frozenset({_VARIANT_TAG, "EXT-X-MEDIA", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF"})
+#: Attributes of variants that may be the only difference between two of them.
+_DETAILS = ("CODECS", "AUDIO", "VIDEO-RANGE", "FRAME-RATE", "PATHWAY-ID", "STABLE-VARIANT-ID")
 
 
 @attrs.frozen
@@ -32,6 +34,7 @@ class Rendition:
     :ivar bandwidth: bit/s, 0 if unknown.
     :ivar height: height of the picture in lines, 0 if unknown.
     :ivar labels: language, name and group ID; empty strings if absent.
+    :ivar details: values of other attributes that tell variants apart; empty strings if absent.
     :ivar index: position among all offered playlists.
     :ivar role: ``MAIN`` for a variant, ``SOUND`` or ``SIDE`` for a rendition.
     """
@@ -42,6 +45,7 @@ class Rendition:
     bandwidth: int
     height: int
     labels: tuple[str, str, str]
+    details: tuple[str, ...]
     index: int
     role: ResourceRole = ResourceRole.MAIN
 
@@ -97,6 +101,7 @@ def _rendition(url: str, tag: str, values: Mapping[str, str], index: int, role: 
         bandwidth=decimal_integer(values.get("BANDWIDTH", "")) or 0,
         height=int(size[1]) if size else 0,
         labels=(values.get("LANGUAGE", ""), values.get("NAME", ""), values.get("GROUP-ID", "")),
+        details=tuple([values.get(name, "") for name in _DETAILS]),
         index=index,
         role=role,
     )
@@ -118,11 +123,23 @@ def counterpart(wanted: Rendition | None, offered: Sequence[Rendition]) -> Rendi
     return min(alike, key=lambda each: _distance(wanted, each), default=None)
 
 
+def same_rendition(wanted: Rendition, offered: Sequence[Rendition]) -> Rendition | None:
+    """
+    Return the offer of the same source that takes the place of an earlier one, whose URL has ended.
+
+    A rendition has the same language and name; a variant that is not offered any more is replaced by the nearest one.
+    """
+    alike = offered if wanted.is_main else [each for each in offered if each.labels[:2] == wanted.labels[:2]]
+    return counterpart(wanted, alike)
+
+
 def _distance(wanted: Rendition, each: Rendition) -> tuple[object, ...]:
     labels = tuple(mine != theirs for mine, theirs in zip(wanted.labels, each.labels, strict=True))
+    details = sum(mine != theirs for mine, theirs in zip(wanted.details, each.details, strict=True))
     return (
         *labels,
         wanted.height != each.height,
         abs(wanted.bandwidth - each.bandwidth),
+        details,
         abs(wanted.index - each.index),
     )

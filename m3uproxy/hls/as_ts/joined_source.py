@@ -16,7 +16,7 @@ from ..fetcher import Fetcher
 from ..http_client import ResourceRequest
 from ..playlist_loader import read_playlist
 from ..served_playlist import ParsedPlaylist
-from ..variant_map import PlaylistLocation
+from ..variant_map import GONE_STATUSES, PlaylistLocation
 from .aes128 import KEY_SIZE, Aes128Decryptor
 
 #: Maximum age of cached segments and keys in seconds.
@@ -45,19 +45,39 @@ class JoinedSource:
 
     async def media_playlist(self, max_age: float) -> ParsedPlaylist:
         """
-        Return the media playlist. In a multivariant playlist the variant is chosen once.
+        Return the media playlist. In a multivariant playlist the variant is chosen once, and again if its URL ends.
 
         :param max_age: maximum age in seconds of a cached copy.
         :raises SourceError: if the playlist cannot be fetched, or is not a playlist.
         """
         if self._location is None:
-            first = await self._fetch_playlist(PlaylistLocation(self.request.url), max_age)
-            if not first.playlist.multivariant:
-                return first
-            variant = best_variant(first.playlist, first.url, self._max_bandwidth)
-            self._imported = definitions(first.playlist, first.url)
-            self._location = PlaylistLocation(variant.url, first.public)
-        fetched = await self._fetch_playlist(self._location, max_age)
+            return await self._choose_playlist(max_age, max_age, None)
+        try:
+            return await self._fetch_variant(self._location, max_age)
+        except SourceError as error:
+            if error.status not in GONE_STATUSES:
+                raise
+            return await self._choose_playlist(0.0, max_age, error)
+
+    async def _choose_playlist(self, entry_age: float, max_age: float, error: SourceError | None) -> ParsedPlaylist:
+        """
+        Return the first playlist if it is a media playlist, else that of the best variant.
+
+        :param entry_age: maximum age in seconds of a cached copy of the first playlist.
+        :param error: the error of the variant that was used so far, which is raised if it is still the one.
+        """
+        first = await self._fetch_playlist(PlaylistLocation(self.request.url), entry_age)
+        if not first.playlist.multivariant:
+            return first
+        variant = best_variant(first.playlist, first.url, self._max_bandwidth)
+        if error is not None and self._location is not None and variant.url == self._location.url:
+            raise error
+        self._imported = definitions(first.playlist, first.url)
+        self._location = PlaylistLocation(variant.url, first.public)
+        return await self._fetch_variant(self._location, max_age)
+
+    async def _fetch_variant(self, location: PlaylistLocation, max_age: float) -> ParsedPlaylist:
+        fetched = await self._fetch_playlist(location, max_age)
         if fetched.playlist.multivariant:
             raise SourceError(Reason.NOT_VIDEO, "a variant that is a multivariant playlist")
         return fetched

@@ -215,6 +215,31 @@ def test_playlist_without_new_segments_is_a_stall(rig) -> None:
     assert rig.consumer.error.reason is Reason.STALLED
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500])
+def test_variant_whose_url_ends_is_looked_up_once(rig, status) -> None:
+    def renew(session: int, first: int) -> None:
+        rig.put(first, 5)
+        rig.origin.put(f"{A}?s={session}", rig.origin.pages[A].body)
+        rig.origin.put(A, f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nindex.m3u8?s={session}\n")
+
+    renew(1, 1)
+    rig.play()
+    rig.wait(4)
+    renew(2, 2)
+    rig.origin.put(f"{A}?s=1", status=status)
+    rig.wait(4)
+    if status == 500:
+        assert rig.consumer.error is None
+        rig.wait(10)
+        assert rig.consumer.error.status == 500
+        return
+    assert rig.origin.count(A) == 2
+    rig.origin.put(f"{A}?s=2", status=status)
+    rig.wait(12)
+    assert rig.consumer.parts[0] == b"".join(b"%03d" % n * 100 for n in range(3, 7))
+    assert rig.consumer.error.status == status
+
+
 def test_one_failed_segment_is_skipped_and_two_end_the_body(rig) -> None:
     rig.put(1, 5)
     rig.origin.put(rig.url(4), status=404)
