@@ -42,7 +42,7 @@ def _utc_now() -> datetime:
 
 
 class Registry:
-    """All registered streams. Removes streams without players, and limits the memory of all rings."""
+    """All registered streams. Removes streams without players, and limits the memory of all live streams."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class Registry:
             except Exception:
                 log.failure("housekeeping of stream {stream} failed", stream=stream.id)
         live = [stream for stream in map(live_stream_of, self._streams.values()) if stream is not None]
-        share_memory([stream.broadcaster.ring for stream in live], self._settings.ring_total_bytes)
+        share_memory([stream.memory for stream in live], self._settings.ring_total_bytes)
         self._players_counted(players)
 
     def _look_after(self, stream: Stream) -> int:

@@ -12,6 +12,9 @@ from twisted.logger import capturedLogs
 from m3uproxy.core.ingest.parser import Chunk
 from m3uproxy.core.ring import Ring, share_memory
 from m3uproxy.errors import Reason
+from m3uproxy.hls.muxer import muxer_of
+from m3uproxy.live.stream import LiveStream
+from m3uproxy.streams.player import PlayerInfo
 
 KB = 1000
 
@@ -185,6 +188,58 @@ def test_shares_keep_the_limit(sizes: list[int], limit: int) -> None:
     floors = sum(ring.min_size for ring in rings)
     assert sum(ring.size for ring in rings) <= max(limit, limit + floors)
     assert all(ring.size <= size * 10 for ring, size in zip(rings, sizes, strict=True))
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(0, 2000))
+def test_shares_use_the_whole_limit(sizes: list[int], limit: int) -> None:
+    rings = [ring_of(size * 10, size) for size in sizes]
+    share_memory(rings, limit)
+    [share] = {ring._share for ring in rings}
+    assert sum(min(size * 10, share) for size in sizes) >= min(limit, 10 * sum(sizes)) - len(sizes)
+
+
+def test_share_holds_until_the_next_one() -> None:
+    ring = ring_of(500 * KB, 50)
+    share_memory([ring], 200 * KB)
+    for n in range(50, 100):
+        ring.append(Chunk(bytes(10 * KB), b"psi", True), float(n))
+        assert ring.size <= 200 * KB
+    share_memory([ring], 400 * KB)
+    for n in range(100, 150):
+        ring.append(Chunk(bytes(10 * KB), b"psi", True), float(n))
+    assert ring.size == 400 * KB
+
+
+def bytes_held(stream: LiveStream) -> int:
+    """Return the bytes of all blocks that the ring and the segments of a stream refer to."""
+    segmenter = muxer_of(stream)._segmenter
+    blocks = [*stream.broadcaster.ring._blocks, *segmenter._blocks]
+    blocks += [block for segment in segmenter._kept for block in segment.blocks]
+    return sum({id(block): len(block.data) for block in blocks}.values())
+
+
+def test_total_memory_includes_the_segments_of_live_streams() -> None:
+    """Streams of 4 Mbit/s are played as HLS. Their segments would take 18 MB each."""
+    limit = 16 * 1024 * 1024
+    relay = Relay(tick=0.4, ring_total_bytes=limit, ring_seconds=5, join_seconds=1)
+    relay.registry.start()
+    streams = [relay.stream(f"http://p/{n}.ts") for n in range(3)]
+    bodies = []
+    for stream in streams:
+        client = muxer_of(stream).hls_clients.register(PlayerInfo("10.0.0.1", "tv", None, stream.id))
+        muxer_of(stream).playlist(client)
+        bodies.append(relay.dialler.last.answer())
+    most = 0
+    for _ in range(16):
+        for stream, body in zip(streams, bodies, strict=True):
+            body.bring(relay.programme.group(25, 20_000))
+            muxer_of(stream).hls_clients.register(PlayerInfo("10.0.0.1", "tv", None, stream.id))
+        relay.pass_time(1.0)
+        held = [bytes_held(stream) for stream in streams]
+        assert [stream.memory.size for stream in streams] == held
+        most = max(most, sum(held))
+    assert 0.8 * limit < most <= limit
+    assert all(muxer_of(stream)._segmenter.has_segments for stream in streams)
 
 
 def test_total_memory_is_limited_during_playback() -> None:

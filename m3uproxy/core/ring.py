@@ -8,12 +8,16 @@ group of pictures, because a player needs one to join at. The limit in bytes has
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
+from typing import Protocol
 
 import attrs
 
 from .ingest.parser import Chunk
 
+#: A number of bytes that is never reached.
+NO_LIMIT = 1 << 62
 #: Seconds of arrival that make one sample.
 _SAMPLE_SECONDS = 1.0
 #: Weight of a new sample.
@@ -83,6 +87,7 @@ class Ring:
         """
         self._seconds = seconds
         self._max_bytes = max_bytes
+        self._share = NO_LIMIT
         self._blocks: deque[Block] = deque()
         self._access_points: deque[int] = deque()
         self._bitrate = Bitrate()
@@ -94,6 +99,11 @@ class Ring:
     def next(self) -> int:
         """The number of the next block to be appended: the live edge."""
         return self.first + len(self._blocks)
+
+    @property
+    def start(self) -> int:
+        """The position of the oldest block: bytes of the stream before it."""
+        return self.position - self.size
 
     @property
     def bitrate(self) -> float:
@@ -118,6 +128,8 @@ class Ring:
         self._bitrate.add(len(chunk.data), now)
         if self._bitrate.known:
             limit = int(self._bitrate.value * self._seconds)
+            if limit > self._share:
+                limit = self._share
             if self.size > limit:
                 self.shrink(limit)
         return block
@@ -143,6 +155,12 @@ class Ring:
     def shrink(self, limit: int) -> None:
         """Drop the oldest blocks down to ``limit`` bytes, but keep one group of pictures."""
         self._drop_to(max(limit, self.min_size))
+
+    def set_share(self, share: int) -> None:
+        """Shrink to a number of bytes, and stay at or below it from now on, but keep one group of pictures."""
+        self._share = share
+        if self.size > share:
+            self.shrink(share)
 
     def clear(self) -> None:
         """Drop all blocks. Block numbers and positions continue."""
@@ -195,14 +213,28 @@ class Ring:
             self._access_points.popleft()
 
 
-def share_memory(rings: list[Ring], limit: int) -> None:
-    """Reduce the rings to ``limit`` bytes together: the largest rings shrink to a common size.
+class MemoryHolder(Protocol):
+    """A part of the proxy that holds media."""
 
-    Each ring keeps one group of pictures. The sum may therefore exceed the limit.
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+
+    def set_share(self, share: int) -> None:
+        """Hold no more than a number of bytes from now on, but the minimum that playing needs."""
+
+
+def share_memory(holders: Sequence[MemoryHolder], limit: int) -> None:
+    """Let the holders have ``limit`` bytes together. Each gets the same share, of which small holders use a part.
+
+    If there are bytes to spare, they are divided. Each holder keeps its minimum, so the sum may exceed the limit.
     """
-    rings = sorted(rings, key=lambda ring: ring.size)
-    remaining = limit
-    for position, ring in enumerate(rings):
-        share = max(0, remaining // (len(rings) - position))
-        ring.shrink(share)
-        remaining -= ring.size
+    sizes = sorted(holder.size for holder in holders)
+    remaining, share = limit, 0
+    for position, size in enumerate(sizes):
+        share = max(0, remaining // (len(sizes) - position))
+        remaining -= min(size, share)
+    if remaining > 0:
+        share = sizes[-1] + remaining // len(sizes) if sizes else 0
+    for holder in holders:
+        holder.set_share(share)

@@ -93,6 +93,16 @@ class HlsMuxer:
             self.hls_clients.remove(client)
         self._detach_if_unused()
 
+    # memory
+
+    def size_before(self, position: int) -> int:
+        """Return the bytes that the segments hold of the stream before a position."""
+        return self._segmenter.size_before(position)
+
+    def set_share(self, share: int) -> None:
+        """Limit the memory of the segments."""
+        self._segmenter.set_share(share)
+
     # IBlockConsumer
 
     @property

@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
+from ..core.ring import Ring
 from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
 from ..core.stream_kind import content_type
@@ -52,6 +53,30 @@ class StreamMuxer(Protocol):
     def run_housekeeping(self) -> None:
         """Remove clients that have asked for nothing for too long. Called once a second."""
 
+    def size_before(self, position: int) -> int:
+        """Return the bytes that the segments hold of the stream before a position."""
+
+    def set_share(self, share: int) -> None:
+        """Limit the memory of the segments, but keep the newest one."""
+
+
+@attrs.frozen
+class StreamMemory:
+    """The memory of one live stream: its ring, and the blocks that only its segments still hold."""
+
+    ring: Ring
+    muxer: StreamMuxer
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held. A block of ring and segments counts once."""
+        return self.ring.size + self.muxer.size_before(self.ring.start)
+
+    def set_share(self, share: int) -> None:
+        """Hold no more than a number of bytes from now on, but a group of pictures and the newest segment."""
+        self.ring.set_share(share)
+        self.muxer.set_share(share)
+
 
 @attrs.define(eq=False)
 class LiveClient(ConnectedClient):
@@ -86,6 +111,7 @@ class LiveStream(FailoverStream):
         self._past_bytes = 0
         self.broadcaster = make_broadcaster(self)
         self.muxer = make_muxer(self)
+        self.memory = StreamMemory(self.broadcaster.ring, self.muxer)
 
     @property
     def session(self) -> LiveSession:

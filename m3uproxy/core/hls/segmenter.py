@@ -1,7 +1,8 @@
 """Segmenter: cuts a live transport stream into HLS segments, and writes the media playlist.
 
 Segments start at random access points. Data is neither copied nor changed: a segment is a sequence of the stream's
-blocks, preceded by the PAT and PMT that apply there (RFC 8216 section 3.2). The duration is the difference between the
+blocks, preceded by the PAT and PMT that apply there (RFC 8216 section 3.2). The first and the last block may belong to
+it in part. Blocks that the ring holds as well take no memory of their own. The duration is the difference between the
 first DTS of a segment and that of the next one, taken from video, or from audio if there is no video. The target
 duration must never change and no segment may exceed it (section 4.3.3.1). Therefore a longer group of pictures is cut
 in front of a picture.
@@ -20,7 +21,7 @@ from ..mpegts.packets import pid as pid_of
 from ..mpegts.packets import scrambled, transport_error, unit_starts
 from ..mpegts.pes import payload_of, read_pes_header
 from ..mpegts.timestamps import TICKS, ahead
-from ..ring import Block
+from ..ring import NO_LIMIT, Block
 
 #: EXT-X-TARGETDURATION in seconds, the longest segment.
 TARGET_DURATION = 6
@@ -41,6 +42,9 @@ class LiveSegment:
 
     :ivar number: media sequence number.
     :ivar psi: PAT and PMT, sent first.
+    :ivar blocks: the blocks that contain the segment.
+    :ivar start: bytes of the stream before the segment.
+    :ivar end: bytes of the stream up to the end of the segment.
     :ivar duration: seconds.
     :ivar started_at: arrival of its first picture, monotonic seconds; within a continuous sequence, the arrival of the
         sequence's first segment plus the durations since.
@@ -51,6 +55,8 @@ class LiveSegment:
     number: int
     psi: bytes
     blocks: tuple[Block, ...]
+    start: int
+    end: int
     duration: float
     started_at: float
     discontinuity: bool
@@ -58,8 +64,11 @@ class LiveSegment:
 
     @property
     def buffers(self) -> tuple[bytes, ...]:
-        """The complete segment: PSI, then the data of each block."""
-        return (self.psi, *(block.data for block in self.blocks))
+        """The complete segment: PSI, then the data of each block, as far as it belongs to the segment."""
+        data = [block.data for block in self.blocks]
+        data[-1] = data[-1][: self.end - self.blocks[-1].position]
+        data[0] = data[0][self.start - self.blocks[0].position :]
+        return (self.psi, *data)
 
     @property
     def size(self) -> int:
@@ -86,6 +95,7 @@ class Segmenter:
             within this size is discarded.
         """
         self._max_bytes = max_bytes
+        self._share = NO_LIMIT
         self._kept: deque[LiveSegment] = deque()
         self._size = 0
         self._seconds = 0.0
@@ -107,6 +117,26 @@ class Segmenter:
         place = number - self._kept[0].number if self._kept else -1
         return self._kept[place] if 0 <= place < len(self._kept) else None
 
+    def size_before(self, position: int) -> int:
+        """Return the bytes held of the stream before a position. Padding that is only in the ring counts, too."""
+        held = end = 0
+        for blocks in (*(segment.blocks for segment in self._kept), self._blocks):
+            if not blocks or blocks[0].position >= position:
+                continue
+            start = max(blocks[0].position, end)  # two segments may share a block
+            end = blocks[-1].position + len(blocks[-1].data)
+            held += max(0, min(end, position) - start)
+        return held
+
+    def set_share(self, share: int) -> None:
+        """
+        Limit the kept segments together with the blocks of the next one. The newest segment is always kept.
+
+        :param share: bytes.
+        """
+        self._share = share
+        self._drop_oldest()
+
     def feed(self, block: Block) -> None:
         """Add the next block. Blocks before the first random access point are ignored."""
         if block.access:
@@ -122,6 +152,8 @@ class Segmenter:
             return
         for unit in units:
             self._pass_unit(unit, block.access and unit.position == block.position)
+        if self._size + self._size_of_next() > self._share:
+            self._drop_oldest()
 
     def discontinue(self) -> None:
         """End the current segment. The next segment, unless the first ever, gets EXT-X-DISCONTINUITY."""
@@ -213,13 +245,16 @@ class Segmenter:
 
     def _end_segment(self, end: _UnitStart) -> None:
         """End the segment at ``end``, where the next one starts."""
-        blocks, self._blocks = _split_blocks(self._blocks, end.position)
+        blocks = tuple(block for block in self._blocks if block.position < end.position)
+        self._blocks = [block for block in self._blocks if block.position + len(block.data) > end.position]
         duration = min(self._duration_until(end), float(TARGET_DURATION))
         self._discontinuities += self._discontinuity
         segment = LiveSegment(
             self._next,
             blocks[0].psi,
-            tuple(blocks),
+            blocks,
+            self._first_unit.position,
+            end.position,
             duration,
             self._started_at,
             self._discontinuity,
@@ -232,31 +267,22 @@ class Segmenter:
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        """Remove the oldest segments until both limits, in seconds and in bytes, are met."""
+        """Remove the oldest segments until all limits, in seconds and in bytes, are met."""
+        limit = min(self._max_bytes, self._share - self._size_of_next())
         while len(self._kept) > 1:
             oldest = self._kept[0]
-            if self._size <= self._max_bytes and self._seconds - oldest.duration < KEPT_DURATION:
+            if self._size <= limit and self._seconds - oldest.duration < KEPT_DURATION:
                 return
             self._kept.popleft()
             self._size, self._seconds = self._size - oldest.size, self._seconds - oldest.duration
+
+    def _size_of_next(self) -> int:
+        """Return the bytes of the segment that has not ended."""
+        if not self._blocks:
+            return 0
+        return self._blocks[-1].position + len(self._blocks[-1].data) - self._first_unit.position
 
 
 def _has_time_jump(units: Sequence[_UnitStart]) -> bool:
     """Return whether DTS decreases, or increases by more than the target duration."""
     return any(not 0 <= ahead(later.dts, earlier.dts) <= TARGET_DURATION * TICKS for earlier, later in pairwise(units))
-
-
-def _split_blocks(blocks: Sequence[Block], position: int) -> tuple[list[Block], list[Block]]:
-    """Return the blocks before and after a byte position. A block that contains the position is split."""
-    before: list[Block] = []
-    after: list[Block] = []
-    for block in blocks:
-        cut = position - block.position
-        if cut >= len(block.data):
-            before.append(block)
-        elif cut <= 0:
-            after.append(block)
-        else:
-            before.append(attrs.evolve(block, data=block.data[:cut]))
-            after.append(attrs.evolve(block, data=block.data[cut:], access=False, position=position))
-    return before, after

@@ -69,7 +69,7 @@ def text(segmenter: Segmenter) -> str:
 
 
 def media(segments: list[LiveSegment]) -> bytes:
-    return b"".join(block.data for segment in segments for block in segment.blocks)
+    return b"".join(data for segment in segments for data in segment.buffers[1:])
 
 
 GROUPS = st.lists(st.integers(1, 400), min_size=1, max_size=30)
@@ -96,6 +96,61 @@ def test_segments_make_up_the_stream(sizes, unusable, each, begin):
     assert all(0 < segment.duration <= TARGET_DURATION for segment in seen)
     assert not any(segment.discontinuity for segment in seen)
     assert all(segment.psi and segment.buffers[0] == segment.psi for segment in seen)
+
+
+def held(segmenter: Segmenter) -> dict[int, Block]:
+    """Return all blocks that a segmenter holds, by their identity."""
+    blocks = [block for segment in segmenter._kept for block in segment.blocks] + segmenter._blocks
+    return {id(block): block for block in blocks}
+
+
+FEW_GROUPS = st.lists(st.integers(1, 400), min_size=1, max_size=6)
+
+
+@given(FEW_GROUPS, st.integers(1, 60), st.integers(1, 200), st.integers(0, 400_000))
+def test_memory_counts_each_block_once(sizes, each, ring_kilobytes, share):
+    source = TsSource(ring=Ring(1000, ring_kilobytes * 1000))
+    segmenter = Segmenter(1 << 30)
+    for size in sizes:
+        source.group(size, each=each)
+        for block in source.blocks:
+            segmenter.feed(block)
+        source.blocks.clear()
+        only_here = held(segmenter).keys() - {id(block) for block in source.ring._blocks}
+        bytes_held = sum(len(held(segmenter)[block].data) for block in only_here)
+        assert segmenter.size_before(source.ring.start) == bytes_held
+    segmenter.set_share(share)
+    assert segmenter.size_before(source.ring.position) <= share or len(segmenter._kept) < 2
+
+
+def test_share_limits_kept_segments_from_now_on():
+    source, segmenter = TsSource(), Segmenter(1 << 30)
+    for _ in range(10):
+        source.group(50, size=2000)
+    half = len(source.blocks) // 2
+    for block in source.blocks[:half]:
+        segmenter.feed(block)
+    size = segmenter.segment(1).size
+    segmenter.set_share(3 * size)
+    for block in source.blocks[half:]:
+        segmenter.feed(block)
+        assert segmenter.size_before(source.ring.position) <= 3 * size
+    numbers = [segment.number for segment in segmenter._kept]
+    assert len(numbers) == 2
+    segmenter.set_share(0)
+    assert [segment.number for segment in segmenter._kept] == numbers[-1:], "the newest is always kept"
+
+
+@given(FEW_GROUPS, st.integers(1, 60))
+def test_size_is_that_of_the_data_also_around_padding(sizes, each):
+    source, segmenter = TsSource(), Segmenter(1 << 30)
+    for size in sizes:
+        source.group(size, each=each)
+        for block in source.blocks:
+            segmenter.feed(block)
+            source.ring.append_filler(bytes(188), 0.0)
+        source.blocks.clear()
+    assert all(segment.size == len(b"".join(segment.buffers)) for segment in segmenter._kept)
 
 
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=20))
