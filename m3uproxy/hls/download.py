@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.http.byte_ranges import ContentRange, parse_content_range
+from ..core.http.byte_ranges import ContentRange, Span, parse_content_range
 from ..core.http.redact import redact
 from ..errors import Reason, SourceError, StoredError, bad_status
 from ..interfaces import IBodyConsumer, IResponseBody
@@ -338,14 +338,43 @@ class Download:
             return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, limit {self._max_bytes} (HLS_RESOURCE_BYTES)")
         if response.status != 206:
             return None
-        part = parse_content_range(response.headers.get("Content-Range"))
-        if part is None or (self.length is not None and len(part.span) != self.length):
+        stated = response.headers.get("Content-Range")
+        part = parse_content_range(stated)
+        if stated is None and not byte_range:
+            return None  # the whole, under a wrong status
+        if part is None or not self._fits(part):
             return SourceError(Reason.BAD_HEAD, "206 without usable Content-Range")
-        if byte_range or not part.is_whole:
-            self.range, self.length = part, len(part.span)
-        if not byte_range and self.range is not None:
+        if byte_range:
+            self.range = part
+            self._note_length(part)
+        elif part.span.first or (part.span.stop != part.length and not self._has_open_end(part)):
             return SourceError(Reason.BAD_HEAD, "unexpected 206: no range was requested")
         return None
+
+    def _fits(self, part: ContentRange) -> bool:
+        """Return whether the length of the body is the one of the stated part. If that grows, it may be shorter."""
+        if self.length is None:
+            return True
+        return self.length <= len(part.span) if self._has_open_end(part) else self.length == len(part.span)
+
+    def _has_open_end(self, part: ContentRange) -> bool:
+        """Return whether the end of a part is no promise: the resource grows (RFC 8673)."""
+        return part.length is None or len(part.span) > self._max_bytes
+
+    def _note_length(self, part: ContentRange) -> None:
+        """Note the length of the requested range, and the range of a body whose length is known."""
+        if not self._has_open_end(part):
+            self.length = len(part.span)
+        elif self.length:
+            self._end_range_after(self.length)
+        else:
+            self._max_bytes = min(self._max_bytes, len(part.span))
+
+    def _end_range_after(self, length: int) -> None:
+        """Note the end of a range whose end was open."""
+        if self.range is not None and length:
+            first = self.range.span.first
+            self.range = ContentRange(Span(first, first + length), self.range.length)
 
     def _request_failed(self, failure: Failure) -> None:
         self._request = None
@@ -455,6 +484,7 @@ class Download:
         self.over, self.error = True, error
         if error is None:
             self.length = self.buffer.size
+            self._end_range_after(self.length)
             self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
         self._silence_timer.cancel()
         self._ended(self)

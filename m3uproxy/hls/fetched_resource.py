@@ -53,12 +53,13 @@ class FetchedResource:
             headers["Content-Range"] = part.header
         self.status = status
         self.headers: Mapping[str, str] = headers
-        self.length = download.length if part is None else len(part.span)
+        cut = None if part is None or download.range is not None else part.span
+        self.length = download.length if cut is None else len(cut)
         if status != download.status and part is None:
             self.headers, self.length = {"Content-Range": f"bytes */{download.length}"}, 0
         self._download = download
         self._settings = settings
-        first = 0 if part is None or download.range is not None else part.span.first
+        first = 0 if cut is None else cut.first
         self._start, self._stop = first, None if self.length is None else first + self.length
         self._consumed = self._released = False
         if self.length == 0:

@@ -500,6 +500,10 @@ class TestRanges:
             (ByteRange(0, 9), "bytes 0-9/*x", 10),
             (ByteRange(0, 9), "bytes 0-8/100", 10),
             (None, "bytes 10-19/100", 10),
+            (None, "bytes 10-9007199254740991/*", None),
+            (None, "bytes 0-9/100", None),
+            (None, "bytes 0-9/*x", 10),
+            (ByteRange(0), "bytes 0-9/*", 11),
         ],
     )
     def test_invalid_partial_responses_fail(self, fetcher_rig, asked, said, length):
@@ -515,6 +519,70 @@ class TestRanges:
         assert fetched.resource.status == 200
         assert "Content-Range" not in fetched.resource.headers
         assert fetched.all() == SEGMENT
+
+
+class TestGrowingResources:
+    """RFC 8673: the end of a resource that is still being made is not known, and no length is promised."""
+
+    LAST = 9_007_199_254_740_991
+
+    @pytest.mark.parametrize("last", [LAST, 2**63 - 1, 2**64 - 1, 5_000_000_000, 99_999])
+    @pytest.mark.parametrize("asked", [ByteRange(1000), ByteRange(1000, LAST)])
+    def test_range_without_end_is_complete_when_its_body_ends(self, fetcher_rig, asked, last):
+        fetched = fetcher_rig.fetch("part.m4s", asked)
+        fetcher_rig.last.answer(SEGMENT[:1000], status=206, Content_Range=f"bytes 1000-{last}/*")
+        assert (fetched.resource.status, fetched.resource.length) == (206, None)
+        assert fetched.resource.headers["Content-Range"] == f"bytes 1000-{min(last, 2**63 - 2)}/*"
+        taken = fetched.read()
+        fetcher_rig.last.body.bring(SEGMENT[1000:3000])
+        fetcher_rig.last.body.end()
+        assert (taken.data, taken.ended_with) == (SEGMENT[:3000], [None])
+        again = fetcher_rig.fetch("part.m4s", asked, max_age=FOREVER)
+        assert (again.resource.length, again.resource.headers["Content-Range"]) == (3000, "bytes 1000-3999/*")
+        assert again.all() == SEGMENT[:3000]
+
+    def test_range_without_end_that_breaks_off_is_a_failure(self, fetcher_rig):
+        taken = None
+        fetched = fetcher_rig.fetch("part.m4s", ByteRange(1000))
+        fetcher_rig.last.answer(SEGMENT[:1000], status=206, Content_Range=f"bytes 1000-{self.LAST}/*")
+        taken = fetched.read()
+        fetcher_rig.last.body.end(SourceError(Reason.TRUNCATED))
+        assert [error.reason for error in taken.ended_with] == [Reason.TRUNCATED]
+
+    def test_stated_length_counts_more_than_an_end_that_is_no_promise(self, fetcher_rig):
+        fetched = fetcher_rig.fetch("part.m4s", ByteRange(1000))
+        fetcher_rig.last.answer(SEGMENT[:500], 1000, status=206, Content_Range=f"bytes 1000-{self.LAST}/*")
+        assert (fetched.resource.length, fetched.resource.headers["Content-Range"]) == (1000, "bytes 1000-1999/*")
+        taken = fetched.read()
+        fetcher_rig.last.body.end()
+        assert [error.reason for error in taken.ended_with] == [Reason.TRUNCATED]
+
+    def test_huge_total_is_no_promise(self, fetcher_rig):
+        fetched = fetcher_rig.fetch("part.m4s", ByteRange(1000))
+        fetcher_rig.last.answer(SEGMENT[:500], status=206, Content_Range=f"bytes 1000-{self.LAST}/{self.LAST + 1}")
+        assert fetched.resource.length is None
+        fetcher_rig.last.body.end()
+        assert fetched.all() == SEGMENT[:500]
+
+    def test_more_than_the_range_is_a_failure(self, fetcher_rig):
+        fetched = fetcher_rig.fetch("part.m4s", ByteRange(0, 999))
+        fetcher_rig.last.answer(SEGMENT[:900], status=206, Content_Range="bytes 0-999/*")
+        taken = fetched.read()
+        fetcher_rig.last.body.bring(SEGMENT[:101])
+        assert [error.reason for error in taken.ended_with] == [Reason.TOO_LARGE]
+
+    @pytest.mark.parametrize("said", [None, f"bytes 0-{LAST}/*", f"bytes 0-{LAST}/{LAST + 1}", "bytes 0-99999/*"])
+    @pytest.mark.parametrize("length", [None, 3000])
+    def test_unrequested_range_from_the_first_byte_is_the_whole(self, fetcher_rig, said, length):
+        fetched = fetcher_rig.fetch("seg.m4s")
+        headers = {} if said is None else {"Content_Range": said}
+        fetcher_rig.last.answer(SEGMENT[:1000], length, status=206, **headers)
+        assert (fetched.resource.status, fetched.resource.length) == (200, length)
+        assert "Content-Range" not in fetched.resource.headers
+        taken = fetched.read()
+        fetcher_rig.last.body.bring(SEGMENT[1000:3000])
+        fetcher_rig.last.body.end()
+        assert (taken.data, taken.ended_with) == (SEGMENT[:3000], [None])
 
 
 class TestPrefetch:

@@ -4,7 +4,9 @@ RFC 9110 section 14. A server may ignore any ``Range`` and send the whole repres
 therefore ignored, and so is a request for several parts (``multipart/byteranges``), which no player needs. HLS uses
 single ranges only (RFC 8216 section 4.3.2.2).
 
-A ``Content-Range`` is accepted in the forms that real servers send: ``bytes=0-1/5`` and ``bytes: 0-1/5``, too.
+A ``Content-Range`` is accepted in the forms that real servers send: ``bytes=0-1/5`` and ``bytes: 0-1/5``, too. The end
+of a representation that grows is not known: its ``Content-Range`` has the largest possible end, and ``*`` as the length
+of the whole (RFC 8673).
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ import attrs
 
 #: More digits than any file has bytes, and few enough for a fast conversion to a number.
 _NUMBER = r"\d{1,18}"
-_SPEC = re.compile(rf"({_NUMBER})-({_NUMBER})?|-({_NUMBER})", re.ASCII)
+#: An end, which may be as large as 2**64 - 1: it then stands for whatever comes.
+_END = r"\d{1,20}"
+#: Larger offsets count as this one, so that a length stays below 2**63, the limit of ``len``.
+_LARGEST = 2**63 - 2
+_SPEC = re.compile(rf"({_NUMBER})-({_END})?|-({_NUMBER})", re.ASCII)
 _UNIT = r"\s*bytes[\s=:]+"
-_CONTENT_RANGE = re.compile(rf"{_UNIT}({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)\s*", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = re.compile(rf"{_UNIT}({_NUMBER})-({_END})/({_END}|\*)\s*", re.ASCII | re.IGNORECASE)
 _UNSATISFIED = re.compile(rf"{_UNIT}\*/({_NUMBER})\s*", re.ASCII | re.IGNORECASE)
 #: Ranges in one request. A request with more is ignored (denial of service, section 17.15).
 MAX_RANGES = 16
@@ -109,7 +115,7 @@ def parse_single_range(value: str | None) -> ByteRange | None:
 
 
 def _range_of(match: re.Match[str]) -> ByteRange:
-    first, last, suffix = (None if text is None else int(text) for text in match.groups())
+    first, last, suffix = (None if text is None else _offset(text) for text in match.groups())
     return ByteRange(None, suffix) if suffix is not None else ByteRange(first, last)
 
 
@@ -158,8 +164,8 @@ def parse_content_range(value: str | None) -> ContentRange | None:
     match = _CONTENT_RANGE.fullmatch(value or "")
     if match is None:
         return None
-    span = Span(int(match[1]), int(match[2]) + 1)
-    length = None if match[3] == "*" else int(match[3])
+    span = Span(_offset(match[1]), _offset(match[2]) + 1)
+    length = None if match[3] == "*" else _offset(match[3])
     if span.stop <= span.first or (length is not None and span.stop > length):
         return None
     return ContentRange(span, length)
@@ -171,7 +177,11 @@ def parse_complete_length(value: str) -> int | None:
     if content_range is not None:
         return content_range.length
     match = _UNSATISFIED.fullmatch(value)
-    return None if match is None else int(match[1])
+    return None if match is None else _offset(match[1])
+
+
+def _offset(text: str) -> int:
+    return min(int(text), _LARGEST)
 
 
 def if_range_holds(value: str, etag: str, last_modified: str) -> bool:

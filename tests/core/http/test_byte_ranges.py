@@ -240,3 +240,11 @@ def test_validator(representation, validator):
 def test_whole_representation():
     assert WHOLE.header == "bytes=0-"
     assert WHOLE.within(7) == Span(0, 7)
+
+
+@pytest.mark.parametrize("last", [2**53 - 1, 2**63 - 1, 2**64 - 1, 10**20 - 1])
+def test_the_largest_ends_stand_for_any_end(last: int) -> None:
+    part = parse_content_range(f"bytes 1000-{last}/*")
+    assert part is not None
+    assert len(part.span) == min(last, 2**63 - 2) - 999
+    assert parse_single_range(f"bytes=1000-{last}") == ByteRange(1000, min(last, 2**63 - 2))
