@@ -5,7 +5,7 @@ CPU time is measured, so that a busy machine does not fail the check. Time of th
 because it depends on the heap of the test process.
 
 A test runs in the same thread as the proxy, the test provider and the decoders. So a thread samples the stack of a long
-call. The call counts if the outermost frame outside Twisted and the standard library belongs to the package.
+call. A sample counts if it belongs to the package (:func:`owner_of`).
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ class Hold:
 
 
 def owner_of(frame: FrameType | None) -> str:
-    """Return the file of the outermost frame outside Twisted and the standard library; "" if there is none."""
+    """Return the file to which a call belongs: that of a test, if one is on the stack, else the outermost one.
+
+    Files of Twisted and the standard library do not count. A test may go on in a callback of the package.
+    """
     owner = ""
     while frame is not None:
         name = frame.f_code.co_filename
         if "/m3uproxy/" in name or not any(part in name for part in _FOREIGN):
             owner = name
+        if "/tests/" in name and name != __file__:
+            return name
         frame = frame.f_back
     return owner
 

@@ -13,7 +13,7 @@ from ...settings import Settings
 from ..responses import HTTPError, RawAnswer, encode
 from .docs_page import render_page
 from .endpoint import Operation, Route, View
-from .openapi import openapi_document, without_security
+from .openapi import openapi_document, prepare_types, without_security
 
 _PAGE = "/docs"
 _HTML = "text/html"
@@ -59,13 +59,14 @@ class DocsApi:
 
     def __init__(self, settings: Settings, others: Sequence[Operation]) -> None:
         """
-        Load the icons.
+        Load the icons, and prepare the document.
 
         :param others: all other operations.
         """
         self._settings = settings
         self._assets = load_assets()
         self._others = others
+        prepare_types(others)
         self._openapi = lru_cache(maxsize=2)(self._make_openapi)
         # The page needs no token, so rendering it for each request would be a way to overload the proxy.
         self._page_at = lru_cache(maxsize=_MAX_PAGES)(self._make_page)
