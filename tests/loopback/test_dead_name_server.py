@@ -6,13 +6,16 @@ import socket
 import threading
 
 import pytest_twisted
+from twisted.internet.task import deferLater
 
 from m3uproxy.upstream.name_resolver import NameResolver
 
 
 @pytest_twisted.async_yield_fixture
-async def dead_names(rig, monkeypatch):
-    """Resolve names as the daemon does. Look-ups of ``*.dead.test`` hang until the test is over."""
+async def dead_names(monkeypatch):
+    """Resolve names as the daemon does. Look-ups of ``*.dead.test`` hang until the test and its rig are over."""
+    from twisted.internet import reactor
+
     release = threading.Event()
     real = socket.getaddrinfo
     asked: list[str] = []
@@ -25,16 +28,17 @@ async def dead_names(rig, monkeypatch):
         return real("127.0.0.1", *more, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    resolver = NameResolver(rig.reactor)
-    before = rig.reactor.installNameResolver(resolver)
+    resolver = NameResolver(reactor)
+    before = reactor.installNameResolver(resolver)
     yield asked
-    rig.reactor.installNameResolver(before)
     release.set()
-    await rig.until(lambda: not resolver._threads)
+    while resolver._threads:
+        await deferLater(reactor, 0.01)
+    reactor.installNameResolver(before)
 
 
 @pytest_twisted.ensureDeferred
-async def test_streams_of_one_dead_name_and_of_many(rig, dead_names):
+async def test_streams_of_one_dead_name_and_of_many(dead_names, rig):
     def url(host: str, number: object) -> str:
         return rig.provider.url(f"/live/{number}.ts?burst=2").replace("127.0.0.1", host)
 
