@@ -84,13 +84,20 @@ class Answer:
         return self.json["detail"]
 
 
-def call(site, method: str, path: str, json=None, body: bytes | None = None, headers=(), peer=PEER) -> Answer:
-    """Send a request on a connection of its own, and return the response."""
+def call(
+    site, method: str, path: str, json=None, body: bytes | None = None, headers=(), peer=PEER, wait=lambda: None
+) -> Answer:
+    """
+    Send a request on a connection of its own, and return the response.
+
+    :param wait: called before the response is read.
+    """
     content = json_module.dumps(json).encode() if json is not None else body or b""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
     lines += [f"{name}: {value}" for name, value in dict(headers).items()]
     wire = Wire(site, peer)
     wire.send("\r\n".join([*lines, "", ""]).encode() + content)
+    wait()
     answer = wire.answer(method)
     wire.lose()
     return answer

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -76,6 +76,14 @@ class GrowingBuffer:
         if len(self._blocks) > self._settled_blocks + 1:
             self._blocks[self._settled_blocks :] = [b"".join(self._blocks[self._settled_blocks :])]
             del self._starts[self._settled_blocks + 1 :]
+
+    def join_all(self, pieces: Sequence[bytes]) -> bytes:
+        """Join the pieces of a reader. If they are the whole body, keep it as one block, which all readers share."""
+        if sum(map(len, pieces)) != self.size or not self._blocks:
+            return b"".join(pieces)
+        if len(self._blocks) > 1:
+            self._blocks, self._starts, self._settled_blocks = [b"".join(self._blocks)], [0], 1
+        return self._blocks[0]
 
     def piece(self, position: int, stop: int) -> bytes:
         """Return bytes from ``position``, at most to ``stop``, of one block. A whole block is not copied."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
@@ -147,6 +147,10 @@ class FetchedResource:
         :param limit: maximum size in bytes; a larger body is an error.
         :return: a Deferred that may be cancelled; it fails with :class:`m3uproxy.errors.SourceError`.
         """
+        too_large = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
+        if self.length is not None and self.length > limit:
+            self.close()
+            return fail(too_large)
         pieces: list[bytes] = []
         size = 0
 
@@ -160,9 +164,9 @@ class FetchedResource:
 
         def ended(error: SourceError | None) -> None:
             if size > limit:
-                error = SourceError(Reason.TOO_LARGE, f"more than {limit} bytes")
+                error = too_large
             if error is None:
-                result.callback(b"".join(pieces))
+                result.callback(self._download.buffer.join_all(pieces))
             elif error.reason is not Reason.UNUSED:  # else the Deferred was cancelled and has failed
                 result.errback(error)
 

@@ -25,6 +25,7 @@ from .cache import CacheEntry, CacheKey, ResponseCache
 from .download import Download
 from .fetched_resource import FetchedResource
 from .http_client import ProviderHttpClient, ResourceRequest
+from .playlist_worker import PlaylistWorker
 
 log = make_logger()
 
@@ -43,10 +44,15 @@ _HOUR = 3600.0
 
 
 class Fetcher:
-    """The single-flight client and its cache. It provides :class:`m3uproxy.hls.download.MemoryBudget`."""
+    """
+    The single-flight client and its cache. It provides :class:`m3uproxy.hls.download.MemoryBudget`.
+
+    :ivar playlists: the worker for the playlists that are fetched.
+    """
 
     def __init__(self, clock: IReactorTime, http_client: ProviderHttpClient, settings: Settings) -> None:
         """Initialise a fetcher with an empty cache."""
+        self.playlists = PlaylistWorker(clock)
         self._clock = clock
         self._http_client = http_client
         self._settings = settings
@@ -116,6 +122,7 @@ class Fetcher:
     def stop(self) -> None:
         """Close all downloads and empty the cache. Later requests fail."""
         self._stopped = True
+        self.playlists.stop()
         for key, entry in self._cache:
             entry.download.close()
             self._cache.remove(key)

@@ -12,12 +12,13 @@ from .served_playlist import CLIENT_MARK, PREFIX_MARK
 EXTENSIONS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
 #: Kinds of resources that one variant has for itself.
 _RUNG_KINDS = frozenset({ResourceKind.SEGMENT, ResourceKind.MAP})
+_SEGMENT, _MAIN = ResourceKind.SEGMENT, ResourceRole.MAIN
 
 
 def path_extension(url: str) -> str | None:
     """Return the file name extension of a URL if segments may have it. ffmpeg rejects MP4 or text named ``.ts``."""
-    path = url.partition("?")[0].lower()
-    return next((each for each in EXTENSIONS if path.endswith(f".{each}")), None)
+    extension = url.partition("?")[0].rpartition(".")[2].lower()
+    return extension if extension in EXTENSIONS else None
 
 
 class PlayerUris:
@@ -45,8 +46,12 @@ class PlayerUris:
         parent_role = ResourceRole.MAIN if parent is None else parent.role
         in_asset = parent is not None and parent.kind in (ResourceKind.ASSET, ResourceKind.ASSETS)
         rung = 0 if parent is None or parent_role is ResourceRole.SIDE else rung_of(parent.url)
+        segment = TokenTarget("", source, ResourceKind.SEGMENT, public, parent_role, rung)
+        front, make_token = f"{PREFIX_MARK}hls/{self._id}/segment.", self._tokens.maker(self._id, segment)
 
         def rewrite_uri(kind: ResourceKind, url: str, role: ResourceRole) -> str:
+            if kind is _SEGMENT and role is _MAIN:  # thousands in some playlists
+                return f"{front}{path_extension(url) or EXTENSIONS[0]}?url={make_token(url)}&client_id={CLIENT_MARK}"
             level = find_level(url) if find_level is not None and kind is ResourceKind.PLAYLIST else None
             if level is not None:
                 return self._uri(level)

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
 from ..core.hls.media_segments import MediaSegment
-from ..core.hls.playlist import begins_playlist
+from ..core.hls.playlist import Playlist, begins_playlist, parse
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ..core.hls.playlist_limits import MAX_BYTES
+from ..core.hls.playlist_lines import NotAPlaylist
 from ..core.hls.renditions import definitions
 from ..core.hls.uri_rewriter import absolute_url, encode_playlist
 from ..core.hls.url_tokens import TokenTarget
@@ -21,7 +22,8 @@ from ..errors import SourceError, bad_status
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .http_client import ResourceRequest
-from .served_playlist import ParsedPlaylist, ServedPlaylist, parse_body
+from .playlist_worker import DIRECT_BYTES, PlaylistWorker, playlist_error
+from .served_playlist import ParsedPlaylist, ServedPlaylist
 from .variant_map import GONE_STATUSES, NoSuchRendition, PlaylistLocation, VariantMap
 
 #: Maximum age of a multivariant playlist in which a variant is looked up, in seconds.
@@ -30,9 +32,8 @@ _LOOKUP_MAX_AGE = 30.0
 _REFUSED_MAX_AGE = 5.0
 #: URLs that are noted as refused.
 MAX_REFUSED = 128
-#: Parsed playlists that are kept for each stream, of all its sources: their number and their bytes.
+#: Parsed playlists that are kept for each stream, of all its sources. Large ones are kept by the worker.
 MAX_PARSED = 16
-MAX_PARSED_BYTES = 2 * MAX_BYTES
 
 
 class PlaylistLoader:
@@ -231,11 +232,12 @@ class PlaylistLoader:
         body = await read_playlist_body(resource)
         parsed = self._parsed.get(url)
         if parsed is None or parsed.body != body or parsed.public != public:
-            parsed = self._parsed[url] = ParsedPlaylist(parse_body(body), body, url, public)
+            parsed = ParsedPlaylist(await self._fetcher.playlists.parse(body), body, url, public)
+            if len(body) > DIRECT_BYTES:
+                return parsed
+            self._parsed[url] = parsed
         self._parsed.move_to_end(url)
-        while (
-            len(self._parsed) > MAX_PARSED or sum(len(each.body) for each in self._parsed.values()) > MAX_PARSED_BYTES
-        ):
+        if len(self._parsed) > MAX_PARSED:
             self._parsed.popitem(last=False)
         return parsed
 
@@ -253,7 +255,19 @@ async def read_playlist_body(resource: FetchedResource) -> bytes:
     return await resource.read_all(MAX_BYTES)
 
 
-async def read_playlist(resource: FetchedResource) -> ParsedPlaylist:
+def parse_body(body: bytes) -> Playlist:
+    """
+    Parse a short playlist, or fail like one that is none.
+
+    :raises SourceError: with ``NOT_VIDEO`` if the body is no playlist.
+    """
+    try:
+        return parse(body)
+    except NotAPlaylist as why:
+        raise playlist_error(why) from None
+
+
+async def read_playlist(resource: FetchedResource, worker: PlaylistWorker) -> ParsedPlaylist:
     """
     Read and parse a playlist.
 
@@ -261,7 +275,7 @@ async def read_playlist(resource: FetchedResource) -> ParsedPlaylist:
     """
     url, public = resource.final_url, resource.public
     body = await read_playlist_body(resource)
-    return ParsedPlaylist(parse_body(body), body, url, public)
+    return ParsedPlaylist(await worker.parse(body), body, url, public)
 
 
 def _as_multivariant(fetched: ParsedPlaylist) -> ParsedPlaylist:

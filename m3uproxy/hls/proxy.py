@@ -18,7 +18,8 @@ from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
 from ..core.hls.segment_failures import SegmentFailures
-from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
+from ..core.hls.steps import Steps
+from ..core.hls.uri_rewriter import MAX_REWRITTEN, ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
@@ -35,6 +36,8 @@ from .variant_map import GONE_STATUSES, NoSuchRendition, RenditionFailed
 
 #: Playlists that are kept for each stream: variants, audio and subtitle renditions, of all its sources.
 MAX_PLAYLISTS = 128
+#: Bytes of their contents: twice the largest playlist.
+MAX_CONTENT_BYTES = 2 * MAX_REWRITTEN
 #: Seconds that a request of a failed variant waits for another variant, to see if the source works.
 CHECK_SECONDS = 3.0
 #: Seconds after its last segment in which a variant counts as working.
@@ -263,10 +266,26 @@ class HlsProxy:
         variants = self._loader.variant_map
         find_level = None if fetched.playlist.multivariant else partial(variants.level, request)
         rewrite_uri = self.uris.rewriter(source_name(request.url), fetched.public, target, find_level)
-        served.update(fetched, rewrite_uri, request.url, run.change, now, variables)
+        steps = served.update_steps(fetched, rewrite_uri, request.url, run.change, now, variables)
+        await self._update(served, fetched, steps, served.update_key(fetched, request.url, run.change))
+        if run is not self._session.run:
+            return
         self._prefetch_newest(request, fetched)
         if target is None or target.role is not ResourceRole.SIDE:
             self._note_success(run, target)
+
+    async def _update(
+        self, served: ServedPlaylist, fetched: ParsedPlaylist, steps: Steps[None], key: tuple[object, ...]
+    ) -> None:
+        """Carry out an update. If the stream has too much content then, drop that of other playlists."""
+        if served.last_update == key:
+            return
+        await self._context.fetcher.playlists.run(steps, len(fetched.body), (served, key))
+        size = sum(each.size for each in self._served.values())
+        for each in list(self._served.values()):
+            if size > MAX_CONTENT_BYTES and each is not served:
+                size -= each.size
+                each.rest()
 
     def _note_success(self, run: SourceRun, target: TokenTarget | None) -> None:
         """Note that a source has delivered a playlist of the main programme."""
@@ -307,14 +326,15 @@ class HlsProxy:
         try:
             fetched = await self._loader.asset(request, target, served.max_age)
             rewrite_uri = self.uris.rewriter(target.source, fetched.public, target)
-            served.update(fetched, rewrite_uri, request.url, 0, self._clock.seconds())
+            steps = served.update_steps(fetched, rewrite_uri, request.url, 0, self._clock.seconds())
+            await self._update(served, fetched, steps, served.update_key(fetched, request.url, 0))
         except SourceError as error:
             raise RenditionFailed(error) from None
 
     def _prefetch_newest(self, request: SourceRequest, fetched: ParsedPlaylist) -> None:
         """If HLS_PREFETCH is set, fetch the newest segment, which all players request next."""
         playlist = fetched.playlist
-        if not self._context.settings.hls_prefetch or fetched is self._prefetched or playlist.ended:
+        if not self._context.settings.hls_prefetch or fetched == self._prefetched or playlist.ended:
             return
         self._prefetched = fetched
         if playlist.segments and "{$" not in playlist.segments[-1].uri:

@@ -13,11 +13,12 @@ from urllib.parse import quote
 import attrs
 
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
-from ..core.hls.playlist import Playlist, can_block_reload, parse
+from ..core.hls.playlist import Playlist, can_block_reload
 from ..core.hls.playlist_continuity import DiscontinuityNumbers, PlaylistContinuity
-from ..core.hls.playlist_lines import NotAPlaylist, attribute
-from ..core.hls.uri_rewriter import RewriteUri, encode_playlist, rewrite
-from ..errors import Reason, SourceError
+from ..core.hls.playlist_lines import attribute
+from ..core.hls.playlist_window import apply_window_steps
+from ..core.hls.steps import Steps
+from ..core.hls.uri_rewriter import RewriteUri, encode_steps, rewrite_steps
 
 #: Stands for the client's name in a rewritten playlist. A provider's body with this byte is not accepted as a playlist.
 CLIENT_MARK = "\0"
@@ -61,6 +62,27 @@ def fill_marks(text: str, client_id: str, prefix: str) -> str:
     return text.replace(PREFIX_MARK, f"{prefix}/").replace(CLIENT_MARK, quote(client_id, safe=""))
 
 
+@attrs.frozen
+class RewrittenPlaylist:
+    """
+    A playlist for all players.
+
+    :ivar text: the lines, with :data:`CLIENT_MARK` and :data:`PREFIX_MARK`.
+    :ivar names: number of marks for the name of the client.
+    :ivar prefixes: number of marks for the prefix.
+    """
+
+    text: bytes = attrs.field(repr=False)
+    names: int
+    prefixes: int
+
+
+def count_marks(text: bytes) -> RewrittenPlaylist:
+    """Count the marks in a text once for all players: it may have thousands."""
+    prefixes = text.count(_PREFIX)
+    return RewrittenPlaylist(text, text.count(_CLIENT) - prefixes, prefixes)
+
+
 class PlaylistCopy:
     """
     A playlist with the name and the prefix of one client in its URLs.
@@ -70,20 +92,17 @@ class PlaylistCopy:
     :ivar size: bytes of the copy.
     """
 
-    def __init__(self, text: bytes, client_id: str, prefix: str) -> None:
+    def __init__(self, playlist: RewrittenPlaylist, client_id: str, prefix: str) -> None:
         """
         Initialise a copy.
 
-        :param text: the rewritten playlist, with :data:`CLIENT_MARK` and :data:`PREFIX_MARK`.
         :param prefix: the prefix of paths for this client, without a slash at the end.
         """
-        self._text = text
+        self._text = playlist.text
         self._name = quote(client_id, safe="").encode("ascii")
         self._prefix = f"{prefix}/".encode("ascii")
-        prefixes = text.count(_PREFIX)
-        names = text.count(_CLIENT) - prefixes
-        added = prefixes * (len(self._prefix) - len(_PREFIX)) + names * (len(self._name) - len(_CLIENT))
-        self.size = len(text) + added
+        added_by_prefix, added_by_name = len(self._prefix) - len(_PREFIX), len(self._name) - len(_CLIENT)
+        self.size = len(self._text) + playlist.prefixes * added_by_prefix + playlist.names * added_by_name
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the copy in pieces. None ends within a mark."""
@@ -102,16 +121,7 @@ class PlaylistCopy:
         return text.replace(_PREFIX, self._prefix).replace(_CLIENT, self._name)
 
 
-def parse_body(body: bytes) -> Playlist:
-    """
-    Parse the body of a playlist.
-
-    :raises SourceError: with ``NOT_VIDEO`` if the body is no playlist.
-    """
-    try:
-        return parse(body)
-    except NotAPlaylist as why:
-        raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why} where a playlist was expected") from None
+_NOTHING = RewrittenPlaylist(b"", 0, 0)
 
 
 class ServedPlaylist:
@@ -119,6 +129,7 @@ class ServedPlaylist:
     The playlist that players get under one URL.
 
     :ivar target_duration: the target duration in seconds, bounded; 0 if unknown.
+    :ivar last_update: key of the last update (:meth:`update_key`); None before the first one.
     """
 
     def __init__(self, discontinuities: DiscontinuityNumbers) -> None:
@@ -128,14 +139,16 @@ class ServedPlaylist:
         :param discontinuities: the discontinuity numbers that all playlists of the stream share.
         """
         self._continuity = PlaylistContinuity(discontinuities)
+        self._updates = 0
         self.rest()
 
     def rest(self) -> None:
         """Drop the content, because nobody plays. The numbers are kept: players that come back expect them to grow."""
         self._continuity.rest()
-        self._last_update: tuple[object, ...] | None = None
+        self.last_update: tuple[object, ...] | None = None
+        self._updates += 1
         self._is_media = False
-        self._content = b""
+        self._content = _NOTHING
         self.target_duration = 0.0
         self._blocks_reload = False
         self._parts_per_target = 0
@@ -144,7 +157,12 @@ class ServedPlaylist:
     @property
     def has_content(self) -> bool:
         """True if a source has delivered a playlist."""
-        return self._last_update is not None
+        return self.last_update is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return len(self._content.text)
 
     @property
     def max_age(self) -> float:
@@ -163,7 +181,11 @@ class ServedPlaylist:
             return NO_DIRECTIVES
         return directives.pending(last, self._parts_per_target)
 
-    def update(
+    def update_key(self, fetched: ParsedPlaylist, source: str, change: int) -> tuple[object, ...]:
+        """Return what identifies an update; it holds no parsed playlist, which is many times larger."""
+        return hash(fetched.body), fetched.url, fetched.public, source, change
+
+    def update_steps(
         self,
         fetched: ParsedPlaylist,
         rewrite_uri: RewriteUri,
@@ -171,35 +193,34 @@ class ServedPlaylist:
         change: int,
         now: float,
         imported: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Steps[None]:
         """
-        Update the content from a playlist of a source.
+        Update the content from a playlist of a source, in steps. If another update begins meanwhile, it counts.
 
         :param rewrite_uri: returns the URI that players get for a URI of the provider.
         :param source: the URL of the source.
         :param change: the number of changes of source so far.
         :param now: seconds of the clock.
         :param imported: variables of the multivariant playlist, which this one may import (EXT-X-DEFINE).
-        :raises SourceError: with ``NOT_VIDEO`` if the playlist exceeds a limit.
+        :raises OversizedPlaylist: if the playlist exceeds a limit.
         """
-        # Compare a hash, so that the parsed playlist, which is many times larger, need not be kept.
-        update = (hash(fetched.body), fetched.url, fetched.public, source, change)
-        if update == self._last_update:
+        key = self.update_key(fetched, source, change)
+        if key == self.last_update:
             return
-        playlist = fetched.playlist
-        try:
-            pieces = rewrite(playlist, fetched.url, rewrite_uri, imported)
-            if not playlist.multivariant:
-                shown = self._continuity.update(playlist, pieces, fetched.url, source, change, now)
-                if shown is None:
-                    return
-                pieces = shown
-        except NotAPlaylist as why:
-            raise SourceError(Reason.NOT_VIDEO, f"the provider sent {why}") from None
-        self._last_update = update
-        self._is_media = not playlist.multivariant
-        self._read_timing(playlist)
-        self._content = encode_playlist(playlist.bom, pieces)
+        self._updates += 1
+        update, playlist = self._updates, fetched.playlist
+        lines = yield from rewrite_steps(playlist, fetched.url, rewrite_uri, imported)
+        if not playlist.multivariant and update == self._updates:
+            window = self._continuity.update(playlist, fetched.url, source, change, now)
+            if window is None:
+                return
+            lines = yield from apply_window_steps(playlist, lines, window)
+        content = count_marks((yield from encode_steps(playlist.bom, lines)))
+        if update == self._updates:
+            self.last_update = key
+            self._is_media = not playlist.multivariant
+            self._read_timing(playlist)
+            self._content = content
 
     def silence(self, now: float) -> float:
         """Return the time without a new segment, in target durations; 0 for a playlist that does not change."""
@@ -214,8 +235,8 @@ class ServedPlaylist:
     def _read_timing(self, playlist: Playlist) -> None:
         self._blocks_reload = can_block_reload(playlist)
         self.target_duration = min(playlist.target_duration, MAX_TARGET_DURATION)
-        parts = (attribute(line, "PART-TARGET") for line in playlist.lines if line.name == "EXT-X-PART-INF")
-        part = next((_seconds(part) for part in parts), 0.0)
+        part_inf = playlist.tags.get("EXT-X-PART-INF")
+        part = 0.0 if part_inf is None else _seconds(attribute(part_inf, "PART-TARGET"))
         self._parts_per_target = math.ceil(self.target_duration / part) + 1 if part >= _MIN_PART_TARGET else 0
         waits = part or self.target_duration
         lasts = playlist.multivariant or playlist.ended

@@ -114,7 +114,7 @@ class VariantMap:
     def add_renditions(self, source: SourceRequest, fetched: ParsedPlaylist) -> Sequence[Rendition]:
         """Note and return the renditions of a source."""
         known = self._renditions_by_source.get(source.url)
-        if known is None or known.fetched is not fetched:
+        if known is None or known.fetched != fetched:
             offered = renditions(fetched.playlist, fetched.url)
             known = OfferedPlaylists(fetched, offered, _levels(source, fetched, offered))
         self._renditions_by_source[source.url] = known

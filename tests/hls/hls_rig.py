@@ -124,6 +124,15 @@ class Origin:
         return self.asked.count(url)
 
 
+def one_turn(clock: Clock) -> None:
+    """Run one reactor turn. ``Clock.advance(0)`` would also run what is scheduled meanwhile."""
+    for due in [each for each in clock.calls if each.getTime() <= clock.seconds()]:
+        if due.active():
+            clock.calls.remove(due)
+            due.called = 1
+            due.func(*due.args, **due.kw)
+
+
 class HlsRig:
     """A registry between players and a provider."""
 
@@ -156,7 +165,12 @@ class HlsRig:
         return self.registry.register(StreamSpec(url, "agent", failover_urls=failover, **more))
 
     def get(self, path: str, method: str = "GET", **more) -> WireAnswer:
-        return call(self.site, method, path, **more)
+        return call(self.site, method, path, wait=self.finish_work, **more)
+
+    def finish_work(self) -> None:
+        """Run reactor turns without time, until no large playlist is processed."""
+        while self.fetcher.playlists.is_busy:
+            self.clock.advance(0)
 
     def play(self, stream, query: str = "client_id=me", **more) -> WireAnswer:
         return self.get(f"/hls/{stream.id}/playlist.m3u8?{query}", **more)

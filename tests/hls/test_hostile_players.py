@@ -225,6 +225,7 @@ def test_unread_large_playlist_takes_little_memory_for_limited_time(make_rig) ->
     size = len(rig.play(stream).body)
     wire = FullWire(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=full HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+    rig.finish_work()
     assert 0 < len(wire.transport.value()) < size / 2
     rig.wait(25)
     assert {client.client_id for client in stream.clients()} == {"full"}
@@ -243,6 +244,7 @@ def test_large_playlist_is_aborted_with_its_client(make_rig, how) -> None:
     stream = rig.stream(A)
     wire = FullWire(rig.site)
     wire.send(f"GET /hls/{stream.id}/playlist.m3u8?client_id=me HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+    rig.finish_work()
     if how == "delete":
         rig.registry.delete(stream.id)
     elif how == "disconnect":

@@ -71,6 +71,7 @@ class OutageBudget:
     :ivar rules: the limits; they may change at any time.
     :ivar unlimited_laps: whether time ends the outage, and not the number of laps.
     :ivar tried: indices of the sources that are not tried again in this lap.
+    :ivar unusable: indices of the sources that are not tried again in this outage.
     """
 
     def __init__(self, rules: FailoverRules, random: Callable[[], float], named: NamedSources) -> None:
@@ -87,6 +88,7 @@ class OutageBudget:
         self.rules = rules
         self.unlimited_laps = False
         self.tried: set[int] = set()
+        self.unusable: set[int] = set()
 
     @property
     def first_lap(self) -> bool:
@@ -106,6 +108,7 @@ class OutageBudget:
     def begin(self) -> None:
         """Begin a fresh outage, with a budget of its own."""
         self._laps = self._changes = 0
+        self.unusable = set()
         self._new_lap()
 
     def source_changed(self) -> None:
@@ -116,9 +119,15 @@ class OutageBudget:
         """Lengthen the backoff after this lap: a provider had no free connection."""
         self._was_busy = True
 
+    def exclude(self, index: int) -> None:
+        """Do not try a source again in this outage."""
+        self.tried.add(index)
+        self.unusable.add(index)
+
     def renumber(self, places: Mapping[int, int]) -> None:
         """Replace the indices of the sources; sources without a new index are gone."""
         self.tried = {places[index] for index in self.tried if index in places}
+        self.unusable = {places[index] for index in self.unusable if index in places}
 
     def end_lap(self) -> float:
         """Begin the next lap and return the seconds to back off before it."""
@@ -160,5 +169,5 @@ class OutageBudget:
         return 1 + self.rules.jitter * (2 * self._random() - 1)
 
     def _new_lap(self) -> None:
-        self.tried, self._was_busy = set(), False
+        self.tried, self._was_busy = set(self.unusable), False
         self._named.new_lap()

@@ -25,6 +25,7 @@ class FailureCause(Enum):
     BUSY = "too many connections"
     BROKEN = "provider error"
     NOT_VIDEO = "not video"
+    TOO_LARGE = "too large"
     UNUSABLE = "unusable"
     ENDED = "ended"
     STALLED = "stalled"
@@ -44,11 +45,13 @@ class CausePolicy:
     :ivar cool_down: seconds of quarantine after the first failure; they double with each further one.
     :ivar longest: the longest quarantine in seconds.
     :ivar redial: whether a source that ran well before is redialled before any other is tried.
+    :ivar final: whether the source would fail again, so that it is not tried again in this outage.
     """
 
     cool_down: float
     longest: float
     redial: bool = False
+    final: bool = False
 
 
 #: A provider needs seconds to notice that a connection is closed; a wrong password stays wrong for longer.
@@ -58,6 +61,7 @@ CAUSE_POLICIES = {
     FailureCause.BUSY: CausePolicy(5, 60),
     FailureCause.BROKEN: CausePolicy(5, 120),
     FailureCause.NOT_VIDEO: CausePolicy(30, 600),
+    FailureCause.TOO_LARGE: CausePolicy(60, 600, final=True),
     FailureCause.UNUSABLE: CausePolicy(60, 600),
     FailureCause.ENDED: CausePolicy(2, 60, redial=True),
     FailureCause.STALLED: CausePolicy(10, 300),
@@ -103,7 +107,7 @@ _CAUSES = {
     Reason.NOT_TRANSPORT_STREAM: FailureCause.UNUSABLE,
     Reason.ENDED: FailureCause.ENDED,
     Reason.TRUNCATED: FailureCause.ENDED,
-    Reason.TOO_LARGE: FailureCause.UNUSABLE,
+    Reason.TOO_LARGE: FailureCause.TOO_LARGE,
     Reason.FULL: FailureCause.OURS,
     Reason.RESET: FailureCause.ENDED,
     Reason.STALLED: FailureCause.STALLED,

@@ -12,6 +12,9 @@ cool-down doubles with each failure until the source has run for :data:`.source_
 source is out of quarantine, no quarantined source is tried. If all are quarantined, the one that leaves quarantine
 first is next, so that players wait.
 
+**A source that would fail again is tried once.** What a limit of this proxy refuses, it refuses again. Such a source is
+not tried again in the same outage.
+
 **Laps** have a budget (:mod:`m3uproxy.core.failover.budget`). A source that delivered for some seconds is *settled*. It
 ends the outage: its next failure has a budget of its own.
 
@@ -165,6 +168,8 @@ class Sources:
             return
         if not ran_well:
             self.budget.tried.add(index)
+        if self.rules.cause_policy(cause).final:
+            self.budget.exclude(index)
         self._quarantine(index, cause, now)
 
     def probed(self, index: int, cause: FailureCause | None, now: float) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attributes
+from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attributes
+from .steps import CHARACTERS, MAX_WEIGHT, Steps, run_steps
 
 #: Tags that belong to the playlist at any position.
 _PLAYLIST_TAGS = frozenset(
@@ -26,6 +27,9 @@ _SEGMENT_TAGS = frozenset(
     "EXTINF EXT-X-BYTERANGE EXT-X-DISCONTINUITY EXT-X-KEY EXT-X-MAP EXT-X-PROGRAM-DATE-TIME EXT-X-GAP EXT-X-BITRATE"
     " EXT-X-PART EXT-X-PRELOAD-HINT".split()
 )
+#: Tags that also apply to later segments.
+_STATE_TAGS = frozenset({"EXT-X-DISCONTINUITY", "EXT-X-MAP", "EXT-X-KEY"})
+_URI = LineKind.URI
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})")
 _INTEGER = re.compile(r"\s*(\d{1,20})\s*")
 _BYTE_RANGE = re.compile(r"\s*(\d{1,20})\s*(?:@\s*(\d{1,20}))?\s*")
@@ -89,9 +93,21 @@ def read_segments(
     :param first_sequence: media sequence number of the first segment.
     :param discontinuity_sequence: value of EXT-X-DISCONTINUITY-SEQUENCE.
     """
+    return run_steps(read_segments_steps(lines, first_sequence, discontinuity_sequence))
+
+
+def read_segments_steps(
+    lines: Sequence[PlaylistLine], first_sequence: int, discontinuity_sequence: int
+) -> Steps[tuple[tuple[MediaSegment, ...], tuple[int, ...]]]:
+    """Read the segments in steps; see :func:`read_segments`."""
     reader = _SegmentReader(first_sequence, discontinuity_sequence)
+    weight = 0
     for index, line in enumerate(lines):
         reader.read_line(index, line)
+        weight += 1 + len(line.text) // CHARACTERS
+        if weight > MAX_WEIGHT:
+            weight = 0
+            yield
     return tuple(reader.segments), tuple(reader.pending)
 
 
@@ -109,23 +125,29 @@ class _SegmentReader:
         self._map: int | None = None
         self._next_offset: tuple[str, int] | None = None
         self._tags: dict[str, PlaylistLine] = {}
+        self._durations: dict[str, float] = {}
 
     def read_line(self, index: int, line: PlaylistLine) -> None:
         """Add the next line."""
-        if line.name in _PLAYLIST_TAGS:
+        name = line.name
+        if name in _PLAYLIST_TAGS:
             return
-        if line.kind is LineKind.URI or line.name in _SEGMENT_TAGS:
+        if name:
+            if self._in_head and name not in _SEGMENT_TAGS:
+                return
             self._in_head = False
-        if self._in_head:
-            return
-        self.pending.append(index)
-        if line.kind is LineKind.URI:
+            self.pending.append(index)
+            self._tags[name] = line
+            if name in _STATE_TAGS:
+                self._read_tag(index, line)
+        elif line.kind is _URI:
+            self._in_head = False
+            self.pending.append(index)
             self._end_segment(index, line)
-        elif line.kind is LineKind.TAG:
-            self._read_tag(index, line)
+        elif not self._in_head:
+            self.pending.append(index)
 
     def _read_tag(self, index: int, line: PlaylistLine) -> None:
-        self._tags[line.name] = line
         if line.name == "EXT-X-DISCONTINUITY":
             self._discontinuity_sequence += 1
         elif line.name == "EXT-X-MAP":
@@ -139,23 +161,23 @@ class _SegmentReader:
         else:
             self._keys[values.get("KEYFORMAT") or IDENTITY] = index
         if len(self._keys) > MAX_KEYS:
-            raise NotAPlaylist(f"a playlist with keys in more than {MAX_KEYS} formats")
+            raise OversizedPlaylist(f"a playlist with keys in more than {MAX_KEYS} formats")
         self._active_keys = tuple(sorted(self._keys.values()))
 
     def _end_segment(self, index: int, line: PlaylistLine) -> None:
         tags, self._tags = self._tags, {}
         pending, self.pending = tuple(self.pending), []
-        date = tags.get("EXT-X-PROGRAM-DATE-TIME")
+        date, uri = tags.get("EXT-X-PROGRAM-DATE-TIME"), line.value
         self.segments.append(
             MediaSegment(
                 sequence=self._sequence,
                 discontinuity_sequence=self._discontinuity_sequence,
-                duration=_duration(tags.get("EXTINF")),
-                uri=line.value,
+                duration=self._duration(tags.get("EXTINF")),
+                uri=uri,
                 line=index,
                 lines=pending,
                 discontinuity="EXT-X-DISCONTINUITY" in tags,
-                byte_range=self._byte_range(tags.get("EXT-X-BYTERANGE"), line.value),
+                byte_range=self._byte_range(tags.get("EXT-X-BYTERANGE"), uri),
                 keys=self._active_keys,
                 map=self._map,
                 gap="EXT-X-GAP" in tags,
@@ -179,7 +201,12 @@ class _SegmentReader:
         self._next_offset = (uri, offset + int(match[1]))
         return SegmentByteRange(int(match[1]), offset)
 
-
-def _duration(tag: PlaylistLine | None) -> float:
-    match = _DURATION.match(tag.value) if tag is not None else None
-    return float(match[1]) if match else 0.0
+    def _duration(self, tag: PlaylistLine | None) -> float:
+        """Return the duration of a segment. Most segments of a playlist have the same few."""
+        if tag is None:
+            return 0.0
+        duration = self._durations.get(tag.text)
+        if duration is None:
+            match = _DURATION.match(tag.value)
+            duration = self._durations[tag.text] = float(match[1]) if match else 0.0
+        return duration

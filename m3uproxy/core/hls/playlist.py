@@ -7,19 +7,24 @@ the source counts as failed. An invalid number counts as absent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 import attrs
 
-from .media_segments import MediaSegment, decimal_integer, read_segments
-from .playlist_limits import check_bytes, check_lines
-from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attribute, split_lines
+from .media_segments import MediaSegment, decimal_integer, read_segments_steps
+from .playlist_limits import check_bytes, check_lines_steps
+from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attribute, split_lines_steps
+from .steps import Steps, run_steps
 
 _MULTIVARIANT_TAGS = frozenset(
     {"EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF", "EXT-X-IMAGE-STREAM-INF", "EXT-X-MEDIA"}
 )
 _MEDIA_TAGS = frozenset({"EXTINF", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-PART"})
 _OTHER_FORMATS = (("<", "HTML or XML"), ("{", "JSON"), ("[", "JSON"), ("G", "binary data"), ("\0", "binary data"))
+#: Tags of a playlist whose values are needed.
+HEAD_TAGS = frozenset(
+    "EXT-X-TARGETDURATION EXT-X-MEDIA-SEQUENCE EXT-X-DISCONTINUITY-SEQUENCE EXT-X-SERVER-CONTROL EXT-X-PART-INF".split()
+)
 #: Target duration in seconds of a playlist without EXT-X-TARGETDURATION and EXTINF.
 _DEFAULT_TARGET_DURATION = 10.0
 
@@ -34,6 +39,7 @@ class Playlist:
     :ivar sequence: media sequence number of the first segment.
     :ivar discontinuity_sequence: value of EXT-X-DISCONTINUITY-SEQUENCE, 0 if absent.
     :ivar ended: True if EXT-X-ENDLIST is present, so no segment will be added.
+    :ivar tags: the first line of each tag in :data:`HEAD_TAGS`.
     :ivar trailing: indexes of the lines of a segment that is not complete yet: parts, preload hints.
     """
 
@@ -44,6 +50,7 @@ class Playlist:
     sequence: int
     discontinuity_sequence: int
     ended: bool
+    tags: Mapping[str, PlaylistLine] = attrs.field(repr=False)
     segments: tuple[MediaSegment, ...] = attrs.field(repr=False)
     trailing: tuple[int, ...] = attrs.field(repr=False)
 
@@ -57,26 +64,39 @@ def parse(body: bytes) -> Playlist:
     """
     Parse a playlist.
 
-    :raises NotAPlaylist: if the body is not a playlist, or exceeds a limit of :mod:`.playlist_limits`.
+    :raises NotAPlaylist: if the body is not a playlist; :class:`.playlist_lines.OversizedPlaylist` if it exceeds a
+        limit of :mod:`.playlist_limits`.
     """
+    return run_steps(parse_steps(body))
+
+
+def parse_steps(body: bytes) -> Steps[Playlist]:
+    """Parse in steps; see :func:`parse`."""
     check_bytes(body)
-    bom, lines = split_lines(body.decode("utf-8", "surrogateescape"))
+    bom, lines = yield from split_lines_steps(body.decode("utf-8", "surrogateescape"))
     names = Counter([line.name for line in lines])
+    yield
     _check_tags(lines, names.keys())
     if b"\0" in body:
         raise NotAPlaylist("binary data")
-    check_lines(body, lines, names)
+    yield from check_lines_steps(body, lines, names)
     multivariant = not names.keys().isdisjoint(_MULTIVARIANT_TAGS) and "EXTINF" not in names
-    first, start = _tag_number(lines, "EXT-X-MEDIA-SEQUENCE"), _tag_number(lines, "EXT-X-DISCONTINUITY-SEQUENCE")
-    segments, trailing = ((), ()) if multivariant else read_segments(lines, first, start)
+    tags = _first_tags(lines, names.keys())
+    yield
+    first, start = _tag_number(tags, "EXT-X-MEDIA-SEQUENCE"), _tag_number(tags, "EXT-X-DISCONTINUITY-SEQUENCE")
+    segments: tuple[MediaSegment, ...] = ()
+    trailing: tuple[int, ...] = ()
+    if not multivariant:
+        segments, trailing = yield from read_segments_steps(lines, first, start)
     return Playlist(
         bom=bom,
         lines=lines,
         multivariant=multivariant,
-        target_duration=_target_duration(lines, segments),
+        target_duration=_target_duration(tags, segments),
         sequence=first,
         discontinuity_sequence=start,
         ended="EXT-X-ENDLIST" in names,
+        tags=tags,
         segments=segments,
         trailing=trailing,
     )
@@ -97,7 +117,7 @@ def is_nested_playlist(line: PlaylistLine) -> bool:
 
 def can_block_reload(playlist: Playlist) -> bool:
     """Return whether the server supports blocking playlist reload (RFC 8216bis section 6.2.5.2)."""
-    control = next((line for line in playlist.lines if line.name == "EXT-X-SERVER-CONTROL"), None)
+    control = playlist.tags.get("EXT-X-SERVER-CONTROL")
     return control is not None and attribute(control, "CAN-BLOCK-RELOAD") == "YES"
 
 
@@ -117,11 +137,16 @@ def _describe(text: str) -> str:
     return next((name for start, name in _OTHER_FORMATS if text.startswith(start)), "text that is not a playlist")
 
 
-def _tag_number(lines: tuple[PlaylistLine, ...], name: str) -> int:
-    return next((decimal_integer(line.value) or 0 for line in lines if line.name == name), 0)
+def _first_tags(lines: tuple[PlaylistLine, ...], names: Set[str]) -> Mapping[str, PlaylistLine]:
+    """Return the first line of each tag in :data:`HEAD_TAGS`."""
+    return {name: next(line for line in lines if line.name == name) for name in HEAD_TAGS & names}
 
 
-def _target_duration(lines: tuple[PlaylistLine, ...], segments: tuple[MediaSegment, ...]) -> float:
-    stated = _tag_number(lines, "EXT-X-TARGETDURATION")
+def _tag_number(tags: Mapping[str, PlaylistLine], name: str) -> int:
+    return decimal_integer(tags[name].value) or 0 if name in tags else 0
+
+
+def _target_duration(tags: Mapping[str, PlaylistLine], segments: tuple[MediaSegment, ...]) -> float:
+    stated = _tag_number(tags, "EXT-X-TARGETDURATION")
     longest = max((segment.duration for segment in segments), default=0.0)
     return float(stated) or longest or _DEFAULT_TARGET_DURATION

@@ -25,7 +25,7 @@ import attrs
 from .media_segments import MediaSegment
 from .packager_run import PackagerRun, RunRelation
 from .playlist import Playlist
-from .playlist_window import PlaylistWindow, apply_window, without_segments
+from .playlist_window import PlaylistWindow
 
 #: Stall timeout in target durations without a new segment.
 STALL_TARGET_DURATIONS = 3
@@ -103,27 +103,23 @@ class PlaylistContinuity:
         for run in self._runs.values():
             run.rest()
 
-    def update(
-        self, playlist: Playlist, lines: Sequence[str], url: str, source: Hashable, change: int, now: float
-    ) -> tuple[str, ...] | None:
+    def update(self, playlist: Playlist, url: str, source: Hashable, change: int, now: float) -> PlaylistWindow | None:
         """
-        Add the latest playlist of a source, and return the lines for players.
+        Add the latest playlist of a source, and return its window for players.
 
-        :param lines: the playlist's lines with rewritten URIs.
         :param url: URL of the playlist after redirects, the base of relative URIs.
         :param source: identifies the source. The identifier stays the same if the stream returns to the source.
         :param change: number of changes of source of the stream so far.
         :param now: monotonic seconds.
-        :return: None if players keep the previous lines: the playlist is older than those, or has nothing new.
+        :return: None if players keep the previous playlist: this one is older, or has nothing new.
         """
-        accepted = self._accept(playlist, url, source, change, now)
-        shown = None
-        if accepted:
-            shown = self._publish(playlist, lines, url)
+        window = None
+        if self._accept(playlist, url, source, change, now):
+            window = self._publish(playlist, url)
         elif self._rested:
-            shown = self._without_segments(playlist, lines)
+            window = attrs.evolve(self._window, empty=self._first_shown)
         self._note_progress(source, playlist, now)
-        return shown
+        return window
 
     def silence(self, now: float) -> float:
         """Return the seconds since the last new segment or part. An ended playlist is never silent."""
@@ -207,7 +203,7 @@ class PlaylistContinuity:
             del self._runs[next(iter(self._runs))]
         return run
 
-    def _publish(self, playlist: Playlist, lines: Sequence[str], url: str) -> tuple[str, ...]:
+    def _publish(self, playlist: Playlist, url: str) -> PlaylistWindow:
         shown = [segment for segment in playlist.segments if segment.sequence >= self._window.first]
         if shown:
             self._window = attrs.evolve(self._window, first=shown[0].sequence)
@@ -215,15 +211,11 @@ class PlaylistContinuity:
             self._discontinuities.record(self._last_shown[1])
             self._run(self._source).record(playlist, url)
             self._rested = False
-        target = max(self._window.target_duration, math.ceil(playlist.target_duration))
-        output = apply_window(playlist, lines, self._window)
-        self._window = attrs.evolve(self._window, target_duration=target)
+        window = self._window
+        target = max(window.target_duration, math.ceil(playlist.target_duration))
+        self._window = attrs.evolve(window, target_duration=target)
         self._ended = playlist.ended
-        return output
-
-    def _without_segments(self, playlist: Playlist, lines: Sequence[str]) -> tuple[str, ...]:
-        """Return an empty playlist with the numbers of the last one: the first answer after a rest."""
-        return without_segments(playlist, lines, *self._first_shown)
+        return window
 
     def _note_progress(self, source: Hashable, playlist: Playlist, now: float) -> None:
         """

@@ -13,7 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import Enum
+from itertools import chain, islice, repeat
 from typing import NamedTuple
+
+from .steps import MAX_WEIGHT, Steps, run_steps
 
 _BOM = "\ufeff"
 #: Never matches the empty string, so there is no match at the end of the text.
@@ -25,7 +28,11 @@ _ATTRIBUTE = re.compile(r'[\s,]*([A-Za-z0-9_-]+)[ \t]*=[ \t]*(?:"([^"]*)(?:"|\Z)
 
 
 class NotAPlaylist(ValueError):
-    """A body that is not a playlist, or that exceeds a limit. The text describes the body, for operators."""
+    """A body that is not a playlist. The text describes the body, for operators."""
+
+
+class OversizedPlaylist(NotAPlaylist):
+    """A playlist that exceeds a limit. Another request for it would be in vain."""
 
 
 class LineKind(Enum):
@@ -85,22 +92,53 @@ class Attribute(NamedTuple):
 
 def split_lines(text: str) -> tuple[str, tuple[PlaylistLine, ...]]:
     """Return the byte order mark (empty if absent) and the lines. Together they are the complete text."""
+    return run_steps(split_lines_steps(text))
+
+
+def split_lines_steps(text: str) -> Steps[tuple[str, tuple[PlaylistLine, ...]]]:
+    """Split in steps; see :func:`split_lines`."""
     bom = _BOM if text.startswith(_BOM) else ""
-    found = _LINE.findall(text, len(bom))
-    return bom, tuple([_line(line or last, ending) for line, ending, last in found])
+    raw = _raw_lines(text, len(bom))
+    lines: list[PlaylistLine] = []
+    while chunk := [_line(line, ending) for line, ending in islice(raw, MAX_WEIGHT)]:
+        lines += chunk
+        yield
+    return bom, tuple(lines)
+
+
+def _raw_lines(text: str, start: int) -> Iterator[tuple[str, str]]:
+    """Return the lines and their endings. Without a carriage return, which is rare, splitting is much faster."""
+    if "\r" in text:
+        return ((match[1] or match[3] or "", match[2] or "") for match in _LINE.finditer(text, start))
+    *lines, last = text[start:].split("\n")
+    return chain(zip(lines, repeat("\n"), strict=False), [(last, "")] if last else [])
+
+
+#: Constants of the module, because an attribute of an Enum takes as long as the rest of a line.
+_TAG_KIND, _URI, _COMMENT, _BLANK = LineKind.TAG, LineKind.URI, LineKind.COMMENT, LineKind.BLANK
+#: Makes a line without the Python function that a NamedTuple has.
+_new = tuple.__new__
+#: The tags of most lines, up to the colon.
+_COMMON_TAGS = {f"#{name}": name for name in ("EXTINF", "EXT-X-PROGRAM-DATE-TIME", "EXT-X-BYTERANGE", "EXT-X-PART")}
 
 
 def _line(text: str, ending: str) -> PlaylistLine:
     end = len(text.rstrip(_BLANKS))
     if not end:
-        return PlaylistLine(LineKind.BLANK, text, ending)
-    start = len(text) - len(text.lstrip(_BLANKS))
-    if text[start] != "#":
-        return PlaylistLine(LineKind.URI, text, ending, "", start, end)
+        return PlaylistLine(_BLANK, text, ending)
+    if text[0] != "#":
+        start = len(text) - len(text.lstrip(_BLANKS))
+        if text[start] != "#":
+            return _new(PlaylistLine, (_URI, text, ending, "", start, end))
+    else:
+        start = 0
+        head = text.partition(":")[0]
+        if head in _COMMON_TAGS and len(head) < end:
+            return _new(PlaylistLine, (_TAG_KIND, text, ending, _COMMON_TAGS[head], len(head) + 1, end))
     tag = _TAG.match(text, start)
     if tag is None:
-        return PlaylistLine(LineKind.COMMENT, text, ending)
-    return PlaylistLine(LineKind.TAG, text, ending, tag[1], min(tag.end(), end), end)
+        return PlaylistLine(_COMMENT, text, ending)
+    return PlaylistLine(_TAG_KIND, text, ending, tag[1], min(tag.end(), end), end)
 
 
 def attributes(line: PlaylistLine) -> Iterator[Attribute]:

@@ -13,7 +13,8 @@ import attrs
 
 from .media_segments import IDENTITY, MediaSegment
 from .playlist import Playlist
-from .playlist_lines import NotAPlaylist, attributes
+from .playlist_lines import OversizedPlaylist, attributes
+from .steps import CHARACTERS, MAX_WEIGHT, Steps, run_steps
 from .uri_rewriter import MAX_REWRITTEN, TOO_LONG
 
 #: Tags that are replaced by new ones at the top.
@@ -36,6 +37,7 @@ class PlaylistWindow:
     :ivar splice: media sequence number, as the source counts, of the first segment after the change of source; None
         before the first change.
     :ivar target_duration: lower bound of EXT-X-TARGETDURATION, seconds.
+    :ivar empty: media and discontinuity sequence numbers of a playlist without segments; None if there are segments.
     """
 
     first: int
@@ -43,6 +45,7 @@ class PlaylistWindow:
     discontinuity_offset: int = 0
     splice: int | None = None
     target_duration: int = 0
+    empty: tuple[int, int] | None = None
 
     def discontinuity_sequence(self, segment: MediaSegment) -> int:
         """Return the discontinuity sequence number of a segment as players count."""
@@ -58,31 +61,36 @@ def apply_window(playlist: Playlist, lines: Sequence[str], window: PlaylistWindo
     Return the lines for players.
 
     :param lines: the playlist's lines with rewritten URIs.
-    :raises NotAPlaylist: if the result is too long. A long key line may be repeated for each of many segments.
+    :raises OversizedPlaylist: if the result is too long. A long key line may be repeated for each of many segments.
     """
+    return run_steps(apply_window_steps(playlist, lines, window))
+
+
+def apply_window_steps(playlist: Playlist, lines: Sequence[str], window: PlaylistWindow) -> Steps[tuple[str, ...]]:
+    """Make the lines for players in steps; see :func:`apply_window`."""
+    if window.empty is not None:
+        return _without_segments(playlist, lines, *window.empty)
     shown = [segment for segment in playlist.segments if segment.sequence >= window.first]
     same_target = playlist.target_duration >= window.target_duration
     same_numbers = not window.offset and not window.discontinuity_offset and window.splice is None
     if not shown or (same_numbers and same_target and len(shown) == len(playlist.segments)):
         return tuple(lines)
     written: list[str] = []
-    size = 0
+    size = weight = 0
     for line in _WindowWriter(playlist, lines, window, shown).lines():
         written.append(line)
         size += len(line)
+        weight += 1 + len(line) // CHARACTERS
         if size > MAX_REWRITTEN:
-            raise NotAPlaylist(TOO_LONG)
+            raise OversizedPlaylist(TOO_LONG)
+        if weight > MAX_WEIGHT:
+            weight = 0
+            yield
     return tuple(written)
 
 
-def without_segments(playlist: Playlist, lines: Sequence[str], sequence: int, discontinuities: int) -> tuple[str, ...]:
-    """
-    Return the lines of a playlist without segments, under other numbers.
-
-    :param lines: the playlist's lines with rewritten URIs.
-    :param sequence: media sequence number.
-    :param discontinuities: discontinuity sequence number.
-    """
+def _without_segments(playlist: Playlist, lines: Sequence[str], sequence: int, discontinuities: int) -> tuple[str, ...]:
+    """Return the lines of a playlist without segments, under other numbers."""
     ending = playlist.lines[0].ending or "\n"
     kept = [text for text, line in zip(lines, playlist.lines, strict=True) if line.name not in _SEQUENCE_TAGS]
     has_head = playlist.lines[0].name.startswith("EXTM3U")

@@ -7,13 +7,16 @@ by :mod:`.json_manifests`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from enum import Enum
+from functools import lru_cache
 
 from ..http.uri_reference import resolve, split_reference
 from .playlist import Playlist, is_nested_playlist
-from .playlist_lines import LineKind, NotAPlaylist, PlaylistLine, attribute, attributes
+from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attribute, attributes
+from .steps import CHARACTERS, MAX_WEIGHT, Steps, run_steps
 from .variables import Variables
 
 
@@ -43,12 +46,17 @@ class ResourceRole(Enum):
     SIDE = "side"
 
 
-#: Longest rewritten playlist in characters, many times more than real playlists need. Rewriting is one step, and the
-#: result may be much longer than the source: a short reference may be a long URL, and a line may hold thousands.
-MAX_REWRITTEN = 4_194_304
+#: Longest rewritten playlist in characters: a day of 2-second segments. The result may be much longer than the source,
+#: because a short reference may be a long URL, and a line may hold thousands.
+MAX_REWRITTEN = 16_777_216
 TOO_LONG = f"a playlist of more than {MAX_REWRITTEN} characters after rewriting"
 
 _SCHEMES = frozenset({"http", "https"})
+#: The usual reference: a file in the folder of the playlist or below, without dot segments and fragment.
+_BELOW_FOLDER = re.compile(r"[A-Za-z0-9_][^:/?#]*(?:/[^:/?#.][^:/?#]*)*(?:\?[^#]*)?", re.DOTALL)
+#: Constants of the module, because an attribute of an Enum takes long in a loop.
+_URI, _PLAYLIST, _SEGMENT = LineKind.URI, ResourceKind.PLAYLIST, ResourceKind.SEGMENT
+_MAIN = ResourceRole.MAIN
 
 #: Maps the kind, the absolute URL and the role of a resource to the URI for players. The role is the one in this
 #: playlist, which may itself not be part of the main programme. No quotes, commas or blanks in the result.
@@ -90,52 +98,89 @@ def rewrite(
     :param rewrite_uri: returns the URI for players.
     :param imported: variables of the multivariant playlist.
     :return: the text of each line with its ending.
-    :raises NotAPlaylist: if the result is longer than :data:`MAX_REWRITTEN`.
+    :raises OversizedPlaylist: if the result is longer than :data:`MAX_REWRITTEN`.
     """
-    variables = Variables(url, imported)
-    lines: list[str] = []
-    size = 0
-    is_variant = False
-    sound = required_audio_groups(playlist)
+    return run_steps(rewrite_steps(playlist, url, rewrite_uri, imported))
+
+
+def rewrite_steps(
+    playlist: Playlist, url: str, rewrite_uri: RewriteUri, imported: Mapping[str, str] | None = None
+) -> Steps[tuple[str, ...]]:
+    """Replace the URIs in steps; see :func:`rewrite`."""
+    rewriter = _PlaylistRewriter(playlist, url, rewrite_uri, imported)
+    weight = 0
     for line in playlist.lines:
-        if line.kind is LineKind.URI:
-            named = playlist.multivariant or is_variant or is_nested_playlist(line)
-            kind = ResourceKind.PLAYLIST if named else ResourceKind.SEGMENT
-            is_variant = False
-            lines.append(_rewrite_uri_line(line, kind, variables, url, rewrite_uri))
+        rewriter.add(line)
+        weight += 1 + (len(line.text) + len(rewriter.lines[-1])) // CHARACTERS
+        if weight > MAX_WEIGHT:
+            weight = 0
+            yield
+    return tuple(rewriter.lines)
+
+
+class _PlaylistRewriter:
+    """
+    The rewriter of one playlist.
+
+    :ivar lines: the lines so far, with their endings.
+    """
+
+    def __init__(
+        self, playlist: Playlist, url: str, rewrite_uri: RewriteUri, imported: Mapping[str, str] | None
+    ) -> None:
+        self.lines: list[str] = []
+        self._multivariant = playlist.multivariant
+        self._sound = required_audio_groups(playlist)
+        self._url = url
+        self._rewrite_uri = rewrite_uri
+        self._variables = Variables(url, imported)
+        self._left = MAX_REWRITTEN
+        self._is_variant = False
+
+    def add(self, line: PlaylistLine) -> None:
+        """Rewrite the next line."""
+        if line.kind is _URI:
+            new = self._uri_line(line)
+            self._is_variant = False
         elif line.name in _REWRITTEN_TAGS:
-            lines.append(
-                _apply_replacements(line, _replacements(line, variables, url, rewrite_uri, sound), MAX_REWRITTEN - size)
-            )
+            replacements = _replacements(line, self._variables, self._url, self._rewrite_uri, self._sound)
+            new = _apply_replacements(line, replacements, self._left)
         else:
-            lines.append(line.raw)
-        size += len(lines[-1])
-        if size > MAX_REWRITTEN:
-            raise NotAPlaylist(TOO_LONG)
+            new = line.text + line.ending
         if line.name in _URI_LINE_TAGS:
-            is_variant = line.name == "EXT-X-STREAM-INF"
-    return tuple(lines)
+            self._is_variant = line.name == "EXT-X-STREAM-INF"
+        self.lines.append(new)
+        self._left -= len(new)
+        if self._left < 0:
+            raise OversizedPlaylist(TOO_LONG)
+
+    def _uri_line(self, line: PlaylistLine) -> str:
+        """Return a URI line with the URI replaced."""
+        _, text, ending, _, start, end = line
+        absolute = absolute_url(self._url, self._variables.substitute(text[start:end]))
+        if absolute is None:
+            return text + ending
+        named = self._multivariant or self._is_variant or is_nested_playlist(line)
+        kind = _PLAYLIST if named else _SEGMENT
+        return f"{text[:start]}{self._rewrite_uri(kind, absolute, _MAIN)}{text[end:]}{ending}"
 
 
 def encode_playlist(bom: str, lines: Sequence[str]) -> bytes:
     """Return the playlist in UTF-8. Invalid bytes of the source are restored."""
-    return (bom + "".join(lines)).encode("utf-8", "surrogateescape")
+    return run_steps(encode_steps(bom, lines))
+
+
+def encode_steps(bom: str, lines: Sequence[str]) -> Steps[bytes]:
+    """Encode in steps; see :func:`encode_playlist`. Text with invalid bytes is slow to encode."""
+    pieces = [bom.encode()]
+    for at in range(0, len(lines), MAX_WEIGHT):
+        pieces.append("".join(lines[at : at + MAX_WEIGHT]).encode("utf-8", "surrogateescape"))
+        yield
+    return b"".join(pieces)
 
 
 #: Start and end in the text of the line, and the new text.
 Replacement = tuple[int, int, str]
-
-
-def _rewrite_uri_line(
-    line: PlaylistLine, kind: ResourceKind, variables: Variables, url: str, rewrite_uri: RewriteUri
-) -> str:
-    """Return a URI line with the URI replaced."""
-    absolute = absolute_url(url, variables.substitute(line.value))
-    if absolute is None:
-        return line.raw
-    return (
-        f"{line.text[: line.start]}{rewrite_uri(kind, absolute, ResourceRole.MAIN)}{line.text[line.end :]}{line.ending}"
-    )
 
 
 def _replacements(
@@ -195,12 +240,20 @@ def absolute_url(base: str, reference: str) -> str | None:
 
     If the reference does not lead to an http or https URL, return None.
     """
+    if _BELOW_FOLDER.fullmatch(reference):
+        return _folder(base) + reference
     if not reference:
         return None
     reference = reference.partition("#")[0] or reference
     scheme, authority, _, _ = split_reference(reference)
     leads = authority != "" if scheme is None else bool(authority) and scheme.lower() in _SCHEMES
     return resolve(base, reference).partition("#")[0] if leads else None
+
+
+@lru_cache(maxsize=64)
+def _folder(base: str) -> str:
+    """Return the URL that references to files of the same folder are appended to."""
+    return resolve(base, "x")[:-1]
 
 
 def _apply_replacements(line: PlaylistLine, replacements: Iterator[Replacement], limit: int) -> str:
@@ -210,5 +263,5 @@ def _apply_replacements(line: PlaylistLine, replacements: Iterator[Replacement],
         at = end
         limit -= len(new)
         if limit < 0:
-            raise NotAPlaylist(TOO_LONG)
+            raise OversizedPlaylist(TOO_LONG)
     return "".join(pieces) + line.text[at:] + line.ending

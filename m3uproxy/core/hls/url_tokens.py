@@ -16,7 +16,7 @@ import base64
 import hashlib
 import hmac
 import re
-from functools import lru_cache
+from collections.abc import Callable
 
 import attrs
 from cryptography.exceptions import InvalidTag
@@ -29,8 +29,6 @@ _LABEL = b"m3uproxy hls url"
 #: Longest accepted token in characters.
 _MAX_CHARACTERS = 16_384
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
-#: Size of the token cache: the segments of some playlists, which are repeated in each reload.
-_CACHED_TOKENS = 8192
 _KINDS = tuple(ResourceKind)
 _ROLES = tuple(ResourceRole)
 #: The first byte: a bit for a public host, four for the kind, two for the role, one if the rung follows. A token of an
@@ -92,19 +90,26 @@ class UrlTokens:
         :param key: secret that stays the same after a restart.
         """
         self._cipher = AESSIV(hmac.digest(key, _LABEL, hashlib.sha512))
-        self.make = lru_cache(maxsize=_CACHED_TOKENS)(self._make)
 
-    def _make(self, stream_id: str, target: TokenTarget) -> str:
+    def make(self, stream_id: str, target: TokenTarget) -> str:
         """Return a token. All its characters are allowed in a query without escaping."""
-        head = 2 * _KINDS.index(target.kind) | 32 * _ROLES.index(target.role) | int(target.led_by_public)
-        rung = bytes([target.rung]) if target.rung else b""
-        content = (
-            bytes([head | (_RUNG_BIT if rung else 0)])
-            + rung
-            + target.source
-            + target.url.encode("utf-8", "surrogateescape")
-        )
-        return _base64url(self._cipher.encrypt(content, [stream_id.encode()]))
+        return self.maker(stream_id, target)(target.url)
+
+    def maker(self, stream_id: str, template: TokenTarget) -> Callable[[str], str]:
+        """
+        Return a function that makes tokens of URLs: a playlist may list thousands.
+
+        :param template: what all targets have in common; its own URL does not count.
+        """
+        head = 2 * _KINDS.index(template.kind) | 32 * _ROLES.index(template.role) | int(template.led_by_public)
+        rung = bytes([template.rung]) if template.rung else b""
+        start = bytes([head | (_RUNG_BIT if rung else 0)]) + rung + template.source
+        encrypt, associated_data = self._cipher.encrypt, [stream_id.encode()]
+
+        def make(url: str) -> str:
+            return _base64url(encrypt(start + url.encode("utf-8", "surrogateescape"), associated_data))
+
+        return make
 
     def read(self, stream_id: str, token: str) -> TokenTarget:
         """

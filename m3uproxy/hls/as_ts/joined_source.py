@@ -98,9 +98,8 @@ class JoinedSource:
         return await self._fetch(request, byte_range, _SEGMENT_MAX_AGE), decryptor
 
     async def _fetch_playlist(self, location: PlaylistLocation, max_age: float) -> ParsedPlaylist:
-        return await read_playlist(
-            await self._fetch(ResourceRequest(location.url, self.request, location.led_by_public), None, max_age)
-        )
+        request = ResourceRequest(location.url, self.request, location.led_by_public)
+        return await read_playlist(await self._fetch(request, None, max_age), self._fetcher.playlists)
 
     async def _key(self, playlist: ParsedPlaylist, key: SegmentKey) -> bytes:
         """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from m3uproxy.core.hls.playlist import parse
 from m3uproxy.core.hls.playlist_continuity import DiscontinuityNumbers, PlaylistContinuity
+from m3uproxy.core.hls.playlist_window import apply_window
 
 
 @attrs.frozen
@@ -126,8 +127,9 @@ def ask(
     shown: ShownPlaylist, text: str, source: str, change: int = 0, now: float = 0.0, url: str = "http://tv.example/x"
 ) -> str:
     playlist = parse(text.encode())
-    lines = shown.continuity.update(playlist, [line.raw for line in playlist.lines], url, source, change, now)
-    shown.text = shown.text if lines is None else "".join(lines)
+    window = shown.continuity.update(playlist, url, source, change, now)
+    if window is not None:
+        shown.text = "".join(apply_window(playlist, [line.raw for line in playlist.lines], window))
     return shown.text
 
 
