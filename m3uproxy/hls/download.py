@@ -21,12 +21,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.hls.resource_check import GZIP, ResourceCheck
+from ..core.http.body_sniffing import SNIFF_BYTES
 from ..core.http.byte_ranges import ContentRange, Span, parse_content_range
 from ..core.http.redact import redact
 from ..errors import Reason, SourceError, StoredError, bad_status
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
+from ..upstream.content_decoding import gunzip_beginning
 from ..upstream.twisted_errors import source_error
 from .http_client import ProviderResponse
 
@@ -34,8 +37,6 @@ log = make_logger()
 
 #: Bytes from which a block is kept as received. Smaller blocks are joined, so that readers write large pieces.
 BLOCK_BYTES = 65_536
-#: Bytes at the beginning of a body that tell a web page from media. A key, the shortest resource, has 16.
-SNIFF_BYTES = 16
 #: Seconds for which received data is gathered before readers are notified.
 NOTIFY_INTERVAL = 0.04
 #: If a body without readers lacks no more bytes than this, it is read to its end. The connection can then be used
@@ -44,7 +45,6 @@ FINISH_BYTES = 262_144
 #: Error statuses that players can be sent, registered or not. Without a body, all others are failures: a 204 or 304 is
 #: no resource, and a status of four digits no status.
 ERROR_STATUSES = range(400, 1000)
-_HTML_STARTS = (b"<!doctype html", b"<html")
 
 
 class GrowingBuffer:
@@ -149,6 +149,7 @@ class Download:
         silence_timeout: float,
         max_bytes: int,
         ended: Callable[[Download], None],
+        check: ResourceCheck,
     ) -> None:
         """
         Initialise a download; :meth:`start` gives it its request.
@@ -156,6 +157,7 @@ class Download:
         :param silence_timeout: seconds without data after which the provider counts as stalled.
         :param max_bytes: limit of the body's size.
         :param ended: called once, when the download is over.
+        :param check: tells the resource from a page by the first bytes.
         """
         self.clock = clock
         self.opened_at: float | None = None
@@ -169,6 +171,7 @@ class Download:
         self._silence_timeout = silence_timeout
         self._max_bytes = max_bytes
         self._ended = ended
+        self._check = check
         self._waiting: list[Deferred[Download]] = []
         self._subscribers: list[Callable[[], None]] = []
         self._holds = 0
@@ -409,7 +412,7 @@ class Download:
         if self.buffer.size == self.length:
             return  # body_ended comes next; after it the connection can be used again
         if not self.is_open:
-            if self.buffer.size >= SNIFF_BYTES:
+            if self._check.is_decided(self._head()):
                 self._open()
         elif self.buffer.size - self._notified_size >= BLOCK_BYTES:
             self._notify_readers()
@@ -432,17 +435,22 @@ class Download:
         self._fail(SourceError(Reason.STALLED, f"no byte for {self._silence_timeout:g} s"))
 
     def _open(self) -> None:
-        """Open the download, unless the body is a web page."""
-        error = self._check_not_html()
+        """Open the download, unless the body is a page."""
+        error = self._check_body()
         if error is not None:
             self._fail(error)
             return
         self.opened_at, self._notified_size = self.clock.seconds(), self.buffer.size
         self._fire_waiting()
 
-    def _check_not_html(self) -> SourceError | None:
-        beginning = self.buffer.read(0, self.buffer.size).lstrip(b"\xef\xbb\xbf \t\r\n")[:SNIFF_BYTES].lower()
-        return SourceError(Reason.NOT_VIDEO, "the provider sent HTML") if beginning.startswith(_HTML_STARTS) else None
+    def _head(self) -> bytes:
+        return self.buffer.read(0, min(self.buffer.size, SNIFF_BYTES))
+
+    def _check_body(self) -> SourceError | None:
+        head = self._head()
+        if head.startswith(GZIP):
+            head = gunzip_beginning(head, SNIFF_BYTES) or head
+        return self._check.error(head, 0 if self.range is None else self.range.span.first)
 
     def _notify_readers(self) -> None:
         if self._notify_timer is not None and self._notify_timer.active():
@@ -487,8 +495,8 @@ class Download:
         """
         if self.over:
             return
-        if error is None and not self.is_open:
-            error = self._check_not_html()
+        if error is None and not self.is_open and self.response is not None and self.response.body is not None:
+            error = self._check_body()
         self.over, self.error = True, error
         if error is None:
             self.length = self.buffer.size

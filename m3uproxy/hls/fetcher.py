@@ -15,6 +15,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..core.hls.resource_check import ResourceCheck
 from ..core.http.byte_ranges import ByteRange, ContentRange
 from ..core.http.redact import redact
 from ..core.http.source_request import DialTimeouts, SourceRequest
@@ -171,7 +172,8 @@ class Fetcher:
         key = (request, byte_range)
         silence = settings.live_chunk_timeout_seconds or _HOUR
         ended = partial(self._download_ended, key)
-        download = Download(self._clock, self, silence, settings.hls_resource_bytes, ended)
+        check = ResourceCheck(request.kind, request.url)
+        download = Download(self._clock, self, silence, settings.hls_resource_bytes, ended, check)
         self._cache.put(key, CacheEntry(download, self._clock.seconds()))
         self._running[request.source] += 1
         if self._sweep_timer is None:

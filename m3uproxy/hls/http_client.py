@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from ..core.hls.uri_rewriter import ResourceKind
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, RequestHop, next_hop, playlist_hop
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
@@ -51,11 +52,13 @@ class ResourceRequest:
     :ivar url: the absolute URL.
     :ivar source: the source, with its user agent and headers. Headers go only to the hosts that may see them.
     :ivar led_by_public: True if a playlist of a public host named the URL; see :attr:`ProviderResponse.public`.
+    :ivar kind: what a playlist named, so that a page in its place is noticed; None for a playlist.
     """
 
     url: str = attrs.field(repr=False)
     source: SourceRequest
     led_by_public: bool = False
+    kind: ResourceKind | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen

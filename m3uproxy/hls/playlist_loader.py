@@ -14,7 +14,7 @@ from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS
 from ..core.hls.playlist_limits import MAX_BYTES
 from ..core.hls.playlist_lines import NotAPlaylist
 from ..core.hls.renditions import definitions
-from ..core.hls.uri_rewriter import absolute_url, encode_playlist
+from ..core.hls.uri_rewriter import ResourceKind, absolute_url, encode_playlist
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
@@ -59,7 +59,7 @@ class PlaylistLoader:
         self, source: SourceRequest, target: TokenTarget, byte_range: ByteRange | None, max_age: float
     ) -> Deferred[FetchedResource]:
         """Fetch a resource that a playlist named."""
-        request = ResourceRequest(target.url, source, target.led_by_public)
+        request = ResourceRequest(target.url, source, target.led_by_public, target.kind)
         return self._fetcher.fetch(request, byte_range, max_age, refusable=True)
 
     def prefetch(self, source: SourceRequest, fetched: ParsedPlaylist, segment: MediaSegment, max_age: float) -> None:
@@ -67,7 +67,9 @@ class PlaylistLoader:
         url, part = absolute_url(fetched.url, segment.uri), segment.byte_range
         byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
         if url is not None:
-            self._fetcher.prefetch(ResourceRequest(url, source, fetched.public), byte_range, max_age)
+            self._fetcher.prefetch(
+                ResourceRequest(url, source, fetched.public, ResourceKind.SEGMENT), byte_range, max_age
+            )
 
     async def playlist(
         self,

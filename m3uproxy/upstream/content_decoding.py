@@ -113,6 +113,14 @@ class BoundedGunzip:
 _LENGTH_UNIT = 16
 
 
+def gunzip_beginning(head: bytes, size: int) -> bytes:
+    """Return at most ``size`` decoded bytes of a gzip stream of which the beginning is there; b"" if it is none."""
+    try:
+        return zlib.decompressobj(_GZIP).decompress(head, size)
+    except zlib.error:
+        return b""
+
+
 class IcyTitleFilter:
     """The filter that removes ICY metadata blocks from a radio body."""
 

@@ -866,7 +866,7 @@ def test_excessive_playlist_is_a_source_failure(make_rig, monkeypatch) -> None:
 def test_segment_is_not_sent_as_a_web_page(make_rig, said, told) -> None:
     rig = make_rig()
     rig.origin.put(A, media("a.ts"))
-    rig.origin.put(A.replace("index.m3u8", "a.ts"), b"<script>1</script>", headers={"Content-Type": said})
+    rig.origin.put(A.replace("index.m3u8", "a.ts"), b"\0<script>1</script>", headers={"Content-Type": said})
     (url,) = uris(rig.play(rig.stream(A)).body)
     assert rig.get(url).headers["Content-Type"] == told
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+
 import pytest
 from hls_rig import media, uris
 
@@ -83,3 +86,61 @@ def test_bytes_that_are_no_text_are_kept(make_rig) -> None:
     (url,) = uris(rig.play(rig.stream(A)).body)
     rig.get(url)
     assert rig.origin.asked[-1].encode("utf-8", "surrogateescape") == b"http://a.example/live/a\xff\xe9.ts"
+
+
+PAGES = {
+    "nothing": b"",
+    "HTML": b"<!-- edge 12 -->\n<HTML><body>Blocked</body></HTML>",
+    "JSON": b'{"error":"token expired"}',
+    "XML": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+    "text": b"Too many connections",
+    "HTML, compressed": gzip.compress(b"<html><body>Blocked</body></html>", mtime=0),
+    "a playlist": b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nx.m3u8\n",
+}
+
+
+@pytest.mark.parametrize("body", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("said", ["video/mp2t", "text/html", None])
+def test_page_in_place_of_a_segment_is_a_failure_of_the_source(make_rig, body, said) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("s1.ts", "s2.ts"))
+    rig.origin.put(B, media("b1.ts"))
+    stream = rig.stream(A, B)
+    for number, url in enumerate(uris(rig.play(stream).body), 1):
+        headers = {} if said is None else {"Content-Type": said}
+        rig.origin.put(f"http://a.example/live/s{number}.ts", body, headers=headers)
+        answer = rig.get(url)
+        assert answer.status == 502
+        assert "the provider sent" in answer.json["detail"]
+    assert stream.source_index == 1
+
+
+def test_page_is_not_kept_for_the_next_player(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("s1.ts"))
+    (url,) = uris(rig.play(rig.stream(A)).body)
+    rig.origin.put("http://a.example/live/s1.ts", PAGES["JSON"])
+    assert rig.get(url).status == 502
+    rig.origin.put("http://a.example/live/s1.ts", b"G" * 188)
+    assert rig.get(url).body == b"G" * 188
+
+
+def test_page_in_place_of_a_key_or_an_initialization_section_is_refused(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("s1.m4s", more='#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXT-X-MAP:URI="init.mp4"'))
+    playlist = rig.play(rig.stream(A)).body.decode()
+    key, section = re.findall('URI="([^"]*)"', playlist)
+    for name, url, body in (("k", key, b"0123456789abcdef"), ("init.mp4", section, b"\0\0\0\x18ftypiso5" + bytes(12))):
+        rig.origin.put(f"http://a.example/live/{name}", PAGES["JSON"])
+        assert rig.get(url).status == 502
+        rig.origin.put(f"http://a.example/live/{name}", body)
+        assert rig.get(url).body == body
+
+
+def test_compressed_segment_is_passed_on(make_rig) -> None:
+    rig = make_rig()
+    rig.origin.put(A, media("s1.ts"))
+    (url,) = uris(rig.play(rig.stream(A)).body)
+    body = gzip.compress(b"G" * 188 * 100)
+    rig.origin.put("http://a.example/live/s1.ts", body)
+    assert rig.get(url).body == body

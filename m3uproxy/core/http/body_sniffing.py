@@ -33,11 +33,9 @@ def body_error(head: bytes, received: int, content_type: str) -> SourceError | N
     :param received: bytes received so far.
     :param content_type: the provider's ``Content-Type``; it counts only if the body looks like text.
     """
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not _BINARY.search(head):
-        for signature, name in _TEXT_SIGNATURES:
-            if signature.match(text):
-                return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
+    name = text_format(head)
+    if name is not None:
+        return SourceError(Reason.NOT_VIDEO, f"the provider sent {name}")
     if (
         content_type.startswith("text/")
         and head
@@ -50,6 +48,14 @@ def body_error(head: bytes, received: int, content_type: str) -> SourceError | N
             Reason.NOT_TRANSPORT_STREAM, f"no TS packet, FLV tag or audio frame in the first {received} bytes"
         )
     return None
+
+
+def text_format(head: bytes) -> str | None:
+    """Return the format of a text by its first bytes: HTML or XML, a playlist, JSON; None for any other body."""
+    if _BINARY.search(head):
+        return None
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return next((name for signature, name in _TEXT_SIGNATURES if signature.match(text)), None)
 
 
 def container_type(head: bytes) -> str | None:

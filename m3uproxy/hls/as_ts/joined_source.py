@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ...core.hls.media_segments import MediaSegment
 from ...core.hls.renditions import definitions
 from ...core.hls.segment_follower import SegmentKey, best_variant, media_variables, segment_key
-from ...core.hls.uri_rewriter import absolute_url
+from ...core.hls.uri_rewriter import ResourceKind, absolute_url
 from ...core.http.byte_ranges import ByteRange
 from ...core.http.source_request import SourceRequest
 from ...errors import Reason, SourceError, bad_status
@@ -94,7 +94,7 @@ class JoinedSource:
         decryptor = None if key is None else Aes128Decryptor(await self._key(playlist, key), key.iv)
         part = segment.byte_range
         byte_range = None if part is None else ByteRange(part.offset, part.offset + part.length - 1)
-        request = self._request(playlist, segment.uri)
+        request = self._request(playlist, segment.uri, ResourceKind.SEGMENT)
         return await self._fetch(request, byte_range, _SEGMENT_MAX_AGE), decryptor
 
     async def _fetch_playlist(self, location: PlaylistLocation, max_age: float) -> ParsedPlaylist:
@@ -107,7 +107,7 @@ class JoinedSource:
 
         Players also keep a key as long as its URI stays the same.
         """
-        request = self._request(playlist, key.uri)
+        request = self._request(playlist, key.uri, ResourceKind.KEY)
         if self._last_key[0] != request.url:
             resource = await self._fetch(request, None, _KEY_MAX_AGE)
             self._last_key = (request.url, await resource.read_all(KEY_SIZE))
@@ -120,9 +120,9 @@ class JoinedSource:
             raise bad_status(resource.status)
         return resource
 
-    def _request(self, playlist: ParsedPlaylist, reference: str) -> ResourceRequest:
+    def _request(self, playlist: ParsedPlaylist, reference: str, kind: ResourceKind) -> ResourceRequest:
         variables = media_variables(playlist.playlist, playlist.url, self._imported)
         url = absolute_url(playlist.url, variables.substitute(reference))
         if url is None:
             raise SourceError(Reason.NOT_VIDEO, "a playlist with a URI that is not an HTTP URL")
-        return ResourceRequest(url, self.request, playlist.public)
+        return ResourceRequest(url, self.request, playlist.public, kind)
