@@ -13,7 +13,7 @@ import attrs
 from .media_segments import decimal_integer
 from .playlist import Playlist
 from .playlist_lines import LineKind, PlaylistLine, attributes
-from .uri_rewriter import ResourceRole, absolute_url, media_role, required_audio_groups
+from .uri_rewriter import ResourceRole, absolute_url, resource_role
 from .variables import Variables
 
 _RESOLUTION = re.compile(r"\d{1,6}x(\d{1,6})")
@@ -62,10 +62,9 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
     :param url: URL of the multivariant playlist after redirects.
     """
     variables = Variables(url)
-    sound = required_audio_groups(playlist)
     found: list[Rendition] = []
     variant: PlaylistLine | None = None
-    for line in playlist.lines:
+    for index, line in enumerate(playlist.lines):
         if line.name == "EXT-X-DEFINE":
             variables.define(line)
         values = {each.name: each.value for each in attributes(line)} if line.name in _RENDITION_TAGS else {}
@@ -77,8 +76,7 @@ def renditions(playlist: Playlist, url: str) -> tuple[Rendition, ...]:
             reference, variant = line.value, None
         absolute = absolute_url(url, variables.substitute(reference))
         if absolute is not None:
-            is_main = line.name in ("", _VARIANT_TAG)
-            role = ResourceRole.MAIN if is_main else media_role(line, sound)
+            role = resource_role(playlist, index, line)
             found.append(_rendition(absolute, line.name or _VARIANT_TAG, values, len(found), role))
     return tuple(found)
 

@@ -8,14 +8,13 @@ by :mod:`.json_manifests`.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 
 from ..http.uri_reference import resolve, split_reference
 from .playlist import Playlist, is_nested_playlist
-from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attribute, attributes
+from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attributes
 from .steps import CHARACTERS, MAX_WEIGHT, Steps, run_steps
 from .variables import Variables
 
@@ -76,7 +75,7 @@ _URI_ATTRIBUTES = {
     "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.ASSET, "X-ASSET-LIST": ResourceKind.ASSETS},
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
-#: Tags whose URIs are not part of the main programme. Sound may be an exception (:func:`media_role`).
+#: Tags whose URIs are not part of the main programme, except the sound that it needs (``Playlist.sound_lines``).
 _SIDE_TAGS = frozenset(
     "EXT-X-MEDIA EXT-X-I-FRAME-STREAM-INF EXT-X-IMAGE-STREAM-INF EXT-X-SESSION-DATA EXT-X-DATERANGE"
     " EXT-X-CONTENT-STEERING".split()
@@ -129,8 +128,7 @@ class _PlaylistRewriter:
         self, playlist: Playlist, url: str, rewrite_uri: RewriteUri, imported: Mapping[str, str] | None
     ) -> None:
         self.lines: list[str] = []
-        self._multivariant = playlist.multivariant
-        self._sound = required_audio_groups(playlist)
+        self._playlist = playlist
         self._url = url
         self._rewrite_uri = rewrite_uri
         self._variables = Variables(url, imported)
@@ -143,7 +141,8 @@ class _PlaylistRewriter:
             new = self._uri_line(line)
             self._is_variant = False
         elif line.name in _REWRITTEN_TAGS:
-            replacements = _replacements(line, self._variables, self._url, self._rewrite_uri, self._sound)
+            role = resource_role(self._playlist, len(self.lines), line)
+            replacements = _replacements(line, role, self._variables, self._url, self._rewrite_uri)
             new = _apply_replacements(line, replacements, self._left)
         else:
             new = line.text + line.ending
@@ -160,7 +159,7 @@ class _PlaylistRewriter:
         absolute = absolute_url(self._url, self._variables.substitute(text[start:end]))
         if absolute is None:
             return text + ending
-        named = self._multivariant or self._is_variant or is_nested_playlist(line)
+        named = self._playlist.multivariant or self._is_variant or is_nested_playlist(line)
         kind = _PLAYLIST if named else _SEGMENT
         return f"{text[:start]}{self._rewrite_uri(kind, absolute, _MAIN)}{text[end:]}{ending}"
 
@@ -184,7 +183,7 @@ Replacement = tuple[int, int, str]
 
 
 def _replacements(
-    line: PlaylistLine, variables: Variables, url: str, rewrite_uri: RewriteUri, sound: Set[str]
+    line: PlaylistLine, role: ResourceRole, variables: Variables, url: str, rewrite_uri: RewriteUri
 ) -> Iterator[Replacement]:
     """Yield start, end and new text of each replacement in the line, from left to right."""
     if line.name == "EXT-X-DEFINE":
@@ -195,7 +194,6 @@ def _replacements(
     for kind, start, end in _uri_spans(line):
         absolute = absolute_url(url, variables.substitute(line.text[start:end]))
         if absolute is not None:
-            role = media_role(line, sound) if line.name in _SIDE_TAGS else ResourceRole.MAIN
             yield start, end, rewrite_uri(kind, absolute, role)
 
 
@@ -210,28 +208,15 @@ def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
                 yield kinds[each.name], each.start, each.end
 
 
-def required_audio_groups(playlist: Playlist) -> frozenset[str]:
-    """Return the audio groups of variants that have one member only: without it these variants are silent."""
-    if not playlist.multivariant or not any(line.name == "EXT-X-MEDIA" for line in playlist.lines):
-        return frozenset()
-    members: Counter[str | None] = Counter()
-    named = set()
-    for line in playlist.lines:
-        if line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO":
-            members[attribute(line, "GROUP-ID")] += 1
-        elif line.name == "EXT-X-STREAM-INF":
-            named.add(attribute(line, "AUDIO"))
-    return frozenset(group for group in named if group and members[group] == 1)
-
-
-def media_role(line: PlaylistLine, sound: Set[str]) -> ResourceRole:
+def resource_role(playlist: Playlist, index: int, line: PlaylistLine) -> ResourceRole:
     """
-    Return the role of the playlist that EXT-X-MEDIA names.
+    Return the role of a resource that a line names.
 
-    :param sound: the :func:`required_audio_groups` of the playlist.
+    :param index: the index of the line.
     """
-    is_sound = bool(sound) and line.name == "EXT-X-MEDIA" and attribute(line, "TYPE") == "AUDIO"
-    return ResourceRole.SOUND if is_sound and attribute(line, "GROUP-ID") in sound else ResourceRole.SIDE
+    if line.name not in _SIDE_TAGS:
+        return ResourceRole.MAIN
+    return ResourceRole.SOUND if index in playlist.sound_lines else ResourceRole.SIDE
 
 
 def absolute_url(base: str, reference: str) -> str | None:
