@@ -244,12 +244,18 @@ class HlsProxy:
         return False
 
     async def _works(self, run: SourceRun, target: TokenTarget) -> bool:
-        """Bring another variant up to date, within :data:`CHECK_SECONDS`; return whether it came."""
+        """
+        Bring another variant up to date, within :data:`CHECK_SECONDS`.
+
+        :return: False if the source is the cause that it did not come.
+        """
         served = self._served_playlist(target)
         loaded = Deferred.fromCoroutine(self._load(run, target, NO_DIRECTIVES, served))
         try:
             await loaded.addTimeout(CHECK_SECONDS, self._clock)
-        except (SourceError, NoSuchRendition, TimeoutError):
+        except (SourceError, NoSuchRendition, TimeoutError) as error:
+            if isinstance(error, SourceError) and is_own_fault(error):
+                return True
             self._delivered.pop(target, None)
             return False
         return not self._is_stalled(served)

@@ -313,6 +313,17 @@ def test_silent_variant_is_not_waited_for_long(make_rig) -> None:
     assert stream.source_index == 1
 
 
+def test_variant_that_cannot_be_checked_for_a_cause_of_this_proxy_is_trusted(make_rig) -> None:
+    rig = make_rig()
+    stream, entry = start(rig, LADDER)
+    good, low = uris(entry)
+    rig.get(good)
+    rig.wait(4)
+    rig.origin.put("http://a.example/good", error=SourceError(Reason.FULL))
+    assert rig.get(low).status == 404
+    assert stays(stream)
+
+
 def test_player_that_leaves_while_another_variant_is_asked(make_rig) -> None:
     rig = make_rig()
     stream, entry = start(rig, LADDER)
