@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..core.hls.resource_types import path_ending, segment_ending
 from ..core.hls.uri_rewriter import ResourceKind, ResourceRole, RewriteUri
 from ..core.hls.url_tokens import TokenTarget, UrlTokens, rung_of
 from .served_playlist import CLIENT_MARK, PREFIX_MARK
 
-#: File name extensions that segments keep; any other one becomes the first of these.
-EXTENSIONS = ("ts", "m4s", "mp4", "m4v", "m4a", "cmfv", "cmfa", "aac", "ac3", "ec3", "mp3", "vtt", "key", "json")
 #: Kinds of resources that one variant has for itself.
 _RUNG_KINDS = frozenset({ResourceKind.SEGMENT, ResourceKind.MAP})
 _SEGMENT, _MAIN = ResourceKind.SEGMENT, ResourceRole.MAIN
-
-
-def path_extension(url: str) -> str | None:
-    """Return the file name extension of a URL if segments may have it. ffmpeg rejects MP4 or text named ``.ts``."""
-    extension = url.partition("?")[0].rpartition(".")[2].lower()
-    return extension if extension in EXTENSIONS else None
 
 
 class PlayerUris:
@@ -34,14 +27,16 @@ class PlayerUris:
         public: bool,
         parent: TokenTarget | None,
         find_level: Callable[[str], TokenTarget | None] | None = None,
+        is_subtitles: bool = False,
     ) -> RewriteUri:
         """
-        Return the function that makes the URIs in a playlist or manifest.
+        Return the function that makes the URIs in one playlist or manifest, called in their order.
 
         :param source: the name of the source (:func:`m3uproxy.core.hls.url_tokens.source_name`).
         :param public: True if a public host sent the playlist.
         :param parent: the playlist or manifest itself; None for the first one of the stream.
         :param find_level: returns the playlist of the source that a rendition report means, if it is known.
+        :param is_subtitles: True for the playlist of a subtitle rendition.
         """
         parent_role = ResourceRole.MAIN if parent is None else parent.role
         in_asset = parent is not None and parent.kind in (ResourceKind.ASSET, ResourceKind.ASSETS)
@@ -49,9 +44,14 @@ class PlayerUris:
         segment = TokenTarget("", source, ResourceKind.SEGMENT, public, parent_role, rung)
         front, make_token = f"{PREFIX_MARK}hls/{self._id}/segment.", self._tokens.maker(self._id, segment)
 
+        default, has_map = "vtt" if is_subtitles else "ts", False
+
         def rewrite_uri(kind: ResourceKind, url: str, role: ResourceRole) -> str:
+            nonlocal has_map
             if kind is _SEGMENT and role is _MAIN:  # thousands in some playlists
-                return f"{front}{path_extension(url) or EXTENSIONS[0]}?url={make_token(url)}&client_id={CLIENT_MARK}"
+                ending = segment_ending(url, default, has_map)
+                return f"{front}{ending}?url={make_token(url)}&client_id={CLIENT_MARK}"
+            has_map = has_map or kind is ResourceKind.MAP
             level = find_level(url) if find_level is not None and kind is ResourceKind.PLAYLIST else None
             if level is not None:
                 return self._uri(level)
@@ -65,7 +65,8 @@ class PlayerUris:
 
     def _uri(self, target: TokenTarget) -> str:
         front, token = f"{PREFIX_MARK}hls/{self._id}", self._tokens.make(self._id, target)
-        extension = path_extension(target.url)
-        if target.kind is ResourceKind.PLAYLIST or (target.kind is ResourceKind.ASSET and extension is None):
+        ending = path_ending(target.url)
+        if target.kind is ResourceKind.PLAYLIST or (target.kind is ResourceKind.ASSET and ending is None):
             return f"{front}/playlist.m3u8?url={token}&client_id={CLIENT_MARK}&parent={self._id}"
-        return f"{front}/segment.{extension or EXTENSIONS[0]}?url={token}&client_id={CLIENT_MARK}"
+        default = "mp4" if target.kind is ResourceKind.MAP else "ts"
+        return f"{front}/segment.{ending or default}?url={token}&client_id={CLIENT_MARK}"

@@ -271,7 +271,9 @@ class HlsProxy:
         now = self._clock.seconds()
         variants = self._loader.variant_map
         find_level = None if fetched.playlist.multivariant else partial(variants.level, request)
-        rewrite_uri = self.uris.rewriter(source_name(request.url), fetched.public, target, find_level)
+        rewrite_uri = self.uris.rewriter(
+            source_name(request.url), fetched.public, target, find_level, variants.is_subtitles(target)
+        )
         steps = served.update_steps(fetched, rewrite_uri, request.url, run.change, now, variables)
         await self._update(served, fetched, steps, served.update_key(fetched, request.url, run.change))
         if run is not self._session.run:

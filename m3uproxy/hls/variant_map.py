@@ -189,6 +189,11 @@ class VariantMap:
             raise NoSuchRendition
         return found.url
 
+    def is_subtitles(self, target: TokenTarget | None) -> bool:
+        """Return True for the playlist of a subtitle rendition."""
+        rendition = None if target is None else self._rendition(target)
+        return rendition is not None and rendition.type == "SUBTITLES"
+
     def locate(
         self, target: TokenTarget | None, source: SourceRequest, fetched: ParsedPlaylist
     ) -> PlaylistLocation | None:

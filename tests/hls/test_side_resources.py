@@ -184,7 +184,7 @@ def test_advertisement_that_fails_has_its_own_status(make_rig, attribute) -> Non
 
 @pytest.mark.parametrize(
     ("name", "sent", "told"),
-    [("ad.mp4", "video/mp4", "video/mp4"), ("ad.ts", "", "video/mp2t"), ("ad", "video/x", "video/x")],
+    [("ad.mp4", "video/mp4", "video/mp4"), ("ad.ts", "", "video/mp4"), ("ad", "application/mp4", "application/mp4")],
 )
 def test_advertisement_that_is_a_file_is_served_as_one(make_rig, name, sent, told) -> None:
     rig = make_rig()

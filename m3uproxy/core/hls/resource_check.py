@@ -25,7 +25,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 #: Byte order marks and encodings of texts.
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 #: WebVTT, SubRip, TTML.
-_SUBTITLES = re.compile(
+SUBTITLES = re.compile(
     r"\s*(?:WEBVTT|(?:\d+\s+)?\d{1,3}:\d\d[\d:.,]*\s+-->|(?:<\?xml.*?)?(?:<!--.*?-->\s*)*<(?:\w+:)?tt[\s>])", re.DOTALL
 )
 #: Messages: several words, one word of an error, or a value of JSON. Other words may be data.
@@ -61,8 +61,8 @@ class ResourceCheck:
             return False
         if self.kind not in _CHECKED or len(head) >= SNIFF_BYTES or _is_transport_stream(head):
             return True
-        text = "" if head.startswith(GZIP) else _text(head)
-        if text is None or _SUBTITLES.match(text):
+        text = "" if head.startswith(GZIP) else decode_text(head)
+        if text is None or SUBTITLES.match(text):
             return True
         return len(text) >= _WORD_BYTES and self._page(head, 0) is None
 
@@ -85,8 +85,8 @@ class ResourceCheck:
             return "HTML" if _HTML.match(head) else None
         if self.kind is ResourceKind.KEY and len(head) == KEY_BYTES:
             return None
-        text = None if _is_transport_stream(head) else _text(head)
-        if text is None or _SUBTITLES.match(text):
+        text = None if _is_transport_stream(head) else decode_text(head)
+        if text is None or SUBTITLES.match(text):
             return None
         name = text_format(text.encode())
         if name is None and first == 0 and self.kind in _MEDIA and not self._is_text and _MESSAGE.match(text.strip()):
@@ -104,7 +104,7 @@ def _is_transport_stream(head: bytes) -> bool:
     return len(head) >= _PACKET and all(byte == _SYNC for byte in head[::_PACKET])
 
 
-def _text(head: bytes) -> str | None:
+def decode_text(head: bytes) -> str | None:
     """Return the beginning of a text in UTF-8, UTF-16 with its mark, or a Western code page; None for binary data."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):

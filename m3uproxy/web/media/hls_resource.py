@@ -21,10 +21,10 @@ from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITERS
 from ...core.hls.playlist import begins_playlist
 from ...core.hls.playlist_continuity import STALL_TARGET_DURATIONS
+from ...core.hls.resource_types import media_type
 from ...core.hls.uri_rewriter import ResourceKind
 from ...core.hls.url_tokens import BadToken, TokenTarget
 from ...core.http.byte_ranges import parse_single_range
-from ...core.stream_kind import content_type
 from ...downstream.response_writer import ResponseWriter
 from ...errors import Reason, SourceError
 from ...hls.clients import HlsClient
@@ -43,8 +43,6 @@ from .media_resource import header
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
 from .signed_urls import SignedUrls
 
-#: Media type of a segment if neither the provider nor the URL shows it.
-_SEGMENT = "video/mp2t"
 _JSON = "application/json"
 #: Playlists up to this size (bytes) are compressed and written at once. Larger ones are sent at the player's pace,
 #: uncompressed: compression would take longer than it saves, and a paused player's connection would hold it all.
@@ -219,8 +217,10 @@ def _send(
     settings: Settings,
 ) -> int:
     """Send a segment, with the provider's status."""
-    guess = content_type(target.url)
-    request.setHeader(b"Content-Type", (_SEGMENT if guess == "application/octet-stream" else guess).encode())
+    ending = request.path.rpartition(b"/")[2].partition(b".")[2].decode("latin-1")
+    said = resource.headers.get("Content-Type", "")
+    found = media_type(target.kind, target.url, ending, resource.first_bytes, said)
+    resource.headers = {**resource.headers, "Content-Type": found}
     request.setHeader(b"Accept-Ranges", b"bytes")
     request.setHeader(b"Cache-Control", b"no-cache")
     transport: Any = request.transport
