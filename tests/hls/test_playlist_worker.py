@@ -180,6 +180,7 @@ def test_day_of_catch_up_is_served_in_short_turns(make_rig) -> None:
     for number, wire in enumerate(wires):
         # In memory, a body would be written in one turn.
         wire.send(f"HEAD {path}{number:02} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode())
+    assert rig.fetcher.playlists.is_busy
     assert longest_turn(rig) < 0.05
     lengths = {wire.answer("HEAD").headers["Content-Length"] for wire in wires}
     for number in (0, 49):
