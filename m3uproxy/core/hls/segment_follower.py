@@ -147,8 +147,10 @@ def _start_segment(segments: Sequence[MediaSegment]) -> MediaSegment:
     If the playlist is long enough, it lists the initial burst from this segment on, and the reserve after that.
     """
     first = max(0, len(segments) - START_SEGMENTS)
-    while first and sum(segment.duration for segment in segments[first:-RESERVE_SEGMENTS]) < BURST_SECONDS:
+    listed = sum(segment.duration for segment in segments[first:-RESERVE_SEGMENTS])
+    while first and listed < BURST_SECONDS:
         first -= 1
+        listed += segments[first].duration
     return segments[first]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from m3uproxy.core.hls.playlist import parse
@@ -138,3 +140,17 @@ def test_short_segments_start_earlier() -> None:
 
     assert [first(9, seconds) for seconds in (6, 3, 2.9, 1.5, 1, 0)] == [6, 6, 5, 5, 4, 0]
     assert [first(count, 1) for count in (1, 2, 3, 4, 5, 6)] == [0, 0, 0, 0, 0, 1]
+
+
+def test_start_among_many_segments_without_duration() -> None:
+    """Each segment is looked at once, however many are needed for three seconds."""
+    lines = [line for n in range(5000) for line in ("#EXTINF:0,", f"s{n}.ts")]
+    playlist = parse("\n".join(["#EXTM3U", "#EXT-X-TARGETDURATION:9", *lines]).encode())
+
+    def seconds() -> float:
+        begin = time.thread_time()
+        assert SegmentFollower().next_segment(playlist).sequence == 0
+        return time.thread_time() - begin
+
+    assert len(playlist.segments) == 5000
+    assert min(seconds() for _ in range(3)) < 0.02
