@@ -195,9 +195,9 @@ class AccessIndex:
         """Select the stream with the random access points: the first video, else the first audio."""
         self._program_map = program_map
         streams = program_map.streams if program_map is not None else ()
-        video = [stream for stream in streams if stream.codec.is_video]
-        audio = [stream for stream in streams if stream.codec is Codec.AUDIO]
-        first = next(iter(video + audio), None)
+        video = (stream for stream in streams if stream.codec.is_video)
+        audio = (stream for stream in streams if stream.codec is Codec.AUDIO)
+        first = next(video, None) or next(audio, None)
         self._has_flags = False
         self._start_pid = None if first is None else first.pid
         self._start_codec = Codec.DATA if first is None else first.codec

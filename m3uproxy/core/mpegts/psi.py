@@ -6,6 +6,7 @@ association table (2.4.4.3) and the program map table (2.4.4.8).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from enum import Enum
 
@@ -192,21 +193,12 @@ def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def crc32(data: bytes) -> int:
     """Return the CRC of annex A (polynomial 0x04C11DB7, most significant bit first); 0 over a section with its CRC."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[crc >> 24 ^ byte]
-    return crc
+    # The library's CRC has the same polynomial and the other order of bits.
+    crc = zlib.crc32(data.translate(_REVERSED)) ^ 0xFFFFFFFF
+    return int.from_bytes(crc.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def _crc_of_byte(byte: int) -> int:
-    crc = byte << 24
-    for _ in range(8):
-        crc = (crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)
-        crc &= 0xFFFFFFFF
-    return crc
-
-
-_CRC_TABLE = tuple(_crc_of_byte(byte) for byte in range(256))
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 # ISO/IEC 13818-1 table 2-34; 0x81 and 0x87 are ATSC A/53, 0x42 and 0xD2 are AVS, 0xEA is VC-1.
 # 0x05 and 0x06 are private: their descriptors decide, as they do for a type that is not listed.
