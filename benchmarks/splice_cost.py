@@ -58,7 +58,9 @@ def _is_start(data: bytes, at: int, pid: int) -> bool:
 
 
 def _tables(data: bytes) -> PsiTables:
-    tables = SpliceOut(data).tables
+    sent = SpliceOut(data)
+    sent.read()
+    tables = sent.tables
     assert tables is not None, "the clip has tables"
     return tables
 
@@ -130,7 +132,7 @@ def join(sent: bytes, new: list[bytes]) -> tuple[str, float, float]:
         begin = time.process_time()
         splicer.push(piece, 0.1)
         taken.append((time.process_time() - begin) * 1000)
-    return reports[0].joined.name, taken[0], max(taken[1:])
+    return reports[0].kind.name, taken[0], max(taken[1:])
 
 
 def main() -> None:

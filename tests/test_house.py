@@ -40,7 +40,7 @@ NEVER = {"vod": {"live"}}
 #: Modules outside the package that ``core/`` may import. They neither read a clock nor do I/O.
 PURE = set(
     "__future__ abc attrs base64 bisect collections cryptography datetime email enum functools hashlib hmac idna "
-    "ipaddress itertools json math re statistics typing urllib".split()
+    "ipaddress itertools json math re statistics typing urllib zlib".split()
 )
 #: Calls that read a clock, do I/O, or load a module behind the back of this test.
 IMPURE_CALLS = set("now utcnow today open print input __import__ import_module".split())

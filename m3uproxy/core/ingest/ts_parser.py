@@ -52,7 +52,8 @@ class TsParser(BufferedParser):
     def flush(self, now: float) -> list[Chunk]:
         """Return chunks of the buffered bytes, except for an incomplete last unit."""
         if not self._size:
-            return []
+            # A join may be unfinished although all packets are there.
+            return self._split(self._splicer.push(b"", now)) if self._splicer.is_busy else []
         pieces = self._take_pieces()
         packets = self._aligner.feed(*pieces)
         del pieces

@@ -6,11 +6,18 @@ ADTS (ISO/IEC 13818-7, 6.2), MPEG-1 and MPEG-2 audio (ISO/IEC 11172-3, 2.4.2.3 a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import attrs
 
-_HeaderReader = Callable[[bytes, int], tuple[int, float] | None]
+_HeaderReader = Callable[[bytes | bytearray, int], tuple[int, float] | None]
+
+
+#: Bytes within which the first frame begins. No known codec has longer frames.
+MAX_FRAME = 1 << 13
+#: Beginnings of frames that are tried before the search for the first frame ends.
+_MAX_TRIES = 64
 
 
 @attrs.frozen
@@ -19,13 +26,17 @@ class AudioFrames:
 
     :ivar offsets: start of each frame, in order.
     :ivar duration: duration of one frame in ticks of 90 kHz; may be a fraction.
+    :ivar end: offset behind the last frame; it may lie behind the run.
+    :ivar broken: True if something else than a frame follows within the run.
     """
 
     offsets: tuple[int, ...]
     duration: float
+    end: int
+    broken: bool
 
 
-def find_frames(data: bytes, codec: str) -> AudioFrames | None:
+def find_frames(data: bytes | bytearray, codec: str) -> AudioFrames | None:
     """Find the frames that begin in ``data``, the content of a PES packet.
 
     Bytes before the first frame belong to a frame that began in the PES packet before.
@@ -33,16 +44,27 @@ def find_frames(data: bytes, codec: str) -> AudioFrames | None:
     :param codec: name from :func:`m3uproxy.core.splice.track_mapping.codec_name`.
     :return: None if the codec is unknown here, or the frames do not follow each other without a gap.
     """
+    frames = find_leading_frames(data, codec)
+    return None if frames is None or frames.broken else frames
+
+
+def find_leading_frames(data: bytes | bytearray, codec: str) -> AudioFrames | None:
+    """Find the frames that begin in ``data`` up to the first gap. See :func:`find_frames`."""
     read = _READERS.get(codec)
     if read is None:
         return None
-    for first in range(max(len(data) - 6, 0)):
-        header = read(data, first)
+    tries = 0
+    for sync in _SYNC_WORDS[codec].finditer(data, 0, min(max(len(data) - 4, 0), MAX_FRAME + 2)):
+        first = sync.start()
+        header = read(data, first) if first < len(data) - 6 else None
         if header is None:
             continue
         next_frame = first + header[0]
         if next_frame > len(data) - 7 or read(data, next_frame) is not None:
             return _walk_frames(data, first, read)
+        tries += 1
+        if tries == _MAX_TRIES:
+            return None
     return None
 
 
@@ -55,29 +77,31 @@ def frame_size(data: bytes, at: int, codec: str) -> int | None:
     return None if header is None else header[0]
 
 
-def _walk_frames(data: bytes, first: int, read: _HeaderReader) -> AudioFrames | None:
+def _walk_frames(data: bytes | bytearray, first: int, read: _HeaderReader) -> AudioFrames | None:
     offsets: list[int] = []
-    duration = 0.0
+    duration, size, broken = 0.0, 0, False
     at = first
     while at < len(data):
         if len(data) - at < 7:
             offsets.append(at)
+            at += size
             break
         header = read(data, at)
         if header is None:
-            return None
+            broken = True
+            break
         size, frame_duration = header
         if frame_duration:  # A dependent substream belongs to the frame before it and adds no duration.
             offsets.append(at)
             duration = frame_duration
         at += size
-    return AudioFrames(tuple(offsets), duration) if offsets and duration else None
+    return AudioFrames(tuple(offsets), duration, at, broken) if offsets and duration else None
 
 
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
-def _read_adts(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_adts(data: bytes | bytearray, at: int) -> tuple[int, float] | None:
     if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
         return None
     rate = data[at + 2] >> 2 & 0x0F
@@ -100,7 +124,7 @@ _MPEG2_KBITS = {
 _MPEG2_KBITS[3] = _MPEG2_KBITS[2]
 
 
-def _read_mpeg(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_mpeg(data: bytes | bytearray, at: int) -> tuple[int, float] | None:
     if data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
@@ -121,7 +145,7 @@ _AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384
 _EAC3_BLOCKS = (1, 2, 3, 6)
 
 
-def _read_ac3(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_ac3(data: bytes | bytearray, at: int) -> tuple[int, float] | None:
     if data[at] != 0x0B or data[at + 1] != 0x77:
         return None
     rate, code, bsid = data[at + 4] >> 6, data[at + 4] & 0x3F, data[at + 5] >> 3
@@ -134,7 +158,7 @@ def _read_ac3(data: bytes, at: int) -> tuple[int, float] | None:
     return words * 2, 1536 * 90_000 / hertz
 
 
-def _read_eac3(data: bytes, at: int) -> tuple[int, float] | None:
+def _read_eac3(data: bytes | bytearray, at: int) -> tuple[int, float] | None:
     kind, substream = data[at + 2] >> 6, data[at + 2] >> 3 & 7
     size = ((data[at + 2] & 7) << 8 | data[at + 3]) * 2 + 2
     rate, blocks = data[at + 4] >> 6, data[at + 4] >> 4 & 3
@@ -152,4 +176,14 @@ _READERS: dict[str, _HeaderReader] = {
     "MPEG audio": _read_mpeg,
     "AC-3": _read_ac3,
     "E-AC-3": _read_ac3,
+}
+
+# Beginnings of headers, which may overlap. The second byte of MPEG audio excludes reserved versions and layers, and the
+# third one excludes reserved bitrates and sampling frequencies.
+_MPEG_THIRD = b"".join(b"\\x%x0-\\x%xb" % (kbits, kbits) for kbits in range(1, 15))
+_SYNC_WORDS = {
+    "AAC": re.compile(rb"\xff(?=[\xf0\xf1\xf8\xf9])"),
+    "MPEG audio": re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][" + _MPEG_THIRD + b"])"),
+    "AC-3": re.compile(rb"\x0b(?=\x77)"),
+    "E-AC-3": re.compile(rb"\x0b(?=\x77)"),
 }

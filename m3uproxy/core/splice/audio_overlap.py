@@ -5,166 +5,227 @@ the elementary stream are compared. Either the new source begins with bytes that
 known past and contains the last bytes sent. From that position on all bytes must be equal.
 
 A unit may begin within a frame. The sent audio may end within a frame too; then only the rest of that frame can follow.
+
+In silence the same bytes occur in each frame, or at each byte. If the bytes occur more than once, the time decides: the
+frames of the track show the position that is due, and only the positions next to it are compared. Without times the
+positions are compared one after the other, and a call leaves the rest to the next one.
 """
 
 from __future__ import annotations
 
-import attrs
+from collections.abc import Iterator
 
-from ..mpegts.audio_frames import find_frames
 from ..mpegts.pes import PesIndex
 from ..mpegts.timestamps import TICKS, WRAP, ahead
+from .allowance import Allowance
+from .audio_track import AudioTrack
 from .video_overlap import KEY, REACH, OverlapMatch, OverlapSearch
 
-#: Bytes within which the next audio frame begins, for all known codecs.
-_FRAME_BYTES = 1 << 13
 #: Largest distance of audio from the time that the pictures predict, ticks.
 _TOLERANCE = TICKS // 50
-
-
-@attrs.frozen
-class _AudioTrack:
-    """The elementary stream of a track.
-
-    :ivar data: its bytes.
-    :ivar starts: positions in ``data`` at which units begin.
-    :ivar timestamps: PTS of each unit; None if unknown.
-    """
-
-    data: bytes
-    starts: tuple[int, ...]
-    timestamps: tuple[int | None, ...]
-
-    @classmethod
-    def read(cls, pes: PesIndex, pid: int) -> _AudioTrack:
-        starts, timestamps, pieces, size = [], [], [], 0
-        for number in range(pes.count(pid)):
-            header = pes.header(pid, number)
-            starts.append(size)
-            timestamps.append(None if header is None else header.pts)
-            pieces.append(pes.content(pid, number))
-            size += len(pieces[-1])
-        return cls(b"".join(pieces), tuple(starts), tuple(timestamps))
-
-    def unit_at(self, position: int) -> int:
-        """Return the number of the unit that contains a byte."""
-        return max(n for n, start in enumerate(self.starts) if start <= position)
-
-    def time_at(self, position: int, codec: str) -> int | None:
-        """Return the presentation time of the frame that begins at a byte; ticks, not wrapped."""
-        unit = self.unit_at(min(position, len(self.data)))
-        while unit and self.timestamps[unit] is None:
-            unit -= 1
-        pts, start = self.timestamps[unit], self.starts[unit]
-        if pts is None or position == start:
-            return pts
-        # The timestamp belongs to the first frame that begins in the unit, which may be behind its first byte.
-        frames = find_frames(self.data[start : position + _FRAME_BYTES], codec)
-        if frames is not None:
-            return pts + round(sum(at < position - start for at in frames.offsets) * frames.duration)
-        return self._interpolate(unit, position)
-
-    def _interpolate(self, unit: int, position: int) -> int | None:
-        pts = self.timestamps[unit]
-        later = self.timestamps[unit + 1] if unit + 1 < len(self.timestamps) else None
-        if pts is None or later is None:
-            return pts
-        part = (position - self.starts[unit]) / (self.starts[unit + 1] - self.starts[unit])
-        return pts + round(ahead(later, pts) * part)
+#: Positions next to the expected one that are compared.
+_MAX_NEARBY = 32
+#: Bytes around the expected position in which these are searched.
+_NEARBY_BYTES = 1 << 16
+#: The number of last bytes that are compared. The first ones are compared before, as most differences are there.
+_COMPARED_BYTES = 1 << 20
+_FIRST_BYTES = 1 << 10
+#: Cost after which a search without times ends without a match.
+_MAX_COST = 200_000
 
 
 class AudioOverlap:
     """A search for the overlap of one audio track."""
 
     def __init__(self, sent: PesIndex, sent_pid: int, new: PesIndex, new_pid: int, codec: str) -> None:
-        self._sent = _AudioTrack.read(sent, sent_pid)
-        self._new_pes, self._new_pid = new, new_pid
-        self._codec = codec
+        self._sent, self._new = AudioTrack(sent, sent_pid, codec), AudioTrack(new, new_pid, codec)
+        # The positions in the sent track at which the new one may begin, for one offset; None to try all positions.
+        self._offset: int | None = None
+        self._begins: list[int] | None = None
+        self._begins_known = False
+        # All positions are tried in order; those before this one do not fit.
+        self._next_begin = 0
+        self._cost = 0
+        # Occurrences of the last bytes sent in the new track: the end of the first one, how many (at most two).
+        self._first_end, self._ends, self._searched = 0, 0, 0
 
-    def search(self, offset: int | None) -> OverlapMatch | OverlapSearch:
+    def search(self, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
         """Search again after more of the new source has arrived.
 
         :param offset: ticks from the new source's timestamps to those sent, if the pictures have shown it.
         """
-        sent = self._sent
+        sent, new = self._sent, self._new
+        if not (sent.read(allowance) and new.read(allowance)):
+            return OverlapSearch.BUSY
         if not sent.starts:
             return OverlapSearch.NONE
-        new = _AudioTrack.read(self._new_pes, self._new_pid)
         if len(new.data) < KEY:
             return OverlapSearch.WAITING
-        for position in _candidate_positions(sent, new, self._codec, offset):
-            rest = len(sent.data) - position
-            if sent.data.startswith(new.data[:rest], position):
-                return (
-                    OverlapSearch.WAITING
-                    if rest > len(new.data)
-                    else _match_after(sent, new, position, self._codec, offset)
-                )
-        return self._search_end(new, offset)
+        before = sent.cost + new.cost
+        found = self._search(offset, allowance)
+        allowance.spend(200 + sent.cost + new.cost - before)
+        return found
 
-    def _search_end(self, new: _AudioTrack, offset: int | None) -> OverlapMatch | OverlapSearch:
+    def _search(self, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
+        if not self._begins_known or self._offset != offset:
+            self._offset, self._begins, self._begins_known = offset, self._find_begins(offset), True
+        if self._begins is None:
+            found = self._try_all_begins(offset, allowance)
+        else:
+            found = self._try_begins(self._begins, offset, allowance)
+        return self._search_end(offset, allowance) if found is OverlapSearch.NONE else found
+
+    # the new source begins with bytes that were sent
+
+    def _find_begins(self, offset: int | None) -> list[int] | None:
+        """Return the positions in the sent track at which the new track may begin, the likeliest first.
+
+        :return: None if any position is possible.
+        """
+        sent, key, first = self._sent, bytes(self._new.data[:KEY]), self._new.timestamps[0]
+        position = sent.data.find(key)
+        if position < 0 or sent.data.find(key, position + 1) < 0:
+            return [position] if position >= 0 else []
+        if first is None:
+            return None
+        due = first + (offset or 0)
+        expected = sent.position_at(due)
+        near = None if expected is None else expected - self._new.before_first_frame
+        nearby = _nearest_positions(sent, key, near, due, 0)
+        return nearby if nearby or offset is not None else None
+
+    def _try_begins(
+        self, positions: list[int], offset: int | None, allowance: Allowance
+    ) -> OverlapMatch | OverlapSearch:
+        while positions:
+            found = self._compare_from(positions[0], offset, allowance)
+            if found is not OverlapSearch.NONE:
+                return found
+            del positions[0]
+        return OverlapSearch.NONE
+
+    def _try_all_begins(self, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
+        """Compare from each occurrence of the first bytes, in order: the first that fits has the longest run."""
+        key = bytes(self._new.data[:KEY])
+        while self._cost < _MAX_COST:
+            position = self._sent.data.find(key, self._next_begin)
+            if position < 0:
+                break
+            before = allowance.left
+            found = self._compare_from(position, offset, allowance)
+            self._cost += before - allowance.left
+            if found is not OverlapSearch.NONE:
+                return found
+            self._next_begin = position + 1
+            if allowance.left <= 0:
+                return OverlapSearch.BUSY
+        return OverlapSearch.NONE
+
+    def _compare_from(self, position: int, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
+        """Compare the new track with the sent one from a position of the latter on."""
+        sent, new = self._sent.data, self._new.data
+        rest = len(sent) - position
+        size = min(rest, len(new))
+        allowance.spend(2)
+        if sent[position : position + min(size, _FIRST_BYTES)] != new[: min(size, _FIRST_BYTES)]:
+            return OverlapSearch.NONE
+        begin = max(size - _COMPARED_BYTES, 0)
+        allowance.spend((size - begin) >> 12)
+        if sent[position + begin : position + size] != new[begin:size]:
+            return OverlapSearch.NONE
+        return OverlapSearch.WAITING if rest > len(new) else self._match_after(position, offset)
+
+    # the new source begins before the known past
+
+    def _search_end(self, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
         """Search the end of the sent audio in the new track, which may begin before the known past."""
-        sent, codec, shift = self._sent, self._codec, offset or 0
-        due = sent.time_at(len(sent.data), codec)
+        sent, new, shift = self._sent, self._new, offset or 0
+        due = sent.time_at(len(sent.data))
         start, first = sent.timestamps[0], new.timestamps[0]
         if due is None or start is None or first is None or not 0 < ahead(start, first + shift) < REACH:
             return OverlapSearch.NONE
-        ends = [position + KEY for position in _find_all(new.data, sent.data[-KEY:])]
-        for end in _nearest_positions(ends, new, codec, due - shift, True):
-            if new.data.endswith(sent.data[-end:], 0, end):
-                return _match_after(sent, new, len(sent.data) - end, codec, offset)
-        last = next((stamp for stamp in reversed(new.timestamps) if stamp is not None), first)
+        for end in self._find_ends(due - shift):
+            if self._ends_alike(end, allowance):
+                return self._match_after(len(sent.data) - end, offset)
+        last = first if new.last_timestamp is None else new.last_timestamp
         return OverlapSearch.NONE if ahead(last + shift, due) > _TOLERANCE else OverlapSearch.WAITING
 
+    def _ends_alike(self, end: int, allowance: Allowance) -> bool:
+        """Return True if the new track up to ``end`` ends with the sent bytes, as far as both are known."""
+        sent, new = self._sent.data, self._new.data
+        for most in (_FIRST_BYTES, _COMPARED_BYTES):
+            size = min(end, len(sent), most)
+            allowance.spend(1 + (size >> 12))
+            if new[end - size : end] != sent[len(sent) - size :]:
+                return False
+        return True
 
-def _candidate_positions(sent: _AudioTrack, new: _AudioTrack, codec: str, offset: int | None) -> list[int]:
-    """Return the positions in the sent track at which the new track may begin, the likeliest first."""
-    positions, first = _find_all(sent.data, new.data[:KEY]), new.timestamps[0]
-    return (
-        positions
-        if first is None
-        else _nearest_positions(positions, sent, codec, first + (offset or 0), offset is not None)
-    )
+    def _find_ends(self, due: int) -> list[int]:
+        """Return the positions in the new track behind the last bytes sent, the likeliest first."""
+        new, key = self._new, bytes(self._sent.data[-KEY:])
+        while key and self._ends < 2:
+            found = new.data.find(key, self._searched)
+            if found < 0:
+                self._searched = max(len(new.data) - len(key) + 1, self._searched)
+                break
+            self._ends += 1
+            self._first_end = self._first_end or found + len(key)
+            self._searched = found + 1
+        if self._ends < 2:
+            return [self._first_end] if self._ends else []
+        expected = new.position_at(due)
+        near = None if expected is None else expected - self._sent.missing_at_end - len(key)
+        return [position + len(key) for position in _nearest_positions(new, key, near, due, len(key))]
+
+    def _match_after(self, position: int, offset: int | None) -> OverlapMatch | OverlapSearch:
+        """Return the match that continues behind the end of the sent track.
+
+        :param position: position in the sent track at which the new one begins; negative if before it.
+        """
+        sent, new = self._sent, self._new
+        rest = len(sent.data) - position
+        unit = new.unit_at(rest)
+        if rest == len(new.data):
+            if not new.is_complete:
+                return OverlapSearch.WAITING
+            unit, skip = len(new.starts), 0
+        else:
+            skip = rest - new.starts[unit]
+        if offset is None:
+            at = max(position, 0)
+            start, first = sent.time_at(at), new.time_at(at - position)
+            offset = 0 if start is None or first is None else (start - first) % WRAP
+        return OverlapMatch(new.first_unit + unit, skip, offset, unit)
 
 
-def _find_all(data: bytes, key: bytes) -> list[int]:
-    positions: list[int] = []
-    position = data.find(key)
-    while position >= 0:
-        positions.append(position)
-        position = data.find(key, position + 1)
-    return positions
+def _nearest_positions(track: AudioTrack, key: bytes, near: int | None, due: int, behind: int) -> list[int]:
+    """Return the occurrences of bytes in a track whose time is close to ``due``, the nearest first.
 
-
-def _nearest_positions(positions: list[int], track: _AudioTrack, codec: str, due: int, required: bool) -> list[int]:
-    """Return the positions whose time is close to ``due``, the nearest first. A single position is returned as it is.
-
-    :param required: True if ``due`` is certain. If False and no position is close, return all positions.
+    :param near: expected position; None if unknown.
+    :param behind: bytes from an occurrence to the position whose time counts.
     """
-    if len(positions) < 2:
-        return positions
-    times = [track.time_at(position, codec) for position in positions]
-    nearby = [
-        (abs(ahead(time, due)), position)
-        for time, position in zip(times, positions, strict=True)
-        if time is not None and abs(ahead(time, due)) <= _TOLERANCE
-    ]
-    return [position for _, position in sorted(nearby)] if nearby or required else positions
+    if near is None:
+        return []
+    found: list[tuple[int, int, int]] = []
+    low, high = track.span_of(due - _TOLERANCE, due + _TOLERANCE)
+    begin, end = max(low - behind, near - _NEARBY_BYTES), min(high + len(key), near + _NEARBY_BYTES)
+    for position in _occurrences(track.data, key, near, begin, end):
+        time = track.time_at(position + behind)
+        if time is not None and abs(ahead(time, due)) <= _TOLERANCE:
+            found.append((abs(ahead(time, due)), abs(position - near), position))
+    return [position for _, _, position in sorted(found)]
 
 
-def _match_after(sent: _AudioTrack, new: _AudioTrack, position: int, codec: str, offset: int | None) -> OverlapMatch:
-    """Return the match that continues behind the end of the sent track.
-
-    :param position: position in the sent track at which the new one begins; negative if before it.
-    """
-    rest = len(sent.data) - position
-    unit = new.unit_at(rest)
-    if rest == len(new.data):
-        unit, skip = len(new.starts), 0
-    else:
-        skip = rest - new.starts[unit]
-    if offset is None:
-        at = max(position, 0)
-        start, first = sent.time_at(at, codec), new.time_at(at - position, codec)
-        offset = 0 if start is None or first is None else (start - first) % WRAP
-    return OverlapMatch(unit, skip, offset, unit)
+def _occurrences(data: bytearray, key: bytes, near: int, begin: int, end: int) -> Iterator[int]:
+    """Yield occurrences between two positions, the nearest to ``near`` first, at most :data:`_MAX_NEARBY`."""
+    begin, near = max(begin, 0), max(near, 0)
+    before, after = data.rfind(key, begin, near + len(key) - 1), data.find(key, near, end)
+    for _ in range(_MAX_NEARBY):
+        if after >= 0 and (before < 0 or after - near <= near - before):
+            yield after
+            after = data.find(key, after + 1, end)
+        elif before >= 0:
+            yield before
+            before = data.rfind(key, begin, before + len(key) - 1)
+        else:
+            return

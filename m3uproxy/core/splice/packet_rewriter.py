@@ -10,6 +10,7 @@ Packets of no track are dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from ..mpegts.access_index import AccessIndex
 from ..mpegts.packets import (
@@ -34,25 +35,46 @@ DECODING_STEP = 90
 _ADAPTATION_MASK = bytes(0xFF if byte & 0x20 else 0 for byte in range(256))
 
 
-class _TrackRewrite:
-    """The change of one PID, as tables and constants."""
+@cache
+def _high_mask(high: int) -> bytes:
+    """Return a table for the second byte of a packet: 0xFF for these upper bits of the PID, else 0."""
+    return bytes(0xFF if byte & 0x1F == high else 0 for byte in range(256))
 
-    __slots__ = ("counters", "delta", "flip_high", "flip_low", "high", "low", "pid")
+
+@cache
+def _low_mask(low: int) -> bytes:
+    return bytes(0xFF if byte == low else 0 for byte in range(256))
+
+
+@cache
+def _counter_shift(delta: int) -> bytes:
+    """Return a table for the fourth byte of a packet that adds ``delta`` to the continuity counter."""
+    return bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
+
+
+class _TrackRewrite:
+    """The change of one PID, as tables and constants.
+
+    :ivar last: fourth byte of the last packet that was changed; None before the first one.
+    """
+
+    __slots__ = ("counters", "delta", "flip_high", "flip_low", "high", "last", "low", "pid")
 
     def __init__(self, pid: int, new: int) -> None:
         high, low = pid >> 8, pid & 0xFF
         self.pid = pid
-        self.high = bytes(0xFF if byte & 0x1F == high else 0 for byte in range(256))
-        self.low = bytes(0xFF if byte == low else 0 for byte in range(256))
+        self.high = _high_mask(high)
+        self.low = _low_mask(low)
         self.flip_high = high ^ new >> 8
         self.flip_low = low ^ new & 0xFF
         self.delta = 0
         self.counters: bytes | None = None
+        self.last: int | None = None
 
     def set_counter_delta(self, delta: int) -> None:
         """Add ``delta`` to the continuity counters."""
         self.delta = delta
-        self.counters = bytes(byte & 0xF0 | byte + delta & 0x0F for byte in range(256))
+        self.counters = _counter_shift(delta & 0x0F)
 
     def marks(self, packets: bytes | bytearray, among: bytes = b"") -> bytes:
         """Return a byte for each packet: 0xFF for packets of the PID (if ``among`` has them too), else 0."""
@@ -69,6 +91,7 @@ class PacketRewriter:
     :ivar offset: ticks added to PTS and DTS.
     :ivar clock_offset: ticks added to the clock; None until its first value decides.
     :ivar rest: packets from new tables of the same source on.
+    :ivar player_tables: tables that the players know.
     """
 
     def __init__(
@@ -96,6 +119,7 @@ class PacketRewriter:
         self._pmt = TableRepeater(tables.pmt, counters.get(tables.pmt_pid, 15))
         self._pmt_pid = source.pmt_pid
         self._program = source.program
+        self.player_tables = tables
         self._dropped_pids = {stream.pid for stream in source.program.streams} - set(pids)
         self._index = AccessIndex()
         self._index.scan(source.pat + source.pmt)
@@ -153,13 +177,31 @@ class PacketRewriter:
         """The tables of the source as of now."""
         return tables_in_force(self._index)
 
+    @property
+    def track_count(self) -> int:
+        """The number of tracks that are changed."""
+        return len(self._tracks)
+
+    @property
+    def last_counters(self) -> dict[int, int]:
+        """The last continuity counter of each PID of the players."""
+        carrier = self._clock_out.pid
+        counters = (
+            {**self._counters, carrier: self._clock_counter & 0x0F} if self._clock_moves else dict(self._counters)
+        )
+        for track in self._tracks:
+            if track.last is not None and track.pid in self._pids:
+                counters[self._pids[track.pid]] = track.last & 0x0F
+        return {**counters, PAT_PID: self._pat.counter, self.player_tables.pmt_pid: self._pmt.counter}
+
     def tables(self) -> bytes:
         """Return the tables, with counters that continue."""
         return self._pat.repeat() + self._pmt.repeat()
 
-    def rewrite(self, packets: bytes) -> bytes:
+    def rewrite(self, packets: bytes, follow: bool = True) -> bytes:
         """Change whole packets. Return the packets for the players.
 
+        :param follow: False to pass over other tables of the source, until they are repeated.
         :return: if the source brings other tables, only the packets before these. ``rest`` has the others, for a
             rewriter that knows these tables (:attr:`source_tables`).
         """
@@ -168,7 +210,7 @@ class PacketRewriter:
         out = bytearray(packets)
         track_mask, full = self._change_headers(out, highs, lows, controls, count), (1 << 8 * count) - 1
         marks = (track_mask ^ full).to_bytes(count, "little")
-        if track_mask != full and not self.rest:
+        if track_mask != full and follow and not self.rest:
             changed = self._find_change(packets, marks)
             if changed is not None:
                 self.rest = packets[changed:]
@@ -179,7 +221,7 @@ class PacketRewriter:
         edits = list(self._replacements(packets, marks)) if track_mask != full else []
         if self._clock_moves:
             edits = self._move_clock(packets, out, edits, track_mask.to_bytes(count, "little"))
-        return _apply_edits(out, edits) if edits else bytes(out)
+        return apply_edits(out, edits) if edits else bytes(out)
 
     def _change_headers(self, out: bytearray, highs: bytes, lows: bytes, controls: bytes, count: int) -> int:
         """Change PIDs and counters. Return a mask of the packets that belong to a track."""
@@ -198,6 +240,7 @@ class PacketRewriter:
                 self.start_track(track.pid, controls[(mask & -mask).bit_length() - 1 >> 3] & 0x0F)
             if track.counters is not None:
                 new_controls ^= (int.from_bytes(controls.translate(track.counters), "little") ^ old_controls) & mask
+                track.last = track.counters[controls[mask.bit_length() - 1 >> 3]]
             if track.flip_high:
                 new_highs ^= mask & ones * track.flip_high
             if track.flip_low:
@@ -298,11 +341,12 @@ def clock_packet(pid: int, counter: int, pcr: bytes, ticks: int | None = None) -
     return bytes(packet)
 
 
-def _apply_edits(out: bytearray, edits: list[tuple[int, bytes]]) -> bytes:
+def apply_edits(packets: bytes | bytearray, edits: list[tuple[int, bytes]]) -> bytes:
+    """Return the packets with others in place of those at some offsets, which are in order."""
     pieces: list[bytes | bytearray] = []
     begin = 0
     for at, replacement in edits:
-        pieces += (out[begin:at], replacement)
+        pieces += (packets[begin:at], replacement)
         begin = at + PACKET_SIZE
-    pieces.append(out[begin:])
+    pieces.append(packets[begin:])
     return b"".join(pieces)

@@ -11,9 +11,10 @@ anyway.
 **Audio** and other units declare their length. A unit that is incomplete at the cut is held back, its packets picked
 out. Most multiplexers write units without a break and never pay this cost.
 
-PIDs without units (tables, clock, padding) and units with an unreadable header (scrambled) are not held. Packets are
-held for at most :data:`MAX_HOLD_SECONDS` seconds or :data:`MAX_HOLD_BYTES` bytes. A unit that takes longer is released
-as it comes, and video with such units is not held at all.
+PIDs without units (tables, clock, padding) and units with an unreadable header (scrambled) are not held. At most
+:data:`_MAX_SIZED_PIDS` PIDs are held by length, because each costs a search in every chunk. Packets are held for at
+most :data:`MAX_HOLD_SECONDS` seconds or :data:`MAX_HOLD_BYTES` bytes. A unit that takes longer is released as it comes,
+and video with such units is not held at all.
 
 The hold handles every byte of every stream. It inspects starts only. Each packet is inspected once, however many and
 small the pieces are in which the stream arrives.
@@ -28,6 +29,8 @@ from ..mpegts.pes import START_CODE, packets_of
 #: Seconds and bytes for which packets wait for the rest of their unit, at most.
 MAX_HOLD_SECONDS = 0.5
 MAX_HOLD_BYTES = 1 << 20
+#: PIDs whose units are held by their length, at most.
+_MAX_SIZED_PIDS = 32
 
 _UNHELD, _SIZED, _VIDEO = 0, 1, 2
 
@@ -35,7 +38,17 @@ _UNHELD, _SIZED, _VIDEO = 0, 1, 2
 class PesHold:
     """A hold for the packets of incomplete units, PID by PID."""
 
-    __slots__ = ("_count", "_kinds", "_picture", "_pieces", "_unheld_since", "_units", "_video", "_waiting_since")
+    __slots__ = (
+        "_count",
+        "_kinds",
+        "_picture",
+        "_pieces",
+        "_sized_pids",
+        "_unheld_since",
+        "_units",
+        "_video",
+        "_waiting_since",
+    )
 
     def __init__(self) -> None:
         self.reset()
@@ -45,6 +58,7 @@ class PesHold:
         self._pieces: list[bytes] = []
         self._count = 0
         self._kinds: dict[int, int] = {}
+        self._sized_pids = 0
         # Numbers of held packets in which units start: the last one of video, all of other PIDs.
         self._video: int | None = None
         self._picture: int | None = None
@@ -119,6 +133,9 @@ class PesHold:
         if packets.startswith(START_CODE, begin) and begin + 6 <= at + PACKET_SIZE:
             is_video = packets[begin + 3] & 0xF0 == 0xE0 or packets[begin + 4 : begin + 6] == b"\0\0"
             kind = _VIDEO if is_video else _SIZED
+        if kind == _SIZED:
+            self._sized_pids += 1
+            kind = _SIZED if self._sized_pids <= _MAX_SIZED_PIDS else _UNHELD
         self._kinds[pid] = kind
         return kind
 
@@ -168,6 +185,10 @@ class PesHold:
                 self._waiting_since[pid] = since
                 carried += unfinished
                 first_carried[pid] = unfinished[0]
+        if len(carried) * PACKET_SIZE > MAX_HOLD_BYTES:
+            for pid in first_carried:
+                del self._waiting_since[pid]
+            carried, first_carried = [], {}
         carried.sort()
         units: dict[int, list[int]] = {}
         for pid, starts in self._units.items():

@@ -11,12 +11,13 @@ from enum import Enum
 
 import attrs
 
-from ..mpegts.access_index import AccessIndex
+from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.pes import PesIndex
 from ..mpegts.psi import Codec
-from ..mpegts.psi_tables import PsiTables, tables_in_force
-from ..mpegts.random_access import NAL_UNITS, AccessKind, first_picture
+from ..mpegts.psi_tables import PsiTables
 from ..mpegts.timestamps import TICKS, WRAP, ahead
+from .access_points import AccessPoints
+from .allowance import Allowance
 from .audio_overlap import AudioOverlap
 from .splice_in import TrackStart
 from .splice_out import SpliceOut
@@ -27,6 +28,10 @@ from .video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
 _MIN_BURST_WAIT = 1.0
 #: Two sources with timestamps closer than this are assumed to share a clock, ticks.
 _SAME_CLOCK = 30 * TICKS
+#: Largest replay, as a multiple of the bytes that may be kept.
+_MAX_REPLAY = 4
+#: Last units among which the first one that is needed is searched.
+_MAX_SEARCHED_UNITS = 2048
 
 
 class SpliceKind(Enum):
@@ -70,82 +75,122 @@ class SplicePlanner:
 
     :param sent: last packets that were sent.
     :param since: arrival of the first packets of the source, monotonic seconds.
+    :ivar new: packets of the source. Those that players have seen may be dropped.
+    :ivar is_busy: True if the last call had not enough allowance for its work.
     """
 
     def __init__(self, sent: SpliceOut, since: float) -> None:
         self.sent = sent
         self.since = since
         self.new = PesIndex()
-        self._index = AccessIndex()
-        self._points: list[tuple[int, AccessKind]] = []
+        self.is_busy = False
+        self._points = AccessPoints(self.new)
         self._mapping: TrackMapping | None = None
         self._tables: PsiTables | None = None
         self._video_overlap: VideoOverlap | None = None
         self._audio_overlaps: dict[TrackPair, AudioOverlap] = {}
+        # Tracks searched already by a search that goes on in another call.
+        self._audio_found: dict[TrackPair, OverlapMatch | OverlapSearch] = {}
         self._overlap_possible = True
+        self._first_pts: tuple[int, int | None] | None = None
+        # Offset of the first packet that may not be known to the players yet.
+        self._seen_before = 0
 
     def append(self, packets: bytes) -> None:
         """Take more packets of the source."""
-        base = len(self.new.data)
         self.new.append(packets)
-        known = self._index.program_map is not None
-        points = self._index.scan(packets)
-        if not known and self._index.program_map is not None:
-            base, points = 0, self._index.scan(bytes(self.new.data))
-        self._points += [(base + point.offset, point.kind) for point in points]
 
-    def plan(self, now: float, may_wait: bool, last_chance: bool) -> SplicePlan | None:
+    def take(self, offset: int) -> bytearray:
+        """Return the packets from ``offset`` on. The planner gives them away."""
+        self.new.drop(offset)
+        return self.new.data if isinstance(self.new.data, bytearray) else bytearray(self.new.data)
+
+    def drop_seen(self, limit: int) -> None:
+        """Drop packets that players have seen in the last source, if ``limit`` bytes or more are kept.
+
+        A part of the packets is kept before those that players have not seen. Other tracks may start in it.
+        """
+        new = self.new
+        if limit <= len(new.data) and new.size <= _MAX_REPLAY * limit:
+            kept = limit // 2 // PACKET_SIZE * PACKET_SIZE
+            if self._seen_before - kept > new.base:
+                new.drop(self._seen_before - kept)
+                self._points.forget_dropped()
+
+    def plan(self, now: float, may_wait: bool, last_chance: bool, allowance: Allowance) -> SplicePlan | None:
         """Find a plan, if the packets so far suffice.
 
         :param now: monotonic seconds.
         :param may_wait: True to wait for a better access point than the present one.
         :param last_chance: True if no more packets can be waited for.
-        :return: None if more packets are needed; after the last chance, None if the source cannot be joined.
+        :return: None if more packets are needed; after the last chance, None if the source cannot be joined. Also None
+            if the allowance was too small. ``is_busy`` is True then, and the result of another call counts.
         """
-        tables = tables_in_force(self._index)
+        self.is_busy = not self._points.scan(allowance)
+        return None if self.is_busy else self._plan(now, may_wait, last_chance, allowance)
+
+    def _plan(self, now: float, may_wait: bool, last_chance: bool, allowance: Allowance) -> SplicePlan | None:
+        tables = self._points.tables
         if tables is None or self.sent.tables is None:
             return None
         if self._tables is None or self._tables.program != tables.program:
             self._tables = tables
             self._mapping = map_tracks(self.sent.tables.program, tables.program)
             self._video_overlap = None
-            self._audio_overlaps = {}
+            self._audio_overlaps, self._audio_found = {}, {}
+            allowance.spend(10 * len(tables.program.streams))
         mapping = self._mapping
         if mapping is None or not mapping.pairs:
             return None
         if self._overlap_possible and not mapping.changed:
-            overlap = self._find_overlap(mapping, tables, last_chance)
+            overlap = self._find_overlap(mapping, tables, last_chance, allowance)
+            if overlap is not OverlapSearch.BUSY:
+                self._audio_found = {}
             if overlap is OverlapSearch.WAITING and not last_chance:
                 if self._arrives_in_burst(mapping, now - self.since):
                     return None
-                overlap = self._find_overlap(mapping, tables, True)
+                overlap = self._find_overlap(mapping, tables, True, allowance)
+            if overlap is OverlapSearch.BUSY:
+                self.is_busy = True
+                return None
             if isinstance(overlap, SplicePlan):
                 return overlap
             self._overlap_possible = False
-        return self._shift(mapping, tables, now - self.since, may_wait, last_chance)
+        return self._shift(mapping, tables, now - self.since, may_wait, last_chance, allowance)
 
     # overlap: the source repeats packets that were sent
 
-    def _find_overlap(self, mapping: TrackMapping, tables: PsiTables, last_chance: bool) -> SplicePlan | OverlapSearch:
+    def _find_overlap(
+        self, mapping: TrackMapping, tables: PsiTables, last_chance: bool, allowance: Allowance
+    ) -> SplicePlan | OverlapSearch:
         main = mapping.video
         if main is None:
-            return self._find_audio_overlap(mapping, tables)
+            return self._find_audio_overlap(mapping, tables, allowance)
         if self._video_overlap is None:
             self._video_overlap = VideoOverlap(self.sent.pes, main.sent.pid, self.new, main.new.pid)
-        match = self._video_overlap.search(last_chance)
+        match = self._video_overlap.search(allowance, last_chance)
         if isinstance(match, OverlapSearch):
+            if match is OverlapSearch.WAITING:
+                self._note_seen(main)
             return match
         starts = {main.new.pid: TrackStart(number=match.number)}
         for pair in mapping.pairs:
             if pair is main:
                 continue
-            start = self._start_after(pair, match.offset)
-            if start is None and not last_chance:
-                return OverlapSearch.WAITING
-            starts[pair.new.pid] = start or self._start_by_time(pair, match.offset)
+            start = self._start_after(pair, match.offset, allowance)
+            if start is OverlapSearch.BUSY or (start is OverlapSearch.WAITING and not last_chance):
+                return start
+            if isinstance(start, OverlapSearch):
+                start = self._start_by_time(pair, match.offset)
+            starts[pair.new.pid] = start
         return SplicePlan(
             SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed_offset(starts), match.units
         )
+
+    def _note_seen(self, main: TrackPair) -> None:
+        """Record that all complete units of the main track so far were sent before."""
+        starts = self.new.starts.get(main.new.pid)
+        self._seen_before = starts[-1] if starts else 0
 
     def _arrives_in_burst(self, mapping: TrackMapping, waited: float) -> bool:
         """Return True to wait for the end of an overlap: a replay arrives much faster than it is played.
@@ -154,22 +199,31 @@ class SplicePlanner:
         as long as they have seen it before.
         """
         main = self._main_pair(mapping)
+        timestamps = [] if main is None else self._first_and_last_pts(main)
         if waited < _MIN_BURST_WAIT or main is None:
             return True
-        timestamps = self._first_and_last_pts(main)
         return len(timestamps) == 2 and ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
 
     def _first_and_last_pts(self, main: TrackPair) -> list[int]:
         """Return the PTS of the first and the last unit of a track that have arrived, as far as they have one."""
-        count = self.new.count(main.new.pid)
-        headers = [self.new.header(main.new.pid, number) for number in (0, count - 1)] if count else []
-        return [header.pts for header in headers if header is not None and header.pts is not None]
+        pid, count = main.new.pid, self.new.count(main.new.pid)
+        if not count:
+            return []
+        if self._first_pts is None or self._first_pts[0] != pid or self._first_pts[1] is None:
+            self._first_pts = pid, self._pts(pid, self.new.first_kept(pid))
+        return [pts for pts in (self._first_pts[1], self._pts(pid, count - 1)) if pts is not None]
 
-    def _find_audio_overlap(self, mapping: TrackMapping, tables: PsiTables) -> SplicePlan | OverlapSearch:
+    def _pts(self, pid: int, number: int) -> int | None:
+        header = self.new.header(pid, number) if self.new.first_kept(pid) <= number < self.new.count(pid) else None
+        return None if header is None else header.pts
+
+    def _find_audio_overlap(
+        self, mapping: TrackMapping, tables: PsiTables, allowance: Allowance
+    ) -> SplicePlan | OverlapSearch:
         main = next(iter(mapping.audio), None)
         if main is None:
             return OverlapSearch.NONE
-        match = self._match_audio(main, None)
+        match = self._match_audio(main, None, allowance)
         if isinstance(match, OverlapSearch):
             return match
         starts = {main.new.pid: TrackStart(number=match.number, skip=match.skip)}
@@ -180,23 +234,21 @@ class SplicePlanner:
             SpliceKind.OVERLAP, mapping, tables, starts, match.offset, self._first_needed_offset(starts), match.units
         )
 
-    def _match_audio(self, pair: TrackPair, offset: int | None) -> OverlapMatch | OverlapSearch:
+    def _match_audio(self, pair: TrackPair, offset: int | None, allowance: Allowance) -> OverlapMatch | OverlapSearch:
         overlap = self._audio_overlaps.get(pair)
         if overlap is None:
             sent, name = self.sent.pes, codec_name(pair.sent)
             overlap = self._audio_overlaps[pair] = AudioOverlap(sent, pair.sent.pid, self.new, pair.new.pid, name)
-        return overlap.search(offset)
+        return overlap.search(offset, allowance)
 
-    def _start_after(self, pair: TrackPair, offset: int) -> TrackStart | None:
-        """Return the start of another track than the main one; None if its packets have not arrived yet."""
+    def _start_after(self, pair: TrackPair, offset: int, allowance: Allowance) -> TrackStart | OverlapSearch:
+        """Return the start of another track than the main one, or the reason why it is not known."""
         if pair.sent.codec is not Codec.AUDIO:
-            return self._start_by_time(pair, offset)
-        match = self._match_audio(pair, offset)
-        if match is OverlapSearch.WAITING:
-            return None
-        if isinstance(match, OverlapMatch):
-            return TrackStart(number=match.number, skip=match.skip)
-        return self._start_by_time(pair, offset)
+            return OverlapSearch.NONE
+        match = self._audio_found.get(pair) or self._match_audio(pair, offset, allowance)
+        if match is not OverlapSearch.BUSY:
+            self._audio_found[pair] = match
+        return TrackStart(number=match.number, skip=match.skip) if isinstance(match, OverlapMatch) else match
 
     def _start_by_time(self, pair: TrackPair, offset: int) -> TrackStart:
         """Return a start at the end of the sent track. If nothing of the track was sent, start at its next unit."""
@@ -208,28 +260,38 @@ class SplicePlanner:
         return TrackStart(pts=(end.pts + 1 - offset) % WRAP)
 
     def _first_needed_offset(self, starts: dict[int, TrackStart]) -> int:
-        """Return the offset before which no track begins."""
-        needed = [len(self.new.data)]
+        """Return an offset before which no track begins."""
+        needed = [self.new.size]
+        searched = _MAX_SEARCHED_UNITS
         for pid, start in starts.items():
             starts_of_pid = self.new.starts.get(pid, [])
             if start.number is not None:
                 needed += starts_of_pid[start.number : start.number + 1]
             elif start.pts is not None:
-                needed += starts_of_pid[self._last_before(pid, start.pts) :][:1]
-        return min(needed)
+                number = self._last_before(pid, start.pts, searched)
+                searched -= self.new.count(pid) - number
+                needed += starts_of_pid[number:][:1]
+        return max(min(needed), self.new.base)
 
-    def _last_before(self, pid: int, pts: int) -> int:
-        """Return the number of the last unit due by ``pts``; the first unit if there is none."""
-        for number in reversed(range(self.new.count(pid))):
-            header = self.new.header(pid, number)
-            if header is not None and header.pts is not None and ahead(header.pts, pts) <= 0:
+    def _last_before(self, pid: int, pts: int, searched: int) -> int:
+        """Return the number of the last unit due by ``pts``; the first unit if it is not among the last units."""
+        first = self.new.first_kept(pid)
+        for number in range(self.new.count(pid) - 1, max(self.new.count(pid) - searched, first) - 1, -1):
+            unit_pts = self._pts(pid, number)
+            if unit_pts is not None and ahead(unit_pts, pts) <= 0:
                 return number
-        return 0
+        return first
 
     # no overlap: the source begins at a random access point
 
     def _shift(
-        self, mapping: TrackMapping, tables: PsiTables, waited: float, may_wait: bool, last_chance: bool
+        self,
+        mapping: TrackMapping,
+        tables: PsiTables,
+        waited: float,
+        may_wait: bool,
+        last_chance: bool,
+        allowance: Allowance,
     ) -> SplicePlan | None:
         main = self._main_pair(mapping)
         if main is None:
@@ -239,8 +301,14 @@ class SplicePlanner:
         end = next((each for each in ends if each is not None), None)
         if end is None:
             return None
+        self._points.follow(main.new.pid, main.new.codec)
+        self.is_busy = not self._points.examine(allowance)
+        if self.is_busy:
+            return None
         after = end.pts if may_wait and self._catches_up(main, end.pts, waited) else None
         number = self._start_unit(main, after, may_wait, last_chance)
+        if number is None and after is not None:
+            self._note_seen(main)
         header = None if number is None else self.new.header(main.new.pid, number)
         if number is None or header is None or header.pts is None:
             return None
@@ -276,29 +344,10 @@ class SplicePlanner:
 
     def _start_unit(self, main: TrackPair, after: int | None, may_wait: bool, last_chance: bool) -> int | None:
         """Return the number of the unit to begin with; None if there is none yet."""
-        starts = self.new.starts.get(main.new.pid, [])
-        fallback: int | None = None
-        for offset, kind in self._points:
-            if offset not in starts:
-                continue
-            number = starts.index(offset)
-            if not self.new.is_whole(main.new.pid, number) or not self._is_after(main, number, after):
-                continue
-            if self._access_kind(main, number, kind) is AccessKind.IDR or main.new.codec is not Codec.H264:
-                return number
-            fallback = number if fallback is None else fallback
-        if fallback is not None and (not may_wait or last_chance):
-            return fallback
-        return 0 if last_chance and len(starts) > 1 else None
-
-    def _is_after(self, main: TrackPair, number: int, after: int | None) -> bool:
-        header = self.new.header(main.new.pid, number)
-        return after is None or header is None or header.pts is None or ahead(header.pts, after) > 0
-
-    def _access_kind(self, main: TrackPair, number: int, kind: AccessKind) -> AccessKind:
-        """Return the kind of the first picture, from the whole unit if its first packet does not show it."""
-        units = NAL_UNITS.get(main.new.codec)
-        if kind is not AccessKind.UNKNOWN or units is None:
-            return kind
-        content = self.new.content(main.new.pid, number)
-        return first_picture(content, 0, len(content), units, True) or kind
+        chosen = self._points.choose(after)
+        if chosen.clean is not None:
+            return chosen.clean
+        if chosen.any is not None and (not may_wait or last_chance):
+            return chosen.any
+        first = self.new.first_kept(main.new.pid)
+        return first if last_chance and self.new.count(main.new.pid) > first + 1 else None

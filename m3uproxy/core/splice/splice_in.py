@@ -12,6 +12,7 @@ players' counters is a constant for each track.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
 import attrs
@@ -21,10 +22,14 @@ from ..mpegts.packets import PACKET_SIZE, SYNC_BYTE
 from ..mpegts.packets import pid as pid_of
 from ..mpegts.pes import START_CODE, PesIndex, packets_of, payload_of
 from ..mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, write_timestamp
-from .packet_rewriter import clock_packet
+from .packet_rewriter import apply_edits, clock_packet
 
 #: Audio that begins at most this much before the end of the sent audio counts as its continuation, ticks.
 _TOLERANCE = TICKS // 1000
+#: Two units further apart do not follow each other, ticks.
+_LONGEST_GAP = 60 * TICKS
+#: Units of a run in which frames are searched.
+_MAX_SEARCHES = 256
 _CRA, _BLA = b"\0\0\1\x2a", 0x20
 
 
@@ -46,6 +51,10 @@ class TrackStart:
     codec: str = ""
     drop_leading: bool = False
     break_link: bool = False
+
+    def unless_passed(self, units: int) -> TrackStart:
+        """Return this start, or the next unit if this one is among the first ``units``, which have passed."""
+        return TrackStart() if self.number is not None and self.number < units else self
 
 
 @attrs.frozen
@@ -87,6 +96,7 @@ class SpliceIn:
         self._packets_skipped = packets_skipped
         self._first_shown: int | None = None
         self._unit_counts = {pid: units_passed.get(pid, 0) for pid in starts}
+        self._searches = _MAX_SEARCHES
         self.dropped = 0
 
     @property
@@ -104,6 +114,7 @@ class SpliceIn:
         pes = PesIndex(packets)
         edits: dict[int, bytes] = {}
         main_start = 0
+        self._searches = _MAX_SEARCHES
         if self._first_shown is not None and self._main is not None:
             self._drop_leading(self._main, pes, edits)
         if self._main in self._pending:
@@ -114,7 +125,7 @@ class SpliceIn:
         for pid in tuple(self._pending):
             if pid != self._main:
                 self._start_track(pid, pes, edits, main_start)
-        out = b"".join([edits.get(at, packets[at : at + PACKET_SIZE]) for at in range(0, len(packets), PACKET_SIZE)])
+        out = apply_edits(packets, sorted(edits.items())) if edits else packets
         self.dropped += len(packets) - len(out)
         return out
 
@@ -186,9 +197,27 @@ class SpliceIn:
                 if pes.starts[pid][number] >= main_start:
                     return _FirstUnit(number)
             else:
-                first = _first_unit_due(pes, pid, number, start.pts, start.codec)
+                first = self._first_unit_due(pes, pid, number, start.pts, start.codec)
                 if first is not None:
                     return first
+        return None
+
+    def _first_unit_due(self, pes: PesIndex, pid: int, number: int, due: int, codec: str) -> _FirstUnit | None:
+        """Return the unit if it, or a frame in it, is presented at ``due`` or later; else None."""
+        header = pes.header(pid, number)
+        if header is None or header.pts is None or _ends_before(pes, pid, number, due):
+            return None
+        frames, content = None, b""
+        if codec and self._searches:
+            self._searches -= 1
+            content = pes.content(pid, number)
+            frames = find_frames(content, codec)
+        if frames is None:
+            return _FirstUnit(number) if ahead(header.pts, due) >= -_TOLERANCE else None
+        for frame, at in enumerate(frames.offsets):
+            pts = round(header.pts + frame * frames.duration) % WRAP
+            if ahead(pts, due) >= -_TOLERANCE:
+                return _FirstUnit(number, _rebuild_pes(pes, pid, number, content[at:], pts) if at else None)
         return None
 
     def _leading_packets(self, pid: int, number: int, pes: PesIndex, offsets: list[int]) -> set[int]:
@@ -200,7 +229,7 @@ class SpliceIn:
                 self._first_shown = None
                 break
             start, end = pes.starts[pid][number], pes.end(pid, number)
-            drop.update(at for at in offsets if start <= at < end)
+            drop.update(offsets[bisect_left(offsets, start) : bisect_left(offsets, end)])
             number += 1
         return drop
 
@@ -216,9 +245,10 @@ class SpliceIn:
             edits[at] = self._clock_only(data, at, 0, data[drop[-1] + 3] & 0x0F)
 
 
-def first_clock(packets: bytes, clock: int) -> int | None:
-    """Return the offset of the first packet with a value of the source's clock."""
-    return next((at for at in packets_of(packets, clock, 0, len(packets)) if has_pcr(packets, at)), None)
+def _ends_before(pes: PesIndex, pid: int, number: int, due: int) -> bool:
+    """Return True if the next unit begins before ``due``, so that no frame of this one is due."""
+    later = pes.header(pid, number + 1) if number + 1 < pes.count(pid) else None
+    return later is not None and later.pts is not None and -_LONGEST_GAP < ahead(later.pts, due) < -_TOLERANCE
 
 
 def _with_broken_link(kept: list[tuple[int, bytes]], begin: int, end: int) -> list[tuple[int, bytes]]:
@@ -242,22 +272,6 @@ def _with_broken_link(kept: list[tuple[int, bytes]], begin: int, end: int) -> li
         found = payload.find(_CRA, found + 1)
     changed = {at: bytes(packet) for at, packet in unit}
     return [(at, changed.get(at, packet)) for at, packet in kept]
-
-
-def _first_unit_due(pes: PesIndex, pid: int, number: int, due: int, codec: str) -> _FirstUnit | None:
-    """Return the unit if it, or a frame in it, is presented at ``due`` or later; else None."""
-    header = pes.header(pid, number)
-    if header is None or header.pts is None:
-        return None
-    content = pes.content(pid, number)
-    frames = find_frames(content, codec) if codec else None
-    if frames is None:
-        return _FirstUnit(number) if ahead(header.pts, due) >= -_TOLERANCE else None
-    for frame, at in enumerate(frames.offsets):
-        pts = round(header.pts + frame * frames.duration) % WRAP
-        if ahead(pts, due) >= -_TOLERANCE:
-            return _FirstUnit(number, _rebuild_pes(pes, pid, number, content[at:], pts) if at else None)
-    return None
 
 
 def _rebuild_pes(pes: PesIndex, pid: int, number: int, content: bytes, pts: int | None) -> bytes:

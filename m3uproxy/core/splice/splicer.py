@@ -12,25 +12,30 @@ players that join.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 
 import attrs
 
-from ..mpegts.packets import PACKET_SIZE
-from ..mpegts.packets import pid as pid_of
-from ..mpegts.pes import PesIndex
 from ..mpegts.psi import ProgramMap
 from ..mpegts.psi_tables import announce
-from ..mpegts.timestamps import TICKS, WRAP, ahead, has_pcr, read_pcr
+from ..mpegts.timestamps import TICKS, ahead
+from .allowance import BYTES_PER_COST, Allowance
+from .opening import PART_BYTES, ClockMargin, Opening, PacketQueue, part_cost
 from .packet_rewriter import PacketRewriter
 from .pes_hold import PesHold
 from .plan import SpliceKind, SplicePlan, SplicePlanner
-from .splice_in import SpliceIn, first_clock
+from .splice_in import SpliceIn
 from .splice_out import SpliceOut
 from .track_mapping import map_tracks
 
 #: Seconds after a splice in which tracks wait for their start. After that they start at their next unit.
 _START_TIMEOUT = 3.0
+#: Changes of its tables that a source may make in one part of its packets. More are passed over.
+_MAX_TABLE_CHANGES = 4
+_WITHOUT_LIMIT = 1 << 62
+#: Cost of each track of a source in a part of its packets, and in a change of its tables.
+_TRACK_COST, _CHANGE_COST = 4, 15
 
 
 @attrs.frozen
@@ -74,7 +79,7 @@ class Splicer:
     """A splicer for the transport streams of several sources.
 
     :param tail: returns the last packets that were sent, as many seconds as an overlap may be long. Called once for
-        each new source, and once for each change of its tables.
+        each new source.
     :param report: called with the result of each splice, before the first packets of the source are returned.
     :param timeouts: limits for holding back a new source.
     :param announce_codecs: True to announce changed codecs on the known PIDs. If False, such a source passes unchanged,
@@ -93,16 +98,32 @@ class Splicer:
         self._timeouts = timeouts or SpliceTimeouts()
         self._announce_codecs = announce_codecs
         self._hold = PesHold()
-        self._splice_pending = False
         self._planner: SplicePlanner | None = None
+        self._rewriter: PacketRewriter | None = None
+        self._reset_splice(False)
+
+    def _reset_splice(self, pending: bool) -> None:
+        self._splice_pending = pending
+        self._planner = self._rewriter = None
         self._splice_in: SpliceIn | None = None
         self._splice_time = 0.0
-        self._rewriter: PacketRewriter | None = None
+        # What follows a plan, in parts: packets to be held and filtered, and filtered packets to be rewritten.
+        self._opening: Opening | None = None
+        self._queue = PacketQueue()
+        self._filtered: deque[bytes] = deque()
+        self._works_in_parts = pending
+        self._table_changes = 0
 
     @property
     def splice_pending(self) -> bool:
         """True if a new source has begun and is not joined yet."""
         return self._splice_pending
+
+    @property
+    def is_busy(self) -> bool:
+        """True if a join is unfinished that needs no more packets: ``push(b"")`` continues it."""
+        planner = self._planner
+        return self._has_parts or (planner is not None and planner.is_busy)
 
     @property
     def program(self) -> ProgramMap | None:
@@ -112,31 +133,44 @@ class Splicer:
     @property
     def held_bytes(self) -> int:
         """The number of bytes held back or kept for a plan."""
-        return self._hold.size + (0 if self._planner is None else len(self._planner.new.data))
+        kept = 0 if self._planner is None else len(self._planner.new.data)
+        return self._hold.size + kept + len(self._queue) + sum(map(len, self._filtered))
+
+    @property
+    def _has_parts(self) -> bool:
+        return bool(self._opening is not None or self._filtered or self._queue)
 
     def next_source(self, now: float) -> bytes:
         """Start another source. Drop the incomplete units of the last one.
 
-        :return: packets of the last source that are complete, to be sent.
+        :return: packets of the last source that are complete, to be sent. If the last source was joined just now,
+            packets that are too many for one call are dropped.
         """
-        out = b"" if self._splice_pending else self._rewrite(self._hold.take_complete(), now)
+        out = b""
+        if not self._splice_pending:
+            out = self._process_parts(now, 0, Allowance()) if self._has_parts else b""
+            out += b"" if self._filtered else self._rewrite(self._hold.take_complete(), now)
         self._hold.reset()
-        self._splice_pending = True
-        self._planner = self._splice_in = self._rewriter = None
+        self._reset_splice(True)
         return out
 
     def flush(self, now: float) -> bytes:
         """End the stream. Return all packets held back."""
-        return b"" if self._splice_pending else self._rewrite(self._hold.take_all(), now)
+        if self._splice_pending and self._opening is None:
+            return b""
+        out = self._process_parts(now, _WITHOUT_LIMIT, Allowance())
+        return out + self._rewrite(self._hold.take_all(), now)
 
     def push(self, packets: bytes, now: float) -> bytes:
         """Take whole packets of the current source.
 
+        A join is divided among as many calls as it needs, so that each is short.
+
         :param now: monotonic seconds.
         :return: packets to send now; ``b""`` if there are none.
         """
-        if self._splice_pending:
-            return self._plan_splice(packets, now)
+        if self._works_in_parts:
+            return self._push_in_parts(packets, now)
         held = self._hold.push(packets, now)
         return held if self._rewriter is None or not held else self._rewrite(held, now)
 
@@ -145,24 +179,31 @@ class Splicer:
             return packets
         if self._splice_in is not None:
             packets = self._filter_start(self._splice_in, packets, now)
-        out = self._rewriter.rewrite(packets) if packets else b""
-        while self._rewriter.rest:
-            out += self._follow_tables(self._rewriter, out, now)
-        return out
+        return self._rewrite_filtered(self._rewriter, packets)
 
-    def _follow_tables(self, old: PacketRewriter, out: bytes, now: float) -> bytes:
+    def _rewrite_filtered(self, rewriter: PacketRewriter, packets: bytes) -> bytes:
+        out = [rewriter.rewrite(packets)] if packets else []
+        changes = 0
+        while rewriter.rest:
+            rest, rewriter.rest = rewriter.rest, b""
+            changes += 1
+            self._table_changes += 1
+            rewriter = self._rewriter = self._follow_tables(rewriter)
+            out.append(rewriter.rewrite(rest, changes < _MAX_TABLE_CHANGES))
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _follow_tables(self, old: PacketRewriter) -> PacketRewriter:
         """Follow new tables of the same source: its tracks continue as their counterparts, on the same timeline."""
-        rest, tables, sent = old.rest, old.source_tables, SpliceOut(self._tail() + out)
-        old.rest = b""
-        if tables is None or sent.tables is None:
-            return b""
-        mapping = map_tracks(sent.tables.program, tables.program)
-        player_tables = announce(sent.tables, mapping.streams) if mapping.changed else sent.tables
-        self._rewriter = PacketRewriter(player_tables, tables, mapping.pids, sent.counters)
-        self._rewriter.offset, self._rewriter.clock_offset = old.offset, old.clock_offset
+        tables, sent = old.source_tables, old.player_tables
+        if tables is None:
+            return old
+        mapping = map_tracks(sent.program, tables.program)
+        player_tables = announce(sent, mapping.streams) if mapping.changed else sent
+        rewriter = PacketRewriter(player_tables, tables, mapping.pids, old.last_counters)
+        rewriter.offset, rewriter.clock_offset = old.offset, old.clock_offset
         if mapping.changed:
             self._report(SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=mapping.changed))
-        return self._rewriter.rewrite(rest)
+        return rewriter
 
     def _filter_start(self, splice_in: SpliceIn, packets: bytes, now: float) -> bytes:
         if now - self._splice_time > _START_TIMEOUT:
@@ -172,92 +213,131 @@ class Splicer:
             self._splice_in = None
         return packets
 
-    def _plan_splice(self, packets: bytes, now: float) -> bytes:
-        if not packets:
-            return b""
-        if self._planner is None:
-            self._planner = SplicePlanner(SpliceOut(self._tail()), now)
+    # a new source, in parts
+
+    def _push_in_parts(self, packets: bytes, now: float) -> bytes:
+        allowance = Allowance()
+        if self._splice_pending and self._opening is None:
+            self._plan_splice(packets, now, allowance)
+        else:
+            self._queue.append(packets)
+        out = self._process_parts(now, len(packets), allowance)
+        self._works_in_parts = self._splice_pending or self._has_parts
+        return out
+
+    def _plan_splice(self, packets: bytes, now: float, allowance: Allowance) -> None:
+        if self._planner is None and packets:
+            tail = self._tail()
+            allowance.spend(len(tail) // BYTES_PER_COST)
+            self._planner = SplicePlanner(SpliceOut(tail), now)
         planner = self._planner
+        if planner is None or not (packets or planner.is_busy):
+            return
         planner.append(packets)
-        if not planner.sent.readable:
-            return self._pass_through(planner, now)
+        planner.is_busy = not planner.sent.read(allowance)
+        if not planner.is_busy and planner.sent.readable:
+            self._find_plan(planner, now, allowance)
+        elif not planner.is_busy or self._is_hopeless(planner, now):
+            self._pass_through(planner, now)
+
+    def _is_hopeless(self, planner: SplicePlanner, now: float) -> bool:
+        """Return True if the work of a join takes so long that the source must pass unchanged."""
+        timeouts = self._timeouts
+        return now - planner.since >= 2 * timeouts.total or len(planner.new.data) >= 2 * timeouts.max_bytes
+
+    def _find_plan(self, planner: SplicePlanner, now: float, allowance: Allowance) -> None:
         waited = now - planner.since
         timeouts = self._timeouts
+        planner.drop_seen(timeouts.max_bytes)
         last_chance = waited >= timeouts.total or len(planner.new.data) >= timeouts.max_bytes
-        plan = planner.plan(now, waited < timeouts.access_point and not last_chance, last_chance)
-        if plan is not None and (not plan.mapping.changed or self._announce_codecs):
-            return self._start_plan(planner, plan, now)
-        if plan is not None or last_chance:
-            return self._pass_through(planner, now, () if plan is None else plan.mapping.changed)
-        return b""
+        plan = planner.plan(now, waited < timeouts.access_point and not last_chance, last_chance, allowance)
+        if planner.is_busy:
+            if self._is_hopeless(planner, now):
+                self._pass_through(planner, now)
+        elif plan is not None and (not plan.mapping.changed or self._announce_codecs):
+            self._start_plan(planner, plan, now)
+        elif plan is not None or last_chance:
+            self._pass_through(planner, now, () if plan is None else plan.mapping.changed)
 
-    def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> bytes:
+    def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> None:
         """Let the source pass unchanged."""
         kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
         self._report(SpliceReport(kind, now - planner.since, changed=changed))
         self._planner, self._splice_pending = None, False
-        return self._hold.push(bytes(planner.new.data), now)
+        self._queue = PacketQueue(planner.take(planner.new.base))
 
-    def _start_plan(self, planner: SplicePlanner, plan: SplicePlan, now: float) -> bytes:
+    def _start_plan(self, planner: SplicePlanner, plan: SplicePlan, now: float) -> None:
         sent = planner.sent
         assert sent.tables is not None, "the sent packets have tables"
         player_tables = announce(sent.tables, plan.mapping.streams) if plan.mapping.changed else sent.tables
         rewriter = PacketRewriter(player_tables, plan.tables, plan.mapping.pids, sent.counters)
         units_passed = {pid: bisect_left(planner.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
-        splice_in = SpliceIn(
-            plan.starts, plan.tables.program.pcr_pid, units_passed, rewriter.start_track, rewriter.skip_packets
-        )
-        self._planner, self._splice_pending = None, False
-        self._rewriter, self._splice_in, self._splice_time = rewriter, splice_in, now
+        starts = {pid: start.unless_passed(units_passed[pid]) for pid, start in plan.starts.items()}
+        clock = plan.tables.program.pcr_pid
+        self._splice_in = SpliceIn(starts, clock, units_passed, rewriter.start_track, rewriter.skip_packets)
+        self._rewriter, self._splice_time = rewriter, now
         if plan.after_dts is not None:
             rewriter.decode_after(next(iter(plan.starts)), plan.after_dts)
-        packets = self._filter_start(splice_in, self._hold.push(bytes(planner.new.data[plan.begin :]), now), now)
-        _set_clocks(rewriter, plan, packets, sent.pcr)
-        tables = rewriter.tables()
-        out = rewriter.rewrite(packets) if packets else b""
+        main = next(iter(plan.starts))
+        first = starts[main].number
+        whole = (0, 0)
+        if first is not None and first < planner.new.count(main):
+            whole = planner.new.starts[main][first] - plan.begin, planner.new.end(main, first) - plan.begin
+        self._queue = PacketQueue(planner.take(plan.begin), whole)
+        margin = ClockMargin(clock, plan.mapping.pids)
+        self._opening = Opening(plan, planner.since, sent.pcr, len(self._queue), margin, self._splice_in)
+        self._planner = None
+
+    def _process_parts(self, now: float, least: int, allowance: Allowance) -> bytes:
+        """Process packets within the allowance, but more than ``least`` bytes."""
+        out: list[bytes] = []
+        done = 0
+        while self._has_parts and (allowance.left > 0 or done <= least):
+            changes = self._table_changes
+            if self._opening is not None and not self._opening.left:
+                out.append(self._open(self._opening, now))
+            elif self._opening is None and self._filtered:
+                packets = self._filtered.popleft()
+                done += len(packets)
+                allowance.spend(part_cost(packets, False))
+                out.append(packets if self._rewriter is None else self._rewrite_filtered(self._rewriter, packets))
+            else:
+                part = self._queue.take(PART_BYTES if self._opening is None else self._opening.left)
+                done += len(part)
+                allowance.spend(part_cost(part, self._splice_in is not None))
+                out.append(self._process_part(part, now))
+            if self._rewriter is not None:
+                changes = self._table_changes - changes
+                allowance.spend(self._rewriter.track_count * (_TRACK_COST + changes * _CHANGE_COST))
+        return b"".join(out)
+
+    def _process_part(self, part: bytes, now: float) -> bytes:
+        packets, opening = self._hold.push(part, now), self._opening
+        if opening is None:
+            return self._rewrite(packets, now)
+        opening.left -= len(part)
+        if packets and self._splice_in is not None:
+            packets = self._filter_start(self._splice_in, packets, now)
+        if packets:
+            opening.margin.add(packets)
+            self._filtered.append(packets)
+        return b""
+
+    def _open(self, opening: Opening, now: float) -> bytes:
+        """Choose the clocks, report the splice, and return the tables that precede the packets of the source."""
+        rewriter, plan = self._rewriter, opening.plan
+        assert rewriter is not None, "there is a plan"
+        opening.set_clocks(rewriter)
+        self._opening, self._splice_pending = None, False
         clock_offset = rewriter.clock_offset
-        self._report(
-            SpliceReport(
-                plan.kind,
-                now - planner.since,
-                ahead(rewriter.offset, 0) / TICKS,
-                None if clock_offset is None else ahead(clock_offset, 0) / TICKS,
-                plan.repeated,
-                plan.begin + splice_in.dropped,
-                plan.mapping.changed,
-            )
+        report = SpliceReport(
+            plan.kind,
+            now - opening.since,
+            ahead(rewriter.offset, 0) / TICKS,
+            None if clock_offset is None else ahead(clock_offset, 0) / TICKS,
+            plan.repeated,
+            plan.begin + opening.dropped,
+            plan.mapping.changed,
         )
-        return tables + out
-
-
-def _set_clocks(rewriter: PacketRewriter, plan: SplicePlan, packets: bytes, pcr: int | None) -> None:
-    """Choose offsets with which the clock neither steps back nor passes the timestamps that depend on it."""
-    rewriter.set_offsets(plan.offset, pcr)
-    clock = plan.tables.program.pcr_pid
-    first = first_clock(packets, clock)
-    if first is None:
-        return
-    clock_offset = rewriter.decide_clock(read_pcr(packets, first))
-    margin = _least_margin(packets, clock, plan)
-    late = ahead(clock_offset, plan.offset) - margin
-    if margin > 0 and late >= 0:
-        rewriter.offset = (plan.offset + late + 1) % WRAP
-
-
-def _least_margin(packets: bytes, clock: int, plan: SplicePlan) -> int:
-    """Return the least distance from the clock to a unit's DTS, in the source's own time; 0 if unknown."""
-    pes = PesIndex(packets)
-    unit_starts = [(at, pid, number) for pid in plan.mapping.pids for number, at in enumerate(pes.starts.get(pid, ()))]
-    least: int | None = None
-    value: int | None = None
-    begin = 0
-    for at, pid, number in sorted(unit_starts):
-        for here in range(begin, at + PACKET_SIZE, PACKET_SIZE):
-            if pid_of(packets, here) == clock and has_pcr(packets, here):
-                value = read_pcr(packets, here)
-        begin = at + PACKET_SIZE
-        header = pes.header(pid, number)
-        if value is not None and header is not None and header.dts is not None:
-            margin = ahead(header.dts, value)
-            least = margin if least is None else min(least, margin)
-    return least or 0
+        self._report(report)
+        return rewriter.tables()

@@ -86,13 +86,9 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
     also reported if the track is missing while the source has the other of the two. Further tracks may be missing. In
     case of a change the first tracks are paired nevertheless, for a caller that announces new codecs.
     """
-    free = list(new.streams)
-    pairs: list[TrackPair] = []
-    for stream in sent.streams:
-        counterpart = _find_counterpart(stream, free)
-        if counterpart is not None:
-            free.remove(counterpart)
-            pairs.append(TrackPair(counterpart, stream))
+    pairs = _pair_alike(sent.streams, new.streams)
+    paired = {id(pair.new) for pair in pairs}
+    free = [stream for stream in new.streams if id(stream) not in paired]
     changed: list[str] = []
     for is_video in (True, False):
         first = _first_stream(sent.streams, is_video)
@@ -107,8 +103,8 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
             changed.append(f"{codec_name(first)} to {codec_name(other)}")
         elif is_video or not pairs:
             changed.append(f"{codec_name(first)} to nothing")
-    order = [stream.pid for stream in sent.streams]
-    pairs.sort(key=lambda pair: order.index(pair.sent.pid))
+    order = {stream.pid: number for number, stream in reversed(tuple(enumerate(sent.streams)))}
+    pairs.sort(key=lambda pair: order[pair.sent.pid])
     return TrackMapping(tuple(pairs), tuple(changed))
 
 
@@ -121,10 +117,19 @@ def _first_stream(
     return None
 
 
-def _find_counterpart(stream: ElementaryStream, free: list[ElementaryStream]) -> ElementaryStream | None:
-    alike = [other for other in free if codec_name(other) == codec_name(stream) and other.codec is stream.codec]
-    same_language = [other for other in alike if _language(other) == _language(stream)]
-    return next(iter(same_language or alike), None)
+def _pair_alike(sent: tuple[ElementaryStream, ...], new: tuple[ElementaryStream, ...]) -> list[TrackPair]:
+    """Pair streams of one codec, in the order of ``sent``: preferably of the same language, else the first free one."""
+    free: dict[tuple[str, Codec], list[tuple[bytes, ElementaryStream]]] = {}
+    for stream in new:
+        free.setdefault((codec_name(stream), stream.codec), []).append((_language(stream), stream))
+    pairs: list[TrackPair] = []
+    for stream in sent:
+        alike = free.get((codec_name(stream), stream.codec))
+        if alike:
+            language = _language(stream)
+            number = next((n for n, (each, _) in enumerate(alike) if each == language), 0)
+            pairs.append(TrackPair(alike.pop(number)[1], stream))
+    return pairs
 
 
 def _language(stream: ElementaryStream) -> bytes:

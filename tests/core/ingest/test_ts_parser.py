@@ -89,6 +89,25 @@ def test_next_source_is_spliced_to_the_sent_packets() -> None:
     assert b"B00000041." in b"".join(sent)[began:]
 
 
+def test_unfinished_join_continues_without_more_bytes() -> None:
+    """The sent packets are too many to be read in one call, and the source pauses behind its first group."""
+    first, second = Programme(b"A"), Programme(b"B")
+    padding = b"\x47\x1f\xff\x10".ljust(188, b"\xff")
+    second.group(40)  # its clock is another
+    sent = padding * 200_000 + first.group()
+    parser = TsParser(lambda: sent)
+    parser.next_source(0.0)
+    parser.feed(second.group() + second.group() + second.picture(), 0.0)
+    calls = 0
+    while not (blocks := parser.flush(0.0)):
+        calls += 1
+        assert calls < 50
+    assert calls > 1
+    assert [report.kind for report in parser.take_reports()] == [SpliceKind.SHIFTED]
+    assert b"B00000041." in b"".join(block.data for block in blocks)
+    assert parser.flush(0.0) == []
+
+
 def continuity_errors(stream: list[bytes]) -> int:
     """Count the packets with payload whose counter does not follow the one before on the PID."""
     last: dict[int, int] = {}

@@ -174,3 +174,20 @@ class TestOtherPackets:
 
     def test_no_packets(self) -> None:
         assert PesHold().push(b"", 0) == b""
+
+
+def test_few_pids_are_held_by_length() -> None:
+    """Units of very many PIDs never become complete. Searching for the rest of each would stop the other streams."""
+    mux, hold = Mux(), PesHold()
+    units = [audio(mux, 3000, pid)[: 3 * SIZE] for pid in range(0x100, 0x600)]
+    assert len(hold.push(b"".join(units), 0.0)) >= (len(units) - 64) * 3 * SIZE
+    assert 0 < hold.size < 64 * 3 * SIZE
+
+
+def test_long_units_of_several_pids_are_released() -> None:
+    mux, hold, out = Mux(), PesHold(), b""
+    units = [audio(mux, 60_000, pid)[:-SIZE] for pid in range(0x100, 0x118)]
+    for unit in units:
+        out += hold.push(unit, 0.0)
+        assert hold.size <= MAX_HOLD_BYTES
+    assert sorted(of_pid(out + hold.take_all(), 0x100)) == sorted(of_pid(units[0], 0x100))

@@ -1,0 +1,141 @@
+"""The random access points of a new source, each examined once, while the source is held back."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import attrs
+
+from ..mpegts.access_index import AccessIndex
+from ..mpegts.pes import PesIndex
+from ..mpegts.psi import Codec
+from ..mpegts.psi_tables import PsiTables, tables_in_force
+from ..mpegts.random_access import NAL_UNITS, AccessKind, first_picture
+from ..mpegts.timestamps import ahead
+from .allowance import SCAN_BYTES, START_COST, Allowance, scan_cost
+
+#: Bytes of a unit in which its first slice is searched.
+_MAX_SEARCH = 1 << 16
+
+
+@attrs.frozen
+class _AccessUnit:
+    """A unit at which the source can begin.
+
+    :ivar pts: None if unknown.
+    :ivar is_clean: True if a running decoder continues without errors.
+    """
+
+    number: int
+    pts: int | None
+    is_clean: bool
+
+
+@attrs.define
+class StartUnits:
+    """The first units at which the source can begin.
+
+    :ivar clean: number of the first one at which a running decoder continues without errors.
+    :ivar any: number of the first one.
+    """
+
+    clean: int | None = None
+    any: int | None = None
+    seen: int = 0
+
+
+class AccessPoints:
+    """The tables and random access points of a new source."""
+
+    def __init__(self, new: PesIndex) -> None:
+        self._new = new
+        self._index = AccessIndex()
+        self._scanned = 0
+        self._rescanned = False
+        self._points: list[tuple[int, AccessKind]] = []
+        self._pid: int | None = None
+        self._codec = Codec.DATA
+        self._examined = 0
+        self._units: list[_AccessUnit] = []
+        self._choices: dict[int | None, StartUnits] = {}
+
+    @property
+    def tables(self) -> PsiTables | None:
+        """The tables in force at the end of the packets scanned."""
+        return tables_in_force(self._index)
+
+    def scan(self, allowance: Allowance) -> bool:
+        """Scan the packets that are not scanned yet. Return True if all are scanned.
+
+        Access points before the first tables count. When the tables are known, the packets are scanned once more.
+        """
+        new = self._new
+        while self._scanned < new.size:
+            if allowance.left <= 0:
+                return False
+            begin = max(self._scanned, new.base)
+            part = bytes(new.data[begin - new.base : begin - new.base + SCAN_BYTES])
+            program = self._index.program_map
+            points = self._index.scan(part)
+            allowance.spend(scan_cost(self._index, program, part))
+            if program is None and not self._rescanned and self._index.program_map is not None:
+                self._rescanned = True
+                self._scanned = new.base
+                continue
+            self._points += [(begin + point.offset, point.kind) for point in points]
+            self._scanned = begin + len(part)
+        return True
+
+    def follow(self, pid: int, codec: Codec) -> None:
+        """Examine the access points of one track."""
+        if pid != self._pid:
+            self._pid, self._codec = pid, codec
+            self._examined, self._units, self._choices = 0, [], {}
+
+    def examine(self, allowance: Allowance) -> bool:
+        """Examine the access points whose units have arrived. Return True if all are examined."""
+        while self._pid is not None and self._examined < len(self._points):
+            if allowance.left <= 0:
+                return False
+            offset, kind = self._points[self._examined]
+            starts = self._new.starts.get(self._pid, [])
+            number = bisect_left(starts, offset)
+            if offset >= self._new.base and number < len(starts) and starts[number] == offset:
+                if not self._new.is_whole(self._pid, number):
+                    allowance.spend(50)
+                    return True
+                self._units.append(self._examine_unit(self._pid, number, kind, allowance))
+            self._examined += 1
+            allowance.spend(START_COST)
+        return True
+
+    def _examine_unit(self, pid: int, number: int, kind: AccessKind, allowance: Allowance) -> _AccessUnit:
+        header = self._new.header(pid, number)
+        units = NAL_UNITS.get(self._codec)
+        if kind is AccessKind.UNKNOWN and units is not None:
+            # The first packet does not show the first slice.
+            content = self._new.content(pid, number, _MAX_SEARCH)
+            kind = first_picture(content, 0, len(content), units, True) or kind
+            allowance.spend(len(content) // 20)
+        is_clean = kind is AccessKind.IDR or self._codec is not Codec.H264
+        return _AccessUnit(number, None if header is None else header.pts, is_clean)
+
+    def choose(self, after: int | None) -> StartUnits:
+        """Return the first units at which the source can begin.
+
+        :param after: PTS that they must be later than; None for any.
+        """
+        chosen = self._choices.setdefault(after, StartUnits())
+        for unit in self._units[chosen.seen :]:
+            if after is None or unit.pts is None or ahead(unit.pts, after) > 0:
+                chosen.any = unit.number if chosen.any is None else chosen.any
+                if unit.is_clean:
+                    chosen.clean = unit.number if chosen.clean is None else chosen.clean
+        chosen.seen = len(self._units)
+        return chosen
+
+    def forget_dropped(self) -> None:
+        """Forget the access points in packets that were dropped."""
+        first = 0 if self._pid is None else self._new.first_kept(self._pid)
+        self._units = [unit for unit in self._units if unit.number >= first]
+        self._choices = {}
