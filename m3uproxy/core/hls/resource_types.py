@@ -19,17 +19,17 @@ _TS, _MP4, _AAC, _MPEG_AUDIO = "video/mp2t", "video/mp4", "audio/aac", "audio/mp
 #: The ending of the provider's path, and the one that players get. ffmpeg allows each of them for its format, and
 #: ``ts`` for a transport stream, MP4 and AAC.
 _RENAMED = {
-    **dict.fromkeys("ts m4s mp4 m4v m4a cmfv cmfa aac ac3 ec3 eac3 mp3 mp2 vtt key json".split()),
+    **dict.fromkeys("ts m4s mp4 m4a cmfv cmfa aac ac3 ec3 eac3 mp3 mp2 vtt key json".split()),
     **dict.fromkeys("m2t m2ts mts mpg mpeg mpegts".split(), "ts"),
     **dict.fromkeys("m4f m4i mp4a mp4v cmft dash".split(), "m4s"),
-    **dict.fromkeys("fmp4 mov ism ismv isma".split(), "mp4"),
+    **dict.fromkeys("m4v fmp4 mov ism ismv isma".split(), "mp4"),
     **dict.fromkeys("mp1 mpa m2a".split(), "mp3"),
     "adts": "aac",
     "webvtt": "vtt",
 }
 _ENDINGS = {ending: renamed or ending for ending, renamed in _RENAMED.items()}
 #: Endings of MP4 segments. ``ts`` is allowed for them, too.
-_MP4_ENDINGS = frozenset("m4s mp4 m4v m4a cmfv cmfa".split())
+_MP4_ENDINGS = frozenset("m4s mp4 m4a cmfv cmfa".split())
 _TYPES = {
     "ts": _TS,
     **dict.fromkeys(_MP4_ENDINGS, _MP4),

@@ -35,6 +35,7 @@ def id3(audio: bytes, size: int = 63) -> bytes:
         ("a.mp4", "mp4"),
         ("a.cmfv", "cmfv"),
         ("a.fmp4", "mp4"),
+        ("a.m4v", "mp4"),
         ("a.dash", "m4s"),
         ("a.aac", "aac"),
         ("a.adts", "aac"),
