@@ -12,8 +12,7 @@ the provider is closed.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -31,12 +30,11 @@ from ..log import make_logger
 from ..timers import SilenceTimer
 from ..upstream.content_decoding import gunzip_beginning
 from ..upstream.twisted_errors import source_error
+from .growing_buffer import BLOCK_BYTES, GrowingBuffer
 from .http_client import ProviderResponse
 
 log = make_logger()
 
-#: Bytes from which a block is kept as received. Smaller blocks are joined, so that readers write large pieces.
-BLOCK_BYTES = 65_536
 #: Seconds for which received data is gathered before readers are notified.
 NOTIFY_INTERVAL = 0.04
 #: If a body without readers lacks no more bytes than this, it is read to its end. The connection can then be used
@@ -45,59 +43,6 @@ FINISH_BYTES = 262_144
 #: Error statuses that players can be sent, registered or not. Without a body, all others are failures: a 204 or 304 is
 #: no resource, and a status of four digits no status.
 ERROR_STATUSES = range(400, 1000)
-
-
-class GrowingBuffer:
-    """
-    The bytes of a body that is still arriving, as a list of blocks. Each reader keeps a byte position of its own.
-
-    :ivar size: bytes received so far.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._blocks: list[bytes] = []
-        self._starts: list[int] = []
-        self._settled_blocks = 0
-        self._loose_bytes = 0
-
-    def append(self, data: bytes) -> None:
-        """Add bytes to the end; ``data`` must not be empty."""
-        self._starts.append(self.size)
-        self._blocks.append(data)
-        self.size += len(data)
-        self._loose_bytes += len(data)
-        if self._loose_bytes >= BLOCK_BYTES:
-            self.join_small_blocks()
-            self._settled_blocks, self._loose_bytes = len(self._blocks), 0
-
-    def join_small_blocks(self) -> None:
-        """Join the small blocks at the end into one. Called before readers are notified."""
-        if len(self._blocks) > self._settled_blocks + 1:
-            self._blocks[self._settled_blocks :] = [b"".join(self._blocks[self._settled_blocks :])]
-            del self._starts[self._settled_blocks + 1 :]
-
-    def join_all(self, pieces: Sequence[bytes]) -> bytes:
-        """Join the pieces of a reader. If they are the whole body, keep it as one block, which all readers share."""
-        if sum(map(len, pieces)) != self.size or not self._blocks:
-            return b"".join(pieces)
-        if len(self._blocks) > 1:
-            self._blocks, self._starts, self._settled_blocks = [b"".join(self._blocks)], [0], 1
-        return self._blocks[0]
-
-    def piece(self, position: int, stop: int) -> bytes:
-        """Return bytes from ``position``, at most to ``stop``, of one block. A whole block is not copied."""
-        index = bisect_right(self._starts, position) - 1
-        start = self._starts[index]
-        return self._blocks[index][position - start : stop - start]
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return all bytes from ``start`` to ``stop``."""
-        pieces = []
-        while start < stop:
-            pieces.append(self.piece(start, stop))
-            start += len(pieces[-1])
-        return b"".join(pieces)
 
 
 class MemoryBudget(Protocol):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.cache import MAX_PAUSE, MAX_READING
-from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL, GrowingBuffer
+from m3uproxy.hls.download import FINISH_BYTES, NOTIFY_INTERVAL
 from m3uproxy.hls.fetcher import ERROR_MAX_AGE, RETENTION, WAIT_AHEAD_BYTES
+from m3uproxy.hls.growing_buffer import GrowingBuffer
 
 __all__ = ["fetcher_rig"]
 
