@@ -22,7 +22,7 @@ SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 #: Environments that need no Python but the one that runs this program.
 CHECKS = "lint,types,docs,package"
 #: Environments that run at the same time. Many tests wait, and an installation waits for the package index.
-PARALLEL = os.environ.get("JOBS", "3")
+PARALLEL = os.environ.get("JOBS", "2")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import pytest_twisted
 from loopback_rig import assert_whole_packets
 
 STREAMS = 200
 
 
+# The read scheduler reads all sources of a tick in one call: with two hundred sources that is up to 80 ms.
+@pytest.mark.capacity
 @pytest_twisted.ensureDeferred
 async def test_two_hundred_streams_with_a_player_each(rig):
     streams = [rig.register(f"/live/c{number}.ts?burst=1") for number in range(STREAMS)]
