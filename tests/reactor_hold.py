@@ -78,7 +78,7 @@ class ReactorHoldCheck:
         self._reactor = reactor
         self._thread = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._thread)
-        self._limit = LIMIT * (TRACED if _is_traced() else 1.0)
+        self._limit = LIMIT * (TRACED if is_traced() else 1.0)
         self._began: float | None = None
         self._collected = self._collection_began = 0.0
         self._places: Counter[str] = Counter()
@@ -159,6 +159,7 @@ class _MeasuredCall:
         return repr(self._function)
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
+    """Return True under a tracer such as coverage."""
     monitoring = getattr(sys, "monitoring", None)
     return sys.gettrace() is not None or (monitoring is not None and monitoring.get_tool(1) is not None)

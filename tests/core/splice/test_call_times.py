@@ -13,13 +13,14 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reactor_hold import TRACED, is_traced
 from tsbuild import AAC, H264, IDR, SIZE, SLICE, pat_section, pes, pmt_section, psi_packets
 
 from m3uproxy.core.splice.plan import SpliceKind
 from m3uproxy.core.splice.splicer import Splicer, SpliceReport
 
 #: Seconds of CPU that a call may take.
-LIMIT = 0.05
+LIMIT = 0.05 * (TRACED if is_traced() else 1.0)
 #: Bytes of one read from a fast source.
 READ = 1400 * SIZE
 MPEG_AUDIO, AC3, PRIVATE_AUDIO = 0x03, 0x81, 0x06
