@@ -67,7 +67,7 @@ class Standing(Enum):
 @implementer(IHostResolution)
 @attrs.define(eq=False)
 class _LookupRequest:
-    """One request for the addresses of a name."""
+    """A request for the addresses of a name."""
 
     name: str
     receiver: IResolutionReceiver
