@@ -430,3 +430,38 @@ class Info(TypedDict):
     transcoding: Transcoding
     configuration: Configuration
     worker: Worker
+
+
+class Webhook(TypedDict):
+    """A URL that is told of events."""
+
+    url: str
+    events: list[str]
+    timeout: int
+    retry_attempts: int
+
+
+class Webhooks(TypedDict):
+    """All webhooks."""
+
+    webhooks: list[Webhook]
+
+
+class Broadcast(TypedDict):
+    """A broadcast: a programme that the proxy makes of files or streams."""
+
+    network_id: str
+    status: str
+    current_segment_number: Count
+    started_at: Time
+    stream_url: str
+    ffmpeg_pid: int
+    metadata: Text
+    bytes_written: Count
+
+
+class Broadcasts(TypedDict):
+    """All broadcasts."""
+
+    broadcasts: list[Broadcast]
+    count: Count

@@ -1,4 +1,4 @@
-"""The routes about the proxy as a whole: health, features, players, statistics."""
+"""The routes about the proxy as a whole: health, features, players, statistics, lists of unsupported features."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...registry import HOUSEKEEPING_INTERVAL, Registry
 from ...settings import Settings
 from .endpoint import Route, View
 from .response_types import (
+    Broadcasts,
     Clients,
     DetailedStats,
     ErrorStats,
@@ -25,6 +26,7 @@ from .response_types import (
     Stats,
     StreamStats,
     Totals,
+    Webhooks,
 )
 from .serialize import all_clients, all_streams, iso, totals
 
@@ -70,6 +72,8 @@ class ServerApi:
             _get("/stats/streams", self.streams, "List all streams", "statistics", StreamStats),
             _get("/stats/detailed", self.detailed, "Return numbers by subject", "statistics", DetailedStats),
             _get("/stats/performance", self.performance, "Return numbers of failures", "statistics", PerformanceStats),
+            _get("/webhooks", self.webhooks, "List all webhooks; there are none", "unsupported", Webhooks),
+            _get("/broadcast", self.broadcasts, "List all broadcasts; there are none", "unsupported", Broadcasts),
         ]
 
     def running(self) -> Running:
@@ -171,6 +175,14 @@ class ServerApi:
             "error_stats": self._errors(),
             "timestamp": iso(self._wall()),
         }
+
+    def webhooks(self) -> Webhooks:
+        """Return the empty list. Webhooks are unsupported, but controlling applications ask for the list."""
+        return {"webhooks": []}
+
+    def broadcasts(self) -> Broadcasts:
+        """Return the empty list. Broadcasts are unsupported, but controlling applications ask for the list."""
+        return {"broadcasts": [], "count": 0}
 
     def _slots(self) -> Slots:
         configured = [provider.counted_account for provider in self._settings.providers]

@@ -66,6 +66,11 @@ def test_info_holds_no_secret(build):
     assert "geheim" not in build(api_token="geheim").call("GET", "/info?api_token=geheim").body.decode()
 
 
+def test_webhooks_and_broadcasts_are_empty_lists(web):
+    assert web.call("GET", "/webhooks").json == {"webhooks": []}
+    assert web.call("GET", "/broadcast").json == {"broadcasts": [], "count": 0}
+
+
 def test_stats_are_flat_and_nested(web):
     name = web.register(failover_urls=["http://b/1.ts"])
     web.call("POST", f"/streams/{name}/failover")

@@ -81,6 +81,7 @@ def test_routes_of_the_contract_exist():
         | DELETE /streams/{stream_id} | POST /streams/{stream_id}/failover
         | DELETE /hls/{stream_id}/clients/{client_id:path} | GET /clients | GET /stats | GET /stats/detailed
         | GET /stats/performance | GET /stats/streams | GET /stats/clients | GET /health | GET /info | GET /
+        | GET /webhooks | GET /broadcast
         | POST /test-connection | GET /docs | GET /redoc | GET /openapi.json | GET /static/{name} | GET /favicon.ico
     """
     ours = {"GET /streams/{stream_id}/timeline"}
@@ -207,3 +208,12 @@ def test_prefix_and_final_slash_are_accepted(guarded, route):
         moved = guarded.ask(route, path_of(route).partition("?")[0] + "/", headers=headers)
         assert moved.status in (307, 404)
         assert moved.status == 307 or "{client_id" in route.path
+
+
+@each([route for route in ROUTES if not route.body])
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}"])
+def test_route_without_a_body_accepts_and_ignores_any(guarded, route, body):
+    headers = {"X-API-Token": TOKEN, "Content-Type": "application/json"}
+    answer = guarded.ask(route, body=body, headers=headers)
+    assert answer.status == guarded.ask(route, headers=headers).status
+    assert answer.status not in (400, 411, 422)
