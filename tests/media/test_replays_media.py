@@ -43,7 +43,9 @@ def assert_as_broadcast(body, timeline, pictures):
     assert_whole_packets(body)
     seen = decode_samples(without_torn_tail(body))
     assert seen.complaints == []
-    assert len(seen.pictures) >= pictures, "a provider on a busy machine sends less before it closes, but not that little"
+    assert len(seen.pictures) >= pictures, (
+        "a provider on a busy machine sends less before it closes, but not that little"
+    )
     end = timeline.due_at(len(seen.pictures) / 25 + 20)
     original = decode_samples(timeline.span(timeline.due_at(-4), end), seen.first)
     for received, expected, step in (

@@ -15,7 +15,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.upstream import name_resolver
-from m3uproxy.upstream.name_resolver import FAILURE_MEMORY, MAX_NAMES, MAX_WAITING, QUEUE_TIME, NameResolver, LastOutcome
+from m3uproxy.upstream.name_resolver import (
+    FAILURE_MEMORY,
+    MAX_NAMES,
+    MAX_WAITING,
+    QUEUE_TIME,
+    LastOutcome,
+    NameResolver,
+)
 
 V4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
 V6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 0, 0, 2))
