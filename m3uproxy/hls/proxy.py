@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from ..core.failover.causes import is_own_fault
 from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
+from ..core.hls.json_manifests import REWRITERS
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
 from ..core.hls.segment_failures import SegmentFailures
 from ..core.hls.steps import Steps
@@ -49,7 +50,7 @@ _INTERRUPTIONS = (Reason.TRUNCATED, Reason.RESET)
 MAX_SILENCE = 6
 #: Maximum ages of cached resources in seconds. Keys may change under their URL.
 _MAX_AGE = dict.fromkeys((ResourceKind.SEGMENT, ResourceKind.MAP, ResourceKind.ASSET), 60.0)
-_MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind.STEERING, ResourceKind.ASSETS), 5.0))
+_MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, *REWRITERS), 5.0))
 
 
 @attrs.frozen
