@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from ..core.failover.causes import cause_of
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, GiveUp, Idle
-from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IStreamSink
 from ..streams.context import StreamContext
@@ -88,7 +88,7 @@ class LiveSession(FailoverDriver):
             super()._open_chosen(index)
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
-        self._current.open(request, DialTimeouts(step.connect, step.first_byte, step.total))
+        self._current.open(request, step.timeouts)
 
     def _close_source(self) -> None:
         super()._close_source()

@@ -316,7 +316,8 @@ class FailoverDriver(ABC):
 
     def _source_failed(self, error: SourceError, ran: float) -> None:
         self._failure = _Failure(self._failover.index, error.detached(), ran)
-        self._history.source_failed(self.label(self._failover.index), error)
+        first = self._failover.begins_outage(ran)
+        self._history.source_failed(self.label(self._failover.index), error, first)
 
     def _failure_followed_by(self, effect: Effect, answer: ResolverAnswer | None = None) -> None:
         self._source_replaced(None if isinstance(effect, GiveUp) else self._failover.index, answer)

@@ -152,7 +152,7 @@ class Segmenter:
             return
         for unit in units:
             self._pass_unit(unit, block.access and unit.position == block.position)
-        if self._size_of_kept() + self._size_of_next() > self._share:
+        if self._size + self._size_of_next() > self._share:
             self._drop_oldest()
 
     def discontinue(self) -> None:
@@ -271,17 +271,10 @@ class Segmenter:
         limit = min(self._max_bytes, self._share - self._size_of_next())
         while len(self._kept) > 1:
             oldest = self._kept[0]
-            if self._size_of_kept() <= limit and self._seconds - oldest.duration < KEPT_DURATION:
+            if self._size <= limit and self._seconds - oldest.duration < KEPT_DURATION:
                 return
             self._kept.popleft()
             self._size, self._seconds = self._size - oldest.size, self._seconds - oldest.duration
-
-    def _size_of_kept(self) -> int:
-        """Return the bytes of the kept segments, with those before the oldest one in its first block."""
-        if not self._kept:
-            return 0
-        oldest = self._kept[0]
-        return self._size + oldest.start - oldest.blocks[0].position
 
     def _size_of_next(self) -> int:
         """Return the bytes of the segment that has not ended."""
