@@ -10,15 +10,13 @@ An *outage* begins when the stream is started or its source fails. It ends when 
 - If the cause lies in this proxy (short memory), the same source is dialled again after a short wait.
 - A source that delivers nothing, stops at once or stalls is followed by the next one without delay.
 - When all sources have been tried, the lap is over. The machine backs off, then begins the next lap.
+- A programme that has ended ends the players cleanly. It is neither a failure nor a stop. A short one, which may be a
+  clip in place of a channel, is a failure while another source is left.
 - Time is limited. Until a player has received a byte, the number of laps is limited as well. Each outage has its own
   limits.
 
-A player waits for ``START_TIMEOUT``, and all of it is used: as long as another source is left to try, a dial gets its
-share of the time; the last one gets all that is left. It is *patient*: a source that is slow is awaited.
-
 If the application has a *resolver*, the resolver is asked before each change of source. The source that it names is
-dialled next. If it names none, there is none better now: the outage goes on with the source in use and those of the
-list, and the resolver is asked again in the next lap. If it does not answer, the outage continues without a resolver.
+dialled next. If it names none, the machine gives up. If it does not answer, the outage continues without a resolver.
 
 Events (rows), states (columns) and the step that follows (``_TABLE``)::
 
@@ -26,15 +24,17 @@ Events (rows), states (columns) and the step that follows (``_TABLE``)::
     start         next        -             -             -             -
     started       -           -> STREAMING  -             -             -
     failed        -           ask or next   ask or next   -             -
+    over          -           finish        finish        -             -
     backoff_over  -           -             -             dial          -
     named         -           -             -             -             next
-    none          -           -             -             -             next
+    none          -           -             -             -             give up
     unanswered    -           -             -             -             next
     stop          -           -> IDLE       -> IDLE       -> IDLE       -> IDLE
     switched      -           dial          dial          dial          dial
     left_for      -           -             dial          -             -
 
-*next* means: dial, back off before that, or give up. *named*, *none* and *unanswered* are answers of the resolver
+*next* means: dial, back off before that, or give up. *finish* ends the players cleanly, and so does *give up* after the
+failure of a short programme. *named*, *none* and *unanswered* are answers of the resolver
 (:meth:`FailoverMachine.resolver_answered`).
 """
 
@@ -46,7 +46,6 @@ from enum import Enum
 import attrs
 
 from ...errors import Reason, SourceError, StoredError
-from ..http.source_request import DialTimeouts
 from .budget import FailoverRules
 from .causes import FailureCause, cause_of
 from .resolver import TIMEOUT, ResolverAnswer
@@ -63,19 +62,12 @@ class Dial:
     :ivar first_byte: seconds from then until the response head, TLS handshake included, and from there to the first
         packet.
     :ivar total: seconds for everything up to the first packet, redirects included.
-    :ivar patient: whether nothing else is left to try, so that the source is awaited.
     """
 
     index: int
     connect: float
     first_byte: float
     total: float
-    patient: bool = False
-
-    @property
-    def timeouts(self) -> DialTimeouts:
-        """The timeouts of the dial."""
-        return DialTimeouts(self.connect, self.first_byte, self.total, self.patient)
 
 
 @attrs.frozen
@@ -100,23 +92,31 @@ class GiveUp:
 
 
 @attrs.frozen
+class Finish:
+    """
+    Effect: close the present connection and end the stream's players cleanly, because the programme has ended.
+
+    :ivar error: the end of the source, for the timeline and for players that wait for the first byte.
+    """
+
+    error: SourceError
+
+
+@attrs.frozen
 class Idle:
     """Effect: close the present connection."""
 
 
-Effect = Dial | Backoff | AskResolver | GiveUp | Idle | None
+Effect = Dial | Backoff | AskResolver | GiveUp | Finish | Idle | None
 
 
 #: Seconds of delivery after which a source has run well and the outage is over.
 SETTLED_AFTER = 1.0
-#: The longest total timeout of one dial, in seconds, unless ``start`` is longer; the only bound where the outage has
-#: none.
+#: The longest total timeout of one dial, in seconds; the only bound where the outage has none.
 _MAX_DIAL_TIME = 20.0
 #: Seconds in which hardly any source answers. After a failure before the first byte, no dial is given less, because its
 #: timeout would replace the error of that failure.
 _MIN_DIAL_TIME = 0.2
-#: A dial that fails within this time, in seconds, was answered: the source needs no share of the time in later laps.
-_PROMPT = 1.0
 
 
 class FailoverState(Enum):
@@ -139,8 +139,8 @@ class FailoverPolicy:
     :ivar start: limit of an outage in which no player has received a byte; an HTTP error can still be sent.
     :ivar total: limit of an outage during playback; 0 for no limit.
     :ivar connect: timeout of a connection.
-    :ivar first_byte: timeout of the response head, and of the first packet after it, while another source is left.
-    :ivar quick: total timeout of a dial during playback, in the first lap, while another source is left.
+    :ivar first_byte: timeout of the response head, and of the first packet after it.
+    :ivar quick: total timeout of a dial during playback, in the first lap, if there is another source to try.
     :ivar unlimited_laps: whether only ``total`` ends an outage during playback, and not the number of laps.
     """
 
@@ -180,7 +180,6 @@ class FailoverMachine:
     :ivar has_resolver: returns whether the application has a resolver to ask.
     :ivar error: the last failure of the present outage.
     :ivar sent: whether a source has streamed since the start, so that players have received bytes.
-    :ivar failures: failures in the present outage.
     """
 
     policy: FailoverPolicy
@@ -189,25 +188,15 @@ class FailoverMachine:
     state: FailoverState = FailoverState.IDLE
     error = StoredError()
     sent: bool = False
-    failures: int = 0
     _resolver_failed: bool = False
-    _declined_in_lap: int | None = None
+    _short_programme: bool = False
     _outage_began: float = 0.0
-    _dialled_at: float = 0.0
     _streaming_since: float = 0.0
 
     @property
     def index(self) -> int:
         """The index of the source in use, or of the next one."""
         return self.sources.current
-
-    def begins_outage(self, ran: float) -> bool:
-        """
-        Return whether a failure now is the first one of an outage.
-
-        :param ran: seconds for which the source had delivered.
-        """
-        return ran >= SETTLED_AFTER or not self.failures
 
     def start(self, now: float) -> Effect:
         """Start the stream: the first player has asked for it."""
@@ -227,16 +216,26 @@ class FailoverMachine:
         self.error = error
         if self.state is FailoverState.STREAMING and ran >= SETTLED_AFTER:
             self.sources.settled(self.index, now - ran)
-            self._begin_outage(now)
-        self.failures += 1
+            self._outage_began, self._resolver_failed = now, False
         cause = cause or cause_of(error)
         if cause is FailureCause.NO_SLOT and self.state is FailoverState.STREAMING:
             cause = FailureCause.OURS  # the stream holds its slot; its own requests were too many
-        if self.state is FailoverState.DIALLING and now - self._dialled_at < _PROMPT:
-            self.sources.budget.prompt.add(self.index)
         if self.state in (FailoverState.DIALLING, FailoverState.STREAMING):
-            self.sources.failed(self.index, cause, now, error.retry_after)
+            self.sources.failed(self.index, cause, now)
         return self._on("failed", now)
+
+    def programme_ended(self, now: float, error: SourceError, ran: float, short: bool) -> Effect:
+        """
+        Take note that the source dialled or streaming was a programme, which has ended.
+
+        :param ran: seconds for which the source had delivered.
+        :param short: whether it may be a clip in place of a channel. Then another source, if one is left, is tried.
+        """
+        if short and (self.has_resolver() or self.sources.has_other(now)):
+            self._short_programme = True
+            return self.failed(now, error, ran, FailureCause.PROGRAMME)
+        self.error = error
+        return self._on("over", now)
 
     def preferred(self, now: float) -> int | None:
         """Return the index of the better source to move back to; None if there is none yet."""
@@ -308,14 +307,10 @@ class FailoverMachine:
         if self.state is FailoverState.STREAMING and now - self._streaming_since >= SETTLED_AFTER:
             self.sources.settled(self.index, self._streaming_since)
 
-    def _begin_outage(self, now: float) -> None:
-        self._outage_began, self.failures = now, 0
-        self._resolver_failed, self._declined_in_lap = False, None
-
     def _start(self, now: float) -> Effect:
-        self._begin_outage(now)
+        self._outage_began, self._resolver_failed = now, False
         self.sources.begin_outage(now)
-        self.error, self.sent = None, False
+        self.error, self.sent, self._short_programme = None, False, False
         return self._next(now)
 
     def _ask(self, now: float) -> Effect:
@@ -328,21 +323,14 @@ class FailoverMachine:
 
     @property
     def _may_ask_resolver(self) -> bool:
-        budget = self.sources.budget
-        may_answer = not self._resolver_failed and self._declined_in_lap != budget.lap
-        return self.has_resolver() and may_answer and budget.may_change
-
-    def _decline(self, now: float) -> Effect:
-        """Go on with the own sources: the resolver knows none better now. It is asked again in the next lap."""
-        self._declined_in_lap = self.sources.budget.lap
-        self.sources.keep_current()
-        return self._next(now)
+        return self.has_resolver() and not self._resolver_failed and self.sources.budget.may_change
 
     def _next(self, now: float) -> Effect:
         """Dial the next source, back off before that, or give up."""
-        self.sources.budget.free_busy_laps = self._deadline() < float("inf")
         self.sources.budget.unlimited_laps = self.policy.unlimited_laps and self.sent and self.policy.total > 0
-        choice = self.sources.next(now, self._deadline())
+        choice = self.sources.next(now)
+        if self._short_programme and (choice is None or choice.delay):
+            return self._finish(now)
         if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_final):
             return self._give_up(now)
         if choice.delay:
@@ -361,16 +349,12 @@ class FailoverMachine:
         left = self._deadline() - now
         if left <= (_MIN_DIAL_TIME if self.error is not None and not self.sent else 0.0):
             return self._give_up(now)
-        self.state, self._dialled_at = FailoverState.DIALLING, now
-        policy, longest = self.policy, max(_MAX_DIAL_TIME, self.policy.start)
-        others = self.sources.others_left(self._deadline()) + self._may_ask_resolver
-        if not others:
-            total = min(left, longest)
-            return Dial(self.index, min(policy.connect, total), total, total, patient=True)
-        share = min(left / (others + 1), longest)
-        if self.sent and self.sources.first_lap:
-            share = min(share, policy.quick)
-        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), share)
+        share = left / max(1, self.sources.untried + self._may_ask_resolver)
+        if self.sent and (len(self.sources) > 1 or self._may_ask_resolver) and self.sources.first_lap:
+            share = min(share, self.policy.quick)
+        self.state = FailoverState.DIALLING
+        policy = self.policy
+        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), min(share, _MAX_DIAL_TIME))
 
     def _deadline(self) -> float:
         policy = self.policy
@@ -380,11 +364,19 @@ class FailoverMachine:
 
     def _stream(self, now: float) -> Effect:
         self.state = FailoverState.STREAMING
-        self.sent = True
+        self.sent, self._short_programme = True, False
         self._streaming_since = now
         return None
 
+    def _finish(self, now: float) -> Effect:
+        self._settle(now)
+        self.sources.left(now)
+        self.state = FailoverState.IDLE
+        return Finish(self.error or SourceError(Reason.PROGRAMME_ENDED))
+
     def _give_up(self, now: float) -> Effect:
+        if self._short_programme:
+            return self._finish(now)
         self.state = FailoverState.IDLE
         return GiveUp(
             self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time (START_TIMEOUT)")
@@ -397,7 +389,7 @@ class FailoverMachine:
         return Idle()
 
     def _switch(self, now: float) -> Effect:
-        self._begin_outage(now)
+        self._outage_began, self._resolver_failed = now, False
         return self._next(now)
 
 
@@ -406,9 +398,11 @@ _TABLE: dict[tuple[FailoverState, str], Callable[[FailoverMachine, float], Effec
     (FailoverState.DIALLING, "started"): FailoverMachine._stream,
     (FailoverState.DIALLING, "failed"): FailoverMachine._ask,
     (FailoverState.STREAMING, "failed"): FailoverMachine._ask,
+    (FailoverState.DIALLING, "over"): FailoverMachine._finish,
+    (FailoverState.STREAMING, "over"): FailoverMachine._finish,
     (FailoverState.BACKING_OFF, "backoff_over"): FailoverMachine._dial,
     (FailoverState.ASKING_RESOLVER, "named"): FailoverMachine._next,
-    (FailoverState.ASKING_RESOLVER, "none"): FailoverMachine._decline,
+    (FailoverState.ASKING_RESOLVER, "none"): FailoverMachine._give_up,
     (FailoverState.ASKING_RESOLVER, "unanswered"): FailoverMachine._next,
     (FailoverState.DIALLING, "stop"): FailoverMachine._stop,
     (FailoverState.STREAMING, "stop"): FailoverMachine._stop,
