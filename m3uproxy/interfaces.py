@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .core.failover.resolver import ResolverAnswer, ResolverQuestion
     from .core.http.source_request import DialTimeouts, SourceRequest
     from .core.ingest.ts_parser import PacketObserver
+    from .core.programme import BodyNature
     from .core.ring import Block
     from .core.slots.accounts import ProviderSlot
     from .errors import SourceError
@@ -44,6 +45,7 @@ class IResponseBody(Interface):
 
     status: int = Attribute("Status of the final response: 200 or 206.")
     content_type: str = Attribute("Content-Type of the final response in lower case, without parameters; '' if absent.")
+    joined: bool = Attribute("True if the body is joined from several parts, such as HLS segments.")
     length: int | None = Attribute("Content-Length in bytes; None if the head states no length.")
     encoded: bool = Attribute("True if the body was sent compressed: a length or range then counts compressed bytes.")
     final_url: str = Attribute("URL of the final response. Redact it before logging; never dial it again.")
@@ -140,8 +142,15 @@ class IStreamSink(Interface):
 
     waiting: bool = Attribute("True if a player waits for its first block. Data is then read and sent without delay.")
 
-    def source_changed() -> None:
-        """Note that a new body begins. Its first byte does not continue the last packet of the body before."""
+    is_full: bool = Attribute("True if a programme must not be read now, because its players have enough to send.")
+    media: float = Attribute("Seconds of media in the present body; 0 while unknown.")
+
+    def source_changed(nature: BodyNature = ...) -> None:
+        """
+        Note that a new body begins. Its first byte does not continue the last packet of the body before.
+
+        :param nature: the nature of the body; a live stream by default.
+        """
 
     def bytes_received(data: bytes) -> None:
         """Take bytes of the body. They may wait for more bytes before they are sent."""
@@ -160,6 +169,13 @@ class IStreamSink(Interface):
         See :attr:`m3uproxy.core.ingest.ts_parser.TsParser.observer`.
 
         :param observer: None to show packets no longer.
+        """
+
+    def programme_ended(error: SourceError) -> None:
+        """
+        Send all that waits, and end the players cleanly, each when it has all bytes: the programme has ended.
+
+        :param error: the end of the source, for players that got no byte.
         """
 
     def sources_exhausted(error: SourceError) -> None:
@@ -192,6 +208,13 @@ class IPump(Interface):
         :param taken: bytes of the block that the socket took.
         """
 
+    def finish(error: SourceError) -> None:
+        """
+        Send the rest of the stream, at the player's pace, then end the response cleanly: the programme has ended.
+
+        :param error: the cause, for a player that got no byte.
+        """
+
     def close(error: SourceError) -> None:
         """End, because no block follows: send an error response if nothing was sent, else abort the connection."""
 
@@ -211,5 +234,8 @@ class IBlockConsumer(Interface):
     def block_received(block: Block) -> None:
         """Take the next block."""
 
+    def programme_ended() -> None:
+        """Note that no block follows, because the programme has ended."""
+
     def stream_ended(error: SourceError) -> None:
-        """Note that no block follows."""
+        """Note that no block follows, because no source delivers."""

@@ -107,7 +107,13 @@ class StreamFactory:
 
     def _broadcaster(self, stream: LiveStream) -> Broadcaster:
         settings = self._context.settings
-        timing = JoinTiming(settings.join_seconds, settings.join_wait, settings.linger, settings.viewer_stall_timeout)
+        timing = JoinTiming(
+            settings.join_seconds,
+            settings.join_wait,
+            settings.linger,
+            settings.viewer_stall_timeout,
+            settings.vod_pause_limit,
+        )
         ring = Ring(settings.ring_seconds, settings.ring_bytes)
         make_session = partial(LiveSession, self._context, self._live_upstream, stream)
         has_carry_on = bool(settings.carry_on_agents)

@@ -38,6 +38,7 @@ class FakeBody:
     """A body whose data and end the test decides."""
 
     READ = 262_144
+    joined = False
 
     def __init__(
         self,
@@ -516,6 +517,7 @@ class FakePlayer:
         self.speed = speed
         self.heads = 0
         self.refused: SourceError | None = None
+        self.finished = False
         self.pump: Any = None
         self._credit = 0.0
 
@@ -533,6 +535,12 @@ class FakePlayer:
         assert self.heads == 0, "refused after the head"
         assert self.refused is None, "refused twice"
         self.refused = error
+
+    def finish(self) -> None:
+        assert not self.finished, "finished twice"
+        self.finished = True
+        self.transport.unregisterProducer()
+        self.transport.leave()
 
     def abort(self) -> None:
         self.transport.abortConnection()

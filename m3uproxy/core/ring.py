@@ -77,6 +77,8 @@ class Ring:
     :ivar first: number of the oldest block in the ring.
     :ivar size: bytes in the ring.
     :ivar position: bytes of the stream so far.
+    :ivar held: number of the oldest block that a reader still needs, whatever the limits; None for none. The caller
+        bounds the bytes behind it.
     """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
@@ -91,6 +93,7 @@ class Ring:
         self._blocks: deque[Block] = deque()
         self._access_points: deque[int] = deque()
         self._bitrate = Bitrate()
+        self.held: int | None = None
         self.first = 0
         self.size = 0
         self.position = 0
@@ -104,6 +107,11 @@ class Ring:
     def start(self) -> int:
         """The position of the oldest block: bytes of the stream before it."""
         return self.position - self.size
+
+    @property
+    def capacity(self) -> int:
+        """The most bytes that the ring may hold."""
+        return min(self._max_bytes, self._share)
 
     @property
     def bitrate(self) -> float:
@@ -164,6 +172,7 @@ class Ring:
 
     def clear(self) -> None:
         """Drop all blocks. Block numbers and positions continue."""
+        self.held = None
         self._drop_to(0, keep=0)
         self._bitrate = Bitrate()
 
@@ -206,7 +215,7 @@ class Ring:
 
     def _drop_to(self, limit: int, keep: int = 1) -> None:
         blocks = self._blocks
-        while self.size > limit and len(blocks) > keep:
+        while self.size > limit and len(blocks) > keep and self.first != self.held:
             self.size -= len(blocks.popleft().data)
             self.first += 1
         while self._access_points and self._access_points[0] < self.first:

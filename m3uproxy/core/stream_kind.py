@@ -18,6 +18,8 @@ class StreamKind(Enum):
 
 _FILE_EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi")
 _FILE_FOLDERS = ("/timeshift/", "/movie/", "/series/")
+#: Parts of a path, in lower case, by which catch-up and media servers name programmes.
+_FILE_HINTS = ("timeshift", "/dvr/", "/videos/")
 _CONTENT_TYPES = {
     ".ts": "video/mp2t",
     ".mp4": "video/mp4",
@@ -46,6 +48,17 @@ def kind_of(url: str) -> StreamKind:
     if path.endswith(_FILE_EXTENSIONS) or any(folder in url for folder in _FILE_FOLDERS):
         return StreamKind.VOD
     return StreamKind.LIVE
+
+
+def has_file_hint(url: str) -> bool:
+    """
+    Return True if a URL has a sign of a programme or a file.
+
+    Such signs are ``timeshift`` in the path, the folders ``/dvr/`` and ``/Videos/``, and ``static=true`` in the query.
+    """
+    parts = split_reference(url)
+    path, query = parts[2].lower(), parts[3].lower()
+    return any(hint in path for hint in _FILE_HINTS) or "static=true" in query.lstrip("?").split("&")
 
 
 def has_extension(url: str) -> bool:

@@ -15,18 +15,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.failover.causes import status_error
 from ..core.hls.resource_check import GZIP, ResourceCheck
 from ..core.http.body_sniffing import SNIFF_BYTES
 from ..core.http.byte_ranges import ContentRange, Span, parse_content_range
 from ..core.http.redact import redact
-from ..errors import Reason, SourceError, StoredError
+from ..errors import Reason, SourceError, StoredError, bad_status
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
@@ -80,7 +78,7 @@ class Download:
     :ivar opened_at: time at which it was opened (seconds of the clock), None before.
     :ivar over: True if the body is complete or has failed.
     :ivar error: the failure, None if there is none so far.
-    :ivar response: the provider's response without its body, None before.
+    :ivar response: the provider's response, None before.
     :ivar range: the part of the resource that the body is. None for the whole resource, or for an error status.
     :ivar length: bytes of the complete body, None if unknown.
     :ivar buffer: the body so far.
@@ -125,9 +123,8 @@ class Download:
         self._is_cached = True
         self._request: Deferred[ProviderResponse] | None = None
         self._response_body: IResponseBody | None = None
-        self._has_body = False
         self._received_at = 0.0
-        self._silence_timer: SilenceTimer | None = None
+        self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled, late=math.inf)
         self._notify_timer: IDelayedCall | None = None
         self._notified_size = 0
 
@@ -154,13 +151,7 @@ class Download:
     def status(self) -> int:
         """The provider's HTTP status; 200 for any success with the whole resource."""
         assert self.response is not None
-        return 200 if self._has_body and self.range is None else self.response.status
-
-    @property
-    def status_error(self) -> SourceError:
-        """The meaning of the provider's error status."""
-        assert self.response is not None
-        return self.response.error or status_error(self.response.status)
+        return 200 if self.response.body is not None and self.range is None else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -280,14 +271,13 @@ class Download:
     def _response_received(self, response: ProviderResponse, byte_range: bool) -> None:
         self._request = None
         self._response_body = response.body
-        self._has_body = response.body is not None
-        self.response = attrs.evolve(response, body=None)
+        self.response = response
         if response.body is None:
             self.length = 0
             if response.status in ERROR_STATUSES:
                 self._finish(None)
             else:
-                self._fail(self.status_error)
+                self._fail(bad_status(response.status))
             return
         self.length = response.body.length
         error = self._check_response(response, byte_range)
@@ -295,7 +285,6 @@ class Download:
             self._fail(error)
             return
         self._received_at = self.clock.seconds()
-        self._silence_timer = SilenceTimer(self.clock, self._silence_remaining, self._stalled, late=math.inf)
         self._silence_timer.start(self._silence_timeout)
         response.body.deliver(self)
 
@@ -451,16 +440,14 @@ class Download:
         """
         if self.over:
             return
-        if error is None and not self.is_open and self._has_body:
+        if error is None and not self.is_open and self.response is not None and self.response.body is not None:
             error = self._check_body()
         self.over, self.error = True, error
         if error is None:
             self.length = self.buffer.size
             self._end_range_after(self.length)
             self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
-        if self._silence_timer is not None:
-            self._silence_timer.cancel()
-            self._silence_timer = None  # it refers to this download, which only the collector would free
+        self._silence_timer.cancel()
         self._ended(self)
         self._fire_waiting()
         self._notify_readers()

@@ -89,29 +89,35 @@ class DownloadReader:
             return
         self._writing = True
         try:
-            while self.paused_at is None and not self._over and self._write_piece():
-                pass
+            while self.paused_at is None and not self._over and self.position < self._available:
+                self._write_piece()
+            if self.paused_at is None:
+                self._end_if_complete()
         except Exception as error:
             log.failure("sending a download failed, its reader is ended")
             self._end(SourceError(Reason.INTERNAL, type(error).__name__))
         finally:
             self._writing = False
 
-    def _write_piece(self) -> bool:
-        """Write one piece. Return False if there is none now; if the download is over, end."""
+    @property
+    def _available(self) -> int:
+        """The byte after the last one that has arrived and is wanted."""
+        size = self._download.buffer.size
+        return size if self._stop is None else min(self._stop, size)
+
+    def _write_piece(self) -> None:
+        piece = self._download.buffer.piece(self.position, self._available)
+        self.position += len(piece)
+        self._write(piece)
+
+    def _end_if_complete(self) -> None:
+        """End if all was written, or if the download is over."""
         download = self._download
-        stop = download.buffer.size if self._stop is None else min(self._stop, download.buffer.size)
-        if self.position < stop:
-            piece = download.buffer.piece(self.position, stop)
-            self.position += len(piece)
-            self._write(piece)
-            return True
         if self.position == self._stop:
             self._end(None)
         elif download.over:
             short = self._stop is not None and download.error is None
             self._end(SourceError(Reason.TRUNCATED, "the body is shorter than announced") if short else download.error)
-        return False
 
     def _pause_remaining(self) -> float:
         """Return the seconds that the player may stay paused."""

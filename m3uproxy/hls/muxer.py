@@ -129,6 +129,20 @@ class HlsMuxer:
         elif report.kind in _DISCONTINUITIES:
             self._segmenter.discontinue()
 
+    def programme_ended(self) -> None:
+        """
+        End the playlist. Clients fetch the last segments, and new ones find the same playlist until all have left.
+
+        Clients without a segment fail.
+        """
+        self._segmenter.finish()
+        if not self._segmenter.has_segments:
+            self.stream_ended(SourceError(Reason.PROGRAMME_ENDED))
+            return
+        self._waiting.succeed(None)
+        self._attached = False
+        self._stream.broadcaster.detach_muxer()
+
     def stream_ended(self, error: SourceError) -> None:
         """Fail the requests that wait for a segment, and remove all clients: there will be no more blocks."""
         self._waiting.fail(error)
@@ -146,7 +160,7 @@ class HlsMuxer:
         """
         waited = self.hls_clients.wait_for(client, self._first_segment())
         response = waited.addCallback(lambda _: self._render_playlist(client))
-        if not self._attached:
+        if not self._attached and not self._segmenter.is_over:
             self._attached = True
             self._epoch = self._wall() - timedelta(seconds=self._clock.seconds())
             self._stream.broadcaster.attach_muxer(self, client.player.viewer)
@@ -193,7 +207,7 @@ class HlsMuxer:
         raise error or SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no segment within {seconds:g} s (START_TIMEOUT)")
 
     def _detach_if_unused(self) -> None:
-        if self._attached and not len(self.hls_clients):
+        if (self._attached or self._segmenter.is_over) and not len(self.hls_clients):
             self._waiting.fail(SourceError(Reason.UNUSED, "the player was disconnected"))
             self._attached = self._started = False
             self._segmenter.reset()

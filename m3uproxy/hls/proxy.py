@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from ..core.failover.causes import is_own_fault
 from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
+from ..core.hls.json_manifests import REWRITERS
 from ..core.hls.playlist_continuity import STALL_TARGET_DURATIONS, DiscontinuityNumbers
 from ..core.hls.segment_failures import SegmentFailures
 from ..core.hls.steps import Steps
@@ -24,7 +25,7 @@ from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..errors import Reason, SourceError, StoredError
+from ..errors import Reason, SourceError, StoredError, bad_status
 from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
@@ -49,7 +50,7 @@ _INTERRUPTIONS = (Reason.TRUNCATED, Reason.RESET)
 MAX_SILENCE = 6
 #: Maximum ages of cached resources in seconds. Keys may change under their URL.
 _MAX_AGE = dict.fromkeys((ResourceKind.SEGMENT, ResourceKind.MAP, ResourceKind.ASSET), 60.0)
-_MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, ResourceKind.STEERING, ResourceKind.ASSETS), 5.0))
+_MAX_AGE.update(dict.fromkeys((ResourceKind.KEY, ResourceKind.DATA, *REWRITERS), 5.0))
 
 
 @attrs.frozen
@@ -374,7 +375,7 @@ class HlsProxy:
 
     def _segment_received(self, resource: FetchedResource, target: TokenTarget, first: int) -> FetchedResource:
         if resource.status >= 400:
-            self._count_failed_segment(target, first, resource.error)
+            self._count_failed_segment(target, first, bad_status(resource.status))
         else:
             resource.when_complete(lambda error: self._segment_ended(error, target, first))
         return resource

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.defer import Deferred
 
-from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, GiveUp, Idle
+from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverPolicy, FailoverState, Finish, GiveUp, Idle
 from ..core.hls.url_tokens import source_name
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
@@ -248,7 +248,7 @@ class HlsSession(FailoverDriver):
         if review is not None:
             review.close()
 
-    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Finish | Idle) -> None:
         if isinstance(effect, Backoff):
             self._backoff_until = self._clock.seconds() + effect.seconds
         elif isinstance(effect, (GiveUp, Idle)):

@@ -7,6 +7,7 @@ from typing import Protocol
 from zope.interface import implementer
 
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error
+from ..core.programme import BodyNature
 from ..errors import Reason, SourceError
 from ..interfaces import IDiscontinuityConsumer, IResponseBody, IStreamSink
 from .read_scheduler import LITTLE, MUCH, STEPS, ReadScheduler
@@ -24,6 +25,9 @@ class BodyReaderOwner(Protocol):
 
     def data_received(self) -> None:
         """Note that packets came. Called often, so it must cost little."""
+
+    def reading_held(self) -> None:
+        """Note that the body is not read now, because players have enough to send. Called often."""
 
     def discontinuity(self) -> None:
         """Note the first packet after a discontinuity within the body."""
@@ -43,9 +47,15 @@ class BodyReader:
     """
 
     def __init__(
-        self, body: IResponseBody, sink: IStreamSink, scheduler: ReadScheduler, owner: BodyReaderOwner
+        self,
+        body: IResponseBody,
+        sink: IStreamSink,
+        scheduler: ReadScheduler,
+        owner: BodyReaderOwner,
+        nature: BodyNature = BodyNature.LIVE,
     ) -> None:
         self._body = body
+        self._nature = nature
         self._sink = sink
         self._scheduler = scheduler
         self._owner = owner
@@ -65,7 +75,7 @@ class BodyReader:
 
     def start(self) -> None:
         """Take over the body. At first the reactor reads it."""
-        self._sink.source_changed()
+        self._sink.source_changed(self._nature)
         if self._closed:
             return
         self._scheduler.schedule(self, STEPS)
@@ -102,7 +112,7 @@ class BodyReader:
             return
         self._pass_to_sink()
         if not self._closed:
-            self._sink.source_changed()
+            self._sink.source_changed(BodyNature.JOINED)
             self._packets = 0
             self._discontinuity = self._started
 
@@ -125,12 +135,18 @@ class BodyReader:
         self._had_turn = True
         if self._closed or self._interval:
             return
+        if self._sink.is_full:
+            self._leave_to_scheduler()
+            return
         if self._opening and self._sink.waiting and size:
             return
         if self._opening or size < LITTLE:
-            interval = self._pause()
-            if interval:
-                self._scheduler.schedule(self, interval)
+            self._leave_to_scheduler()
+
+    def _leave_to_scheduler(self) -> None:
+        interval = self._pause()
+        if interval:
+            self._scheduler.schedule(self, interval)
 
     def _pause(self) -> int:
         """
@@ -153,6 +169,9 @@ class BodyReader:
         """Read the data in the socket, and choose the next interval by their size."""
         if not self._interval:
             return self._check_turns()
+        if self._sink.is_full:
+            self._owner.reading_held()
+            return self._interval
         due = step - self._flushed >= STEPS or self._sink.waiting or not self._started
         size = self._read_now(due)
         if due and not self._closed:

@@ -19,6 +19,7 @@ from ..core.ingest.detect import DetectingParser
 from ..core.ingest.parser import Chunk, Format
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.mpegts.packets import null_packet
+from ..core.programme import BodyNature
 from ..core.ring import Block, Ring
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.splice.plan import SpliceKind
@@ -26,7 +27,8 @@ from ..core.splice.splicer import SpliceReport
 from ..errors import SourceError, StoredError
 from ..interfaces import IBlockConsumer, IStreamSink
 from ..log import make_logger
-from .pump import Pump
+from .pump import Pump, PumpState
+from .read_gate import ReadGate
 from .session import LiveSession
 
 log = make_logger()
@@ -50,12 +52,14 @@ class JoinTiming:
     :ivar join_wait: time for which a player waits for a better random access point.
     :ivar linger: time for which the source stays open after the last player.
     :ivar stall: time after which a player that takes nothing is disconnected.
+    :ivar pause: the same for a programme, which players may pause.
     """
 
     join_back: float = 3.0
     join_wait: float = 2.0
     linger: float = 0.0
     stall: float = 120.0
+    pause: float = 14_400.0
 
 
 @implementer(IStreamSink)
@@ -95,7 +99,10 @@ class Broadcaster:
         self._muxer: IBlockConsumer | None = None
         self._senders: tuple[tuple[Pump, Callable[[bytes], int]], ...] | None = None
         self._linger_timer: IDelayedCall | None = None
+        self._is_over = False
+        self._first_block: int | None = None
         self.ring = ring
+        self._gate = ReadGate(ring)
         self._parser = self._new_parser()
         self.session = make_session(self)
 
@@ -108,6 +115,18 @@ class Broadcaster:
     def waiting(self) -> bool:
         """True while a player or the muxer waits for its first block."""
         return bool(self._waiting) or (self._muxer is not None and self._muxer.waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """True if a programme must not be read now, because its players have enough to send."""
+        if len(self._edge) == len(self._pumps):
+            return False
+        return self._gate.is_closed(self._pumps, self._clock.seconds())
+
+    @property
+    def media(self) -> float:
+        """Seconds of media in the present body; 0 while unknown."""
+        return self._gate.media
 
     @property
     def format(self) -> Format | None:
@@ -170,8 +189,15 @@ class Broadcaster:
             self._close()
 
     def join(self) -> int | None:
-        """Return the number of the block at which a new player starts; None if there is none yet."""
-        return self.ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+        """
+        Return the number of the block at which a new player starts; None if there is none yet.
+
+        A programme is played from its first byte on, as long as the ring has it.
+        """
+        if self._first_block is not None and self._gate.is_programme and self._first_block == self.ring.first:
+            return self._first_block if self.ring.size else None
+        place = self.ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+        return self.ring.first if place is None and self._is_over and self.ring.size else place
 
     def started(self, pump: Pump) -> None:
         """Note that ``pump`` has its first block."""
@@ -184,10 +210,12 @@ class Broadcaster:
 
     def abort_stalled(self) -> None:
         """Disconnect the players whose socket has taken nothing for the stall time."""
-        limit = self._clock.seconds() - self._timing.stall
+        now = self._clock.seconds()
         for pump in tuple(self._pumps):
-            if pump.blocked_since is not None and pump.blocked_since <= limit:
-                pump.abort(f"took nothing for {self._timing.stall:g} s")
+            pausing = self._gate.is_programme or pump.state is PumpState.FINISHING
+            limit = self._timing.pause if pausing else self._timing.stall
+            if pump.blocked_since is not None and pump.blocked_since <= now - limit:
+                pump.abort(f"took nothing for {limit:g} s")
 
     def bridge(self) -> None:
         """Send filler to the players at the live edge while no data come, so that they do not time out."""
@@ -209,17 +237,19 @@ class Broadcaster:
 
     def reset(self, error: SourceError) -> None:
         """Disconnect all players and close the source now, without the linger time. New players are served again."""
-        self._close_pumps(error)
+        self._close_pumps(error, (PumpState.FINISHING,))
         self._close()
 
     # IStreamSink
 
-    def source_changed(self) -> None:
+    def source_changed(self, nature: BodyNature = BodyNature.LIVE) -> None:
         """Begin another body. If no player has started, clear the ring, so that none starts in the old body."""
         self._pass_on(self._parser.next_source(self._clock.seconds()))
         muxer_started = self._muxer is not None and not self._muxer.waiting
         if self.waiting and len(self._waiting) == len(self._pumps) and not muxer_started:
             self.ring.clear()
+        self._gate.source_changed(nature)
+        self._first_block = None if self.ring.size else self.ring.next
 
     def bytes_received(self, data: bytes) -> None:
         """Parse bytes of the body. While a player waits for its first block, flush at once."""
@@ -239,10 +269,22 @@ class Broadcaster:
         """Show the packets of the body to ``observer``, as they came."""
         self._parser.observe(observer)
 
-    def sources_exhausted(self, error: SourceError) -> None:
-        """Disconnect all players: no source delivers."""
+    def programme_ended(self, error: SourceError) -> None:
+        """Send the rest of the programme, and end each player when it has all bytes. Later players start it anew."""
         self._cancel_linger()
-        self._close_pumps(error)
+        self._is_over = True
+        for chunk in self._parser.finish(self._clock.seconds()):
+            self._append(chunk)
+        for pump in tuple(self._pumps):
+            pump.finish(error)
+        if self._muxer is not None:
+            self._muxer.programme_ended()
+        self._clear()
+
+    def sources_exhausted(self, error: SourceError) -> None:
+        """Disconnect all players: no source delivers. Players that have the rest of a programme keep it."""
+        self._cancel_linger()
+        self._close_pumps(error, (PumpState.FINISHING,))
         self._clear()
 
     # inside
@@ -262,12 +304,16 @@ class Broadcaster:
             if not self.session.active:
                 # The last player was lost at the previous block, and the session is stopped.
                 return
-            block = self.ring.append(chunk, self._clock.seconds())
-            self._send_to_edge(block)
-            if self._muxer is not None:
-                self._muxer.block_received(block)
-            for pump in tuple(self._waiting):
-                pump.try_to_start()
+            self._append(chunk)
+
+    def _append(self, chunk: Chunk) -> None:
+        block = self.ring.append(chunk, self._clock.seconds())
+        self._gate.block_received(block)
+        self._send_to_edge(block)
+        if self._muxer is not None:
+            self._muxer.block_received(block)
+        for pump in tuple(self._waiting):
+            pump.try_to_start()
 
     def _send_to_edge(self, block: Block) -> None:
         """Send a block to all players at the edge. This is the hot loop: one ``send`` a player if it takes all."""
@@ -289,6 +335,7 @@ class Broadcaster:
         for pump, taken in late:
             self._remove_from_edge(pump)
             pump.fell_behind(block, self.ring.next - 1, taken)
+            self._gate.player_fell_behind(self.ring.next)
         for pump, problem in lost:
             pump.failed(block, problem)
 
@@ -296,9 +343,10 @@ class Broadcaster:
         if self._edge.pop(pump, None) is not None:
             self._senders = None
 
-    def _close_pumps(self, error: SourceError) -> None:
+    def _close_pumps(self, error: SourceError, spared: tuple[PumpState, ...] = ()) -> None:
         for pump in tuple(self._pumps):
-            pump.close(error)
+            if pump.state not in spared:
+                pump.close(error)
         if self._muxer is not None:
             self._muxer.stream_ended(error)
 
@@ -309,8 +357,11 @@ class Broadcaster:
 
     def _clear(self) -> None:
         """Clear ring and parser: players that come later start with another body."""
+        self._is_over = False
         self._parser = self._new_parser()
+        self._first_block = None
         self.ring.clear()
+        self._gate.source_changed(BodyNature.LIVE)
 
     def _cancel_linger(self) -> None:
         linger_timer, self._linger_timer = self._linger_timer, None

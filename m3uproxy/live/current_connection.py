@@ -50,6 +50,11 @@ class CurrentConnection:
         """Bytes of the body so far."""
         return self._connection.received if self._connection is not None else 0
 
+    @property
+    def has_length(self) -> bool:
+        """True if the length of the body was stated."""
+        return self._connection is not None and self._connection.has_length
+
     def is_current(self, connection: SourceConnection) -> bool:
         """Return whether a connection is the one in use."""
         return self._connection is connection

@@ -123,6 +123,16 @@ class SourceMonitor:
             fault, self._fault = self._fault, None
             self._act_on(fault, self._error_of(fault))
 
+    def reading_held(self, received: int) -> None:
+        """
+        Note that the body is not read now, because players have enough to send: its silence means nothing.
+
+        :param received: bytes of the body so far.
+        """
+        now = self._clock.seconds()
+        self._silence.packets_received(now)
+        self._trickle.restart(now, received, self._media())
+
     def discontinuity(self) -> None:
         """Start the checks again: after a discontinuity, timestamps may be others, so old samples say nothing."""
         now = self._clock.seconds()

@@ -1,12 +1,13 @@
 """The sender of a live stream to one player: a position in the ring and the player's socket.
 
-A pump is the ``IPushProducer`` of its player's transport. It has one of four states:
+A pump is the ``IPushProducer`` of its player's transport. It has one of five states:
 
 ==========  =========================================================================================
 waiting     nothing is sent yet, not even the head; an error status can still be sent
 draining    there are blocks between its position and the live edge; it sends until the socket is
             full, then waits for ``resumeProducing``
 at the edge all blocks are sent; the broadcaster sends each new block when it comes
+finishing   the programme has ended; it sends the last blocks, which it holds, then ends the response
 gone        the player left, or was disconnected
 ==========  =========================================================================================
 
@@ -16,6 +17,7 @@ continues where a new player would start. A slow player affects only itself.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
@@ -39,7 +41,11 @@ class PumpState(Enum):
     WAITING = "waiting"
     DRAINING = "draining"
     EDGE = "at the edge"
+    FINISHING = "finishing"
     GONE = "gone"
+
+
+_SENDING = (PumpState.DRAINING, PumpState.FINISHING)
 
 
 class PumpSource(Protocol):
@@ -77,6 +83,9 @@ class LiveResponse(Protocol):
 
     def refuse(self, error: SourceError) -> None:
         """Answer with an error. Nothing has been sent."""
+
+    def finish(self) -> None:
+        """End the response cleanly. All bytes have been sent."""
 
     def abort(self) -> None:
         """Abort the connection, so that no player takes it for the end of the stream. Something has been sent."""
@@ -123,6 +132,7 @@ class Pump:
         self._rest: memoryview | bytes = b""
         self._sent = 0
         self._edge_from = 0
+        self._last_blocks: deque[bytes] = deque()
         self._start_timer = Timer(clock)
 
     # for the stream and the broadcaster
@@ -137,6 +147,19 @@ class Pump:
     def send(self) -> Callable[[bytes], int]:
         """The writer's ``send``, for the broadcaster's loop over all pumps at the edge."""
         return self._writer.send
+
+    @property
+    def backlog(self) -> int:
+        """Bytes in the ring that the player has not got."""
+        ring = self._source.ring
+        if self.state is not PumpState.DRAINING or self._next >= ring.next:
+            return 0
+        return ring.position - ring[max(self._next, ring.first)].position
+
+    @property
+    def next_block(self) -> int:
+        """Number of the next block to send, while the pump drains."""
+        return self._next
 
     def set_start_timeout(self, seconds: float, last_error: Callable[[], SourceError | None]) -> None:
         """
@@ -185,6 +208,18 @@ class Pump:
         self.state = PumpState.DRAINING
         self.abort(f"send failed: {error}")
 
+    def finish(self, error: SourceError) -> None:
+        """Send the rest of the stream, then end the response. A player that got no byte is refused."""
+        self.try_to_start()
+        if self.state is PumpState.EDGE:
+            self._finished()
+        elif self.state is PumpState.DRAINING:
+            ring = self._source.ring
+            self._last_blocks.extend(ring[n].data for n in range(max(self._next, ring.first), ring.next))
+            self.state = PumpState.FINISHING
+        else:
+            self.close(error)
+
     def close(self, error: SourceError) -> None:
         """Refuse the player if nothing was sent, else disconnect it: there are no more blocks."""
         if self.state is PumpState.WAITING:
@@ -214,7 +249,7 @@ class Pump:
     def resumeProducing(self) -> None:
         """Send on: the transport, or the socket, takes more."""
         self._writer.resumed()
-        if self.state is PumpState.DRAINING:
+        if self.state in _SENDING:
             self._drain()
 
     def stopProducing(self) -> None:
@@ -237,10 +272,12 @@ class Pump:
             pass
         except OSError as error:
             self.abort(f"send failed: {error}")
-        if self.state is not PumpState.DRAINING:
+        if self.state not in _SENDING:
             return
         if self._rest:
             self._wait_for_socket()
+        elif self.state is PumpState.FINISHING:
+            self._finished()
         else:
             self._reach_edge()
 
@@ -249,6 +286,9 @@ class Pump:
 
         :return: False at the live edge.
         """
+        if self.state is PumpState.FINISHING:
+            self._rest = self._last_blocks.popleft() if self._last_blocks else b""
+            return bool(self._rest)
         ring = self._source.ring
         if self._next >= ring.next:
             return False
@@ -295,6 +335,15 @@ class Pump:
 
     # the end
 
+    def _finished(self) -> None:
+        log.info(
+            "client {client!r:.80} of stream {stream}: the programme has ended",
+            stream=self._stream_id,
+            client=self._client_id,
+        )
+        self._end()
+        self._response.finish()
+
     def _end(self) -> None:
         if self.state is PumpState.GONE:
             return
@@ -302,5 +351,6 @@ class Pump:
         self.state = PumpState.GONE
         self._start_timer.cancel()
         self._rest = b""
+        self._last_blocks.clear()
         self._source.detach(self)
         self._closed()

@@ -12,13 +12,17 @@ from random import random
 
 from twisted.internet.defer import Deferred
 
-from ..core.failover.causes import cause_of
-from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, GiveUp, Idle
-from ..core.http.source_request import SourceRequest
-from ..errors import SourceError
+from ..core.failover.causes import FailureCause, cause_of
+from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, Finish, GiveUp, Idle
+from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.programme import SHORT_PROGRAMME
+from ..core.slots.viewer_identity import ViewerIdentity
+from ..core.stream_kind import has_file_hint
+from ..errors import Reason, SourceError
 from ..interfaces import IStreamSink
 from ..streams.context import StreamContext
 from ..streams.failover_driver import DrivenStream, FailoverDriver
+from .body_comparison import BodyComparison, EndedBody
 from .current_connection import CurrentConnection
 from .monitor import SourceMonitor
 from .source_connection import LiveUpstream, SourceConnection
@@ -47,12 +51,18 @@ class LiveSession(FailoverDriver):
         """
         policy = context.live_policy(stream.spec)
         super().__init__(context, stream, policy, random)
-        self._sink = sink
+        self._sink = BodyComparison(sink, self)
         self._current = CurrentConnection(
-            self._clock, self._slot, lambda slot: SourceConnection(upstream, sink, self, slot), self
+            self._clock, self._slot, lambda slot: SourceConnection(upstream, self._sink, self, slot), self
         )
         self._standby = Standby(upstream, self._slot, policy, self)
         self.monitor: SourceMonitor | None = None
+
+    def start(self, viewer: ViewerIdentity | None = None) -> None:
+        """Start the stream, with the beginning of a programme. Safe to call if it is started."""
+        if not self.active:
+            self._sink.reset()
+        super().start(viewer)
 
     def stop(self) -> Deferred[None]:
         """
@@ -88,7 +98,8 @@ class LiveSession(FailoverDriver):
             super()._open_chosen(index)
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
-        self._current.open(request, step.timeouts)
+        self._sink.expect(request.url)
+        self._current.open(request, DialTimeouts(step.connect, step.first_byte, step.total))
 
     def _close_source(self) -> None:
         super()._close_source()
@@ -98,11 +109,14 @@ class LiveSession(FailoverDriver):
         self._standby.close()
         self._current.close()
 
-    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Finish | Idle) -> None:
         self._slot.release()
 
     def _sources_exhausted(self, error: SourceError) -> None:
         self._sink.sources_exhausted(error)
+
+    def _programme_over(self, error: SourceError) -> None:
+        self._sink.programme_ended(error)
 
     def _seconds_delivered(self) -> float:
         monitor = self.monitor
@@ -121,29 +135,70 @@ class LiveSession(FailoverDriver):
         if self.monitor is not None:
             self.monitor.data_received(self._current.received)
 
+    def reading_held(self) -> None:
+        """Tell the monitor that the source is not read now."""
+        if self.monitor is not None:
+            self.monitor.reading_held(self._current.received)
+
     def discontinuity(self) -> None:
         """Tell the monitor that timestamps may be others from now on."""
         if self.monitor is not None:
             self.monitor.discontinuity()
 
-    def source_ended(self, error: SourceError) -> None:
+    def source_ended(self, error: SourceError, cause: FailureCause | None = None) -> None:
         """
-        Continue after the end of the source.
+        Continue after the end of the source. The clean end of a programme is none of a live stream.
 
         A standby connection that has started replaces it now, ready or not. A chosen one that has not started is
         dialled again.
         """
         standby = self._standby.connection
-        if standby is None or not (standby.has_started or standby.chosen):
-            super().source_ended(error)
+        is_over = error.reason is Reason.PROGRAMME_ENDED
+        if standby is None or not (standby.has_started or standby.chosen) or (is_over and not standby.chosen):
+            self._body_ended(error)
             return
-        self._source_failed(error, self._seconds_delivered())
+        self._source_failed(error, self._seconds_delivered(), self._failover.index)
         if standby.has_started:
             self._source_replaced(standby.index)
             self._replace_by(standby, error)
         else:
             self._failover.left_for(self._clock.seconds(), standby.index, error)
             self._carry_out_after_failure(self._failover.switched(self._clock.seconds(), standby.index))
+
+    def _body_ended(self, error: SourceError) -> None:
+        """Continue after the end of the body in use: a programme that has ended, or a failure."""
+        ran, streaming = self._seconds_delivered(), self._failover.state is FailoverState.STREAMING
+        if self._sink.is_repeated(error, ran):
+            return
+        if error.reason is Reason.PROGRAMME_ENDED:
+            self._programme_ended(error, self._sink.media or ran)
+        else:
+            broken = streaming and self._current.has_length
+            super().source_ended(error, FailureCause.PROGRAMME if broken else None)
+
+    def _programme_ended(self, error: SourceError, seconds: float) -> None:
+        """
+        End the players cleanly, or go on with another source if the programme may be a clip in place of a channel.
+
+        :param seconds: seconds of media.
+        """
+        index, ran = self._failover.index, self._seconds_delivered()
+        short = seconds < SHORT_PROGRAMME and not has_file_hint(self.request().url)
+        effect = self._failover.programme_ended(self._clock.seconds(), error, ran, short)
+        if isinstance(effect, Finish):
+            self._carry_out(effect)
+        else:
+            self._source_failed(error, ran, index)
+            self._carry_out_after_failure(effect)
+
+    def programme_repeated(self, before: EndedBody) -> None:
+        """End the players: the source sends the programme from its beginning again. One that broke off is a failure."""
+        if before.error.reason is Reason.ENDED:
+            detail = "the provider sends it from the beginning again"
+            self._programme_ended(SourceError(Reason.PROGRAMME_ENDED, detail), before.seconds)
+        else:
+            detail = "a programme, which the provider sends from the beginning again"
+            super().source_ended(SourceError(before.error.reason, detail), FailureCause.PROGRAMME)
 
     def _start_monitor(self) -> None:
         self.monitor = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self)
@@ -204,7 +259,8 @@ class LiveSession(FailoverDriver):
         self._failover.took_over(self._clock.seconds(), standby.index, error, standby.chosen)
         self._announce()
         connection.move(self._sink, self)
-        self._sink.source_changed()
+        self._sink.expect(self.request().url)
+        self._sink.source_changed(connection.nature)
         if self._current.is_current(connection):
             self._start_monitor()
             self._sink.bytes_received(buffered)

@@ -8,7 +8,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.http.redact import redact
 from ..core.http.source_request import DialTimeouts, SourceRequest
-from ..core.stream_kind import has_extension
+from ..core.programme import BodyNature
+from ..core.stream_kind import has_extension, has_file_hint
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody, IStreamSink
 from ..log import make_logger
@@ -36,6 +37,8 @@ class SourceConnection:
     A dial and its body. The owner gets the events of the body until it calls ``close()``.
 
     :ivar has_started: whether the first packet has come.
+    :ivar nature: the nature of the body, once its head has come.
+    :ivar has_length: whether its length was stated.
     """
 
     def __init__(self, upstream: LiveUpstream, sink: IStreamSink, owner: BodyReaderOwner, slot: Slot | None) -> None:
@@ -56,6 +59,8 @@ class SourceConnection:
         self._first_packet_timeout = Timer(self._clock)
         self._closed = False
         self.has_started = False
+        self.nature = BodyNature.LIVE
+        self.has_length = False
 
     @property
     def received(self) -> int:
@@ -112,15 +117,22 @@ class SourceConnection:
         """Tell the owner."""
         self._owner.data_received()
 
+    def reading_held(self) -> None:
+        """Tell the owner."""
+        self._owner.reading_held()
+
     def discontinuity(self) -> None:
         """Tell the owner."""
         self._owner.discontinuity()
 
     def source_ended(self, error: SourceError) -> None:
-        """Tell the owner, unless the connection is closed."""
-        if not self._closed:
-            self._first_packet_timeout.cancel()
-            self._owner.source_ended(error)
+        """Tell the owner, unless the connection is closed. The clean end of a programme has a reason of its own."""
+        if self._closed:
+            return
+        self._first_packet_timeout.cancel()
+        if error.reason is Reason.ENDED and self.nature is BodyNature.PROGRAMME and self.has_started:
+            error = SourceError(Reason.PROGRAMME_ENDED, error.detail)
+        self._owner.source_ended(error)
 
     # inside
 
@@ -135,7 +147,8 @@ class SourceConnection:
             raise await classify_finite_body(body, body.length, self._clock, timeouts.first_byte)
         self._dialling = None
         left = max(0.0, timeouts.total - (self._clock.seconds() - began))
-        self._reader = BodyReader(body, self._sink, self._upstream.scheduler, self)
+        self.has_length, self.nature = body.length is not None, _nature(body, request.url)
+        self._reader = BodyReader(body, self._sink, self._upstream.scheduler, self, self.nature)
         self._first_packet_timeout.set(min(timeouts.first_byte, left), self._first_packet_late)
         self._reader.start()
 
@@ -146,3 +159,10 @@ class SourceConnection:
     def _first_packet_late(self) -> None:
         detail = f"no packet in {self.received} bytes" if self.received else "the head came, but no body"
         self.source_ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
+
+
+def _nature(body: IResponseBody, url: str) -> BodyNature:
+    """Return the nature of a body. A stated length, or a hint in the URL, makes it a programme."""
+    if body.joined:
+        return BodyNature.JOINED
+    return BodyNature.PROGRAMME if body.length is not None or has_file_hint(url) else BodyNature.LIVE

@@ -24,6 +24,7 @@ from ..core.failover.machine import FailoverPolicy
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
 from ..core.ingest.ts_parser import PacketObserver
+from ..core.programme import BodyNature
 from ..errors import SourceError, StoredError
 from ..interfaces import IStreamSink
 from ..log import make_logger
@@ -49,6 +50,8 @@ class StandbyBuffer:
 
     #: Data are passed on as they come: the sooner there is a random access point, the better.
     waiting = True
+    is_full = False
+    media = 0.0
 
     def __init__(self) -> None:
         self._parser = DetectingParser()
@@ -56,7 +59,7 @@ class StandbyBuffer:
         self._size = 0
         self.ready = False
 
-    def source_changed(self) -> None:
+    def source_changed(self, nature: BodyNature = BodyNature.LIVE) -> None:
         """Do nothing: there is only one body."""
 
     def bytes_received(self, data: bytes) -> None:
@@ -73,6 +76,9 @@ class StandbyBuffer:
 
     def observe(self, observer: PacketObserver | None) -> None:
         """Do nothing: content is checked after the takeover."""
+
+    def programme_ended(self, error: SourceError) -> None:
+        """Do nothing: only a session calls it."""
 
     def sources_exhausted(self, error: SourceError) -> None:
         """Do nothing: only a session calls it."""
@@ -179,6 +185,9 @@ class StandbyConnection:
             self._is_ready = True
             self._takeover.set(0, self._notify_ready)
 
+    def reading_held(self) -> None:
+        """Do nothing: a buffer is never full."""
+
     def discontinuity(self) -> None:
         """Do nothing: the buffered data are spliced when they are passed on."""
 
@@ -206,7 +215,7 @@ class Standby:
     def __init__(self, upstream: LiveUpstream, slot: StreamSlot, policy: FailoverPolicy, owner: StandbyOwner) -> None:
         self._upstream = upstream
         self._slot = slot
-        self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte, False)
+        self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
         self._owner = owner
         self.connection: StandbyConnection | None = None
 

@@ -217,7 +217,7 @@ class LiveStream(FailoverStream):
         """Disconnect started players, except those with one of these parts in their User-Agent (lower case)."""
         for client in tuple(self._clients):
             agent = client.user_agent.lower()
-            started = client.pump is not None and client.pump.state is not PumpState.WAITING
+            started = client.pump is not None and client.pump.state not in (PumpState.WAITING, PumpState.FINISHING)
             if client.pump is not None and started and not any(part in agent for part in spared_agents):
                 client.pump.close(error)
 

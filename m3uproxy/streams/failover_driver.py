@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
+from ..core.failover.causes import FailureCause
 from ..core.failover.machine import (
     AskResolver,
     Backoff,
@@ -22,6 +23,7 @@ from ..core.failover.machine import (
     FailoverMachine,
     FailoverPolicy,
     FailoverState,
+    Finish,
     GiveUp,
     Idle,
 )
@@ -265,11 +267,15 @@ class FailoverDriver(ABC):
         self._failure_followed_by(effect, answer)
         self._carry_out(effect)
 
-    def source_ended(self, error: SourceError) -> None:
-        """Continue after the end of the source. For a live stream each end is a failure."""
+    def source_ended(self, error: SourceError, cause: FailureCause | None = None) -> None:
+        """
+        Continue after the failure of the source. For a live stream each end is a failure.
+
+        :param cause: the kind of failure; by default derived from ``error``.
+        """
         ran = self._seconds_delivered()
-        self._source_failed(error, ran)
-        self._carry_out_after_failure(self._failover.failed(self._clock.seconds(), error, ran))
+        self._source_failed(error, ran, self._failover.index)
+        self._carry_out_after_failure(self._failover.failed(self._clock.seconds(), error, ran, cause))
 
     # for subclasses
 
@@ -289,12 +295,16 @@ class FailoverDriver(ABC):
         self._resolver.cancel()
 
     @abstractmethod
-    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Idle) -> None:
+    def _source_closed(self, effect: Backoff | AskResolver | GiveUp | Finish | Idle) -> None:
         """Release the slot if the effect requires it. Called after a source was closed and no other is dialled."""
 
     @abstractmethod
     def _sources_exhausted(self, error: SourceError) -> None:
         """End the players: no source delivers and the budget is spent."""
+
+    def _programme_over(self, error: SourceError) -> None:
+        """End the players cleanly: the programme has ended."""
+        self._sources_exhausted(error)
 
     @abstractmethod
     def _seconds_delivered(self) -> float:
@@ -314,13 +324,12 @@ class FailoverDriver(ABC):
             self._announced = self._target
             self._history.source_moved(self.label(self._target))
 
-    def _source_failed(self, error: SourceError, ran: float) -> None:
-        self._failure = _Failure(self._failover.index, error.detached(), ran)
-        first = self._failover.begins_outage(ran)
-        self._history.source_failed(self.label(self._failover.index), error, first)
+    def _source_failed(self, error: SourceError, ran: float, index: int) -> None:
+        self._failure = _Failure(index, error.detached(), ran)
+        self._history.source_failed(self.label(index), error)
 
     def _failure_followed_by(self, effect: Effect, answer: ResolverAnswer | None = None) -> None:
-        self._source_replaced(None if isinstance(effect, GiveUp) else self._failover.index, answer)
+        self._source_replaced(None if isinstance(effect, GiveUp | Finish) else self._failover.index, answer)
 
     def _source_replaced(self, index: int | None, answer: ResolverAnswer | None = None) -> None:
         """Record the last failure with the source that is next; None if the stream gives up."""
@@ -357,6 +366,9 @@ class FailoverDriver(ABC):
         elif isinstance(effect, GiveUp):
             self._history.gave_up(self.label(self._failover.index), effect.error)
             self._sources_exhausted(effect.error)
+        elif isinstance(effect, Finish):
+            self._history.programme_ended(self.label(self._failover.index))
+            self._programme_over(effect.error)
         else:
             assert isinstance(effect, Idle)
 

@@ -56,7 +56,7 @@ _TYPES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 T = TypeVar("T")
 
 
-class Standing(Enum):
+class LastOutcome(Enum):
     """The outcome of a name's last look-up. While as many threads are in use as the value, such a name waits."""
 
     ANSWERED = 256
@@ -151,7 +151,7 @@ class NameResolver:
         self._reactor = reactor
         self._start_thread = start
         self._under_way: dict[str, _Lookup] = {}
-        self._queues: dict[Standing, deque[_Lookup]] = {standing: deque() for standing in Standing}
+        self._queues: dict[LastOutcome, deque[_Lookup]] = {outcome: deque() for outcome in LastOutcome}
         self._answered: _Recent[None] = _Recent()
         self._failed: _Recent[float] = _Recent()
         self._threads = 0
@@ -184,10 +184,10 @@ class NameResolver:
     def _begin(self, name: str) -> _Lookup | None:
         """Start the look-up of a name, or let it wait for a thread. Return None if neither is possible."""
         lookup = _Lookup(name)
-        standing = self._standing(name)
-        if self._threads < standing.value:
+        outcome = self._last_outcome(name)
+        if self._threads < outcome.value:
             return lookup if self._start(lookup) else None
-        queue = self._queues[standing]
+        queue = self._queues[outcome]
         if len(queue) >= MAX_WAITING:
             return None
         queue.append(lookup)
@@ -195,10 +195,10 @@ class NameResolver:
         lookup.timer = self._reactor.callLater(QUEUE_TIME, self._queued_too_long, lookup, queue)
         return lookup
 
-    def _standing(self, name: str) -> Standing:
+    def _last_outcome(self, name: str) -> LastOutcome:
         if name in self._failed:
-            return Standing.FAILED
-        return Standing.ANSWERED if name in self._answered else Standing.NEW
+            return LastOutcome.FAILED
+        return LastOutcome.ANSWERED if name in self._answered else LastOutcome.NEW
 
     def _start(self, lookup: _Lookup) -> bool:
         """Look a name up in a thread. Return False if there is none."""
@@ -242,8 +242,8 @@ class NameResolver:
 
     def _start_queued(self) -> None:
         """Start look-ups that wait, those of names that have answered before first."""
-        for standing, queue in self._queues.items():
-            while queue and self._threads < standing.value:
+        for outcome, queue in self._queues.items():
+            while queue and self._threads < outcome.value:
                 lookup = queue.popleft()
                 if lookup.timer is not None:
                     lookup.timer.cancel()

@@ -29,6 +29,8 @@ log = make_logger()
 class ResponseBody(Protocol):
     """A response whose body waits, its transport paused, until it is delivered to a consumer."""
 
+    joined = False
+
     def __init__(self, response: Any, connection: ProviderConnection, final_url: str, gzipped: bool = False) -> None:
         self.final_url = final_url
         self.status: int = response.code

@@ -230,9 +230,10 @@ class Request(server.Request):
 
     def _answer_later(self, body: Deferred[Any]) -> None:
         """Answer when a Deferred fires. Cancel it if the client disconnects before, or the request is ended."""
-        self.notifyFinish().addBoth(lambda _: body.cancel())
         body.addCallback(self._body_ready).addErrback(self._body_failed)
         body.addErrback(lambda failure: log.failure("ending a request failed", failure=failure))
+        if not body.called or body.paused:
+            self.notifyFinish().addBoth(lambda _: body.cancel())
 
     def _body_ready(self, body: Any) -> None:
         if body is not NOT_DONE_YET and not self.is_over:

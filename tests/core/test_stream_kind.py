@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from m3uproxy.core.ingest.parser import Format
-from m3uproxy.core.stream_kind import StreamKind, content_type, has_extension, kind_of
+from m3uproxy.core.stream_kind import StreamKind, content_type, has_extension, has_file_hint, kind_of
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,32 @@ def test_content_type_by_format(url: str, sent: Format | None, name: str) -> Non
 def test_extensions_that_decide_the_kind(name: str) -> None:
     assert not has_extension(f"http://p/live/{name}?x=.ts")
     assert has_extension("http://p/live/1.ts")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://p/streaming/timeshift.php?username=u&stream=7",
+        "http://p/TimeShift/u/p/60/7.ts",
+        "http://p/dvr/7",
+        "http://p/Videos/9/stream.ts",
+        "http://p/emby/videos/9/rec",
+        "http://p/9/stream.ts?a=1&Static=true",
+    ],
+)
+def test_hints_for_a_programme(url: str) -> None:
+    assert has_file_hint(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://p/live/u/p/1.ts",
+        "http://timeshift/1.ts",
+        "http://p/1.ts?name=timeshift",
+        "http://p/dvr",
+        "http://p/1?static=trueish",
+    ],
+)
+def test_no_hint_for_a_programme(url: str) -> None:
+    assert not has_file_hint(url)

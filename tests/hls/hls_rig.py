@@ -32,6 +32,7 @@ class PageBody:
     """A body that arrives at once."""
 
     content_type = ""
+    joined = False
 
     def __init__(self, data: bytes, final_url: str, endless: bool) -> None:
         self.data = data

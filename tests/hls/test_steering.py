@@ -13,6 +13,7 @@ from m3uproxy.errors import Reason, SourceError
 MASTER_URL = "http://a.example/live/master.m3u8"
 STEERING_URL = "https://steer.example/manifest?x=%2B"
 LIST_URL = "http://ads.example/list.json"
+SCHEDULE_URL = "https://ads.example/day.json"
 MASTER = f"""#EXTM3U
 #EXT-X-CONTENT-STEERING:SERVER-URI="{STEERING_URL}",PATHWAY-ID="one"
 #EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID="one"
@@ -102,6 +103,26 @@ def test_asset_list_is_rewritten(make_rig) -> None:
     assert playlist.status == 200
     assert rig.get(uris(playlist.body)[0]).body == b"G" * 188
     assert len(stream.clients()) == 1
+
+
+def test_schedule_is_rewritten_and_its_preload_names_the_same_resource(make_rig) -> None:
+    """A player that has loaded a resource early must find it under the URI of the date range that needs it."""
+    rig = make_rig()
+    preload = '#EXT-X-DATERANGE:ID="p",CLASS="com.apple.hls.preload",X-TARGET-CLASS="{}",X-URI="{}"\n'
+    lines = preload.format("com.apple.hls.daterange-schedule", SCHEDULE_URL)
+    lines += f'#EXT-X-DATERANGE:ID="s",CLASS="com.apple.hls.daterange-schedule",X-URI="{SCHEDULE_URL}"\n'
+    lines += preload.format("com.apple.hls.interstitial", LIST_URL) + DATERANGE
+    rig.origin.put(MASTER_URL, media("a.ts", more=lines))
+    rig.origin.put(SCHEDULE_URL, json.dumps({"DATERANGES": [{"ID": "a", "X-ASSET-URI": "ad.m3u8"}]}))
+    rig.origin.put("https://ads.example/ad.m3u8", media("ad.ts"))
+    body = rig.play(rig.stream(MASTER_URL)).body
+    early, schedule, early_list = re.findall(rb'X-URI="([^"]*)"', body)
+    assert early == schedule
+    assert early_list.decode() == named(body, "X-ASSET-LIST")
+    (entry,) = rig.get(schedule.decode()).json["DATERANGES"]
+    assert entry["ID"] == "a"
+    assert rig.get(entry["X-ASSET-URI"]).status == 200
+    assert rig.origin.asked[-1] == "https://ads.example/ad.m3u8"
 
 
 def test_public_asset_list_must_not_lead_to_private_addresses(make_rig) -> None:

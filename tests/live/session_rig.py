@@ -15,6 +15,7 @@ from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.failover.timeline import SourceLabel
 from m3uproxy.core.http.source_request import SourceRequest
 from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.core.programme import BodyNature
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import SourceError
@@ -42,10 +43,14 @@ class RecordingSink:
         self.parser = TsParser()
         self.bodies: list[bytearray] = []
         self.errors: list[SourceError] = []
+        self.programmes: list[SourceError] = []
         self.on_bytes: Callable[[], None] = lambda: None
-        self.waiting = False
+        self.waiting = self.is_full = False
+        self.media = 0.0
+        self.natures: list[BodyNature] = []
 
-    def source_changed(self) -> None:
+    def source_changed(self, nature: BodyNature = BodyNature.LIVE) -> None:
+        self.natures.append(nature)
         self.parser.next_source(self.clock.seconds())
         self.bodies.append(bytearray())
 
@@ -60,6 +65,9 @@ class RecordingSink:
 
     def observe(self, observer: PacketObserver | None) -> None:
         self.parser.observer = observer
+
+    def programme_ended(self, error: SourceError) -> None:
+        self.programmes.append(error)
 
     def sources_exhausted(self, error: SourceError) -> None:
         self.errors.append(error)

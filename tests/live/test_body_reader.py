@@ -12,6 +12,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
+from m3uproxy.core.programme import BodyNature
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IResponseBody, IStreamSink
 from m3uproxy.live.body_reader import BodyReader
@@ -31,9 +32,10 @@ class RecordingSink:
         self.on_bytes: Callable[[], None] = lambda: None
         self.on_flush: Callable[[], None] = lambda: None
         self.error: SourceError | None = None
-        self.waiting = False
+        self.waiting = self.is_full = False
+        self.media = 0.0
 
-    def source_changed(self) -> None:
+    def source_changed(self, nature: BodyNature = BodyNature.LIVE) -> None:
         self.log.append("changed")
         self.parser.next_source(0.0)
 
@@ -53,6 +55,9 @@ class RecordingSink:
     def observe(self, observer: PacketObserver | None) -> None:
         self.parser.observer = observer
 
+    def programme_ended(self, error: SourceError) -> None:
+        raise AssertionError("only a session calls it")
+
     def sources_exhausted(self, error: SourceError) -> None:
         self.error = error
 
@@ -69,6 +74,9 @@ class RecordingOwner:
     def source_started(self) -> None:
         self.log.append("started")
         self.when()
+
+    def reading_held(self) -> None:
+        self.log.append("held")
 
     def data_received(self) -> None:
         self.log.append("data")
@@ -393,7 +401,7 @@ def test_reader_closed_by_source_changed_leaves_the_body_alone() -> None:
     body, sink = FakeBody(), RecordingSink()
     reader = BodyReader(body, sink, ReadScheduler(clock, INTERVAL), RecordingOwner())
 
-    def leave() -> None:
+    def leave(nature: BodyNature) -> None:
         reader.close()
         body.close()
 

@@ -156,11 +156,11 @@ def test_slow_picture_is_sent_in_pieces() -> None:
     packets(viewer.media)
 
 
-def scrambled(seconds: int) -> list[bytes]:
+def scrambled(seconds: int, first: int = 0) -> list[bytes]:
     """Return a scrambled programme with clear tables."""
     mux = Mux()
     made = []
-    for number in range(seconds * 10):
+    for number in range(first, first + seconds * 10):
         unit = pes(IDR + bytes([number % 250 + 1]) * 1500, pts=number * 9000)
         tables = mux.pat({1: 0x100}) + mux.pmt(0x100, 1, [(H264, 0x101), (AAC, 0x102)])
         made.append(tables + mux.unit(0x101, unit, scrambling=2) + mux.unit(0x102, pes(b"\xff" * 300), scrambling=3))
@@ -177,7 +177,7 @@ def test_scrambled_packets_pass_aligned_and_over_a_reconnect() -> None:
     assert size > 50_000
     body.bring(scrambled(1)[0][:-90])
     body.end()
-    play(relay, relay.dialler.last.answer(), scrambled(1), pace=0.1)
+    play(relay, relay.dialler.last.answer(), scrambled(1, 60), pace=0.1)
     relay.settle()
     assert len(viewer.media) > size + 10_000, "nothing to go on from is nothing to wait for"
     packets(viewer.media)

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
+from m3uproxy.core.programme import BodyNature
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
 from m3uproxy.errors import Reason, SourceError
@@ -33,8 +34,10 @@ class NextSink:
 
     data: bytes = b""
     waiting: bool = False
+    is_full: bool = False
+    media: float = 0.0
 
-    def source_changed(self) -> None:
+    def source_changed(self, nature: BodyNature = BodyNature.LIVE) -> None:
         raise AssertionError("the session tells, not the reader")
 
     def bytes_received(self, data: bytes) -> None:
@@ -45,6 +48,9 @@ class NextSink:
 
     def observe(self, observer: object) -> None:
         raise AssertionError("the session watches")
+
+    def programme_ended(self, error: SourceError) -> None:
+        raise AssertionError(error)
 
     def sources_exhausted(self, error: SourceError) -> None:
         raise AssertionError(error)

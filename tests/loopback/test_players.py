@@ -153,7 +153,7 @@ async def test_a_paused_player_skips_to_an_access_point_and_does_not_disturb_oth
 @pytest_twisted.ensureDeferred
 async def test_a_player_that_never_reads_again_is_aborted(rig):
     await rig.start(send_buffer=16_384, viewer_stall_timeout=1)
-    stream = rig.register("/live/x.ts?burst=2&rate=16")
+    stream = rig.register("/live/x.ts?burst=2")
     player = await rig.play(stream, window=65_536)
     await rig.until_bytes(player, 20_000)
     player.transport.pauseProducing()

@@ -15,7 +15,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.upstream import name_resolver
-from m3uproxy.upstream.name_resolver import FAILURE_MEMORY, MAX_NAMES, MAX_WAITING, QUEUE_TIME, NameResolver, Standing
+from m3uproxy.upstream.name_resolver import (
+    FAILURE_MEMORY,
+    MAX_NAMES,
+    MAX_WAITING,
+    QUEUE_TIME,
+    LastOutcome,
+    NameResolver,
+)
 
 V4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))
 V6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 0, 0, 2))
@@ -173,30 +180,30 @@ def test_endless_dead_names_leave_threads_for_one_that_answered(rig):
     rig.known["tv.test"] = [V4]
     rig.ask("tv.test")
     rig.run()
-    dead = rig.take_threads(Standing.NEW.value + 10)
-    assert len(rig.threads) == Standing.NEW.value
+    dead = rig.take_threads(LastOutcome.NEW.value + 10)
+    assert len(rig.threads) == LastOutcome.NEW.value
     rig.ask("tv.test")
-    assert len(rig.threads) == Standing.NEW.value + 1
+    assert len(rig.threads) == LastOutcome.NEW.value + 1
     rig.threads.pop()()
-    assert len(rig.threads) == Standing.NEW.value
+    assert len(rig.threads) == LastOutcome.NEW.value
     rig.run()
     rig.run()
     assert all(each.complete == 1 for each in dead)
 
 
 def test_names_that_failed_leave_threads_for_new_ones(rig):
-    count = Standing.FAILED.value + 10
+    count = LastOutcome.FAILED.value + 10
     rig.take_threads(count)
     rig.run()
     rig.clock.advance(FAILURE_MEMORY)
     rig.take_threads(count)
-    assert len(rig.threads) == Standing.FAILED.value
+    assert len(rig.threads) == LastOutcome.FAILED.value
     rig.ask("tv.test")
-    assert len(rig.threads) == Standing.FAILED.value + 1
+    assert len(rig.threads) == LastOutcome.FAILED.value + 1
 
 
 def test_name_that_recovered_gets_its_turn_among_dead_ones(rig):
-    names = Standing.FAILED.value
+    names = LastOutcome.FAILED.value
     rig.ask("tv.test")
     rig.take_threads(names)
     rig.run()
@@ -214,7 +221,7 @@ def test_name_that_recovered_gets_its_turn_among_dead_ones(rig):
 
 
 def test_look_up_waits_for_a_thread_for_a_limited_time(rig):
-    rig.take_threads(Standing.NEW.value)
+    rig.take_threads(LastOutcome.NEW.value)
     waiting, same = rig.ask("late.test"), rig.ask("late.test")
     rig.clock.advance(QUEUE_TIME - 0.1)
     assert waiting.complete == 0
@@ -224,7 +231,7 @@ def test_look_up_waits_for_a_thread_for_a_limited_time(rig):
 
 
 def test_requests_that_wait_are_limited(rig):
-    rig.take_threads(Standing.NEW.value)
+    rig.take_threads(LastOutcome.NEW.value)
     names = [rig.ask(f"{n}.late.test") for n in range(MAX_WAITING + 1)]
     assert [name.complete for name in names] == [0] * MAX_WAITING + [1]
     same = [rig.ask("0.dead.test") for _ in range(MAX_WAITING)]
@@ -236,7 +243,7 @@ def test_no_more_threads(rig):
     rig.no_threads = True
     assert rig.ask("tv.test").complete == 1
     rig.no_threads = False
-    rig.take_threads(Standing.NEW.value)
+    rig.take_threads(LastOutcome.NEW.value)
     late = [rig.ask(f"{n}.late.test") for n in range(100)]
     rig.no_threads = True
     rig.threads.pop()()

@@ -8,7 +8,8 @@ run is sampled, because the video may be in the others.
 Requirements of each fault, and its default (:class:`HealthLimits`):
 
 ========================  ========================================================  =====
-video gone                announced and seen before, not seen for 5 s               on: there is no harmless reason
+video gone                announced and seen before, not seen for 5 s and twice     on: there is no harmless reason
+                          the usual distance of pictures
 video missing             announced, not seen in the first 10 s, its sound is       on: the viewer has a black screen
 frozen                    the same PTS, seen four times or more, for 5 s            on: a still has a running PTS
 scrambled                 was clear in this body, has not been for 3 s              on: players cannot decode it
@@ -22,10 +23,15 @@ The bitrate is the lower of two: bytes that arrive per second of time, and bytes
 (PCR). The first is low if the provider is too slow. The second is also low if the picture hardly moves. A window ends
 with the first sample after its time, so that a source that delivers in bursts is not judged by its pauses. No other
 fault counts time without packets: :mod:`m3uproxy.core.health.silence` does.
+
+The usual distance is the longest of the last :data:`_LEARNED_DISTANCES` ones between sampled pictures. So a channel of
+stills, with one picture in ten seconds, is no fault, and moving pictures that stop are. If only one picture has come,
+the distance is unknown and the limit is four times as long.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 
 import attrs
@@ -33,6 +39,7 @@ import attrs
 from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
 from ..mpegts.sampler import MAX_PACKETS, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
+from ..mpegts.timestamps import TICKS, ahead
 from .trend import TrendReading
 
 #: Seconds between two samples.
@@ -43,6 +50,12 @@ REPORT_INTERVAL = 30.0
 _VIDEO_OVERDUE = 1.0
 #: Samples with the same PTS from which on the picture is frozen.
 _FROZEN_SAMPLES = 4
+#: Distances between sampled pictures that are remembered. Moving pictures replace them in two seconds.
+_LEARNED_DISTANCES = 8
+#: Distances between timestamps above this number of seconds are jumps of the timeline.
+_LONGEST_DISTANCE = 30.0
+#: Factor on ``video_gone`` while only one picture has come.
+_FIRST_PICTURE_FACTOR = 4
 #: Bytes of a run that one sample covers.
 _SAMPLE_BYTES = MAX_PACKETS * PACKET_SIZE
 #: The clock jumps if it advances by more than twice the time that passed, plus these seconds.
@@ -185,6 +198,7 @@ class ContentHealth:
         self._pts: int | None = None
         self._pts_since = 0.0
         self._same_pts = 0
+        self._distances: deque[float] = deque(maxlen=_LEARNED_DISTANCES)
         self._was_clear = False
         self._scrambled_since: float | None = None
 
@@ -291,7 +305,22 @@ class ContentHealth:
         if sample.pts == self._pts:
             self._same_pts += 1
         else:
+            if self._pts is not None:
+                self._learn_distance(self._pts, sample.pts)
             self._pts, self._pts_since, self._same_pts = sample.pts, self._delivery_time, 1
+
+    def _learn_distance(self, last_pts: int, pts: int) -> None:
+        """Remember the distance of two pictures: by their arrival, or by their timestamps if they come in a burst."""
+        presented = abs(ahead(pts, last_pts)) / TICKS
+        arrived = self._delivery_time - self._pts_since
+        self._distances.append(max(arrived, presented) if presented < _LONGEST_DISTANCE else arrived)
+
+    def _longest_absence(self) -> float:
+        """Return the seconds without a picture from which on the pictures are gone."""
+        limit = self._limits.video_gone
+        if self._pts is not None and not self._distances:
+            return _FIRST_PICTURE_FACTOR * limit
+        return max(limit, 2 * max(self._distances, default=0.0))
 
     def _count_clock(self, pcr: int, position: int, now: float) -> None:
         """Add the advance of the clock, and its bytes, to the windows. Leave out a jump."""
@@ -342,7 +371,7 @@ class ContentHealth:
         limits, seconds = self._limits, self._delivery_time
         if self._video_at is None:
             return ContentFault.VIDEO_MISSING if self._has_audio and 0 < limits.video_missing <= seconds else None
-        if 0 < limits.video_gone <= seconds - self._video_at:
+        if limits.video_gone > 0 and self._longest_absence() <= seconds - self._video_at:
             return ContentFault.VIDEO_GONE
         since = self._scrambled_since
         if self._was_clear and since is not None and 0 < limits.scrambled <= seconds - since:

@@ -50,6 +50,11 @@ class TrickleDetector:
         self._usual = self.rate = 0.0
         self._starving = 0
 
+    def restart(self, now: float, received: int, media: float) -> None:
+        """Begin a window now; see :meth:`update`. The time before it says nothing about the body."""
+        self._began, self.due = now, now + WINDOW
+        self._received, self._media = received, media
+
     def update(self, now: float, received: int, media: float) -> bool:
         """
         Take note that packets arrived. If the window is over, judge it.
@@ -67,8 +72,7 @@ class TrickleDetector:
         else:
             self._starving = 0
             self._usual += (_WEIGHT if self._usual else 1.0) * (self.rate - self._usual)
-        self._began, self.due = now, now + WINDOW
-        self._received, self._media = received, media
+        self.restart(now, received, media)
         return self._starving >= WINDOWS
 
     def _starves(self, pace: float) -> bool:

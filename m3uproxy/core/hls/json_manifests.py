@@ -1,4 +1,4 @@
-"""URI rewriting in the JSON resources that playlists name: steering manifests and asset lists.
+"""URI rewriting in the JSON resources that playlists name: steering manifests, asset lists and schedules.
 
 A steering manifest (RFC 8216bis section 7, EXT-X-CONTENT-STEERING) orders the pathways of the multivariant playlist.
 The order stays valid behind the proxy: pathway names are kept, and each variant is fetched from its own pathway.
@@ -6,7 +6,8 @@ The order stays valid behind the proxy: pathway names are kept, and each variant
 proxy's URIs do not show the provider's host, so the cloned URI would combine the provider's host with the proxy's path.
 In ``PATHWAY-PRIORITY`` a clone is replaced by its base pathway.
 
-An asset list (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) names the playlists or files of interstitials.
+An asset list (appendix D, ``X-ASSET-LIST`` of EXT-X-DATERANGE) names the playlists or files of interstitials. A
+schedule (appendix H, ``X-URI`` of EXT-X-DATERANGE) lists date ranges with their attributes.
 
 All other fields are kept. Vendor fields matter only to players that know them, and may hold URIs that must stay as they
 are (advertising beacons, as in EXT-X-DATERANGE).
@@ -18,11 +19,11 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .uri_rewriter import ResourceKind, ResourceRole, RewriteUri, absolute_url
+from .uri_rewriter import ResourceKind, ResourceRole, RewriteUri, absolute_url, date_range_kinds
 
 #: Largest manifest in bytes. A list of 100 advertisements has 30,000.
 MAX_BYTES = 262_144
-#: Largest number of assets, pathways or clones in a manifest.
+#: Largest number of assets, pathways, clones or date ranges in a manifest.
 MAX_ENTRIES = 500
 
 #: Maps the kind of resource and the JSON value of its URI, of any type, to the new value.
@@ -108,8 +109,17 @@ def _rewrite_asset_list(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
             asset["URI"] = replace_uri(ResourceKind.ASSET, asset["URI"])
 
 
+def _rewrite_schedule(manifest: _Manifest, replace_uri: _ReplaceUri) -> None:
+    for date_range in _entries(manifest, "DATERANGES"):
+        if isinstance(date_range, dict):
+            for name, kind in date_range_kinds(date_range).items():
+                if name in date_range:
+                    date_range[name] = replace_uri(kind, date_range[name])
+
+
 #: Kinds of manifests and their rewriters.
 REWRITERS: dict[ResourceKind, Callable[[_Manifest, _ReplaceUri], None]] = {
     ResourceKind.STEERING: _rewrite_steering_manifest,
     ResourceKind.ASSETS: _rewrite_asset_list,
+    ResourceKind.SCHEDULE: _rewrite_schedule,
 }

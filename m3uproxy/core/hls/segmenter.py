@@ -91,6 +91,8 @@ class Segmenter:
         """
         Initialise without segments.
 
+        :ivar is_over: True if no segment follows: the playlist ends with EXT-X-ENDLIST.
+
         :param max_bytes: limit of all kept segments, except that the newest is always kept. A segment that does not end
             within this size is discarded.
         """
@@ -101,6 +103,7 @@ class Segmenter:
         self._seconds = 0.0
         self._next = self._discontinuities = 0
         self._discontinuity = False
+        self.is_over = False
         self._pid: int | None = None
         self._blocks: list[Block] = []
         self._first_unit = self._last_unit = _UnitStart(0, 0)
@@ -152,7 +155,7 @@ class Segmenter:
             return
         for unit in units:
             self._pass_unit(unit, block.access and unit.position == block.position)
-        if self._size + self._size_of_next() > self._share:
+        if self._size_of_kept() + self._size_of_next() > self._share:
             self._drop_oldest()
 
     def discontinue(self) -> None:
@@ -165,8 +168,14 @@ class Segmenter:
         self._blocks = []
         self._discontinuity = self._next > 0
 
+    def finish(self) -> None:
+        """End the last segment, and the playlist: the programme has ended."""
+        self.discontinue()
+        self.is_over = True
+
     def reset(self) -> None:
         """Remove all segments. The next segment, unless the first ever, gets EXT-X-DISCONTINUITY."""
+        self.is_over = False
         self._blocks = []
         self._kept.clear()
         self._size, self._seconds = 0, 0.0
@@ -190,6 +199,7 @@ class Segmenter:
                 f"#EXT-X-PROGRAM-DATE-TIME:{wall_clock(segment.started_at).isoformat(timespec='milliseconds')}"
             )
             lines += [f"#EXTINF:{segment.duration:.6f},", uri(segment.number)]
+        lines += ["#EXT-X-ENDLIST"] if self.is_over else []
         return "\n".join(lines) + "\n"
 
     def _listed(self) -> list[LiveSegment]:
@@ -271,10 +281,17 @@ class Segmenter:
         limit = min(self._max_bytes, self._share - self._size_of_next())
         while len(self._kept) > 1:
             oldest = self._kept[0]
-            if self._size <= limit and self._seconds - oldest.duration < KEPT_DURATION:
+            if self._size_of_kept() <= limit and self._seconds - oldest.duration < KEPT_DURATION:
                 return
             self._kept.popleft()
             self._size, self._seconds = self._size - oldest.size, self._seconds - oldest.duration
+
+    def _size_of_kept(self) -> int:
+        """Return the bytes of the kept segments, with those before the oldest one in its first block."""
+        if not self._kept:
+            return 0
+        oldest = self._kept[0]
+        return self._size + oldest.start - oldest.blocks[0].position
 
     def _size_of_next(self) -> int:
         """Return the bytes of the segment that has not ended."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ..http.uri_reference import resolve, split_reference
 from .playlist import Playlist, is_nested_playlist
-from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attributes
+from .playlist_lines import LineKind, OversizedPlaylist, PlaylistLine, attribute, attributes
 from .steps import CHARACTERS, MAX_WEIGHT, Steps, run_steps
 from .variables import Variables
 
@@ -30,6 +30,7 @@ class ResourceKind(Enum):
     STEERING = "steering"
     ASSETS = "assets"
     ASSET = "asset"
+    SCHEDULE = "schedule"
 
 
 class ResourceRole(Enum):
@@ -62,6 +63,7 @@ _MAIN = ResourceRole.MAIN
 RewriteUri = Callable[[ResourceKind, str, ResourceRole], str]
 
 _URI_ATTRIBUTES = {
+    "EXT-X-STREAM-INF": {"URI": ResourceKind.PLAYLIST},
     "EXT-X-MEDIA": {"URI": ResourceKind.PLAYLIST},
     "EXT-X-I-FRAME-STREAM-INF": {"URI": ResourceKind.PLAYLIST},
     "EXT-X-IMAGE-STREAM-INF": {"URI": ResourceKind.PLAYLIST},
@@ -75,6 +77,10 @@ _URI_ATTRIBUTES = {
     "EXT-X-DATERANGE": {"X-ASSET-URI": ResourceKind.ASSET, "X-ASSET-LIST": ResourceKind.ASSETS},
     "EXT-X-CONTENT-STEERING": {"SERVER-URI": ResourceKind.STEERING},
 }
+#: Kinds by the ``TYPE`` of EXT-X-PRELOAD-HINT. A hinted URI is the one that a later tag names, as players know it.
+_HINTED_KINDS = {"MAP": {"URI": ResourceKind.MAP}, "KEY": {"URI": ResourceKind.KEY}}
+#: Classes of date ranges whose ``X-URI`` players request (RFC 8216bis appendices F and H).
+_PRELOAD_CLASS, _SCHEDULE_CLASS = "com.apple.hls.preload", "com.apple.hls.daterange-schedule"
 #: Tags whose URIs are not part of the main programme, except the sound that it needs (``Playlist.sound_lines``).
 _SIDE_TAGS = frozenset(
     "EXT-X-MEDIA EXT-X-I-FRAME-STREAM-INF EXT-X-IMAGE-STREAM-INF EXT-X-SESSION-DATA EXT-X-DATERANGE"
@@ -201,11 +207,38 @@ def _uri_spans(line: PlaylistLine) -> Iterator[tuple[ResourceKind, int, int]]:
     """Yield kind, start and end of each URI in a tag."""
     if line.name in _URI_VALUE_TAGS:
         yield ResourceKind.SEGMENT, line.start, line.end
-    elif line.name in _URI_ATTRIBUTES:
-        kinds = _URI_ATTRIBUTES[line.name]
+    elif "URI" in line.text or "LIST" in line.text:
+        kinds = _attribute_kinds(line)
         for each in attributes(line):
             if each.name in kinds:
                 yield kinds[each.name], each.start, each.end
+
+
+def _attribute_kinds(line: PlaylistLine) -> Mapping[str, ResourceKind]:
+    """Return the attributes of a tag that name resources, and the kinds of these."""
+    kinds: Mapping[str, ResourceKind] = _URI_ATTRIBUTES[line.name]
+    if line.name == "EXT-X-PRELOAD-HINT":
+        return _HINTED_KINDS.get(attribute(line, "TYPE") or "", kinds)
+    if line.name == "EXT-X-DATERANGE" and "X-URI" in line.text:
+        return date_range_kinds({each.name: each.value for each in attributes(line)})
+    return kinds
+
+
+def date_range_kinds(values: Mapping[str, object]) -> Mapping[str, ResourceKind]:
+    """
+    Return the attributes of a date range that may name resources, and the kinds of these.
+
+    ``X-URI`` names a schedule of date ranges, or what players load before a date range that names it, too.
+
+    :param values: the attributes by name, without quotes.
+    """
+    kinds, named = _URI_ATTRIBUTES["EXT-X-DATERANGE"], values.get("CLASS")
+    if _SCHEDULE_CLASS in (named, values.get("X-TARGET-CLASS") if named == _PRELOAD_CLASS else None):
+        return {**kinds, "X-URI": ResourceKind.SCHEDULE}
+    if named == _PRELOAD_CLASS:
+        is_list = str(values.get("X-URI")).partition("?")[0].lower().endswith(".json")
+        return {**kinds, "X-URI": ResourceKind.ASSETS if is_list else ResourceKind.ASSET}
+    return kinds
 
 
 def resource_role(playlist: Playlist, index: int, line: PlaylistLine) -> ResourceRole:

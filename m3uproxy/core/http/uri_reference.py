@@ -18,8 +18,8 @@ def split_reference(reference: str) -> tuple[str | None, str | None, str, str]:
     match = _REFERENCE.fullmatch(reference)
     assert match is not None  # the expression matches any text
     scheme, authority, path, query = match.groups()
-    if scheme is not None and not _SCHEME.fullmatch(scheme):
-        return None, None, f"{scheme}:{path}", query or ""
+    if scheme is not None and not _SCHEME.fullmatch(scheme):  # a colon in a path, perhaps of a whole URL in it
+        return None, None, reference[: match.end(3)], query or ""
     return scheme, authority, path, query or ""
 
 

@@ -95,6 +95,10 @@ class AudioParser(BufferedParser):
         pieces = self._take_pieces()
         return self._filter_replay(self._sync.feed(b"".join(pieces)), now) if pieces or self._replay_filter else []
 
+    def finish(self, now: float) -> list[Chunk]:
+        """Return all frames, with the last one: no bytes follow."""
+        return self.next_source(now)
+
     def next_source(self, now: float) -> list[Chunk]:
         """Start the next body. The last frame of the old body is released without a header behind it."""
         chunks = self.flush(now) + self._filter_replay(self._sync.flush(), now)

@@ -121,6 +121,11 @@ class DetectingParser:
         if isinstance(self._parser, TsParser):
             self._parser.observer = observer
 
+    def finish(self, now: float) -> list[Chunk]:
+        """Return chunks of all that is held back: no bytes follow, of this body or another."""
+        chunks = self.flush(now)
+        return chunks if self._parser is None else chunks + self._parser.finish(now)
+
     def next_source(self, now: float) -> list[Chunk]:
         """Start the next body. Drop a torn unit of the last body and return its whole units."""
         chunks = [] if self._parser is None else self._parser.next_source(now)

@@ -76,6 +76,9 @@ class StreamParser(Protocol):
     def flush(self, now: float) -> list[Chunk]:
         """Return chunks of all whole units in the buffer."""
 
+    def finish(self, now: float) -> list[Chunk]:
+        """Return chunks of all that is held back: no bytes follow, of this body or another."""
+
     def next_source(self, now: float) -> list[Chunk]:
         """Start the next body, or the first one. Drop a torn unit of the last body and return its whole units."""
 
@@ -103,6 +106,10 @@ class BufferedParser(ABC):
     @abstractmethod
     def flush(self, now: float) -> list[Chunk]:
         """Return chunks of all whole units in the buffer."""
+
+    def finish(self, now: float) -> list[Chunk]:
+        """Return chunks of all whole units: no bytes follow."""
+        return self.flush(now)
 
     def take_reports(self) -> list[SpliceReport]:
         """Return the splices since the last call, oldest first."""

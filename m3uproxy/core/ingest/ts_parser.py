@@ -63,6 +63,10 @@ class TsParser(BufferedParser):
             self.observer(now, packets, self._source_program())
         return chunks
 
+    def finish(self, now: float) -> list[Chunk]:
+        """Return chunks of all whole packets, also of an incomplete last unit: no bytes follow."""
+        return self.flush(now) + self._split(self._splicer.flush(now))
+
     def next_source(self, now: float) -> list[Chunk]:
         """Start the next body. Drop a torn unit of the last body.
 

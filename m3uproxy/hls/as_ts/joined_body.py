@@ -63,6 +63,7 @@ class JoinedBody:
 
     status = 200
     content_type = "video/mp2t"
+    joined = True
     length: int | None = None
     encoded = False
 

@@ -96,10 +96,11 @@ def path_prefix(request: Request, settings: Settings) -> str:
     public = public_prefix(settings)
     if public:
         return public
-    sent = forwarded(request, b"X-Forwarded-Prefix")[:1] if comes_from_proxy(request, settings) else []
-    if sent and len(sent[0]) <= _MAX_PREFIX_CHARACTERS and _PREFIX.fullmatch(sent[0]):
-        return sent[0].rstrip("/")
-    return settings.root_path
+    sent = forwarded(request, b"X-Forwarded-Prefix")[:1]
+    if not sent or not comes_from_proxy(request, settings):
+        return settings.root_path
+    usable = len(sent[0]) <= _MAX_PREFIX_CHARACTERS and _PREFIX.fullmatch(sent[0])
+    return sent[0].rstrip("/") if usable else settings.root_path
 
 
 def public_prefix(settings: Settings) -> str:

@@ -104,6 +104,12 @@ class LiveResponseWriter:
             return HTTPError(307, str(error), {"Location": location})
         return refusal(error)
 
+    def finish(self) -> None:
+        """Close the connection behind the bytes sent: the body ends with it."""
+        self._channel.persistent = False
+        self._request.unregisterProducer()
+        self._request.finish()
+
     def abort(self) -> None:
         """Reset the connection. ``loseConnection`` would wait for a paused player, and would look like a clean end."""
         self._transport.abortConnection()

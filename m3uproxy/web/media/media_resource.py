@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from ...errors import LimitReached, SourceError
 from ...registry import Registry
@@ -103,9 +103,11 @@ class MediaResource(Resource):
 
     def render(self, request: Request) -> Any:
         """Answer a request. Checked in this order: method, signature, stream, limits."""
+        answer: Deferred[bytes | int] = Deferred.fromCoroutine(self._answer(request))
         timed: Any = request
-        timed.begin_within(LONGEST_STEPS * self._settings.start_timeout + self.longest_wait)
-        return Deferred.fromCoroutine(self._answer(request))
+        if not answer.called or (answer.result is NOT_DONE_YET and not timed.startedWriting):
+            timed.begin_within(LONGEST_STEPS * self._settings.start_timeout + self.longest_wait)
+        return answer
 
     async def _answer(self, request: Request) -> bytes | int:
         allow_media(request)

@@ -167,6 +167,56 @@ def test_rare_slides_between_audio_are_video(every: int) -> None:
     assert rig.reported == []
 
 
+def stills(rig: HealthRig, pictures: int, distance: float) -> HealthRig:
+    """Send one picture in ``distance`` seconds, between continuous sound."""
+    units = round(distance / STEP)
+    for number in range(pictures * units):
+        rig.source.video = number % units == 0
+        rig.run(STEP)
+    rig.source.video = False
+    return rig
+
+
+@pytest.mark.parametrize("distance", [6, 10, 15])
+def test_stills_that_always_came_seldom_are_no_fault(distance: float) -> None:
+    rig = stills(HealthRig(), 8, distance)
+    assert rig.reported == []
+    assert rig.health.snapshot().fault is None
+
+
+@pytest.mark.parametrize("distance", [6, 10, 15])
+def test_stills_that_stop_are_gone_after_twice_their_distance(distance: float) -> None:
+    rig = stills(HealthRig(), 4, distance).run(3 * distance)
+    assert rig.faults == [ContentFault.VIDEO_GONE]
+    assert rig.after(3 * distance) == pytest.approx(2 * distance, abs=0.6)
+
+
+def test_stills_that_come_in_a_burst_are_known_by_their_timestamps() -> None:
+    rig = HealthRig()
+    for _ in range(3):
+        rig.source.video = True
+        rig.run(SAMPLE_INTERVAL, step=SAMPLE_INTERVAL)
+        rig.source.video = False
+        rig.run(SAMPLE_INTERVAL, step=SAMPLE_INTERVAL, burst=250)
+    assert stills(rig, 3, 10).reported == []
+
+
+def test_moving_pictures_after_stills_are_gone_after_the_usual_time() -> None:
+    rig = stills(HealthRig(), 4, 10)
+    rig.source.video = True
+    rig.run(5)
+    rig.source.video = False
+    rig.run(20)
+    assert rig.faults == [ContentFault.VIDEO_GONE]
+    assert rig.after(45) == pytest.approx(5, abs=0.6)
+
+
+def test_single_picture_that_is_the_last_one_is_a_fault() -> None:
+    rig = stills(HealthRig(), 1, 30)
+    assert rig.faults == [ContentFault.VIDEO_GONE]
+    assert rig.after(0) == pytest.approx(20, abs=0.6)
+
+
 def test_announced_program_without_packets_is_no_fault() -> None:
     """A filter for one program often keeps the tables of all. The first one need not be the one that is sent."""
     other = ProgramMap(2, 0x300, (ElementaryStream(ts.H264, 0x300, b""), ElementaryStream(ts.AAC, 0x301, b"")))

@@ -1,4 +1,4 @@
-"""Steering manifests and asset lists: rewritten URIs, removed clones, refused bodies."""
+"""Steering manifests, asset lists and schedules: rewritten URIs, removed clones, refused bodies."""
 
 import json
 from typing import Any
@@ -57,6 +57,37 @@ def test_clones_are_replaced_by_their_base_pathways() -> None:
     new = rewritten(manifest, ResourceKind.STEERING)
     assert new == {"VERSION": 1, "PATHWAY-PRIORITY": ["a", "b", "loop", "unknown"]}
     assert "example" not in json.dumps(new)
+
+
+def test_uris_of_scheduled_date_ranges_are_rewritten() -> None:
+    advertisement = {"ID": "a", "CLASS": "com.apple.hls.interstitial", "X-SCHEDULE-OFFSET": 30.5}
+    vendor = {"ID": "v", "CLASS": "com.vendor", "X-URI": "x", "X-ASSET": "y"}
+    inner = {"ID": "s", "CLASS": "com.apple.hls.daterange-schedule", "START-DATE": "2026-11-30T05:00:00Z"}
+    manifest = {
+        "DATERANGES": [
+            {**advertisement, "X-ASSET-URI": "ad.m3u8"},
+            {**advertisement, "X-ASSET-LIST": "/ads?break=1"},
+            {**inner, "X-URI": "inner.json"},
+            {"CLASS": "com.apple.hls.preload", "X-URI": "ad.m3u8"},
+            vendor,
+            {"CLASS": ["com.apple.hls.preload"], "X-URI": 1, "X-ASSET-URI": None},
+            "none",
+        ],
+        "X-MORE": "ad.m3u8",
+    }
+    folder = "https://steer.example/a"
+    assert rewritten(manifest, ResourceKind.SCHEDULE) == {
+        "DATERANGES": [
+            {**advertisement, "X-ASSET-URI": rewrite_uri(ResourceKind.ASSET, f"{folder}/ad.m3u8")},
+            {**advertisement, "X-ASSET-LIST": rewrite_uri(ResourceKind.ASSETS, "https://steer.example/ads?break=1")},
+            {**inner, "X-URI": rewrite_uri(ResourceKind.SCHEDULE, f"{folder}/inner.json")},
+            {"CLASS": "com.apple.hls.preload", "X-URI": rewrite_uri(ResourceKind.ASSET, f"{folder}/ad.m3u8")},
+            vendor,
+            {"CLASS": ["com.apple.hls.preload"], "X-URI": 1, "X-ASSET-URI": None},
+            "none",
+        ],
+        "X-MORE": "ad.m3u8",
+    }
 
 
 def test_asset_uris_are_rewritten() -> None:

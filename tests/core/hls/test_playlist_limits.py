@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import attrs
 import pytest
+from reactor_hold import TRACED, is_traced
 
 from m3uproxy.core.hls.media_segments import MAX_KEYS
 from m3uproxy.core.hls.playlist import can_block_reload, parse, parse_steps
@@ -34,8 +35,8 @@ URL = "http://tv.example/live/joe/s3cret/index.m3u8?" + "a=b&" * 50
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n"
 #: Ten times the time on an idle machine. Quadratic behaviour takes a hundred times as much.
 LIMIT_SECONDS = 1.0
-#: The longest step. A few milliseconds on an idle machine.
-STEP_SECONDS = 0.05
+#: The longest step. A few milliseconds on an idle machine; more under a tracer.
+STEP_SECONDS = 0.05 * (TRACED if is_traced() else 1.0)
 
 
 @pytest.fixture(autouse=True)

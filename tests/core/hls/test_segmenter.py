@@ -141,6 +141,22 @@ def test_share_limits_kept_segments_from_now_on():
     assert [segment.number for segment in segmenter._kept] == numbers[-1:], "the newest is always kept"
 
 
+def test_share_counts_a_block_that_a_dropped_segment_has_left():
+    """A long group of pictures is cut within a block; the rest of it holds the whole block."""
+    source, segmenter = TsSource(), Segmenter(1 << 30)
+    source.group(400, size=2000, each=100)
+    source.group(50, size=2000, each=50)
+    for block in source.blocks:
+        segmenter.feed(block)
+    oldest = segmenter._kept[0]
+    assert oldest.number == 0
+    sizes = [segment.size for segment in segmenter._kept]
+    share = sum(sizes[1:]) + segmenter._size_of_next()
+    segmenter.set_share(share)
+    assert segmenter._kept[0].number > 0
+    assert segmenter.size_before(source.ring.position) <= share
+
+
 @given(FEW_GROUPS, st.integers(1, 60))
 def test_size_is_that_of_the_data_also_around_padding(sizes, each):
     source, segmenter = TsSource(), Segmenter(1 << 30)

@@ -37,6 +37,7 @@ def rewritten_uri(kind: str, url: str) -> str:
 
 
 BASE = "http://tv.example:8080/live/joe/s3cret"
+PRELOAD = 'ID="p",CLASS="com.apple.hls.preload"'
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,15 @@ BASE = "http://tv.example:8080/live/joe/s3cret"
         ('#EXT-X-MAP:URI="{}",BYTERANGE="10@0"', "map", "init.mp4"),
         ('#EXT-X-PART:DURATION=1,URI="{}",INDEPENDENT=YES', "segment", "p1.mp4"),
         ('#EXT-X-PRELOAD-HINT:TYPE=PART,URI="{}"', "segment", "p2.mp4"),
+        ('#EXT-X-PRELOAD-HINT:URI="{}",TYPE=MAP', "map", "init2.mp4"),
+        ('#EXT-X-PRELOAD-HINT:TYPE=KEY,URI="{}"', "key", "k2"),
         ('#EXT-X-RENDITION-REPORT:URI="{}",LAST-MSN=3', "playlist", "../1M/x.m3u8"),
         ('#EXT-X-DATERANGE:ID="a",X-ASSET-URI="{}"', "asset", "ad.m3u8"),
         ('#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="{}",X-RESUME-OFFSET=0', "assets", "ads.json"),
+        ('#EXT-X-DATERANGE:X-URI="{}",CLASS="com.apple.hls.daterange-schedule"', "schedule", "day?x=1"),
+        (f'#EXT-X-DATERANGE:{PRELOAD},X-TARGET-CLASS="com.apple.hls.daterange-schedule",X-URI="{{}}"', "schedule", "d"),
+        (f'#EXT-X-DATERANGE:{PRELOAD},X-TARGET-CLASS="com.apple.hls.interstitial",X-URI="{{}}"', "asset", "ad.m3u8"),
+        (f'#EXT-X-DATERANGE:{PRELOAD},X-URI="{{}}",X-TARGET-ID="b"', "assets", "ads.json?u=1.m3u8"),
         ("#EXT-X-PREFETCH:{}", "segment", "next.ts"),
         ("#EXT-X-TWITCH-PREFETCH:{}", "segment", "next.ts"),
         ("{}", "segment", "seg 1.ts"),
@@ -70,6 +77,7 @@ def test_uris_of_a_media_playlist_are_rewritten(line: str, kind: str, reference:
         ('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a, b",URI="{}"', "playlist"),
         ('#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="{}"', "playlist"),
         ('#EXT-X-IMAGE-STREAM-INF:BANDWIDTH=1,URI="{}"', "playlist"),
+        ('#EXT-X-STREAM-INF:BANDWIDTH=1,URI="{}",AUDIO="a"', "playlist"),
         ('#EXT-X-SESSION-KEY:METHOD=AES-128,URI="{}"', "key"),
         ('#EXT-X-SESSION-DATA:DATA-ID="a",URI="{}"', "data"),
         ('#EXT-X-CONTENT-STEERING:SERVER-URI="{}",PATHWAY-ID="."', "steering"),
@@ -111,6 +119,8 @@ def test_uri_line_is_what_the_last_tag_of_a_uri_line_says() -> None:
         "http:///a",
         '#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID="cc",INSTREAM-ID="CC1"',
         '#EXT-X-DATERANGE:ID="a",X-COM-URI="http://a/"',
+        '#EXT-X-DATERANGE:ID="a",X-URI="http://a/"',
+        '#EXT-X-DATERANGE:ID="a",CLASS="com.vendor",X-URI="http://a/",X-TARGET-CLASS="com.apple.hls.daterange-schedule"',
         "#EXT-X-PROGRAM-DATE-TIME:2026-11-21T18:00:00Z",
         "# in Latin-1: \udce4",
     ],
@@ -128,6 +138,9 @@ def test_other_lines_stay(line: str) -> None:
         ("//o.example/x", "http://o.example/x"),
         ("/x/./y/../z?", "http://tv.example:8080/x/z?"),
         ("?other", f"{BASE}/index.m3u8?other"),
+        ("from=http://o.example/a/../b?c=%2B#frag", f"{BASE}/from=http://o.example/b?c=%2B"),
+        ('a b="https://o.example"', f'{BASE}/a b="https://o.example"'),
+        ("12:30//s.ts", f"{BASE}/12:30//s.ts"),
         ("", None),
         ("data:,x", None),
         ("http:x", None),
@@ -210,6 +223,7 @@ _TAG = st.sampled_from(
         '#EXT-X-PART:URI="{}",DURATION=0.5',
         '#EXT-X-MEDIA:NAME="x,URI=",TYPE=AUDIO,URI="{}"',
         '#EXT-X-DATERANGE:X-ASSET-URI="{}"',
+        '#EXT-X-DATERANGE:CLASS="com.apple.hls.preload",X-URI="{}"',
         '#EXT-X-DATERANGE:ID="X-ASSET-LIST=",X-ASSET-LIST="{}",X-RESUME-OFFSET=0',
         '#EXT-X-SESSION-KEY:METHOD=AES-128,URI="{}"',
         '#EXT-X-SESSION-DATA:DATA-ID="URI=",URI="{}"',
@@ -255,7 +269,7 @@ _BASES = st.builds(
 
 _PLAYER_URI = re.compile(
     r"^#EXT-X-(?:(?:SESSION-)?KEY|MAP|PART|MEDIA|DATERANGE|SESSION-DATA|I-FRAME-STREAM-INF|IMAGE-STREAM-INF|PRELOAD-HINT"
-    r'|RENDITION-REPORT|CONTENT-STEERING):(?:[A-Z-]+=(?:"[^"]*"|[^",]*),)*?(?:X-ASSET-|SERVER-)?(?:URI|LIST)="([^"]*)"'
+    r'|RENDITION-REPORT|CONTENT-STEERING):(?:[A-Z-]+=(?:"[^"]*"|[^",]*),)*?(?:X-ASSET-|X-|SERVER-)?(?:URI|LIST)="([^"]*)"'
     r"|^(?:#EXT-X-PREFETCH:)?([^#\s].*?)\s*$"
 )
 
