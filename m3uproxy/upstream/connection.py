@@ -113,6 +113,7 @@ class ProviderConnection:
         outbound: OutboundPolicy = DEFAULT_POLICY,
         led_by_public: bool = False,
         slot: ProviderSlot | None = None,
+        is_single: bool = False,
     ) -> None:
         """
         Prepare a connection, which ``Agent`` opens.
@@ -121,7 +122,9 @@ class ProviderConnection:
         :param connected: called when TCP is connected, before TLS and the request.
         :param led_by_public: see :meth:`m3uproxy.core.http.outbound_policy.OutboundPolicy.refusal`.
         :param slot: the provider slot that the socket counts for; None if sockets are not counted.
+        :param is_single: whether the connection carries one response, so that its end is the end of the body.
         """
+        self.is_single = is_single
         self.sockets = sockets
         self.slot = slot
         self.location = location

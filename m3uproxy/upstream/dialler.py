@@ -90,6 +90,7 @@ class _Dial(TimedRequest[IResponseBody]):
             self._outbound,
             self._led_by_public,
             self._slot,
+            is_single=True,
         )
         self._set_step_timeout(self._timeouts.connect)
         response = await self._client.request(

@@ -23,11 +23,13 @@ class HeadRepairOwner(Protocol):
     The connection whose requests and responses pass.
 
     :ivar location: its target goes into the request line.
+    :ivar is_single: whether the connection carries one response, so that its end is the end of the body.
     :ivar handshaken: set when the TLS handshake is complete.
     :ivar problem: set if the response head cannot be repaired.
     """
 
     location: Location
+    is_single: bool
     handshaken: bool
     problem: SourceError | None
 
@@ -82,7 +84,8 @@ class HeadRepairProtocol(ProtocolWrapper):
                 raise SourceError(Reason.BAD_HEAD, f"response head over {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 return
-            head, rest = repair_head(buffer[:end]), buffer[end:]
+            rest = buffer[end:]
+            head = repair_head(buffer[:end], bool(rest) or self._connection.is_single)
             self._read, searched = self._read + end, 0
             if is_interim(head):
                 self._head = bytearray(rest)

@@ -227,6 +227,8 @@ class TestEnds:
             ([head("200 OK", "Content-Length: 188") + VIDEO], Reason.ENDED),
             ([head("200 OK", "Content-Length: 189"), VIDEO, CLOSE], Reason.TRUNCATED),
             ([head("200 OK", "Content-Length: 189"), VIDEO, RESET], Reason.RESET),
+            ([head("200 OK", "Content-Length: 2147483647"), VIDEO, CLOSE], Reason.ENDED),
+            ([head("200 OK", "Content-Length: 0"), VIDEO, CLOSE], Reason.ENDED),
             ([CHUNKED, CHUNK, b"0\r\n\r\n"], Reason.ENDED),
             ([CHUNKED, CHUNK, CLOSE], Reason.TRUNCATED),
             ([CHUNKED, CHUNK, RESET], Reason.RESET),

@@ -7,7 +7,8 @@ and the framing are needed.
 
 Leniency with framing would be dangerous, so it is decided here as in RFC 9112 section 6.3: ``chunked`` takes
 precedence over ``Content-Length``, and contradictory lengths are ignored. The body then lasts until the connection is
-closed, which is how live streams are sent anyway.
+closed, which is how live streams are sent anyway. Lengths that servers state for want of one are ignored, too: the
+largest numbers of some types, anything over a terabyte, and 0 in front of a body.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from ...errors import Reason, SourceError
 MAX_HEAD_BYTES = 65_536
 #: Twisted accepts lines of 16,384 bytes up to the line feed, with the carriage return; a longer one is left out.
 _MAX_LINE_BYTES = 16_383
+
+#: Lengths that stand for an unknown length: the largest number of 31, 32 and 53 bits.
+_PLACEHOLDERS = frozenset({(1 << 31) - 1, (1 << 32) - 1, (1 << 53) - 1})
+#: The longest believed length in bytes.
+_MAX_LENGTH = 10**12
 
 _STATUS_LINE = re.compile(rb"(HTTP(?:/(\d+(?:\.\d+)?))?|ICY)[ \t]+(\d{3})(?!\d)[ \t]*(.*)", re.I | re.DOTALL)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
@@ -43,15 +49,17 @@ def end_of_head(buffer: bytes, start: int = 0) -> int:
     return min(found, default=-1)
 
 
-def repair_head(head: bytes) -> bytes:
+def repair_head(head: bytes, ignore_zero: bool = False) -> bytes:
     """
     Rewrite a response head, up to and including its empty line, so that Twisted's client accepts it.
 
+    :param ignore_zero: ignore a length of 0 of a response with status 200: a body comes, or the connection closes.
     :raises SourceError: ``BAD_HEAD`` if the first line is not a status line.
     """
     lines = [line.removesuffix(b"\r") for line in head.lstrip(b"\r\n").rstrip(b"\r\n").split(b"\n")]
     fixed = [_status_line(lines[0])]
-    for name, value in _framing(list(_headers(lines[1:]))):
+    least = 1 if ignore_zero and fixed[0][9:12] == b"200" else 0
+    for name, value in _framing(list(_headers(lines[1:])), least):
         line = name + b": " + value
         if len(line) < _MAX_LINE_BYTES:
             fixed.append(line)
@@ -109,8 +117,12 @@ def _plain_gzip(name: bytes, value: bytes) -> bytes:
     return value
 
 
-def _framing(headers: list[Header]) -> list[Header]:
-    """Return the headers with at most one header for the length of the body."""
+def _framing(headers: list[Header], least: int) -> list[Header]:
+    """
+    Return the headers with at most one header for the length of the body.
+
+    :param least: the shortest believed length.
+    """
     kept = [pair for pair in headers if pair[0].lower() not in {b"transfer-encoding", b"content-length"}]
     codings = [coding for coding in _members(headers, b"transfer-encoding") if coding != b"identity"]
     if codings and codings[-1] == b"chunked":
@@ -118,14 +130,15 @@ def _framing(headers: list[Header]) -> list[Header]:
             kept.append((b"Content-Encoding", b"gzip"))
         return [*kept, (b"Transfer-Encoding", b"chunked")]
     lengths = {_length(text) for text in _members(headers, b"content-length")}
-    if not codings and len(lengths) == 1 and (length := lengths.pop()) >= 0:
+    if not codings and len(lengths) == 1 and (length := lengths.pop()) >= least:
         kept.append((b"Content-Length", b"%d" % length))
     return kept
 
 
 def _length(text: bytes) -> int:
-    """Return a length in bytes; -1 if it is invalid."""
-    return int(text) if text.isdigit() and len(text) < 19 else -1
+    """Return a length in bytes; -1 if it is invalid or not believed."""
+    length = int(text) if text.isdigit() and len(text) < 19 else -1
+    return -1 if length in _PLACEHOLDERS or length > _MAX_LENGTH else length
 
 
 def _members(headers: list[Header], header: bytes) -> list[bytes]:

@@ -115,6 +115,13 @@ def test_repaired_lines(head: bytes, expected: list[bytes]) -> None:
         (["Content-Length: 5, 5"], [b"Content-Length: 5"]),
         (["Content-Length: 5", "Content-Length: 6"], []),
         (["Content-Length: -1"], []),
+        (["Content-Length: 0"], [b"Content-Length: 0"]),
+        (["Content-Length: 2147483646"], [b"Content-Length: 2147483646"]),
+        (["Content-Length: 2147483647"], []),
+        (["Content-Length: 4294967295"], []),
+        (["Content-Length: 9007199254740991"], []),
+        (["Content-Length: 1000000000000"], [b"Content-Length: 1000000000000"]),
+        (["Content-Length: 1000000000001"], []),
         (["Content-Length: +5"], []),
         (["Content-Length: \u0665"], []),
         (["Content-Length:"], []),
@@ -206,3 +213,10 @@ def test_any_head_with_a_status_line_is_accepted(headers: list[bytes]) -> None:
     fixed = repair_head(head[: end_of_head(head)])
     assert parsed(fixed) is not None
     assert repair_head(fixed) == fixed
+
+
+def test_length_of_0_is_ignored_in_front_of_a_body() -> None:
+    head = b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n"
+    assert b"Content-Length" not in repair_head(head % b"200 OK", ignore_zero=True)
+    assert b"Content-Length: 0" in repair_head(head % b"302 Found", ignore_zero=True)
+    assert b"Content-Length: 0" in repair_head(head % b"200 OK")
