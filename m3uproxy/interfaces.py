@@ -230,6 +230,7 @@ class IBlockConsumer(Interface):
     """Takes each block of a live stream when it is added to the ring, as the muxer of HLS segments does."""
 
     waiting: bool = Attribute("True until a block arrives that a segment can begin with.")
+    is_full: bool = Attribute("True if its clients have enough to fetch, so that a programme must not be read now.")
 
     def block_received(block: Block) -> None:
         """Take the next block."""

@@ -31,6 +31,8 @@ from .clients import HlsClient, HlsClients
 
 #: Seconds of silence after which a client is removed.
 LIFETIME = 3.0 * TARGET_DURATION
+#: Seconds of segments that wait for the first client while a programme is not read.
+_ENOUGH = 3.0 * TARGET_DURATION
 #: Splices after which the timestamps do not continue: the next segment begins with EXT-X-DISCONTINUITY.
 _DISCONTINUITIES = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 
@@ -54,6 +56,7 @@ class HlsMuxer:
         self._segmenter = Segmenter(settings.ring_bytes)
         self._waiting: WaitingRequests[None] = WaitingRequests()
         self._attached = self._started = False
+        self._requested = -1
         # The time of day at second 0 of the clock. It is read once per attachment, so that the date of a segment
         # stays the same in all playlists.
         self._epoch = context.wall()
@@ -109,6 +112,11 @@ class HlsMuxer:
     def waiting(self) -> bool:
         """True until a block with a random access point has come: no segment can begin before."""
         return not self._started
+
+    @property
+    def is_full(self) -> bool:
+        """True if three target durations wait to be requested: players begin so far before the end (section 6.3.3)."""
+        return self._segmenter.seconds_after(self._requested) >= _ENOUGH
 
     def block_received(self, block: Block) -> None:
         """Pass the next block of the stream to the segmenter. The players that wait get the first segment."""
@@ -187,6 +195,7 @@ class HlsMuxer:
             write(data)
 
         clients.segment_started(client)
+        self._requested = max(self._requested, segment.number)
         return clients.send(client, segment.buffers, self._stall, written, abort)
 
     def _render_playlist(self, client: HlsClient) -> bytes:

@@ -56,6 +56,7 @@ class BodyReader:
     ) -> None:
         self._body = body
         self._nature = nature
+        self._paced = nature is BodyNature.PROGRAMME
         self._sink = sink
         self._scheduler = scheduler
         self._owner = owner
@@ -170,9 +171,10 @@ class BodyReader:
         if not self._interval:
             return self._check_turns()
         if self._sink.is_full:
+            self._paced = True
             self._owner.reading_held()
             return self._interval
-        due = step - self._flushed >= STEPS or self._sink.waiting or not self._started
+        due = self._paced or step - self._flushed >= STEPS or self._sink.waiting or not self._started
         size = self._read_now(due)
         if due and not self._closed:
             self._flushed = step

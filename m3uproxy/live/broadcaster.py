@@ -119,9 +119,9 @@ class Broadcaster:
     @property
     def is_full(self) -> bool:
         """True if a programme must not be read now, because its players have enough to send."""
-        if len(self._edge) == len(self._pumps):
+        if self._muxer is None and len(self._edge) == len(self._pumps):
             return False
-        return self._gate.is_closed(self._pumps, self._clock.seconds())
+        return self._gate.is_closed(self._pumps, self._muxer, self._clock.seconds())
 
     @property
     def media(self) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Collection
 
 from ..core.programme import BodyNature, MediaClock
 from ..core.ring import Block, Ring
+from ..interfaces import IBlockConsumer
 from .pump import Pump
 
 #: Bytes that wait for the slowest player while the source is not read.
@@ -71,11 +72,11 @@ class ReadGate:
         if self.is_programme and self._ring.held is None:
             self._ring.held = number
 
-    def is_closed(self, pumps: Collection[Pump], now: float) -> bool:
+    def is_closed(self, pumps: Collection[Pump], muxer: IBlockConsumer | None, now: float) -> bool:
         """
         Return whether the source must not be read now.
 
-        :param pumps: the players of the stream.
+        :param pumps: the players of the stream; ``muxer`` stands for those that play HLS.
         """
         if not self._may_wait or not (self.is_programme or self._is_ahead(now)):
             self._ring.held = None
@@ -84,7 +85,8 @@ class ReadGate:
         self._ring.held = None if behind is None else behind.next_block
         half = self._ring.capacity // 2
         closed = behind is not None and behind.backlog >= (min(ENOUGH, half) if self.is_programme else half)
-        if closed and len(pumps) > 1 and self._moment is not None and not self._is_ahead(now):
+        closed = closed or (muxer is not None and self.is_programme and muxer.is_full)
+        if closed and len(pumps) + (muxer is not None) > 1 and self._moment is not None and not self._is_ahead(now):
             self._ring.held = None
             return False
         return closed

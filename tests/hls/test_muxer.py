@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 import pytest
-from fakes import Relay
+from fakes import FakeBody, Programme, Relay
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
@@ -260,3 +261,62 @@ def test_leaving_live_player_keeps_the_source_for_hls_clients() -> None:
     assert stream.abort_client("joe") == 1
     relay.clock.advance(0)
     assert body.closed
+
+
+def send_as_read(relay: Relay, body: FakeBody, parts: list[bytes], seconds: float) -> None:
+    """Let a provider send a programme as fast as it is read, and end the body behind it."""
+    for _ in range(round(seconds * 20)):
+        if parts and len(body.held) < 200_000:
+            body.bring(parts.pop(0))
+        elif not body.held and not body.ended:
+            body.end()
+        relay.pass_time(0.05)
+
+
+def listed_numbers(playlist: bytes) -> list[int]:
+    return [int(number) for number in re.findall(rb"segment\.ts\?url=(\d+)", playlist)]
+
+
+def test_programme_is_read_as_its_segments_are_requested_and_the_playlist_ends() -> None:
+    relay = Relay()
+    stream = relay.stream("http://provider/streaming/timeshift.php")
+    joe = PlaylistRequest(stream.muxer, JOE)
+    programme = Programme()
+    parts = [programme.group(25, 4000) for _ in range(60)]
+    body = relay.dialler.last.answer()
+    send_as_read(relay, body, parts, 10)
+    assert 30 < len(parts) < 45, "the player has not requested a segment"
+    taken: list[bytes] = []
+    played = -1
+    for _ in range(60):
+        send_as_read(relay, body, parts, 1)
+        joe = PlaylistRequest(stream.muxer, JOE)
+        upcoming = [number for number in listed_numbers(joe.body) if number > played]
+        if upcoming:
+            assert upcoming[0] == played + 1
+            played = upcoming[0]
+            stream.muxer.send(stream.muxer.segment(played), joe.client, taken.append, lambda: None).start()
+    assert joe.body.endswith(b"#EXT-X-ENDLIST\n")
+    assert len(relay.dialler.dials) == 1
+    numbers = [int(number) for number in re.findall(rb"A(\d{8})\.", b"".join(taken))]
+    assert sorted(set(numbers)) == list(range(1, 60 * 25 + 1)), "each picture, from the first to the last"
+    relay.pass_time(LIFETIME + 1)
+    relay.registry._run_housekeeping()
+    assert stream.clients() == []
+    PlaylistRequest(stream.muxer, ANN)
+    assert len(relay.dialler.dials) == 2, "a later player starts the programme anew"
+    relay.registry.delete(stream.id)
+
+
+def test_client_without_a_segment_fails_at_the_end_of_a_programme() -> None:
+    relay = Relay()
+    stream = relay.stream("http://provider/streaming/timeshift.php")
+    joe = PlaylistRequest(stream.muxer, JOE)
+    body = relay.dialler.last.answer()
+    body.bring(Programme().tables())
+    relay.pass_time(0.1)
+    body.end()
+    relay.pass_time(0.1)
+    assert joe.error is not None
+    assert joe.error.reason is Reason.PROGRAMME_ENDED
+    assert stream.clients() == []

@@ -120,6 +120,10 @@ class Segmenter:
         place = number - self._kept[0].number if self._kept else -1
         return self._kept[place] if 0 <= place < len(self._kept) else None
 
+    def seconds_after(self, number: int) -> float:
+        """Return the seconds of kept segments behind the one with a media sequence number."""
+        return sum(segment.duration for segment in self._kept if segment.number > number)
+
     def size_before(self, position: int) -> int:
         """Return the bytes held of the stream before a position. Padding that is only in the ring counts, too."""
         held = end = 0

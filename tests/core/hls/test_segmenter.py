@@ -347,3 +347,18 @@ def test_audio_only_stream():
     durations = [segmenter.segment(number).duration for number in range(3)]
     assert 0.5 <= durations[0] < 0.53
     assert all(2.0 <= duration < 2.03 for duration in durations[1:])
+
+
+def test_end_of_the_programme_ends_the_last_segment_and_the_playlist() -> None:
+    source = TsSource()
+    for _ in range(3):
+        source.group(50)
+    segmenter, _ = cut_into_segments(source.blocks)
+    assert "ENDLIST" not in text(segmenter)
+    before = segmenter.seconds_after(-1)
+    segmenter.finish()
+    assert text(segmenter).endswith("#EXT-X-ENDLIST\n")
+    assert segmenter.seconds_after(-1) == before + 2
+    assert segmenter.seconds_after(0) == before
+    segmenter.reset()
+    assert not segmenter.is_over
