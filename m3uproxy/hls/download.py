@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -78,7 +79,7 @@ class Download:
     :ivar opened_at: time at which it was opened (seconds of the clock), None before.
     :ivar over: True if the body is complete or has failed.
     :ivar error: the failure, None if there is none so far.
-    :ivar response: the provider's response, None before.
+    :ivar response: the provider's response without its body, None before.
     :ivar range: the part of the resource that the body is. None for the whole resource, or for an error status.
     :ivar length: bytes of the complete body, None if unknown.
     :ivar buffer: the body so far.
@@ -123,8 +124,9 @@ class Download:
         self._is_cached = True
         self._request: Deferred[ProviderResponse] | None = None
         self._response_body: IResponseBody | None = None
+        self._has_body = False
         self._received_at = 0.0
-        self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled, late=math.inf)
+        self._silence_timer: SilenceTimer | None = None
         self._notify_timer: IDelayedCall | None = None
         self._notified_size = 0
 
@@ -151,7 +153,7 @@ class Download:
     def status(self) -> int:
         """The provider's HTTP status; 200 for any success with the whole resource."""
         assert self.response is not None
-        return 200 if self.response.body is not None and self.range is None else self.response.status
+        return 200 if self._has_body and self.range is None else self.response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -271,7 +273,8 @@ class Download:
     def _response_received(self, response: ProviderResponse, byte_range: bool) -> None:
         self._request = None
         self._response_body = response.body
-        self.response = response
+        self._has_body = response.body is not None
+        self.response = attrs.evolve(response, body=None)
         if response.body is None:
             self.length = 0
             if response.status in ERROR_STATUSES:
@@ -285,6 +288,7 @@ class Download:
             self._fail(error)
             return
         self._received_at = self.clock.seconds()
+        self._silence_timer = SilenceTimer(self.clock, self._silence_remaining, self._stalled, late=math.inf)
         self._silence_timer.start(self._silence_timeout)
         response.body.deliver(self)
 
@@ -440,14 +444,16 @@ class Download:
         """
         if self.over:
             return
-        if error is None and not self.is_open and self.response is not None and self.response.body is not None:
+        if error is None and not self.is_open and self._has_body:
             error = self._check_body()
         self.over, self.error = True, error
         if error is None:
             self.length = self.buffer.size
             self._end_range_after(self.length)
             self.opened_at = self.clock.seconds() if self.opened_at is None else self.opened_at
-        self._silence_timer.cancel()
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None  # it refers to this download, which only the collector would free
         self._ended(self)
         self._fire_waiting()
         self._notify_readers()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import weakref
 
 import pytest
 import pytest_twisted
@@ -232,6 +234,26 @@ class TestResponses:
         assert provider.headers()["range"] == "bytes=4-7"
         assert (resource.status, resource.headers["Content-Range"]) == (206, "bytes 4-7/32")
         assert await resource.read_all(10) == DATA[4:8]
+
+    async def fetch_and_close(self, fetching, url):
+        """Fetch a resource without reading it, and return a weak reference to its download."""
+        resource = await fetching.fetcher.fetch(fetching.request(url))
+        resource.close()
+        return weakref.ref(resource._download)
+
+    @pytest_twisted.ensureDeferred
+    async def test_resource_is_freed_when_the_cache_removes_it(self, fetching):
+        """Thousands of resources that only the garbage collector frees would make its runs longer than 50 ms."""
+        provider = await fetching.provider(answer(DATA))
+        gc.disable()
+        try:
+            download = await self.fetch_and_close(fetching, provider.url("/a.ts"))
+            await fetching.turns(0.01)
+            assert download() is not None
+            fetching.fetcher.stop()
+            assert download() is None
+        finally:
+            gc.enable()
 
     @pytest_twisted.ensureDeferred
     async def test_chunked_body_is_decoded(self, fetching):
