@@ -46,10 +46,6 @@ class Reason(Enum):
     STOPPING = "the proxy is stopping"
 
 
-#: Statuses of a provider at its connection limit. 429 is the standard one, IPTV panels send 458 and 509, load balancers
-#: in front of them send 503.
-BUSY_STATUSES = frozenset({429, 458, 503, 509})
-
 _PLAYER_STATUS = {
     Reason.CONNECT_TIMEOUT: 504,
     Reason.FIRST_BYTE_TIMEOUT: 504,
@@ -69,6 +65,7 @@ class SourceError(Exception):
 
     :ivar detail: text for people, free of secrets.
     :ivar status: HTTP status of the provider, if there was a response.
+    :ivar retry_after: seconds for which the provider asks not to be requested again; None if it does not.
     :ivar length: bytes of the file, if a 416 states them.
     :ivar media_type: media type of the file, set if a live source turned out to be a file.
     """
@@ -78,6 +75,7 @@ class SourceError(Exception):
     status: int | None = None
     length: int | None = None
     media_type: str | None = None
+    retry_after: float | None = None
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
@@ -127,12 +125,6 @@ class StoredError:
 
     def __set__(self, instance: object, error: SourceError | None) -> None:
         instance.__dict__[self._name] = None if error is None else error.detached()
-
-
-def bad_status(status: int) -> SourceError:
-    """Return the error for the HTTP status of a provider."""
-    reason = Reason.BUSY if status in BUSY_STATUSES else Reason.BAD_STATUS
-    return SourceError(reason, f"HTTP {status}", status)
 
 
 class LimitReached(Exception):

@@ -104,6 +104,7 @@ class ProxyService(Service):
         from .hls.http_client import HlsHttpClient
         from .registry import Registry
         from .streams.http_resolver import HttpResolver
+        from .upstream.account_turns import AccountTurns
         from .upstream.connection_pool import ConnectionPool
         from .upstream.dialler import Dialler
         from .upstream.tcp_socket import SocketCounter
@@ -125,8 +126,9 @@ class ProxyService(Service):
         gate = Gate(settings, reactor)
         resolver = HttpResolver(reactor, self._sockets, policy, settings.default_user_agent)
         self._connection_pool = ConnectionPool(reactor, self._sockets, policy, settings.hls_host_connections)
-        self._fetcher = Fetcher(reactor, HlsHttpClient(self._connection_pool), settings)
-        dialler = Dialler(reactor, self._sockets, policy)
+        self._accounts = AccountTurns(reactor)
+        self._fetcher = Fetcher(reactor, HlsHttpClient(self._connection_pool, self._accounts), settings)
+        dialler = Dialler(reactor, self._sockets, policy, self._accounts)
         trimmer = HeapTrimmer(reactor)
         self._registry = Registry(
             reactor,
@@ -202,6 +204,7 @@ class ProxyService(Service):
         await self._wait_for_players()
         await self._registry.stop()
         self._fetcher.stop()
+        self._accounts.stop()
         await self._connection_pool.stop()
         await self._sockets.closed()
         await self._site.close()

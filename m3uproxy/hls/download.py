@@ -21,11 +21,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.failover.causes import status_error
 from ..core.hls.resource_check import GZIP, ResourceCheck
 from ..core.http.body_sniffing import SNIFF_BYTES
 from ..core.http.byte_ranges import ContentRange, Span, parse_content_range
 from ..core.http.redact import redact
-from ..errors import Reason, SourceError, StoredError, bad_status
+from ..errors import Reason, SourceError, StoredError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
@@ -156,6 +157,12 @@ class Download:
         return 200 if self._has_body and self.range is None else self.response.status
 
     @property
+    def status_error(self) -> SourceError:
+        """The meaning of the provider's error status."""
+        assert self.response is not None
+        return self.response.error or status_error(self.response.status)
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The headers of the provider's response that players need."""
         assert self.response is not None
@@ -280,7 +287,7 @@ class Download:
             if response.status in ERROR_STATUSES:
                 self._finish(None)
             else:
-                self._fail(bad_status(response.status))
+                self._fail(self.status_error)
             return
         self.length = response.body.length
         error = self._check_response(response, byte_range)

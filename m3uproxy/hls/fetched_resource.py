@@ -72,6 +72,11 @@ class FetchedResource:
         return self._download.response.final_url
 
     @property
+    def error(self) -> SourceError:
+        """The meaning of the provider's error status."""
+        return self._download.status_error
+
+    @property
     def public(self) -> bool:
         """True if a public host sent it. The URIs in it may then only lead to public hosts (``led_by_public``)."""
         assert self._download.response is not None

@@ -21,11 +21,14 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from ..core.failover.causes import status_error
 from ..core.hls.uri_rewriter import ResourceKind
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, RequestHop, next_hop, playlist_hop
+from ..core.http.retry_after import parse_retry_after
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
+from ..upstream.account_turns import AccountTurns
 from ..upstream.agent import cookie_url
 from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
 from ..upstream.response_body import ResponseBody
@@ -71,6 +74,7 @@ class ProviderResponse:
     :ivar final_url: the URL after redirects, the base of relative URIs.
     :ivar public: True if a public host was on the way. The URIs in the body must then not lead to private addresses.
     :ivar body: the body, to be delivered or closed; None for an error status.
+    :ivar error: the meaning of an error status; None if it follows from the status alone.
     """
 
     status: int
@@ -78,6 +82,7 @@ class ProviderResponse:
     final_url: str = attrs.field(repr=False)
     public: bool = False
     body: IResponseBody | None = None
+    error: SourceError | None = None
 
 
 class ProviderHttpClient(Protocol):
@@ -98,15 +103,22 @@ class ProviderHttpClient(Protocol):
 class HlsHttpClient:
     """The HTTP client for HLS: a pool of connections, and the cookies of each source."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, accounts: AccountTurns | None = None) -> None:
+        """
+        Prepare a client.
+
+        :param accounts: knows the accounts that have too many connections.
+        """
         self._pool = pool
+        self._accounts = accounts or AccountTurns(pool.reactor)
         self._cookie_jars: OrderedDict[SourceRequest, CookieJar] = OrderedDict()
 
     def get(
         self, request: ResourceRequest, byte_range: str | None, timeouts: DialTimeouts
     ) -> Deferred[ProviderResponse]:
         """See :meth:`ProviderHttpClient.get`."""
-        return _ResourceExchange(self._pool, self._cookie_jar(request.source), request, byte_range, timeouts).start()
+        cookie_jar = self._cookie_jar(request.source)
+        return _ResourceExchange(self._pool, self._accounts, cookie_jar, request, byte_range, timeouts).start()
 
     def _cookie_jar(self, source: SourceRequest) -> CookieJar:
         """Return the cookies of a source. Cookies that its playlist sets are sent with its segments."""
@@ -125,6 +137,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     def __init__(
         self,
         pool: ConnectionPool,
+        accounts: AccountTurns,
         cookie_jar: CookieJar,
         request: ResourceRequest,
         byte_range: str | None,
@@ -132,6 +145,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     ) -> None:
         super().__init__(pool.reactor, timeouts.total)
         self._pool = pool
+        self._accounts = accounts
         self._resource_request = request
         self._timeouts = timeouts
         self._public = request.led_by_public
@@ -205,11 +219,21 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         headers = {name: value for name in _PLAYER_HEADERS if (value := _header(response, name)) is not None}
         provider_response = ProviderResponse(response.code, headers, hop.location.url, self._public)
         if response.code not in _WITH_BODY:
+            error = self._status_error(response.code, headers)
             await self._drain(response)
-            return provider_response
+            return attrs.evolve(provider_response, error=error)
+        source = self._resource_request.source
+        self._accounts.usage.used(source.account_key, source.url, self._reactor.seconds())
         assert self._pooled is not None
         body = PooledBody(response, self._pooled, hop.location.url, self._agent.gzipped)
         return attrs.evolve(provider_response, body=body)
+
+    def _status_error(self, status: int, headers: Mapping[str, str]) -> SourceError:
+        """Return the error for a status. The connections of the source itself are no reason to refuse it."""
+        source = self._resource_request.source
+        now = self._reactor.seconds()
+        counted = self._accounts.usage.is_counted(source.account_key, now, apart_from=source.url)
+        return status_error(status, counted, parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", "")))
 
     async def _drain(self, response: Any) -> None:
         """Release the connection of a response: after reading its body if that is short, else by closing it."""

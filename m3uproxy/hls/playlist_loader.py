@@ -18,7 +18,7 @@ from ..core.hls.uri_rewriter import ResourceKind, absolute_url, encode_playlist
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
-from ..errors import SourceError, bad_status
+from ..errors import SourceError
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
 from .http_client import ResourceRequest
@@ -225,7 +225,7 @@ class PlaylistLoader:
         )
         if resource.status not in {200, 206}:
             resource.close()
-            raise bad_status(resource.status)
+            raise resource.error
         return await self._parse(resource)
 
     async def _parse(self, resource: FetchedResource) -> ParsedPlaylist:

@@ -25,7 +25,7 @@ from ..core.hls.url_tokens import TokenTarget, UrlTokens, source_name
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.source_request import SourceRequest
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..errors import Reason, SourceError, StoredError, bad_status
+from ..errors import Reason, SourceError, StoredError
 from ..streams.context import StreamContext
 from .fetched_resource import FetchedResource
 from .fetcher import Fetcher
@@ -375,7 +375,7 @@ class HlsProxy:
 
     def _segment_received(self, resource: FetchedResource, target: TokenTarget, first: int) -> FetchedResource:
         if resource.status >= 400:
-            self._count_failed_segment(target, first, bad_status(resource.status))
+            self._count_failed_segment(target, first, resource.error)
         else:
             resource.when_complete(lambda error: self._segment_ended(error, target, first))
         return resource

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from ..core.failover.causes import FailureCause, cause_of
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, Finish, GiveUp, Idle
-from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.http.source_request import SourceRequest
 from ..core.programme import SHORT_PROGRAMME
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.stream_kind import has_file_hint
@@ -99,7 +99,7 @@ class LiveSession(FailoverDriver):
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
         self._sink.expect(request.url)
-        self._current.open(request, DialTimeouts(step.connect, step.first_byte, step.total))
+        self._current.open(request, step.timeouts)
 
     def _close_source(self) -> None:
         super()._close_source()

@@ -215,7 +215,7 @@ class Standby:
     def __init__(self, upstream: LiveUpstream, slot: StreamSlot, policy: FailoverPolicy, owner: StandbyOwner) -> None:
         self._upstream = upstream
         self._slot = slot
-        self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte)
+        self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte, False)
         self._owner = owner
         self.connection: StandbyConnection | None = None
 

@@ -326,7 +326,8 @@ class FailoverDriver(ABC):
 
     def _source_failed(self, error: SourceError, ran: float, index: int) -> None:
         self._failure = _Failure(index, error.detached(), ran)
-        self._history.source_failed(self.label(index), error)
+        first = self._failover.begins_outage(ran)
+        self._history.source_failed(self.label(index), error, first)
 
     def _failure_followed_by(self, effect: Effect, answer: ResolverAnswer | None = None) -> None:
         self._source_replaced(None if isinstance(effect, GiveUp | Finish) else self._failover.index, answer)

@@ -67,9 +67,14 @@ class FailoverHistory:
         self.last_failover = self._wall()
         log.info("stream {stream}: switching to {url}", stream=self._stream_id, url=redact(source.url))
 
-    def source_failed(self, source: SourceLabel, error: SourceError) -> None:
-        """Log a failure. :meth:`source_replaced` follows when the next source is known."""
-        self._warn("source {source} failed: {cause}", source, error)
+    def source_failed(self, source: SourceLabel, error: SourceError, first: bool = True) -> None:
+        """
+        Log a failure. :meth:`source_replaced` follows when the next source is known.
+
+        :param first: whether it is the first failure of an outage, which is a warning. The others are information.
+        """
+        tell = self._warn if first else self._inform
+        tell("source {source} failed: {cause}", source, error)
 
     def source_replaced(
         self,
@@ -126,8 +131,8 @@ class FailoverHistory:
         self._warn("standby source {source} failed: {cause}", source, error)
 
     def gave_up(self, source: SourceLabel, error: SourceError) -> None:
-        """Log that no source is left."""
-        self._warn("giving up on {source}: {cause}", source, error)
+        """Log that no source is left. The failure that began the outage was the warning."""
+        self._inform("giving up on {source}: {cause}", source, error)
 
     def programme_ended(self, source: SourceLabel) -> None:
         """Record that the players are ended cleanly, because the programme has ended."""
@@ -175,5 +180,11 @@ class FailoverHistory:
         log.info("stream {stream}: {line}{suffix}", stream=self._stream_id, line=decision.as_log_line(), suffix=suffix)
 
     def _warn(self, text: str, source: SourceLabel, cause: SourceError | str) -> None:
-        label = f"{source.index} {redact(source.url)}"
-        log.warn("stream {stream}: " + text, stream=self._stream_id, source=label, cause=cause)
+        log.warn("stream {stream}: " + text, stream=self._stream_id, source=_shown(source), cause=cause)
+
+    def _inform(self, text: str, source: SourceLabel, cause: SourceError | str) -> None:
+        log.info("stream {stream}: " + text, stream=self._stream_id, source=_shown(source), cause=cause)
+
+
+def _shown(source: SourceLabel) -> str:
+    return f"{source.index} {redact(source.url)}"

@@ -11,7 +11,7 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from ..core.failover.resolver import ResolverAnswer, ResolverQuestion
+from ..core.failover.resolver import API_TIMEOUT, ResolverAnswer, ResolverQuestion
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError, StoredError
 from ..log import make_logger
@@ -47,6 +47,7 @@ class StreamResolver:
         self._stream = stream
         self._question: Deferred[None] | None = None
         self._timeout = Timer(context.clock)
+        self._api_timeout = Timer(context.clock)
         self._waiting: list[Deferred[bool]] = []
 
     @property
@@ -85,6 +86,8 @@ class StreamResolver:
         if not self.available:
             return succeed(self._choose_next())
         waiting: Deferred[bool] = Deferred()
+        if not self._waiting:
+            self._api_timeout.set(API_TIMEOUT, self._api_timed_out)
         self._waiting.append(waiting)
         self._ask(None, "manual")
         return waiting
@@ -159,7 +162,7 @@ class StreamResolver:
         session = self._stream.session
         if session.asking_resolver:
             session.resolver_answered(answer)
-            moved = session.active
+            moved = session.active and (answer.url is not None or answer.problem is not None)
         elif self._waiting:
             moved = self._move_for_api(answer)
         else:
@@ -173,7 +176,13 @@ class StreamResolver:
     def _timed_out(self, seconds: float) -> None:
         self._stream.session.resolver_answered(ResolverAnswer(problem=f"no answer within {seconds:.1f} s"))
 
+    def _api_timed_out(self) -> None:
+        """Drop the question and go on as if the resolver had failed: the API must get its answer in time."""
+        self._cancel_question()
+        self._answered(ResolverAnswer(problem=f"no answer within {API_TIMEOUT:g} s"))
+
     def _answer_waiting(self, moved: bool) -> None:
+        self._api_timeout.cancel()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(moved)

@@ -2,6 +2,9 @@
 
 A dial is a :class:`m3uproxy.upstream.timed_request.TimedRequest` that follows redirects from hop to hop. The socket of
 a hop has closed before the next one is opened.
+
+If the account has too many connections, a dial first waits for its turn (:mod:`m3uproxy.upstream.account_turns`). The
+accounts are told of each connection, so that the statuses of their providers can be understood.
 """
 
 from __future__ import annotations
@@ -13,13 +16,17 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from ..core.failover.causes import status_error
 from ..core.http.byte_ranges import parse_complete_length
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, first_hop, next_hop
+from ..core.http.retry_after import parse_retry_after
 from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.slots.account_usage import CountedConnection
 from ..core.slots.accounts import ProviderSlot
-from ..errors import SourceError, bad_status
+from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
+from .account_turns import AccountTurns, Turn
 from .agent import SourceAgent, cookie_url
 from .connection import ProviderConnection
 from .response_body import ResponseBody
@@ -30,11 +37,18 @@ from .timed_request import TimedRequest
 @implementer(IDialler)
 @attrs.frozen
 class Dialler:
-    """The dialler of sources. Its sockets are counted in ``sockets``; ``outbound`` limits the addresses."""
+    """
+    The dialler of sources.
+
+    :ivar sockets: counts the sockets.
+    :ivar outbound: limits the addresses.
+    :ivar accounts: knows the accounts that have too many connections.
+    """
 
     reactor: Any
     sockets: SocketCounter
     outbound: OutboundPolicy = DEFAULT_POLICY
+    accounts: AccountTurns = attrs.field(default=attrs.Factory(lambda self: AccountTurns(self.reactor), True))
 
     def dial(
         self, request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None = None
@@ -52,6 +66,9 @@ class _Dial(TimedRequest[IResponseBody]):
         super().__init__(dialler.reactor, timeouts.total)
         self._sockets = dialler.sockets
         self._outbound = dialler.outbound
+        self._accounts = dialler.accounts
+        self._counted: CountedConnection | None = None
+        self._awaits_turn = False
         self._request = request
         self._timeouts = timeouts
         self._slot = slot
@@ -60,8 +77,22 @@ class _Dial(TimedRequest[IResponseBody]):
         self._client = HTTPClient(self._agent)
 
     async def _exchange(self) -> IResponseBody:
-        """Request the URL, and then the target of each redirect, until the response is no redirect."""
+        """Request the URL when the account may be asked, and tell the account how the provider answered."""
         await self._sockets.closed()
+        turn = await self._wait_turn()
+        try:
+            body = await self._follow_redirects()
+        except SourceError as error:
+            self._accounts.answered(turn, error)
+            raise
+        except BaseException:
+            self._accounts.answered(turn, SourceError(Reason.INTERNAL, "no answer"))
+            raise
+        self._accounts.answered(turn, None)
+        return body
+
+    async def _follow_redirects(self) -> IResponseBody:
+        """Request the URL, and then the target of each redirect, until the response is no redirect."""
         request = self._request
         hop = first_hop(request.url, request.user_agent, request.headers)
         while True:
@@ -70,8 +101,9 @@ class _Dial(TimedRequest[IResponseBody]):
             assert self._connection is not None
             if response.code in {200, 206}:
                 return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
+            self._withdraw_connection()
             if response.code not in REDIRECT_STATUSES:
-                raise _status_error(response)
+                raise self._status_error(response)
             locations = response.headers.getRawHeaders(b"Location", [None])
             hop = next_hop(hop, locations[0], _cookies(response))
             self._led_by_public = self._connection.is_public
@@ -101,15 +133,53 @@ class _Dial(TimedRequest[IResponseBody]):
 
     def _connected(self) -> None:
         self._set_step_timeout(self._timeouts.first_byte)
+        self._count_connection()
+
+    # the account
+
+    async def _wait_turn(self) -> Turn:
+        patient = self._timeouts.patient
+        if patient is None:
+            return Turn(self._request.account_key)
+        self._awaits_turn = True
+        turn = await self._accounts.wait(self._request.account_key, patient)
+        self._awaits_turn = False
+        return turn
+
+    def _timed_out(self, seconds: float, how: str = "") -> None:
+        """Report a dial that has waited for its turn as the refusal that it waited for."""
+        refusal = self._accounts.refusal(self._request.account_key) if self._awaits_turn else None
+        if refusal is not None:
+            self._fail(refusal)
+        else:
+            super()._timed_out(seconds, how)
+
+    def _count_connection(self) -> None:
+        """Count the connection until its socket has closed."""
+        assert self._connection is not None
+        usage, request = self._accounts.usage, self._request
+        counted = usage.begin(request.account_key, request.url, self._reactor.seconds())
+        self._counted = counted
+        self._connection.closed().addCallback(lambda _: usage.end(counted, self._reactor.seconds()))
+
+    def _withdraw_connection(self) -> None:
+        """Stop counting a connection that the provider has refused or redirected."""
+        if self._counted is not None:
+            self._accounts.usage.withdraw(self._request.account_key, self._counted)
+
+    def _status_error(self, response: Any) -> SourceError:
+        """Return the error of a response that is neither a body nor a redirect. A 416 may tell the file's length."""
+        counted = self._accounts.usage.is_counted(self._request.account_key, self._reactor.seconds())
+        retry_after = parse_retry_after(_header(response, b"Retry-After"), _header(response, b"Date"))
+        error = status_error(response.code, counted, retry_after)
+        if response.code == 416:
+            error.length = parse_complete_length(_header(response, b"Content-Range"))
+        return error
 
 
-def _status_error(response: Any) -> SourceError:
-    """Return the error of a response that is neither a body nor a redirect. A 416 may tell the length of the file."""
-    error = bad_status(response.code)
-    if response.code == 416:
-        header = response.headers.getRawHeaders(b"Content-Range", [b""])[0]
-        error.length = parse_complete_length(header.decode("latin-1"))
-    return error
+def _header(response: Any, name: bytes) -> str:
+    value: bytes = response.headers.getRawHeaders(name, [b""])[0]
+    return value.decode("latin-1")
 
 
 def _cookies(response: Any) -> Cookies:

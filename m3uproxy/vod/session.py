@@ -23,7 +23,7 @@ from ..core.failover.machine import SETTLED_AFTER, Backoff, Dial, Effect, Failov
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
-from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.http.source_request import SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
 from ..log import make_logger
@@ -201,7 +201,7 @@ class VodSession:
 
     def _give_up(self, error: SourceError) -> None:
         consumer, self._consumer = self._consumer, None
-        log.warn("stream {stream}: giving up after {url}: {error}", **self._place, error=error)
+        log.info("stream {stream}: giving up after {url}: {error}", **self._place, error=error)
         if consumer is not None:
             consumer.sources_failed(error)
 
@@ -223,7 +223,8 @@ class VodSession:
         return {"stream": self._file.id, "url": redact(self._file.requests[self.failover.index].url)}
 
     def _source_failed(self, error: SourceError, ran: float = 0.0, bytes_used: int = 0) -> None:
-        log.warn("stream {stream}: {url} failed: {error}", **self._place, error=error)
+        tell = log.warn if self.failover.begins_outage(self._seconds_of_work(ran, bytes_used)) else log.info
+        tell("stream {stream}: {url} failed: {error}", **self._place, error=error)
         left, now = self.failover.index, self._clock.seconds()
         consumer = self._consumer
         if consumer is not None and consumer.retry_differently(error):
@@ -235,10 +236,15 @@ class VodSession:
             self._close_connection()
             effect = GiveUp(error)
         else:
-            effect = self.failover.failed(now, error, max(SETTLED_AFTER, ran) if bytes_used >= WORKING_BYTES else 0.0)
+            effect = self.failover.failed(now, error, self._seconds_of_work(ran, bytes_used))
         chosen = None if isinstance(effect, GiveUp) else self.failover.index
         self._file.source_failed(error, left, chosen, ran)
         self._carry_out(effect)
+
+    @staticmethod
+    def _seconds_of_work(ran: float, bytes_used: int) -> float:
+        """Return the seconds for which a source has worked: files are sent faster than they are played."""
+        return max(SETTLED_AFTER, ran) if bytes_used >= WORKING_BYTES else 0.0
 
     def _is_final(self, error: SourceError, index: int) -> bool:
         """Return whether another dial is useless: after 416, or after 4xx from every source."""
@@ -264,7 +270,7 @@ class VodSession:
         if consumer is None:
             return
         request, wanted = request_for(consumer, source)
-        body = await self._dialler.dial(request, DialTimeouts(step.connect, step.first_byte, step.total), slot)
+        body = await self._dialler.dial(request, step.timeouts, slot)
         self._dialling = None
         try:
             self._opened(body, wanted, consumer, request.url)

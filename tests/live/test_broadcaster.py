@@ -231,7 +231,7 @@ def test_exhausted_sources_refuse_or_abort_players() -> None:
     relay.play(body, 2)
     body.end()
     late = [relay.player(stream) for _ in range(2)]
-    relay.dialler.last.fail(Reason.BUSY)
+    relay.dialler.last.fail(Reason.BAD_HEAD)
     assert viewer.transport.aborted
     assert viewer.refused is None
     # A late one found the ring warm, and had a byte already.

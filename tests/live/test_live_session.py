@@ -8,6 +8,7 @@ import pytest
 from fakes import Dial, FakeBody, Programme
 from session_rig import SessionRig, requests_of
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, globalLogPublisher
 
 from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.failover.resolver import ResolverAnswer
@@ -210,8 +211,8 @@ def test_a_refused_dial_tries_the_next_then_rests_then_gives_up() -> None:
     assert len(rig.dialler.dials) == 2
     rig.clock.advance(0.01)
     rig.dialler.last.fail(Reason.REFUSED)
-    rig.dialler.last.fail(Reason.BUSY)
-    assert [error.reason for error in rig.sink.errors] == [Reason.BUSY]
+    rig.dialler.last.fail(Reason.BAD_HEAD)
+    assert [error.reason for error in rig.sink.errors] == [Reason.BAD_HEAD]
     assert len(rig.history.replaced) == 4
     assert rig.history.moves == [1, 0, 1]
     assert rig.clock.getDelayedCalls() == []
@@ -635,10 +636,31 @@ def test_a_named_source_that_ran_well_is_redialled_without_a_question() -> None:
 def test_the_resolver_names_none() -> None:
     rig = asking(LiveRig(3, resolver=True))
     rig.session.resolver_answered(NONE)
-    assert [error.reason for error in rig.sink.errors] == [Reason.REFUSED]
-    assert replaced(rig) == [(0, None, "the resolver named no source")]
-    assert len(rig.dialler.dials) == 1
-    assert not rig.session.active
+    assert rig.sink.errors == []
+    assert replaced(rig) == [(0, 1, "the resolver named no source")]
+    assert rig.dialler.urls == ["http://s0/", "http://s1/"]
+    rig.stop()
+
+
+def test_one_warning_for_one_outage() -> None:
+    rig = LiveRig(2, FailoverPolicy(laps=3, backoff=1, start=19, total=30))
+    warnings: list[Any] = []
+
+    def observe(event: Any) -> None:
+        if event["log_level"] is LogLevel.warn:
+            warnings.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        rig.session.start()
+        rig.dialler.script = lambda dial: dial.fail(Reason.REFUSED)
+        rig.dialler.last.fail()
+        rig.pass_time(3)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert len(rig.dialler.dials) == 6
+    assert len(rig.sink.errors) == 1
+    assert len(warnings) == 1
 
 
 def test_failed_resolver_continues_with_the_list() -> None:

@@ -74,7 +74,7 @@ def test_counters_of_a_failover() -> None:
         (Reason.BAD_STATUS, 502),
         (Reason.CONNECT_TIMEOUT, 504),
         (Reason.FIRST_BYTE_TIMEOUT, 504),
-        (Reason.BUSY, 503),
+        (Reason.NO_SLOT, 503),
     ],
 )
 def test_player_without_a_byte_gets_a_status(reason: Reason, status: int) -> None:

@@ -123,12 +123,13 @@ async def test_source_from_the_resolver_is_played(rig, resolver):
 
 
 @pytest_twisted.ensureDeferred
-async def test_null_from_the_resolver_ends_the_stream(rig, resolver):
+async def test_null_from_the_resolver_leaves_the_own_sources(rig, resolver):
     player = await rig.play(register(rig, resolver, PRIMARY + "&status=404", BACKUP))
-    await rig.until(lambda: player.body.endswith(b"}"))
-    assert player.status == 502
-    assert rig.provider.channel("b").tally.total == 0
+    await plays(rig, player, "b")
     assert len(resolver.questions) == 1
+    lonely = await rig.play(register(rig, resolver, "/live/d.ts?status=404"))
+    await rig.until(lambda: lonely.body.endswith(b"}"))
+    assert lonely.status == 502
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from fakes import FakeBody, Relay
 from twisted.internet.defer import Deferred
 
-from m3uproxy.errors import Reason, SourceError, bad_status
+from m3uproxy.core.failover.causes import status_error
+from m3uproxy.errors import Reason, SourceError
 from m3uproxy.live.stream import LiveStream
 
 URL = "http://editor/resolve"
@@ -69,7 +70,7 @@ def test_resolver_gets_the_failure_and_its_source_is_played() -> None:
 def test_resolver_gets_the_status_of_the_provider() -> None:
     relay = Relay()
     relay.player(resolved(relay))
-    relay.dialler.last.deferred.errback(bad_status(458))
+    relay.dialler.last.deferred.errback(status_error(458))
     assert relay.resolver.last.question.status == 458
     relay.resolver.last.names(NAMED)
     body = relay.dialler.last.answer()
@@ -93,28 +94,42 @@ def test_a_named_source_is_asked_for_as_the_others_are() -> None:
     assert request.account is not None
 
 
-def test_resolver_without_a_source_ends_the_players() -> None:
+def test_resolver_without_a_source_leads_to_the_list() -> None:
     relay = Relay()
     stream = resolved(relay, BACKUP)
     player = relay.player(stream)
     relay.dialler.last.fail()
     relay.resolver.last.names_none()
-    assert player.refused is not None
-    assert player.refused.player_status == 502
-    assert len(relay.dialler.dials) == 1
+    assert player.refused is None
+    assert stream.current_url == BACKUP
     (entry,) = stream.history.entries()
-    assert (entry["to"], entry["cause"]) == (None, "refused; the resolver named no source")
-    relay.nothing_left()
+    assert (entry["to"], entry["cause"]) == (BACKUP, "refused; the resolver named no source")
 
 
-def test_resolver_without_a_source_aborts_during_playback() -> None:
+def test_resolver_without_a_source_is_told_of_the_return_to_the_primary() -> None:
     relay = Relay()
-    stream = resolved(relay, BACKUP)
+    stream = resolved(relay)
     body = playing(relay, stream)
     body.end()
     relay.dialler.last.fail()
+    relay.resolver.last.names(NAMED)
+    body = relay.dialler.last.answer()
+    relay.play(body, 2)
+    body.end(SourceError(Reason.STALLED))
     relay.resolver.last.names_none()
-    assert relay.players[0].transport.aborted
+    assert relay.dialler.last.request.url == NAMED, "the source in use"
+    relay.dialler.last.fail()
+    assert (relay.dialler.last.request.url, stream.source_index) == (PRIMARY, 0)
+    for _ in range(2):
+        relay.dialler.last.fail()
+        relay.pass_time(2)
+    question = relay.resolver.last.question
+    assert (question.current_url, question.index) == (PRIMARY, 0)
+    assert len(relay.resolver.asked) == 3, "once in the new lap"
+    relay.resolver.last.names_none()
+    relay.pass_time(3)
+    relay.play(relay.dialler.last.answer(), 1)
+    assert not relay.players[0].transport.aborted
 
 
 def test_failed_resolver_leaves_the_list() -> None:
@@ -303,7 +318,33 @@ def test_the_api_asks_while_the_session_does(answer: str, then: bool) -> None:
     assert len(relay.resolver.asked) == 1
     getattr(relay.resolver.last, answer)()
     assert moved(done) is then
-    assert stream.source_index == (1 if then else 0), "one step"
+    assert stream.source_index == 1, "one step"
+
+
+def test_the_api_is_answered_within_eight_seconds() -> None:
+    relay = Relay()
+    stream = resolved(relay, BACKUP)
+    body = playing(relay, stream)
+    done = stream.fail_over()
+    relay.play(body, 6.5)
+    assert moved(done) is None
+    relay.play(body, 1)
+    assert moved(done) is True
+    assert relay.resolver.last.cancelled
+    assert stream.current_url == BACKUP
+
+
+def test_the_api_is_answered_in_time_while_nothing_plays() -> None:
+    relay = Relay()
+    stream = resolved(relay)
+    relay.player(stream)
+    relay.dialler.last.fail()
+    done = stream.fail_over()
+    relay.pass_time(7.5)
+    assert moved(done) is True
+    assert relay.resolver.last.cancelled
+    assert stream.current_url == PRIMARY
+    assert stream.broadcaster.session.active
 
 
 def test_timed_out_session_leaves_the_question_to_the_api() -> None:

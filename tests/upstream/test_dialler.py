@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.source_request import DialTimeouts
-from m3uproxy.errors import Reason
+from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IBodyConsumer, IDialler, IResponseBody
 
 VIDEO = b"G" * 188
@@ -115,7 +115,8 @@ class TestFailures:
             (204, Reason.BAD_STATUS),
             (429, Reason.BUSY),
             (458, Reason.BUSY),
-            (503, Reason.BUSY),
+            (453, Reason.BUSY),
+            (503, Reason.BAD_STATUS),
             (509, Reason.BUSY),
         ],
     )
@@ -124,6 +125,57 @@ class TestFailures:
         provider = await bench.provider(head(f"{status} x", "Content-Length: 20"))
         error = await bench.fails(provider.url())
         assert (error.reason, error.status) == (reason, status)
+
+    @pytest.mark.parametrize("closed", [False, True])
+    @pytest.mark.parametrize(("status", "reason"), [(403, Reason.BUSY), (503, Reason.BUSY), (404, Reason.BAD_STATUS)])
+    @pytest_twisted.ensureDeferred
+    async def test_status_beside_or_after_another_connection(self, bench, closed, status, reason):
+        provider = await bench.provider()
+        provider.answers["/live/u/p/1.ts"] = (head(), VIDEO)
+        provider.answers["*"] = (head(f"{status} x", "Content-Length: 0"),)
+        opened = await bench.dial(provider.url("/live/u/p/1.ts"))
+        if closed:
+            await opened.close()
+        await self._fails_with(bench, provider.url("/live/u/p/2.ts"), reason)
+        await self._fails_with(bench, provider.url("/live/other/p/2.ts"), Reason.BAD_STATUS)
+        await opened.close()
+
+    async def _fails_with(self, bench, url, reason):
+        with pytest.raises(SourceError) as raised:
+            await bench.dial(url)
+        assert raised.value.reason is reason
+
+    @pytest_twisted.ensureDeferred
+    async def test_refusals_and_redirects_are_no_connections_that_count(self, bench):
+        provider = await bench.provider()
+        provider.answers["/a"] = (head("302 Found", f"Location: {provider.url('/b')}", "Content-Length: 0"),)
+        provider.answers["/b"] = (head("403 Forbidden", "Content-Length: 0"),)
+        for _ in range(2):
+            assert (await bench.fails(provider.url("/a"))).reason is Reason.BAD_STATUS
+
+    @pytest_twisted.ensureDeferred
+    async def test_retry_after_is_read(self, bench):
+        provider = await bench.provider(head("429 x", "Retry-After: 8", "Content-Length: 0"))
+        assert (await bench.fails(provider.url())).retry_after == 8
+
+    @pytest_twisted.ensureDeferred
+    async def test_full_account_is_asked_by_one_dial_at_a_time(self, bench):
+        provider = await bench.provider(head("458 x", "Content-Length: 0"))
+        await bench.fails(provider.url())
+        before = len(provider.requests)
+        assert (await bench.fails(provider.url(), timeouts=DialTimeouts(3, 3, 3, False))).status == 458
+        assert len(provider.requests) == before, "the account must not be asked yet"
+        provider.answers["*"] = (head(), VIDEO)
+        opened = await bench.dial(provider.url(), timeouts=DialTimeouts(3, 3, 3, True))
+        await opened.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_dial_that_never_gets_its_turn_fails_with_the_refusal(self, bench):
+        provider = await bench.provider(head("429 x", "Retry-After: 60", "Content-Length: 0"))
+        await bench.fails(provider.url())
+        before = len(provider.requests)
+        error = await bench.fails(provider.url(), timeouts=DialTimeouts(3, 3, 0.1, True))
+        assert (error.status, len(provider.requests)) == (429, before)
 
     @pytest_twisted.ensureDeferred
     async def test_partial_response_is_accepted(self, bench):

@@ -6,16 +6,17 @@ names share the lap.
 
 Before the first byte the number of laps is limited, so that a player soon gets an error. During playback the time
 limit of the outage ends it (:mod:`m3uproxy.core.failover.machine`); laps then continue beyond their number, with
-backoffs that grow.
+backoffs that grow. A lap in which a provider had too many connections does not count: it frees them in some seconds.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
 
 import attrs
 
-from .causes import CAUSE_POLICIES, CausePolicy, FailureCause
+from .causes import CAUSE_POLICIES, CausePolicy, FailureCause, busy_delay
 from .source_list import NamedSources
 
 
@@ -27,7 +28,7 @@ class FailoverRules:
     :ivar laps: passes over the sources within one outage (``STREAM_RETRY_ATTEMPTS``).
     :ivar backoff: time between the first two laps (``STREAM_RETRY_DELAY``).
     :ivar backoff_growth: factor from one backoff to the next: 1, or 1.5 with ``STREAM_RETRY_EXPONENTIAL_BACKOFF``.
-    :ivar busy_backoff: the least backoff after a lap in which a provider had no free connection.
+    :ivar busy_backoff: the least backoff after a lap in which this proxy had no free connection to a provider.
     :ivar jitter: part by which backoffs and cool-downs are randomly longer or shorter.
     :ivar max_changes: changes to another source within one outage (``MAX_FAILOVER_ATTEMPTS``); 0 for no limit.
     :ivar stall_cool_down: the first quarantine of a source that stalled (for strict streams
@@ -69,9 +70,13 @@ class OutageBudget:
     The budget of the present outage; :class:`.sources.Sources` begins a new one.
 
     :ivar rules: the limits; they may change at any time.
+    :ivar lap: the number of laps that are over.
     :ivar unlimited_laps: whether time ends the outage, and not the number of laps.
+    :ivar free_busy_laps: whether laps in which a provider had too many connections do not count.
     :ivar tried: indices of the sources that are not tried again in this lap.
     :ivar unusable: indices of the sources that are not tried again in this outage.
+    :ivar prompt: indices of the sources that failed at once in this outage. They need no share of the time left.
+    :ivar delivered: indices of the sources that have delivered since the stream was started.
     """
 
     def __init__(self, rules: FailoverRules, random: Callable[[], float], named: NamedSources) -> None:
@@ -83,22 +88,27 @@ class OutageBudget:
         """
         self._random = random
         self._named = named
-        self._laps = self._changes = 0
-        self._was_busy = False
+        self.lap = self._busy_laps = self._changes = 0
+        self._had_no_slot = self._was_busy = False
+        self._failures: Counter[tuple[int, FailureCause]] = Counter()
         self.rules = rules
         self.unlimited_laps = False
+        self.free_busy_laps = True
         self.tried: set[int] = set()
         self.unusable: set[int] = set()
+        self.prompt: set[int] = set()
+        self.delivered: set[int] = set()
 
     @property
     def first_lap(self) -> bool:
         """True while no lap is over: a source may be untried."""
-        return not self._laps
+        return not self.lap
 
     @property
     def exhausted(self) -> bool:
         """True if there is no further lap."""
-        return self._laps >= self.rules.laps and not self.unlimited_laps
+        counted = self.lap - (self._busy_laps if self.free_busy_laps else 0)
+        return counted >= self.rules.laps and not self.unlimited_laps
 
     @property
     def may_change(self) -> bool:
@@ -107,40 +117,62 @@ class OutageBudget:
 
     def begin(self) -> None:
         """Begin a fresh outage, with a budget of its own."""
-        self._laps = self._changes = 0
-        self.unusable = set()
+        self.lap = self._busy_laps = self._changes = 0
+        self._failures.clear()
+        self.unusable, self.prompt = set(), set()
         self._new_lap()
 
     def source_changed(self) -> None:
         """Count a change of source."""
         self._changes += 1
 
-    def provider_busy(self) -> None:
-        """Lengthen the backoff after this lap: a provider had no free connection."""
-        self._was_busy = True
+    def slot_missing(self) -> None:
+        """Lengthen the backoff after this lap: this proxy had no free connection to a provider."""
+        self._had_no_slot = True
 
-    def exclude(self, index: int) -> None:
-        """Do not try a source again in this outage."""
-        self.tried.add(index)
-        self.unusable.add(index)
+    def refused_as_busy(self, index: int) -> float:
+        """Note that a provider had too many connections. Return the seconds before it is asked for the source again."""
+        self._was_busy = True
+        return busy_delay(self._failures[index, FailureCause.BUSY] - 1)
+
+    def count_failure(self, index: int, cause: FailureCause) -> None:
+        """Count a failure. If the source would fail again, do not try it again in this outage."""
+        self._failures[index, cause] += 1
+        policy = self.rules.cause_policy(cause)
+        is_over = 0 < policy.tries <= self._failures[index, cause] and index not in self.delivered
+        if policy.final or is_over:
+            self.tried.add(index)
+            self.unusable.add(index)
 
     def renumber(self, places: Mapping[int, int]) -> None:
         """Replace the indices of the sources; sources without a new index are gone."""
-        self.tried = {places[index] for index in self.tried if index in places}
-        self.unusable = {places[index] for index in self.unusable if index in places}
+        for indices in (self.tried, self.unusable, self.prompt, self.delivered):
+            kept = {places[index] for index in indices if index in places}
+            indices.clear()
+            indices.update(kept)
+        self._failures.clear()
 
     def end_lap(self) -> float:
         """Begin the next lap and return the seconds to back off before it."""
-        backoff = min(MAX_BACKOFF, self.rules.backoff * self.rules.backoff_growth**self._laps)
-        beyond = self._laps - self.rules.laps + 1
+        backoff = self._busy_backoff() if self._was_busy else self._backoff()
+        if self._had_no_slot:
+            backoff = max(backoff, self.rules.busy_backoff)
+        self.lap += 1
+        self._new_lap()
+        return backoff * self.jitter()
+
+    def _busy_backoff(self) -> float:
+        self._busy_laps += 1
+        return busy_delay(self._busy_laps - 1)
+
+    def _backoff(self) -> float:
+        laps = self.lap - self._busy_laps
+        backoff = min(MAX_BACKOFF, self.rules.backoff * self.rules.backoff_growth**laps)
+        beyond = laps - self.rules.laps + 1
         if beyond > 0:
             grown = max(backoff, _EXTRA_LAP_BACKOFF) * _EXTRA_LAP_GROWTH**beyond
             backoff = max(backoff, min(MAX_EXTRA_LAP_BACKOFF, grown))
-        if self._was_busy:
-            backoff = max(backoff, self.rules.busy_backoff)
-        self._laps += 1
-        self._new_lap()
-        return backoff * self.jitter()
+        return backoff
 
     def backoff_before_named(self, url: str, tried: Collection[Hashable]) -> float:
         """
@@ -169,5 +201,5 @@ class OutageBudget:
         return 1 + self.rules.jitter * (2 * self._random() - 1)
 
     def _new_lap(self) -> None:
-        self.tried, self._was_busy = set(self.unusable), False
+        self.tried, self._had_no_slot, self._was_busy = set(self.unusable), False, False
         self._named.new_lap()

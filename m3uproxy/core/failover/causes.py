@@ -6,6 +6,10 @@ consequence. :mod:`m3uproxy.core.failover.sources` carries the consequence out.
 Some failures are no fault of the source: the proxy is short of memory or of connections, is stopping, or has closed a
 body that no player reads. :func:`is_own_fault` decides that for all. Such a failure is neither counted nor followed by
 a quarantine. An internal error is counted: usually the data of the source caused it, and another source may avoid it.
+
+**Statuses.** :func:`status_error` is the one place that says what an HTTP status of a provider means, for live streams,
+films, playlists and segments. A provider with too many connections of an account says so with many statuses. Some of
+them have other meanings as well. These count only while the provider may still count a connection of this proxy.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ class FailureCause(Enum):
 
     UNREACHABLE = "unreachable"
     REFUSED = "refused by the provider"
+    NOT_FOUND = "not found"
     BUSY = "too many connections"
     BROKEN = "provider error"
     NOT_VIDEO = "not video"
@@ -47,19 +52,22 @@ class CausePolicy:
     :ivar longest: the longest quarantine in seconds.
     :ivar redial: whether a source that ran well before is redialled before any other is tried.
     :ivar final: whether the source would fail again, so that it is not tried again in this outage.
+    :ivar tries: failures after which the same holds for a source that has not delivered; 0 for no limit.
     """
 
     cool_down: float
     longest: float
     redial: bool = False
     final: bool = False
+    tries: int = 0
 
 
 #: A provider needs seconds to notice that a connection is closed; a wrong password stays wrong for longer.
 CAUSE_POLICIES = {
     FailureCause.UNREACHABLE: CausePolicy(2, 60),
-    FailureCause.REFUSED: CausePolicy(30, 600),
-    FailureCause.BUSY: CausePolicy(5, 60),
+    FailureCause.REFUSED: CausePolicy(30, 600, tries=2),
+    FailureCause.NOT_FOUND: CausePolicy(30, 600, tries=1),
+    FailureCause.BUSY: CausePolicy(0.5, 3),
     FailureCause.BROKEN: CausePolicy(5, 120),
     FailureCause.NOT_VIDEO: CausePolicy(30, 600),
     FailureCause.TOO_LARGE: CausePolicy(60, 600, final=True),
@@ -122,10 +130,41 @@ _CAUSES = {
 }
 
 
+#: Statuses for too many connections, whatever connections this proxy has: 429 is the standard one, IPTV panels send the
+#: others.
+BUSY_STATUSES = frozenset({429, 453, 456, 458, 509, 884})
+#: Statuses that mean the same while the provider may count a connection of this proxy; see :func:`status_error`.
+BUSY_IF_COUNTED = frozenset({401, 403, 503})
+#: Seconds between two requests to an account with too many connections; the last value repeats.
+BUSY_DELAYS = (0.5, 1.0, 2.0, 3.0)
+_STATUS_CAUSES = {404: FailureCause.NOT_FOUND, 410: FailureCause.NOT_FOUND}
+
+
+def status_error(status: int, counted: bool = False, retry_after: float | None = None) -> SourceError:
+    """
+    Return the error for the HTTP status of a provider.
+
+    :param counted: whether the provider may count another connection of this proxy to the account
+        (:class:`m3uproxy.core.slots.account_usage.AccountUsage`).
+    :param retry_after: seconds for which the provider asks not to be requested again.
+    """
+    busy = status in BUSY_STATUSES or (counted and status in BUSY_IF_COUNTED)
+    reason = Reason.BUSY if busy else Reason.BAD_STATUS
+    return SourceError(reason, f"HTTP {status}", status, retry_after=retry_after)
+
+
+def busy_delay(refusals: int) -> float:
+    """Return the seconds before an account with too many connections is asked again.
+
+    :param refusals: the number of refusals before.
+    """
+    return BUSY_DELAYS[min(refusals, len(BUSY_DELAYS) - 1)]
+
+
 def cause_of(error: SourceError) -> FailureCause:
-    """Return the cause of an error. A 4xx status is REFUSED, because another request is of little use."""
+    """Return the cause of an error."""
     if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
-        return FailureCause.REFUSED
+        return _STATUS_CAUSES.get(error.status, FailureCause.REFUSED)
     return _CAUSES[error.reason]
 
 

@@ -15,8 +15,12 @@ An *outage* begins when the stream is started or its source fails. It ends when 
 - Time is limited. Until a player has received a byte, the number of laps is limited as well. Each outage has its own
   limits.
 
+A player waits for ``START_TIMEOUT``, and all of it is used: as long as another source is left to try, a dial gets its
+share of the time; the last one gets all that is left. It is *patient*: a source that is slow is awaited.
+
 If the application has a *resolver*, the resolver is asked before each change of source. The source that it names is
-dialled next. If it names none, the machine gives up. If it does not answer, the outage continues without a resolver.
+dialled next. If it names none, there is none better now: the outage goes on with the source in use and those of the
+list, and the resolver is asked again in the next lap. If it does not answer, the outage continues without a resolver.
 
 Events (rows), states (columns) and the step that follows (``_TABLE``)::
 
@@ -27,7 +31,7 @@ Events (rows), states (columns) and the step that follows (``_TABLE``)::
     over          -           finish        finish        -             -
     backoff_over  -           -             -             dial          -
     named         -           -             -             -             next
-    none          -           -             -             -             give up
+    none          -           -             -             -             next
     unanswered    -           -             -             -             next
     stop          -           -> IDLE       -> IDLE       -> IDLE       -> IDLE
     switched      -           dial          dial          dial          dial
@@ -46,6 +50,7 @@ from enum import Enum
 import attrs
 
 from ...errors import Reason, SourceError, StoredError
+from ..http.source_request import DialTimeouts
 from .budget import FailoverRules
 from .causes import FailureCause, cause_of
 from .resolver import TIMEOUT, ResolverAnswer
@@ -62,12 +67,19 @@ class Dial:
     :ivar first_byte: seconds from then until the response head, TLS handshake included, and from there to the first
         packet.
     :ivar total: seconds for everything up to the first packet, redirects included.
+    :ivar patient: whether nothing else is left to try, so that the source is awaited.
     """
 
     index: int
     connect: float
     first_byte: float
     total: float
+    patient: bool = False
+
+    @property
+    def timeouts(self) -> DialTimeouts:
+        """The timeouts of the dial."""
+        return DialTimeouts(self.connect, self.first_byte, self.total, self.patient)
 
 
 @attrs.frozen
@@ -112,11 +124,14 @@ Effect = Dial | Backoff | AskResolver | GiveUp | Finish | Idle | None
 
 #: Seconds of delivery after which a source has run well and the outage is over.
 SETTLED_AFTER = 1.0
-#: The longest total timeout of one dial, in seconds; the only bound where the outage has none.
+#: The longest total timeout of one dial, in seconds, unless ``start`` is longer; the only bound where the outage has
+#: none.
 _MAX_DIAL_TIME = 20.0
 #: Seconds in which hardly any source answers. After a failure before the first byte, no dial is given less, because its
 #: timeout would replace the error of that failure.
 _MIN_DIAL_TIME = 0.2
+#: A dial that fails within this time, in seconds, was answered: the source needs no share of the time in later laps.
+_PROMPT = 1.0
 
 
 class FailoverState(Enum):
@@ -139,8 +154,8 @@ class FailoverPolicy:
     :ivar start: limit of an outage in which no player has received a byte; an HTTP error can still be sent.
     :ivar total: limit of an outage during playback; 0 for no limit.
     :ivar connect: timeout of a connection.
-    :ivar first_byte: timeout of the response head, and of the first packet after it.
-    :ivar quick: total timeout of a dial during playback, in the first lap, if there is another source to try.
+    :ivar first_byte: timeout of the response head, and of the first packet after it, while another source is left.
+    :ivar quick: total timeout of a dial during playback, in the first lap, while another source is left.
     :ivar unlimited_laps: whether only ``total`` ends an outage during playback, and not the number of laps.
     """
 
@@ -180,6 +195,7 @@ class FailoverMachine:
     :ivar has_resolver: returns whether the application has a resolver to ask.
     :ivar error: the last failure of the present outage.
     :ivar sent: whether a source has streamed since the start, so that players have received bytes.
+    :ivar failures: failures in the present outage.
     """
 
     policy: FailoverPolicy
@@ -188,15 +204,26 @@ class FailoverMachine:
     state: FailoverState = FailoverState.IDLE
     error = StoredError()
     sent: bool = False
+    failures: int = 0
     _resolver_failed: bool = False
     _short_programme: bool = False
+    _declined_in_lap: int | None = None
     _outage_began: float = 0.0
+    _dialled_at: float = 0.0
     _streaming_since: float = 0.0
 
     @property
     def index(self) -> int:
         """The index of the source in use, or of the next one."""
         return self.sources.current
+
+    def begins_outage(self, ran: float) -> bool:
+        """
+        Return whether a failure now is the first one of an outage.
+
+        :param ran: seconds for which the source had delivered.
+        """
+        return ran >= SETTLED_AFTER or not self.failures
 
     def start(self, now: float) -> Effect:
         """Start the stream: the first player has asked for it."""
@@ -216,12 +243,15 @@ class FailoverMachine:
         self.error = error
         if self.state is FailoverState.STREAMING and ran >= SETTLED_AFTER:
             self.sources.settled(self.index, now - ran)
-            self._outage_began, self._resolver_failed = now, False
+            self._begin_outage(now)
+        self.failures += 1
         cause = cause or cause_of(error)
         if cause is FailureCause.NO_SLOT and self.state is FailoverState.STREAMING:
             cause = FailureCause.OURS  # the stream holds its slot; its own requests were too many
+        if self.state is FailoverState.DIALLING and now - self._dialled_at < _PROMPT:
+            self.sources.budget.prompt.add(self.index)
         if self.state in (FailoverState.DIALLING, FailoverState.STREAMING):
-            self.sources.failed(self.index, cause, now)
+            self.sources.failed(self.index, cause, now, error.retry_after)
         return self._on("failed", now)
 
     def programme_ended(self, now: float, error: SourceError, ran: float, short: bool) -> Effect:
@@ -307,8 +337,12 @@ class FailoverMachine:
         if self.state is FailoverState.STREAMING and now - self._streaming_since >= SETTLED_AFTER:
             self.sources.settled(self.index, self._streaming_since)
 
+    def _begin_outage(self, now: float) -> None:
+        self._outage_began, self.failures = now, 0
+        self._resolver_failed, self._declined_in_lap = False, None
+
     def _start(self, now: float) -> Effect:
-        self._outage_began, self._resolver_failed = now, False
+        self._begin_outage(now)
         self.sources.begin_outage(now)
         self.error, self.sent, self._short_programme = None, False, False
         return self._next(now)
@@ -323,12 +357,21 @@ class FailoverMachine:
 
     @property
     def _may_ask_resolver(self) -> bool:
-        return self.has_resolver() and not self._resolver_failed and self.sources.budget.may_change
+        budget = self.sources.budget
+        may_answer = not self._resolver_failed and self._declined_in_lap != budget.lap
+        return self.has_resolver() and may_answer and budget.may_change
+
+    def _decline(self, now: float) -> Effect:
+        """Go on with the own sources: the resolver knows none better now. It is asked again in the next lap."""
+        self._declined_in_lap = self.sources.budget.lap
+        self.sources.keep_current()
+        return self._next(now)
 
     def _next(self, now: float) -> Effect:
         """Dial the next source, back off before that, or give up."""
+        self.sources.budget.free_busy_laps = self._deadline() < float("inf")
         self.sources.budget.unlimited_laps = self.policy.unlimited_laps and self.sent and self.policy.total > 0
-        choice = self.sources.next(now)
+        choice = self.sources.next(now, self._deadline())
         if self._short_programme and (choice is None or choice.delay):
             return self._finish(now)
         if choice is None or now + choice.delay >= self._deadline() or (choice.delay and self._is_final):
@@ -349,12 +392,16 @@ class FailoverMachine:
         left = self._deadline() - now
         if left <= (_MIN_DIAL_TIME if self.error is not None and not self.sent else 0.0):
             return self._give_up(now)
-        share = left / max(1, self.sources.untried + self._may_ask_resolver)
-        if self.sent and (len(self.sources) > 1 or self._may_ask_resolver) and self.sources.first_lap:
-            share = min(share, self.policy.quick)
-        self.state = FailoverState.DIALLING
-        policy = self.policy
-        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), min(share, _MAX_DIAL_TIME))
+        self.state, self._dialled_at = FailoverState.DIALLING, now
+        policy, longest = self.policy, max(_MAX_DIAL_TIME, self.policy.start)
+        others = self.sources.others_left(self._deadline()) + self._may_ask_resolver
+        if not others:
+            total = min(left, longest)
+            return Dial(self.index, min(policy.connect, total), total, total, patient=True)
+        share = min(left / (others + 1), longest)
+        if self.sent and self.sources.first_lap:
+            share = min(share, policy.quick)
+        return Dial(self.index, min(policy.connect, share), min(policy.first_byte, share), share)
 
     def _deadline(self) -> float:
         policy = self.policy
@@ -389,7 +436,7 @@ class FailoverMachine:
         return Idle()
 
     def _switch(self, now: float) -> Effect:
-        self._outage_began, self._resolver_failed = now, False
+        self._begin_outage(now)
         return self._next(now)
 
 
@@ -402,7 +449,7 @@ _TABLE: dict[tuple[FailoverState, str], Callable[[FailoverMachine, float], Effec
     (FailoverState.STREAMING, "over"): FailoverMachine._finish,
     (FailoverState.BACKING_OFF, "backoff_over"): FailoverMachine._dial,
     (FailoverState.ASKING_RESOLVER, "named"): FailoverMachine._next,
-    (FailoverState.ASKING_RESOLVER, "none"): FailoverMachine._give_up,
+    (FailoverState.ASKING_RESOLVER, "none"): FailoverMachine._decline,
     (FailoverState.ASKING_RESOLVER, "unanswered"): FailoverMachine._next,
     (FailoverState.DIALLING, "stop"): FailoverMachine._stop,
     (FailoverState.STREAMING, "stop"): FailoverMachine._stop,

@@ -4,7 +4,8 @@ A resolver belongs to the application that registered the stream. It receives th
 next one. The question is a ``POST`` with JSON. The answer is one of three:
 
 - ``{"next_url": "http://…"}``: the next source;
-- ``{"next_url": null}``, or an empty string: there is no other source, and the stream ends;
+- ``{"next_url": null}``, or an empty string: none is better now; the sources that there are are used, and the resolver
+  is asked again in the next lap over them;
 - anything else is a failure of the resolver; then the registered list is used.
 """
 
@@ -21,6 +22,8 @@ from ..http.redirects import first_hop
 
 #: Timeout of an answer in seconds, from the look-up of the resolver's name to the last byte.
 TIMEOUT = 10.0
+#: The same while an API request waits for the answer: the caller's own timeout is 10 s.
+API_TIMEOUT = 7.0
 #: Longest answer in bytes.
 MAX_ANSWER_BYTES = 65_536
 #: Longest URL in characters.

@@ -32,6 +32,7 @@ class SourceState:
     :ivar key: identity of the source, whatever its index: its URL.
     :ivar account: the provider account, None if unknown.
     :ivar quarantined_until: end of the quarantine.
+    :ivar not_before: time before which the provider must not be asked for the source again.
     :ivar recent_failures: failures that count for the length of the next quarantine.
     :ivar delivering_since: time from which the source has delivered, if it is in use and has settled.
     """
@@ -39,6 +40,7 @@ class SourceState:
     key: Hashable
     account: Hashable | None
     quarantined_until: float = float("-inf")
+    not_before: float = float("-inf")
     recent_failures: int = 0
     failures: int = 0
     failed_at: float = float("-inf")
@@ -54,6 +56,11 @@ class SourceState:
     def hold_until(self, end: float) -> None:
         """Keep the source in quarantine until a time at least, without a failure."""
         self.quarantined_until = max(self.quarantined_until, end)
+
+    def wait_until(self, end: float) -> None:
+        """Do not ask the provider before a time."""
+        self.not_before = max(self.not_before, end)
+        self.hold_until(end)
 
     def end_quarantine(self) -> None:
         """Leave quarantine now."""
@@ -201,6 +208,7 @@ class SourceList:
         for other in others:
             state = self._states[other]
             state.quarantined_until = max(state.quarantined_until, shared.quarantined_until)
+            state.not_before = max(state.not_before, shared.not_before)
         return others
 
     def key(self, index: int) -> Hashable:

@@ -12,8 +12,11 @@ cool-down doubles with each failure until the source has run for :data:`.source_
 source is out of quarantine, no quarantined source is tried. If all are quarantined, the one that leaves quarantine
 first is next, so that players wait.
 
-**A source that would fail again is tried once.** What a limit of this proxy refuses, it refuses again. Such a source is
-not tried again in the same outage.
+**A source that would fail again is tried once or twice.** What a limit of this proxy refuses, it refuses again. A
+provider that does not know a URL, or refuses it, is asked once or twice, unless the source has delivered before.
+
+**A provider is not asked before its time.** If an account has too many connections, or the provider says Retry-After,
+the next request waits for as long.
 
 **Laps** have a budget (:mod:`m3uproxy.core.failover.budget`). A source that delivered for some seconds is *settled*. It
 ends the outage: its next failure has a budget of its own.
@@ -80,7 +83,7 @@ class Sources:
         self.source_list = SourceList(keys, accounts, named)
         self.budget = OutageBudget(rules, random, named)
         self.current = 0
-        self.in_use = self.redials = self._started = False
+        self.in_use = self.redials = self._started = self._ran_well = False
         self._next_named: int | None = None
         self._redial_delay = 0.0
 
@@ -92,10 +95,16 @@ class Sources:
         """The rules for choosing a source."""
         return self.budget.rules
 
-    @property
-    def untried(self) -> int:
-        """The number of sources that this lap has not tried, the one in use included. They share the time left."""
-        return sum(index not in self.budget.tried for index in {*self.source_list.order(), self.current})
+    def others_left(self, until: float = float("inf")) -> int:
+        """
+        Return the number of other sources that share the time left with the source in use.
+
+        This lap has not tried them. In later laps, sources that fail at once do not count.
+
+        :param until: end of the outage; see :meth:`next`.
+        """
+        done = self.budget.tried if self.first_lap else self.budget.tried | self.budget.prompt
+        return sum(index not in done for index in self._allowed(until) if index != self.current)
 
     @property
     def first_lap(self) -> bool:
@@ -117,7 +126,8 @@ class Sources:
         """Begin a fresh outage with the best source: the stream, which was idle, is started."""
         self.left(now)
         self.budget.begin()
-        self.redials = self._started = False
+        self.budget.delivered.clear()
+        self.redials = self._started = self._ran_well = False
         self._next_named = None
 
     def left(self, now: float) -> None:
@@ -126,15 +136,16 @@ class Sources:
         self._redial_delay = 0.0
         self._state(self.current).left(now)
 
-    def next(self, now: float) -> Choice | None:
+    def next(self, now: float, until: float = float("inf")) -> Choice | None:
         """
         Choose the source to dial, which is in use from now on. While a source is in use, return the same source.
 
+        :param until: end of the outage. A source whose provider must not be asked before then is not chosen.
         :return: None if the budget of the outage is exhausted.
         """
         if self.in_use:
             return Choice(self.current)
-        choice = self._choose(now)
+        choice = self._choose(now, until)
         if choice is not None:
             self._take(choice.index)
         return choice
@@ -145,18 +156,21 @@ class Sources:
             state = self._state(index)
             state.delivering_since = since
             state.end_quarantine()
+            self.budget.delivered.add(index)
 
-    def failed(self, index: int, cause: FailureCause, now: float) -> None:
+    def failed(self, index: int, cause: FailureCause, now: float, retry_after: float | None = None) -> None:
         """
         Take note that the source in use failed. A report about another source has no effect.
 
         If the cause lies in this proxy, the source has no failure, and is dialled again after a short wait. If only a
         slot is missing, sources of other accounts are tried.
+
+        :param retry_after: seconds for which the provider asks not to be requested again.
         """
         if not self.in_use or index != self.current:
             return
         state = self._state(index)
-        ran_well = state.delivering_since is not None
+        ran_well = self._ran_well = state.delivering_since is not None
         self.left(now)
         if cause not in OWN_CAUSES:
             state.failed(cause, now)
@@ -169,9 +183,15 @@ class Sources:
             return
         if not ran_well:
             self.budget.tried.add(index)
-        if self.rules.cause_policy(cause).final:
-            self.budget.exclude(index)
+        self.budget.count_failure(index, cause)
         self._quarantine(index, cause, now)
+        self._hold_back(index, cause, now, retry_after)
+        if cause in ACCOUNT_CAUSES:
+            self.budget.tried.update(self.source_list.share_quarantine(index))
+
+    def keep_current(self) -> None:
+        """Dial the source that failed last again, if it had run well: the resolver knows none that is better."""
+        self.redials = self.redials or (self._ran_well and self.current not in self.budget.unusable)
 
     def probed(self, index: int, cause: FailureCause | None, now: float) -> None:
         """
@@ -188,6 +208,8 @@ class Sources:
         if cause not in OWN_CAUSES:
             state.failed(cause, now)
         self._quarantine(index, cause, now)
+        if cause in ACCOUNT_CAUSES:
+            self.source_list.share_quarantine(index)
 
     def left_for(self, index: int, now: float) -> None:
         """Make a better source the next one. The home source stays, because the better one was not chosen."""
@@ -294,32 +316,45 @@ class Sources:
             self._state(index).hold_until(now + policy.cool_down * jitter)
         else:
             self._state(index).start_quarantine(policy, now, jitter)
-        if cause in ACCOUNT_CAUSES:
-            self.budget.provider_busy()
-            self.budget.tried.update(self.source_list.share_quarantine(index))
 
-    def _choose(self, now: float) -> Choice | None:
+    def _hold_back(self, index: int, cause: FailureCause, now: float, retry_after: float | None) -> None:
+        """Note how long the provider must not be asked, and that this lap met a missing connection."""
+        seconds = retry_after or 0.0
+        if cause is FailureCause.BUSY:
+            seconds = max(seconds, self.budget.refused_as_busy(index))
+        elif cause is FailureCause.NO_SLOT:
+            self.budget.slot_missing()
+        if seconds:
+            self._state(index).wait_until(now + seconds)
+
+    def _choose(self, now: float, until: float) -> Choice | None:
         """Return the next source: a redial, the source that a resolver named, or one of the list."""
         if self.redials:
             return Choice(self.current, self._redial_delay)
         if self._next_named is not None:
             return self._choose_named(self._next_named)
         delay = 0.0 if self._started else self.budget.backoff_at_start(self.retry_after(now))
-        index = self._pick(now + delay)
+        index = self._pick(now + delay, until)
         if index is None:
             delay = self.budget.end_lap()
-            index = self._pick(now + delay)
-        return None if index is None or self.budget.exhausted else Choice(index, delay)
+            index = self._pick(now + delay, until)
+        if index is None or self.budget.exhausted:
+            return None
+        return Choice(index, max(delay, self._state(index).not_before - now))
 
     def _choose_named(self, index: int) -> Choice | None:
         tried = [self._state(each).key for each in self.budget.tried]
         delay = self.budget.backoff_before_named(self.named_url(index), tried)
         return None if self.budget.exhausted else Choice(index, delay)
 
-    def _pick(self, at: float) -> int | None:
-        """Return the source to try at a time; None if this lap has none left."""
+    def _allowed(self, until: float) -> list[int]:
+        """Return the sources that may be tried in this outage, in order."""
         allowed = [self.current] if self._started and not self.budget.may_change else self.source_list.order()
-        return self.source_list.pick(allowed, self.budget.tried, at)
+        return [index for index in allowed if self._state(index).not_before < until]
+
+    def _pick(self, at: float, until: float) -> int | None:
+        """Return the source to try at a time; None if this lap has none left."""
+        return self.source_list.pick(self._allowed(until), self.budget.tried, at)
 
     def _take(self, index: int) -> None:
         if self._started and index != self.current:

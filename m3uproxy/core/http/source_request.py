@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..slots.accounts import Account, ProviderSlot
+from ..slots.accounts import Account, ProviderSlot, implicit_account
 from .redirects import Headers
 
 
@@ -31,6 +31,11 @@ class SourceRequest:
     method: str = "GET"
     slot: ProviderSlot | None = attrs.field(default=None, eq=_stream_of, repr=False)
 
+    @property
+    def account_key(self) -> str:
+        """The account that the provider counts its connections for, configured or not. It may hold secrets."""
+        return implicit_account(self.url) if self.account is None else self.account.name
+
 
 @attrs.frozen
 class DialTimeouts:
@@ -40,8 +45,11 @@ class DialTimeouts:
     :ivar connect: from the start of a hop, including the look-up of the name, until TCP is connected.
     :ivar first_byte: from the TCP connection, including the TLS handshake, until the response head is complete.
     :ivar total: for all hops together.
+    :ivar patient: for an account with too many connections: True to wait until it may be asked, False to fail at once,
+        None to ask at any time; see :mod:`m3uproxy.upstream.account_turns`.
     """
 
     connect: float
     first_byte: float
     total: float
+    patient: bool | None = None

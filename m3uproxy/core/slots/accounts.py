@@ -15,6 +15,13 @@ import attrs
 
 from ..stream_kind import StreamKind, kind_of
 
+_PORTS = {"http": 80, "https": 443}
+#: The path of an Xtream panel: USER, PASSWORD, and the number of a channel or film. A kind may come first, and more may
+#: come between for catch-up.
+_XTREAM_PATH = re.compile(
+    r"(?:/(?:live|movie|series|timeshift|hls))?/([^/]+)/([^/]+)(?:/\d+/[\d:_-]+)?/\d+(?:\.\w+)?", re.ASCII
+)
+
 
 @attrs.frozen
 class Account:
@@ -105,6 +112,28 @@ def account_of(
     account = entry.counted_account if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")
     limits = [limit for limit in (account.limit, max_connections) if limit]
     return attrs.evolve(account, limit=min(limits, default=None), intermittent=_is_hls(url))
+
+
+def implicit_account(url: str) -> str:
+    """
+    Return a name for the account of a URL whose account is not configured: scheme, host and port, and the credentials.
+
+    The credentials are those of the URL's authority, of its query, or of a path as Xtream panels have it
+    (``/live/USER/PASSWORD/ID.ts``, ``/USER/PASSWORD/ID``). The name is a key. It holds secrets and is not for people.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme.lower(), 0)
+    except ValueError:
+        return url
+    user, password = parts.username or "", parts.password or ""
+    if not user:
+        query = parse_qs(parts.query)
+        user, password = (query.get(name, [""])[0] for name in ("username", "password"))
+    if not user:
+        found = _XTREAM_PATH.fullmatch(parts.path)
+        user, password = found.groups() if found else ("", "")
+    return f"{parts.scheme.lower()}://{user}:{password}@{(parts.hostname or '').lower()}:{port}"
 
 
 def _is_hls(url: str) -> bool:

@@ -10,7 +10,7 @@ from ...core.hls.segment_follower import SegmentKey, best_variant, media_variabl
 from ...core.hls.uri_rewriter import ResourceKind, absolute_url
 from ...core.http.byte_ranges import ByteRange
 from ...core.http.source_request import SourceRequest
-from ...errors import Reason, SourceError, bad_status
+from ...errors import Reason, SourceError
 from ..fetched_resource import FetchedResource
 from ..fetcher import Fetcher
 from ..http_client import ResourceRequest
@@ -117,7 +117,7 @@ class JoinedSource:
         resource = await self._fetcher.fetch(request, byte_range, max_age)
         if resource.status not in {200, 206}:
             resource.close()
-            raise bad_status(resource.status)
+            raise resource.error
         return resource
 
     def _request(self, playlist: ParsedPlaylist, reference: str, kind: ResourceKind) -> ResourceRequest:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m3uproxy.core.failover.causes import status_error
 from m3uproxy.core.failover.machine import (
     SETTLED_AFTER,
     AskResolver,
@@ -118,7 +119,7 @@ I, D, F, R, Q = (  # noqa: E741
         (Q, "failed", None, Q),
         (Q, "backoff_over", None, Q),
         (Q, "named", Dial, D),
-        (Q, "none", GiveUp, I),
+        (Q, "none", Dial, D),
         (Q, "unanswered", Dial, D),
         (Q, "stop", Idle, I),
         (Q, "switched", Dial, D),
@@ -279,7 +280,7 @@ def test_source_with_one_packet_is_dialled_once_a_lap(sources: int) -> None:
 def test_give_up_has_the_last_error_and_a_new_start_forgets_it() -> None:
     machine = make_machine(FailoverPolicy(laps=1), 1)
     machine.start(0)
-    last = SourceError(Reason.BUSY, status=458)
+    last = SourceError(Reason.BAD_STATUS, status=500)
     assert machine.failed(1, last) == GiveUp(last)
     assert machine.error == last
     machine.start(2)
@@ -370,18 +371,18 @@ def test_switch_has_fresh_limits() -> None:
     assert effect.total == 20
 
 
-def test_first_lap_during_playback_is_quick_with_another_source() -> None:
+def test_first_lap_during_playback_is_quick_while_another_source_is_left() -> None:
     def times(effect: Any) -> tuple[float, float, float]:
         assert isinstance(effect, Dial)
         return effect.connect, effect.first_byte, effect.total
 
     machine = machine_in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6, backoff=1))
     assert times(machine.failed(100, CLOSED, ran=60)) == (2, 2, 2)  # redialled
-    assert times(machine.failed(102, BROKEN)) == (2, 2, 2)  # the other source
+    assert times(machine.failed(102, BROKEN)) == (4, 20, 20)  # the only one left gets what is left
     assert isinstance(machine.failed(104, BROKEN), Backoff)
     assert times(machine.backoff_over(105)) == (4, 6, 12.5)  # the second lap is not quick
     alone = machine_in_state(FailoverState.STREAMING, FailoverPolicy(quick=2, connect=4, first_byte=6), sources=1)
-    assert times(alone.failed(100, CLOSED, ran=60)) == (4, 6, 20)
+    assert times(alone.failed(100, CLOSED, ran=60)) == (4, 20, 20)
 
 
 def test_dial_timeouts_are_shares_of_the_time_left() -> None:
@@ -389,7 +390,140 @@ def test_dial_timeouts_are_shares_of_the_time_left() -> None:
     assert machine.start(0) == Dial(0, 4, 5, 5)
     assert machine.failed(0.5, BROKEN) == Dial(1, 4, 6, 6.5)
     assert machine.failed(17, BROKEN) == Dial(2, 1.5, 1.5, 1.5)
-    assert machine.failed(17, BROKEN) == Dial(3, 3, 3, 3)
+    assert machine.failed(17, BROKEN) == Dial(3, 3, 3, 3, patient=True)
+
+
+def test_only_source_is_awaited_until_the_end() -> None:
+    machine = make_machine(FailoverPolicy(start=19, connect=4, first_byte=6), 1)
+    assert machine.start(0) == Dial(0, 4, 19, 19, patient=True)
+
+
+def test_longer_start_limit_is_used_in_full() -> None:
+    machine = make_machine(FailoverPolicy(start=57, total=90, connect=4, first_byte=6), 1)
+    assert machine.start(0) == Dial(0, 4, 57, 57, patient=True)
+
+
+def test_slow_source_gets_the_time_that_a_refusing_backup_does_not_need() -> None:
+    machine = make_machine(FailoverPolicy(start=19, connect=4, first_byte=6), 2)
+    assert machine.start(0) == Dial(0, 4, 6, 9.5)
+    assert machine.failed(6, SourceError(Reason.FIRST_BYTE_TIMEOUT)) == Dial(1, 4, 13, 13, patient=True)
+    assert machine.failed(6.1, BROKEN) == Backoff(1)
+    effect = machine.backoff_over(7.1)
+    assert isinstance(effect, Dial)
+    assert (effect.index, effect.patient) == (0, True)
+    assert effect.total == pytest.approx(11.9)
+
+
+# statuses of providers
+
+BUSY, RETRY_IN_EIGHT, RETRY_IN_SIXTY = status_error(458), status_error(429, False, 8), status_error(429, False, 60)
+
+
+def run_outage(
+    machine: FailoverMachine, error: SourceError, effect: Any, now: float = 0.0
+) -> tuple[list[float], float]:
+    """Let every dial fail at once. Return the times of the dials, and of the end."""
+    dials: list[float] = []
+    while not isinstance(effect, GiveUp):
+        if isinstance(effect, Backoff):
+            now += effect.seconds
+            effect = machine.backoff_over(now)
+        elif isinstance(effect, AskResolver):
+            effect = machine.resolver_answered(now, NONE)
+        else:
+            dials.append(now)
+            effect = machine.failed(now, error)
+    assert effect.error == error
+    return dials, now
+
+
+def test_account_with_too_many_connections_is_asked_until_the_start_limit() -> None:
+    machine = make_machine(FailoverPolicy(start=19, laps=1), 1)
+    dials, _ = run_outage(machine, BUSY, machine.start(0))
+    assert dials == [0, 0.5, 1.5, 3.5, 6.5, 9.5, 12.5, 15.5, 18.5]
+
+
+def test_too_many_connections_end_by_laps_if_time_does_not_end_the_outage() -> None:
+    machine = make_machine(FailoverPolicy(total=0, laps=3), 1)
+    machine.start(0)
+    machine.started(0)
+    dials, _ = run_outage(machine, BUSY, machine.failed(10, CLOSED, ran=10), 10)
+    assert len(dials) == 3
+
+
+def test_other_source_is_tried_before_a_busy_account_is_asked_again() -> None:
+    machine = make_machine(FailoverPolicy(start=19), 2)
+    machine.start(0)
+    effect = machine.failed(0, BUSY)
+    assert isinstance(effect, Dial)
+    assert effect.index == 1
+    assert machine.failed(0.1, BROKEN) == Backoff(0.5)
+
+
+def test_retry_after_is_obeyed() -> None:
+    machine = make_machine(FailoverPolicy(start=19), 1)
+    dials, _ = run_outage(machine, RETRY_IN_EIGHT, machine.start(0))
+    assert dials == [0, 8, 16]
+
+
+def test_retry_after_of_any_status_is_obeyed() -> None:
+    machine = make_machine(FailoverPolicy(start=19, laps=2, backoff=1), 1)
+    dials, _ = run_outage(machine, status_error(503, False, 5), machine.start(0))
+    assert dials == [0, 5]
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_source_with_a_retry_after_beyond_the_limit_is_not_asked_again(sources: int) -> None:
+    machine = make_machine(FailoverPolicy(start=19, laps=2), sources)
+    machine.start(0)
+    effect: Any = machine.failed(0, RETRY_IN_SIXTY)
+    if sources == 2:
+        assert effect.index == 1
+        dials, _ = run_outage(machine, BROKEN, effect)
+        assert dials == [0, 0.5, 1.5]
+        assert machine.sources.report(1.5)[0]["failures"] == 1
+    else:
+        assert effect == GiveUp(RETRY_IN_SIXTY)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(401, 2), (403, 2), (404, 1), (410, 1), (500, 3), (503, 3)])
+def test_number_of_requests_for_each_status(status: int, asked: int) -> None:
+    machine = make_machine(FailoverPolicy(start=19, laps=3), 1)
+    dials, _ = run_outage(machine, status_error(status), machine.start(0))
+    assert len(dials) == asked
+
+
+def test_source_that_has_delivered_may_be_missing_for_longer() -> None:
+    machine = make_machine(FailoverPolicy(total=30), 1)
+    machine.start(0)
+    machine.started(0)
+    dials, ended = run_outage(machine, status_error(404), machine.failed(10, CLOSED, ran=10), 10)
+    assert 8 <= len(dials) <= 16
+    assert ended > 34
+
+
+def test_missing_backup_is_not_asked_again_during_playback() -> None:
+    machine = make_machine(FailoverPolicy(total=30), 2)
+    machine.start(0)
+    machine.started(0)
+    machine.failed(10, SourceError(Reason.STALLED), ran=10)
+    assert machine.index == 1
+    assert isinstance(machine.failed(10, status_error(404)), Dial)
+    assert machine.index == 0
+    run_outage(machine, BROKEN, machine.failed(11, BROKEN), 11)
+    assert machine.sources.report(50)[1]["failures"] == 1
+
+
+def test_each_outage_begins_once() -> None:
+    machine = machine_in_state(FailoverState.DIALLING)
+    assert machine.begins_outage(0)
+    machine.failed(0, BROKEN)
+    assert not machine.begins_outage(0)
+    machine.started(1)
+    assert not machine.begins_outage(0.5)
+    assert machine.begins_outage(60)
+    machine.failed(61, CLOSED, ran=60)
+    assert not machine.begins_outage(0)
 
 
 @pytest.mark.parametrize(("start", "total", "sent", "limit"), [(20, 30, False, 20), (40, 30, False, 30)])
@@ -498,7 +632,7 @@ def test_outage_during_playback_ends_within_the_total_limit(
     if policy.total:
         assert ended - 5000.0 <= policy.total + 1e-6
     else:
-        assert ended - 5000.0 <= policy.laps * (sources * 20.0 + policy.backoff)
+        assert ended - 5000.0 <= policy.laps * (sources * max(20.0, policy.start) + policy.backoff)
     assert len(simulation.dials) <= max_laps(policy) * sources
 
 
@@ -509,7 +643,8 @@ def test_short_runs_do_not_extend_an_outage(
     """Sources that deliver briefly and stop: only the last delivery may exceed the limit."""
     simulation = OutageSimulation(make_machine(policy, sources))
     ended = simulation.until_given_up(simulation.machine.start(0), iter(runs))
-    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * 21.0 + policy.backoff)
+    longest = max(20.0, policy.start) + SETTLED_AFTER
+    limit = max(policy.start, policy.total) if policy.total else policy.laps * (sources * longest + policy.backoff)
     assert ended <= max(limit, policy.start) + SETTLED_AFTER + 1e-6
     assert len(simulation.dials) <= max_laps(policy) * sources
     longest = max((sum(1 for at in simulation.dials if at == begin) for begin in simulation.dials), default=0)
@@ -584,10 +719,42 @@ def test_source_that_ran_well_is_redialled_without_the_resolver() -> None:
     assert machine.sources.named_url(effect.index) == "http://a/", "the same holds for a named source"
 
 
-def test_resolver_without_a_source_gives_up_despite_a_list() -> None:
+def test_resolver_without_a_source_leads_to_the_list_and_is_asked_again_each_lap() -> None:
     machine = machine_asking_resolver(sources=3)
-    assert machine.resolver_answered(1, NONE) == GiveUp(BROKEN)
-    assert machine.state is I
+    dials = [machine.resolver_answered(0, NONE), machine.failed(0, BROKEN)]
+    assert [getattr(effect, "index", None) for effect in dials] == [1, 2]
+    assert machine.failed(0, BROKEN) == Backoff(1)
+    effect = machine.backoff_over(1)
+    assert isinstance(effect, Dial)
+    assert effect.index == 0
+    assert isinstance(machine.failed(1, BROKEN), AskResolver), "a new lap"
+
+
+def test_source_in_use_and_then_the_primary_follow_a_resolver_without_a_source() -> None:
+    machine = machine_asking_resolver()
+    machine.resolver_answered(0, A)
+    machine.started(0)
+    assert isinstance(machine.failed(60, SourceError(Reason.STALLED), ran=60), AskResolver)
+    assert machine.sources.position == 1, "the index that the resolver is told"
+    effect = machine.resolver_answered(60, NONE)
+    assert isinstance(effect, Dial)
+    assert machine.sources.named_url(effect.index) == "http://a/"
+    effect = machine.failed(61, BROKEN)
+    assert isinstance(effect, Dial)
+    assert (effect.index, machine.sources.position, effect.patient) == (0, 0, True)
+    assert isinstance(machine.failed(62, BROKEN), Backoff)
+    machine.backoff_over(63)
+    assert isinstance(machine.failed(63, BROKEN), AskResolver)
+    assert machine.sources.position == 0
+
+
+def test_resolver_without_a_source_lets_the_outage_last_its_time() -> None:
+    machine = machine_asking_resolver(FailoverPolicy(total=30))
+    machine.resolver_answered(0, A)
+    machine.started(0)
+    dials, ended = run_outage(machine, BROKEN, machine.failed(60, BROKEN, ran=60), 60)
+    assert ended > 84
+    assert len(dials) >= 8
 
 
 def test_unanswered_resolver_is_not_asked_again_in_that_outage() -> None:
@@ -829,7 +996,7 @@ def test_long_histories(
         history.send_event(event)
 
 
-resolver_answers = st.sampled_from([A, B, ResolverAnswer("http://c/"), SILENT])
+resolver_answers = st.sampled_from([A, B, ResolverAnswer("http://c/"), NONE, SILENT])
 
 
 @given(policies, st.integers(1, 8), waits, st.lists(st.tuples(resolver_answers, st.floats(0, 30)), max_size=60))

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.failover.budget import MAX_BACKOFF
-from m3uproxy.core.failover.causes import CAUSE_POLICIES, OWN_CAUSES, FailureCause, cause_of, is_own_fault
+from m3uproxy.core.failover.causes import CAUSE_POLICIES, OWN_CAUSES, FailureCause, cause_of, is_own_fault, status_error
 from m3uproxy.core.failover.source_list import AVOID_AFTER_CONTENT_FAULT, FORGIVE_AFTER
 from m3uproxy.core.failover.sources import Choice, FailoverRules, Sources
-from m3uproxy.errors import Reason, SourceError, bad_status
+from m3uproxy.errors import Reason, SourceError
 
 EVEN = 0.5  # a "random" number that leaves backoffs and cool-downs as they are
 
@@ -53,19 +53,30 @@ def test_every_reason_has_a_cause_and_every_cause_a_policy(reason: Reason) -> No
     [
         (401, FailureCause.REFUSED),
         (403, FailureCause.REFUSED),
-        (404, FailureCause.REFUSED),
-        (410, FailureCause.REFUSED),
+        (451, FailureCause.REFUSED),
+        (404, FailureCause.NOT_FOUND),
+        (410, FailureCause.NOT_FOUND),
         (429, FailureCause.BUSY),
+        (453, FailureCause.BUSY),
+        (456, FailureCause.BUSY),
         (458, FailureCause.BUSY),
-        (503, FailureCause.BUSY),
         (509, FailureCause.BUSY),
+        (884, FailureCause.BUSY),
+        (503, FailureCause.BROKEN),
         (500, FailureCause.BROKEN),
         (502, FailureCause.BROKEN),
         (204, FailureCause.BROKEN),
     ],
 )
 def test_cause_of_each_status(status: int, cause: FailureCause) -> None:
-    assert cause_of(bad_status(status)) is cause
+    assert cause_of(status_error(status)) is cause
+
+
+@pytest.mark.parametrize(
+    ("status", "busy"), [(401, True), (403, True), (503, True), (404, False), (500, False), (502, False), (458, True)]
+)
+def test_status_while_the_provider_may_count_a_connection(status: int, busy: bool) -> None:
+    assert (cause_of(status_error(status, counted=True)) is FailureCause.BUSY) == busy
 
 
 @pytest.mark.parametrize("cause", [cause for cause in FailureCause if cause not in OWN_CAUSES])
@@ -140,12 +151,12 @@ def test_each_source_once_per_lap_with_backoffs_until_the_laps_are_over() -> Non
     choices, firsts = [], []
     for _ in range(7):
         choice = sources.next(0)
-        firsts.append((sources.first_lap, sources.untried))
+        firsts.append((sources.first_lap, sources.others_left()))
         choices.append(choice and (choice.index, choice.delay))
         sources.failed(sources.current, FailureCause.UNREACHABLE, 0)
     assert choices == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 0), (2, 0), None]
     assert sources.next(100) is None
-    assert firsts == [(True, 3), (True, 2), (True, 1), (False, 3), (False, 2), (False, 1), (False, 3)]
+    assert firsts == [(True, 2), (True, 1), (True, 0), (False, 2), (False, 1), (False, 0), (False, 2)]
 
 
 def test_backoffs_grow_up_to_the_limit() -> None:
@@ -272,7 +283,7 @@ def test_busy_account_quarantines_its_other_sources() -> None:
     sources.failed(2, FailureCause.UNREACHABLE, 0)
     choice = sources.next(0)
     assert choice
-    assert choice.delay == 3, "a provider needs seconds to notice that a connection is gone"
+    assert choice.delay == 0.5
 
 
 def test_sources_of_unknown_accounts_share_no_quarantine() -> None:
@@ -281,6 +292,22 @@ def test_sources_of_unknown_accounts_share_no_quarantine() -> None:
     sources.failed(0, FailureCause.BUSY, 0)
     assert index_of(sources.next(0)) == 1
     assert sources.quarantine(1, 0) == sources.quarantine(2, 0) == 0
+
+
+def test_busy_source_is_not_asked_before_its_time() -> None:
+    sources = make_started_sources(2, laps=9)
+    asked: list[float] = []
+    now = 0.0
+    while now < 20:
+        choice = sources.next(now)
+        assert choice
+        now += choice.delay
+        if choice.index == 0:
+            asked.append(now)
+        sources.failed(choice.index, FailureCause.UNREACHABLE if choice.index else FailureCause.BUSY, now)
+    waits = [after - before for before, after in itertools.pairwise(asked)]
+    assert all(wait >= least for wait, least in zip(waits, (0.5, 1, 2, 3, 3, 3), strict=False))
+    assert len(asked) >= 5
 
 
 def test_missing_slot_does_not_lengthen_the_quarantine() -> None:
@@ -528,9 +555,9 @@ def test_empty_list_is_refused() -> None:
 def test_report_shows_no_key() -> None:
     sources = make_started_sources(2)
     sources.next(0)
-    sources.failed(0, FailureCause.BUSY, 0)
+    sources.failed(0, FailureCause.BROKEN, 0)
     assert sources.report(1) == [
-        {"index": 0, "in_use": False, "failures": 1, "last_cause": "too many connections", "quarantine_seconds": 4},
+        {"index": 0, "in_use": False, "failures": 1, "last_cause": "provider error", "quarantine_seconds": 4},
         {"index": 1, "in_use": False, "failures": 0, "last_cause": None, "quarantine_seconds": 0},
     ]
 

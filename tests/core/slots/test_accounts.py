@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.slots.accounts import Account, ProviderEntry, account_of
+from m3uproxy.core.slots.accounts import Account, ProviderEntry, account_of, implicit_account
 
 ACME = ProviderEntry("acme", ("*.acme.tv", "acme.example"), max_connections=2)
 ANN = ProviderEntry("ann at beta", ("cdn?.beta.tv", "cdn*.beta.tv"), "ann", 1)
@@ -85,3 +85,33 @@ def test_account_of_a_playlist_is_intermittent() -> None:
     account = account_of("http://p/live/a.m3u8?x", (), "home", 1)
     assert account == Account("home", 1, intermittent=True)
     assert account_of("http://p/live/a.ts", (), "home", 1) == Account("home", 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("http://h.tv/live/ann/pw/1.ts", True),
+        ("http://H.tv:80/ann/pw/2", True),
+        ("http://h.tv/ann/pw/2.m3u8", True),
+        ("http://h.tv/movie/ann/pw/7.mkv", True),
+        ("http://h.tv/timeshift/ann/pw/60/2026-01-02:10-00/7.ts", True),
+        ("http://h.tv/streaming/timeshift.php?username=ann&password=pw&stream=7", True),
+        ("http://ann:pw@h.tv/x.ts", True),
+        ("http://h.tv:8080/live/ann/pw/1.ts", False),
+        ("https://h.tv/live/ann/pw/1.ts", False),
+        ("http://h.tv/live/bob/pw/1.ts", False),
+        ("http://h.tv/live/ann/other/1.ts", False),
+        ("http://h.tv/1.ts", False),
+    ],
+)
+def test_implicit_account(url: str, same: bool) -> None:
+    assert (implicit_account(url) == implicit_account("http://h.tv/live/ann/pw/9.ts")) is same
+
+
+def test_urls_of_one_host_without_credentials_share_an_account() -> None:
+    assert implicit_account("http://h.tv/a.ts") == implicit_account("http://h.tv/b/c.ts?x=1")
+
+
+@given(st.text())
+def test_implicit_account_of_any_text(url: str) -> None:
+    implicit_account(url)

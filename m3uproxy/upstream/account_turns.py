@@ -1,0 +1,155 @@
+"""Turns to ask an account that has too many connections: one request at a time, however many streams wait.
+
+A provider that has refused a request as one connection too many is asked again after 0.5, 1, 2, 3 s and so on, or when
+its Retry-After is over. All streams of the account wait in one queue for that. When a request is accepted, the next one
+is sent at once. The account need not be configured (:func:`m3uproxy.core.slots.accounts.implicit_account`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from ..core.failover.causes import busy_delay
+from ..core.slots.account_usage import AccountUsage
+from ..errors import Reason, SourceError, StoredError
+from ..timers import Timer
+
+#: Seconds after which an account that no stream asks is no longer considered full.
+FORGET_AFTER = 10.0
+
+
+@attrs.frozen
+class Turn:
+    """
+    The permission to ask an account.
+
+    :ivar exclusive: whether the other streams wait for the answer.
+    """
+
+    account: str
+    exclusive: bool = False
+
+
+class _FullAccount:
+    """An account that refused a request as one connection too many."""
+
+    error = StoredError()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.refusals = 0
+        self.next_at = 0.0
+        self.asked = False
+        self.waiting: deque[Deferred[None]] = deque()
+        self.timer = Timer(clock)
+
+    def is_free(self, now: float) -> bool:
+        """Return whether a request may be sent now."""
+        return not self.asked and not self.waiting and now >= self.next_at
+
+    def is_over(self, now: float) -> bool:
+        """Return whether no stream waits, and none has asked for some time."""
+        return self.is_free(now) and now >= self.next_at + FORGET_AFTER
+
+    def refused(self, error: SourceError, now: float, counts: bool) -> None:
+        """
+        Note a refusal.
+
+        :param counts: whether the request was sent after the refusal before. Only then does the delay grow.
+        """
+        self.error = error
+        if counts:
+            self.next_at = now + busy_delay(self.refusals)
+            self.refusals += 1
+        self.next_at = max(self.next_at, now + (error.retry_after or 0.0))
+
+
+class AccountTurns:
+    """
+    The queues of all accounts.
+
+    :ivar usage: the connections of this proxy that providers may count.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        """Start without a full account."""
+        self._clock = clock
+        self._full: dict[str, _FullAccount] = {}
+        self.usage = AccountUsage()
+
+    async def wait(self, account: str, patient: bool) -> Turn:
+        """
+        Wait until the account may be asked. The caller calls :meth:`answered` with the turn.
+
+        :param patient: False to fail if the account must not be asked now.
+        :raises SourceError: the last refusal.
+        """
+        full = self._known(account)
+        if full is None:
+            return Turn(account)
+        if not full.is_free(self._clock.seconds()):
+            if not patient:
+                raise full.error or SourceError(Reason.BUSY)
+            waiting: Deferred[None] = Deferred(partial(self._leave_queue, full))
+            full.waiting.append(waiting)
+            self._set_timer(full)
+            await waiting
+        full.asked = True
+        return Turn(account, exclusive=True)
+
+    def refusal(self, account: str) -> SourceError | None:
+        """Return the last refusal of an account that is full."""
+        full = self._full.get(account)
+        return None if full is None else full.error
+
+    def answered(self, turn: Turn, error: SourceError | None) -> None:
+        """
+        Note the answer of the provider.
+
+        :param error: the failure of the request, for whatever cause; None if it was accepted.
+        """
+        now, full = self._clock.seconds(), self._full.get(turn.account)
+        if full is not None and turn.exclusive:
+            full.asked = False
+        if error is not None and error.reason is Reason.BUSY:
+            full = full or self._full.setdefault(turn.account, _FullAccount(self._clock))
+            full.refused(error, now, turn.exclusive or now >= full.next_at)
+        elif full is not None and error is None:
+            full.refusals, full.next_at = 0, now
+        if full is not None:
+            self._set_timer(full)
+            self._known(turn.account)
+
+    def stop(self) -> None:
+        """Cancel all timers. The requests that wait are cancelled by their owners."""
+        for full in self._full.values():
+            full.timer.cancel()
+        self._full.clear()
+
+    def _known(self, account: str) -> _FullAccount | None:
+        """Return the state of an account that is full. Forget it if that was long ago, or if it has room again."""
+        full, now = self._full.get(account), self._clock.seconds()
+        if full is not None and (full.is_over(now) or (full.is_free(now) and not full.refusals)):
+            del self._full[account]
+            return None
+        return full
+
+    def _set_timer(self, full: _FullAccount) -> None:
+        """If a stream waits and none asks, call the first one at the next time."""
+        if full.waiting and not full.asked:
+            full.timer.set(max(0.0, full.next_at - self._clock.seconds()), lambda: self._call_next(full))
+        else:
+            full.timer.cancel()
+
+    def _leave_queue(self, full: _FullAccount, waiting: Deferred[None]) -> None:
+        full.waiting.remove(waiting)
+        self._set_timer(full)
+
+    def _call_next(self, full: _FullAccount) -> None:
+        if full.waiting:
+            full.asked = True
+            full.waiting.popleft().callback(None)
