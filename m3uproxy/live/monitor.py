@@ -1,7 +1,8 @@
 """Monitoring of the body of a live source.
 
 - **Silence or a trickle** (:mod:`m3uproxy.core.health.silence`, :mod:`m3uproxy.core.health.trickle`): the source is
-  stalled, and its body is closed even if there is no other source.
+  stalled, and its body is closed even if there is no other source. Then a silent body is closed after twice the time
+  only, because the tuner or transcoder behind it would start anew.
 - **A fault of the content, or signs of one to come** (:mod:`m3uproxy.core.health.content`,
   :mod:`m3uproxy.core.health.trend`): the source still delivers, so it is left only for another source. If there is
   none, the fault is recorded.
@@ -46,6 +47,9 @@ class MonitorOwner(FailbackOwner, Protocol):
     def fault_found(self, error: SourceError) -> None:
         """Decide about a fault for which the monitor knows no other source."""
 
+    def source_silent(self, error: SourceError) -> None:
+        """Prepare for the end of a silent body, for which the monitor knows no other source. It may deliver again."""
+
 
 class SourceMonitor:
     """
@@ -79,7 +83,7 @@ class SourceMonitor:
         self._silence_timer = SilenceTimer(clock, self._silence_remaining, self._stalled)
         self._review_timer = Timer(clock)
         self._failback = FailbackReview(clock, failover, owner)
-        self._closed = False
+        self._closed = self._silence_extended = False
         self.signs: tuple[str, ...] = ()
         if self._health is not None:
             sink.observe(self._packets_received)
@@ -116,6 +120,9 @@ class SourceMonitor:
         """
         now = self._last_packets = self._clock.seconds()
         self._silence.packets_received(now)
+        if self._silence_extended:
+            self._silence_extended = False
+            self._silence_timer.start(self._rules.silence)
         if now >= self._trickle.due and self._trickle.update(now, received, self._media()):
             detail = f"a trickle of {self._trickle.rate:.0f} bytes per second"
             self._owner.source_ended(SourceError(Reason.STALLED, detail))
@@ -151,11 +158,31 @@ class SourceMonitor:
         now = self._clock.seconds()
         if self._health is not None and self._silence.silence(now) >= SHORTEST_PAUSE:
             self._silence.media_received(self._health.measure_media())
-        return 0.0 if self._silence.is_stalled(now) else self._silence.check_after(now)
+        if not self._silence.is_stalled(now):
+            return self._silence.check_after(now)
+        return max(0.0, self._longest_silence() - self._silence.silence(now))
+
+    @property
+    def _may_extend_silence(self) -> bool:
+        return self._rules.lone_silence is not None and not self._failover.has_other_source
+
+    def _longest_silence(self) -> float:
+        """Return the seconds of silence after which to act: sooner if there is another source to go to."""
+        timeout = self._silence.timeout()
+        if not self._may_extend_silence:
+            return timeout
+        lone = max(timeout, self._rules.lone_silence or 0.0)
+        return 2 * lone if self._silence_extended else lone
 
     def _stalled(self) -> None:
         silence = self._silence.silence(self._clock.seconds())
-        self._owner.source_ended(SourceError(Reason.STALLED, f"no packet for {silence:.1f} s"))
+        error = SourceError(Reason.STALLED, f"no packet for {silence:.1f} s")
+        if self._silence_extended or not self._may_extend_silence:
+            self._owner.source_ended(error)
+            return
+        self._silence_extended = True
+        self._silence_timer.start(silence)
+        self._owner.source_silent(error)
 
     # content
 

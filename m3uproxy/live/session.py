@@ -18,7 +18,7 @@ from ..core.http.source_request import SourceRequest
 from ..core.programme import SHORT_PROGRAMME
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.stream_kind import has_file_hint
-from ..errors import Reason, SourceError
+from ..errors import Reason, SourceError, StoredError
 from ..interfaces import IStreamSink
 from ..streams.context import StreamContext
 from ..streams.failover_driver import DrivenStream, FailoverDriver
@@ -35,6 +35,8 @@ class LiveSession(FailoverDriver):
 
     :ivar monitor: monitors the streaming source; None if none streams.
     """
+
+    _overdue = StoredError()
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class LiveSession(FailoverDriver):
 
     def _close_source(self) -> None:
         super()._close_source()
+        self._overdue = None
         monitor, self.monitor = self.monitor, None
         if monitor is not None:
             monitor.close()
@@ -131,7 +134,9 @@ class LiveSession(FailoverDriver):
         self._start_monitor()
 
     def data_received(self) -> None:
-        """Tell the monitor that packets came."""
+        """Tell the monitor that packets came. A second dial of the same source that has not started is given up."""
+        if self._standby.connection is not None:
+            self._source_delivers()
         if self.monitor is not None:
             self.monitor.data_received(self._current.received)
 
@@ -150,9 +155,12 @@ class LiveSession(FailoverDriver):
         Continue after the end of the source. The clean end of a programme is none of a live stream.
 
         A standby connection that has started replaces it now, ready or not. A chosen one that has not started is
-        dialled again.
+        dialled again. If a silent source is being dialled a second time, the end waits for the outcome of that dial.
         """
         standby = self._standby.connection
+        if error.reason is Reason.STALLED and standby is not None and self._is_second_dial(standby):
+            self._overdue = error
+            return
         is_over = error.reason is Reason.PROGRAMME_ENDED
         if standby is None or not (standby.has_started or standby.chosen) or (is_over and not standby.chosen):
             self._body_ended(error)
@@ -225,6 +233,30 @@ class LiveSession(FailoverDriver):
         else:
             self.stay(error)
 
+    def source_silent(self, error: SourceError) -> None:
+        """
+        Prepare for the end of the silent source.
+
+        The resolver is asked for another one. Without a resolver, the same source is dialled a second time, if the
+        account has a free slot for that.
+        """
+        self._overdue = None
+        self._history.source_silent(self.label(self._failover.index), error)
+        if self._resolver.available:
+            self._resolver.report_fault(error)
+        elif not self.has_standby:
+            index = self._failover.index
+            self._standby.open(index, self.request(index), self.request(), error, patient=True)
+
+    def _is_second_dial(self, standby: StandbyConnection) -> bool:
+        return standby.index == self._failover.index and not standby.has_started
+
+    def _source_delivers(self) -> None:
+        standby = self._standby.connection
+        if standby is not None and self._is_second_dial(standby):
+            self._overdue = None
+            self._standby.close()
+
     def probe(self, index: int) -> Deferred[None] | None:
         """Probe another source; None if no second connection may be opened."""
         return self._standby.probe(self.request(index), self.request())
@@ -247,7 +279,10 @@ class LiveSession(FailoverDriver):
         """Keep the source in use, unless the API chose the other one: then switch to that."""
         self._history.standby_failed(self.label(standby.index), error)
         self._standby.close()
-        if standby.chosen:
+        overdue, self._overdue = self._overdue, None
+        if overdue is not None:
+            self._body_ended(overdue)
+        elif standby.chosen:
             self._carry_out(self._failover.switched(self._clock.seconds(), standby.index))
         else:
             self._failover.sources.probed(standby.index, cause_of(error), self._clock.seconds())

@@ -216,6 +216,7 @@ class Standby:
         self._upstream = upstream
         self._slot = slot
         self._timeouts = DialTimeouts(policy.connect, policy.first_byte, policy.connect + policy.first_byte, False)
+        self._patient_timeouts = DialTimeouts(policy.connect, policy.start, policy.start, False)
         self._owner = owner
         self.connection: StandbyConnection | None = None
 
@@ -231,6 +232,7 @@ class Standby:
         used: SourceRequest,
         fault: SourceError | None = None,
         chosen: bool = False,
+        patient: bool = False,
     ) -> bool:
         """
         Open a standby connection. A previous one is closed.
@@ -238,6 +240,7 @@ class Standby:
         :param used: the request for the source in use.
         :param fault: the fault of the source in use; None if it has none.
         :param chosen: whether the API chose the source.
+        :param patient: whether the source is awaited for as long as a player waits.
         :return: False if no second connection may be opened.
         """
         self.close()
@@ -245,7 +248,7 @@ class Standby:
             return False
         slot = self._slot.acquire_second(request.account)
         self.connection = StandbyConnection(self._upstream, index, slot, self._owner, fault, chosen)
-        self.connection.open(request, self._timeouts)
+        self.connection.open(request, self._patient_timeouts if patient else self._timeouts)
         return True
 
     def probe(self, request: SourceRequest, used: SourceRequest) -> Deferred[None] | None:

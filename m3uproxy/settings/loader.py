@@ -184,4 +184,6 @@ def apply_reload(settings: Settings, fresh: Settings) -> tuple[list[str], list[s
         else:
             settings.__dict__[name] = new
             changed.append(line)
+    settings.model_fields_set.clear()
+    settings.model_fields_set.update(fresh.model_fields_set)
     return changed, waiting

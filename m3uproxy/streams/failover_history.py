@@ -76,6 +76,10 @@ class FailoverHistory:
         tell = self._warn if first else self._inform
         tell("source {source} failed: {cause}", source, error)
 
+    def source_silent(self, source: SourceLabel, error: SourceError) -> None:
+        """Log that a source is silent, and is awaited, because there is no other one."""
+        self._inform("source {source} is awaited: {cause}", source, error)
+
     def source_replaced(
         self,
         source: SourceLabel,
@@ -127,8 +131,8 @@ class FailoverHistory:
             self._record_and_log(source, target, cause, {})
 
     def standby_failed(self, source: SourceLabel, error: SourceError) -> None:
-        """Log the failure of a standby connection. The source in use is not affected."""
-        self._warn("standby source {source} failed: {cause}", source, error)
+        """Log the failure of a standby connection. The source in use is not affected, so this is no warning."""
+        self._inform("standby source {source} failed: {cause}", source, error)
 
     def gave_up(self, source: SourceLabel, error: SourceError) -> None:
         """Log that no source is left. The failure that began the outage was the warning."""

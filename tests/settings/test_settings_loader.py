@@ -225,6 +225,13 @@ class TestReload:
     def test_equal_settings_change_nothing(self):
         assert apply_reload(load({}), load({})) == ([], [])
 
+    def test_settings_that_are_given_are_known_after_a_reload(self):
+        settings = load({})
+        apply_reload(settings, load({"live_chunk_timeout_seconds": "3"}))
+        assert "live_chunk_timeout_seconds" in settings.model_fields_set
+        apply_reload(settings, load({}))
+        assert "live_chunk_timeout_seconds" not in settings.model_fields_set
+
     def test_the_lists_name_settings(self):
         assert set(Settings.model_fields) >= NEED_RESTART
         assert set(Settings.model_fields) >= FOR_NEW_STREAMS

@@ -16,7 +16,13 @@ STRICT = attrs.evolve(SPEC, strict_live_ts=True)
 
 
 def test_default_settings_give_the_default_rules() -> None:
-    assert monitor_rules(Settings(), SPEC) == MonitorRules()
+    assert monitor_rules(Settings(), SPEC) == MonitorRules(lone_silence=3)
+
+
+def test_silence_without_another_source() -> None:
+    assert monitor_rules(Settings(join_seconds=8), SPEC).lone_silence == 8
+    assert monitor_rules(Settings(live_chunk_timeout_seconds=3), SPEC).lone_silence is None, "set by the operator"
+    assert monitor_rules(Settings(), STRICT).lone_silence is None
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,11 @@ class FailoverMachine:
         """The index of the source in use, or of the next one."""
         return self.sources.current
 
+    @property
+    def has_other_source(self) -> bool:
+        """True if the list has another source than the one in use."""
+        return any(index != self.index for index in self.sources.source_list.order())
+
     def begins_outage(self, ran: float) -> bool:
         """
         Return whether a failure now is the first one of an outage.
