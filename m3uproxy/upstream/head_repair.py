@@ -1,4 +1,4 @@
-"""HTTP/1.1 as sent to a provider: the exact request line out, a repaired response head in.
+"""HTTP/1.1 as sent to a provider: the exact request line out, a repaired response head and chunk framing in.
 
 See :mod:`m3uproxy.upstream.connection` for the protocols above and below.
 """
@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ITransport
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.http.chunked_coding import ChunkedBody
 from ..core.http.redirects import Location
-from ..core.http.response_head import MAX_HEAD_BYTES, end_of_head, is_interim, repair_head
+from ..core.http.response_head import MAX_HEAD_BYTES, end_of_head, is_chunked, is_interim, repair_head
 from ..errors import Reason, SourceError
 from .tcp_socket import connect_through
 
@@ -39,13 +41,14 @@ class HeadRepairOwner(Protocol):
 
 @implementer(IHandshakeListener, ITransport)
 class HeadRepairProtocol(ProtocolWrapper):
-    """The protocol that writes the exact request line and repairs the response head."""
+    """The protocol that writes the exact request line and repairs the response head and the framing of chunks."""
 
     def __init__(self, factory: Any, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
         self._connection: HeadRepairOwner = factory.connection
         self._head: bytearray | None = bytearray()
         self._read = 0
+        self._chunked: ChunkedBody | None = None
 
     def makeConnection(self, transport: Any) -> None:
         """See :func:`m3uproxy.upstream.tcp_socket.connect_through`."""
@@ -57,7 +60,7 @@ class HeadRepairProtocol(ProtocolWrapper):
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write the head of a request, with the target of the connection's location."""
-        self._head, self._read = bytearray(), 0
+        self._head, self._read, self._chunked = bytearray(), 0, None
         method, _, rest = b"".join(data).partition(b" ")
         _, _, rest = rest.partition(b" ")
         target = self._connection.location.target.encode("ascii")
@@ -66,7 +69,9 @@ class HeadRepairProtocol(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         """Collect and repair the head. Pass body data on; unrequested data after a response closes the connection."""
         if self._head is None:
-            self.wrappedProtocol.dataReceived(data)
+            data = self._strict(data)
+            if data:
+                self.wrappedProtocol.dataReceived(data)
             return
         searched = max(0, len(self._head) - 3)
         self._head += data
@@ -92,7 +97,19 @@ class HeadRepairProtocol(ProtocolWrapper):
                 self.wrappedProtocol.dataReceived(head)
             else:
                 self._head = None
-                self.wrappedProtocol.dataReceived(head + rest)
+                self._chunked = ChunkedBody() if is_chunked(head) else None
+                self.wrappedProtocol.dataReceived(head + self._strict(rest))
+
+    def _strict(self, body: bytes) -> bytes:
+        """Return a piece of a body with strict framing."""
+        return body if self._chunked is None else self._chunked.rewrite(body)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Complete a body that ended within its trailers, then pass on the end of the connection."""
+        ending = self._chunked.close() if self._chunked is not None else b""
+        if ending:
+            self.wrappedProtocol.dataReceived(ending)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def _reject(self, problem: SourceError) -> None:
         self._head = bytearray()

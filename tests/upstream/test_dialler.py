@@ -285,6 +285,8 @@ class TestEnds:
             ([CHUNKED, CHUNK, CLOSE], Reason.TRUNCATED),
             ([CHUNKED, CHUNK, RESET], Reason.RESET),
             ([CHUNKED, CHUNK, b"zz\r\n"], Reason.TRUNCATED),
+            ([CHUNKED + b"00BC \t;a=b\n", VIDEO + b"\n", b"0\n\n"], Reason.ENDED),
+            ([CHUNKED, CHUNK, b"0\r\n", CLOSE], Reason.ENDED),
             ([head("200 OK", "Content-Encoding: gzip"), gzip.compress(VIDEO), CLOSE], Reason.ENDED),
             ([head("200 OK", "Content-Encoding: gzip"), gzip.compress(VIDEO), b"x", CLOSE], Reason.ENDED),
             ([CHUNKED, CHUNK[:50], CHUNK[50:], b"0\r\n\r\n"], Reason.ENDED),

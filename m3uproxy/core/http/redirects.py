@@ -29,7 +29,9 @@ MAX_REDIRECTS = 10
 #: Statuses that are followed. The request is a GET, so they all mean the same (RFC 9110 section 15.4).
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
-_ANYWHERE = frozenset({"user-agent", "accept", "accept-language", "referer", "origin", "range", "if-range"})
+_ANYWHERE = frozenset(
+    {"user-agent", "accept", "accept-language", "referer", "origin", "range", "if-range", "icy-metadata"}
+)
 #: Headers that the HTTP client sets for each connection (RFC 9110 section 7.6.1). Those of a stream are dropped.
 _HOP_BY_HOP = frozenset(
     {
@@ -43,8 +45,6 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-#: A request for ICY titles in the audio. They would be removed again (:mod:`m3uproxy.upstream.content_decoding`).
-_UNWANTED = frozenset({"icy-metadata"})
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{0,5}))?")
 #: Longest host with a port in characters. A host name has at most 253 (RFC 1035), encoded or not.
 _MAX_NETLOC = 512
@@ -183,7 +183,7 @@ def _merged(defaults: Headers, own: Headers) -> Headers:
             raise SourceError(Reason.UNREACHABLE, "a header of the stream has an invalid name")
     replaced = {name.lower() for name, _ in own}
     kept = tuple((name, value) for name, value in defaults if name.lower() not in replaced)
-    return kept + tuple((name, value) for name, value in own if name.lower() not in _HOP_BY_HOP | _UNWANTED)
+    return kept + tuple((name, value) for name, value in own if name.lower() not in _HOP_BY_HOP)
 
 
 def _locate(url: str) -> tuple[Location, str | None]:

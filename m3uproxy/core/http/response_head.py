@@ -33,6 +33,9 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]+")
 _BLANKS = re.compile(rb"[ \t]+")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
+#: The header of a body in chunked coding, as a repaired head has it.
+_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
+
 Header = tuple[bytes, bytes]
 
 
@@ -69,6 +72,11 @@ def repair_head(head: bytes, ignore_zero: bool = False) -> bytes:
 def is_interim(head: bytes) -> bool:
     """Return whether a repaired head is interim (1xx), so that another one follows (RFC 9110 section 15.2)."""
     return head[9:10] == b"1"
+
+
+def is_chunked(head: bytes) -> bool:
+    """Return whether the body that follows a repaired head is in chunked coding."""
+    return _CHUNKED in head
 
 
 def _status_line(line: bytes) -> bytes:

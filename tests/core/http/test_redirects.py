@@ -302,3 +302,11 @@ def test_a_long_host_name_takes_no_time() -> None:
     for host in ("\xe9" * 100_000, "a." * 100_000, "1." * 100_000):
         with pytest.raises(SourceError, match="no usable host"):
             first_hop(f"http://{host}/", "agent", ())
+
+
+def test_the_request_for_titles_goes_to_every_host() -> None:
+    hop = start("http://a.example/1", Icy_MetaData="1", X_Key="secret")
+    assert ("Icy-MetaData", "1") in hop.headers
+    elsewhere = next_hop(hop, b"http://b.example/1").headers
+    assert ("Icy-MetaData", "1") in elsewhere
+    assert not any(name == "X-Key" for name, _ in elsewhere)
