@@ -84,6 +84,7 @@ class Layout:
     :ivar spread: place audio packets between video packets; else units are contiguous.
     :ivar origin: ticks added to all timestamps.
     :ivar padding: null packets after each unit.
+    :ivar listed: numbers of other programs in the PAT, before this one.
     """
 
     video: int = 0x100
@@ -99,10 +100,14 @@ class Layout:
     video_type: int = H264
     sound_type: int = AAC
     counter: int = 0
+    listed: tuple[int, ...] = ()
 
     def tables(self, mux: Mux) -> bytes:
         streams = [(self.video_type, self.video), (self.sound_type, self.sound)]
-        return mux.pat({self.program: self.pmt}) + mux.pmt(self.pmt, self.program, streams, pcr_pid=self.clock)
+        others = {number: 0x1E00 + number for number in self.listed}
+        return mux.pat({**others, self.program: self.pmt}) + mux.pmt(
+            self.pmt, self.program, streams, pcr_pid=self.clock
+        )
 
 
 def multiplex(programme: Programme, layout: Layout, seed: int = 0) -> bytes:

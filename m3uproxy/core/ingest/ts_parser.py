@@ -13,6 +13,7 @@ from ..mpegts.access_index import AccessIndex
 from ..mpegts.align import Aligner
 from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
+from ..mpegts.psi_tables import PsiTables
 from ..splice.plan import SpliceKind
 from ..splice.splicer import Splicer, SpliceReport
 from .parser import BufferedParser, Chunk, split_at_access_points
@@ -40,8 +41,10 @@ class TsParser(BufferedParser):
         :param announce_codecs: announce changed codecs of a source to the players; else the source passes unchanged.
         """
         super().__init__()
-        self._splicer = Splicer(tail, self._source_spliced, announce_codecs=announce_codecs)
         self._index = AccessIndex()
+        self._splicer = Splicer(
+            tail, self._source_spliced, announce_codecs=announce_codecs, program=lambda: self._program
+        )
         self._reset_source()
 
     def _reset_source(self) -> None:
@@ -76,6 +79,11 @@ class TsParser(BufferedParser):
         self._reset_source()
         return chunks
 
+    @property
+    def _program(self) -> int | None:
+        """The number of the program that players follow."""
+        return None if self._index.program_map is None else self._index.program_map.program
+
     def _source_program(self) -> ProgramMap | None:
         """Return the PMT of the current body; None while the splice is pending.
 
@@ -87,9 +95,19 @@ class TsParser(BufferedParser):
         if not packets:
             return []
         psi = self._index.psi
-        return split_at_access_points(packets, self._index.scan(packets), psi)
+        # Tables that are known in advance may be these packets.
+        psi = b"" if psi and packets.startswith(psi) else psi
+        # A picture that an earlier chunk did not show is no place to start.
+        points = [point for point in self._index.scan(packets) if point.offset >= 0]
+        return split_at_access_points(packets, points, psi)
 
     def _source_spliced(self, report: SpliceReport) -> None:
         self._reports.append(report)
         if report.kind in _INDEX_RESET_KINDS:
-            self._index.reset()
+            self._follow(self._splicer.tables)
+
+    def _follow(self, tables: PsiTables | None) -> None:
+        """Begin to index another source, whose tables may be known before they come."""
+        self._index.reset(None if tables is None else tables.program.program, is_certain=True)
+        if tables is not None:
+            self._index.scan(tables.pat + tables.pmt)

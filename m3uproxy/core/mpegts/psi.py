@@ -12,7 +12,7 @@ from enum import Enum
 
 import attrs
 
-from .packets import payload_offset, payload_unit_start
+from .packets import PACKET_SIZE, SYNC_BYTE, payload_offset, payload_unit_start
 
 PAT_TABLE_ID = 0x00
 PMT_TABLE_ID = 0x02
@@ -22,6 +22,7 @@ _STUFFING = 0xFF
 _MAX_SECTION_BYTES = 1024
 _HEADER = 8
 _CRC = 4
+_PAYLOAD = PACKET_SIZE - 4
 
 
 class Codec(Enum):
@@ -68,9 +69,33 @@ class Section:
         return self.data[6]
 
     @property
+    def last_number(self) -> int:
+        """The position of the table's last section."""
+        return self.data[7]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the section has the long header and the CRC that these tables must have."""
+        return len(self.data) >= _HEADER + _CRC and bool(self.data[1] & 0x80)
+
+    @property
     def is_valid(self) -> bool:
-        """True if the section has the long header that these tables must have, and its CRC is correct."""
-        return len(self.data) >= _HEADER + _CRC and bool(self.data[1] & 0x80) and crc32(self.data) == 0
+        """True if the section is complete and its CRC is correct."""
+        return self.is_complete and crc32(self.data) == 0
+
+    @property
+    def is_plausible(self) -> bool:
+        """True if the section is complete and its lengths agree, whatever its CRC."""
+        if not self.is_complete:
+            return False
+        if self.table_id == PMT_TABLE_ID:
+            return read_pmt(self) is not None
+        return len(self.data) % 4 == 0
+
+    @property
+    def repaired(self) -> bytes:
+        """The section with a correct CRC."""
+        return self.data[:-_CRC] + crc32(self.data[:-_CRC]).to_bytes(_CRC, "big")
 
 
 @attrs.frozen
@@ -90,11 +115,37 @@ class ElementaryStream:
 
 @attrs.frozen
 class ProgramMap:
-    """A program map table: the PID of the program's clock and its elementary streams in the table's order."""
+    """A program map table: the PID of the program's clock and its elementary streams in the table's order.
+
+    :ivar main_pid: PID of the stream to start at; None if unknown.
+    """
 
     program: int
     pcr_pid: int
     streams: tuple[ElementaryStream, ...]
+    main_pid: int | None = attrs.field(default=None, eq=False)
+
+    @property
+    def main(self) -> ElementaryStream | None:
+        """The stream to start at: that of ``main_pid``, else the first video, else the first audio."""
+        by_pid = (stream for stream in self.streams if stream.pid == self.main_pid)
+        return next(by_pid, None) or self.first_video or self.first_audio
+
+    @property
+    def main_video(self) -> ElementaryStream | None:
+        """The stream to start at if it is video, else the first video stream."""
+        main = self.main
+        return main if main is not None and main.codec.is_video else self.first_video
+
+    @property
+    def first_video(self) -> ElementaryStream | None:
+        """The first video stream."""
+        return next((stream for stream in self.streams if stream.codec.is_video), None)
+
+    @property
+    def first_audio(self) -> ElementaryStream | None:
+        """The first audio stream."""
+        return next((stream for stream in self.streams if stream.codec is Codec.AUDIO), None)
 
 
 class SectionAssembler:
@@ -179,6 +230,20 @@ def read_pmt(section: Section) -> ProgramMap | None:
     if at != len(body):
         return None
     return ProgramMap(section.table_id_extension, pcr_pid, tuple(streams))
+
+
+def section_packets(pid: int, section: bytes, counter: int = 0) -> bytes:
+    """Return a section as packets of its own.
+
+    :param counter: continuity counter of the first packet.
+    """
+    payload = b"\0" + section
+    payload += b"\xff" * (-len(payload) % _PAYLOAD)
+    packets = b""
+    for number, at in enumerate(range(0, len(payload), _PAYLOAD)):
+        head = bytes([SYNC_BYTE, (0 if at else 0x40) | pid >> 8, pid & 0xFF, 0x10 | counter + number & 0x0F])
+        packets += head + payload[at : at + _PAYLOAD]
+    return packets
 
 
 def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:

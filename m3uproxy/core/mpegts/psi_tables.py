@@ -7,9 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from .access_index import AccessIndex
-from .packets import PACKET_SIZE, PAT_PID, SYNC_BYTE
-from .packets import pid as pid_of
-from .pes import packets_of
+from .packets import PACKET_SIZE
 from .psi import (
     PMT_TABLE_ID,
     ElementaryStream,
@@ -18,9 +16,8 @@ from .psi import (
     SectionAssembler,
     crc32,
     read_pmt,
+    section_packets,
 )
-
-_PAYLOAD = PACKET_SIZE - 4
 
 
 @attrs.frozen
@@ -35,16 +32,10 @@ class PsiTables:
 
 def tables_in_force(index: AccessIndex) -> PsiTables | None:
     """Return the tables in force at the end of the packets that an index has scanned; None while unknown."""
-    program, psi = index.program_map, index.psi
-    if program is None:
+    program, pmt_pid = index.program_map, index.pmt_pid
+    if program is None or pmt_pid is None:
         return None
-    pids = (pid_of(psi, at) for at in range(0, len(psi), PACKET_SIZE))
-    pmt_pid = next((pid for pid in pids if pid != PAT_PID), PAT_PID)
-    return PsiTables(program, pmt_pid, _packets_with_pid(psi, PAT_PID), _packets_with_pid(psi, pmt_pid))
-
-
-def _packets_with_pid(psi: bytes, pid: int) -> bytes:
-    return b"".join([psi[at : at + PACKET_SIZE] for at in packets_of(psi, pid, 0, len(psi))])
+    return PsiTables(program, pmt_pid, index.pat, index.pmt)
 
 
 def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTables:
@@ -71,7 +62,7 @@ def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTable
     return (
         tables
         if program is None
-        else PsiTables(program, tables.pmt_pid, tables.pat, _packetize(tables.pmt_pid, new_section))
+        else PsiTables(program, tables.pmt_pid, tables.pat, section_packets(tables.pmt_pid, new_section))
     )
 
 
@@ -83,16 +74,6 @@ def _pmt_section(packets: bytes) -> bytes | None:
             if section.table_id == PMT_TABLE_ID:
                 return section.data
     return None
-
-
-def _packetize(pid: int, section: bytes) -> bytes:
-    payload = b"\0" + section
-    payload += b"\xff" * (-len(payload) % _PAYLOAD)
-    packets = b""
-    for at in range(0, len(payload), _PAYLOAD):
-        head = bytes([SYNC_BYTE, (0 if at else 0x40) | pid >> 8, pid & 0xFF, 0x10])
-        packets += head + payload[at : at + _PAYLOAD]
-    return packets
 
 
 class TableRepeater:

@@ -13,7 +13,7 @@ from itertools import compress
 import attrs
 
 from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
-from .psi import Codec, ProgramMap
+from .psi import ProgramMap
 
 #: Packets of a run that are inspected.
 MAX_PACKETS = 512
@@ -69,13 +69,12 @@ class PacketSampler:
     __slots__ = ("_audio_masks", "_clock_masks", "_video_masks", "video_expected")
 
     def __init__(self, program: ProgramMap | None) -> None:
-        """Sample the first video stream of ``program`` and its clock."""
-        streams = program.streams if program is not None else ()
-        video = next((stream.pid for stream in streams if stream.codec.is_video), None)
+        """Sample the main video stream of ``program`` and its clock."""
+        video = None if program is None else program.main_video
+        audio = None if program is None else program.first_audio
         self.video_expected = video is not None
-        self._video_masks = _pid_masks(video) if video is not None else None
-        audio = next((stream.pid for stream in streams if stream.codec is Codec.AUDIO), None)
-        self._audio_masks = _pid_masks(audio) if audio is not None else None
+        self._video_masks = _pid_masks(video.pid) if video is not None else None
+        self._audio_masks = _pid_masks(audio.pid) if audio is not None else None
         self._clock_masks = _pid_masks(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
 
     def sample(self, packets: bytes) -> PacketSample:

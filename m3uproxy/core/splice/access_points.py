@@ -10,12 +10,14 @@ from ..mpegts.access_index import AccessIndex
 from ..mpegts.pes import PesIndex
 from ..mpegts.psi import Codec
 from ..mpegts.psi_tables import PsiTables, tables_in_force
-from ..mpegts.random_access import NAL_UNITS, AccessKind, first_picture
+from ..mpegts.random_access import VIDEO_UNITS, AccessKind, first_picture
 from ..mpegts.timestamps import ahead
 from .allowance import SCAN_BYTES, START_COST, Allowance, scan_cost
 
 #: Bytes of a unit in which its first slice is searched.
 _MAX_SEARCH = 1 << 16
+#: Scans of all packets, at most: one more for each program that was followed before the last one.
+_MAX_SCANS = 4
 
 
 @attrs.frozen
@@ -47,11 +49,17 @@ class StartUnits:
 class AccessPoints:
     """The tables and random access points of a new source."""
 
-    def __init__(self, new: PesIndex) -> None:
+    def __init__(self, new: PesIndex, program: int | None = None) -> None:
+        """Start without packets.
+
+        :param new: packets of the source.
+        :param program: number of the program that players know, which is preferred.
+        """
         self._new = new
-        self._index = AccessIndex()
-        self._scanned = 0
-        self._rescanned = False
+        self._index = AccessIndex(program)
+        # Ends of the packets that were scanned in the present scan, and in any scan.
+        self._scanned = self._scanned_once = 0
+        self._scans = 1
         self._points: list[tuple[int, AccessKind]] = []
         self._pid: int | None = None
         self._codec = Codec.DATA
@@ -64,27 +72,44 @@ class AccessPoints:
         """The tables in force at the end of the packets scanned."""
         return tables_in_force(self._index)
 
+    @property
+    def has_programs(self) -> bool:
+        """True if a PAT has come."""
+        return self._index.has_programs
+
+    @property
+    def is_settled(self) -> bool:
+        """True if packets that are yet to come do not change which program is followed."""
+        return self._index.is_settled
+
     def scan(self, allowance: Allowance) -> bool:
         """Scan the packets that are not scanned yet. Return True if all are scanned.
 
-        Access points before the first tables count. When the tables are known, the packets are scanned once more.
+        Access points before the tables count: when the program is known, or another one, the packets are scanned again.
         """
         new = self._new
         while self._scanned < new.size:
             if allowance.left <= 0:
                 return False
             begin = max(self._scanned, new.base)
-            part = bytes(new.data[begin - new.base : begin - new.base + SCAN_BYTES])
-            program = self._index.program_map
-            points = self._index.scan(part)
-            allowance.spend(scan_cost(self._index, program, part))
-            if program is None and not self._rescanned and self._index.program_map is not None:
-                self._rescanned = True
-                self._scanned = new.base
+            is_repeated = begin < self._scanned_once
+            end = min(begin + SCAN_BYTES, self._scanned_once if is_repeated else new.size)
+            part = bytes(new.data[begin - new.base : end - new.base])
+            program = self._program
+            points = self._index.scan(part, is_repeated)
+            allowance.spend(scan_cost(self._index, part))
+            self._scanned_once = max(self._scanned_once, end)
+            if self._program not in (program, None) and self._scans < _MAX_SCANS:
+                self._scans += 1
+                self._scanned, self._points, self._examined = new.base, [], 0
                 continue
             self._points += [(begin + point.offset, point.kind) for point in points]
-            self._scanned = begin + len(part)
+            self._scanned = end
         return True
+
+    @property
+    def _program(self) -> int | None:
+        return None if self._index.program_map is None else self._index.program_map.program
 
     def follow(self, pid: int, codec: Codec) -> None:
         """Examine the access points of one track."""
@@ -111,7 +136,7 @@ class AccessPoints:
 
     def _examine_unit(self, pid: int, number: int, kind: AccessKind, allowance: Allowance) -> _AccessUnit:
         header = self._new.header(pid, number)
-        units = NAL_UNITS.get(self._codec)
+        units = VIDEO_UNITS.get(self._codec)
         if kind is AccessKind.UNKNOWN and units is not None:
             # The first packet does not show the first slice.
             content = self._new.content(pid, number, _MAX_SEARCH)

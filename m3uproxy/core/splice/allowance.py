@@ -40,11 +40,6 @@ class Allowance:
 SCAN_BYTES = 256 * PACKET_SIZE
 
 
-def scan_cost(index: AccessIndex, program: object, packets: bytes) -> int:
-    """Return the cost of the packets that an index has scanned.
-
-    :param program: program map before them. If it has changed, it may have changed with each table.
-    """
-    starts = count_starts(packets)
-    streams = 0 if index.program_map is None or index.program_map is program else len(index.program_map.streams)
-    return len(packets) // BYTES_PER_COST + starts * (START_COST + streams)
+def scan_cost(index: AccessIndex, packets: bytes) -> int:
+    """Return the cost of the packets that an index has scanned, with the tables and pictures that it has read."""
+    return len(packets) // BYTES_PER_COST + count_starts(packets) * START_COST + index.take_work()

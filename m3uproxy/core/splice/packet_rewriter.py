@@ -119,9 +119,9 @@ class PacketRewriter:
         self._pmt = TableRepeater(tables.pmt, counters.get(tables.pmt_pid, 15))
         self._pmt_pid = source.pmt_pid
         self._program = source.program
+        self._compared_program: ProgramMap | None = None
         self.player_tables = tables
-        self._dropped_pids = {stream.pid for stream in source.program.streams} - set(pids)
-        self._index = AccessIndex()
+        self._index = AccessIndex(source.program.program, is_certain=True)
         self._index.scan(source.pat + source.pmt)
         self.rest = b""
         clock, carrier = source.program.pcr_pid, tables.program.pcr_pid
@@ -168,9 +168,9 @@ class PacketRewriter:
                 track.set_counter_delta(track.delta - packets)
 
     @property
-    def program(self) -> ProgramMap | None:
+    def program(self) -> ProgramMap:
         """The program map of the source."""
-        return self._index.program_map
+        return self._program
 
     @property
     def source_tables(self) -> PsiTables | None:
@@ -289,10 +289,11 @@ class PacketRewriter:
     def _find_change(self, packets: bytes, marks: bytes) -> int | None:
         """Return the offset of the packet that completes new tables of the source; None without one."""
         for at in marked_offsets(marks, 0xFF):
-            if pid_of(packets, at) not in self._dropped_pids:
-                self._index.scan(packets[at : at + PACKET_SIZE])
-                program = self._index.program_map
-                if program is not None and program != self._program:
+            self._index.read_table(packets, at)
+            program = self._index.program_map
+            if program is not self._compared_program and program is not None:
+                self._compared_program = program
+                if program != self._program:
                     return at
         return None
 

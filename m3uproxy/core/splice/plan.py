@@ -24,6 +24,8 @@ from .splice_out import SpliceOut
 from .track_mapping import TrackMapping, TrackPair, codec_name, map_tracks
 from .video_overlap import OverlapMatch, OverlapSearch, VideoOverlap
 
+#: Seconds to wait for other programs of the source than the one that came first.
+CHOICE_TIMEOUT = 0.5
 #: Seconds to wait for an overlap in any case.
 _MIN_BURST_WAIT = 1.0
 #: Two sources with timestamps closer than this are assumed to share a clock, ticks.
@@ -84,7 +86,7 @@ class SplicePlanner:
         self.since = since
         self.new = PesIndex()
         self.is_busy = False
-        self._points = AccessPoints(self.new)
+        self._points = AccessPoints(self.new, sent.program)
         self._mapping: TrackMapping | None = None
         self._tables: PsiTables | None = None
         self._video_overlap: VideoOverlap | None = None
@@ -95,6 +97,21 @@ class SplicePlanner:
         self._first_pts: tuple[int, int | None] | None = None
         # Offset of the first packet that may not be known to the players yet.
         self._seen_before = 0
+
+    @property
+    def tables(self) -> PsiTables | None:
+        """The tables of the source, as far as it was scanned."""
+        return self._points.tables
+
+    @property
+    def has_programs(self) -> bool:
+        """True if the source has sent a PAT."""
+        return self._points.has_programs
+
+    @property
+    def is_settled(self) -> bool:
+        """True if it is settled which program of the source is followed."""
+        return self._points.is_settled
 
     def append(self, packets: bytes) -> None:
         """Take more packets of the source."""
@@ -117,6 +134,10 @@ class SplicePlanner:
                 new.drop(self._seen_before - kept)
                 self._points.forget_dropped()
 
+    def find_tables(self, allowance: Allowance) -> None:
+        """Search the tables of the source. ``is_busy`` is True afterwards if the allowance was too small."""
+        self.is_busy = not self._points.scan(allowance)
+
     def plan(self, now: float, may_wait: bool, last_chance: bool, allowance: Allowance) -> SplicePlan | None:
         """Find a plan, if the packets so far suffice.
 
@@ -131,7 +152,8 @@ class SplicePlanner:
 
     def _plan(self, now: float, may_wait: bool, last_chance: bool, allowance: Allowance) -> SplicePlan | None:
         tables = self._points.tables
-        if tables is None or self.sent.tables is None:
+        is_settled = self.is_settled or now - self.since >= CHOICE_TIMEOUT or last_chance
+        if tables is None or self.sent.tables is None or not is_settled:
             return None
         if self._tables is None or self._tables.program != tables.program:
             self._tables = tables

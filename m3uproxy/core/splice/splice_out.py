@@ -52,6 +52,7 @@ class TrackEnd:
 class SpliceOut:
     """The last seconds that were sent. They must be read before anything else is asked: :meth:`read`.
 
+    :ivar program: number of the program that players follow; None if unknown.
     :ivar pes: units of these seconds.
     :ivar tables: PAT and PMT; None if these seconds hold none, so that no source can continue them.
     :ivar counters: last continuity counter of each PID of the program.
@@ -60,7 +61,14 @@ class SpliceOut:
         none).
     """
 
-    def __init__(self, tail: bytes) -> None:
+    def __init__(self, tail: bytes, program: int | None = None) -> None:
+        """Prepare to read.
+
+        :param tail: packets of these seconds.
+        :param program: number of the program that players follow; None if unknown.
+        """
+        self.program = program
+        self._index = AccessIndex(program, is_certain=True)
         self.pes = PesIndex()
         self.pes.data = tail
         self.tables: PsiTables | None = None
@@ -89,12 +97,12 @@ class SpliceOut:
 
     def _read_steps(self, tail: bytes) -> Iterator[int]:
         """Read the packets. Yield the cost of each step."""
-        index = AccessIndex()
+        index = self._index
         for begin in range(0, len(tail), SCAN_BYTES):
-            part, program = tail[begin : begin + SCAN_BYTES], index.program_map
+            part = tail[begin : begin + SCAN_BYTES]
             index.scan(part)
             self.pes.add_starts(part, begin)
-            yield scan_cost(index, program, part)
+            yield scan_cost(index, part)
         self.tables = tables_in_force(index)
         if self.tables is None:
             return

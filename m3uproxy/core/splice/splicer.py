@@ -18,13 +18,13 @@ from collections.abc import Callable
 import attrs
 
 from ..mpegts.psi import ProgramMap
-from ..mpegts.psi_tables import announce
+from ..mpegts.psi_tables import PsiTables, announce
 from ..mpegts.timestamps import TICKS, ahead
 from .allowance import BYTES_PER_COST, Allowance
 from .opening import PART_BYTES, ClockMargin, Opening, PacketQueue, part_cost
 from .packet_rewriter import PacketRewriter
 from .pes_hold import PesHold
-from .plan import SpliceKind, SplicePlan, SplicePlanner
+from .plan import CHOICE_TIMEOUT, SpliceKind, SplicePlan, SplicePlanner
 from .splice_in import SpliceIn
 from .splice_out import SpliceOut
 from .track_mapping import map_tracks
@@ -33,6 +33,8 @@ from .track_mapping import map_tracks
 _START_TIMEOUT = 3.0
 #: Changes of its tables that a source may make in one part of its packets. More are passed over.
 _MAX_TABLE_CHANGES = 4
+#: Seconds after which a source that follows nothing and sends no PAT passes as it is.
+_PAT_TIMEOUT = 0.5
 _WITHOUT_LIMIT = 1 << 62
 #: Cost of each track of a source in a part of its packets, and in a change of its tables.
 _TRACK_COST, _CHANGE_COST = 4, 15
@@ -81,6 +83,7 @@ class Splicer:
     :param tail: returns the last packets that were sent, as many seconds as an overlap may be long. Called once for
         each new source.
     :param report: called with the result of each splice, before the first packets of the source are returned.
+    :param program: returns the number of the program that players follow; None if unknown.
     :param timeouts: limits for holding back a new source.
     :param announce_codecs: True to announce changed codecs on the known PIDs. If False, such a source passes unchanged,
         and ``report`` must ensure that no player of the last source gets it.
@@ -92,8 +95,10 @@ class Splicer:
         report: Callable[[SpliceReport], None],
         timeouts: SpliceTimeouts | None = None,
         announce_codecs: bool = False,
+        program: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._tail = tail
+        self._sent_program = program
         self._report = report
         self._timeouts = timeouts or SpliceTimeouts()
         self._announce_codecs = announce_codecs
@@ -105,6 +110,7 @@ class Splicer:
     def _reset_splice(self, pending: bool) -> None:
         self._splice_pending = pending
         self._planner = self._rewriter = None
+        self._tables: PsiTables | None = None
         self._splice_in: SpliceIn | None = None
         self._splice_time = 0.0
         # What follows a plan, in parts: packets to be held and filtered, and filtered packets to be rewritten.
@@ -129,6 +135,11 @@ class Splicer:
     def program(self) -> ProgramMap | None:
         """The program map of the current source, if it differs from the sent one; else None."""
         return None if self._rewriter is None else self._rewriter.program
+
+    @property
+    def tables(self) -> PsiTables | None:
+        """The tables with which the current source began, as players get them; None while unknown."""
+        return self._tables
 
     @property
     def held_bytes(self) -> int:
@@ -229,7 +240,7 @@ class Splicer:
         if self._planner is None and packets:
             tail = self._tail()
             allowance.spend(len(tail) // BYTES_PER_COST)
-            self._planner = SplicePlanner(SpliceOut(tail), now)
+            self._planner = SplicePlanner(SpliceOut(tail, self._sent_program()), now)
         planner = self._planner
         if planner is None or not (packets or planner.is_busy):
             return
@@ -237,7 +248,22 @@ class Splicer:
         planner.is_busy = not planner.sent.read(allowance)
         if not planner.is_busy and planner.sent.readable:
             self._find_plan(planner, now, allowance)
-        elif not planner.is_busy or self._is_hopeless(planner, now):
+        elif not planner.is_busy:
+            self._find_tables(planner, now, allowance)
+        elif self._is_hopeless(planner, now):
+            self._pass_through(planner, now)
+
+    def _find_tables(self, planner: SplicePlanner, now: float, allowance: Allowance) -> None:
+        """Let a source that follows nothing pass, from the moment on when its tables and program are known.
+
+        Players cannot start before. Random access points that come before the tables are not lost in this way.
+        """
+        planner.find_tables(allowance)
+        waited = now - planner.since
+        timeout = self._timeouts.total if planner.has_programs else _PAT_TIMEOUT
+        is_known = planner.tables is not None and (planner.is_settled or waited >= CHOICE_TIMEOUT)
+        is_late = waited >= timeout or len(planner.new.data) >= self._timeouts.max_bytes
+        if is_late or (is_known and not planner.is_busy):
             self._pass_through(planner, now)
 
     def _is_hopeless(self, planner: SplicePlanner, now: float) -> bool:
@@ -262,14 +288,16 @@ class Splicer:
     def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> None:
         """Let the source pass unchanged."""
         kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
-        self._report(SpliceReport(kind, now - planner.since, changed=changed))
+        self._tables = planner.tables
         self._planner, self._splice_pending = None, False
+        self._report(SpliceReport(kind, now - planner.since, changed=changed))
         self._queue = PacketQueue(planner.take(planner.new.base))
 
     def _start_plan(self, planner: SplicePlanner, plan: SplicePlan, now: float) -> None:
         sent = planner.sent
         assert sent.tables is not None, "the sent packets have tables"
         player_tables = announce(sent.tables, plan.mapping.streams) if plan.mapping.changed else sent.tables
+        self._tables = player_tables
         rewriter = PacketRewriter(player_tables, plan.tables, plan.mapping.pids, sent.counters)
         units_passed = {pid: bisect_left(planner.new.starts.get(pid, []), plan.begin) for pid in plan.starts}
         starts = {pid: start.unless_passed(units_passed[pid]) for pid, start in plan.starts.items()}

@@ -52,11 +52,13 @@ class TrackPair:
 class TrackMapping:
     """The tracks that continue. All other tracks of the new source are dropped.
 
+    :ivar main_video: main video track that was sent; None without one.
     :ivar changed: changes of codec that prevent a track from continuing, in words; empty if there are none.
     """
 
     pairs: tuple[TrackPair, ...]
     changed: tuple[str, ...]
+    main_video: ElementaryStream | None = None
 
     @property
     def pids(self) -> dict[int, int]:
@@ -70,8 +72,9 @@ class TrackMapping:
 
     @property
     def video(self) -> TrackPair | None:
-        """The first video track; None without one."""
-        return next((pair for pair in self.pairs if pair.sent.codec.is_video), None)
+        """The main video track, else the first one; None without one."""
+        pairs = [pair for pair in self.pairs if pair.sent.codec.is_video]
+        return next((pair for pair in pairs if pair.sent is self.main_video), pairs[0] if pairs else None)
 
     @property
     def audio(self) -> tuple[TrackPair, ...]:
@@ -86,12 +89,13 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
     also reported if the track is missing while the source has the other of the two. Further tracks may be missing. In
     case of a change the first tracks are paired nevertheless, for a caller that announces new codecs.
     """
-    pairs = _pair_alike(sent.streams, new.streams)
+    sent_streams, new_streams = _main_first(sent), _main_first(new)
+    pairs = _pair_alike(sent_streams, new_streams)
     paired = {id(pair.new) for pair in pairs}
-    free = [stream for stream in new.streams if id(stream) not in paired]
+    free = [stream for stream in new_streams if id(stream) not in paired]
     changed: list[str] = []
     for is_video in (True, False):
-        first = _first_stream(sent.streams, is_video)
+        first = _first_stream(sent_streams, is_video)
         if first is None or any(pair.sent is first for pair in pairs):
             if first is None and is_video and _first_stream(free, True) is not None:
                 changed.append(f"no video to {codec_name(_first_stream(free, True) or free[0])}")
@@ -105,7 +109,13 @@ def map_tracks(sent: ProgramMap, new: ProgramMap) -> TrackMapping:
             changed.append(f"{codec_name(first)} to nothing")
     order = {stream.pid: number for number, stream in reversed(tuple(enumerate(sent.streams)))}
     pairs.sort(key=lambda pair: order[pair.sent.pid])
-    return TrackMapping(tuple(pairs), tuple(changed))
+    return TrackMapping(tuple(pairs), tuple(changed), sent.main_video)
+
+
+def _main_first(program: ProgramMap) -> tuple[ElementaryStream, ...]:
+    """Return the streams with the main video before all others."""
+    main = program.main_video
+    return tuple(sorted(program.streams, key=lambda stream: stream is not main))
 
 
 def _first_stream(

@@ -46,6 +46,14 @@ def tables(mux: Mux) -> bytes:
     return mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, STREAMS)
 
 
+def wrong_crc(data: bytes) -> bytes:
+    return data[:-4] + bytes(byte ^ 0x55 for byte in data[-4:])
+
+
+def counters(packets: bytes) -> list[int]:
+    return [packets[at] & 0x0F for at in range(3, len(packets), SIZE)]
+
+
 def offsets(points: list[AccessPoint]) -> list[int]:
     return [point.offset for point in points]
 
@@ -132,6 +140,42 @@ class TestFinding:
         assert parts.psi == whole.psi
 
 
+class TestDeepPictures:
+    """Pictures whose parameter sets are behind the first packet."""
+
+    SEI = b"\0\0\0\1\x06\x05" + b"\xab" * 2000
+
+    def deep(self, mux: Mux, data: bytes = IDR) -> bytes:
+        return mux.unit(VIDEO, pes(self.SEI + data + b"\xab" * 700))
+
+    def test_key_frame_behind_sei(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        psi = tables(mux)
+        run = psi + self.deep(mux, SLICE) + self.deep(mux) + self.deep(mux, SLICE)
+        at = 2 * SIZE + len(self.deep(Mux(), SLICE))
+        assert index.scan(run) == [AccessPoint(at, psi, AccessKind.IDR)]
+
+    @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=30))
+    def test_chunks_make_no_difference(self, sizes: list[int]) -> None:
+        mux, index = Mux(), AccessIndex()
+        run = tables(mux) + self.deep(mux) + audio(mux) + self.deep(mux, SLICE) + tables(mux) + self.deep(mux)
+        found, at = [], 0
+        for size in [*sizes, len(run)]:
+            chunk = run[at : at + size * SIZE]
+            found += [at + point.offset for point in index.scan(chunk)]
+            at += len(chunk)
+        assert found == offsets(AccessIndex().scan(run))
+        assert len(found) == 2
+
+    def test_flags_that_stop_are_not_waited_for_for_ever(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        assert len(index.scan(tables(mux) + key(mux))) == 1
+        assert index.scan(key(mux, flag=False)) == [], "flags are relied on"
+        for _ in range(250):
+            index.scan(picture(mux))
+        assert len(index.scan(key(mux, flag=False))) == 1
+
+
 class TestChanges:
     def test_new_version_replaces_the_map(self) -> None:
         mux = Mux()
@@ -196,6 +240,38 @@ class TestChanges:
         good = tables(mux)
         assert [point.psi for point in index.scan(good + key(mux))] == [good]
 
+    def test_wrong_crcs_are_no_obstacle(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        pat = wrong_crc(pat_section({1: PMT_PID}))
+        pmt = wrong_crc(pmt_section(1, LONG))
+        psi = mux.psi(0, pat) + mux.psi(PMT_PID, pmt)
+        repaired = Mux().psi(0, pat_section({1: PMT_PID})) + Mux().psi(PMT_PID, pmt_section(1, LONG))
+        assert [point.psi for point in index.scan(psi + key(mux))] == [repaired], "players get a correct CRC"
+        again = mux.psi(0, pat) + mux.psi(PMT_PID, pmt)
+        (point,) = index.scan(again + key(mux))
+        assert counters(point.psi) == counters(again), "counters continue"
+
+    def test_wrong_crc_of_a_changed_table_must_be_repeated(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        index.scan(tables(mux))
+        changed = wrong_crc(pmt_section(1, [(H264, 0x200)], version=1))
+        assert index.scan(mux.psi(PMT_PID, changed) + key(mux, 0x200)) == []
+        assert index.scan(tables(mux) + mux.psi(PMT_PID, changed) + key(mux, 0x200)) == [], "not in a row"
+        assert len(index.scan(mux.psi(PMT_PID, changed) + key(mux, 0x200))) == 1
+
+    def test_correct_table_replaces_a_wrong_one(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        wrong = wrong_crc(pmt_section(1, [(H264, 0x200)]))
+        run = mux.pat({1: PMT_PID}) + mux.psi(PMT_PID, wrong) + mux.pmt(PMT_PID, 1, STREAMS)
+        assert len(index.scan(run + key(mux) + key(mux, 0x200))) == 1
+
+    def test_unreadable_table_with_a_wrong_crc_is_ignored(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        wrong = bytearray(pmt_section(1, STREAMS))
+        wrong[11] = 0xFF
+        assert index.scan(mux.pat({1: PMT_PID}) + mux.psi(PMT_PID, bytes(wrong)) + key(mux)) == []
+        assert index.psi == b""
+
     def test_other_tables_on_the_same_pids(self) -> None:
         mux, index = Mux(), AccessIndex()
         psi = tables(mux)
@@ -226,16 +302,66 @@ class TestSeveralPrograms:
         pat = mux.pat({0: 0x10, 3: 0x1300, 1: PMT_PID})
         other = mux.pmt(PMT_PID, 1, STREAMS)
         ours = mux.pmt(0x1300, 3, [(H264, 0x300)])
-        run = pat + other + ours + other + key(mux) + key(mux, 0x300)
+        both = key(mux, 0x300) + key(mux)
+        run = pat + other + ours + other + both + both
         points = AccessIndex().scan(run)
-        assert points == [AccessPoint(run.rindex(key_start(0x300)), pat + ours, AccessKind.IDR)]
+        assert {point.kind for point in points} == {AccessKind.IDR}
+        assert offsets(points) == [run.index(key_start(0x300)), run.rindex(key_start(0x300))]
+        assert [point.psi for point in points] == [pat + ours, pat + ours + other], "tables of all that is sent"
+
+    def test_programs_that_are_not_sent_are_passed_over(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        pat = mux.pat({1: 0x1001, 2: 0x1002, 3: PMT_PID, 4: 0x1004})
+        pmt = mux.pmt(PMT_PID, 3, STREAMS)
+        assert index.scan(pat + pmt + key(mux) + picture(mux)) == [AccessPoint(2 * SIZE, pat + pmt, AccessKind.IDR)]
+        assert not index.is_settled, "the others may follow"
+        again = mux.pat({1: 0x1001, 2: 0x1002, 3: PMT_PID, 4: 0x1004}) + mux.pmt(PMT_PID, 3, STREAMS)
+        assert [point.psi for point in index.scan(again + key(mux))] == [again]
+        assert index.is_settled
+
+    def test_tables_without_streams_are_passed_over(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        pat = mux.pat({1: 0x1001, 3: PMT_PID})
+        silent, sent = mux.pmt(0x1001, 1, [(H264, 0x300)]), mux.pmt(PMT_PID, 3, STREAMS)
+        points = index.scan(pat + silent + sent + key(mux))
+        assert [point.psi for point in points] == [pat + sent]
+
+    def test_pat_of_several_sections(self) -> None:
+        mux = Mux()
+        pat = mux.pat({1: 0x1001}, last=1) + mux.pat({3: PMT_PID}, number=1, last=1)
+        pmt = mux.pmt(PMT_PID, 3, STREAMS)
+        assert [point.psi for point in AccessIndex().scan(pat + pmt + key(mux))] == [pat + pmt]
+
+    def test_certain_program_is_followed_before_its_streams_come(self) -> None:
+        mux, index = Mux(), AccessIndex(3, is_certain=True)
+        pat = mux.pat({1: 0x1001, 3: PMT_PID})
+        index.scan(pat + mux.pmt(0x1001, 1, [(H264, 0x300)]) + mux.pmt(PMT_PID, 3, STREAMS))
+        assert index.program_map is not None
+        assert (index.program_map.program, index.is_settled) == (3, True)
+
+    def test_video_that_does_not_come_is_replaced(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        streams = [(H264, 0x300), (H264, VIDEO), (AAC, SOUND)]
+        found = []
+        for _ in range(4):
+            found += index.scan(mux.pat({1: PMT_PID}) + mux.pmt(PMT_PID, 1, streams) + key(mux) + audio(mux))
+        assert found
+        assert index.program_map is not None
+        assert (index.program_map.main_pid, index.program_map.main_video) == (VIDEO, index.program_map.streams[1])
+
+    def test_audio_replaces_announced_video_that_does_not_come(self) -> None:
+        mux, index = Mux(), AccessIndex()
+        assert index.scan((tables(mux) + audio(mux)) * 19) == []
+        assert index.scan((tables(mux) + audio(mux)) * 5) != []
+        index.scan(picture(mux))
+        assert [point.kind for point in index.scan(audio(mux) + key(mux))] == [AccessKind.IDR]
 
     def test_maps_of_two_programs_on_one_pid(self) -> None:
         mux = Mux()
         pat = mux.pat({3: PMT_PID, 1: PMT_PID})
         both = mux.psi(PMT_PID, pmt_section(1, STREAMS) + pmt_section(3, [(H264, 0x300)]))
         only = mux.pmt(PMT_PID, 1, STREAMS)
-        points = AccessIndex().scan(pat + both + only + key(mux) + key(mux, 0x300))
+        points = AccessIndex().scan(pat + both + only + key(mux, 0x300) + key(mux))
         assert [point.psi for point in points] == [pat + both]
 
     def test_program_map_property(self) -> None:
@@ -300,13 +426,13 @@ class TestLongTables:
         pmt = mux.pmt(0x1001, 1, STREAMS)
         assert [point.psi for point in index.scan(pat + pmt + key(mux))] == [pat + pmt]
 
-    def test_second_section_of_a_pat_does_not_replace_the_first(self) -> None:
+    def test_second_section_of_a_pat_follows_the_first(self) -> None:
         mux, index = Mux(), AccessIndex()
         first = mux.pat({1: PMT_PID}, number=0, last=1)
         second = mux.pat({9: 0x1900}, number=1, last=1)
         pmt = mux.pmt(PMT_PID, 1, STREAMS)
         points = index.scan(first + second + pmt + second + key(mux))
-        assert [point.psi for point in points] == [first + pmt]
+        assert [point.psi for point in points] == [first + second + pmt]
 
 
 def test_repeated_tables_are_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:

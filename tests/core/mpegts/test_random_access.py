@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tsbuild import SIZE, packet, pes
+from tsbuild import SIZE, Mux, packet, pes
 
 from m3uproxy.core.mpegts.psi import Codec
-from m3uproxy.core.mpegts.random_access import AccessKind, random_access_kind
+from m3uproxy.core.mpegts.random_access import AccessKind, PictureSearch, random_access_kind
 
 CODE = b"\0\0\1"
 AUD, SEI, SPS, PPS, IDR, SLICE = (CODE + bytes([head]) + b"\xab\xcd" for head in (9, 6, 0x67, 0x68, 0x65, 0x41))
@@ -33,10 +33,10 @@ H264_CASES = [
     ("parameter sets that fill the packet", AUD + SPS + PPS + SEI, AccessKind.UNKNOWN, AccessKind.UNKNOWN),
     ("plain picture", AUD + SLICE, None, AccessKind.OTHER),
     ("picture parameter set only", AUD + PPS + SLICE, None, AccessKind.OTHER),
-    ("nothing of use in sight", AUD + SEI, None, AccessKind.UNKNOWN),
+    ("nothing of use in sight", AUD + SEI, AccessKind.UNDECIDED, AccessKind.UNKNOWN),
     ("a slice before an IDR of the next picture", SLICE + IDR, None, AccessKind.OTHER),
     ("data partition", CODE + b"\x42\0", None, AccessKind.OTHER),
-    ("nothing", b"", None, AccessKind.UNKNOWN),
+    ("nothing", b"", AccessKind.UNDECIDED, AccessKind.UNKNOWN),
 ]
 
 
@@ -50,6 +50,7 @@ def test_h264(data: bytes, plain: AccessKind | None, flagged: AccessKind) -> Non
 def test_hevc_picture_types(nal_type: int) -> None:
     expected = {19: AccessKind.IDR, 20: AccessKind.IDR, 32: AccessKind.UNKNOWN, 33: AccessKind.UNKNOWN}
     expected |= dict.fromkeys((16, 17, 18, 21, 22, 23), AccessKind.OTHER)
+    expected |= dict.fromkeys(range(34, 64), AccessKind.UNDECIDED)
     assert kind(hevc(35) + hevc(nal_type), Codec.HEVC) is expected.get(nal_type)
 
 
@@ -64,7 +65,8 @@ def test_hevc_parameter_sets_then_picture() -> None:
 def test_mpeg2() -> None:
     assert kind(CODE + b"\xb3" + b"\x12" * 20 + CODE + b"\x00\x00\x0f", Codec.MPEG_VIDEO) is AccessKind.OTHER
     assert kind(CODE + b"\x00\x00\x0f", Codec.MPEG_VIDEO) is None
-    assert kind(CODE + b"\x00\x00\x0f", Codec.MPEG_VIDEO, flag=True) is AccessKind.UNKNOWN
+    assert kind(CODE + b"\x00\x00\x0f", Codec.MPEG_VIDEO, flag=True) is AccessKind.OTHER
+    assert kind(CODE + b"\xb2" + b"\x12" * 20, Codec.MPEG_VIDEO) is AccessKind.UNDECIDED
 
 
 def test_other_video_depends_on_the_flag() -> None:
@@ -95,7 +97,7 @@ def test_start_code_in_the_next_packet_is_ignored(begin: bytes) -> None:
     filler = begin + b"\xab" * (SIZE - 4 - 19 - len(AUD) - 3) + CODE
     made = packet(0x100, pes(filler, pts=1, dts=1), start=True)
     assert made.endswith(CODE)
-    assert random_access_kind(made + b"\x65" * SIZE, 0, Codec.H264) is None
+    assert random_access_kind(made + b"\x65" * SIZE, 0, Codec.H264) is AccessKind.UNDECIDED
 
 
 def test_payload_without_pes_header() -> None:
@@ -108,3 +110,48 @@ def test_payload_without_pes_header() -> None:
 def test_any_packet_is_classified(rest: bytes, control: int, codec: Codec) -> None:
     made = bytes([0x47, 0x41, 0x00, control << 4]) + rest
     assert random_access_kind(made, 0, codec) in (None, *AccessKind)
+
+
+# pictures that the first packet does not show
+
+SEQUENCE = CODE + b"\xb3" + b"\x12" * 20
+PICTURE = CODE + b"\x00\x00\x0f"
+LONG_SEI = CODE + b"\x06\x05" + b"\xab" * 3000
+USER_DATA = CODE + b"\xb2" + b"\xab" * 3000
+DEEP = [
+    (Codec.H264, AUD + LONG_SEI + SPS + PPS + IDR, AccessKind.IDR),
+    (Codec.H264, AUD + LONG_SEI + SPS + PPS + SLICE, AccessKind.OTHER),
+    (Codec.H264, AUD + LONG_SEI + SLICE, None),
+    (Codec.H264, LONG_SEI * 30, None),
+    (Codec.HEVC, hevc(35) + hevc(39) + b"\xab" * 900 + hevc(32) + hevc(33) + hevc(34) + hevc(21), AccessKind.OTHER),
+    (Codec.HEVC, hevc(39) + b"\xab" * 900 + hevc(1), None),
+    (Codec.MPEG_VIDEO, USER_DATA + SEQUENCE + PICTURE, AccessKind.OTHER),
+    (Codec.MPEG_VIDEO, USER_DATA + PICTURE, None),
+]
+
+
+@pytest.mark.parametrize(("codec", "data", "expected"), DEEP)
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_picture_behind_the_first_packet_is_searched(
+    codec: Codec, data: bytes, expected: AccessKind | None, step: int
+) -> None:
+    mux = Mux()
+    unit = mux.unit(0x100, pes(data + b"\xab" * 2000))
+    mixed = b"".join(unit[at : at + SIZE] + OTHER_PACKET for at in range(0, len(unit), SIZE))
+    mixed += mux.unit(0x100, pes(AUD + SPS + PPS + IDR))
+    assert random_access_kind(mixed, 0, codec) is AccessKind.UNDECIDED
+    search = PictureSearch(0x100, codec)
+    parts = [mixed[at : at + step * SIZE] for at in range(0, len(mixed), step * SIZE)]
+    read = next(number for number, part in enumerate(parts) if search.read(part, 0))
+    assert search.kind is expected
+    assert read * step <= 800, "the search is bounded"
+    assert 0 < search.take_cost() < 2000
+
+
+def test_header_that_fills_the_first_packet_is_no_obstacle() -> None:
+    header = b"\0\0\1\xe0\0\0\x80\0\xff" + b"\xff" * 255
+    unit = Mux().unit(0x100, header + AUD + SPS + PPS + IDR + b"\xab" * 300)
+    assert random_access_kind(unit, 0, Codec.H264) is AccessKind.UNDECIDED
+    search = PictureSearch(0x100, Codec.H264)
+    assert search.read(unit, 0)
+    assert search.kind is AccessKind.IDR

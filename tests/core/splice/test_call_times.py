@@ -389,6 +389,10 @@ def hostile(kind: str, size: int, origin: int) -> bytes:
             return changing_tables(size, origin, 1)
         case "changing tables of 190 sounds":
             return changing_tables(size, origin, 190)
+        case "tables of many programs":
+            return many_programs(size, origin)
+        case "pictures without a start":
+            return hidden_pictures(size, origin)
     noise = random.Random(origin)
     return b"".join(b"\x47" + noise.randbytes(SIZE - 1) for _ in range(size // SIZE))
 
@@ -401,6 +405,8 @@ HOSTILE = [
     "no headers",
     "changing tables",
     "changing tables of 190 sounds",
+    "tables of many programs",
+    "pictures without a start",
     "noise",
 ]
 
@@ -430,6 +436,34 @@ def changing_tables(size: int, origin: int, sounds: int) -> bytes:
         pid = VIDEO + number % 2
         mux.tables([(H264, pid), *[(AAC, 0x200 + n + number % 2) for n in range(sounds)]])
         mux.unit(pid, pes(IDR + b"%d" % number, pts=origin + number * 300))
+    return b"".join(mux.out)
+
+
+def many_programs(size: int, origin: int) -> bytes:
+    """Return a PAT of 200 programs and their tables, which change each time, with a picture of each program."""
+    mux = FastMux()
+    number = 0
+    while len(mux.out) * SIZE < size:
+        pat = {1 + n: 0x1000 + n for n in range(200)} | {1000 + number % 7: 0x1F00}
+        for packet in psi_packets(0, pat_section(pat)):
+            mux.out.append(packet)
+        for n in range(200):
+            streams = [(H264, 0x200 + n), (AAC, 0x600 + number % 5)]
+            mux.out += psi_packets(0x1000 + n, pmt_section(1 + n, streams))
+            mux.unit(0x200 + n, pes(IDR, pts=origin + number * 3000 + n * 10).ljust(184, b"-"))
+        number += 1
+    return b"".join(mux.out)
+
+
+def hidden_pictures(size: int, origin: int) -> bytes:
+    """Return pictures whose first packets show neither parameter sets nor a slice."""
+    mux = FastMux()
+    number = 0
+    while len(mux.out) * SIZE < size:
+        if number % 50 == 0:
+            mux.tables([(H264, VIDEO)])
+        mux.unit(VIDEO, pes(b"\0\0\0\1\x06\x05" + b"\xab" * 2500, pts=origin + number * 300))
+        number += 1
     return b"".join(mux.out)
 
 
