@@ -231,8 +231,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     def _status_error(self, status: int, headers: Mapping[str, str]) -> SourceError:
         """Return the error for a status. The connections of the source itself are no reason to refuse it."""
         source = self._resource_request.source
-        now = self._reactor.seconds()
-        counted = self._accounts.usage.is_counted(source.account_key, now, apart_from=source.url)
+        counted = self._accounts.has_too_many(source.account_key, apart_from=source.url)
         return status_error(status, counted, parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", "")))
 
     async def _drain(self, response: Any) -> None:

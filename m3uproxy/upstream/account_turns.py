@@ -19,6 +19,9 @@ from ..core.slots.account_usage import AccountUsage
 from ..errors import Reason, SourceError, StoredError
 from ..timers import Timer
 
+#: Seconds after the first refusal for which a status of several meanings keeps the meaning that it had then. A player
+#: waits no longer than that.
+SAME_MEANING = 20.0
 #: Seconds after which an account that no stream asks is no longer considered full.
 FORGET_AFTER = 10.0
 
@@ -41,6 +44,7 @@ class _FullAccount:
     error = StoredError()
 
     def __init__(self, clock: IReactorTime) -> None:
+        self.since = clock.seconds()
         self.refusals = 0
         self.next_at = 0.0
         self.asked = False
@@ -100,6 +104,16 @@ class AccountTurns:
             await waiting
         full.asked = True
         return Turn(account, exclusive=True)
+
+    def has_too_many(self, account: str, apart_from: str | None = None) -> bool:
+        """
+        Return whether the provider may count another connection of this proxy to an account.
+
+        :param apart_from: a user whose own connections are no reason to refuse it.
+        """
+        now, full = self._clock.seconds(), self._full.get(account)
+        was_refused = full is not None and now - full.since < SAME_MEANING
+        return was_refused or self.usage.is_counted(account, now, apart_from)
 
     def refusal(self, account: str) -> SourceError | None:
         """Return the last refusal of an account that is full."""

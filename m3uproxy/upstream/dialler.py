@@ -169,7 +169,7 @@ class _Dial(TimedRequest[IResponseBody]):
 
     def _status_error(self, response: Any) -> SourceError:
         """Return the error of a response that is neither a body nor a redirect. A 416 may tell the file's length."""
-        counted = self._accounts.usage.is_counted(self._request.account_key, self._reactor.seconds())
+        counted = self._accounts.has_too_many(self._request.account_key)
         retry_after = parse_retry_after(_header(response, b"Retry-After"), _header(response, b"Date"))
         error = status_error(response.code, counted, retry_after)
         if response.code == 416:

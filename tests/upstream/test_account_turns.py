@@ -142,6 +142,20 @@ def test_account_that_nobody_asks_is_forgotten(clock: Clock, turns: AccountTurns
     assert turns._full == {}
 
 
+def test_status_keeps_its_meaning_for_as_long_as_a_player_waits(clock: Clock, turns: AccountTurns) -> None:
+    turns.usage.used("a", "one", 0)
+    assert turns.has_too_many("a")
+    assert not turns.has_too_many("a", apart_from="one")
+    pass_time(clock, 9)
+    Asker(clock, turns).answered(BUSY)
+    for _ in range(6):
+        pass_time(clock, 3)
+        assert turns.has_too_many("a"), "the connection ended long ago"
+        Asker(clock, turns).answered(BUSY)
+    pass_time(clock, 3)
+    assert not turns.has_too_many("a")
+
+
 def test_stop_leaves_no_timer(clock: Clock, turns: AccountTurns) -> None:
     Asker(clock, turns).answered(BUSY)
     Asker(clock, turns)
