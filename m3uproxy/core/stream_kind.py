@@ -37,7 +37,8 @@ _OTHER_FORMATS = tuple(_CONTENT_TYPES[extension] for extension in _AMBIGUOUS_EXT
 
 
 def _path(url: str) -> str:
-    return split_reference(url)[2].lower()
+    """Return the path of a URL, behind which headers may stand (:mod:`m3uproxy.core.http.source_headers`)."""
+    return split_reference(url)[2].partition("|")[0].strip().lower()
 
 
 def kind_of(url: str) -> StreamKind:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from ..core.http.source_headers import split_headers
 from ..core.stream_kind import StreamKind, kind_of
 from ..errors import Reason
 from .context import StreamContext
@@ -95,7 +96,7 @@ class Stream(ABC):
     @property
     def current_url(self) -> str:
         """URL of the source in use or next."""
-        return self.spec.sources[self.source_index]
+        return split_headers(self.spec.sources[self.source_index])[0]
 
     @property
     def may_fail_over(self) -> bool:

@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import FailoverPolicy
+from ..core.http.source_headers import merged_headers, split_headers
 from ..core.http.source_request import SourceRequest
 from ..core.slots.accounts import ProviderEntry, account_of
 from ..interfaces import IResolver
@@ -55,8 +56,9 @@ class StreamContext:
 
 def source_request(spec: StreamSpec, url: str, providers: Sequence[ProviderEntry] = ()) -> SourceRequest:
     """Return the request for one source of a stream, with the provider account that it counts for."""
+    url, headers = split_headers(url)
     account = account_of(url, providers, spec.provider, spec.max_connections)
-    return SourceRequest(url, spec.user_agent, spec.headers, spec.verify_tls, account)
+    return SourceRequest(url, spec.user_agent, merged_headers(headers, spec.headers), spec.verify_tls, account)
 
 
 def source_requests(spec: StreamSpec, providers: Sequence[ProviderEntry] = ()) -> tuple[SourceRequest, ...]:

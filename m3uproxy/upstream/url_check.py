@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
+from ..core.http.source_headers import split_headers
 from ..interfaces import IUrlChecker
 from .agent import SourceAgent
 from .connection import ProviderConnection
@@ -42,7 +43,8 @@ class _StatusRequest(TimedRequest[int]):
 
     async def _exchange(self) -> int:
         checker = self._checker
-        hop = first_hop(self._url, checker.user_agent, ())
+        url, headers = split_headers(self._url)
+        hop = first_hop(url, checker.user_agent, headers)
         self._connection = ProviderConnection(
             checker.reactor, checker.sockets, hop.location, True, lambda: None, checker.outbound
         )

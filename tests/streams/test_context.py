@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from m3uproxy.core.http.redirects import first_hop
 from m3uproxy.settings import Settings
 from m3uproxy.streams.context import failover_policy, source_requests
 from m3uproxy.streams.spec import StreamSpec
@@ -18,6 +19,19 @@ def test_each_source_has_a_request() -> None:
     requests = source_requests(spec)
     assert [request.url for request in requests] == ["http://a/1.ts", "http://b/1.ts"]
     assert {request.user_agent for request in requests} == {"TV/1"}
+
+
+def test_headers_behind_a_url_belong_to_that_source() -> None:
+    piped = "http://b/1.m3u8 |User-Agent=VLC%2F3&X-Key=theirs&Referer=http://x/"
+    spec = StreamSpec("http://a/1.ts", "TV/1", (("x-key", "ours"),), (piped,), max_connections=1)
+    first, second = source_requests(spec)
+    assert first.headers == (("x-key", "ours"),)
+    assert second.url == "http://b/1.m3u8"
+    assert second.headers == (("User-Agent", "VLC/3"), ("Referer", "http://x/"), ("x-key", "ours"))
+    assert second.account is not None
+    assert second.account.intermittent, "HLS"
+    sent = dict(first_hop(second.url, second.user_agent, second.headers).headers)
+    assert sent["User-Agent"] == "VLC/3"
 
 
 def test_failover_policy_follows_the_settings() -> None:

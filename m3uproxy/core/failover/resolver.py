@@ -19,6 +19,7 @@ import attrs
 from ...errors import SourceError
 from ..http.outbound_policy import literal_refusal
 from ..http.redirects import first_hop
+from ..http.source_headers import split_headers
 
 #: Timeout of an answer in seconds, from the look-up of the resolver's name to the last byte.
 TIMEOUT = 10.0
@@ -101,6 +102,7 @@ def _is_fetchable(url: str) -> bool:
     if len(url) > _MAX_URL_CHARACTERS:
         return False
     try:
-        return literal_refusal(first_hop(url, "", ()).location.host) is None
-    except SourceError:
+        plain, headers = split_headers(url)
+        return literal_refusal(first_hop(plain, "", headers).location.host) is None
+    except (SourceError, ValueError):
         return False

@@ -40,9 +40,14 @@ def redact(url: str) -> str:
     Replace every part of a URL that may be a secret.
 
     These are userinfo, Xtream credentials in the path, path segments that look like a token, the values of all query
-    keys that are not known to be harmless, and the fragment. Never raises. Text that is not a URL is replaced whole.
+    keys that are not known to be harmless, the fragment, and all that follows a bar, such as headers. Never raises.
+    Text that is not a URL is replaced whole.
     """
-    url = _UNPRINTABLE.sub("_", url)
+    url, bar, _ = _UNPRINTABLE.sub("_", url).partition("|")
+    return _redact_url(url) + (bar + REDACTED if bar else "")
+
+
+def _redact_url(url: str) -> str:
     match = _HIERARCHICAL.fullmatch(url)
     if match is None:
         return _redact_target(url) if url.startswith("/") else REDACTED

@@ -11,24 +11,31 @@ from pydantic_core import from_json
 
 from ...core.http.outbound_policy import literal_refusal
 from ...core.http.redirects import first_hop
+from ...core.http.source_headers import check_header_name, check_header_value, split_headers
 from ...errors import SourceError
 from ...streams.spec import StreamSpec
 from ..responses import HTTPError
 
 _UNSAFE = ("<script", "javascript:", "data:", "vbscript:")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: RFC 9110 section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: Headers that belong to one connection; the proxy sets them.
-_RESERVED_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+def check_source_url(url: str) -> str:
+    """Check the URL of a source, with headers behind it. Return it without blanks and line ends around it.
+
+    :raises ValueError: if the proxy does not fetch such URLs, or cannot send such headers.
+    """
+    check_url(split_headers(url)[0])
+    return url.strip()
 
 
 def check_url(url: str) -> str:
-    """Check a URL and return it unchanged, because providers sign URLs byte for byte.
+    """Check a URL and return it without blanks and line ends around it. Providers sign all other bytes.
 
     :raises ValueError: if the proxy does not fetch such URLs; the text gives the reason without the URL.
     """
-    if not url.strip():
+    url = url.strip()
+    if not url:
         raise ValueError("a URL must not be blank")
     if _CONTROL.search(url):
         raise ValueError("a URL must not contain control characters")
@@ -51,12 +58,6 @@ def check_url(url: str) -> str:
     return url
 
 
-def _check_text(value: str) -> str:
-    if _CONTROL.search(value):
-        raise ValueError("must not contain control characters")
-    return value
-
-
 #: Schema of ``metadata`` in the description. The type of the field accepts any value, so that an invalid value is
 #: reported once, and not once for each allowed type.
 _METADATA: dict[str, Any] = {
@@ -66,8 +67,10 @@ _METADATA: dict[str, Any] = {
     ]
 }
 
-Url = Annotated[str, AfterValidator(check_url), Field(json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/]"})]
-HeaderValue = Annotated[str, AfterValidator(_check_text)]
+_IS_URL = Field(json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/]"})
+Url = Annotated[str, AfterValidator(check_url), _IS_URL]
+SourceUrl = Annotated[str, AfterValidator(check_source_url), _IS_URL]
+HeaderValue = Annotated[str, AfterValidator(check_header_value)]
 
 
 class RequestBody(BaseModel):
@@ -85,8 +88,10 @@ class RegisterStream(RequestBody):
         }
     )
 
-    url: Url = Field(description="URL of the stream at the provider: http or https.")
-    failover_urls: list[Url] | None = Field(None, description="Backups, used in this order when a source fails.")
+    url: SourceUrl = Field(
+        description="URL of the stream at the provider: http or https. Headers may follow: `URL|User-Agent=VLC&...`."
+    )
+    failover_urls: list[SourceUrl] | None = Field(None, description="Backups, used in this order when a source fails.")
     failover_resolver_url: Url | None = Field(
         None,
         description="Names the next source (POST) when a source fails or the API moves on; overrides the list.",
@@ -130,10 +135,7 @@ class RegisterStream(RequestBody):
     @classmethod
     def _check_names(cls, headers: dict[str, str | None] | None) -> dict[str, str | None] | None:
         for name in headers or {}:
-            if not _TOKEN.fullmatch(name):
-                raise ValueError(f"{name!r} is not a header name")
-            if name.lower() in _RESERVED_HEADERS:
-                raise ValueError(f"the header {name} cannot be set")
+            check_header_name(name)
         return headers
 
     def spec(self, default_user_agent: str, sticky: bool = False) -> StreamSpec:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from ...errors import Reason, SourceError
 from ...interfaces import IUrlChecker
 from .endpoint import Route
-from .request_models import TestConnection, check_url
+from .request_models import TestConnection, check_source_url
 from .response_types import ConnectionTested
 
 #: Timeout of the answer in seconds.
@@ -87,7 +87,7 @@ class UrlCheckApi:
         """Fetch a URL and return the result."""
         url = normalised_url(body.url)
         try:
-            check_url(url)
+            check_source_url(url)
         except ValueError as error:
             return refused_result(url, str(error))
         try:

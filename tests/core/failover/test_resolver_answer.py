@@ -112,6 +112,13 @@ def test_accepted_url_can_be_dialled(value: object) -> None:
         first_hop(referral.url, "agent", ())
 
 
+def test_a_named_url_may_have_headers() -> None:
+    for behind, is_usable in (("User-Agent=VLC", True), ("Host=x", False), ("X=%0A", False)):
+        answer = read_answer(200, json.dumps({"next_url": f"http://a/1.ts|{behind}"}).encode())
+        assert (answer.url is not None) is is_usable
+        assert (answer.problem is None) is is_usable
+
+
 def test_named_sources_alternate_between_two_indices() -> None:
     named = NamedSources()
     indices = [named.add(f"http://{n}/", n + 1) for n in range(4)]

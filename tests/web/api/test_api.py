@@ -69,6 +69,31 @@ def test_create_takes_any_content_type_and_the_prefix(web):
         assert web.call("POST", "/m3u-proxy/streams", json={"url": URL}, headers=headers).status == 200
 
 
+def test_create_drops_blanks_and_line_ends_around_a_url(web):
+    plain = web.call("POST", "/streams", json={"url": URL, "failover_urls": [URL + "2"]}).json
+    padded = {"url": f" {URL}\t\r\n", "failover_urls": [f"{URL}2\r"]}
+    assert web.call("POST", "/streams", json=padded).json == plain
+
+
+def test_create_accepts_headers_behind_a_url(web):
+    url = f"{URL}|User-Agent=VLC%2F3&Referer=http%3A%2F%2Fx%2F"
+    answer = web.call("POST", "/streams", json={"url": url, "failover_urls": [f"{URL}|X-Key=1"]})
+    assert answer.json["primary_url"] == url
+    wire = play(web, answer.json["stream_id"])
+    assert web.provider.dialled == [URL]
+    stream = web.call("GET", f"/streams/{answer.json['stream_id']}").json["stream"]
+    assert stream["current_url"] == URL
+    wire.lose()
+
+
+@pytest.mark.parametrize("behind", ["Host=x", "X=a%0D%0Ab", "X Y=1", "Content-Length=1", "X=1&rest"])
+def test_create_refuses_unusable_headers_behind_a_url(web, behind):
+    for body in ({"url": f"{URL}|{behind}"}, {"url": URL, "failover_urls": [f"{URL}|{behind}"]}):
+        answer = web.call("POST", "/streams", json=body)
+        assert answer.status == 422
+        assert "header" in answer.json["detail"][0]["msg"]
+
+
 def test_create_uses_the_default_user_agent(build):
     web = build(default_user_agent="Default/1")
     for agent in (None, ""):
