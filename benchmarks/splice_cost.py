@@ -15,6 +15,7 @@ import attrs
 
 from m3uproxy.core.health.content import ContentHealth, HealthLimits
 from m3uproxy.core.health.trickle import TrickleDetector
+from m3uproxy.core.ingest.ts_media import TsMediaMeter
 from m3uproxy.core.mpegts.access_index import AccessIndex
 from m3uproxy.core.mpegts.psi import ProgramMap
 from m3uproxy.core.mpegts.psi_tables import PsiTables
@@ -103,6 +104,12 @@ def watch_all(program: ProgramMap, pieces: list[bytes]) -> None:
             pulse.update(now, received, health.media)
 
 
+def measure_all(pieces: list[bytes]) -> None:
+    meter = TsMediaMeter()
+    for number, piece in enumerate(pieces):
+        meter.add(piece, number * BLOCK)
+
+
 def rewriter(tables: PsiTables, moved: bool) -> PacketRewriter:
     """Return a rewriter for a source on other PIDs.
 
@@ -146,6 +153,7 @@ def main() -> None:
     print(f"hold                 {per_second(lambda: hold_all(pieces)):.3f} ms/s")
     print(f"index                {per_second(lambda: scan_all(pieces)):.3f} ms/s")
     print(f"health               {per_second(lambda: watch_all(tables.program, pieces)):.3f} ms/s")
+    print(f"media                {per_second(lambda: measure_all(pieces)):.3f} ms/s")
     print(f"rewrite              {per_second(lambda: rewrite_all(tables, False, pieces)):.3f} ms/s")
     print(f"rewrite, clock moved {per_second(lambda: rewrite_all(tables, True, pieces)):.3f} ms/s")
     again = blocks(data[-RATE * 3 // PACKET * PACKET :] + broadcast(SECONDS, SECONDS + 3, 1))

@@ -17,6 +17,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from .core.failover.resolver import ResolverAnswer, ResolverQuestion
     from .core.http.source_request import DialTimeouts, SourceRequest
+    from .core.ingest.media_progress import MediaProgress
     from .core.ingest.ts_parser import PacketObserver
     from .core.programme import BodyNature
     from .core.ring import Block
@@ -141,6 +142,7 @@ class IStreamSink(Interface):
     """Takes the bytes of a stream from its session, from one source after another."""
 
     waiting: bool = Attribute("True if a player waits for its first block. Data is then read and sent without delay.")
+    progress: MediaProgress = Attribute("The pictures and the sound that the current body has brought so far.")
 
     is_full: bool = Attribute("True if a programme must not be read now, because its players have enough to send.")
     media: float = Attribute("Seconds of media in the present body; 0 while unknown.")
@@ -155,12 +157,8 @@ class IStreamSink(Interface):
     def bytes_received(data: bytes) -> None:
         """Take bytes of the body. They may wait for more bytes before they are sent."""
 
-    def flush() -> int:
-        """
-        Send the bytes that wait.
-
-        :return: the number of whole transport stream packets recognised so far in this body.
-        """
+    def flush() -> None:
+        """Send the bytes that wait, except for an incomplete last unit."""
 
     def observe(observer: PacketObserver | None) -> None:
         """

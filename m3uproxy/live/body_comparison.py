@@ -13,6 +13,8 @@ from typing import Protocol
 import attrs
 from zope.interface import implementer
 
+from ..core.ingest.detect import DetectingParser
+from ..core.ingest.media_progress import MediaProgress
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.programme import LONG_DELIVERY, LONG_MEDIA, BodyNature, BodyStart, Similarity, compare
 from ..errors import Reason, SourceError
@@ -74,6 +76,7 @@ class BodyComparison:
         self._start: BodyStart | None = None
         self._before: EndedBody | None = None
         self._held: list[bytes] | None = None
+        self._held_media = DetectingParser()
         self._nature = BodyNature.LIVE
         self._observer: PacketObserver | None = None
         self._repeats = False
@@ -132,7 +135,7 @@ class BodyComparison:
             return
         self._start, self._nature, before = BodyStart(), nature, self._before
         if before is not None and before.start.data:
-            self._held = []
+            self._held, self._held_media = [], DetectingParser()
         else:
             self._sink.source_changed(nature)
 
@@ -144,6 +147,7 @@ class BodyComparison:
             self._sink.bytes_received(data)
             return
         self._held.append(data)
+        self._held_media.feed(data, 0.0)
         assert self._start is not None
         assert self._before is not None
         similarity = compare(self._before.start, self._start)
@@ -157,18 +161,24 @@ class BodyComparison:
             self._owner.programme_repeated(self._before)
 
     def _release(self, held: list[bytes]) -> None:
-        self._held = None
+        self._held, self._held_media = None, DetectingParser()
         self._sink.source_changed(self._nature)
         self._sink.bytes_received(b"".join(held))
         if self._observer is not None:
             self._sink.flush()
             self._sink.observe(self._observer)
 
-    def flush(self) -> int:
-        """Flush the sink. While a body is held back, its reads are counted: each brings a packet or more."""
+    @property
+    def progress(self) -> MediaProgress:
+        """The media of the current body, also while it is held back."""
+        return self._sink.progress if self._held is None else self._held_media.media
+
+    def flush(self) -> None:
+        """Flush the sink. A body that is held back stays so."""
         if self._held is None:
-            return self._sink.flush()
-        return len(self._held) if self._start is not None and self._start.is_recognised else 0
+            self._sink.flush()
+        else:
+            self._held_media.flush(0.0)
 
     def observe(self, observer: PacketObserver | None) -> None:
         """Show the packets of the body, from the time on at which they are passed on."""

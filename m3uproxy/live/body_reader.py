@@ -21,10 +21,10 @@ class BodyReaderOwner(Protocol):
         """Id of the stream, for the log."""
 
     def source_started(self) -> None:
-        """Note the first packet of the body."""
+        """Note the first media of the body."""
 
     def data_received(self) -> None:
-        """Note that packets came. Called often, so it must cost little."""
+        """Note that media came. Called often, so it must cost little."""
 
     def reading_held(self) -> None:
         """Note that the body is not read now, because players have enough to send. Called often."""
@@ -71,7 +71,7 @@ class BodyReader:
         self._interval = 0
         self._streak = 0
         self._flushed = 0
-        self._packets = 0
+        self._media_size = 0
         self.received = 0
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class BodyReader:
     def move(self, sink: IStreamSink) -> None:
         """Pass further data to another sink."""
         self._sink = sink
-        self._packets = 0
+        self._media_size = 0
 
     def close(self) -> None:
         """Stop reading, for good. The owner closes the body."""
@@ -114,7 +114,7 @@ class BodyReader:
         self._pass_to_sink()
         if not self._closed:
             self._sink.source_changed(BodyNature.JOINED)
-            self._packets = 0
+            self._media_size = 0
             self._discontinuity = self._started
 
     def body_ended(self, error: SourceError) -> None:
@@ -234,16 +234,16 @@ class BodyReader:
         self._pass_to_sink()
         return size
 
-    def _flush(self) -> int:
-        """Flush the sink. Tell the owner only about packets: a source may go on with data that are no stream."""
-        packets = self._sink.flush()
-        if packets > self._packets and not self._closed:
-            self._packets = packets
+    def _flush(self) -> None:
+        """Flush the sink. Tell the owner only about media: a source may go on with padding, or with other data."""
+        self._sink.flush()
+        size = self._sink.progress.size
+        if size > self._media_size and not self._closed:
+            self._media_size = size
             if self._discontinuity:
                 self._discontinuity = False
                 self._owner.discontinuity()
             self._owner.data_received()
-        return packets
 
     def _pass_to_sink(self) -> int:
         pieces, self._pieces = self._pieces, []
@@ -256,10 +256,15 @@ class BodyReader:
         return len(data)
 
     def _check_first_bytes(self, data: bytes) -> None:
-        """Recognise a stream by its packets, or anything else by its first bytes, which may need more data."""
-        if self._flush() and not self._closed:
+        """Recognise a stream by its media, or anything else by its first bytes, which may need more data."""
+        self._flush()
+        media = self._sink.progress
+        if self._closed:
+            return
+        if media.size:
             self._started = True
             self._owner.source_started()
+        if media.recognised:
             return
         self._head = (self._head + data)[:SNIFF_BYTES]
         error = body_error(self._head, self.received, self._body.content_type)

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from ..core.ingest.detect import DetectingParser
+from ..core.ingest.media_progress import MediaProgress
 from ..core.ingest.parser import Chunk, Format
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.mpegts.packets import null_packet
@@ -257,13 +258,14 @@ class Broadcaster:
         if self.waiting:
             self.flush()
 
-    def flush(self) -> int:
-        """Send the data that the parser holds back.
+    @property
+    def progress(self) -> MediaProgress:
+        """The media that the current body has brought, also those that were not sent."""
+        return self._parser.media
 
-        :return: number of packets of this body.
-        """
+    def flush(self) -> None:
+        """Send the data that the parser holds back."""
         self._pass_on(self._parser.flush(self._clock.seconds()))
-        return self._parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
         """Show the packets of the body to ``observer``, as they came."""

@@ -46,11 +46,6 @@ class CurrentConnection:
         self._previous_socket = PreviousSocket(clock)
 
     @property
-    def received(self) -> int:
-        """Bytes of the body so far."""
-        return self._connection.received if self._connection is not None else 0
-
-    @property
     def has_length(self) -> bool:
         """True if the length of the body was stated."""
         return self._connection is not None and self._connection.has_length

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.machine import FailoverMachine
 from ..core.health.content import ContentFault, ContentHealth, HealthSnapshot
-from ..core.health.silence import SHORTEST_PAUSE, SilenceTracker
+from ..core.health.silence import SilenceTracker, SourceRhythm
 from ..core.health.trend import TrendDetector
 from ..core.health.trickle import TrickleDetector
 from ..core.mpegts.psi import ProgramMap
@@ -65,8 +65,13 @@ class SourceMonitor:
         failover: FailoverMachine,
         rules: MonitorRules,
         owner: MonitorOwner,
+        rhythm: SourceRhythm | None = None,
     ) -> None:
-        """Start to monitor a body that has delivered its first packet."""
+        """
+        Start to monitor a body that has delivered its first media.
+
+        :param rhythm: the pauses of the source so far.
+        """
         now = clock.seconds()
         self._clock = clock
         self._sink = sink
@@ -74,7 +79,7 @@ class SourceMonitor:
         self._rules = rules
         self._owner = owner
         self._began = self._last_packets = now
-        self._silence = SilenceTracker(rules.silence, now)
+        self._silence = SilenceTracker(rules.silence, now, self._media_seconds, rhythm, rules.exact)
         self._trickle = TrickleDetector(now)
         self._health = ContentHealth(rules.limits, now) if rules.limits is not None else None
         self._fault: ContentFault | None = None
@@ -94,7 +99,7 @@ class SourceMonitor:
 
     @property
     def ran(self) -> float:
-        """Seconds from the first packets to the last."""
+        """Seconds from the first media to the last."""
         return self._last_packets - self._began
 
     @property
@@ -112,52 +117,45 @@ class SourceMonitor:
         self._review_timer.cancel()
         self._failback.close()
 
-    def data_received(self, received: int) -> None:
-        """
-        Note that packets came, and act on a fault that was found in them. Called often.
-
-        :param received: bytes of the body so far.
-        """
+    def data_received(self) -> None:
+        """Note that media came, and act on a fault that was found in them. Called often."""
         now = self._last_packets = self._clock.seconds()
         self._silence.packets_received(now)
         if self._silence_extended:
             self._silence_extended = False
             self._silence_timer.start(self._rules.silence)
-        if now >= self._trickle.due and self._trickle.update(now, received, self._media()):
+        media = self._sink.progress
+        if now >= self._trickle.due and self._trickle.update(now, media.size, media.seconds):
             detail = f"a trickle of {self._trickle.rate:.0f} bytes per second"
             self._owner.source_ended(SourceError(Reason.STALLED, detail))
         elif self._fault is not None:
             fault, self._fault = self._fault, None
             self._act_on(fault, self._error_of(fault))
 
-    def reading_held(self, received: int) -> None:
-        """
-        Note that the body is not read now, because players have enough to send: its silence means nothing.
-
-        :param received: bytes of the body so far.
-        """
+    def reading_held(self) -> None:
+        """Note that the body is not read now, because players have enough to send: its silence means nothing."""
         now = self._clock.seconds()
         self._silence.packets_received(now)
-        self._trickle.restart(now, received, self._media())
+        media = self._sink.progress
+        self._trickle.restart(now, media.size, media.seconds)
 
     def discontinuity(self) -> None:
         """Start the checks again: after a discontinuity, timestamps may be others, so old samples say nothing."""
         now = self._clock.seconds()
         self._trickle, self._trend = TrickleDetector(now), TrendDetector()
+        self._silence.discontinuity()
         if self._health is not None and self._rules.limits is not None:
             self._health = ContentHealth(self._rules.limits, now)
             self._sink.observe(self._packets_received)
 
     # silence
 
-    def _media(self) -> float:
-        return 0.0 if self._health is None else self._health.media
+    def _media_seconds(self) -> float:
+        return self._sink.progress.seconds
 
     def _silence_remaining(self) -> float:
         """Return the seconds until the next check; 0 if the body is stalled."""
         now = self._clock.seconds()
-        if self._health is not None and self._silence.silence(now) >= SHORTEST_PAUSE:
-            self._silence.media_received(self._health.measure_media())
         if not self._silence.is_stalled(now):
             return self._silence.check_after(now)
         return max(0.0, self._longest_silence() - self._silence.silence(now))
@@ -171,17 +169,19 @@ class SourceMonitor:
         timeout = self._silence.timeout()
         if not self._may_extend_silence:
             return timeout
-        lone = max(timeout, self._rules.lone_silence or 0.0)
-        return 2 * lone if self._silence_extended else lone
+        lone = self._rules.lone_silence or 0.0
+        return max(timeout, lone) + (max(lone, self._rules.silence) if self._silence_extended else 0.0)
 
     def _stalled(self) -> None:
-        silence = self._silence.silence(self._clock.seconds())
-        error = SourceError(Reason.STALLED, f"no packet for {silence:.1f} s")
+        now = self._clock.seconds()
+        silence = self._silence.silence(now)
+        error = SourceError(Reason.STALLED, f"no picture or sound for {silence:.1f} s")
         if self._silence_extended or not self._may_extend_silence:
+            self._silence.stalled(now)
             self._owner.source_ended(error)
             return
         self._silence_extended = True
-        self._silence_timer.start(silence)
+        self._silence_timer.start(self._rules.silence)
         self._owner.source_silent(error)
 
     # content

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from ..core.failover.causes import FailureCause, cause_of
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, Finish, GiveUp, Idle
+from ..core.health.silence import RhythmMemory
 from ..core.http.source_request import SourceRequest
 from ..core.programme import SHORT_PROGRAMME
 from ..core.slots.viewer_identity import ViewerIdentity
@@ -58,6 +59,7 @@ class LiveSession(FailoverDriver):
             self._clock, self._slot, lambda slot: SourceConnection(upstream, self._sink, self, slot), self
         )
         self._standby = Standby(upstream, self._slot, policy, self)
+        self._rhythms = RhythmMemory()
         self.monitor: SourceMonitor | None = None
 
     def start(self, viewer: ViewerIdentity | None = None) -> None:
@@ -128,22 +130,22 @@ class LiveSession(FailoverDriver):
     # BodyReaderOwner
 
     def source_started(self) -> None:
-        """Monitor the source, which has delivered its first packet."""
+        """Monitor the source, which has delivered its first media."""
         self._slot.viewer = None
         self._carry_out(self._failover.started(self._clock.seconds()))
         self._start_monitor()
 
     def data_received(self) -> None:
-        """Tell the monitor that packets came. A second dial of the same source that has not started is given up."""
+        """Tell the monitor that media came. A second dial of the same source that has not started is given up."""
         if self._standby.connection is not None:
             self._source_delivers()
         if self.monitor is not None:
-            self.monitor.data_received(self._current.received)
+            self.monitor.data_received()
 
     def reading_held(self) -> None:
         """Tell the monitor that the source is not read now."""
         if self.monitor is not None:
-            self.monitor.reading_held(self._current.received)
+            self.monitor.reading_held()
 
     def discontinuity(self) -> None:
         """Tell the monitor that timestamps may be others from now on."""
@@ -209,7 +211,8 @@ class LiveSession(FailoverDriver):
             super().source_ended(SourceError(before.error.reason, detail), FailureCause.PROGRAMME)
 
     def _start_monitor(self) -> None:
-        self.monitor = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self)
+        rhythm = self._rhythms.of(self.request(self._failover.index).url)
+        self.monitor = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self, rhythm)
 
     # MonitorOwner
 

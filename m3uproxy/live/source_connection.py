@@ -1,4 +1,4 @@
-"""A connection to a source: dialled, started by its first packet, read into a sink, closed."""
+"""A connection to a source: dialled, started by its first media, read into a sink, closed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SourceConnection:
     """
     A dial and its body. The owner gets the events of the body until it calls ``close()``.
 
-    :ivar has_started: whether the first packet has come.
+    :ivar has_started: whether pictures or sound have come.
     :ivar nature: the nature of the body, once its head has come.
     :ivar has_length: whether its length was stated.
     """
@@ -56,7 +56,7 @@ class SourceConnection:
         self._dialling: Deferred[None] | None = None
         self._body: IResponseBody | None = None
         self._reader: BodyReader | None = None
-        self._first_packet_timeout = Timer(self._clock)
+        self._first_media_timeout = Timer(self._clock)
         self._closed = False
         self.has_started = False
         self.nature = BodyNature.LIVE
@@ -76,7 +76,7 @@ class SourceConnection:
         """
         Dial. The owner may get the result before this method returns.
 
-        :param timeouts: the first packet may take as long as the response head, and both no longer than ``total``.
+        :param timeouts: the first media may take as long as the response head, and both no longer than ``total``.
         """
         dialling = Deferred.fromCoroutine(self._open(request, timeouts))
         event = "stream {stream}: opening {url} failed unexpectedly"
@@ -97,7 +97,7 @@ class SourceConnection:
         :return: a Deferred that fires when the socket of an open body has closed.
         """
         self._closed = True
-        self._first_packet_timeout.cancel()
+        self._first_media_timeout.cancel()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
             dialling.cancel()
@@ -108,8 +108,8 @@ class SourceConnection:
     # BodyReaderOwner
 
     def source_started(self) -> None:
-        """Cancel the timeout of the first packet."""
-        self._first_packet_timeout.cancel()
+        """Cancel the timeout of the first media."""
+        self._first_media_timeout.cancel()
         self.has_started = True
         self._owner.source_started()
 
@@ -129,7 +129,7 @@ class SourceConnection:
         """Tell the owner, unless the connection is closed. The clean end of a programme has a reason of its own."""
         if self._closed:
             return
-        self._first_packet_timeout.cancel()
+        self._first_media_timeout.cancel()
         if error.reason is Reason.ENDED and self.nature is BodyNature.PROGRAMME and self.has_started:
             error = SourceError(Reason.PROGRAMME_ENDED, error.detail)
         self._owner.source_ended(error)
@@ -149,15 +149,15 @@ class SourceConnection:
         left = max(0.0, timeouts.total - (self._clock.seconds() - began))
         self.has_length, self.nature = body.length is not None, _nature(body, request.url)
         self._reader = BodyReader(body, self._sink, self._upstream.scheduler, self, self.nature)
-        self._first_packet_timeout.set(min(timeouts.first_byte, left), self._first_packet_late)
+        self._first_media_timeout.set(min(timeouts.first_byte, left), self._first_media_late)
         self._reader.start()
 
     def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
         self.source_ended(error)
 
-    def _first_packet_late(self) -> None:
-        detail = f"no packet in {self.received} bytes" if self.received else "the head came, but no body"
+    def _first_media_late(self) -> None:
+        detail = f"no picture or sound in {self.received} bytes" if self.received else "the head came, but no body"
         self.source_ended(SourceError(Reason.FIRST_BYTE_TIMEOUT, detail))
 
 

@@ -23,6 +23,8 @@ from zope.interface import implementer
 from ..core.failover.machine import FailoverPolicy
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
+from ..core.ingest.media_progress import MediaProgress
+from ..core.ingest.parser import Format
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.programme import BodyNature
 from ..errors import SourceError, StoredError
@@ -38,6 +40,8 @@ log = make_logger()
 #: Seconds and bytes that a random access point is awaited. After that the splice waits for it.
 MAX_WAIT = 12.0
 MAX_BUFFER = 8 << 20
+#: Bytes of a transport stream that are kept before its first media.
+MAX_LEAD = 1 << 20
 
 
 @implementer(IStreamSink)
@@ -66,13 +70,19 @@ class StandbyBuffer:
         """Keep the bytes, and search them for a random access point."""
         self._pieces.append(data)
         self._size += len(data)
+        if self._size > MAX_LEAD and self._parser.format is Format.TS and not self.progress.size:
+            self._size -= len(self._pieces.pop(0))
         chunks = self._parser.feed(data, 0.0) + self._parser.flush(0.0)
-        if any(chunk.access for chunk in chunks) or self._size >= MAX_BUFFER:
+        if any(chunk.access for chunk in chunks) or (self._size >= MAX_BUFFER and self.progress.size):
             self.ready = True
 
-    def flush(self) -> int:
-        """Return the number of packets so far."""
-        return self._parser.packets
+    @property
+    def progress(self) -> MediaProgress:
+        """The media so far."""
+        return self._parser.media
+
+    def flush(self) -> None:
+        """Do nothing: the bytes are kept until the takeover."""
 
     def observe(self, observer: PacketObserver | None) -> None:
         """Do nothing: content is checked after the takeover."""
@@ -141,7 +151,7 @@ class StandbyConnection:
 
     @property
     def has_started(self) -> bool:
-        """True after the first packet."""
+        """True after the first media."""
         return self._connection is not None and self._connection.has_started
 
     @property

@@ -17,7 +17,7 @@ class MonitorRules:
     """
     The rules for one body.
 
-    :ivar silence: seconds without a packet after which the body is stalled; 0 for no limit.
+    :ivar silence: seconds without media after which the body is stalled; 0 for no limit.
     :ivar lone_silence: the same if the stream has no other source to go to. Then the source is not left: it is dialled
         again beside the open body if a connection is free, and the body is closed after twice this time. None if
         ``silence`` holds for such a stream, too.
@@ -25,6 +25,7 @@ class MonitorRules:
     :ivar interval: seconds between two failback reviews; 0 for no reviews.
     :ivar leave_suspect: leave a source that shows signs of failing soon.
     :ivar probe: probe the next backup in each review.
+    :ivar exact: allow no longer silence than ``silence``, whatever the source is used to.
     """
 
     silence: float = 3.0
@@ -33,6 +34,7 @@ class MonitorRules:
     leave_suspect: bool = False
     probe: bool = False
     lone_silence: float | None = None
+    exact: bool = False
 
 
 def is_strict(settings: Settings, spec: StreamSpec) -> bool:
@@ -43,10 +45,12 @@ def is_strict(settings: Settings, spec: StreamSpec) -> bool:
 def monitor_rules(settings: Settings, spec: StreamSpec) -> MonitorRules:
     """Return the rules for the next body of a stream. A silence that the operator has set holds exactly."""
     silence, is_given = settings.live_chunk_timeout_seconds, "live_chunk_timeout_seconds" in settings.model_fields_set
-    if is_strict(settings, spec):
+    strict = is_strict(settings, spec)
+    if strict:
         silence, is_given = settings.strict_live_ts_circuit_breaker_timeout, True
     return MonitorRules(
         silence=silence or MAX_SILENCE,
+        exact=strict and silence > 0,
         limits=health_limits(settings) if settings.content_checks and spec.content_checks else None,
         interval=settings.health_interval,
         leave_suspect=settings.leave_suspect_sources,

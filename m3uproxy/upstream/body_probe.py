@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error, container_type, finite_body_error
 from ..core.http.source_request import DialTimeouts, SourceRequest
-from ..core.ingest.detect import FormatDetector
+from ..core.ingest.detect import DetectingParser
 from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
@@ -28,11 +28,11 @@ def probe_source(
     clock: IReactorTime, dialler: IDialler, request: SourceRequest, timeouts: DialTimeouts, slot: Slot | None = None
 ) -> Deferred[None]:
     """
-    Dial a source that is not in use, wait for its first packet, and close the connection.
+    Dial a source that is not in use, wait for its first picture or sound, and close the connection.
 
-    :param timeouts: as for a dial. The first packet may take as long again as the response head.
+    :param timeouts: as for a dial. The first media may take as long again as the response head.
     :param slot: the slot that the connection counts for; released at the end.
-    :return: a Deferred that fires with None if a packet came. It fails with :class:`m3uproxy.errors.SourceError` if
+    :return: a Deferred that fires with None if media came. It fails with :class:`m3uproxy.errors.SourceError` if
         none came. Cancelling it closes the connection.
     """
     probing = Deferred.fromCoroutine(_probe(clock, dialler, request, timeouts, slot))
@@ -46,30 +46,34 @@ async def _probe(
     try:
         if body.length is not None and not has_extension(request.url):
             raise finite_body_error(body.length, body.content_type)
-        packet = _FirstPacket(body.content_type)
-        body.deliver(packet)
-        await packet.done.addTimeout(timeouts.first_byte, clock, onTimeoutCancel=packet.timed_out)
+        media = _FirstMedia(body.content_type)
+        body.deliver(media)
+        await media.done.addTimeout(timeouts.first_byte, clock, onTimeoutCancel=media.timed_out)
     finally:
         body.close()
 
 
-class _FirstPacket(BodyCollector):
-    """The consumer of a body until its format is recognised as a stream, or as something else."""
+class _FirstMedia(BodyCollector):
+    """The consumer of a body until it brings media, or is recognised as something else than a stream."""
 
     def __init__(self, content_type: str) -> None:
         super().__init__()
         self._content_type = content_type
-        self._detector = FormatDetector()
+        self._parser = DetectingParser()
         self._head = b""
 
     def timed_out(self, result: object, timeout: float) -> None:
-        """Fail: no packet came in time."""
-        raise SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no packet in {self.received} bytes after {timeout:g} s")
+        """Fail: no media came in time."""
+        detail = f"no picture or sound in {self.received} bytes after {timeout:g} s"
+        raise SourceError(Reason.FIRST_BYTE_TIMEOUT, detail)
 
     def _collect(self, data: bytes) -> bool:
         self._head = (self._head + data)[:SNIFF_BYTES]
-        if self._detector.feed(data) is not None:
-            return True
+        self._parser.feed(data, 0.0)
+        self._parser.flush(0.0)
+        media = self._parser.media
+        if media.recognised:
+            return media.size > 0
         error = body_error(self._head, self.received, self._content_type)
         if error is not None:
             self.done.errback(error)

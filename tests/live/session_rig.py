@@ -14,6 +14,7 @@ from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.failover.resolver import ResolverAnswer
 from m3uproxy.core.failover.timeline import SourceLabel
 from m3uproxy.core.http.source_request import SourceRequest
+from m3uproxy.core.ingest.media_progress import MediaProgress
 from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
 from m3uproxy.core.programme import BodyNature
 from m3uproxy.core.slots.accounts import Account
@@ -36,7 +37,7 @@ ONE = Account("one", 1)
 
 @implementer(IStreamSink)
 class RecordingSink:
-    """Keeps the bytes of each body apart, and counts packets as the broadcaster does."""
+    """Keeps the bytes of each body apart, and counts media as the broadcaster does."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -59,9 +60,12 @@ class RecordingSink:
         self.bodies[-1] += data
         self.on_bytes()
 
-    def flush(self) -> int:
+    @property
+    def progress(self) -> MediaProgress:
+        return self.parser.media
+
+    def flush(self) -> None:
         self.parser.flush(self.clock.seconds())
-        return self.parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
         self.parser.observer = observer

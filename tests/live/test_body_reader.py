@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from m3uproxy.core.ingest.media_progress import MediaProgress
 from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
 from m3uproxy.core.programme import BodyNature
 from m3uproxy.errors import Reason, SourceError
@@ -23,7 +24,7 @@ INTERVAL = 0.04
 
 @implementer(IStreamSink)
 class RecordingSink:
-    """Records calls and bytes, and counts packets as the broadcaster does."""
+    """Records calls and bytes, and counts media as the broadcaster does."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -46,11 +47,14 @@ class RecordingSink:
         self.parser.feed(data, 0.0)
         self.on_bytes()
 
-    def flush(self) -> int:
+    @property
+    def progress(self) -> MediaProgress:
+        return self.parser.media
+
+    def flush(self) -> None:
         self.log.append("flush")
         self.parser.flush(0.0)
         self.on_flush()
-        return self.parser.packets
 
     def observe(self, observer: PacketObserver | None) -> None:
         self.parser.observer = observer

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from fakes import FakeBody, Relay, packets
-from radiobuild import adts_frames, header, mpeg_frames, programme
+from fakes import FakeBody, Programme, Relay, packets
+from radiobuild import adts_frames, configuration, header, metadata, mpeg_frames, programme
 from tsbuild import AAC, H264, IDR, Mux, pes
 
 from m3uproxy.core.ingest.flv_tags import FlvReader
 from m3uproxy.core.ingest.parser import Format
+from m3uproxy.core.mpegts.packets import null_packet
 from m3uproxy.live.pump import PumpState
 from m3uproxy.live.stream import PlayerInfo
 
@@ -71,6 +72,58 @@ def test_another_audio_layer_ends_players_that_cannot_change_codecs(agent: str) 
     body.end()
     play(relay, relay.dialler.last.answer(), mpeg_frames(2, 40, layer=2))
     assert (viewer.pump.state is PumpState.GONE) == (agent == "Kodi")
+
+
+LEADS = {
+    "padding": null_packet() * 7,
+    "tables": Programme().tables(),
+    "line ends": b"\r\n",
+    "flv header": header() + metadata() + configuration(9),
+}
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_response_begins_with_the_first_media(lead: str) -> None:
+    relay = Relay(first_byte_timeout=10)
+    viewer = relay.player(relay.stream())
+    body = relay.dialler.last.answer()
+    body.bring(LEADS[lead])
+    for _ in range(50):
+        relay.pass_time(0.1)
+        body.bring(LEADS[lead] if lead != "flv header" else metadata())
+    assert viewer.heads == 0
+    if lead == "flv header":
+        play(relay, body, programme(3)[3:])
+    else:
+        relay.play(body, 1)
+    relay.settle()
+    assert viewer.heads == 1
+    media = viewer.media
+    assert null_packet() not in media
+    assert media.startswith(header() if lead == "flv header" else b"\x47\x40\x00")
+
+
+@pytest.mark.parametrize("seconds", [6, 15])
+@pytest.mark.parametrize("kind", ["adts", "mpeg", "flv"])
+def test_bursts_of_radio_and_flv_are_no_silence(kind: str, seconds: int) -> None:
+    """All units of some seconds come at once, the first ones before the format is known."""
+    relay = Relay()
+    stream = relay.stream()
+    viewer = relay.player(stream)
+    body = relay.dialler.last.answer()
+    if kind == "flv":
+        units, count = programme(seconds * 25 * 3)[4:], seconds * 75
+        body.bring(b"".join(programme(1)[:4]))
+    else:
+        units = (adts_frames if kind == "adts" else mpeg_frames)(1, 3 * seconds * 47)
+        count = seconds * 47
+    for at in range(0, len(units), count):
+        body.bring(b"".join(units[at : at + count]))
+        relay.pass_time(seconds)
+    relay.settle()
+    assert not body.closed
+    assert len(relay.dialler.dials) == 1
+    assert len(viewer.media) > 0.9 * sum(map(len, units))
 
 
 def test_another_format_ends_all_started_players() -> None:

@@ -7,6 +7,7 @@ from fakes import FakeBody, Programme
 from session_rig import SessionRig
 
 from m3uproxy.core.http.source_request import SourceRequest
+from m3uproxy.core.mpegts.packets import null_packet
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.live.standby_connection import MAX_WAIT
@@ -66,6 +67,44 @@ def test_the_old_source_plays_until_the_new_one_has_an_access_point() -> None:
     rig.play(second, 5)
     assert rig.history.moves == [1]
     assert rig.history.replaced == rig.history.left == []
+    assert len(rig.dialler.dials) == 2
+    rig.finish()
+
+
+@pytest.mark.parametrize("lead", [null_packet() * 700, Programme().tables() * 300])
+def test_standby_without_media_is_not_ready(lead: bytes) -> None:
+    """Padding or tables alone, more than the buffer holds: the source in use plays on."""
+    rig = StandbyRig()
+    rig.session.choose(1)
+    second = rig.answer_standby()
+    for _ in range(58):
+        second.bring(lead)
+        rig.play(rig.first, 0.1)
+    assert not rig.first.closed
+    standby = rig.session._standby.connection
+    assert standby is not None
+    assert not standby.has_started
+    assert standby._buffer._size < 2 << 20
+    second.bring(rig.programme.group() + rig.programme.picture())
+    rig.clock.pump([0.002] * 50)
+    assert rig.first.closed
+    rig.play(second, 3)
+    assert len(rig.dialler.dials) == 2
+    rig.finish()
+
+
+def test_burst_before_the_takeover_is_no_silence_after_it() -> None:
+    """The next source brings ten seconds before it takes over, then pauses for eight."""
+    rig = StandbyRig()
+    rig.session.choose(1)
+    second = rig.answer_standby()
+    second.bring(b"".join(rig.programme.group() for _ in range(50)))
+    rig.clock.pump([0.002] * 50)
+    assert rig.first.closed
+    rig.first.vanish()
+    rig.pass_time(8)
+    assert not second.closed
+    rig.play(second, 1)
     assert len(rig.dialler.dials) == 2
     rig.finish()
 

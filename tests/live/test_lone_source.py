@@ -29,9 +29,9 @@ class LoneRig(SessionRig):
         self.play(self.first, 5)
 
     def play(self, body: FakeBody, seconds: float) -> None:
-        for _ in range(round(seconds * 10)):
+        for _ in range(round(seconds * 5)):
             body.bring(self.programme.group())
-            self.pass_time(0.1)
+            self.pass_time(0.2)
 
     def seconds_until(self, condition) -> float:
         """Return the seconds of silence until a condition is true."""
@@ -39,7 +39,7 @@ class LoneRig(SessionRig):
         while not condition():
             assert self.clock.seconds() < began + 60
             self.pass_time(0.02)
-        return self.clock.seconds() - began + 0.1
+        return self.clock.seconds() - began + 0.2
 
     def finish(self) -> None:
         self.session.stop()

@@ -13,6 +13,7 @@ from session_rig import SessionRig, requests_of
 from m3uproxy.core.failover.machine import FailoverPolicy
 from m3uproxy.core.health.content import HealthLimits
 from m3uproxy.core.http.source_request import SourceRequest
+from m3uproxy.core.mpegts.packets import null_packet
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.streams.monitor_rules import MonitorRules
@@ -227,7 +228,7 @@ def test_fault_is_acted_on_after_the_packets_are_sent() -> None:
         look(rig.clock.seconds(), rig.source.unit(), TV)
     look(rig.clock.seconds(), rig.source.unit(), TV)
     assert not rig.body.closed
-    watch.data_received(10**6)
+    watch.data_received()
     assert rig.body.closed
     rig.finish()
 
@@ -246,16 +247,16 @@ def test_silence_is_a_stall_without_a_backup() -> None:
         rig.finish()
 
 
-@pytest.mark.parametrize(("limits", "survives"), [(HealthLimits(), True), (None, False)])
-def test_first_burst_extends_the_silence_timeout(limits: HealthLimits | None, survives: bool) -> None:
-    """Six seconds of video come at once, then nothing for six seconds. The PCR shows it."""
+@pytest.mark.parametrize("limits", [HealthLimits(), None])
+def test_first_burst_extends_the_silence_timeout(limits: HealthLimits | None) -> None:
+    """Six seconds of video come at once, then nothing for six seconds."""
     rig = MonitorRig(1, limits=limits).play()
     for _ in range(4):
         if rig.body.closed:
             break
         rig.body.bring(rig.source.tables() + b"".join(rig.source.unit() for _ in range(150)))
         rig.wait(6)
-    assert (not rig.body.closed) == survives
+    assert not rig.body.closed
     rig.finish()
 
 
@@ -275,6 +276,103 @@ def test_a_trickle_does_not_keep_a_dead_source_alive(before: float, limits: Heal
     assert str(change.error).startswith("stalled: a trickle of ")
     assert change.target == 0
     assert rig.clock.seconds() - 1000 - before < 17.5
+    rig.finish()
+
+
+def test_padding_does_not_hide_a_trickle() -> None:
+    rig = MonitorRig(1).play(20)
+    packets = rig.source.unit()
+    for number in range(600):
+        if rig.body.closed:
+            break
+        at = number * 188 % len(packets)
+        rig.body.bring(null_packet() * 100 + (packets[at : at + 188] if number % 10 == 0 else b""))
+        rig.wait(0.06)
+    assert rig.body.closed
+    assert str(rig.history.replaced[0].error).startswith("stalled: a trickle of ")
+    rig.finish()
+
+
+KEPT_ALIVE: dict[str, Callable[[FaultySource], bytes]] = {
+    "padding": lambda source: null_packet() * 7,
+    "tables": lambda source: source.tables(),
+    "zeros": lambda source: bytes(1316),
+    "line ends": lambda source: b"\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", KEPT_ALIVE)
+def test_bytes_without_media_start_no_source(kind: str) -> None:
+    """The source counts as silent: first the timeout of the first byte, then the backup."""
+    rig = MonitorRig(2)
+    rig.session.start()
+    rig.body = rig.dialler.last.answer()
+    for _ in range(63):
+        assert not rig.session.sources.report(rig.clock.seconds())[0]["failures"]
+        rig.body.bring(KEPT_ALIVE[kind](rig.source))
+        rig.wait(0.1)
+        if rig.body.closed:
+            break
+    assert rig.body.closed
+    assert rig.history.replaced[0].error is not None
+    assert rig.history.replaced[0].error.reason in (Reason.FIRST_BYTE_TIMEOUT, Reason.NOT_TRANSPORT_STREAM)
+    assert rig.session.monitor is None
+    rig.move_on()
+    assert rig.session.index == 1
+    rig.run(1)
+    assert rig.session.index == 1
+    assert rig.session.sources.quarantine(0, rig.clock.seconds()) > 0
+    rig.finish()
+
+
+@pytest.mark.parametrize("kind", KEPT_ALIVE)
+def test_bytes_without_media_are_silence(kind: str) -> None:
+    rig = MonitorRig(2).play(20)
+    began = rig.clock.seconds()
+    while not rig.body.closed and rig.clock.seconds() < began + 20:
+        rig.body.bring(KEPT_ALIVE[kind](rig.source))
+        rig.wait(0.1)
+    assert rig.clock.seconds() - began == pytest.approx(3, abs=0.4)
+    assert str(rig.history.replaced[0].error).startswith("stalled: no picture or sound for 3.")
+    rig.finish()
+
+
+def test_bursts_between_padding_are_no_silence() -> None:
+    """Padding fills the pauses between bursts of 8 s."""
+    rig = MonitorRig(1).play()
+    for _ in range(3):
+        rig.body.bring(rig.source.tables() + b"".join(rig.source.unit() for _ in range(200)))
+        for _ in range(80):
+            rig.body.bring(null_packet() * 7)
+            rig.wait(0.1)
+    assert not rig.body.closed
+    rig.finish()
+
+
+def test_exact_silence_holds_for_bursts_too() -> None:
+    rig = MonitorRig(1, silence=2, exact=True).play()
+    rig.body.bring(rig.source.tables() + b"".join(rig.source.unit() for _ in range(200)))
+    rig.wait(1.9)
+    assert not rig.body.closed
+    rig.wait(0.3)
+    assert rig.body.closed
+    rig.finish()
+
+
+def test_pauses_are_known_when_the_source_is_dialled_again() -> None:
+    """The picture has no timestamps that advance, so only the pauses show that the source delivers in bursts."""
+    rig = MonitorRig(1, limits=None).play()
+    rig.source.frozen = True
+    for _ in range(3):
+        rig.body.bring(rig.source.tables() + rig.source.unit() * 9)
+        rig.wait(2.6)
+    rig.body.end()
+    rig.clock.advance(0)
+    rig.move_on()
+    rig.source.frozen = True
+    rig.body.bring(rig.source.tables() + rig.source.unit() * 9)
+    rig.wait(4.8)
+    assert not rig.body.closed
     rig.finish()
 
 
@@ -360,13 +458,15 @@ def test_backups_are_probed_only_if_the_setting_says_so() -> None:
         rig.finish()
 
 
-def test_probe_closes_after_the_first_packet() -> None:
+def test_probe_closes_after_the_first_media() -> None:
     rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     probe = rig.dialler.last
     assert probe.request.url == "http://s1/"
     body = probe.answer()
+    source = FaultySource()
+    body.bring(source.tables() + null_packet() * 50)
     assert not body.closed
-    body.bring(FaultySource().tables())
+    body.bring(source.unit())
     assert body.closed
     body.vanish()
     rig.run(60)
@@ -399,7 +499,7 @@ def test_probe_result_counts_for_the_probed_source(well: bool, after: list[int],
     if well:
         for index in range(len(after)):
             sources.source_list.state_of(index).quarantined_until = now + 100
-        probe.answer().bring(FaultySource().tables())
+        probe.answer().bring(FaultySource().unit())
     else:
         probe.fail(Reason.NOT_VIDEO)
     changed = [index for index in range(len(after)) if (sources.quarantine(index, now) == 0) is well]

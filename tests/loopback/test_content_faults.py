@@ -116,7 +116,7 @@ async def test_content_checks_can_be_switched_off(rig):
 @pytest_twisted.ensureDeferred
 async def test_trickling_source_is_left(rig):
     await rig.start(start_timeout=60, first_byte_timeout=10)
-    stream = rig.register("/live/a.ts?trickle=0.4", "/live/b.ts?burst=3")
+    stream = rig.register("/live/a.ts?trickle=0.25", "/live/b.ts?burst=3")
     player = await rig.play(stream)
     await rig.until(lambda: stream.source_index == 1, 60, "the backup is in use")
     await rig.until_bytes(player, 100_000, 5)

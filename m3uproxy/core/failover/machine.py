@@ -235,7 +235,7 @@ class FailoverMachine:
         return self._on("start", now)
 
     def started(self, now: float) -> Effect:
-        """Take note that the dialled source delivered its first packet."""
+        """Take note that the dialled source delivered its first picture or sound."""
         return self._on("started", now)
 
     def failed(self, now: float, error: SourceError, ran: float = 0.0, cause: FailureCause | None = None) -> Effect:

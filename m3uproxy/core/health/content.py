@@ -36,9 +36,8 @@ from enum import Enum
 
 import attrs
 
-from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
-from ..mpegts.sampler import MAX_PACKETS, PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
+from ..mpegts.sampler import PCR_RATE, PCR_WRAP, PacketSample, PacketSampler
 from ..mpegts.timestamps import TICKS, ahead
 from .trend import TrendReading
 
@@ -56,8 +55,6 @@ _LEARNED_DISTANCES = 8
 _LONGEST_DISTANCE = 30.0
 #: Factor on ``video_gone`` while only one picture has come.
 _FIRST_PICTURE_FACTOR = 4
-#: Bytes of a run that one sample covers.
-_SAMPLE_BYTES = MAX_PACKETS * PACKET_SIZE
 #: The clock jumps if it advances by more than twice the time that passed, plus these seconds.
 _JUMP = 10.0
 
@@ -187,7 +184,6 @@ class ContentHealth:
         self.fault: ContentFault | None = None
         self._sampled_at = now
         self._clock: tuple[int, int, float] | None = None
-        self._unsampled = b""
         self._reset_video()
 
     def _reset_video(self) -> None:
@@ -216,22 +212,10 @@ class ContentHealth:
             if pause > window.longest_pause:
                 window.longest_pause = pause
         if now < self._due or not size:
-            self._unsampled = packets or self._unsampled
             return None
         self._sample(now, packets, program)
-        self._unsampled = packets[max(_SAMPLE_BYTES, size - _SAMPLE_BYTES) :]
         self._due = now if self._is_video_overdue() else now + SAMPLE_INTERVAL
         return self._report(now)
-
-    def measure_media(self) -> float:
-        """
-        Return the seconds by which the stream's clock has advanced, for :mod:`m3uproxy.core.health.silence`.
-
-        The last packets of a burst may not have been sampled yet; this samples them.
-        """
-        if self._unsampled:
-            self._sample(self._last, self._unsampled, self._program)
-        return self.media
 
     def trend_reading(self, now: float) -> TrendReading:
         """Return the measurements since the last call, for :mod:`m3uproxy.core.health.trend`."""
@@ -271,7 +255,6 @@ class ContentHealth:
             self._sampler = PacketSampler(program)
             self._reset_video()
         # Time with packets: a pause counts as two sample intervals at most.
-        self._unsampled = b""
         self._delivery_time += min(now - self._sampled_at, 2 * SAMPLE_INTERVAL)
         self._sampled_at = now
         sample = self._sampler.sample(packets)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from ..splice.plan import SpliceKind
 from ..splice.splicer import SpliceReport
 from .audio_sync import AudioSync
+from .media_progress import MediaProgress
 from .parser import BufferedParser, Chunk
 
 #: Bytes of the end of the sent audio that are searched for.
@@ -86,9 +87,9 @@ class AudioParser(BufferedParser):
         self._awaiting_first_frame = True
 
     @property
-    def packets(self) -> int:
-        """The number of frames in the current body."""
-        return self._sync.count
+    def media(self) -> MediaProgress:
+        """The frames of the current body, also those that are held or were sent before."""
+        return self._sync.media
 
     def flush(self, now: float) -> list[Chunk]:
         """Return all whole frames but the last, which is released when the header behind it is seen."""

@@ -16,7 +16,9 @@ from typing import Literal
 
 import attrs
 
-from ..mpegts.audio_frames import frame_size
+from ..mpegts.audio_frames import frame_header
+from ..mpegts.timestamps import TICKS
+from .media_progress import MediaCount
 
 #: Bytes of a header that are read.
 _HEADER_BYTES = 7
@@ -37,30 +39,34 @@ class FrameKind:
     fixed_bits: bytes
 
 
-def _read_header(data: bytes, offset: int) -> tuple[int, FrameKind] | None:
-    """Return length and kind of the frame whose header is at ``offset``; None if there is no header."""
+def _read_header(data: bytes, offset: int) -> tuple[int, FrameKind, float] | None:
+    """Return length, kind and ticks of the frame whose header is at ``offset``; None if there is no header."""
     coded = data[offset + 1] >> 1 & 3
-    size = frame_size(data, offset, "MPEG audio" if coded else "AAC")
-    if size is None:
+    header = frame_header(data, offset, "MPEG audio" if coded else "AAC")
+    if header is None:
         return None
+    size, ticks = header
     if coded:
-        return size, FrameKind(4 - coded, bytes([data[offset + 1] & 0xFE, data[offset + 2] & 0x0C]))
-    return size, FrameKind(0, data[offset + 1 : offset + 3] + bytes([data[offset + 3] & 0xC0]))
+        return size, FrameKind(4 - coded, bytes([data[offset + 1] & 0xFE, data[offset + 2] & 0x0C])), ticks
+    return size, FrameKind(0, data[offset + 1 : offset + 3] + bytes([data[offset + 3] & 0xC0])), ticks
 
 
 class AudioSync:
     """A reader of the frames of one body.
 
     :ivar count: frames released so far.
+    :ivar media: bytes and seconds of these.
     :ivar kind: kind of the last frames found; None before the first.
     """
 
-    __slots__ = ("_locked", "_pending", "count", "kind")
+    __slots__ = ("_locked", "_pending", "_ticks", "count", "kind", "media")
 
     def __init__(self) -> None:
         self._pending = b""
         self._locked = False
+        self._ticks = 0.0
         self.count = 0
+        self.media = MediaCount()
         self.kind: FrameKind | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -80,7 +86,7 @@ class AudioSync:
                 break
             offset += 1
         self._pending, self._locked = data[offset:], locked
-        return b"".join(frames)
+        return self._count_media(b"".join(frames))
 
     def flush(self) -> bytes:
         """End the body. Return its last frame if that is whole, without a header behind it."""
@@ -90,7 +96,13 @@ class AudioSync:
         if header is None or len(rest) < header[0]:
             return b""
         self.count += 1
-        return rest[: header[0]]
+        self._ticks += header[2]
+        return self._count_media(rest[: header[0]])
+
+    def _count_media(self, frames: bytes) -> bytes:
+        self.media.size += len(frames)
+        self.media.seconds = self._ticks / TICKS
+        return frames
 
     def _find_first(self, data: bytes, offset: int) -> tuple[int, bool]:
         """Search for a frame from ``offset`` on. Return the offset to continue at, and whether a frame begins there.
@@ -138,4 +150,5 @@ class AudioSync:
                 return offset, False
             offset = next_offset
             self.count += 1
+            self._ticks += header[2]
         return offset, True

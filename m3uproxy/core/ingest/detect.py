@@ -19,6 +19,7 @@ from ..splice.splicer import SpliceReport
 from .audio_parser import AudioParser
 from .audio_sync import AudioSync
 from .flv_parser import FlvParser
+from .media_progress import MediaCount, MediaProgress
 from .parser import CHUNK_BYTES, Chunk, Format, StreamParser
 from .ts_parser import PacketObserver, TsParser
 
@@ -79,9 +80,9 @@ class DetectingParser:
         self._pending = b""
 
     @property
-    def packets(self) -> int:
-        """The number of whole units in the current body."""
-        return 0 if self._parser is None else self._parser.packets
+    def media(self) -> MediaProgress:
+        """The media of the current body so far."""
+        return MediaCount(False) if self._parser is None else self._parser.media
 
     @property
     def preamble(self) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .flv_splice import FlvSplicer
 from .flv_tags import AUDIO, FlvReader, FlvTag, FlvTagUse
+from .media_progress import MediaProgress
 from .parser import BufferedParser, Chunk
 
 #: Flags of a file header: audio, and the mask of audio and video.
@@ -27,9 +28,9 @@ class FlvParser(BufferedParser):
         self._reader = FlvReader()
 
     @property
-    def packets(self) -> int:
-        """The number of tags in the current body."""
-        return self._reader.count
+    def media(self) -> MediaProgress:
+        """The pictures and the sound of the current body."""
+        return self._reader.media
 
     @property
     def preamble(self) -> bytes:
@@ -41,7 +42,7 @@ class FlvParser(BufferedParser):
         if not self._size:
             return []
         pieces = self._take_pieces()
-        tags = self._reader.feed(b"".join(pieces))
+        tags = self._reader.feed(b"".join(pieces), now)
         self._flags = self._reader.flags or self._flags
         return self._chunks(tags, now)
 
@@ -59,6 +60,10 @@ class FlvParser(BufferedParser):
             if report is not None:
                 self._reports.append(report)
             access = self._is_access(tag, bool(groups))
+            if access and len(output) > 1:
+                # A player that joins here has the configuration already.
+                groups.append((self._splicer.join_tags(), False, output[:-1]))
+                output = output[-1:]
             if output and (access or not groups):
                 groups.append((self._splicer.join_tags(), access, []))
             if output:

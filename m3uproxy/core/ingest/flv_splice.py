@@ -1,7 +1,8 @@
 """The splice of FLV sources: one timeline out of the tags of several bodies.
 
-The first body passes unchanged. A later body begins at a key frame (at an audio tag, if no video was sent before), one
-usual step behind the last tag that was sent. Decoder configuration is repeated only if it differs from the last one.
+The first body passes unchanged, but not before its first picture or sound. A later body begins at a key frame (at an
+audio tag, if no video was sent before), one usual step behind the last tag that was sent. Decoder configuration is
+repeated only if it differs from the last one.
 """
 
 from __future__ import annotations
@@ -97,18 +98,19 @@ class FlvSplicer:
 
     def splice(self, tag: FlvTag, now: float) -> tuple[list[bytes], SpliceReport | None]:
         """Return the bytes to send for this tag, and a report if the tag begins its body or changes the codec."""
-        since = self._waiting_since = now if self._waiting_since is None else self._waiting_since
         if tag.use in (FlvTagUse.METADATA, FlvTagUse.CONFIGURATION):
             self.header_tags[tag.kind] = tag
-        if tag.use in (FlvTagUse.METADATA, FlvTagUse.END):
+        if tag.use in (FlvTagUse.METADATA, FlvTagUse.END) or (self._waiting_since is None and not tag.is_media):
             return [], None
+        since = self._waiting_since = now if self._waiting_since is None else self._waiting_since
         if not self._splice_pending:
             changed = (_NAMES[tag.kind],) if self._is_other_codec(tag) else ()
             report = SpliceReport(SpliceKind.CODEC_CHANGE, 0.0, changed=changed) if changed else None
             return [self._send(tag)], report
         if self._last_time is None:
             self._splice_pending = False
-            return [self._send(tag)], SpliceReport(SpliceKind.PLAIN, 0.0)
+            first = [*self._configuration(), tag]
+            return [self._send(each) for each in first], SpliceReport(SpliceKind.PLAIN, 0.0)
         if not self._can_start_with(tag, now - since):
             self._dropped += len(tag.data)
             return [], None
@@ -129,9 +131,13 @@ class FlvSplicer:
         self._splice_pending = False
         kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.SHIFTED
         report = SpliceReport(kind, waited, _ahead(due, tag.time) / 1000, dropped=self._dropped, changed=changed)
-        header_tags = [head for head in self.header_tags.values() if head.use is FlvTagUse.CONFIGURATION]
-        new_headers = [head for head in header_tags if not head.has_same_content(self._sent_headers.get(head.kind))]
+        new_headers = [
+            head for head in self._configuration() if not head.has_same_content(self._sent_headers.get(head.kind))
+        ]
         return [*(self._send(head, last) for head in new_headers), self._send(tag)], report
+
+    def _configuration(self) -> list[FlvTag]:
+        return [head for head in self.header_tags.values() if head.use is FlvTagUse.CONFIGURATION]
 
     def _changed_tracks(self, tag: FlvTag) -> tuple[str, ...]:
         """Return the names of the tracks that have another codec now, or are gone."""

@@ -11,6 +11,8 @@ from enum import Enum
 
 import attrs
 
+from .media_progress import MediaCount, TrackClock
+
 AUDIO, VIDEO, SCRIPT = 8, 9, 18
 #: Largest tag in bytes. A longer one is not a tag.
 MAX_TAG_BYTES = 4 << 20
@@ -23,6 +25,8 @@ _TAG = re.compile(rb"[\x08\x09\x12][\x00-\xff]{7}\x00\x00\x00")
 #: Video codecs whose tags have a packet type behind the codec: H.264, and HEVC and AV1 as some providers number them.
 _TYPED_VIDEO = (7, 12, 13)
 _AAC, _AUDIO_FOURCC = 10, 9
+#: Bytes before the picture in a tag of a typed codec: codec, packet type, composition time.
+_TYPED_PREFIX = 5
 #: Bytes of a tag's headers before a picture, at most.
 _MAX_PREFIX = 23
 
@@ -54,6 +58,14 @@ class FlvTag:
     def time(self) -> int:
         """The time in milliseconds (32 bits)."""
         return self.data[7] << 24 | int.from_bytes(self.data[4:7], "big")
+
+    @property
+    def is_media(self) -> bool:
+        """True for a picture or sound; False for configuration, metadata, and tags without content."""
+        size = len(self.data) - _TAG_HEADER - _TAG_LENGTH
+        if self.kind == SCRIPT or self.use not in (FlvTagUse.KEY, FlvTagUse.MEDIA):
+            return False
+        return size > (_TYPED_PREFIX if self.kind == VIDEO and self.codec in _TYPED_VIDEO else 1)
 
     @property
     def delay(self) -> int:
@@ -112,18 +124,25 @@ class FlvReader:
     """A reader of the tags of one body. Bytes between tags are skipped.
 
     :ivar count: tags found so far.
+    :ivar media: bytes and seconds of pictures and sound so far.
     :ivar flags: flags of the file header: 4 for audio, 1 for video. Many files have wrong flags.
     """
 
-    __slots__ = ("_pending", "count", "flags")
+    __slots__ = ("_clock", "_pending", "count", "flags", "media")
 
     def __init__(self) -> None:
         self._pending = b""
+        self._clock = TrackClock(1000, 1 << 32)
         self.count = 0
+        self.media = MediaCount()
         self.flags: int | None = None
 
-    def feed(self, data: bytes) -> list[FlvTag]:
-        """Take more of the body. Return the tags that are now whole."""
+    def feed(self, data: bytes, now: float = 0.0) -> list[FlvTag]:
+        """
+        Take more of the body. Return the tags that are now whole.
+
+        :param now: monotonic seconds.
+        """
         data = self._pending + data
         offset = 0
         if self.flags is None:
@@ -143,7 +162,16 @@ class FlvReader:
             offset = end or offset + 1
         self._pending = data[offset:]
         self.count += len(tags)
+        self._count_media(tags, now)
         return tags
+
+    def _count_media(self, tags: list[FlvTag], now: float) -> None:
+        media = self.media
+        for tag in tags:
+            if tag.is_media:
+                media.size += len(tag.data)
+                self._clock.add(tag.kind, tag.time, media.size, now)
+        media.seconds = self._clock.seconds
 
     def _tag_end(self, data: bytes, offset: int) -> int | None:
         """Return the offset behind the tag at ``offset``; 0 if there is no tag, None if its end has not arrived."""

@@ -15,6 +15,7 @@ import attrs
 
 from ..mpegts.access_index import AccessPoint
 from ..splice.splicer import SpliceReport
+from .media_progress import MediaProgress
 
 #: Buffered bytes that make a chunk. A chunk may be larger by the reads of one interval.
 CHUNK_BYTES = 65_536
@@ -63,8 +64,8 @@ class StreamParser(Protocol):
     """A parser for the bodies of one format. All times are monotonic seconds."""
 
     @property
-    def packets(self) -> int:
-        """The number of whole units (packets, frames, tags) in the current body."""
+    def media(self) -> MediaProgress:
+        """The media of the current body so far, also those that were not returned."""
 
     @property
     def preamble(self) -> bytes:

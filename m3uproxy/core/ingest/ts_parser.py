@@ -3,6 +3,8 @@
 Bytes are buffered as read until they make a chunk. Only then are they joined, aligned, spliced and indexed, in one
 pass. One pass over a chunk is less work than a little for each read. Each chunk is also one allocation: when pieces cut
 from single reads were joined, the heap grew to one and a half times its contents.
+
+No chunk is returned before the body has brought pictures or sound. What comes before, without padding, precedes them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,12 @@ from ..mpegts.psi import ProgramMap
 from ..mpegts.psi_tables import PsiTables
 from ..splice.plan import SpliceKind
 from ..splice.splicer import Splicer, SpliceReport
+from .media_progress import MediaProgress
 from .parser import BufferedParser, Chunk, split_at_access_points
+from .ts_media import TsMediaMeter, without_null_packets
+
+#: Bytes before the first media that are kept, the latest ones: program tables come several times a second.
+_MAX_LEAD_BYTES = 1024 * PACKET_SIZE
 
 PacketObserver = Callable[[float, bytes, ProgramMap | None], object]
 
@@ -27,7 +34,6 @@ _INDEX_RESET_KINDS = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 class TsParser(BufferedParser):
     """A :class:`m3uproxy.core.ingest.parser.StreamParser` for MPEG-2 transport streams.
 
-    :ivar packets: whole packets in the current body.
     :ivar observer: called with the unchanged packets of the current body, some at a time: arrival time, packets, and
         the body's own PMT in force (None while unknown). The observer must not call back.
     """
@@ -49,8 +55,14 @@ class TsParser(BufferedParser):
 
     def _reset_source(self) -> None:
         self._aligner = Aligner()
-        self.packets = 0
+        self._meter = TsMediaMeter()
+        self._lead = b""
         self.observer: PacketObserver | None = None
+
+    @property
+    def media(self) -> MediaProgress:
+        """The media of the current body, also while its splice is pending."""
+        return self._meter
 
     def flush(self, now: float) -> list[Chunk]:
         """Return chunks of the buffered bytes, except for an incomplete last unit."""
@@ -60,7 +72,10 @@ class TsParser(BufferedParser):
         pieces = self._take_pieces()
         packets = self._aligner.feed(*pieces)
         del pieces
-        self.packets += len(packets) // PACKET_SIZE
+        had_media = self._meter.size > 0
+        self._meter.add(packets, now)
+        if not had_media:
+            packets = self._after_lead(packets)
         chunks = self._split(self._splicer.push(packets, now))
         if self.observer is not None:
             self.observer(now, packets, self._source_program())
@@ -83,6 +98,14 @@ class TsParser(BufferedParser):
     def _program(self) -> int | None:
         """The number of the program that players follow."""
         return None if self._index.program_map is None else self._index.program_map.program
+
+    def _after_lead(self, packets: bytes) -> bytes:
+        """Keep packets before the first media. With the first media, return both."""
+        if not self._meter.size:
+            self._lead = (self._lead + without_null_packets(packets))[-_MAX_LEAD_BYTES:]
+            return b""
+        lead, self._lead = self._lead, b""
+        return lead + packets
 
     def _source_program(self) -> ProgramMap | None:
         """Return the PMT of the current body; None while the splice is pending.

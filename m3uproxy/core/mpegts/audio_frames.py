@@ -68,13 +68,12 @@ def find_leading_frames(data: bytes | bytearray, codec: str) -> AudioFrames | No
     return None
 
 
-def frame_size(data: bytes, at: int, codec: str) -> int | None:
-    """Return the size in bytes of the frame whose header is at ``at``; None if there is no header.
+def frame_header(data: bytes, at: int, codec: str) -> tuple[int, float] | None:
+    """Return bytes, and ticks of 90 kHz, of the frame whose header is at ``at``; None if there is no header.
 
     Seven bytes from ``at`` on must be present.
     """
-    header = _READERS[codec](data, at)
-    return None if header is None else header[0]
+    return _READERS[codec](data, at)
 
 
 def _walk_frames(data: bytes | bytearray, first: int, read: _HeaderReader) -> AudioFrames | None:

@@ -334,22 +334,6 @@ def test_media_bitrate_does_not_depend_on_run_boundaries() -> None:
     assert media_bitrate == pytest.approx(len(FaultySource().unit()) / STEP, rel=0.01)
 
 
-# media time for the stall timer
-
-
-@pytest.mark.parametrize("step", [0.001, 0.01])
-def test_media_of_a_burst_is_measured_after_it(step: float) -> None:
-    """Six seconds of video in less than one sample interval, or little more."""
-    rig = HealthRig()
-    rig.run(150 * step, step=step)
-    assert rig.health.measure_media() == pytest.approx(6, abs=0.1)
-    seen = rig.health.snapshot().packets_sampled
-    assert rig.health.measure_media() == pytest.approx(6, abs=0.1)
-    assert rig.health.snapshot().packets_sampled == seen, "no packet is sampled twice"
-    rig.run(10)
-    assert rig.health.measure_media() == pytest.approx(16, abs=0.1)
-
-
 # readings for the trend
 
 

@@ -99,7 +99,7 @@ class TestDetection:
     def test_format_is_detected_by_the_first_bytes(self, data: bytes, format: Format, size: int) -> None:
         rig = ParserRig().source(data, range(size, len(data), size))
         assert rig.parser.format is format
-        assert rig.parser.packets > 10
+        assert rig.parser.media.size > 1000
 
     @given(skip=st.integers(1, 187), cuts=st.lists(st.integers(1, 3000), max_size=8))
     def test_audio_frames_within_packets_are_not_radio(self, skip: int, cuts: list[int]) -> None:
@@ -115,14 +115,49 @@ class TestDetection:
     def test_unknown_format_is_dropped(self, data: bytes) -> None:
         rig = ParserRig().source(data, range(1000, len(data), 1000))
         assert rig.parser.format is None
-        assert rig.parser.packets == 0
+        assert not rig.parser.media.recognised
         assert rig.data == b""
         assert len(rig.parser._undetected) + len(rig.parser._pending) <= 200_000
 
     def test_format_is_detected_without_a_flush(self) -> None:
         rig = ParserRig().source(MP3 * 30, range(1000, len(MP3) * 30, 1000), flush=False)
         assert rig.parser.format is Format.MPEG_AUDIO
-        assert rig.parser.packets > 1000
+        assert rig.parser.media.size > 100_000
+
+
+class TestMedia:
+    """Bytes and seconds of media; a body is measured from its first byte on."""
+
+    @pytest.mark.parametrize(("data", "seconds"), [(ADTS, 40 * 1024 / 48000), (MP3, 40 * 1152 / 48000), (FLV, 0.8)])
+    @pytest.mark.parametrize("size", [50, 1000, 100_000])
+    def test_seconds_of_radio_and_flv(self, data: bytes, seconds: float, size: int) -> None:
+        rig = ParserRig().source(data, range(size, len(data), size))
+        assert rig.parser.media.seconds == pytest.approx(seconds, abs=0.08)
+        assert rig.parser.media.size == pytest.approx(len(data), rel=0.2)
+        rig.end()
+        assert (rig.parser.media.size, rig.parser.media.seconds) == (0, 0)
+
+    @pytest.mark.parametrize("data", [ADTS, FLV])
+    def test_replay_of_another_connection_counts(self, data: bytes) -> None:
+        """It is media, although players do not get it again."""
+        rig = ParserRig().source(data).source(data)
+        assert rig.parser.media.size == pytest.approx(len(data), rel=0.2)
+
+    @pytest.mark.parametrize(
+        "tags",
+        [
+            [metadata(), configuration(VIDEO), configuration(AUDIO)],
+            [tag(AUDIO, time, b"\xaf") for time in range(40)],
+            [tag(VIDEO, time, b"\x27\x01\0\0\0") for time in range(40)],
+            [metadata() for _ in range(40)],
+        ],
+        ids=["configuration", "empty sound", "empty pictures", "metadata"],
+    )
+    def test_flv_without_pictures_and_sound_is_no_media(self, tags: list[bytes]) -> None:
+        rig = ParserRig().source(header() + b"".join(tags))
+        assert rig.parser.media.recognised
+        assert rig.parser.media.size == 0
+        assert rig.data == b""
 
 
 class TestRadio:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from fakes import Programme, packets
 from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.core.ingest.parser import CHUNK_BYTES, Chunk
 from m3uproxy.core.ingest.ts_parser import TsParser
+from m3uproxy.core.mpegts.packets import null_packet
 from m3uproxy.core.splice.plan import SpliceKind
 
 
@@ -62,10 +64,10 @@ def test_torn_unit_at_the_end_of_a_source_is_dropped() -> None:
     good = programme.group()
     parser.feed(good + programme.picture()[:-100], 0.0)
     blocks = parser.flush(0.0)
-    assert parser.packets >= len(good) // 188
+    assert parser.media.size >= len(good) * 0.9
     blocks += parser.next_source(0.0)
     assert b"".join(block.data for block in blocks) == good
-    assert parser.packets == 0
+    assert parser.media.size == 0
 
 
 def test_next_source_is_spliced_to_the_sent_packets() -> None:
@@ -123,7 +125,7 @@ def test_garbage_yields_no_chunks() -> None:
     parser = TsParser()
     assert parser.feed(b"<html>" * 10_000, 0.0) == []
     assert parser.flush(0.0) == []
-    assert parser.packets == 0
+    assert parser.media.size == 0
 
 
 class ProgrammeOnOtherPids(Programme):
@@ -162,3 +164,68 @@ def test_observer_gets_unchanged_packets_and_their_pmt() -> None:
     }
     parser.next_source(20)
     assert parser.observer is None
+
+
+# what comes before the media
+
+
+def test_padding_and_tables_alone_yield_no_chunks() -> None:
+    programme, parser = Programme(), TsParser()
+    for number in range(200):
+        assert parser.feed(null_packet() * 7 + programme.tables(), number * 0.1) == []
+        assert parser.flush(number * 0.1) == []
+    assert parser.media.recognised
+    assert parser.media.size == 0
+
+
+def test_first_media_are_preceded_by_the_tables_that_came_before() -> None:
+    programme, parser = Programme(), TsParser()
+    tables = programme.tables()
+    parser.feed(null_packet() * 7 + tables + null_packet() * 7, 0.0)
+    assert parser.flush(0.0) == []
+    picture = programme.picture(key=True)
+    parser.feed(picture + programme.picture(), 5.0)
+    before, block = parser.flush(5.0)
+    assert before.data == tables
+    assert (block.data, block.access, block.psi) == (picture, True, tables)
+
+
+def test_tables_before_the_media_are_bounded() -> None:
+    programme, parser = Programme(), TsParser()
+    for number in range(3000):
+        parser.feed(programme.tables(), number * 0.1)
+        parser.flush(number * 0.1)
+    assert len(parser._lead) <= 1024 * 188
+    parser.feed(programme.group() + programme.picture(), 400)
+    assert len(b"".join(chunk.data for chunk in parser.flush(400))) < 250_000
+
+
+def test_padding_before_the_media_of_another_source_is_no_wait_for_its_join() -> None:
+    """A new source sends padding for longer than a join may take."""
+    sent: list[bytes] = []
+    parser = TsParser(lambda: b"".join(sent))
+    first, second = Programme(b"A"), Programme(b"B")
+    second.group(40)  # its clock is another
+    sent += [chunk.data for chunk in parser.feed(first.group() + first.picture(), 0.0) + parser.flush(0.0)]
+    parser.next_source(0.0)
+    for number in range(150):
+        parser.feed(null_packet() * 7 + second.tables(), number * 0.1)
+        assert parser.flush(number * 0.1) == []
+    parser.feed(second.group() + second.group() + second.picture(), 15.0)
+    parser.flush(15.0)
+    (report,) = parser.take_reports()
+    assert report.kind is SpliceKind.SHIFTED
+    assert report.waited < 1
+
+
+def test_media_are_measured_while_a_join_is_pending() -> None:
+    """The new source has no random access point for a while."""
+    first, second = Programme(b"A"), Programme(b"B")
+    data = first.group()
+    parser = TsParser(lambda: data)
+    parser.next_source(0.0)
+    second.group(40)
+    parser.feed(b"".join(second.picture() for _ in range(101)), 0.0)
+    assert parser.flush(0.0) == []
+    assert parser.media.size > 50_000
+    assert parser.media.seconds == pytest.approx(4)
