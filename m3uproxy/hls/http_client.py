@@ -186,7 +186,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     async def _acquire_connection(self, hop: RequestHop, fresh: bool) -> PooledConnection:
         source = self._resource_request.source
         self._pooled = await self._pool.acquire(
-            ConnectionRequest(hop.location, source.verify_tls, self._public, fresh, source.slot)
+            ConnectionRequest(hop.location, source.verifies(hop), self._public, fresh, source.slot)
         )
         self._pooled.on_abort = lambda: self._fail(
             SourceError(Reason.NO_SLOT, "the stream has released its connection")

@@ -64,7 +64,7 @@ FOR_NEW_STREAMS = frozenset(
     "default_user_agent default_connection_timeout first_byte_timeout live_chunk_timeout_seconds"
     " stream_retry_attempts stream_retry_delay stream_retry_exponential_backoff max_failover_attempts"
     " stream_total_timeout linger ring_seconds ring_bytes join_seconds join_wait lag_policy carry_on_agents"
-    " viewer_stall_timeout start_timeout vod_stall_timeout vod_pause_limit provider"
+    " viewer_stall_timeout start_timeout vod_stall_timeout vod_pause_limit provider verify_tls"
     " failback_seconds strict_live_ts strict_live_ts_circuit_breaker_cooldown".split()
 )
 
@@ -78,11 +78,12 @@ class ProviderTable(BaseModel):
     hosts: tuple[str, ...] = ()
     account: str | None = Field(None, repr=False)
     max_connections: int | None = Field(None, ge=0)
+    verify_tls: bool | None = None
 
     @property
     def entry(self) -> ProviderEntry:
         """The provider as ``core`` knows it, without validation."""
-        return ProviderEntry(self.name, self.hosts, self.account, self.max_connections)
+        return ProviderEntry(self.name, self.hosts, self.account, self.max_connections, self.verify_tls)
 
     @model_validator(mode="after")
     def _check_scope(self) -> ProviderTable:
@@ -218,7 +219,9 @@ class Settings(MonitorSettings):
     live_chunk_timeout_seconds: Seconds = seconds_field(3, 0, 3600)
     #: Time within which a player gets video or an error.
     start_timeout: Seconds = seconds_field(20, 1, 300)
-    #: Providers and the connections that they allow (TOML only): name, hosts, account, max_connections.
+    #: Verify the certificates of https providers.
+    verify_tls: bool = switch_field(True)
+    #: Providers (TOML only): name, hosts, account, max_connections, verify_tls.
     provider: Annotated[tuple[ProviderTable, ...], AfterValidator(check_provider_names)] = value_field(
         (), "tables [[provider]], each with a name of its own and hosts or account, and max_connections"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 import attrs
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.failover.machine import FailoverPolicy
 from ..core.http.source_headers import merged_headers, split_headers
 from ..core.http.source_request import SourceRequest
-from ..core.slots.accounts import ProviderEntry, account_of
+from ..core.slots.accounts import account_of, entry_of
 from ..interfaces import IResolver
 from ..settings import Settings
 from ..upstream.slots import SlotAllocator
@@ -39,11 +39,11 @@ class StreamContext:
 
     def request(self, spec: StreamSpec, url: str) -> SourceRequest:
         """Return the request for one source of a stream."""
-        return source_request(spec, url, self.settings.providers)
+        return source_request(spec, url, self.settings)
 
     def requests(self, spec: StreamSpec) -> tuple[SourceRequest, ...]:
         """Return the requests for all sources of a registration, in its order."""
-        return source_requests(spec, self.settings.providers)
+        return source_requests(spec, self.settings)
 
     def monitor_rules(self, spec: StreamSpec) -> MonitorRules:
         """Return the rules by which the source of a stream is monitored."""
@@ -54,16 +54,25 @@ class StreamContext:
         return failover_policy(self.settings, is_strict(self.settings, spec))
 
 
-def source_request(spec: StreamSpec, url: str, providers: Sequence[ProviderEntry] = ()) -> SourceRequest:
+def source_request(spec: StreamSpec, url: str, settings: Settings) -> SourceRequest:
     """Return the request for one source of a stream, with the provider account that it counts for."""
     url, headers = split_headers(url)
-    account = account_of(url, providers, spec.provider, spec.max_connections)
-    return SourceRequest(url, spec.user_agent, merged_headers(headers, spec.headers), spec.verify_tls, account)
+    account = account_of(url, settings.providers, spec.provider, spec.max_connections)
+    entry = entry_of(url, settings.providers, spec.provider)
+    by_precedence = (spec.verify_tls, entry.verify_tls if entry else None, settings.verify_tls)
+    return SourceRequest(
+        url,
+        spec.user_agent,
+        merged_headers(headers, spec.headers),
+        next(value for value in by_precedence if value is not None),
+        account,
+        verify_tls_elsewhere=settings.verify_tls,
+    )
 
 
-def source_requests(spec: StreamSpec, providers: Sequence[ProviderEntry] = ()) -> tuple[SourceRequest, ...]:
+def source_requests(spec: StreamSpec, settings: Settings) -> tuple[SourceRequest, ...]:
     """Return the requests for all sources of a registration, in its order."""
-    return tuple(source_request(spec, url, providers) for url in spec.sources)
+    return tuple(source_request(spec, url, settings) for url in spec.sources)
 
 
 def failover_policy(settings: Settings, strict: bool = False) -> FailoverPolicy:

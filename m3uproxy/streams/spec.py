@@ -18,6 +18,7 @@ class StreamSpec:
     :ivar user_agent: User-Agent of all requests to the provider.
     :ivar headers: further headers of these requests.
     :ivar metadata: data of the application. It is kept and listed, but not interpreted.
+    :ivar verify_tls: whether certificates are verified; None for the provider table or the setting ``VERIFY_TLS``.
     :ivar provider: name of the account whose connections are counted; see :mod:`m3uproxy.core.slots.accounts`.
     :ivar max_connections: the limit of that account.
     """
@@ -30,7 +31,7 @@ class StreamSpec:
     metadata: Mapping[str, str] = attrs.field(factory=dict)
     strict_live_ts: bool = False
     use_sticky_session: bool = False
-    verify_tls: bool = True
+    verify_tls: bool | None = None
     provider: str | None = None
     max_connections: int | None = None
     content_checks: bool = True

@@ -111,13 +111,13 @@ class _Dial(TimedRequest[IResponseBody]):
 
     async def _send(self) -> Any:
         """Return the response to the request of the current hop. Its body is not read yet."""
-        assert self._agent.hop is not None
-        location = self._agent.hop.location
+        hop = self._agent.hop
+        assert hop is not None
         self._connection = self._agent.connection = ProviderConnection(
             self._reactor,
             self._sockets,
-            location,
-            self._request.verify_tls,
+            hop.location,
+            self._request.verifies(hop),
             self._connected,
             self._outbound,
             self._led_by_public,
@@ -126,7 +126,11 @@ class _Dial(TimedRequest[IResponseBody]):
         )
         self._set_step_timeout(self._timeouts.connect)
         response = await self._client.request(
-            self._request.method, cookie_url(location), unbuffered=True, allow_redirects=False, reactor=self._reactor
+            self._request.method,
+            cookie_url(hop.location),
+            unbuffered=True,
+            allow_redirects=False,
+            reactor=self._reactor,
         )
         self._set_step_timeout(None)
         return response

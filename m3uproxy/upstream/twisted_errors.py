@@ -70,6 +70,11 @@ def timeout_error(connection: ProviderConnection | None, after: str) -> SourceEr
     return SourceError(Reason.FIRST_BYTE_TIMEOUT, f"no answer after {after}")
 
 
+#: OpenSSL's text for a certificate that no trusted authority has signed, or that has expired.
+_UNVERIFIED = "certificate verify failed"
+#: The keys and the setting that accept any certificate.
+_TLS_SETTING = "verify_tls of the stream or its provider table, VERIFY_TLS"
+
 #: The meaning of exceptions before TCP is connected. Later classes are base classes of earlier ones.
 _CONNECTING: tuple[tuple[type[BaseException], Reason, str], ...] = (
     (neterror.DNSLookupError, Reason.DNS, "the host name has no address"),
@@ -126,10 +131,11 @@ def _tls_detail(causes: list[BaseException]) -> str:
     """Return OpenSSL's text for a failure of the handshake or the certificate; '' if TLS did not fail."""
     for cause in causes:
         if isinstance(cause, VerificationError):
-            return "the certificate is for another host"
+            return f"the certificate is for another host ({_TLS_SETTING})"
         if isinstance(cause, SSL.Error):
             stack = cause.args[0] if cause.args and isinstance(cause.args[0], list) else []
-            return next((entry[2] for entry in stack if entry[2]), "") or "TLS connection broken off"
+            detail: str = next((entry[2] for entry in stack if entry[2]), "") or "TLS connection broken off"
+            return f"{detail} ({_TLS_SETTING})" if detail == _UNVERIFIED else detail
     return ""
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import pytest_twisted
-from scripted_provider import CLOSE, RESET, BodyRecorder, head, redirect
+from scripted_provider import CLOSE, RESET, TIMEOUTS, BodyRecorder, head, redirect
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import (
     Certificate,
@@ -14,8 +14,8 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
-from m3uproxy.core.http.source_request import DialTimeouts
-from m3uproxy.errors import Reason
+from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
+from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream import connection as endpoints
 
 VIDEO = b"G" * 188
@@ -44,6 +44,8 @@ class TestTrusted:
         provider = await bench.provider(head(), tls=tls)
         error = await bench.fails(provider.url("/", "127.0.0.1"))
         assert error.reason is Reason.TLS
+        assert "another host" in error.detail
+        assert "VERIFY_TLS" in error.detail
         assert not errors
 
     @pytest.mark.parametrize(("last", "reason"), [(CLOSE, Reason.ENDED), (RESET, Reason.RESET)])
@@ -69,7 +71,9 @@ class TestTrusted:
 async def test_untrusted_certificate(bench, tls, errors):
     provider = await bench.provider(head(), tls=tls)
     error = await bench.fails(provider.url("/", "localhost"))
-    assert (error.reason, error.detail) == (Reason.TLS, "certificate verify failed")
+    assert error.reason is Reason.TLS
+    assert error.detail.startswith("certificate verify failed (verify_tls ")
+    assert "VERIFY_TLS" in error.detail
     assert not errors
 
 
@@ -79,6 +83,25 @@ async def test_stream_without_verification(bench, tls, host, names):
     provider = await bench.provider(head(), tls=tls)
     await (await bench.dial(provider.url("/", host), verify_tls=False)).close()
     assert tls.names == names
+
+
+@pytest.mark.parametrize(
+    ("host", "elsewhere", "is_opened"),
+    [("localhost", True, True), ("127.0.0.1", True, False), ("127.0.0.1", False, True)],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_takes_no_exemption_to_another_host(bench, tls, host, elsewhere, is_opened):
+    provider = await bench.provider(head(), tls=tls)
+    plain = await bench.provider(redirect(provider.url("/", host)))
+    request = SourceRequest(plain.url("/", "localhost"), "VLC", (), False, verify_tls_elsewhere=elsewhere)
+    dialling = bench.dialler.dial(request, TIMEOUTS)
+    if is_opened:
+        await (await dialling).close()
+        return
+    with pytest.raises(SourceError) as refused:
+        await dialling
+    assert refused.value.reason is Reason.TLS
+    assert bench.sockets.open == 0
 
 
 @pytest.mark.parametrize(("last", "reason"), [(CLOSE, Reason.BAD_HEAD), (RESET, Reason.RESET)])

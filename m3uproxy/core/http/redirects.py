@@ -102,6 +102,11 @@ class RequestHop:
     """The targets of all requests up to this one, each with the cookies known then."""
 
     @property
+    def is_on_own_host(self) -> bool:
+        """True on the host of the source or of the requested URL: no redirect has led to another host."""
+        return self.location.host in {self.entry.host, self.seen[0][0].host}
+
+    @property
     def headers(self) -> Headers:
         """The headers to send, except ``Host``, ``Connection`` and cookies."""
         trusted = self.entry.trusts(self.location)

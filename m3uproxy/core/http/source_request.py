@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ..slots.accounts import Account, ProviderSlot, implicit_account
-from .redirects import Headers
+from .redirects import Headers, RequestHop
 
 
 def _stream_of(slot: ProviderSlot | None) -> str | None:
@@ -17,10 +17,12 @@ class SourceRequest:
     """
     The request for one URL. The stream's ``headers`` replace the default ones of the same name, whatever their case.
 
+    :ivar verify_tls: whether the certificate of the source's host is verified, on any port.
     :ivar account: the account that its connections count for; None if they are not counted.
     :ivar slot: the slot that pooled connections are opened on; None if they are not counted. Two requests are equal
         only if their slots belong to the same stream, so responses are never shared between streams.
     :ivar method: GET, or HEAD for a response without a body.
+    :ivar verify_tls_elsewhere: whether the certificates of other hosts are verified, which redirects lead to.
     """
 
     url: str = attrs.field(repr=False)
@@ -30,6 +32,11 @@ class SourceRequest:
     account: Account | None = None
     method: str = "GET"
     slot: ProviderSlot | None = attrs.field(default=None, eq=_stream_of, repr=False)
+    verify_tls_elsewhere: bool = True
+
+    def verifies(self, hop: RequestHop) -> bool:
+        """Return whether the certificate of the host of a hop is verified."""
+        return self.verify_tls if hop.is_on_own_host else self.verify_tls_elsewhere
 
     @property
     def account_key(self) -> str:

@@ -72,12 +72,14 @@ class ProviderEntry:
     :ivar hosts: host names, in which ``*`` stands for any text: ``*.example.net``. Without names, any host matches.
     :ivar account: the user name that must be in the URL, as in Xtream panels; None matches any.
     :ivar max_connections: connections allowed at once over all streams of the account; None or 0 for no limit.
+    :ivar verify_tls: whether its certificates are verified; None for the setting ``VERIFY_TLS``.
     """
 
     name: str
     hosts: tuple[str, ...] = ()
     account: str | None = attrs.field(default=None, repr=False)
     max_connections: int | None = None
+    verify_tls: bool | None = None
 
     @property
     def counted_account(self) -> Account:
@@ -94,6 +96,17 @@ class ProviderEntry:
         return bool(self.hosts)
 
 
+def entry_of(url: str, providers: Sequence[ProviderEntry], named: str | None = None) -> ProviderEntry | None:
+    """
+    Return the entry of a source; None if there is none.
+
+    :param named: the stream's key ``provider``, which takes precedence over the URL.
+    """
+    if named:
+        return next((entry for entry in providers if entry.name == named), None)
+    return next((entry for entry in providers if entry.matches(url)), None)
+
+
 def account_of(
     url: str, providers: Sequence[ProviderEntry], named: str | None = None, max_connections: int | None = None
 ) -> Account | None:
@@ -103,10 +116,7 @@ def account_of(
     :param named: the stream's key ``provider``, which takes precedence over the URL.
     :param max_connections: the stream's own limit. The lower of this and the limit of the entry counts.
     """
-    if named:
-        entry = next((entry for entry in providers if entry.name == named), None)
-    else:
-        entry = next((entry for entry in providers if entry.matches(url)), None)
+    entry = entry_of(url, providers, named)
     if entry is None and not (named or max_connections):
         return None
     account = entry.counted_account if entry is not None else Account(named or _host_and_users(url)[0] or "unknown")

@@ -114,7 +114,11 @@ class RegisterStream(RequestBody):
     silence_monitoring_grace_period: float | None = None
     silence_failover_threshold: int | None = None
     content_checks: bool = Field(True, description="If false, the content of the sources is not checked.")
-    verify_tls: bool = Field(True, description="If false, any certificate of an https provider is accepted.")
+    verify_tls: bool | None = Field(
+        None,
+        description="If false, any certificate of the source's host is accepted; default: that of its provider table, "
+        "then `VERIFY_TLS`.",
+    )
     provider: str | None = Field(None, description="Provider account for which the connections count.")
     max_connections: int | None = Field(
         None, ge=0, description="Connections that the account allows at once; the lower of this and the setting counts."

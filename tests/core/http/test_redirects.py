@@ -310,3 +310,12 @@ def test_the_request_for_titles_goes_to_every_host() -> None:
     elsewhere = next_hop(hop, b"http://b.example/1").headers
     assert ("Icy-MetaData", "1") in elsewhere
     assert not any(name == "X-Key" for name, _ in elsewhere)
+
+
+def test_hosts_of_source_and_playlist_are_no_other_hosts() -> None:
+    hop = playlist_hop("https://b.example/1.ts", "https://a.example/1.m3u8", "VLC/3", ())
+    assert hop.is_on_own_host
+    assert next_hop(hop, b"https://b.example:8443/2.ts").is_on_own_host
+    assert next_hop(hop, b"https://a.example/2.ts").is_on_own_host
+    assert not next_hop(hop, b"https://c.example/2.ts").is_on_own_host
+    assert next_hop(next_hop(start(), b"http://c.example/"), b"http://a.example/").is_on_own_host
