@@ -92,9 +92,9 @@ class BodyComparison:
             self._before = None
         self._url, self._start, self._held = url, None, None
 
-    def is_repeated(self, error: SourceError, ran: float) -> bool:
+    def body_ended(self, error: SourceError, ran: float) -> bool:
         """
-        Note that the body has ended.
+        Note that the body has ended, or is left.
 
         :param ran: seconds for which it had delivered.
         :return: True if it was all of the body before, and ``programme_repeated`` was called.

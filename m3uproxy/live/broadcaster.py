@@ -20,7 +20,7 @@ from ..core.ingest.media_progress import MediaProgress
 from ..core.ingest.parser import Chunk, Format
 from ..core.ingest.ts_parser import PacketObserver
 from ..core.mpegts.packets import null_packet
-from ..core.programme import BodyNature
+from ..core.programme import BodyNature, holds_only_tables
 from ..core.ring import Block, Ring
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.splice.plan import SpliceKind
@@ -193,12 +193,17 @@ class Broadcaster:
         """
         Return the number of the block at which a new player starts; None if there is none yet.
 
-        A programme is played from its first byte on, as long as the ring has it.
+        A programme is played from its first byte on, as long as the ring has it. A stream that begins with tables is
+        played from these on.
         """
-        if self._first_block is not None and self._gate.is_programme and self._first_block == self.ring.first:
-            return self._first_block if self.ring.size else None
-        place = self.ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
-        return self.ring.first if place is None and self._is_over and self.ring.size else place
+        first, ring = self._first_block, self.ring
+        if first is not None and first == ring.first and self._gate.is_programme:
+            return first if ring.size else None
+        place = ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+        if place is None:
+            return ring.first if self._is_over and ring.size else None
+        begins = first is not None and first == ring.first == place - 1 and self.format is Format.TS
+        return ring.first if begins and holds_only_tables(ring[ring.first].data) else place
 
     def started(self, pump: Pump) -> None:
         """Note that ``pump`` has its first block."""
@@ -309,6 +314,8 @@ class Broadcaster:
             self._append(chunk)
 
     def _append(self, chunk: Chunk) -> None:
+        if self.ring.next == self._first_block and not chunk.access:
+            chunk.psi = b""  # the first bytes of a body are played as they came
         block = self.ring.append(chunk, self._clock.seconds())
         self._gate.block_received(block)
         self._send_to_edge(block)

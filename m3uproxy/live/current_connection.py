@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.programme import BodyNature
 from ..errors import SourceError
 from ..log import make_logger
 from ..upstream.slots import PreviousSocket, Slot, StreamSlot
@@ -44,6 +45,11 @@ class CurrentConnection:
         self._waiting: Deferred[None] | None = None
         self._connection: SourceConnection | None = None
         self._previous_socket = PreviousSocket(clock)
+
+    @property
+    def is_programme(self) -> bool:
+        """True if the body has an end, as far as its head and its URL tell."""
+        return self._connection is not None and self._connection.nature is BodyNature.PROGRAMME
 
     @property
     def has_length(self) -> bool:

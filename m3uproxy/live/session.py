@@ -178,7 +178,7 @@ class LiveSession(FailoverDriver):
     def _body_ended(self, error: SourceError) -> None:
         """Continue after the end of the body in use: a programme that has ended, or a failure."""
         ran, streaming = self._seconds_delivered(), self._failover.state is FailoverState.STREAMING
-        if self._sink.is_repeated(error, ran):
+        if self._sink.body_ended(error, ran):
             return
         if error.reason is Reason.PROGRAMME_ENDED:
             self._programme_ended(error, self._sink.media or ran)
@@ -241,13 +241,13 @@ class LiveSession(FailoverDriver):
         Prepare for the end of the silent source.
 
         The resolver is asked for another one. Without a resolver, the same source is dialled a second time, if the
-        account has a free slot for that.
+        account has a free slot for that. A programme would begin anew, so it is not.
         """
         self._overdue = None
         self._history.source_silent(self.label(self._failover.index), error)
         if self._resolver.available:
             self._resolver.report_fault(error)
-        elif not self.has_standby:
+        elif not self.has_standby and not self._current.is_programme:
             index = self._failover.index
             self._standby.open(index, self.request(index), self.request(), error, patient=True)
 
@@ -292,6 +292,7 @@ class LiveSession(FailoverDriver):
 
     def _replace_by(self, standby: StandbyConnection, error: SourceError | None) -> None:
         connection, slot, buffered = standby.hand_over()
+        self._sink.body_ended(error or SourceError(Reason.UNUSED), self._seconds_delivered())
         self._close_source()
         self._current.replace_by(connection, slot)
         self._failover.took_over(self._clock.seconds(), standby.index, error, standby.chosen)

@@ -130,7 +130,7 @@ class SourceConnection:
         if self._closed:
             return
         self._first_media_timeout.cancel()
-        if error.reason is Reason.ENDED and self.nature is BodyNature.PROGRAMME and self.has_started:
+        if error.reason is Reason.ENDED and self.nature is not BodyNature.LIVE and self.has_started:
             error = SourceError(Reason.PROGRAMME_ENDED, error.detail)
         self._owner.source_ended(error)
 

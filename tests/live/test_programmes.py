@@ -39,11 +39,13 @@ def deliver(relay: Relay, body: FakeBody, parts: list[bytes], pace: float = 0.0)
 class ProgrammeRig(Relay):
     """A stream with a player, whose first source has been dialled."""
 
-    def __init__(self, *urls: str, length: int | None = None, speed: float | None = None, **settings: object) -> None:
-        super().__init__(**settings)
+    def __init__(self, *urls: str, length: int | None = None, speed: float | None = None, joined: bool = False) -> None:
+        super().__init__()
         self.live = self.stream(*urls)
         self.viewer = self.player(self.live, speed=speed)
-        self.body = self.dialler.last.answer(length=length)
+        body = FakeBody()
+        body.joined = joined
+        self.body = self.dialler.last.answer(body, length)
 
     def finish(self, seconds: float = 5.0) -> None:
         """Let the players read what is left."""
@@ -125,7 +127,9 @@ def test_other_bytes_after_a_clean_end_are_a_live_stream() -> None:
         rig.dialler.last.answer()
     rig.finish()
     assert not rig.viewer.finished
-    assert b"A00001499" in rig.viewer.media, "the last picture but one"
+    numbers = pictures(rig.viewer.media)
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= 1500 - 6, "an incomplete picture for each connection"
     assert len(rig.dialler.urls) == 7
 
 
@@ -223,6 +227,22 @@ def test_a_player_without_a_byte_is_refused_at_the_end() -> None:
     rig.body.end()
     rig.finish()
     assert rig.viewer.heads == 0 or rig.viewer.finished
+
+
+def test_a_silent_programme_is_not_dialled_a_second_time() -> None:
+    rig = ProgrammeRig(HINTED)
+    deliver(rig, rig.body, programme(5), 1)
+    rig.pass_time(5)
+    assert rig.dialler.urls == [HINTED]
+
+
+def test_a_playlist_that_ends_is_a_programme() -> None:
+    rig = ProgrammeRig(PLAIN, joined=True)
+    deliver(rig, rig.body, programme(8), 0.2)
+    rig.body.end()
+    rig.finish()
+    assert rig.viewer.finished
+    assert rig.dialler.urls == [PLAIN]
 
 
 # the pace
