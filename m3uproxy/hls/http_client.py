@@ -23,6 +23,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..core.failover.causes import status_error
 from ..core.hls.uri_rewriter import ResourceKind
+from ..core.http.digest import DigestExchange, DigestSessions
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, RequestHop, next_hop, playlist_hop
 from ..core.http.retry_after import parse_retry_after
 from ..core.http.source_request import DialTimeouts, SourceRequest
@@ -31,6 +32,7 @@ from ..interfaces import IResponseBody
 from ..upstream.account_turns import AccountTurns
 from ..upstream.agent import cookie_url
 from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
+from ..upstream.digest_challenge import is_challenge, new_digest_sessions
 from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 
@@ -111,6 +113,7 @@ class HlsHttpClient:
         """
         self._pool = pool
         self._accounts = accounts or AccountTurns(pool.reactor)
+        self._digests = new_digest_sessions()
         self._cookie_jars: OrderedDict[SourceRequest, CookieJar] = OrderedDict()
 
     def get(
@@ -118,7 +121,9 @@ class HlsHttpClient:
     ) -> Deferred[ProviderResponse]:
         """See :meth:`ProviderHttpClient.get`."""
         cookie_jar = self._cookie_jar(request.source)
-        return _ResourceExchange(self._pool, self._accounts, cookie_jar, request, byte_range, timeouts).start()
+        return _ResourceExchange(
+            self._pool, self._accounts, cookie_jar, self._digests, request, byte_range, timeouts
+        ).start()
 
     def _cookie_jar(self, source: SourceRequest) -> CookieJar:
         """Return the cookies of a source. Cookies that its playlist sets are sent with its segments."""
@@ -139,6 +144,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         pool: ConnectionPool,
         accounts: AccountTurns,
         cookie_jar: CookieJar,
+        digests: DigestSessions,
         request: ResourceRequest,
         byte_range: str | None,
         timeouts: DialTimeouts,
@@ -149,6 +155,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         self._resource_request = request
         self._timeouts = timeouts
         self._public = request.led_by_public
+        self._digest = DigestExchange(digests)
         self._pooled: PooledConnection | None = None
         extra_headers = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
         self._agent = PooledAgent(pool.reactor, extra_headers=extra_headers)
@@ -160,11 +167,12 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
             source = self._resource_request.source
             hop = playlist_hop(self._resource_request.url, source.url, source.user_agent, source.headers)
             while True:
-                response = await self._send(hop)
-                if response.code not in REDIRECT_STATUSES:
+                response = await self._send(self._digest.authorized(hop, "GET"))
+                if response.code in REDIRECT_STATUSES:
+                    locations = response.headers.getRawHeaders(b"Location", [None])
+                    hop = next_hop(hop, locations[0], _cookies(response))
+                elif not is_challenge(response, self._digest, hop):
                     return await self._response_from(response, hop)
-                locations = response.headers.getRawHeaders(b"Location", [None])
-                hop = next_hop(hop, locations[0], _cookies(response))
                 await self._drain(response)
         except BaseException:
             self._release_connection(False)

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from ..core.failover.causes import status_error
 from ..core.http.byte_ranges import parse_complete_length
+from ..core.http.digest import DigestExchange, DigestSessions
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import REDIRECT_STATUSES, Cookies, first_hop, next_hop
 from ..core.http.retry_after import parse_retry_after
@@ -29,6 +30,7 @@ from ..interfaces import IDialler, IResponseBody
 from .account_turns import AccountTurns, Turn
 from .agent import SourceAgent, cookie_url
 from .connection import ProviderConnection
+from .digest_challenge import is_challenge, new_digest_sessions
 from .response_body import ResponseBody
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest
@@ -43,12 +45,14 @@ class Dialler:
     :ivar sockets: counts the sockets.
     :ivar outbound: limits the addresses.
     :ivar accounts: knows the accounts that have too many connections.
+    :ivar digests: the nonces of providers with digest authentication.
     """
 
     reactor: Any
     sockets: SocketCounter
     outbound: OutboundPolicy = DEFAULT_POLICY
     accounts: AccountTurns = attrs.field(default=attrs.Factory(lambda self: AccountTurns(self.reactor), True))
+    digests: DigestSessions = attrs.field(factory=new_digest_sessions)
 
     def dial(
         self, request: SourceRequest, timeouts: DialTimeouts, slot: ProviderSlot | None = None
@@ -66,6 +70,7 @@ class _Dial(TimedRequest[IResponseBody]):
         super().__init__(dialler.reactor, timeouts.total)
         self._sockets = dialler.sockets
         self._outbound = dialler.outbound
+        self._digest = DigestExchange(dialler.digests)
         self._accounts = dialler.accounts
         self._counted: CountedConnection | None = None
         self._awaits_turn = False
@@ -96,17 +101,18 @@ class _Dial(TimedRequest[IResponseBody]):
         request = self._request
         hop = first_hop(request.url, request.user_agent, request.headers)
         while True:
-            self._agent.hop = hop
+            self._agent.hop = self._digest.authorized(hop, self._request.method)
             response = await self._send()
             assert self._connection is not None
             if response.code in {200, 206}:
                 return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
             self._withdraw_connection()
-            if response.code not in REDIRECT_STATUSES:
+            if response.code in REDIRECT_STATUSES:
+                locations = response.headers.getRawHeaders(b"Location", [None])
+                hop = next_hop(hop, locations[0], _cookies(response))
+                self._led_by_public = self._connection.is_public
+            elif not is_challenge(response, self._digest, hop):
                 raise self._status_error(response)
-            locations = response.headers.getRawHeaders(b"Location", [None])
-            hop = next_hop(hop, locations[0], _cookies(response))
-            self._led_by_public = self._connection.is_public
             await self._connection.close()
 
     async def _send(self) -> Any:

@@ -8,12 +8,14 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from ..core.http.digest import DigestExchange
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
 from ..core.http.source_headers import split_headers
 from ..interfaces import IUrlChecker
 from .agent import SourceAgent
 from .connection import ProviderConnection
+from .digest_challenge import is_challenge, new_digest_sessions
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest
 
@@ -45,10 +47,14 @@ class _StatusRequest(TimedRequest[int]):
         checker = self._checker
         url, headers = split_headers(self._url)
         hop = first_hop(url, checker.user_agent, headers)
-        self._connection = ProviderConnection(
-            checker.reactor, checker.sockets, hop.location, True, lambda: None, checker.outbound
-        )
-        response = await SourceAgent(checker.reactor, hop, self._connection).request(b"GET", b"")
-        status: int = response.code
-        await self._connection.close()
-        return status
+        digest = DigestExchange(new_digest_sessions())
+        while True:
+            connection = self._connection = ProviderConnection(
+                checker.reactor, checker.sockets, hop.location, True, lambda: None, checker.outbound
+            )
+            agent = SourceAgent(checker.reactor, digest.authorized(hop, "GET"), connection)
+            response = await agent.request(b"GET", b"")
+            await connection.close()
+            if not is_challenge(response, digest, hop):
+                status: int = response.code
+                return status

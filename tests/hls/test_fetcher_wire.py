@@ -9,6 +9,7 @@ import weakref
 import pytest
 import pytest_twisted
 from certificates import new_certificate
+from digest_provider import demand_digest, with_user
 from fetching import fetching
 from scripted_provider import CLOSE, RESET, BodyRecorder, head, redirect
 from twisted.internet.defer import CancelledError, gatherResults
@@ -64,6 +65,17 @@ class TestConnections:
         assert len(provider.connections) == 1
         error = await fails(fetching.get(provider.url("/", host="localhost")))
         assert error.reason is Reason.TLS
+
+    @pytest_twisted.ensureDeferred
+    async def test_digest_authentication_keeps_connection_and_nonce(self, fetching):
+        provider = await fetching.provider()
+        answers = demand_digest(provider, answer(DATA))
+        entry = with_user(provider.url("/1.m3u8"))
+        for n in range(3):
+            assert await fetching.get(provider.url(f"/{n}.ts"), entry=entry) == DATA
+        assert len(provider.requests) == 4, "one challenge"
+        assert answers.counts == ["00000001", "00000002", "00000003"]
+        assert len(provider.connections) == 1
 
     @pytest.mark.parametrize(
         "steps",

@@ -90,16 +90,31 @@ class Location:
 
 
 @attrs.frozen
+class Credentials:
+    """User and password of a URL, percent-decoded."""
+
+    user: bytes = attrs.field(repr=False)
+    password: bytes = attrs.field(repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of ``Authorization`` (RFC 7617)."""
+        return "Basic " + base64.b64encode(self.user + b":" + self.password).decode("ascii")
+
+
+@attrs.frozen
 class RequestHop:
     """A request in a chain of redirects."""
 
     location: Location
     entry: Location
     entry_headers: Headers = attrs.field(repr=False)
-    authorization: str | None = attrs.field(repr=False)
-    """The value of ``Authorization``, from the userinfo of a URL, for the host of this hop."""
+    credentials: Credentials | None
+    """User and password, from the userinfo of a URL, for the host of this hop."""
     seen: tuple[tuple[Location, Cookies], ...] = attrs.field(repr=False)
     """The targets of all requests up to this one, each with the cookies known then."""
+    digest: str | None = attrs.field(default=None, repr=False)
+    """The value of ``Authorization`` of this request in place of the basic one; see :mod:`.digest`."""
 
     @property
     def is_on_own_host(self) -> bool:
@@ -109,11 +124,21 @@ class RequestHop:
     @property
     def headers(self) -> Headers:
         """The headers to send, except ``Host``, ``Connection`` and cookies."""
-        trusted = self.entry.trusts(self.location)
-        headers = tuple((name, value) for name, value in self.entry_headers if trusted or name.lower() in _ANYWHERE)
-        if self.authorization is None or any(name.lower() == "authorization" for name, _ in headers):
+        headers = self._headers_of_stream
+        if self.credentials is None or not self.uses_credentials:
             return headers
-        return (*headers, ("Authorization", self.authorization))
+        return (*headers, ("Authorization", self.digest or self.credentials.basic))
+
+    @property
+    def uses_credentials(self) -> bool:
+        """True if the credentials are sent, and no header ``Authorization`` of the stream."""
+        replaced = any(name.lower() == "authorization" for name, _ in self._headers_of_stream)
+        return self.credentials is not None and not replaced
+
+    @property
+    def _headers_of_stream(self) -> Headers:
+        trusted = self.entry.trusts(self.location)
+        return tuple((name, value) for name, value in self.entry_headers if trusted or name.lower() in _ANYWHERE)
 
 
 def first_hop(url: str, user_agent: str, headers: Headers) -> RequestHop:
@@ -124,7 +149,7 @@ def first_hop(url: str, user_agent: str, headers: Headers) -> RequestHop:
     :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
     """
     try:
-        location, authorization = _locate(url)
+        location, credentials = _locate(url)
     except ValueError as why:
         raise SourceError(Reason.UNREACHABLE, f"the URL has {why}") from None
     defaults = (
@@ -133,7 +158,7 @@ def first_hop(url: str, user_agent: str, headers: Headers) -> RequestHop:
         ("Referer", f"{location.origin}/"),
         ("Origin", location.origin),
     )
-    return RequestHop(location, location, _merged(defaults, headers), authorization, ((location, frozenset()),))
+    return RequestHop(location, location, _merged(defaults, headers), credentials, ((location, frozenset()),))
 
 
 def playlist_hop(url: str, entry_url: str, user_agent: str, headers: Headers) -> RequestHop:
@@ -145,14 +170,14 @@ def playlist_hop(url: str, entry_url: str, user_agent: str, headers: Headers) ->
     :raises SourceError: ``UNREACHABLE`` for a URL or a header that cannot be sent.
     """
     try:
-        entry, entry_authorization = _locate(entry_url)
-        location, authorization = _locate(url)
+        entry, entry_credentials = _locate(entry_url)
+        location, credentials = _locate(url)
     except ValueError as why:
         raise SourceError(Reason.UNREACHABLE, f"the URL has {why}") from None
-    if authorization is None and entry.trusts(location):
-        authorization = entry_authorization
+    if credentials is None and entry.trusts(location):
+        credentials = entry_credentials
     sent = _merged((("User-Agent", user_agent), ("Accept", "*/*")), headers)
-    return RequestHop(location, entry, sent, authorization, ((location, frozenset()),))
+    return RequestHop(location, entry, sent, credentials, ((location, frozenset()),))
 
 
 def next_hop(hop: RequestHop, location: bytes | None, cookies: Cookies = frozenset()) -> RequestHop:
@@ -169,16 +194,16 @@ def next_hop(hop: RequestHop, location: bytes | None, cookies: Cookies = frozens
     if not reference:
         raise SourceError(Reason.BAD_REDIRECT, "redirect without a Location header")
     try:
-        target, authorization = _locate(resolve(hop.location.url, reference.decode("utf-8", "surrogateescape")))
+        target, credentials = _locate(resolve(hop.location.url, reference.decode("utf-8", "surrogateescape")))
     except ValueError as why:
         raise SourceError(Reason.BAD_REDIRECT, f"the redirect target has {why}") from None
     if (target, cookies) in hop.seen:
         raise SourceError(Reason.REDIRECT_LOOP, "the provider redirects to a URL that was already requested")
     if len(hop.seen) > MAX_REDIRECTS:
         raise SourceError(Reason.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
-    if authorization is None and hop.location.trusts(target):
-        authorization = hop.authorization
-    return RequestHop(target, hop.entry, hop.entry_headers, authorization, (*hop.seen, (target, cookies)))
+    if credentials is None and hop.location.trusts(target):
+        credentials = hop.credentials
+    return RequestHop(target, hop.entry, hop.entry_headers, credentials, (*hop.seen, (target, cookies)))
 
 
 def _merged(defaults: Headers, own: Headers) -> Headers:
@@ -191,8 +216,8 @@ def _merged(defaults: Headers, own: Headers) -> Headers:
     return kept + tuple((name, value) for name, value in own if name.lower() not in _HOP_BY_HOP)
 
 
-def _locate(url: str) -> tuple[Location, str | None]:
-    """Split an absolute URL. Return its location, and the value of ``Authorization`` for its userinfo."""
+def _locate(url: str) -> tuple[Location, Credentials | None]:
+    """Split an absolute URL. Return its location, and user and password of its userinfo."""
     scheme, authority, path, query = split_reference(url.strip())
     if scheme is None:
         raise ValueError("no scheme, http:// or https://")
@@ -208,7 +233,7 @@ def _locate(url: str) -> tuple[Location, str | None]:
         raise ValueError("a port out of range")
     target = path + query if path else "/" + query
     location = Location(scheme, _plain_host(match[1].lower()), port, _sendable(target))
-    return location, _basic(userinfo) if at else None
+    return location, _credentials(userinfo) if at else None
 
 
 def _plain_host(host: str) -> str:
@@ -237,9 +262,8 @@ def _sendable(target: str) -> str:
     return _UNSENDABLE.sub(lambda byte: b"%%%02X" % byte[0][0], raw).decode("ascii")
 
 
-def _basic(userinfo: str) -> str | None:
-    """Return the value of ``Authorization`` for the ``user:password`` of a URL (RFC 7617)."""
+def _credentials(userinfo: str) -> Credentials | None:
+    """Return ``user:password`` of a URL, decoded; None if both are empty."""
     user, _, password = userinfo.partition(":")
-    parts = (part.encode("utf-8", "surrogateescape") for part in (user, password))
-    pair = b":".join(map(unquote_to_bytes, parts))
-    return None if pair == b":" else "Basic " + base64.b64encode(pair).decode("ascii")
+    decoded = [unquote_to_bytes(part.encode("utf-8", "surrogateescape")) for part in (user, password)]
+    return Credentials(*decoded) if any(decoded) else None
