@@ -25,6 +25,7 @@ import attrs
 from .media_segments import MediaSegment
 from .packager_run import PackagerRun, RunRelation
 from .playlist import Playlist
+from .playlist_progress import PlaylistProgress, newest
 from .playlist_window import PlaylistWindow
 
 #: Stall timeout in target durations without a new segment.
@@ -85,7 +86,7 @@ class PlaylistContinuity:
         self._ended = False
         self._progress_source: Hashable = None
         self._progress: tuple[int, int] = (0, 0)
-        self._progress_at = 0.0
+        self._new_media = PlaylistProgress(0.0)
 
     @property
     def offset(self) -> int:
@@ -122,8 +123,12 @@ class PlaylistContinuity:
         return window
 
     def silence(self, now: float) -> float:
-        """Return the seconds since the last new segment or part. An ended playlist is never silent."""
-        return 0.0 if self._ended else now - self._progress_at
+        """
+        Return the seconds since the last new segment or part, less what was listed ahead of real time.
+
+        An ended playlist is never silent.
+        """
+        return 0.0 if self._ended else self._new_media.silence(now)
 
     def _accept(self, playlist: Playlist, url: str, source: Hashable, change: int, now: float) -> bool:
         """Return whether to publish a playlist, with the window set for it."""
@@ -219,14 +224,18 @@ class PlaylistContinuity:
 
     def _note_progress(self, source: Hashable, playlist: Playlist, now: float) -> None:
         """
-        Record the time of the last new segment or part.
+        Record new segments and parts.
 
         A new source gets the full stall timeout.
         """
         shown = -1 if self._last_shown is None else self._last_shown[0]
         progress = (shown, len(playlist.trailing))
-        if source != self._progress_source or progress > self._progress:
-            self._progress_source, self._progress_at = source, now
+        if source != self._progress_source:
+            self._progress_source = source
+            self._new_media.restart(now)
+        elif progress > self._progress:
+            segments = newest(playlist.segments, shown - self._progress[0])
+            self._new_media.added(segments, playlist.target_duration, now)
         self._progress = max(progress, self._progress)
 
 

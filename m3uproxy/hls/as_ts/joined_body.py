@@ -17,7 +17,9 @@ from zope.interface import implementer
 
 from ...core.failover.causes import is_own_fault
 from ...core.hls.media_segments import MediaSegment
+from ...core.hls.playlist import Playlist
 from ...core.hls.playlist_continuity import STALL_TARGET_DURATIONS
+from ...core.hls.playlist_progress import PlaylistProgress, newest
 from ...core.hls.segment_follower import BURST_SECONDS, RESERVE_SEGMENTS, SegmentFollower, check_joinable
 from ...core.http.redact import redact
 from ...errors import Reason, SourceError
@@ -88,7 +90,8 @@ class JoinedBody:
         self._seconds_delivered = 0.0
         self._next_start = math.inf
         self._bytes_per_second = 0.0
-        self._last_growth = (-1, clock.seconds())
+        self._end: int | None = None
+        self._growth = PlaylistProgress(clock.seconds())
 
     # IResponseBody
 
@@ -166,18 +169,25 @@ class JoinedBody:
         if playlist is not self._playlist and not playlist.playlist.ended:
             check_joinable(playlist.playlist)
         self._playlist = playlist
-        end = playlist.playlist.sequence + len(playlist.playlist.segments)
-        if end != self._last_growth[0]:
-            self._last_growth = (end, self._clock.seconds())
+        self._note_growth(playlist.playlist)
+
+    def _note_growth(self, playlist: Playlist) -> None:
+        end = playlist.sequence + len(playlist.segments)
+        before, self._end = self._end, end
+        now = self._clock.seconds()
+        if before is None or end < before:
+            self._growth.restart(now)
+        elif end > before:
+            self._growth.added(newest(playlist.segments, end - before), playlist.target_duration, now)
 
     def _check_stall(self) -> None:
         """
-        Check the time since the playlist grew.
+        Check the time since the playlist grew, less what it listed ahead of real time.
 
         :raises SourceError: ``STALLED`` after :data:`STALL_TARGET_DURATIONS` target durations.
         """
         playlist = self._playlist.playlist
-        silence = self._clock.seconds() - self._last_growth[1]
+        silence = self._growth.silence(self._clock.seconds())
         if silence > STALL_TARGET_DURATIONS * playlist.target_duration:
             raise SourceError(Reason.STALLED, f"no new segment for {silence:.0f} s")
 

@@ -347,6 +347,22 @@ def test_late_rendition_keeps_discontinuity_order() -> None:
     assert [each.discontinuity for each in shown] == [number + 1] * 3
 
 
+def test_segments_listed_ahead_delay_the_silence() -> None:
+    """Five segments of 6 s are listed each 30 s. The window before the first playlist is past."""
+    continuity, _ = continuity_and_player()
+    source = Packager("a").make(5)
+    ask(continuity, source.text(), "a", now=100)
+    assert continuity.silence(118) == 18
+    ask(continuity, source.make(5).text(), "a", now=130)
+    assert continuity.silence(153) == 0
+    assert continuity.silence(160) == 6
+    ask(continuity, source.make(5).text(), "a", now=160)
+    ask(continuity, source.make(1).text(), "a", now=161)
+    assert continuity.silence(190) == 6
+    ask(continuity, source.make(100).text(), "a", now=200)
+    assert continuity.silence(230) == 6, "what the window does not list is not ahead"
+
+
 def test_silence_since_last_progress() -> None:
     continuity, _ = continuity_and_player()
     source = Packager("a").make(5)

@@ -215,6 +215,20 @@ def test_playlist_without_new_segments_is_a_stall(rig) -> None:
     assert rig.consumer.error.reason is Reason.STALLED
 
 
+def test_segments_listed_ahead_are_no_stall(rig) -> None:
+    """Five segments of 4 s are listed each 20 s: none is new for five target durations."""
+    rig.put(1, 5)
+    body = rig.play()
+    for number in range(1, 4):
+        rig.wait(11.5 if number == 1 else 22)
+        assert rig.consumer.error is None
+        rig.put(5 * number + 1, 5)
+    rig.wait(22)
+    assert rig.consumer.error is None
+    assert rig.consumer.parts[0].endswith(b"020" * 50)
+    body.close()
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 500])
 def test_variant_whose_url_ends_is_looked_up_once(rig, status) -> None:
     def renew(session: int, first: int) -> None:
