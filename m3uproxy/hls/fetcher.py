@@ -178,10 +178,12 @@ class Fetcher:
         self._running[request.source] += 1
         if self._sweep_timer is None:
             self._sweep_timer = self._clock.callLater(RETENTION, self._sweep)
+        patience = request.source.patience if request.kind is None else None
         timeouts = DialTimeouts(
             settings.default_connection_timeout,
-            settings.first_byte_timeout + extra_timeout,
+            settings.first_byte_timeout + extra_timeout + (patience or 0.0),
             settings.start_timeout + extra_timeout,
+            None if patience is None else patience > 0,
         )
         response = self._http_client.get(request, byte_range.header if byte_range is not None else None, timeouts)
         download.start(response, byte_range is not None)

@@ -29,7 +29,7 @@ from ..core.http.retry_after import parse_retry_after
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
-from ..upstream.account_turns import AccountTurns
+from ..upstream.account_turns import AccountTurns, Turn
 from ..upstream.agent import cookie_url
 from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
 from ..upstream.digest_challenge import is_challenge, new_digest_sessions
@@ -157,11 +157,32 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         self._public = request.led_by_public
         self._digest = DigestExchange(digests)
         self._pooled: PooledConnection | None = None
+        self._awaits_turn = False
         extra_headers = [(b"Range", byte_range.encode("ascii"))] if byte_range else []
         self._agent = PooledAgent(pool.reactor, extra_headers=extra_headers)
         self._client = HTTPClient(self._agent, cookiejar=cookie_jar)  # type: ignore[arg-type]
 
     async def _exchange(self) -> ProviderResponse:
+        """Send the request when the account may be asked, and tell the account how the provider answered."""
+        turn = await self._wait_turn()
+        try:
+            response = await self._follow_redirects()
+        except BaseException:
+            self._accounts.answered(turn, SourceError(Reason.INTERNAL, "no answer"))
+            raise
+        self._accounts.answered(turn, response.error)
+        return response
+
+    async def _wait_turn(self) -> Turn:
+        account, patient = self._resource_request.source.account_key, self._timeouts.patient
+        if patient is None:
+            return Turn(account)
+        self._awaits_turn = True
+        turn = await self._accounts.wait(account, patient)
+        self._awaits_turn = False
+        return turn
+
+    async def _follow_redirects(self) -> ProviderResponse:
         """Send the request and follow redirects. Return the first response that is no redirect."""
         try:
             source = self._resource_request.source
@@ -257,11 +278,18 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
                 timer.cancel()
 
     def _timed_out(self, seconds: float, how: str = "") -> None:
-        """Without a connection, the request has waited for other requests of this proxy: report that as ``NO_SLOT``."""
-        if self._pooled is None:
+        """
+        Report what the request has waited for without a connection.
+
+        ``NO_SLOT`` stands for other requests of this proxy. For a turn to ask the account, that is the last refusal.
+        """
+        refusal = self._accounts.refusal(self._resource_request.source.account_key) if self._awaits_turn else None
+        if refusal is not None:
+            self._fail(refusal)
+        elif self._pooled is None:
             self._fail(SourceError(Reason.NO_SLOT, f"no connection to the provider's host was free for {seconds:g} s"))
-            return
-        super()._timed_out(seconds, how)
+        else:
+            super()._timed_out(seconds, how)
 
 
 class _BodyDrain(TwistedProtocol):

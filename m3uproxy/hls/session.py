@@ -43,7 +43,7 @@ def _as_intermittent(request: SourceRequest) -> SourceRequest:
     return request if account is None else attrs.evolve(request, account=attrs.evolve(account, intermittent=True))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class SourceRun:
     """
     The time in which one source is in use.
@@ -148,6 +148,7 @@ class HlsSession(FailoverDriver):
             self._slot.viewer = None
             self._streaming_since = self._reviewed_at = now
             self._review = FailbackReview(self._clock, self._failover, self)
+            self._note_delivery(run)
             self._carry_out(self._failover.started(now))
             return True
         rules = self._monitor_rules()
@@ -155,6 +156,11 @@ class HlsSession(FailoverDriver):
             self._reviewed_at = now
             self._review.run(rules.probe)
         return False
+
+    def _note_delivery(self, run: SourceRun) -> None:
+        """From now on, the playlists of the source have the usual timeouts."""
+        run.request = attrs.evolve(run.request, patience=None)
+        self._known_sources[source_name(run.request.url)] = run.request
 
     def failed(self, run: SourceRun, error: SourceError) -> bool:
         """
@@ -216,7 +222,8 @@ class HlsSession(FailoverDriver):
         return _as_intermittent(super().request(index))
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
-        opening = Deferred.fromCoroutine(self._begin(request))
+        patience = step.timeouts.patience(self._context.settings.first_byte_timeout)
+        opening = Deferred.fromCoroutine(self._begin(attrs.evolve(request, patience=patience)))
         on_failure(opening, self._slot_refused, log, "opening a source of an HLS stream failed")
         if not opening.called:
             self._opening = opening

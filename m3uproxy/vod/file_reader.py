@@ -63,17 +63,19 @@ class FileReader:
         representation: Representation | None,
         silence: float,
         owner: FileReaderOwner,
+        first_silence: float = 0.0,
     ) -> None:
         """
         Initialise a reader that has not started.
 
         :param representation: the file that the body is a part of.
         :param silence: seconds without a byte, while bytes are awaited, after which the body counts as stalled.
+        :param first_silence: the same before the first byte, if it is longer.
         """
         self._clock = clock
         self._body = opened.body
         self._owner = owner
-        self._limit = silence
+        self._silence_limit, self._first_limit = silence, max(silence, first_silence)
         self._consumer: ByteConsumer | None = None
         self._pending: deque[memoryview] = deque()
         self._end_error: SourceError | None = None
@@ -90,6 +92,11 @@ class FileReader:
         self.position = opened.first
         self.bytes_used = 0
         self._started_at = self._last_byte_at = 0.0
+
+    @property
+    def _limit(self) -> float:
+        """Seconds without a byte after which the body counts as stalled."""
+        return self._silence_limit if self.bytes_used else self._first_limit
 
     @property
     def ran(self) -> float:
@@ -207,6 +214,8 @@ class FileReader:
         else:
             self._owner.bytes_read(self, self.position, data)
             used = consumer.accept(data)
+        if not self.bytes_used:
+            self._silence.cancel()  # The limit is another one from now on.
         self.position += used
         self.bytes_used += used
         if used < len(data) and not self._closed:

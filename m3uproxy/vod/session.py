@@ -8,8 +8,7 @@ closed. In whatever order a player sends its requests, the provider sees one con
 If a body breaks or stalls, the next one must be the same file. The request begins a little before the position and has
 ``If-Range``. The length must not contradict the file; under the same URL neither must ETag and date. The bytes before
 the position must repeat the bytes that the player got last.
-:mod:`m3uproxy.core.failover.machine` decides the source of each dial, and when to give up. If all sources refuse with
-4xx, none is asked again.
+:mod:`m3uproxy.core.failover.machine` decides the source of each dial, and when to give up.
 """
 
 from __future__ import annotations
@@ -76,7 +75,6 @@ class VodSession:
         self._reader: FileReader | None = None
         self._previous_socket = PreviousSocket(clock)
         self._timer = Timer(clock)
-        self._refused_by: set[int] = set()
 
     @property
     def is_open(self) -> bool:
@@ -128,12 +126,10 @@ class VodSession:
         """Switch to another source: at once if a source is in use, otherwise with the next dial."""
         if self.is_open and self._consumer is None:
             self._close_unused()
-        self._refused_by.clear()
         self._carry_out(self.failover.switched(self._clock.seconds(), index))
 
     def replace_sources(self, requests: tuple[SourceRequest, ...]) -> None:
         """Replace the sources. An open body is used further; a dial of a removed source is restarted."""
-        self._refused_by.clear()
         stays = self.failover.sources.replace([request.url for request in requests])
         if not stays and self.failover.state in (FailoverState.DIALLING, FailoverState.BACKING_OFF):
             self.switch_to(0)
@@ -160,7 +156,6 @@ class VodSession:
     # inside
 
     def _source_started(self) -> None:
-        self._refused_by.clear()
         self._slot.viewer = None
         self.failover.started(self._clock.seconds())
         consumer = self._consumer
@@ -180,7 +175,6 @@ class VodSession:
 
     def _restart(self) -> None:
         """Dial for the consumer. The slot is kept, so that no other stream gets it between two ranges of a file."""
-        self._refused_by.clear()
         self.failover.stop(self._clock.seconds())
         self._close_connection()
         self._slot.viewer = self._viewer
@@ -231,7 +225,7 @@ class VodSession:
             self._restart()
             return
         effect: Effect
-        if self._is_final(error, left):
+        if error.status == 416:  # No source has the range.
             self.failover.stop(now)
             self._close_connection()
             effect = GiveUp(error)
@@ -245,13 +239,6 @@ class VodSession:
     def _seconds_of_work(ran: float, bytes_used: int) -> float:
         """Return the seconds for which a source has worked: files are sent faster than they are played."""
         return max(SETTLED_AFTER, ran) if bytes_used >= WORKING_BYTES else 0.0
-
-    def _is_final(self, error: SourceError, index: int) -> bool:
-        """Return whether another dial is useless: after 416, or after 4xx from every source."""
-        if error.reason is Reason.BAD_STATUS and error.status is not None and 400 <= error.status < 500:
-            self._refused_by.add(index)
-            return error.status == 416 or len(self._refused_by) >= len(self._file.requests)
-        return False
 
     # dialling
 
@@ -273,7 +260,7 @@ class VodSession:
         body = await self._dialler.dial(request, step.timeouts, slot)
         self._dialling = None
         try:
-            self._opened(body, wanted, consumer, request.url)
+            self._opened(body, wanted, consumer, request.url, step.first_byte if step.patient else 0.0)
         except Exception:
             self._previous_socket.closing(body.close())
             raise
@@ -282,7 +269,9 @@ class VodSession:
         self._dialling = None
         self._source_failed(error)
 
-    def _opened(self, body: IResponseBody, wanted: ByteRange | None, consumer: RangeConsumer, url: str) -> None:
+    def _opened(
+        self, body: IResponseBody, wanted: ByteRange | None, consumer: RangeConsumer, url: str, first_byte: float
+    ) -> None:
         log.info("stream {stream}: {url} opened", **self._place)
         if wanted is None:
             self._head_answered(body, consumer, url)
@@ -295,7 +284,7 @@ class VodSession:
         if consumer is not self._consumer:
             self._previous_socket.closing(body.close())
             return
-        reader = FileReader(self._clock, opened, consumer.representation, self._silence, self)
+        reader = FileReader(self._clock, opened, consumer.representation, self._silence, self, first_byte)
         has_ranges = opened.representation.accepts_ranges
         if consumer.started or not has_ranges or reader.matches(consumer, consumer.representation):
             self._reader = reader

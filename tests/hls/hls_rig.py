@@ -94,6 +94,7 @@ class Origin:
         self.cancelled: list[str] = []
         self.waiting: list[Deferred[ProviderResponse]] = []
         self.requests = []
+        self.limits = []
 
     def put(self, url: str, body: str | bytes = b"", **more) -> None:
         self.pages[url] = Page(body.encode() if isinstance(body, str) else body, **more)
@@ -101,6 +102,7 @@ class Origin:
     def get(self, request, byte_range, limits):
         self.asked.append(request.url)
         self.requests.append(request)
+        self.limits.append(limits)
         page = self.pages.get(request.url, Page(status=404))
         if page.silent:
             self.waiting.append(Deferred(lambda _: self.cancelled.append(request.url)))

@@ -8,6 +8,7 @@ from fakes import FakeBody
 from kept_exceptions import errors_with_frames
 from vod_rig import ETAG, SIZE, PlayerConnection, file_bytes
 
+from m3uproxy.core.failover.causes import status_error
 from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.downstream.socket_writer import BufferedWriter
 from m3uproxy.errors import Reason, SourceError
@@ -419,7 +420,7 @@ def test_head_dials_when_the_client_learned_nothing(make_rig, how):
     if how == "left":
         response.response.stopProducing()
     elif how == "refused":
-        rig.dialler.last.deferred.errback(SourceError(Reason.BAD_STATUS, "HTTP 403", 403))
+        rig.dialler.last.deferred.errback(status_error(404))
     else:
         rig.stream.close(Reason.DELETED)
         assert failed[0].value.reason is Reason.DELETED
@@ -429,6 +430,39 @@ def test_head_dials_when_the_client_learned_nothing(make_rig, how):
     rig.answer_head()
     assert asked.result.length == SIZE
     assert failed == []
+
+
+@pytest.mark.parametrize(("status", "asked"), [(403, 2), (404, 1), (500, 2)])
+def test_number_of_requests_for_each_status(make_rig, status, asked):
+    rig = make_rig()
+    response = rig.ask()
+    while response.refused is None:
+        rig.dialler.last.deferred.errback(status_error(status))
+        rig.clock.advance(0.6)
+    assert len(rig.dialler.dials) == asked
+    assert response.refused.status == status
+
+
+def test_film_waits_for_an_account_with_too_many_connections(make_rig):
+    rig = make_rig()
+    response = rig.ask()
+    for _ in range(4):
+        rig.dialler.last.deferred.errback(status_error(458))
+        rig.clock.advance(3.7)
+    assert response.refused is None
+    rig.answer(status=200).bring(file_bytes(0, M))
+    rig.drain(response)
+    assert response.head is not None
+
+
+@pytest.mark.parametrize(("sources", "stalled"), [(1, False), (2, True)])
+def test_slow_film_is_awaited_while_no_other_source_is_left(make_rig, sources, stalled):
+    rig = make_rig(sources=sources)
+    rig.ask()
+    assert rig.dialler.last.timeouts.patient is (sources == 1)
+    body = rig.answer()
+    rig.clock.pump([0.5] * 30)
+    assert body.closed is stalled
 
 
 def test_a_dial_waits_until_the_previous_socket_has_closed(make_rig):

@@ -21,6 +21,8 @@ class SourceRequest:
     :ivar account: the account that its connections count for; None if they are not counted.
     :ivar slot: the slot that pooled connections are opened on; None if they are not counted. Two requests are equal
         only if their slots belong to the same stream, so responses are never shared between streams.
+    :ivar patience: for the playlists of an HLS source that has not delivered: seconds for which they are awaited beyond
+        ``FIRST_BYTE_TIMEOUT``; 0 while another source is left to try. None for a source that delivers.
     :ivar method: GET, or HEAD for a response without a body.
     :ivar verify_tls_elsewhere: whether the certificates of other hosts are verified, which redirects lead to.
     """
@@ -33,6 +35,7 @@ class SourceRequest:
     method: str = "GET"
     slot: ProviderSlot | None = attrs.field(default=None, eq=_stream_of, repr=False)
     verify_tls_elsewhere: bool = True
+    patience: float | None = attrs.field(default=None, eq=False)
 
     def verifies(self, hop: RequestHop) -> bool:
         """Return whether the certificate of the host of a hop is verified."""
@@ -60,3 +63,11 @@ class DialTimeouts:
     first_byte: float
     total: float
     patient: bool | None = None
+
+    def patience(self, first_byte: float) -> float | None:
+        """
+        Return the seconds for which a source is awaited beyond a timeout; see :attr:`SourceRequest.patience`.
+
+        :param first_byte: that timeout, in seconds.
+        """
+        return max(0.1, self.first_byte - first_byte) if self.patient else None if self.patient is None else 0.0

@@ -45,11 +45,14 @@ class HlsDialler:
         """See :meth:`m3uproxy.interfaces.IDialler.dial`. Playlists and segments are fetched on the slot."""
         if kind_of(request.url) is not StreamKind.HLS:
             return self.live_dialler.dial(request, timeouts, slot)
-        dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(attrs.evolve(request, slot=slot)))
+        patience = timeouts.patience(self.settings.first_byte_timeout)
+        awaited = attrs.evolve(request, slot=slot, patience=patience)
+        dialling: Deferred[IResponseBody] = Deferred.fromCoroutine(self._open(awaited))
         return dialling.addTimeout(timeouts.total, self.clock, onTimeoutCancel=raise_playlist_timeout)
 
     async def _open(self, request: SourceRequest) -> IResponseBody:
         source = JoinedSource(self.fetcher, request, self.settings.hls_join_bandwidth)
         playlist = await source.media_playlist(_PLAYLIST_MAX_AGE)
         check_joinable(playlist.playlist)
+        source.request = attrs.evolve(request, patience=None)
         return JoinedBody(self.clock, source, playlist)
