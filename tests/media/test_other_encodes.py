@@ -108,13 +108,6 @@ async def test_new_codecs_are_announced_to_a_capable_player(rig, start_provider)
 
 
 @pytest_twisted.ensureDeferred
-async def test_splice_waits_for_an_idr_in_open_groups(rig, start_provider):
-    """An IDR arrives every 1.2 s; the random access points between are not IDRs."""
-    player = await watch_source_change(rig, start_provider, H264, OPEN)
-    assert_seamless_change(player.body, H264, OPEN)
-
-
-@pytest_twisted.ensureDeferred
 async def test_open_groups_without_an_idr(rig, start_provider):
     """No IDR arrives in time. Pictures are counted on from the old ones: libavcodec shows none for a moment."""
     first, second = await start_provider(H264), await start_provider(OPEN, BACKUP_ORIGIN)

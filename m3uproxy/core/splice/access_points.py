@@ -21,7 +21,7 @@ _MAX_SCANS = 4
 
 
 @attrs.frozen
-class _AccessUnit:
+class AccessUnit:
     """A unit at which the source can begin.
 
     :ivar pts: None if unknown.
@@ -35,19 +35,38 @@ class _AccessUnit:
 
 @attrs.define
 class StartUnits:
-    """The first units at which the source can begin.
+    """The units nearest to a time at which the source can begin.
 
-    :ivar clean: number of the first one at which a running decoder continues without errors.
-    :ivar any: number of the first one.
+    :ivar later: first unit after that time.
+    :ivar later_clean: first one of these at which a running decoder continues without errors.
+    :ivar earlier: last unit that is not after that time.
+    :ivar earlier_clean: last one of these at which a running decoder continues without errors.
     """
 
-    clean: int | None = None
-    any: int | None = None
+    later: AccessUnit | None = None
+    later_clean: AccessUnit | None = None
+    earlier: AccessUnit | None = None
+    earlier_clean: AccessUnit | None = None
     seen: int = 0
+
+    def add(self, unit: AccessUnit, after: int | None) -> None:
+        """Take the next unit; ``after`` is the time."""
+        if after is None or unit.pts is None or ahead(unit.pts, after) > 0:
+            self.later = self.later or unit
+            if unit.is_clean:
+                self.later_clean = self.later_clean or unit
+        else:
+            self.earlier = unit
+            if unit.is_clean:
+                self.earlier_clean = unit
 
 
 class AccessPoints:
-    """The tables and random access points of a new source."""
+    """The tables and random access points of a new source.
+
+    :ivar lacks_idr: True if two random access points without an IDR picture have come one after the other. A stream of
+        open groups of pictures may have no IDR picture at all, so none is waited for.
+    """
 
     def __init__(self, new: PesIndex, program: int | None = None) -> None:
         """Start without packets.
@@ -64,7 +83,8 @@ class AccessPoints:
         self._pid: int | None = None
         self._codec = Codec.DATA
         self._examined = 0
-        self._units: list[_AccessUnit] = []
+        self._units: list[AccessUnit] = []
+        self.lacks_idr = False
         self._choices: dict[int | None, StartUnits] = {}
 
     @property
@@ -116,6 +136,7 @@ class AccessPoints:
         if pid != self._pid:
             self._pid, self._codec = pid, codec
             self._examined, self._units, self._choices = 0, [], {}
+            self.lacks_idr = False
 
     def examine(self, allowance: Allowance) -> bool:
         """Examine the access points whose units have arrived. Return True if all are examined."""
@@ -129,12 +150,15 @@ class AccessPoints:
                 if not self._new.is_whole(self._pid, number):
                     allowance.spend(50)
                     return True
-                self._units.append(self._examine_unit(self._pid, number, kind, allowance))
+                unit = self._examine_unit(self._pid, number, kind, allowance)
+                if self._units and not (unit.is_clean or self._units[-1].is_clean):
+                    self.lacks_idr = True
+                self._units.append(unit)
             self._examined += 1
             allowance.spend(START_COST)
         return True
 
-    def _examine_unit(self, pid: int, number: int, kind: AccessKind, allowance: Allowance) -> _AccessUnit:
+    def _examine_unit(self, pid: int, number: int, kind: AccessKind, allowance: Allowance) -> AccessUnit:
         header = self._new.header(pid, number)
         units = VIDEO_UNITS.get(self._codec)
         if kind is AccessKind.UNKNOWN and units is not None:
@@ -143,19 +167,16 @@ class AccessPoints:
             kind = first_picture(content, 0, len(content), units, True) or kind
             allowance.spend(len(content) // 20)
         is_clean = kind is AccessKind.IDR or self._codec is not Codec.H264
-        return _AccessUnit(number, None if header is None else header.pts, is_clean)
+        return AccessUnit(number, None if header is None else header.pts, is_clean)
 
     def choose(self, after: int | None) -> StartUnits:
-        """Return the first units at which the source can begin.
+        """Return the units at which the source can begin, nearest to a time.
 
-        :param after: PTS that they must be later than; None for any.
+        :param after: PTS of that time; None if the source has another clock. Then all units are later.
         """
         chosen = self._choices.setdefault(after, StartUnits())
         for unit in self._units[chosen.seen :]:
-            if after is None or unit.pts is None or ahead(unit.pts, after) > 0:
-                chosen.any = unit.number if chosen.any is None else chosen.any
-                if unit.is_clean:
-                    chosen.clean = unit.number if chosen.clean is None else chosen.clean
+            chosen.add(unit, after)
         chosen.seen = len(self._units)
         return chosen
 

@@ -16,7 +16,7 @@ from ..mpegts.pes import PesIndex
 from ..mpegts.psi import Codec
 from ..mpegts.psi_tables import PsiTables
 from ..mpegts.timestamps import TICKS, WRAP, ahead
-from .access_points import AccessPoints
+from .access_points import AccessPoints, AccessUnit
 from .allowance import Allowance
 from .audio_overlap import AudioOverlap
 from .splice_in import TrackStart
@@ -30,6 +30,8 @@ CHOICE_TIMEOUT = 0.5
 _MIN_BURST_WAIT = 1.0
 #: Two sources with timestamps closer than this are assumed to share a clock, ticks.
 _SAME_CLOCK = 30 * TICKS
+#: Longest repetition that is preferred to a further wait, ticks, and the seconds after which any is.
+_MAX_REPEATED, _REPEAT_TIMEOUT = TICKS, 4.0
 #: Largest replay, as a multiple of the bytes that may be kept.
 _MAX_REPLAY = 4
 #: Last units among which the first one that is needed is searched.
@@ -327,10 +329,7 @@ class SplicePlanner:
         self.is_busy = not self._points.examine(allowance)
         if self.is_busy:
             return None
-        after = end.pts if may_wait and self._catches_up(main, end.pts, waited) else None
-        number = self._start_unit(main, after, may_wait, last_chance)
-        if number is None and after is not None:
-            self._note_seen(main)
+        number = self._start_unit(main, end.pts, waited, may_wait, last_chance)
         header = None if number is None else self.new.header(main.new.pid, number)
         if number is None or header is None or header.pts is None:
             return None
@@ -347,7 +346,7 @@ class SplicePlanner:
             SpliceKind.CODEC_CHANGE
             if mapping.changed
             else SpliceKind.LATER
-            if after is not None
+            if self._shares_clock(main, end.pts) and ahead(header.pts, end.pts) > 0
             else SpliceKind.SHIFTED
         )
         return SplicePlan(kind, mapping, tables, starts, offset, self._first_needed_offset(starts), after_dts=end.dts)
@@ -357,19 +356,41 @@ class SplicePlanner:
         pairs = [pair for pair in (mapping.video, *mapping.audio) if pair is not None]
         return next((pair for pair in pairs if self.sent.pes.count(pair.sent.pid)), None)
 
-    def _catches_up(self, main: TrackPair, sent: int, waited: float) -> bool:
-        """Return True if the source shares the sent clock, is behind it, and arrives fast enough to pass it."""
+    def _shares_clock(self, main: TrackPair, sent: int) -> bool:
+        """Return True if the source has the sent clock and begins with what was sent: ``sent`` is its last PTS."""
         timestamps = self._first_and_last_pts(main)
-        if len(timestamps) < 2 or not 0 < ahead(sent, timestamps[0]) < _SAME_CLOCK:
-            return False
-        return ahead(sent, timestamps[1]) < TICKS / 2 or ahead(timestamps[1], timestamps[0]) >= 2 * waited * TICKS
+        return len(timestamps) == 2 and 0 < ahead(sent, timestamps[0]) < _SAME_CLOCK
 
-    def _start_unit(self, main: TrackPair, after: int | None, may_wait: bool, last_chance: bool) -> int | None:
-        """Return the number of the unit to begin with; None if there is none yet."""
-        chosen = self._points.choose(after)
-        if chosen.clean is not None:
-            return chosen.clean
-        if chosen.any is not None and (not may_wait or last_chance):
-            return chosen.any
+    def _catches_up(self, main: TrackPair, sent: int, waited: float) -> bool:
+        """Return True if a source with the sent clock arrives fast enough to pass what was sent."""
+        first, last = self._first_and_last_pts(main)
+        return ahead(sent, last) < TICKS / 2 or ahead(last, first) >= 2 * waited * TICKS
+
+    def _start_unit(self, main: TrackPair, sent: int, waited: float, may_wait: bool, last_chance: bool) -> int | None:
+        """Return the number of the unit to begin with, the nearest to what was sent; None if there is none yet.
+
+        A source that shares the clock and catches up begins behind what was sent, so that nothing is shown twice. If no
+        unit behind it comes in time, the last one before it is used.
+        """
+        follows = self._shares_clock(main, sent) and self._catches_up(main, sent, waited)
+        units = self._points.choose(sent if follows else None)
+        needs_idr = may_wait and not self._points.lacks_idr
+        later = self._prefer(units.later_clean, units.later, needs_idr)
+        if later is not None:
+            return later.number
+        earlier = self._prefer(units.earlier_clean, units.earlier, needs_idr)
+        if follows and not last_chance:
+            repeated = 0 if earlier is None or earlier.pts is None else ahead(sent, earlier.pts)
+            if may_wait or (repeated > _MAX_REPEATED and waited < _REPEAT_TIMEOUT):
+                self._note_seen(main)
+                return None
+        if earlier is not None:
+            return earlier.number
         first = self.new.first_kept(main.new.pid)
         return first if last_chance and self.new.count(main.new.pid) > first + 1 else None
+
+    def _prefer(self, clean: AccessUnit | None, any_unit: AccessUnit | None, needs_idr: bool) -> AccessUnit | None:
+        """Return the unit with an IDR picture if it is needed or one has come, else any unit."""
+        if needs_idr:
+            return clean
+        return any_unit if self._points.lacks_idr else clean or any_unit

@@ -44,8 +44,8 @@ _TRACK_COST, _CHANGE_COST = 4, 15
 class SpliceTimeouts:
     """The limits for holding back a new source, in seconds and bytes from its first packet on.
 
-    :ivar access_point: seconds to wait for an IDR picture if there is only another random access point; and for packets
-        not sent yet, if the source has the last source's clock.
+    :ivar access_point: seconds to wait for an IDR picture if there is only one other random access point; and for
+        packets not sent yet, if the source has the last source's clock.
     :ivar total: seconds altogether; then the source begins at any possible point, or passes unchanged.
     :ivar max_bytes: bytes altogether.
     """

@@ -280,19 +280,6 @@ class TestShift:
         assert inputs[at + 1] == pictures[key + 3].data
         assert all(step <= 2 * PICTURE for step in steps(got.clocks)), "the clock of the dropped pictures"
 
-    def test_idr_is_preferred_until_the_timeout(self) -> None:
-        plain = [attrs.evolve(unit, data=unit.data.replace(b"\x65\x88", b"\x41\x9a")) for unit in OTHER.pictures]
-        idr = next(n for n, unit in enumerate(plain) if unit.key and n > 20)
-        mixed = [*plain[:idr], OTHER.pictures[idr], *plain[idr + 1 :]]
-        one = multiplex(ONE, Layout())
-        for pictures, expected in ((mixed, idr), (plain, 0)):
-            new = multiplex(Programme(tuple(pictures), OTHER.sounds), AWAY)
-            rig = SplicerRig(timeouts=SpliceTimeouts(access_point=0.5)).feed(one[: at_unit(one, Layout(), 20)]).next()
-            rig.feed(new, rate=len(new) / 2)
-            got = receive(rig.end(), Layout())
-            assert pictures[expected].data in [unit.data for unit in got.video]
-            assert expected == 0 or pictures[0].data not in [unit.data for unit in got.video]
-
     def test_an_access_point_before_the_first_tables_counts(self) -> None:
         data = multiplex(OTHER, attrs.evolve(AWAY, tables_every=20))
         key = next(n for n, unit in enumerate(OTHER.pictures) if unit.key and n)
