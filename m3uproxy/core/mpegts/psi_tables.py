@@ -38,6 +38,11 @@ def tables_in_force(index: AccessIndex) -> PsiTables | None:
     return PsiTables(program, pmt_pid, index.pat, index.pmt)
 
 
+def lead_up(packets: bytes, counter: int) -> bytes:
+    """Return packets of a table with counters that lead up to its next packet, whose counter is ``counter``."""
+    return TableRepeater(packets, counter - 1 - len(packets) // PACKET_SIZE).repeat()
+
+
 def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTables:
     """Return the tables with other streams and the next version of the PMT.
 

@@ -11,10 +11,10 @@ from enum import Enum
 
 import attrs
 
-from ..mpegts.packets import PACKET_SIZE
+from ..mpegts.packets import PACKET_SIZE, PAT_PID
 from ..mpegts.pes import PesIndex
 from ..mpegts.psi import Codec
-from ..mpegts.psi_tables import PsiTables
+from ..mpegts.psi_tables import PsiTables, lead_up
 from ..mpegts.timestamps import TICKS, WRAP, ahead
 from .access_points import AccessPoints, AccessUnit
 from .allowance import Allowance
@@ -104,6 +104,21 @@ class SplicePlanner:
     def tables(self) -> PsiTables | None:
         """The tables of the source, as far as it was scanned."""
         return self._points.tables
+
+    @property
+    def leading_tables(self) -> PsiTables | None:
+        """The tables of the source, with counters that lead up to the first ones in its packets."""
+        tables = self.tables
+        if tables is None:
+            return None
+        pat = self._lead_up(PAT_PID, tables.pat)
+        return attrs.evolve(tables, pat=pat, pmt=self._lead_up(tables.pmt_pid, tables.pmt))
+
+    def _lead_up(self, pid: int, packets: bytes) -> bytes:
+        first = self.new.first_kept(pid)
+        if first >= self.new.count(pid):
+            return packets
+        return lead_up(packets, self.new.data[self.new.starts[pid][first] - self.new.base + 3] & 0x0F)
 
     @property
     def has_programs(self) -> bool:

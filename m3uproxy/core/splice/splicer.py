@@ -288,7 +288,7 @@ class Splicer:
     def _pass_through(self, planner: SplicePlanner, now: float, changed: tuple[str, ...] = ()) -> None:
         """Let the source pass unchanged."""
         kind = SpliceKind.CODEC_CHANGE if changed else SpliceKind.PLAIN
-        self._tables = planner.tables
+        self._tables = planner.leading_tables
         self._planner, self._splice_pending = None, False
         self._report(SpliceReport(kind, now - planner.since, changed=changed))
         self._queue = PacketQueue(planner.take(planner.new.base))
