@@ -254,7 +254,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         source = self._resource_request.source
         self._accounts.usage.used(source.account_key, source.url, self._reactor.seconds())
         assert self._pooled is not None
-        body = PooledBody(response, self._pooled, hop.location.url, self._agent.gzipped)
+        body = PooledBody(response, self._pooled, hop.location.url, self._agent.coding)
         return attrs.evolve(provider_response, body=body)
 
     def _status_error(self, status: int, headers: Mapping[str, str]) -> SourceError:
@@ -314,13 +314,13 @@ class _BodyDrain(TwistedProtocol):
 class PooledBody(ResponseBody):
     """The body of a response over a pooled connection, which is released when the body has been read."""
 
-    def __init__(self, response: Any, pooled: PooledConnection, final_url: str, gzipped: bool = False) -> None:
-        super().__init__(response, pooled.connection, final_url, gzipped)
+    def __init__(self, response: Any, pooled: PooledConnection, final_url: str, coding: str = "") -> None:
+        super().__init__(response, pooled.connection, final_url, coding)
         self._pooled: PooledConnection | None = pooled
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the connection, then end the body. A gzip stream without its end is truncated."""
-        if self._gunzip is not None and not self._gunzip.complete and self._error is None:
+        if self._decoder is not None and not self._decoder.complete and self._error is None:
             self._error = SourceError(Reason.TRUNCATED, "the gzip stream has no end")
         pooled, self._pooled = self._pooled, None
         if pooled is not None:

@@ -70,7 +70,7 @@ class _ResolverRequest(TimedRequest[ResolverAnswer]):
         )
         agent = SourceAgent(resolver.reactor, hop, connection)
         response = await agent.request(b"POST", b"", None, _JsonBody(self._question.as_json()))
-        body = ResponseBody(response, connection, hop.location.url, agent.gzipped)
+        body = ResponseBody(response, connection, hop.location.url, agent.coding)
         content = await read_whole(body, MAX_ANSWER_BYTES)
         await connection.close()
         return read_answer(response.code, content)

@@ -62,14 +62,14 @@ class SourceAgent:
 
     :ivar hop: the location and headers of the next request.
     :ivar connection: the connection of the next request.
-    :ivar gzipped: whether the body of the last response is gzip. The receiver decodes it.
+    :ivar coding: content coding of the body of the last response, which the receiver decodes; empty for none.
     :ivar extra_headers: headers that are sent with those of each hop, such as ``Range``.
     """
 
     reactor: Any
     hop: RequestHop | None = None
     connection: ProviderConnection | None = None
-    gzipped: bool = False
+    coding: str = ""
     extra_headers: Sequence[tuple[bytes, bytes]] = ()
 
     def request(
@@ -99,7 +99,8 @@ class SourceAgent:
 
     def _hide_coding(self, response: IResponse) -> IResponse:
         """Remove the content coding from the head, so that treq does not decode the body."""
-        self.gzipped = response.headers.getRawHeaders(b"Content-Encoding") == [b"gzip"]
+        codings = response.headers.getRawHeaders(b"Content-Encoding", [])
+        self.coding = codings[0].decode("ascii") if codings in ([b"gzip"], [b"deflate"]) else ""
         response.headers.removeHeader(b"Content-Encoding")
         return response
 

@@ -1,6 +1,9 @@
-"""Decoding of bodies: gzip, and ICY metadata in radio.
+"""Decoding of bodies: gzip, deflate, and ICY metadata in radio.
 
-The proxy requests neither, but some providers send both.
+The proxy requests none of these, but some providers send them.
+
+A provider may name a coding that the body does not have. So the first bytes decide whether the body is decoded. What
+servers call ``deflate`` has a zlib header (RFC 1950) or none (RFC 1951).
 
 A thousand bytes of gzip can decode to a megabyte. So the decoded size of each read from the socket is limited: video
 hardly shrinks by gzip, and a response beyond the limit is an attack or a mistake. The limit counts reads, because
@@ -16,6 +19,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+from ..core.http.body_sniffing import SNIFF_BYTES, text_format
 from ..errors import Reason, SourceError
 
 #: Bytes that one read from the socket may decode to. The largest read on a tick is 2 MiB.
@@ -24,23 +28,74 @@ MAX_DECODED_BYTES = 8 * 1_048_576
 MAX_MEMBERS = 1000
 #: Bytes that are passed to the decoder of a further member at a time.
 _MEMBER_SLICE = 16_384
-#: A gzip stream (RFC 1952), with the largest window.
+#: Windows of a gzip stream (RFC 1952), a zlib stream (RFC 1950), and deflate without a header (RFC 1951).
 _GZIP = 16 + zlib.MAX_WBITS
+_ZLIB = zlib.MAX_WBITS
+_RAW = -zlib.MAX_WBITS
+#: Bytes of the beginning that are decoded to tell deflate from another body, and bytes that they may decode to.
+_TRIAL_BYTES = 512
+_TRIAL_OUTPUT = 65_536
 _MAGIC = b"\x1f\x8b"
 #: Never the beginning of a member: all data after it is dropped.
 _GARBAGE = b"\0"
 
 
+class ContentDecoder:
+    """The decoder of one body, if the body has the coding that its head names."""
+
+    def __init__(self, coding: str) -> None:
+        """
+        Begin at the first byte of a body.
+
+        :param coding: ``gzip`` or ``deflate``.
+        """
+        self._coding = coding
+        self._start = b""
+        self._is_decided = False
+        self._inflater: BoundedGunzip | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True if the compressed data has ended with a correct checksum, or if the body is not compressed."""
+        return self._inflater is None or self._inflater.complete
+
+    def decode(self, data: bytes, read: int) -> bytes:
+        """Decode a piece of the body; see :meth:`BoundedGunzip.decode`."""
+        if not self._is_decided:
+            data = self._start = self._start + data
+            if len(data) < len(_MAGIC):
+                return b""
+            window = _window(self._coding, data)
+            self._inflater = None if window is None else BoundedGunzip(window)
+            self._start, self._is_decided = b"", True
+        return data if self._inflater is None else self._inflater.decode(data, read)
+
+
+def _window(coding: str, start: bytes) -> int | None:
+    """Return the window of the compressed data that begins with these bytes; None if the body is not compressed."""
+    if start.startswith(_MAGIC):
+        return _GZIP
+    if coding == "gzip" or text_format(start[:SNIFF_BYTES]) is not None:
+        return None
+    is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2], "big") % 31 == 0
+    window = _ZLIB if is_zlib else _RAW
+    try:
+        zlib.decompressobj(window).decompress(start[:_TRIAL_BYTES], _TRIAL_OUTPUT)
+    except zlib.error:
+        return None
+    return window
+
+
 class BoundedGunzip:
     """
-    The gzip decoder of one body, with limits.
+    The gzip decoder of one body, with limits. It also decodes deflate.
 
     A body may have several members, which decode to one text (RFC 1952 section 2.2). Data that follows a member and
     does not begin like another one is dropped.
     """
 
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(_GZIP)
+    def __init__(self, window: int = _GZIP) -> None:
+        self._stream = zlib.decompressobj(window)
         self._between = b""
         self._read = 0
         self._left = MAX_DECODED_BYTES
@@ -105,7 +160,7 @@ class BoundedGunzip:
             raise SourceError(Reason.TRUNCATED, "the body cannot be decoded") from None
         self._left -= len(plain)
         if not self._left:
-            raise SourceError(Reason.NOT_VIDEO, f"gzip body: one read decodes to {MAX_DECODED_BYTES} bytes or more")
+            raise SourceError(Reason.NOT_VIDEO, f"one read decodes to {MAX_DECODED_BYTES} bytes or more")
         return plain
 
 

@@ -105,7 +105,7 @@ class _Dial(TimedRequest[IResponseBody]):
             response = await self._send()
             assert self._connection is not None
             if response.code in {200, 206}:
-                return ResponseBody(response, self._connection, hop.location.url, self._agent.gzipped)
+                return ResponseBody(response, self._connection, hop.location.url, self._agent.coding)
             self._withdraw_connection()
             if response.code in REDIRECT_STATUSES:
                 locations = response.headers.getRawHeaders(b"Location", [None])

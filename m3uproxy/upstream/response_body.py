@@ -19,7 +19,7 @@ from ..errors import Reason, SourceError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from .connection import ProviderConnection
-from .content_decoding import BoundedGunzip, icy_title_filter
+from .content_decoding import ContentDecoder, icy_title_filter
 from .twisted_errors import body_end_error
 
 log = make_logger()
@@ -31,15 +31,15 @@ class ResponseBody(Protocol):
 
     joined = False
 
-    def __init__(self, response: Any, connection: ProviderConnection, final_url: str, gzipped: bool = False) -> None:
+    def __init__(self, response: Any, connection: ProviderConnection, final_url: str, coding: str = "") -> None:
         self.final_url = final_url
         self.status: int = response.code
         self._headers = response.headers
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
         self.content_type = media_type.decode("latin-1").partition(";")[0].strip().lower()
-        self.length: int | None = None if gzipped or response.length is UNKNOWN_LENGTH else int(response.length)
-        self.encoded = gzipped
-        self._gunzip = BoundedGunzip() if gzipped else None
+        self.length: int | None = None if coding or response.length is UNKNOWN_LENGTH else int(response.length)
+        self.encoded = bool(coding)
+        self._decoder = ContentDecoder(coding) if coding else None
         self._title_filter = icy_title_filter(response.headers.getRawHeaders(b"icy-metaint", []))
         self._response = response
         self._connection = connection
@@ -91,8 +91,8 @@ class ResponseBody(Protocol):
         if self._error is not None or self._consumer is None:
             return
         try:
-            if self._gunzip is not None:
-                data = self._gunzip.decode(data, self._connection.reads)
+            if self._decoder is not None:
+                data = self._decoder.decode(data, self._connection.reads)
             if self._title_filter is not None:
                 data = self._title_filter.remove_titles(data)
             if data:

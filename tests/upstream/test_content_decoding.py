@@ -18,6 +18,7 @@ from m3uproxy.upstream.content_decoding import (
     MAX_DECODED_BYTES,
     MAX_MEMBERS,
     BoundedGunzip,
+    ContentDecoder,
     IcyTitleFilter,
     icy_title_filter,
 )
@@ -38,6 +39,44 @@ def bomb() -> bytes:
 def in_chunks(data: bytes, size: int) -> bytes:
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+class TestContentDecoder:
+    @given(st.binary(min_size=1, max_size=3000), st.integers(1, 700), st.sampled_from([31, 15]), st.integers(0, 9))
+    def test_any_wrapper_of_deflate_is_decoded(self, data, size, window, level):
+        packer = zlib.compressobj(level, zlib.DEFLATED, window)
+        packed = packer.compress(data) + packer.flush()
+        decoder = ContentDecoder("deflate")
+        assert b"".join(decoder.decode(packed[at : at + size], at) for at in range(0, len(packed), size)) == data
+        assert decoder.complete
+
+    @pytest.mark.parametrize("text", [VIDEO * 50, b"#EXTM3U\n#EXTINF:4,\n1.ts\n" * 9, b"{}" * 9, NULL_PACKET])
+    def test_deflate_without_a_header_is_decoded(self, text):
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        packed = packer.compress(text) + packer.flush()
+        assert ContentDecoder("deflate").decode(packed + b"behind", 1) == text
+
+    @pytest.mark.parametrize("coding", ["gzip", "deflate"])
+    @pytest.mark.parametrize(
+        "start",
+        [b"GG", b"#EXTM3U", b"<html>", b'{"a":1}', b"\xff\xf1\x50\x80", b"FLV\x01", b"ID3\x04", b"\0\0\0\x18"],
+    )
+    def test_data_without_the_named_coding_passes(self, coding, start):
+        decoder, data = ContentDecoder(coding), start + VIDEO * 3
+        assert decoder.decode(data[:1], 1) + decoder.decode(data[1:], 2) == data
+        assert decoder.complete
+
+    def test_a_bomb_of_deflate_is_stopped(self):
+        packer = zlib.compressobj(9)
+        packed = b"".join([*(packer.compress(bytes(MIB)) for _ in range(16)), packer.flush()])
+        with pytest.raises(SourceError) as caught:
+            ContentDecoder("deflate").decode(packed, 1)
+        assert caught.value.reason is Reason.NOT_VIDEO
+
+    def test_the_end_may_be_missing(self):
+        decoder = ContentDecoder("deflate")
+        decoder.decode(zlib.compress(VIDEO)[:-1], 1)
+        assert not decoder.complete
 
 
 class TestBoundedGunzip:

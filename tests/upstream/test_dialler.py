@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+import zlib
 
 import pytest
 import pytest_twisted
@@ -302,12 +303,33 @@ class TestEnds:
         assert not errors
 
     @pytest_twisted.ensureDeferred
-    async def test_body_that_is_not_gzip_ends(self, bench, errors):
-        provider = await bench.provider(head("200 OK", "Content-Encoding: gzip"), VIDEO)
+    async def test_damaged_gzip_ends(self, bench, errors):
+        provider = await bench.provider(head("200 OK", "Content-Encoding: gzip"), b"\x1f\x8b" + VIDEO)
         (await bench.dial(provider.url())).deliver(body := BodyRecorder())
         await body.over
         assert body.error.reason is Reason.TRUNCATED
         assert not errors
+
+    @pytest.mark.parametrize("coding", ["gzip", "deflate", "x-deflate", "br", "utf-8"])
+    @pytest_twisted.ensureDeferred
+    async def test_a_false_content_coding_is_ignored(self, bench, errors, coding):
+        provider = await bench.provider(head("200 OK", f"Content-Encoding: {coding}"), VIDEO[:1], VIDEO[1:], CLOSE)
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
+        await body.over
+        assert (body.data, body.error.reason) == (VIDEO, Reason.ENDED)
+        assert not errors
+
+    @pytest.mark.parametrize("line", ["Content-Encoding: Deflate", "Transfer-Encoding: deflate, chunked"])
+    @pytest.mark.parametrize("window", [15, -15, 31])
+    @pytest_twisted.ensureDeferred
+    async def test_deflate_is_decoded(self, bench, line, window):
+        packer = zlib.compressobj(6, zlib.DEFLATED, window)
+        packed = packer.compress(VIDEO) + packer.flush()
+        sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed) if "chunked" in line else packed
+        provider = await bench.provider(head("200 OK", line), sent[:3], sent[3:], CLOSE)
+        (await bench.dial(provider.url())).deliver(body := BodyRecorder())
+        await body.over
+        assert (body.data, body.error.reason) == (VIDEO, Reason.ENDED)
 
     @pytest_twisted.ensureDeferred
     async def test_close_ends_the_body(self, bench):

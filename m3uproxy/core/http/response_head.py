@@ -36,6 +36,9 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: The header of a body in chunked coding, as a repaired head has it.
 _CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n"
 
+#: Content codings that are decoded.
+_CODINGS = (b"gzip", b"deflate")
+
 Header = tuple[bytes, bytes]
 
 
@@ -110,7 +113,7 @@ def _headers(lines: list[bytes]) -> Iterator[Header]:
         if colon and _TOKEN.fullmatch(name):
             value = _CONTROLS.sub(b" ", value).strip(b" \t")
             if not _breaks_cookie_agent(name, value):
-                yield name, _plain_gzip(name, value)
+                yield name, _plain_coding(name, value)
 
 
 def _breaks_cookie_agent(name: bytes, value: bytes) -> bool:
@@ -118,11 +121,10 @@ def _breaks_cookie_agent(name: bytes, value: bytes) -> bool:
     return name.lower() in {b"set-cookie", b"set-cookie2"} and not value.isascii()
 
 
-def _plain_gzip(name: bytes, value: bytes) -> bytes:
-    """Write the content coding ``gzip`` as treq's decoder expects (RFC 9110 section 8.4.1.3: also ``x-gzip``)."""
-    if name.lower() == b"content-encoding" and value.lower() in {b"gzip", b"x-gzip"}:
-        return b"gzip"
-    return value
+def _plain_coding(name: bytes, value: bytes) -> bytes:
+    """Write the content codings that are decoded in lower case (RFC 9110 section 8.4.1.3: also ``x-gzip``)."""
+    coding = value.lower().removeprefix(b"x-")
+    return coding if name.lower() == b"content-encoding" and coding in _CODINGS else value
 
 
 def _framing(headers: list[Header], least: int) -> list[Header]:
@@ -134,8 +136,7 @@ def _framing(headers: list[Header], least: int) -> list[Header]:
     kept = [pair for pair in headers if pair[0].lower() not in {b"transfer-encoding", b"content-length"}]
     codings = [coding for coding in _members(headers, b"transfer-encoding") if coding != b"identity"]
     if codings and codings[-1] == b"chunked":
-        if b"gzip" in codings or b"x-gzip" in codings:
-            kept.append((b"Content-Encoding", b"gzip"))
+        kept += [(b"Content-Encoding", coding) for coding in _CODINGS if {coding, b"x-" + coding} & set(codings)]
         return [*kept, (b"Transfer-Encoding", b"chunked")]
     lengths = {_length(text) for text in _members(headers, b"content-length")}
     if not codings and len(lengths) == 1 and (length := lengths.pop()) >= least:
