@@ -176,14 +176,15 @@ class Ring:
         self._drop_to(0, keep=0)
         self._bitrate = Bitrate()
 
-    def join_point(self, now: float, back: float, wait: float) -> int | None:
+    def join_point(self, now: float, back: float, wait: float, size: int = 0) -> int | None:
         """Return the number of the block at which a player that joins now starts; None if the player must wait.
 
-        The result is the newest random access point that is at least ``back`` seconds old, else the oldest one. If the
-        stream has shown no random access point for ``wait`` seconds, a player may start at any block.
+        The result is the newest random access point that is at least ``back`` seconds old and ``size`` bytes behind the
+        live edge, else the oldest one. If the stream has shown no random access point for ``wait`` seconds, a player
+        may start at any block.
         """
         if self._access_points:
-            return self._latest_before(now - back)
+            return self._latest_before(now - back, self.position - size)
         if self._blocks and now - self._blocks[0].time >= wait:
             return self._any_before(now - back)
         return None
@@ -199,9 +200,10 @@ class Ring:
             self._drop_to(self._max_bytes)
         return block
 
-    def _latest_before(self, moment: float) -> int:
+    def _latest_before(self, moment: float, position: int) -> int:
         for number in reversed(self._access_points):
-            if self[number].time <= moment:
+            block = self[number]
+            if block.time <= moment and block.position <= position:
                 return number
         return self._access_points[0]
 

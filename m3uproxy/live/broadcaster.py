@@ -36,6 +36,8 @@ log = make_logger()
 
 #: Filler while no data come: null packets (ISO/IEC 13818-1, 2.4.1), as many as are usual in one datagram.
 _NULLS = 7 * null_packet()
+#: Seconds of media from which on their bitrate is known.
+_MIN_MEASURED = 1.0
 #: Seconds without a block after which filler is sent.
 _BRIDGE = 1.0
 #: Bytes of the sent media that a new source is compared with. During the comparison they are in memory twice.
@@ -102,6 +104,7 @@ class Broadcaster:
         self._linger_timer: IDelayedCall | None = None
         self._is_over = False
         self._first_block: int | None = None
+        self._body_began = 0
         self.ring = ring
         self._gate = ReadGate(ring)
         self._parser = self._new_parser()
@@ -194,16 +197,23 @@ class Broadcaster:
         Return the number of the block at which a new player starts; None if there is none yet.
 
         A programme is played from its first byte on, as long as the ring has it. A stream that begins with tables is
-        played from these on.
+        played from these on. Between the bursts of a source, the player gets all that lasts until the next burst.
         """
-        first, ring = self._first_block, self.ring
+        first, ring, timing = self._first_block, self.ring, self._timing
         if first is not None and first == ring.first and self._gate.is_programme:
             return first if ring.size else None
-        place = ring.join_point(self._clock.seconds(), self._timing.join_back, self._timing.join_wait)
+        place = ring.join_point(self._clock.seconds(), timing.join_back, timing.join_wait, self._size_ahead())
         if place is None:
             return ring.first if self._is_over and ring.size else None
         begins = first is not None and first == ring.first == place - 1 and self.format is Format.TS
         return ring.first if begins and holds_only_tables(ring[ring.first].data) else place
+
+    def _size_ahead(self) -> int:
+        """Return the bytes before the live edge that a player needs if the source delivers in bursts; else 0."""
+        seconds, ahead = self._parser.media.seconds, self.session.ahead
+        if ahead is None or seconds < _MIN_MEASURED:
+            return 0
+        return int((ahead + self._timing.join_back) * (self.ring.position - self._body_began) / seconds)
 
     def started(self, pump: Pump) -> None:
         """Note that ``pump`` has its first block."""
@@ -255,6 +265,7 @@ class Broadcaster:
         if self.waiting and len(self._waiting) == len(self._pumps) and not muxer_started:
             self.ring.clear()
         self._gate.source_changed(nature)
+        self._body_began = self.ring.position
         self._first_block = None if self.ring.size else self.ring.next
 
     def bytes_received(self, data: bytes) -> None:

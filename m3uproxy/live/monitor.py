@@ -103,6 +103,12 @@ class SourceMonitor:
         return self._last_packets - self._began
 
     @property
+    def ahead(self) -> float | None:
+        """Seconds of media by which the body is ahead of real time; None if it delivers evenly."""
+        now = self._clock.seconds()
+        return self._silence.ahead(now) if self._silence.is_in_burst(now) else None
+
+    @property
     def snapshot(self) -> HealthSnapshot | None:
         """The content health of the body; None if content is not checked."""
         return None if self._health is None else self._health.snapshot()

@@ -85,6 +85,11 @@ class LiveSession(FailoverDriver):
     # FailoverDriver
 
     @property
+    def ahead(self) -> float | None:
+        """Seconds of media by which the streaming source is ahead of real time; None if it delivers evenly."""
+        return None if self.monitor is None else self.monitor.ahead
+
+    @property
     def has_standby(self) -> bool:
         """True while a standby connection is open."""
         return self._standby.connection is not None

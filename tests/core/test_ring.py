@@ -71,6 +71,13 @@ def test_join_at_the_newest_point_that_is_old_enough() -> None:
     assert ring.join_point(10.0, 4.1, 2) == 8
 
 
+def test_join_may_need_bytes_before_the_live_edge() -> None:
+    ring = filled([(n / 2, KB, n % 4 == 0) for n in range(21)])
+    assert ring.join_point(10.0, 3, 2, 9 * KB) == 12
+    assert ring.join_point(10.0, 3, 2, 9 * KB + 1) == 8
+    assert ring.join_point(10.0, 3, 2, 10**9) == 4, "the oldest one"
+
+
 def test_join_at_the_oldest_point_if_all_are_newer() -> None:
     ring = filled([(0, KB, False), (1, KB, True), (2, KB, True)])
     assert ring.join_point(2.0, 3, 2) == 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
-from fakes import FakePlayer, Relay, check_segments
+from fakes import FakePlayer, Programme, Relay, check_segments
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
+from m3uproxy.core.mpegts.timestamps import read_timestamp
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live.pump import PumpState
@@ -221,6 +223,40 @@ def test_no_tables_no_access_points_still_plays() -> None:
     assert player.heads == 1
     assert player.media
     assert player.media == packet * (len(player.media) // 188)
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+@pytest.mark.parametrize("bursts", [1, 3])
+def test_player_between_bursts_gets_all_until_the_next_one(after: float, bursts: int) -> None:
+    """Bursts of eight seconds: what a late player gets must last until the next one, and continue without a break."""
+    relay = Relay()
+    stream = relay.stream()
+    relay.player(stream)
+    body = relay.dialler.last.answer()
+    for _ in range(bursts):
+        for _ in range(40):
+            body.bring(relay.programme.group())
+        relay.pass_time(after)
+        late = relay.player(stream)
+        relay.pass_time(7.9 - after)
+    relay.settle()
+    before = late.media
+    assert len(times_of(before)) * 0.04 >= 8 - after + (0 if bursts == 1 and after == 1 else 2.5)
+    body.bring(relay.programme.group() + relay.programme.picture())
+    relay.pass_time(0.5)
+    relay.settle()
+    steps = {later - earlier for earlier, later in pairwise(times_of(late.media))}
+    assert steps == {3600}, "whole, and nothing twice"
+    assert len(late.media) > len(before)
+
+
+def times_of(media: bytes) -> list[int]:
+    """Return the timestamps of the pictures."""
+    return [
+        read_timestamp(media, at + media[at + 4] + 5 + 9 if media[at + 3] & 0x20 else at + 13)
+        for at in range(0, len(media), 188)
+        if media[at + 1] & 0x40 and (media[at + 1] & 0x1F) << 8 | media[at + 2] == Programme.VIDEO_PID
+    ]
 
 
 def test_exhausted_sources_refuse_or_abort_players() -> None:

@@ -24,6 +24,7 @@ class ActiveSession:
     """A session that streams; the test appends the blocks."""
 
     active = True
+    ahead: float | None = None
 
 
 class DetachRecorder(Broadcaster):

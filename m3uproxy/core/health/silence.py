@@ -31,6 +31,8 @@ SHORTEST_PAUSE = 0.5
 MAX_TIMEOUT = 30.0
 #: The most seconds of media ahead that count.
 MAX_AHEAD = 60.0
+#: Seconds of media ahead from which on a source that does not pause is in a burst.
+_LEAD = 1.0
 #: Seconds of media per second up to which a source delivers evenly.
 _EVEN_PACE = 1.5
 #: The shortest time in seconds from which evenness is judged.
@@ -148,14 +150,22 @@ class SilenceTracker:
         """Return the seconds since the last packets."""
         return now - self._last
 
+    def ahead(self, now: float) -> float:
+        """Return the seconds of media that are ahead of real time."""
+        self._count_media()
+        return max(0.0, self._ahead - (now - self._even[0]))
+
+    def is_in_burst(self, now: float) -> bool:
+        """Return whether the source pauses, or is ahead of real time."""
+        return self.silence(now) >= SHORTEST_PAUSE or self.ahead(now) >= _LEAD
+
     def timeout(self) -> float:
         """Return the seconds of silence that are allowed now; 0 for no limit."""
         if self._exact or not self._base:
             return self._base
-        self._count_media()
         usual = self._rhythm.usual_pause(self._last - self._delivered_since)
         allowed = max(self._base, min(2 * usual, MAX_TIMEOUT))
-        ahead = self._ahead - (self._last - self._even[0])
+        ahead = self.ahead(self._last)
         if ahead < SHORTEST_PAUSE:
             return allowed
         return max(allowed, self._base + min(ahead, MAX_AHEAD) + SHORTEST_PAUSE)

@@ -30,7 +30,7 @@ from ..mpegts.timestamps import TICKS, WRAP, has_pcr, read_pcr, read_timestamp
 from .media_progress import TrackClock
 
 #: Seconds between two samples.
-SAMPLE_INTERVAL = 0.25
+SAMPLE_INTERVAL = 0.5
 #: Share of media in a run from which on the next ones count as alike.
 _ENOUGH = 0.5
 #: Bytes of a large run. Smaller ones are inspected: they may be there to keep the connection open.
