@@ -24,6 +24,7 @@ class Reason(Enum):
     BAD_REDIRECT = "bad redirect"
     NOT_VIDEO = "not video"
     NOT_LIVE = "a file, not a live stream"
+    OTHER_KIND = "another kind of stream"
     NOT_TRANSPORT_STREAM = "not a transport stream"
     ENDED = "ended"
     PROGRAMME_ENDED = "the programme has ended"
@@ -67,14 +68,12 @@ class SourceError(Exception):
     :ivar status: HTTP status of the provider, if there was a response.
     :ivar retry_after: seconds for which the provider asks not to be requested again; None if it does not.
     :ivar length: bytes of the file, if a 416 states them.
-    :ivar media_type: media type of the file, set if a live source turned out to be a file.
     """
 
     reason: Reason
     detail: str = ""
     status: int | None = None
     length: int | None = None
-    media_type: str | None = None
     retry_after: float | None = None
 
     def __str__(self) -> str:

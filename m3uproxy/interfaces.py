@@ -50,12 +50,20 @@ class IResponseBody(Interface):
     length: int | None = Attribute("Content-Length in bytes; None if the head states no length.")
     encoded: bool = Attribute("True if the body was sent compressed: a length or range then counts compressed bytes.")
     final_url: str = Attribute("URL of the final response. Redact it before logging; never dial it again.")
+    public: bool = Attribute("True if a public host was on the way. URIs in the body then lead to public hosts only.")
 
     def header(name: str) -> str:
         """Return the first header of this name in the final response, '' if there is none."""
 
     def deliver(consumer: IBodyConsumer) -> None:
-        """Deliver the body to a consumer, from now on. Must be called once."""
+        """Deliver the body to a consumer, from now on. Must be called once, and once more after :meth:`withdraw`."""
+
+    def withdraw(start: bytes) -> None:
+        """
+        Take the body back from its consumer, and pause it until it is delivered again.
+
+        :param start: the bytes delivered so far. They are delivered again, before all others.
+        """
 
     def pause() -> None:
         """Stop reading. Data may still arrive in this reactor turn. Safe on a body that has ended."""

@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from .core.body_kind import KindMismatch
 from .core.ring import share_memory
 from .core.slots.slot_table import SlotTable
-from .errors import LimitReached, Reason, SourceError
+from .errors import LimitReached, Reason
 from .hls.as_ts.joined_stream import live_stream_of
 from .hls.fetcher import Fetcher
 from .interfaces import IDialler, IResolver
-from .live.stream import LiveStream
 from .log import make_logger
 from .settings import Settings
 from .stream_factory import StreamFactory
@@ -22,7 +22,6 @@ from .streams.base import Stream
 from .streams.context import StreamContext
 from .streams.spec import StreamSpec, stream_id
 from .upstream.slots import SlotAllocator
-from .vod.stream import VodStream
 
 log = make_logger()
 
@@ -125,18 +124,26 @@ class Registry:
         stream.touch()
         return stream
 
-    def replace_by_file(self, stream: LiveStream, error: SourceError) -> VodStream | None:
-        """Replace a live stream whose source is a file by a VOD stream.
+    def change_kind(self, stream: Stream, error: KindMismatch) -> Stream | None:
+        """Replace a stream whose source has sent another kind by a stream of that kind.
 
-        :param error: the failure that reported the file, with its media type.
-        :return: the VOD stream, also if an earlier call made it; None if the stream was deleted.
+        Its other players, which wait for the first byte, get ``error`` and are served by the new stream, too.
+
+        :param error: the error that tells the kind.
+        :return: the new stream, also if an earlier call made it; None if the stream was deleted, or if players have
+            media of it.
         """
         current = self._streams.get(stream.id)
-        if current is stream:
-            current = self._streams[stream.id] = self._factory.file_of(stream, error)
-            self._past_bytes += stream.bytes_served
-            _log_failure(stream.close_with(error), stream.id)
-        return current if isinstance(current, VodStream) else None
+        if current is not stream:
+            return current
+        if stream.has_served:
+            return None
+        current = self._streams[stream.id] = self._factory.replacement(stream, error)
+        log.info("stream {stream} is of kind {kind}: {error}", stream=stream.id, kind=current.kind.value, error=error)
+        _log_failure(stream.close_with(error), stream.id)
+        self._past_bytes += stream.bytes_served
+        self._past_segments += stream.segments_served
+        return current
 
     def check_viewer_limits(self, stream: Stream, address: str) -> None:
         """Check the limits of players before a player is attached.

@@ -65,6 +65,7 @@ class FakeBody:
         self.length: int | None = None
         self.window = 65_536
         self.encoded = False
+        self.public = False
         #: A body of stated length ends within the read that completes it.
         self.ends_with_read: SourceError | None = None
         self._waiting: list[Deferred[None]] = []
@@ -80,6 +81,14 @@ class FakeBody:
         if self.closed:
             raise RuntimeError("delivered after close()")
         self.consumer = consumer
+        if self.held:
+            self.resume()
+            self.bring_anyway()
+
+    def withdraw(self, start: bytes) -> None:
+        self.pause()
+        self.consumer = None
+        self.held = start + self.held
 
     def pause(self) -> None:
         self.pauses += 1

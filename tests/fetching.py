@@ -132,8 +132,9 @@ class FetcherRig:
     def last(self):
         return self.requests[-1]
 
-    def fetch(self, name="seg.ts", *args, **how):
-        return FetchResult(self.fetcher.fetch(ResourceRequest(f"http://p.example/{name}", self.source), *args, **how))
+    def fetch(self, name="seg.ts", *args, kind=None, **how):
+        request = ResourceRequest(f"http://p.example/{name}", self.source, kind=kind)
+        return FetchResult(self.fetcher.fetch(request, *args, **how))
 
     def close(self):
         self.fetcher.stop()

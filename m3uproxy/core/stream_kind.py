@@ -1,4 +1,7 @@
-"""The kind of a stream (live, HLS or VOD) and its Content-Type, as far as the URL tells before the first dial."""
+"""The kind of a stream (live, HLS or VOD) and its Content-Type, as far as the URL tells before the first dial.
+
+The URL is a guess: the first answer of a source decides (:mod:`m3uproxy.core.http.body_kind`).
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,6 @@ _CONTENT_TYPES = {
     ".mp3": Format.MPEG_AUDIO.value,
     ".flv": Format.FLV.value,
 }
-#: Extensions that both files and live streams have.
-_AMBIGUOUS_EXTENSIONS = (".aac", ".mp3", ".flv")
-_OTHER_FORMATS = tuple(_CONTENT_TYPES[extension] for extension in _AMBIGUOUS_EXTENSIONS)
 
 
 def _path(url: str) -> str:
@@ -42,7 +42,7 @@ def _path(url: str) -> str:
 
 
 def kind_of(url: str) -> StreamKind:
-    """Return the kind of a stream from its URL. A URL without an extension is a live stream."""
+    """Return the kind of a stream as listings show it before the first answer, from the URL."""
     path = _path(url)
     if path.endswith(".m3u8"):
         return StreamKind.HLS
@@ -62,26 +62,18 @@ def has_file_hint(url: str) -> bool:
     return any(hint in path for hint in _FILE_HINTS) or "static=true" in query.lstrip("?").split("&")
 
 
-def has_extension(url: str) -> bool:
-    """Return True if the extension of the URL decides between a file and a live stream.
-
-    A URL without an extension, or with one of radio or FLV, is dialled as a live stream. If its body has an end, it is
-    a file after all.
-    """
-    file_name = _path(url).rpartition("/")[2]
-    return "." in file_name and not file_name.endswith(_AMBIGUOUS_EXTENSIONS)
+def likely_kind(url: str) -> StreamKind:
+    """Return the kind that the first answer probably has: by the extension, and by known forms of programmes."""
+    kind = kind_of(url)
+    return StreamKind.VOD if kind is StreamKind.LIVE and has_file_hint(url) else kind
 
 
 def content_type(url: str, sent: Format | None = None) -> str:
-    """Return the Content-Type for players: by the extension of the path, else by known forms of live URLs.
+    """Return the Content-Type for players: that of the content if it is known, else by the URL.
 
-    :param sent: format of the bytes, if known. A format other than a transport stream replaces the type from the URL.
-        For a transport stream the type from the URL stays, unless that is one of radio or FLV.
+    :param sent: format of the bytes, if known.
     """
-    by_url = _content_type_by_url(url)
-    if sent is None or (sent is Format.TS and by_url not in _OTHER_FORMATS):
-        return by_url
-    return sent.value
+    return _content_type_by_url(url) if sent is None else sent.value
 
 
 def _content_type_by_url(url: str) -> str:

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.body_kind import BodyFacts
 from ..core.failover.causes import status_error
 from ..core.hls.resource_check import GZIP, ResourceCheck
 from ..core.http.body_sniffing import SNIFF_BYTES
@@ -30,6 +31,7 @@ from ..errors import Reason, SourceError, StoredError
 from ..interfaces import IBodyConsumer, IResponseBody
 from ..log import make_logger
 from ..timers import SilenceTimer
+from ..upstream.body_start import facts_of
 from ..upstream.content_decoding import gunzip_beginning
 from ..upstream.twisted_errors import source_error
 from .growing_buffer import BLOCK_BYTES, GrowingBuffer
@@ -81,6 +83,7 @@ class Download:
     :ivar over: True if the body is complete or has failed.
     :ivar error: the failure, None if there is none so far.
     :ivar response: the provider's response without its body, None before.
+    :ivar stated: the facts that the head states about the body; None before, and for an error status.
     :ivar range: the part of the resource that the body is. None for the whole resource, or for an error status.
     :ivar length: bytes of the complete body, None if unknown.
     :ivar buffer: the body so far.
@@ -126,6 +129,7 @@ class Download:
         self._request: Deferred[ProviderResponse] | None = None
         self._response_body: IResponseBody | None = None
         self._has_body = False
+        self.stated: BodyFacts | None = None
         self._received_at = 0.0
         self._silence_timer: SilenceTimer | None = None
         self._notify_timer: IDelayedCall | None = None
@@ -240,6 +244,20 @@ class Download:
         """Fail the download, because the proxy is stopping."""
         self._fail(SourceError(Reason.STOPPING))
 
+    def detach(self, error: SourceError) -> IResponseBody | None:
+        """
+        End the download, and take the body out, as it was before its first byte.
+
+        :param error: the error for other requests that wait.
+        :return: the body, withdrawn; None if it has ended.
+        """
+        body, self._response_body = self._response_body, None
+        if body is None or self.over:
+            return None
+        body.withdraw(self.buffer.read(0, self.buffer.size))
+        self._fail(error)
+        return body
+
     def abort_slow_readers(self, paused_since: float, began_before: float) -> bool:
         """
         Abort all readers if all are slow and no other request holds the download.
@@ -281,6 +299,7 @@ class Download:
         self._request = None
         self._response_body = response.body
         self._has_body = response.body is not None
+        self.stated = None if response.body is None else facts_of(response.body, response.final_url, b"")
         self.response = attrs.evolve(response, body=None)
         if response.body is None:
             self.length = 0
@@ -301,7 +320,8 @@ class Download:
 
     def _check_response(self, response: ProviderResponse, byte_range: bool) -> SourceError | None:
         """Return an error if the response does not match the request. Note the range if it is a part."""
-        if self.length is not None and self.length > self._max_bytes:
+        # A playlist has a limit of its own, and a file in place of a playlist is played as a file.
+        if self.length is not None and self.length > self._max_bytes and self._check.kind is not None:
             return SourceError(Reason.TOO_LARGE, f"{self.length} bytes, limit {self._max_bytes} (HLS_RESOURCE_BYTES)")
         if response.status != 206:
             return None

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 
+from ..core.body_kind import BodyFacts
 from ..core.hls.json_manifests import MAX_BYTES, BadManifest, rewrite_manifest
 from ..core.hls.uri_rewriter import ResourceKind, RewriteUri
 from ..core.http.byte_ranges import ContentRange
 from ..errors import Reason, SourceError
+from ..interfaces import IResponseBody
 from ..settings import Settings
 from .download import Download
 from .download_reader import DownloadReader
@@ -93,6 +96,17 @@ class FetchedResource:
         """The first bytes that have arrived: at least 16 if the body has as many, at most 512."""
         buffer, stop = self._download.buffer, self._start + 512
         return buffer.read(self._start, min(stop, buffer.size, stop if self._stop is None else self._stop))
+
+    def facts(self, url: str) -> BodyFacts | None:
+        """Return the facts about the body that decide its kind; None for an error status."""
+        stated = self._download.stated
+        return None if stated is None else attrs.evolve(stated, url=url, head=self.first_bytes)
+
+    def detach(self, error: SourceError) -> IResponseBody | None:
+        """Release the download, and return its open body; see :meth:`m3uproxy.hls.download.Download.detach`."""
+        body = self._download.detach(error)
+        self.close()
+        return body
 
     def close(self) -> None:
         """Release the download unread. Safe to call at any time."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..core.body_kind import BodyKind, body_kind, kind_mismatch
+from ..core.hls.playlist import begins_playlist
 from ..core.hls.resource_check import ResourceCheck
 from ..core.http.byte_ranges import ByteRange, ContentRange
 from ..core.http.redact import redact
@@ -22,10 +24,11 @@ from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..settings import Settings
+from ..upstream.opened_bodies import OpenedBodies
 from .cache import CacheEntry, CacheKey, ResponseCache
 from .download import Download
 from .fetched_resource import FetchedResource
-from .http_client import ProviderHttpClient, ResourceRequest
+from .http_client import ProviderHttpClient, ResourceRequest, response_of
 from .playlist_worker import PlaylistWorker
 
 log = make_logger()
@@ -49,11 +52,13 @@ class Fetcher:
     The single-flight client and its cache. It provides :class:`m3uproxy.hls.download.MemoryBudget`.
 
     :ivar playlists: the worker for the playlists that are fetched.
+    :ivar opened: bodies that a session of another kind has opened.
     """
 
     def __init__(self, clock: IReactorTime, http_client: ProviderHttpClient, settings: Settings) -> None:
         """Initialise a fetcher with an empty cache."""
         self.playlists = PlaylistWorker(clock)
+        self.opened = OpenedBodies(clock)
         self._clock = clock
         self._http_client = http_client
         self._settings = settings
@@ -110,6 +115,28 @@ class Fetcher:
         waiting: Deferred[FetchedResource] = download.wait_open().addCallback(self._as_requested, request, byte_range)
         return waiting
 
+    def knows(self, request: ResourceRequest) -> bool:
+        """Return whether a resource is in the cache, or being fetched."""
+        return self._cache.get((request, None)) is not None
+
+    def check_kind(self, resource: FetchedResource, request: ResourceRequest) -> None:
+        """
+        Check that the first playlist of a source is not another kind of stream.
+
+        :raises KindMismatch: if it is one. Its body is kept open for the session that plays it.
+        """
+        if request.url != request.source.url or begins_playlist(resource.first_bytes):
+            return
+        facts = resource.facts(request.url)
+        kind = None if facts is None else body_kind(facts)
+        if facts is None or kind is None or kind is BodyKind.PLAYLIST:
+            return
+        error = kind_mismatch(facts, kind)
+        body = resource.detach(error)
+        if body is not None:
+            self.opened.keep(request.source, body)
+        raise error
+
     def prefetch(self, request: ResourceRequest, byte_range: ByteRange | None, max_age: float) -> None:
         """Fetch a resource that will be requested soon, unless :data:`MAX_PREFETCHES` are under way."""
         if self._prefetches >= MAX_PREFETCHES or self._stopped:
@@ -124,6 +151,7 @@ class Fetcher:
         """Close all downloads and empty the cache. Later requests fail."""
         self._stopped = True
         self.playlists.stop()
+        self.opened.stop()
         for key, entry in self._cache:
             entry.download.close()
             self._cache.remove(key)
@@ -185,7 +213,11 @@ class Fetcher:
             settings.start_timeout + extra_timeout,
             None if patience is None else patience > 0,
         )
-        response = self._http_client.get(request, byte_range.header if byte_range is not None else None, timeouts)
+        opened = self.opened.take(request.source) if request.url == request.source.url and byte_range is None else None
+        if opened is not None:
+            response = succeed(response_of(opened))
+        else:
+            response = self._http_client.get(request, byte_range.header if byte_range is not None else None, timeouts)
         download.start(response, byte_range is not None)
         return download
 

@@ -254,7 +254,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         source = self._resource_request.source
         self._accounts.usage.used(source.account_key, source.url, self._reactor.seconds())
         assert self._pooled is not None
-        body = PooledBody(response, self._pooled, hop.location.url, self._agent.coding)
+        body = PooledBody(response, self._pooled, hop.location.url, self._agent.coding, self._public)
         return attrs.evolve(provider_response, body=body)
 
     def _status_error(self, status: int, headers: Mapping[str, str]) -> SourceError:
@@ -314,8 +314,10 @@ class _BodyDrain(TwistedProtocol):
 class PooledBody(ResponseBody):
     """The body of a response over a pooled connection, which is released when the body has been read."""
 
-    def __init__(self, response: Any, pooled: PooledConnection, final_url: str, coding: str = "") -> None:
-        super().__init__(response, pooled.connection, final_url, coding)
+    def __init__(
+        self, response: Any, pooled: PooledConnection, final_url: str, coding: str = "", public: bool = False
+    ) -> None:
+        super().__init__(response, pooled.connection, final_url, coding, public)
         self._pooled: PooledConnection | None = pooled
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -349,6 +351,12 @@ class PooledBody(ResponseBody):
         closed = super().close()
         pooled.release(False)
         return closed
+
+
+def response_of(body: IResponseBody) -> ProviderResponse:
+    """Return the response of a body that was opened outside of this client."""
+    headers = {name: value for name in _PLAYER_HEADERS if (value := body.header(name))}
+    return ProviderResponse(body.status, headers, body.final_url, body.public, body)
 
 
 def _header(response: Any, name: str) -> str | None:

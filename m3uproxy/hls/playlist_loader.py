@@ -226,6 +226,7 @@ class PlaylistLoader:
         if resource.status not in {200, 206}:
             resource.close()
             raise resource.error
+        self._fetcher.check_kind(resource, ResourceRequest(location.url, source))
         return await self._parse(resource)
 
     async def _parse(self, resource: FetchedResource) -> ParsedPlaylist:

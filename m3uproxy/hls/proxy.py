@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
+from ..core.body_kind import KindMismatch
 from ..core.failover.causes import is_own_fault
 from ..core.failover.machine import FailoverPolicy
 from ..core.hls.delivery_directives import NO_DIRECTIVES, DeliveryDirectives
@@ -73,19 +74,27 @@ class HlsProxy:
     _close_error = StoredError()
 
     def __init__(
-        self, context: HlsContext, stream_id: str, session: HlsSession, source_succeeded: Callable[[], None]
+        self,
+        context: HlsContext,
+        stream_id: str,
+        session: HlsSession,
+        source_succeeded: Callable[[], None],
+        may_change_kind: Callable[[], bool],
     ) -> None:
         """
         Initialise a proxy. It requests nothing before a player does.
 
         :param session: the session, which chooses the source.
         :param source_succeeded: called when a new source has delivered its first playlist.
+        :param may_change_kind: returns whether the stream may become one of another kind. Then a source that sends
+            another kind is no failure, and requests fail with :class:`m3uproxy.core.body_kind.KindMismatch`.
         """
         self._context = context
         self._clock = context.clock
         self._id = stream_id
         self._session = session
         self._source_succeeded = source_succeeded
+        self._may_change_kind = may_change_kind
         self._failed_segments = SegmentFailures()
         self._prefetched: ParsedPlaylist | None = None
         self.uris = PlayerUris(context.tokens, stream_id)
@@ -118,6 +127,11 @@ class HlsProxy:
     def current_url(self) -> str:
         """The URL in use, or the URL that is requested next."""
         return self._loader.variant_map.entry_location(self._session.request()).url
+
+    @property
+    def has_served(self) -> bool:
+        """True if players have playlists of this stream."""
+        return any(served.has_content for served in self._served.values())
 
     @property
     def target_duration(self) -> float:
@@ -225,6 +239,8 @@ class HlsProxy:
         """
         if self._close_error is not None:
             return
+        if isinstance(error, KindMismatch) and self._may_change_kind():
+            raise error
         if target is not None and target.role is ResourceRole.SIDE:
             raise RenditionFailed(error)
         if self._loader.variant_map.unpin(run.request):

@@ -37,12 +37,6 @@ log = make_logger()
 MAX_KNOWN_SOURCES = 20
 
 
-def _as_intermittent(request: SourceRequest) -> SourceRequest:
-    """Return a request whose slot counts as intermittent: HLS sends short requests, whatever the URL looks like."""
-    account = request.account
-    return request if account is None else attrs.evolve(request, account=attrs.evolve(account, intermittent=True))
-
-
 @attrs.define(eq=False)
 class SourceRun:
     """
@@ -182,7 +176,7 @@ class HlsSession(FailoverDriver):
     def source_named(self, name: bytes) -> SourceRequest:
         """Return the request for a source by its name. For an unknown source, return that of the primary."""
         listed = next((each for each in self._requests if source_name(each.url) == name), None)
-        return _as_intermittent(listed or self._known_sources.get(name) or self._requests[0])
+        return (listed or self._known_sources.get(name) or self._requests[0]).as_hls()
 
     async def with_slot(self, request: SourceRequest, deadline: float) -> SourceRequest:
         """
@@ -219,7 +213,7 @@ class HlsSession(FailoverDriver):
 
     def request(self, index: int | None = None) -> SourceRequest:
         """Return the request for a source; by default for the one in use, or the next one."""
-        return _as_intermittent(super().request(index))
+        return super().request(index).as_hls()
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
         patience = step.timeouts.patience(self._context.settings.first_byte_timeout)

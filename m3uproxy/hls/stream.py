@@ -15,9 +15,11 @@ from ..core.hls.delivery_directives import DeliveryDirectives
 from ..core.hls.uri_rewriter import ResourceKind, ResourceRole
 from ..core.hls.url_tokens import TokenTarget
 from ..core.http.byte_ranges import ByteRange
+from ..core.stream_kind import StreamKind
 from ..downstream.memory_producer import MemoryProducer
 from ..errors import Reason, SourceError, StoredError
 from ..streams.base import ClientInfo
+from ..streams.failover_history import FailoverHistory
 from ..streams.failover_stream import FailoverStream
 from ..streams.spec import StreamSpec
 from .clients import HlsClient, HlsClients
@@ -40,15 +42,29 @@ class HlsStream(FailoverStream):
 
     _close_error = StoredError()
 
-    def __init__(self, context: HlsContext, stream_id: str, spec: StreamSpec) -> None:
-        super().__init__(context, stream_id, spec)
+    def __init__(
+        self, context: HlsContext, stream_id: str, spec: StreamSpec, history: FailoverHistory | None = None
+    ) -> None:
+        super().__init__(context, stream_id, spec, history)
         self._hls_context = context
         self._session = HlsSession(context, self, context.policy, lambda request: self._proxy.check_source(request))
-        self._proxy = HlsProxy(context, stream_id, self._session, lambda: self.history.source_answered())
+        self._proxy = HlsProxy(
+            context, stream_id, self._session, lambda: self.history.source_answered(), lambda: not self.has_served
+        )
         self._proxy.sticky = spec.use_sticky_session
         self.hls_clients = HlsClients(context.clock, context.wall, context.slots, stream_id, self.touch)
 
     # listings
+
+    @property
+    def kind(self) -> StreamKind:
+        """Kind of stream: HLS, whatever the URL tells."""
+        return StreamKind.HLS
+
+    @property
+    def has_served(self) -> bool:
+        """True if players have playlists of this stream."""
+        return bool(len(self.hls_clients)) and self._proxy.has_served
 
     @property
     def session(self) -> HlsSession:
@@ -109,13 +125,13 @@ class HlsStream(FailoverStream):
             self._remove(client)
         self._proxy.reset(SourceError(Reason.NO_SLOT, "the viewer changed to another stream"))
 
-    def close(self, reason: Reason) -> Deferred[None]:
+    def close_with(self, error: SourceError) -> Deferred[None]:
         """
         Remove all clients and close the session.
 
-        :param reason: the reason that players get.
+        :param error: the error that players get.
         """
-        self._close_error = SourceError(reason)
+        self._close_error = error
         self.resolver.close()
         for client in self.hls_clients.all():
             self.hls_clients.remove(client)

@@ -133,6 +133,12 @@ class Broadcaster:
         return self._gate.media
 
     @property
+    def served(self) -> bool:
+        """True if a player or the muxer has its first block."""
+        has_muxed = self._muxer is not None and not self._muxer.waiting
+        return has_muxed or len(self._waiting) < len(self._pumps)
+
+    @property
     def format(self) -> Format | None:
         """Format of the sent stream; None if nothing was sent."""
         return self._parser.format

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
+from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 
+from ..core.body_kind import KindMismatch
 from ..core.failover.causes import FailureCause, cause_of
 from ..core.failover.machine import AskResolver, Backoff, Dial, FailoverState, Finish, GiveUp, Idle
 from ..core.health.silence import RhythmMemory
 from ..core.http.source_request import SourceRequest
 from ..core.programme import SHORT_PROGRAMME
 from ..core.slots.viewer_identity import ViewerIdentity
-from ..core.stream_kind import has_file_hint
+from ..core.stream_kind import StreamKind, has_file_hint, likely_kind
 from ..errors import Reason, SourceError, StoredError
 from ..interfaces import IStreamSink
 from ..streams.context import StreamContext
@@ -30,6 +33,18 @@ from .source_connection import LiveUpstream, SourceConnection
 from .standby_connection import Standby, StandbyConnection
 
 
+class SharedStream(DrivenStream, Protocol):
+    """The stream of a live session."""
+
+    @property
+    def kind(self) -> StreamKind:
+        """Kind of stream: that of its sources."""
+
+    @property
+    def expected_kind(self) -> StreamKind | None:
+        """The kind of stream that a source must send; None if players have media, so that the kind stays."""
+
+
 class LiveSession(FailoverDriver):
     """
     The failover driver of a live stream. It keeps a connection open while the stream has players.
@@ -38,12 +53,14 @@ class LiveSession(FailoverDriver):
     """
 
     _overdue = StoredError()
+    #: A source that is a file, while others are tried.
+    _file = StoredError()
 
     def __init__(
         self,
         context: StreamContext,
         upstream: LiveUpstream,
-        stream: DrivenStream,
+        stream: SharedStream,
         sink: IStreamSink,
         random: Callable[[], float] = random,
     ) -> None:
@@ -54,6 +71,7 @@ class LiveSession(FailoverDriver):
         """
         policy = context.live_policy(stream.spec)
         super().__init__(context, stream, policy, random)
+        self._live = stream
         self._sink = BodyComparison(sink, self)
         self._current = CurrentConnection(
             self._clock, self._slot, lambda slot: SourceConnection(upstream, self._sink, self, slot), self
@@ -106,7 +124,13 @@ class LiveSession(FailoverDriver):
         elif not self._open_standby(index, chosen=True):
             super()._open_chosen(index)
 
+    def request(self, index: int | None = None) -> SourceRequest:
+        """Return the request for a source; by default for the one in use, or the next one."""
+        request = super().request(index)
+        return request.as_hls() if self._live.kind is StreamKind.HLS else request
+
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
+        request = attrs.evolve(request, expected=self._live.expected_kind)
         self._sink.expect(request.url)
         self._current.open(request, step.timeouts)
 
@@ -136,7 +160,7 @@ class LiveSession(FailoverDriver):
 
     def source_started(self) -> None:
         """Monitor the source, which has delivered its first media."""
-        self._slot.viewer = None
+        self._slot.viewer = self._file = None
         self._carry_out(self._failover.started(self._clock.seconds()))
         self._start_monitor()
 
@@ -164,6 +188,10 @@ class LiveSession(FailoverDriver):
         A standby connection that has started replaces it now, ready or not. A chosen one that has not started is
         dialled again. If a silent source is being dialled a second time, the end waits for the outcome of that dial.
         """
+        if isinstance(error, KindMismatch) and self._changes_kind(error):
+            return
+        if self._plays_file():
+            return
         standby = self._standby.connection
         if error.reason is Reason.STALLED and standby is not None and self._is_second_dial(standby):
             self._overdue = error
@@ -214,6 +242,37 @@ class LiveSession(FailoverDriver):
         else:
             detail = "a programme, which the provider sends from the beginning again"
             super().source_ended(SourceError(before.error.reason, detail), FailureCause.PROGRAMME)
+
+    def _changes_kind(self, error: KindMismatch) -> bool:
+        """
+        End the session because a source sends another kind of stream, which then replaces this one.
+
+        A live stream may have a backup that is live. Then a file is a failure: providers send clips in place of a
+        channel that is down. If no other source delivers, the file is played.
+        """
+        if self._prefers_live(error):
+            self._file = error
+            return False
+        self._history.kind_found(self.label(self._failover.index), error)
+        self._end_with(error)
+        return True
+
+    def _prefers_live(self, error: KindMismatch) -> bool:
+        is_surprise = error.kind is StreamKind.VOD and likely_kind(error.url) is not StreamKind.VOD
+        return is_surprise and self.sources.others_left() > 0
+
+    def _plays_file(self) -> bool:
+        """If the last source that was left to try has failed, end the session with the file that was found."""
+        file = self._file
+        if file is None or self._live.expected_kind is None or self.sources.others_left() > 0:
+            return False
+        self._end_with(file)
+        return True
+
+    def _end_with(self, error: SourceError) -> None:
+        self._file = None
+        self._carry_out(self._failover.stop(self._clock.seconds()))
+        self._sink.sources_exhausted(error)
 
     def _start_monitor(self) -> None:
         rhythm = self._rhythms.of(self.request(self._failover.index).url)

@@ -9,12 +9,11 @@ from twisted.internet.interfaces import IReactorTime
 from ..core.http.redact import redact
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.programme import BodyNature
-from ..core.stream_kind import has_extension, has_file_hint
+from ..core.stream_kind import has_file_hint
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody, IStreamSink
 from ..log import make_logger
 from ..timers import Timer
-from ..upstream.body_probe import classify_finite_body
 from ..upstream.slots import Slot
 from ..upstream.twisted_errors import on_failure
 from .body_reader import BodyReader, BodyReaderOwner
@@ -141,10 +140,6 @@ class SourceConnection:
         body = await self._upstream.dialler.dial(request, timeouts, self._slot)
         self._body = body
         log.info("stream {stream}: source {url} opened", stream=self.stream_id, url=redact(request.url))
-        # A body with a length is a web page or a file, which must not be played again and again. If the URL has the
-        # form of a live stream, the length is ignored, because some providers state a wrong one.
-        if body.length is not None and not has_extension(request.url):
-            raise await classify_finite_body(body, body.length, self._clock, timeouts.first_byte)
         self._dialling = None
         left = max(0.0, timeouts.total - (self._clock.seconds() - began))
         self.has_length, self.nature = body.length is not None, _nature(body, request.url)

@@ -8,10 +8,11 @@ from typing import Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
+from ..core.ingest.parser import Format
 from ..core.ring import Ring
 from ..core.splice.plan import SpliceKind
 from ..core.splice.splicer import SpliceReport
-from ..core.stream_kind import content_type
+from ..core.stream_kind import StreamKind, content_type
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import ClientInfo
@@ -109,9 +110,25 @@ class LiveStream(FailoverStream):
         self._carry_on_agents = tuple(agent.lower() for agent in context.settings.carry_on_agents)
         self._clients: dict[LiveClient, None] = {}
         self._past_bytes = 0
+        self._format: Format | None = None
         self.broadcaster = make_broadcaster(self)
         self.muxer = make_muxer(self)
         self.memory = StreamMemory(self.broadcaster.ring, self.muxer)
+
+    @property
+    def kind(self) -> StreamKind:
+        """Kind of stream: live, whatever the URL tells."""
+        return StreamKind.LIVE
+
+    @property
+    def expected_kind(self) -> StreamKind | None:
+        """The kind of stream that a source must send; None if players have media, so that the kind stays."""
+        return None if self.broadcaster.served else self.kind
+
+    @property
+    def has_served(self) -> bool:
+        """True if connected players have got media."""
+        return self.broadcaster.served
 
     @property
     def session(self) -> LiveSession:
@@ -140,7 +157,8 @@ class LiveStream(FailoverStream):
     @property
     def content_type(self) -> str:
         """Content-Type of the responses."""
-        return content_type(self.current_url, self.broadcaster.format)
+        self._format = self.broadcaster.format or self._format
+        return content_type(self.current_url, self._format)
 
     def clients(self) -> list[ClientInfo]:
         """Return the clients, oldest first; those that play HLS are last."""
@@ -226,15 +244,8 @@ class LiveStream(FailoverStream):
         self.broadcaster.abort_stalled()
         self.muxer.run_housekeeping()
 
-    def close(self, reason: Reason) -> Deferred[None]:
-        """Disconnect all clients and close the source, for good.
-
-        :return: a Deferred that fires when the provider's socket has closed.
-        """
-        return self.close_with(SourceError(reason))
-
     def close_with(self, error: SourceError) -> Deferred[None]:
-        """Close the stream with an error of the caller; see :meth:`close`."""
+        """Disconnect all clients and close the source, for good; see :meth:`m3uproxy.streams.base.Stream.close`."""
         self.resolver.close()
         return self.broadcaster.close(error)
 

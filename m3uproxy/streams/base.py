@@ -11,8 +11,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from ..core.http.source_headers import split_headers
-from ..core.stream_kind import StreamKind, kind_of
-from ..errors import Reason
+from ..core.stream_kind import StreamKind
+from ..errors import Reason, SourceError
 from .context import StreamContext
 from .failover_history import FailoverHistory
 from .player import PlayerInfo
@@ -84,9 +84,14 @@ class Stream(ABC):
         return self._clock.seconds() - self._born
 
     @property
+    @abstractmethod
     def kind(self) -> StreamKind:
-        """Kind of stream; it follows from the URL."""
-        return kind_of(self.spec.url)
+        """Kind of stream: by the URL until a source has answered, then by the answer."""
+
+    @property
+    @abstractmethod
+    def has_served(self) -> bool:
+        """True if connected players have got media or playlists, so that the kind stays."""
 
     @property
     @abstractmethod
@@ -154,17 +159,24 @@ class Stream(ABC):
     def run_housekeeping(self) -> None:
         """Remove clients that are stalled or gone. Called once a second."""
 
-    @abstractmethod
     def close(self, reason: Reason) -> Deferred[None]:
         """Abort all clients and close the source, for good.
 
         :return: a Deferred that fires when the provider's socket has closed.
         """
+        return self.close_with(SourceError(reason))
 
-    def continue_history_of(self, other: Stream) -> None:
-        """Take over age and history of a stream that this one replaces, because the kind was another one."""
+    @abstractmethod
+    def close_with(self, error: SourceError) -> Deferred[None]:
+        """Close the stream with an error for its clients; see :meth:`close`."""
+
+    @abstractmethod
+    def begin_at(self, index: int) -> None:
+        """Begin with a source that has answered already. Counters stay. Called before the first client."""
+
+    def continue_from(self, other: Stream) -> None:
+        """Take over the age of a stream that this one replaces, because the kind was another one."""
         self.created_at, self._born = other.created_at, other._born
-        self.history = other.history
 
     def touch(self) -> None:
         """Note a request for this stream."""

@@ -130,6 +130,10 @@ class FailoverHistory:
             self._pending = None
             self._record_and_log(source, target, cause, {})
 
+    def kind_found(self, source: SourceLabel, error: SourceError) -> None:
+        """Record that a source sends another kind of stream than its URL told. That is no failure."""
+        self._record_and_log(source, source, str(error), {})
+
     def standby_failed(self, source: SourceLabel, error: SourceError) -> None:
         """Log the failure of a standby connection. The source in use is not affected, so this is no warning."""
         self._inform("standby source {source} failed: {cause}", source, error)

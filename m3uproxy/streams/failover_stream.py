@@ -59,6 +59,13 @@ class FailoverStream(Stream):
         """
         return self.resolver.fail_over(index)
 
+    def begin_at(self, index: int) -> None:
+        """Begin with a source that has answered already. Counters stay. Called before the first client."""
+        history = self.history
+        counters = history.failover_attempts, history.last_failover
+        self.session.choose(index)
+        history.failover_attempts, history.last_failover = counters
+
     @property
     def may_fail_over(self) -> bool:
         """True if the stream has a resolver or more than one source."""

@@ -47,23 +47,6 @@ class BodyCollector(ABC):
             self.done.errback(error)
 
 
-class BodyHead(BodyCollector):
-    """
-    The beginning of a body.
-
-    :ivar data: at least ``size`` bytes when ``done`` fires; fewer if the body has ended before.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.data = b""
-        self._size = size
-
-    def _collect(self, data: bytes) -> bool:
-        self.data += data
-        return len(self.data) >= self._size
-
-
 class _WholeBody(BodyCollector):
     """A whole body of a bounded size."""
 

@@ -1,27 +1,17 @@
-"""Reading the first bytes of a body: does a source deliver, and is a body of stated length a file?
-
-A file is recognised by its first bytes and by its length. Provider panels also send a file in place of a channel that
-they cannot deliver. Such a file is short, and the channel returns later, so a short file is a failure of the source.
-"""
+"""Probing a source: does it deliver a first packet?"""
 
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ..core.http.body_sniffing import SNIFF_BYTES, body_error, container_type, finite_body_error
+from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..core.ingest.detect import DetectingParser
-from ..core.stream_kind import has_extension
 from ..errors import Reason, SourceError
-from ..interfaces import IDialler, IResponseBody
-from .body_collector import BodyCollector, BodyHead
+from ..interfaces import IDialler
+from .body_collector import BodyCollector
 from .slots import Slot, release_slot
-
-#: Bytes that a file must have to be played as one: half a minute of video.
-SHORTEST_FILM = 32 << 20
-#: Bytes that are enough to recognise a container format.
-_ENOUGH = 400
 
 
 def probe_source(
@@ -44,8 +34,6 @@ async def _probe(
 ) -> None:
     body = await dialler.dial(request, timeouts, slot)
     try:
-        if body.length is not None and not has_extension(request.url):
-            raise finite_body_error(body.length, body.content_type)
         media = _FirstMedia(body.content_type)
         body.deliver(media)
         await media.done.addTimeout(timeouts.first_byte, clock, onTimeoutCancel=media.timed_out)
@@ -78,30 +66,3 @@ class _FirstMedia(BodyCollector):
         if error is not None:
             self.done.errback(error)
         return False
-
-
-async def classify_finite_body(body: IResponseBody, length: int, clock: IReactorTime, seconds: float) -> SourceError:
-    """
-    Return why a body of stated length is not played as a live stream, and close it.
-
-    The URL does not tell the kind of the body. So it may be a web page, a file, or something else.
-
-    :param length: bytes of the body.
-    :param seconds: that the first bytes may take.
-    :return: an error with a ``media_type`` if the body can be played as a file.
-    """
-    error = finite_body_error(length, body.content_type)
-    if error.reason is not Reason.NOT_LIVE or length < SHORTEST_FILM:
-        return error
-    head = BodyHead(_ENOUGH)
-    body.deliver(head)
-    try:
-        await head.done.addTimeout(seconds, clock, onTimeoutCancel=lambda *_: None)
-    except SourceError:
-        pass  # The bytes before the end are enough to judge by.
-    finally:
-        body.close()
-    media_type = container_type(head.data)
-    if media_type != "video/mp2t" or body.header("Accept-Ranges").lower() == "bytes":
-        error.media_type = media_type
-    return error

@@ -105,7 +105,8 @@ class _Dial(TimedRequest[IResponseBody]):
             response = await self._send()
             assert self._connection is not None
             if response.code in {200, 206}:
-                return ResponseBody(response, self._connection, hop.location.url, self._agent.coding)
+                public = self._led_by_public or self._connection.is_public
+                return ResponseBody(response, self._connection, hop.location.url, self._agent.coding, public)
             self._withdraw_connection()
             if response.code in REDIRECT_STATUSES:
                 locations = response.headers.getRawHeaders(b"Location", [None])

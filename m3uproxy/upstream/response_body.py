@@ -31,8 +31,16 @@ class ResponseBody(Protocol):
 
     joined = False
 
-    def __init__(self, response: Any, connection: ProviderConnection, final_url: str, coding: str = "") -> None:
+    def __init__(
+        self,
+        response: Any,
+        connection: ProviderConnection,
+        final_url: str,
+        coding: str = "",
+        public: bool = False,
+    ) -> None:
         self.final_url = final_url
+        self.public = public
         self.status: int = response.code
         self._headers = response.headers
         media_type = response.headers.getRawHeaders(b"Content-Type", [b""])[0]
@@ -45,6 +53,8 @@ class ResponseBody(Protocol):
         self._connection = connection
         self._consumer: IBodyConsumer | None = None
         self._paused = False
+        self._start = b""
+        self._is_over = False
         self._error: SourceError | None = None
 
     def header(self, name: str) -> str:
@@ -56,9 +66,32 @@ class ResponseBody(Protocol):
         """See :meth:`m3uproxy.interfaces.IResponseBody.deliver`."""
         self._consumer = consumer
         response, self._response = self._response, None
+        if response is None:
+            self._deliver_again(consumer)
+            return
         response.deliverBody(self)
         if self._paused:  # by the consumer, within deliverBody, which resumes at its end
             self._connection.pause()
+
+    def withdraw(self, start: bytes) -> None:
+        """See :meth:`m3uproxy.interfaces.IResponseBody.withdraw`."""
+        self.pause()
+        self._consumer, self._start = None, start
+
+    def _deliver_again(self, consumer: IBodyConsumer) -> None:
+        """Deliver the body that was withdrawn, from its start. It may have ended meanwhile."""
+        start, self._start = self._start, b""
+        self._paused = False
+        try:
+            if start:
+                consumer.body_received(start)
+        except Exception as error:
+            log.failure("a consumer failed on data from {url}", url=redact(self.final_url))
+            self._fail(SourceError(Reason.INTERNAL, type(error).__name__))
+        if self._is_over:
+            self._tell_end(consumer)
+        elif not self._paused and self._error is None:
+            self.resume()
 
     def pause(self) -> None:
         """See :meth:`m3uproxy.interfaces.IResponseBody.pause`."""
@@ -88,14 +121,18 @@ class ResponseBody(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Decode and deliver data. An exception, which Twisted would swallow, ends the body."""
-        if self._error is not None or self._consumer is None:
+        if self._error is not None:
             return
         try:
             if self._decoder is not None:
                 data = self._decoder.decode(data, self._connection.reads)
             if self._title_filter is not None:
                 data = self._title_filter.remove_titles(data)
-            if data:
+            if not data:
+                return
+            if self._consumer is None:  # withdrawn
+                self._start += data
+            else:
                 self._consumer.body_received(data)
         except SourceError as error:
             self._fail(error)
@@ -111,8 +148,13 @@ class ResponseBody(Protocol):
         """Tell the consumer that the body has ended. Twisted closes the socket, which is not used again."""
         if self._error is None:
             self._error = body_end_error(reason.value, self._connection)
-        assert self._consumer is not None
+        self._is_over = True
+        if self._consumer is not None:
+            self._tell_end(self._consumer)
+
+    def _tell_end(self, consumer: IBodyConsumer) -> None:
+        assert self._error is not None
         try:
-            self._consumer.body_ended(self._error)
+            consumer.body_ended(self._error)
         except Exception:
             log.failure("a consumer failed at the end of {url}", url=redact(self.final_url))

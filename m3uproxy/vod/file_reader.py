@@ -19,11 +19,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from ..core.body_kind import KindMismatch, body_kind, kind_mismatch, media_type_of, stream_kind_of
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..core.http.representation import Representation
+from ..core.stream_kind import StreamKind
 from ..errors import Reason, SourceError
-from ..interfaces import IBodyConsumer
+from ..interfaces import IBodyConsumer, IResponseBody
 from ..timers import SilenceTimer
+from ..upstream.body_start import facts_of
 from .interfaces import ByteConsumer
 from .range_request import OpenedRange
 
@@ -48,6 +51,16 @@ class FileReaderOwner(Protocol):
     def bytes_read(self, reader: FileReader, offset: int, data: memoryview) -> None:
         """Note bytes of the right file, before they are delivered to the consumer."""
 
+    @property
+    def may_change_kind(self) -> bool:
+        """True if the stream may become one of another kind, because no player has got bytes."""
+
+    def media_known(self, media_type: str) -> None:
+        """Note the media type of the file, by its first bytes."""
+
+    def kind_found(self, reader: FileReader, error: KindMismatch, body: IResponseBody) -> None:
+        """Drop the reader: its body, withdrawn, belongs to a stream of another kind."""
+
     def read_failed(self, reader: FileReader, error: SourceError) -> None:
         """Close the reader: the body has ended or is unusable. Called once."""
 
@@ -64,16 +77,19 @@ class FileReader:
         silence: float,
         owner: FileReaderOwner,
         first_silence: float = 0.0,
+        url: str = "",
     ) -> None:
         """
         Initialise a reader that has not started.
 
+        :param url: URL of the source.
         :param representation: the file that the body is a part of.
         :param silence: seconds without a byte, while bytes are awaited, after which the body counts as stalled.
         :param first_silence: the same before the first byte, if it is longer.
         """
         self._clock = clock
         self._body = opened.body
+        self._url = url
         self._owner = owner
         self._silence_limit, self._first_limit = silence, max(silence, first_silence)
         self._consumer: ByteConsumer | None = None
@@ -130,6 +146,11 @@ class FileReader:
 
         :return: a Deferred that fires when the socket has closed.
         """
+        self._stop()
+        return self._body.close()
+
+    def _stop(self) -> None:
+        """Stop reading, for good."""
         self._closed = True
         self._consumer = None
         self._pending.clear()
@@ -137,7 +158,6 @@ class FileReader:
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
-        return self._body.close()
 
     def read_on(self) -> None:
         """Deliver pending bytes while the consumer accepts them, then arrange for the next read."""
@@ -223,12 +243,28 @@ class FileReader:
         return used
 
     def _sniff(self, data: memoryview) -> bool:
-        """Return whether the first bytes may be a file: providers may send a login page with status 200."""
+        """Return whether the first bytes may be a file: providers may send a page, a playlist, or a live stream."""
         self._sniffed = True
-        error = body_error(bytes(data[:SNIFF_BYTES]), 0, "")
+        facts = facts_of(self._body, self._url, bytes(data[:SNIFF_BYTES]))
+        kind = body_kind(facts)
+        if kind is not None and stream_kind_of(kind) is not StreamKind.VOD and self._owner.may_change_kind:
+            self._withdraw(data, kind_mismatch(facts, kind))
+            return False
+        error = body_error(facts.head, 0, "")
         if error is not None:
             self._fail(error)
-        return error is None
+            return False
+        media_type = media_type_of(facts.head)
+        if media_type is not None:
+            self._owner.media_known(media_type)
+        return True
+
+    def _withdraw(self, data: memoryview, error: KindMismatch) -> None:
+        """Give up the body, as it was before its first byte."""
+        start = b"".join([data, *self._pending])
+        self._stop()
+        self._body.withdraw(start)
+        self._owner.kind_found(self, error, self._body)
 
     def _skip(self, consumer: ByteConsumer, data: memoryview) -> None:
         """Compare repeated bytes with those that the consumer accepted last. If they differ, fail."""

@@ -16,6 +16,7 @@ from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
 from ..errors import SourceError
 from ..interfaces import IDialler
+from ..upstream.opened_bodies import OpenedBodies
 from .edge_cache import EdgeCache
 
 
@@ -85,8 +86,15 @@ class VodFile(Protocol):
     def requests(self) -> tuple[SourceRequest, ...]:
         """The requests of the sources, in order."""
 
+    @property
+    def has_served(self) -> bool:
+        """True if a player has got bytes of the file, so that the stream stays one of files."""
+
     def bytes_read(self, representation: Representation | None, offset: int, data: memoryview) -> None:
         """Cache bytes of the file that a session has read."""
+
+    def media_known(self, media_type: str) -> None:
+        """Note the media type of the file, by its first bytes."""
 
     def source_confirmed(self, representation: Representation, url: str, index: int) -> None:
         """Note that the source with this index delivers the file.
@@ -120,9 +128,10 @@ class VodLimits:
 
 @attrs.frozen
 class VodUpstream:
-    """The way to providers, and the cache of bytes that came from them."""
+    """The way to providers, the bodies that other streams have opened, and the cache of bytes."""
 
     dialler: IDialler
+    opened: OpenedBodies
     policy: FailoverPolicy
     edge_cache: EdgeCache
 

@@ -6,6 +6,7 @@ import re
 
 import attrs
 
+from ..core.body_kind import believed_length
 from ..core.http.byte_ranges import WHOLE, ByteRange, ContentRange, parse_content_range
 from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
@@ -105,10 +106,12 @@ def representation_from_head(body: IResponseBody) -> Representation:
     return _representation(body, int(length), _RANGED.get(body.header("Accept-Ranges").lower()))
 
 
-def opened_range(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
+def opened_range(body: IResponseBody, wanted: ByteRange, is_plain: bool = False) -> OpenedRange:
     """
     Return the place in the file of the response to :func:`as_range_request`.
 
+    :param is_plain: the whole file was requested without a range. If the response does not mention ranges, they are
+        unknown.
     :raises SourceError: if the response is not the requested range, or empty.
     """
     if body.status == 206 and not _is_whole_file(body, wanted):
@@ -116,10 +119,11 @@ def opened_range(body: IResponseBody, wanted: ByteRange) -> OpenedRange:
     if body.length == 0:
         raise SourceError(Reason.ENDED, "the file is empty")
     # Servers that support ranges may answer a request for the whole file with 200.
-    accepts_ranges = wanted == WHOLE and body.status == 200 and body.header("Accept-Ranges").lower() == "bytes"
-    return OpenedRange(
-        body, 0, body.length, _representation(body, body.length, accepts_ranges and body.length is not None)
-    )
+    length, stated = believed_length(body.length), body.header("Accept-Ranges").lower()
+    accepts_ranges: bool | None = wanted == WHOLE and body.status == 200 and stated == "bytes" and length is not None
+    if is_plain and stated not in _RANGED and length is not None:
+        accepts_ranges = None
+    return OpenedRange(body, 0, length, _representation(body, length, accepts_ranges))
 
 
 def _is_whole_file(body: IResponseBody, wanted: ByteRange) -> bool:

@@ -155,7 +155,8 @@ class VodResponse:
         self._start_timer = self._clock.callLater(timeout, self._start_timed_out, timeout)
         self._writer.register(self)
         known = self.client.known_file
-        if known is not None:
+        # A file of which is not known whether it has ranges is asked for one.
+        if known is not None and not (self._ranges and known.representation.accepts_ranges is None):
             self.file_known(known.representation, known.url)
         self._send_more()
 

@@ -18,19 +18,20 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from ..core.body_kind import KindMismatch
 from ..core.failover.machine import SETTLED_AFTER, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
-from ..core.http.byte_ranges import ByteRange
+from ..core.http.byte_ranges import WHOLE, ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
 from ..errors import Reason, SourceError
-from ..interfaces import IDialler, IResponseBody
+from ..interfaces import IResponseBody
 from ..log import make_logger
 from ..timers import Timer
 from ..upstream.slots import PreviousSocket, StreamSlot
 from ..upstream.twisted_errors import on_failure
 from .file_reader import FileReader
-from .interfaces import RangeConsumer, VodFile
+from .interfaces import RangeConsumer, VodFile, VodUpstream
 from .range_request import check_continuation, opened_range, representation_from_head, request_for
 
 log = make_logger()
@@ -47,7 +48,7 @@ class VodSession:
     def __init__(
         self,
         clock: IReactorTime,
-        dialler: IDialler,
+        upstream: VodUpstream,
         file: VodFile,
         failover: FailoverMachine,
         slot: StreamSlot,
@@ -63,7 +64,8 @@ class VodSession:
         :param linger_over: called when a connection that no response used has closed.
         """
         self._clock = clock
-        self._dialler = dialler
+        self._dialler = upstream.dialler
+        self._opened_bodies = upstream.opened
         self._file = file
         self.failover = failover
         self._slot = slot
@@ -141,6 +143,24 @@ class VodSession:
         if reader is self._reader and self.failover.state is FailoverState.DIALLING:
             self._source_started()
         self._file.bytes_read(reader.representation, offset, data)
+
+    @property
+    def may_change_kind(self) -> bool:
+        """True if the stream may become one of another kind, because no player has got bytes."""
+        return not self._file.has_served
+
+    def media_known(self, media_type: str) -> None:
+        """Note the media type of the file, by its first bytes."""
+        self._file.media_known(media_type)
+
+    def kind_found(self, reader: FileReader, error: KindMismatch, body: IResponseBody) -> None:
+        """End the session, because the source sends another kind of stream. Keep its body for the other stream."""
+        source, consumer = self._file.requests[self.failover.index], self._consumer
+        self._reader = None
+        self._opened_bodies.keep(source, body)
+        self.close()
+        if consumer is not None:
+            consumer.sources_failed(error)
 
     def read_failed(self, reader: FileReader, error: SourceError) -> None:
         """End the file, fail over, or close a body that no response uses."""
@@ -252,31 +272,48 @@ class VodSession:
     async def _open(self, step: Dial) -> None:
         source = self._file.requests[step.index]
         slot = await self._slot.acquire(source.account)
+        opened = await self._take_opened(source)
         await self._previous_socket.wait()
         consumer = self._consumer
         if consumer is None:
             return
         request, wanted = request_for(consumer, source)
-        body = await self._dialler.dial(request, step.timeouts, slot)
+        body = opened
+        if body is None:
+            body = await self._dialler.dial(request, step.timeouts, slot)
         self._dialling = None
         try:
-            self._opened(body, wanted, consumer, request.url, step.first_byte if step.patient else 0.0)
+            self._opened(body, wanted, consumer, request.url, opened is not None, step)
         except Exception:
             self._previous_socket.closing(body.close())
             raise
+
+    async def _take_opened(self, source: SourceRequest) -> IResponseBody | None:
+        """Return the body of the whole file that another stream has opened. If another part is wanted, close it."""
+        body, consumer = self._opened_bodies.take(source), self._consumer
+        if body is None or (consumer is not None and request_for(consumer, source)[1] == WHOLE):
+            return body
+        await body.close()
+        return None
 
     def _dial_failed(self, error: SourceError) -> None:
         self._dialling = None
         self._source_failed(error)
 
     def _opened(
-        self, body: IResponseBody, wanted: ByteRange | None, consumer: RangeConsumer, url: str, first_byte: float
+        self,
+        body: IResponseBody,
+        wanted: ByteRange | None,
+        consumer: RangeConsumer,
+        url: str,
+        is_plain: bool,
+        step: Dial,
     ) -> None:
         log.info("stream {stream}: {url} opened", **self._place)
         if wanted is None:
             self._head_answered(body, consumer, url)
             return
-        opened = opened_range(body, wanted)
+        opened = opened_range(body, wanted, is_plain)
         if not consumer.started:
             consumer.file_known(opened.representation, url)
         else:
@@ -284,7 +321,8 @@ class VodSession:
         if consumer is not self._consumer:
             self._previous_socket.closing(body.close())
             return
-        reader = FileReader(self._clock, opened, consumer.representation, self._silence, self, first_byte)
+        first_byte = step.first_byte if step.patient else 0.0
+        reader = FileReader(self._clock, opened, consumer.representation, self._silence, self, first_byte, url)
         has_ranges = opened.representation.accepts_ranges
         if consumer.started or not has_ranges or reader.matches(consumer, consumer.representation):
             self._reader = reader

@@ -13,11 +13,12 @@ from ..core.failover.sources import Sources
 from ..core.failover.timeline import SourceLabel
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
-from ..core.stream_kind import StreamKind, content_type
+from ..core.stream_kind import StreamKind, content_type, kind_of
 from ..errors import Reason, SourceError
 from ..log import make_logger
 from ..streams.base import Stream
 from ..streams.context import StreamContext
+from ..streams.failover_history import FailoverHistory
 from ..streams.player import PlayerInfo
 from ..streams.spec import StreamSpec
 from ..upstream.slots import StreamSlot
@@ -36,10 +37,11 @@ RECONNECT_WINDOW = 10.0
 
 
 class VodStream(Stream):
-    """A file with its clients. Each client has its own session; the clients share the edge cache."""
+    """
+    A file with its clients. Each client has its own session; the clients share the edge cache.
 
-    #: Independent of the URL: a live stream may turn out to be a file.
-    kind = StreamKind.VOD
+    :ivar is_proven: whether a source has sent a file. Before, only the URL tells that the stream is one.
+    """
 
     def __init__(
         self,
@@ -48,14 +50,17 @@ class VodStream(Stream):
         spec: StreamSpec,
         upstream: VodUpstream,
         limits: VodLimits,
+        history: FailoverHistory | None = None,
         media_type: str | None = None,
     ) -> None:
         """
         Initialise a stream without clients.
 
-        :param media_type: the Content-Type, if the URL does not show it.
+        :param history: shared with another stream; by default a new one.
+        :param media_type: the Content-Type, if it is known already. The answer of a source has shown then that the
+            stream is a file.
         """
-        super().__init__(context, stream_id, spec)
+        super().__init__(context, stream_id, spec, history)
         self._upstream = upstream
         self._limits = limits
         self._edge_cache = upstream.edge_cache
@@ -66,7 +71,18 @@ class VodStream(Stream):
         self._past_bytes = 0
         self._head_request = HeadRequest(self.open_session, self._file_known)
         self._media_type = media_type
+        self.is_proven = history is not None
         self.requests = context.requests(spec)
+
+    @property
+    def kind(self) -> StreamKind:
+        """Kind of stream: by the URL until a source has sent a file."""
+        return StreamKind.VOD if self.is_proven else kind_of(self.spec.url)
+
+    @property
+    def has_served(self) -> bool:
+        """True if a connected player has got bytes of the file."""
+        return any(client.bytes_served for client in self._clients)
 
     @property
     def content_type(self) -> str:
@@ -183,9 +199,12 @@ class VodStream(Stream):
         for client in list(self._clients):
             client.close(error)
 
-    def close(self, reason: Reason) -> Deferred[None]:
+    def begin_at(self, index: int) -> None:
+        """Begin with a source that has answered already."""
+        self._source_index = index
+
+    def close_with(self, error: SourceError) -> Deferred[None]:
         """Disconnect all clients; the Deferred fires when the providers' sockets have closed."""
-        error = SourceError(reason)
         closing = [self._head_request.close_session()]
         self._head_request.sources_failed(error)
         closing += [client.close(error) for client in list(self._clients)]
@@ -202,7 +221,7 @@ class VodStream(Stream):
             failover.switched(self._clock.seconds(), self._source_index)
         slot = StreamSlot(self._context.slots, self.id)
         slot.viewer = player.viewer if player is not None else None
-        return VodSession(self._clock, upstream.dialler, self, failover, slot, self._limits.silence, linger_over)
+        return VodSession(self._clock, upstream, self, failover, slot, self._limits.silence, linger_over)
 
     def session_needed(self) -> None:
         """Close the connection of a HEAD request: the client's session will bring the same result."""
@@ -252,8 +271,13 @@ class VodStream(Stream):
         if known is not None and known.representation == representation:
             self._edge_cache.store(self.id, known.representation.length, offset, data)
 
+    def media_known(self, media_type: str) -> None:
+        """Note the media type of the file, by its first bytes: the source has sent a file."""
+        self._media_type, self.is_proven = media_type, True
+
     def source_confirmed(self, representation: Representation, url: str, index: int) -> None:
         """Note that the source with this index delivers the file; new sessions use that source."""
+        self.is_proven = True
         self._file_known(representation, url)
         if index != self._source_index:
             self._source_changed(index)

@@ -224,11 +224,11 @@ class Request(server.Request):
             allowed = b", ".join(error.allowedMethods).decode("ascii")
             body = write_error(self, HTTPError(405, "Method Not Allowed", {"Allow": allowed}))
         if isinstance(body, Deferred):
-            self._answer_later(body)
+            self.answer_later(body)
         elif body is not NOT_DONE_YET:
             self.answer(body)
 
-    def _answer_later(self, body: Deferred[Any]) -> None:
+    def answer_later(self, body: Deferred[Any]) -> None:
         """Answer when a Deferred fires. Cancel it if the client disconnects before, or the request is ended."""
         body.addCallback(self._body_ready).addErrback(self._body_failed)
         body.addErrback(lambda failure: log.failure("ending a request failed", failure=failure))

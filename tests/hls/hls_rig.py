@@ -6,16 +6,18 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import attrs
-from fakes import FakeDialler, FakeResolver
+from fakes import Dial, FakeDialler, FakeResolver
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from wire import Answer as WireAnswer
 from wire import Wire, call
 from zope.interface import implementer
 
+from m3uproxy.core.failover.causes import status_error
 from m3uproxy.errors import Reason, SourceError
+from m3uproxy.hls.as_ts.joined_body import raise_playlist_timeout
 from m3uproxy.hls.fetcher import Fetcher
-from m3uproxy.hls.http_client import ProviderResponse
+from m3uproxy.hls.http_client import ProviderResponse, ResourceRequest
 from m3uproxy.interfaces import IResponseBody
 from m3uproxy.registry import Registry
 from m3uproxy.settings import Settings
@@ -33,6 +35,9 @@ class PageBody:
 
     content_type = ""
     joined = False
+    status = 200
+    public = False
+    encoded = False
 
     def __init__(self, data: bytes, final_url: str, endless: bool) -> None:
         self.data = data
@@ -40,6 +45,12 @@ class PageBody:
         self.length = None if endless else len(data)
         self.final_url = final_url
         self.closed = False
+
+    def header(self, name: str) -> str:
+        return ""
+
+    def withdraw(self, start: bytes) -> None:
+        self.data = start
 
     def deliver(self, consumer) -> None:
         if self.data:
@@ -127,6 +138,23 @@ class Origin:
         return self.asked.count(url)
 
 
+class OriginDialler:
+    """Dials the pages of an origin."""
+
+    def __init__(self, clock: Clock, origin: Origin) -> None:
+        self.clock = clock
+        self.origin = origin
+
+    def dial(self, request, timeouts, slot=None):
+        opened = self.origin.get(ResourceRequest(request.url, request), None, timeouts).addCallback(self._body)
+        return opened.addTimeout(timeouts.total, self.clock, onTimeoutCancel=raise_playlist_timeout)
+
+    def _body(self, response: ProviderResponse):
+        if response.body is None:
+            raise status_error(response.status)
+        return response.body
+
+
 def one_turn(clock: Clock) -> None:
     """Run one reactor turn. ``Clock.advance(0)`` would also run what is scheduled meanwhile."""
     for due in [each for each in clock.calls if each.getTime() <= clock.seconds()]:
@@ -149,7 +177,7 @@ class HlsRig:
         self.fetcher = Fetcher(self.clock, self.origin, self.settings)
         key = b"k" * 32
         self.resolver = FakeResolver()
-        self.dialler = FakeDialler(self.clock)
+        self.dialler = FakeDialler(self.clock, self._answer_playlist)
         self.registry = Registry(self.clock, self.dialler, self.settings, key, self.wall, self.resolver, self.fetcher)
         tickets = None
         if self.settings.player_url_lifetime:
@@ -160,6 +188,12 @@ class HlsRig:
         root = Root(self.settings.root_path, *resources, lambda: public_prefix(self.settings))
         self.site = Site(root, self.clock)
         self.registry.start()
+
+    def _answer_playlist(self, dial: Dial) -> None:
+        """Answer the dial of a page of the origin."""
+        if dial.request.url in self.origin.pages:
+            opened = OriginDialler(self.clock, self.origin).dial(dial.request, dial.timeouts)
+            opened.addCallbacks(dial.deferred.callback, dial.deferred.errback)
 
     def wall(self) -> datetime:
         return datetime(2026, 11, 22, tzinfo=timezone.utc) + timedelta(seconds=self.clock.seconds())

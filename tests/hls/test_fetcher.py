@@ -7,6 +7,7 @@ from fetching import FetcherRig, fetcher_rig
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m3uproxy.core.hls.uri_rewriter import ResourceKind
 from m3uproxy.core.http.byte_ranges import ByteRange
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.hls.cache import MAX_PAUSE, MAX_READING
@@ -384,7 +385,7 @@ class TestDownload:
 
     def test_too_large_resource_fails_by_head_and_by_body(self):
         fetcher_rig = FetcherRig(hls_resource_bytes=1 << 20)
-        fetched = fetcher_rig.fetch()
+        fetched = fetcher_rig.fetch(kind=ResourceKind.SEGMENT)
         fetcher_rig.last.answer(None, (1 << 20) + 1)
         assert fetched.error.reason is Reason.TOO_LARGE
         assert fetcher_rig.last.body.closed

@@ -19,6 +19,7 @@ from m3uproxy.core.ingest.ts_parser import PacketObserver, TsParser
 from m3uproxy.core.programme import BodyNature
 from m3uproxy.core.slots.accounts import Account
 from m3uproxy.core.slots.slot_table import SlotTable
+from m3uproxy.core.stream_kind import StreamKind
 from m3uproxy.errors import SourceError
 from m3uproxy.interfaces import IStreamSink
 from m3uproxy.live.read_scheduler import ReadScheduler
@@ -150,6 +151,8 @@ class SessionRig:
     """The stream ``stream`` with a session that is not started."""
 
     id = "stream"
+    kind = StreamKind.LIVE
+    expected_kind: StreamKind | None = None
     spec = StreamSpec("http://s0/", "agent")
 
     def __init__(

@@ -329,29 +329,6 @@ def test_bytes_without_packets_count_as_silence() -> None:
     rig.stop()
 
 
-def test_body_with_a_length_is_not_played_as_a_stream() -> None:
-    rig = LiveRig(2)
-    rig.session.start()
-    assert rig.dialler.urls[-1] == "http://s0/"
-    body = rig.dialler.last.answer(length=5_000_000)
-    assert body.closed
-    assert rig.session.error is not None
-    assert rig.session.error.reason is Reason.NOT_LIVE
-    body.vanish()
-    assert rig.dialler.urls[-1] == "http://s1/"
-    rig.stop()
-
-
-def test_page_with_a_length_is_not_taken_for_a_file() -> None:
-    rig = LiveRig(1)
-    rig.session.start()
-    page = rig.dialler.last.answer(FakeBody(content_type="text/html"), length=64)
-    assert rig.session.error is not None
-    assert rig.session.error.reason is Reason.NOT_VIDEO
-    page.vanish()
-    rig.stop()
-
-
 def test_a_late_reactor_is_not_a_silent_source() -> None:
     """After a suspended machine or a long reactor turn, the bytes are in the kernel and come right after the timer."""
     rig = LiveRig()

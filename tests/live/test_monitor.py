@@ -542,17 +542,13 @@ def answer_html(dial: Dial) -> FakeBody:
     return body
 
 
-def answer_film(dial: Dial) -> FakeBody:
-    return dial.answer(length=5_000_000)
-
-
 def answer_nothing(dial: Dial) -> FakeBody:
     body = dial.answer()
     body.end(SourceError(Reason.RESET))
     return body
 
 
-@pytest.mark.parametrize("answer", [answer_html, answer_film, answer_nothing])
+@pytest.mark.parametrize("answer", [answer_html, answer_nothing])
 def test_probe_rejects_a_backup_that_is_no_stream(answer: Callable[[Dial], FakeBody]) -> None:
     rig = MonitorRig(2, probe=True, may_probe=True).play(61)
     body = answer(rig.dialler.last)

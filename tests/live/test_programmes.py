@@ -7,8 +7,12 @@ import re
 import pytest
 from fakes import FakeBody, Programme, Relay
 
+from m3uproxy.core.body_kind import KindMismatch
+from m3uproxy.core.stream_kind import StreamKind
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.live.read_gate import ENOUGH
+from m3uproxy.live.stream import LiveStream
+from m3uproxy.streams.base import Stream
 
 RESET = SourceError(Reason.RESET)
 HINTED = "http://provider/streaming/timeshift.php?stream=1"
@@ -41,11 +45,20 @@ class ProgrammeRig(Relay):
 
     def __init__(self, *urls: str, length: int | None = None, speed: float | None = None, joined: bool = False) -> None:
         super().__init__()
-        self.live = self.stream(*urls)
+        self.live = self.live_stream(*urls)
         self.viewer = self.player(self.live, speed=speed)
         body = FakeBody()
         body.joined = joined
         self.body = self.dialler.last.answer(body, length)
+
+    def live_stream(self, url: str, *failover: str) -> LiveStream:
+        """Return a live stream, also if its URL has a hint for a file."""
+        stream: Stream = self.stream(url, *failover)
+        if not isinstance(stream, LiveStream):
+            changed = self.registry.change_kind(stream, KindMismatch(Reason.OTHER_KIND, kind=StreamKind.LIVE, url=url))
+            assert isinstance(changed, LiveStream)
+            stream = changed
+        return stream
 
     def finish(self, seconds: float = 5.0) -> None:
         """Let the players read what is left."""

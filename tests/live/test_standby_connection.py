@@ -171,7 +171,7 @@ def test_standby_buffer_is_bounded(monkeypatch) -> None:
     assert len(rig.standby.hand_over()[2]) < 20_000 + 2 * len(middle)
 
 
-@pytest.mark.parametrize("how", ["dial", "head only", "ends", "not video", "a file"])
+@pytest.mark.parametrize("how", ["dial", "head only", "ends", "not video"])
 def test_failure_is_reported_once_and_leaves_nothing(how: str) -> None:
     rig = StandbyConnectionRig()
     expected = Reason.REFUSED
@@ -186,12 +186,9 @@ def test_failure_is_reported_once_and_leaves_nothing(how: str) -> None:
         rig.bring(body, rig.programme.group()[188 * 4 :])
         body.end(SourceError(Reason.ENDED))
         expected = Reason.ENDED
-    elif how == "not video":
+    else:
         rig.bring(rig.dialler.last.answer(), b"<!DOCTYPE html><html><body>no</body></html>")
         expected = Reason.NOT_VIDEO
-    else:
-        rig.dialler.last.answer(length=1000)
-        expected = Reason.NOT_LIVE
     assert [error.reason for error in rig.errors] == [expected]
     assert rig.ready == []
     rig.standby.close()

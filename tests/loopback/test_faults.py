@@ -144,16 +144,6 @@ async def test_backup_takes_over(rig, fault):
 
 
 @pytest_twisted.ensureDeferred
-async def test_live_url_with_a_finite_body_is_refused_as_a_file(rig):
-    await rig.start(stream_retry_attempts=1)
-    player = await rig.play(rig.register("/live/user/pass/7?length=5000000"))
-    await rig.until(lambda: b"}" in player.body, 3)
-    assert player.status == 502
-    assert b"a file, not a live stream" in player.body
-    await rig.until(lambda: rig.open_upstreams() == 0)
-
-
-@pytest_twisted.ensureDeferred
 async def test_alignment_survives_missing_bytes(rig):
     player = await rig.play(rig.register("/live/x.ts?burst=3&cut=50k&cut_size=777"))
     await rig.until_bytes(player, 150_000)

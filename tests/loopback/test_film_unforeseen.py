@@ -53,17 +53,33 @@ async def test_all_waiting_players_get_the_file(rig):
 
 
 @pytest.mark.parametrize(
-    ("head", "size", "query"),
-    [(MP4, 5 * M, ""), (TS, 40 * M, "ranges=0"), (b"nothing", 40 * M, ""), (MP4, 40 * M, "stall=0")],
-    ids=["in place of a channel", "no parts", "unknown", "silent"],
+    ("head", "query", "ranges"), [(MP4, "", "bytes"), (TS, "ranges=0", "none"), (b"unknown", "", "bytes")]
 )
 @pytest_twisted.ensureDeferred
-async def test_unsuitable_bodies_are_refused(rig, head, size, query):
+async def test_short_file_is_played_as_well(rig, head, query, ranges):
+    stream, data = register_unmarked(rig, head, 50_000, query)
+    status, headers, body = await (await player_of(rig, stream)).ask()
+    assert (status, headers["accept-ranges"]) == (200, ranges)
+    assert body == data
+    assert rig.provider.station.channel("7").tally.requests == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_silent_file_is_refused(rig):
     await rig.start(stream_retry_attempts=1)
-    stream, _ = register_unmarked(rig, head, size, query)
-    assert (await (await player_of(rig, stream)).ask())[0] == 502
+    stream, _ = register_unmarked(rig, MP4, query="stall=0")
+    assert (await (await player_of(rig, stream)).ask())[0] == 504
     assert rig.registry.get(stream.id) is stream
     await rig.until(lambda: rig.provider.station.sockets.current == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_file_is_played_if_no_other_source_delivers(rig):
+    """A file in place of a channel may be a notice. It is better than nothing."""
+    stream, data = register_unmarked(rig, MP4, 50_000, "", rig.provider.url("/live/u/p/1.ts?status=404"))
+    status, _, body = await (await player_of(rig, stream)).ask()
+    assert (status, body) == (200, data)
+    assert rig.registry.get(stream.id).source_index == 0
 
 
 @pytest_twisted.ensureDeferred

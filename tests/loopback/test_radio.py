@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import pytest_twisted
 
 from m3uproxy.core.ingest.audio_sync import AudioSync
 from m3uproxy.core.ingest.flv_tags import FlvReader
-from m3uproxy.errors import Reason
+from m3uproxy.core.stream_kind import StreamKind
 
 CONTENT_TYPES = {"aac": b"audio/aac", "mp3": b"audio/mpeg", "flv": b"video/x-flv"}
 FORMATS = list(CONTENT_TYPES)
@@ -132,11 +130,13 @@ async def test_missing_bytes_cost_whole_frames(rig):
 
 @pytest_twisted.ensureDeferred
 async def test_radio_with_an_end_is_a_file(rig):
-    await rig.start(stream_retry_attempts=1)
-    player = await rig.play(rig.register("/live/x.mp3?length=5000000"))
-    await rig.until(lambda: b"}" in player.body, 3)
-    assert player.status == 502
-    assert Reason.NOT_LIVE.value in json.loads(player.body)["detail"]
+    stream = rig.register("/live/x.mp3?length=20000&rate=4")
+    player = await rig.play(stream)
+    await rig.until(lambda: len(player.body) >= 20_000)
+    assert player.status == 200
+    assert b"Content-Type: audio/mpeg" in player.head
+    assert b"Content-Length: 20000" in player.head
+    assert rig.registry.get(stream.id).kind is StreamKind.VOD
 
 
 @pytest_twisted.ensureDeferred

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from scripted_provider import CLOSE, RESET, BodyRecorder, head
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.source_request import DialTimeouts
@@ -37,6 +38,50 @@ class TestPlain:
         await opened.close()
         await opened.close()
         verifyObject(IDialler, bench.dialler)
+
+    @pytest.mark.parametrize("framing", ["Connection: close", f"Content-Length: {4 * 188}"])
+    @pytest_twisted.ensureDeferred
+    async def test_withdrawn_body_is_delivered_again_from_its_first_byte(self, bench, framing):
+        """It is paused meanwhile. Bytes and an end that come all the same are kept."""
+        provider = await bench.provider(head("200 OK", framing), VIDEO, VIDEO * 2, VIDEO, CLOSE)
+        opened = await bench.dial(provider.url("/a"))
+        first, again = BodyRecorder(), BodyRecorder()
+        opened.deliver(first)
+        await first.has(188)
+        opened.withdraw(first.data)
+        size = len(first.data)
+        await deferLater(bench.reactor, 0.1, lambda: None)
+        assert len(first.data) == size
+        opened.deliver(again)
+        await again.over
+        assert again.data == VIDEO * 4
+        assert again.error.reason is Reason.ENDED
+        assert (first.ends, again.ends) == (0, 1)
+        await opened.close()
+
+    @pytest_twisted.ensureDeferred
+    async def test_body_withdrawn_in_the_read_that_completes_it_keeps_its_end(self, bench):
+        provider = await bench.provider(head("200 OK", "Content-Length: 188") + VIDEO)
+        opened = await bench.dial(provider.url("/a"))
+        first, again = BodyRecorder(), BodyRecorder()
+        opened.deliver(first)
+        await first.has(188)
+        opened.withdraw(first.data)
+        await deferLater(bench.reactor, 0.05, lambda: None)
+        opened.deliver(again)
+        await again.over
+        assert (again.data, again.error.reason) == (VIDEO, Reason.ENDED)
+
+    @pytest_twisted.ensureDeferred
+    async def test_withdrawn_body_can_be_closed(self, bench):
+        provider = await bench.provider(head("200 OK"), VIDEO)
+        opened = await bench.dial(provider.url("/a"))
+        first = BodyRecorder()
+        opened.deliver(first)
+        await first.has(188)
+        opened.withdraw(first.data)
+        await opened.close()
+        assert (first.ends, bench.sockets.open) == (0, 0)
 
     @pytest_twisted.ensureDeferred
     async def test_request_headers(self, bench):

@@ -31,6 +31,8 @@ class GreedyConsumer:
 
 
 class ReaderOwner:
+    may_change_kind = False
+
     def bytes_read(self, reader, offset, data) -> None:
         """Do nothing."""
 

@@ -16,6 +16,7 @@ from m3uproxy.provider.files import content
 from m3uproxy.settings import Settings
 from m3uproxy.streams.context import StreamContext
 from m3uproxy.streams.spec import StreamSpec
+from m3uproxy.upstream.opened_bodies import OpenedBodies
 from m3uproxy.upstream.slots import SlotAllocator
 from m3uproxy.vod.edge_cache import EdgeCache
 from m3uproxy.vod.interfaces import VodLimits, VodUpstream
@@ -114,7 +115,7 @@ class VodRig:
             StreamContext(self.clock, wall, self.slot_allocator, Settings(), None),
             "id",
             spec,
-            VodUpstream(self.dialler, FailoverPolicy(laps=2, backoff=0.5), self.edge_cache),
+            VodUpstream(self.dialler, OpenedBodies(self.clock), FailoverPolicy(laps=2, backoff=0.5), self.edge_cache),
             VodLimits(**{"silence": 10.0, "pause": 14_400.0, "start": 20.0, **limits}),
         )
         self.connections: list[PlayerConnection] = []

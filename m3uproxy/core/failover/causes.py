@@ -114,6 +114,7 @@ _CAUSES = {
     Reason.BAD_REDIRECT: FailureCause.UNUSABLE,
     Reason.NOT_VIDEO: FailureCause.NOT_VIDEO,
     Reason.NOT_LIVE: FailureCause.UNUSABLE,
+    Reason.OTHER_KIND: FailureCause.UNUSABLE,
     Reason.NOT_TRANSPORT_STREAM: FailureCause.UNUSABLE,
     Reason.ENDED: FailureCause.ENDED,
     Reason.PROGRAMME_ENDED: FailureCause.PROGRAMME,

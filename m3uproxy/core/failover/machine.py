@@ -390,7 +390,7 @@ class FailoverMachine:
     def _is_final(self) -> bool:
         """True before the first byte if another lap cannot help: no free slot, or the source is a file."""
         error = None if self.sent else self.error
-        return error is not None and (error.reason is Reason.NO_SLOT or error.media_type is not None)
+        return error is not None and error.reason in (Reason.NO_SLOT, Reason.OTHER_KIND)
 
     def _dial(self, now: float) -> Effect:
         """Dial the current source, within its share of the time left."""

@@ -21,7 +21,16 @@ _TEXT_SIGNATURES = (
     (re.compile(rb"#EXTM3U|\[playlist\]|https?://", re.IGNORECASE), "a playlist"),
     (re.compile(rb'\{\s*(?:["}]|$)|\[\s*(?:["\]{\d]|$)'), "JSON"),
 )
-_PAGE_TYPES = ("text/", "application/json", "application/xml", "application/xhtml+xml")
+#: Beginnings of the ``Content-Type`` of pages.
+PAGE_TYPES = ("text/", "application/json", "application/xml", "application/xhtml+xml")
+_CONTAINERS = (
+    (b"\x00\x00\x01\xba", "video/mpeg"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
+    (b"fLaC", "audio/flac"),
+)
+#: First sync byte and size of the packets of a transport stream: plain, and with a time stamp (M2TS).
+_GRIDS = ((0, 188, "video/mp2t"), (4, 192, "video/vnd.dlna.mpeg-tts"))
+_QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
@@ -62,30 +71,27 @@ def container_type(head: bytes) -> str | None:
     """
     Return the media type of a file by its first bytes; None if it is unknown.
 
-    Sources: ISO/IEC 14496-12 clause 4.3 (type of the first box), RFC 8794 section 11.2 (EBML, followed by the document
-    type), RIFF, ISO/IEC 13818-1 clause 2.4.3.2 (a sync byte every 188 bytes).
+    Sources: ISO/IEC 14496-12 clause 4.3 (type of the first box; QuickTime files may begin with others), RFC 8794
+    section 11.2 (EBML, followed by the document type), RIFF, ISO/IEC 13818-1 clauses 2.4.3.2 (a sync byte every 188
+    bytes) and 2.5.3.4 (pack header of a program stream), ASF header object, FLAC stream marker.
 
     :param head: the first bytes; 400 are enough.
     """
     if head[4:8] == b"ftyp":
-        return "video/mp4"
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    if head[4:8] in _QUICKTIME_BOXES and head[:2] == b"\0\0":
+        return "video/quicktime"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "video/x-msvideo"
-    return "video/mp2t" if len(head) > 376 and head[:377:188] == b"GGG" else None
+    if head[:4] == b"RIFF":
+        return {b"AVI ": "video/x-msvideo", b"WAVE": "audio/wav"}.get(head[8:12])
+    found = next((media_type for magic, media_type in _CONTAINERS if head.startswith(magic)), None)
+    for start, size, name in _GRIDS:
+        if found is None and head[start : start + 2 * size + 1 : size] == b"GGG":
+            found = name
+    return found
 
 
-def finite_body_error(length: int, content_type: str) -> SourceError:
-    """
-    Return the error for a body of known length that has no sign of a live stream.
-
-    A page (no free connection, an expired account) may be replaced by video soon, a file will not. So their reasons
-    differ.
-
-    :param length: bytes of the body.
-    :param content_type: the provider's ``Content-Type``.
-    """
-    if content_type.startswith(_PAGE_TYPES):
-        return SourceError(Reason.NOT_VIDEO, f"the provider sent {content_type}, {length} bytes")
-    return SourceError(Reason.NOT_LIVE, f"{length} bytes")
+def is_image(head: bytes) -> bool:
+    """Return whether a body is a picture: JPEG, PNG, GIF."""
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8"))

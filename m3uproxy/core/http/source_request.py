@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ..slots.accounts import Account, ProviderSlot, implicit_account
+from ..stream_kind import StreamKind
 from .redirects import Headers, RequestHop
 
 
@@ -25,6 +26,8 @@ class SourceRequest:
         ``FIRST_BYTE_TIMEOUT``; 0 while another source is left to try. None for a source that delivers.
     :ivar method: GET, or HEAD for a response without a body.
     :ivar verify_tls_elsewhere: whether the certificates of other hosts are verified, which redirects lead to.
+    :ivar expected: the kind of stream that the answer must have, so that another kind ends the session of the stream;
+        None for any kind that can be played as a transport stream.
     """
 
     url: str = attrs.field(repr=False)
@@ -36,6 +39,12 @@ class SourceRequest:
     slot: ProviderSlot | None = attrs.field(default=None, eq=_stream_of, repr=False)
     verify_tls_elsewhere: bool = True
     patience: float | None = attrs.field(default=None, eq=False)
+    expected: StreamKind | None = attrs.field(default=None, eq=False)
+
+    def as_hls(self) -> SourceRequest:
+        """Return the request with an intermittent slot: HLS sends short requests, whatever the URL looks like."""
+        account = self.account
+        return self if account is None else attrs.evolve(self, account=attrs.evolve(account, intermittent=True))
 
     def verifies(self, hop: RequestHop) -> bool:
         """Return whether the certificate of the host of a hop is verified."""

@@ -66,6 +66,7 @@ class JoinedBody:
     status = 200
     content_type = "video/mp2t"
     joined = True
+    public = False
     length: int | None = None
     encoded = False
 
@@ -84,7 +85,7 @@ class JoinedBody:
         self._consumer: IBodyConsumer | None = None
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._paused = self._closed = False
+        self._paused = self._closed = self._delivered = False
         self._waiting: Deferred[Any] | None = None
         self._failures = 0
         self._seconds_delivered = 0.0
@@ -92,6 +93,8 @@ class JoinedBody:
         self._bytes_per_second = 0.0
         self._end: int | None = None
         self._growth = PlaylistProgress(clock.seconds())
+        self._loaded_at: float = clock.seconds()
+        self._note_growth(playlist.playlist)
 
     # IResponseBody
 
@@ -101,11 +104,21 @@ class JoinedBody:
 
     def deliver(self, consumer: IBodyConsumer) -> None:
         """Start with the first segment."""
-        self._consumer = consumer
+        was_delivered, self._consumer = self._delivered, consumer
+        if was_delivered:
+            self.resume()
+            return
+        self._delivered = True
         delivery = Deferred.fromCoroutine(self._deliver_segments())
         delivery.addErrback(self._delivery_ended)
         url = redact(self._source.request.url)
         delivery.addErrback(lambda failure: log.failure("ending the body of {url} failed", failure=failure, url=url))
+
+    def withdraw(self, start: bytes) -> None:
+        """See :meth:`m3uproxy.interfaces.IResponseBody.withdraw`."""
+        self._consumer, self._paused = None, True
+        self._buffer.insert(0, start)
+        self._buffered += len(start)
 
     def pause(self) -> None:
         """Buffer data until :meth:`resume` or :meth:`read`."""
@@ -152,11 +165,14 @@ class JoinedBody:
 
     async def _reload_playlist(self) -> None:
         """
-        Fetch the playlist again.
+        Fetch the playlist again, unless it is young.
 
         While a listed segment remains, the reload has a short timeout and may fail.
         """
         current = self._playlist.playlist
+        age = self._clock.seconds() - self._loaded_at
+        if age < current.target_duration / 2 and self._follower.next_segment(current) is not None:
+            return
         renewal = Deferred.fromCoroutine(self._source.media_playlist(current.target_duration / 2))
         if self._follower.next_segment(current) is not None:
             renewal.addTimeout(RELOAD_TIMEOUT, self._clock, onTimeoutCancel=raise_playlist_timeout)
@@ -168,7 +184,7 @@ class JoinedBody:
             return
         if playlist is not self._playlist and not playlist.playlist.ended:
             check_joinable(playlist.playlist)
-        self._playlist = playlist
+        self._playlist, self._loaded_at = playlist, self._clock.seconds()
         self._note_growth(playlist.playlist)
 
     def _note_growth(self, playlist: Playlist) -> None:

@@ -30,15 +30,19 @@ class JoinedSource:
     :ivar request: the source's URL with its headers.
     """
 
-    def __init__(self, fetcher: Fetcher, request: SourceRequest, max_bandwidth: int) -> None:
+    def __init__(
+        self, fetcher: Fetcher, request: SourceRequest, max_bandwidth: int, first: ParsedPlaylist | None = None
+    ) -> None:
         """
         Initialise without a request.
 
+        :param first: the first playlist, if it has been fetched already.
         :param max_bandwidth: bit/s; see :func:`m3uproxy.core.hls.segment_follower.best_variant`.
         """
         self.request = request
         self._fetcher = fetcher
         self._max_bandwidth = max_bandwidth
+        self._first = first
         self._location: PlaylistLocation | None = None
         self._imported: Mapping[str, str] = {}
         self._last_key: tuple[str, bytes] = ("", b"")
@@ -66,7 +70,9 @@ class JoinedSource:
         :param entry_age: maximum age in seconds of a cached copy of the first playlist.
         :param error: the error of the variant that was used so far, which is raised if it is still the one.
         """
-        first = await self._fetch_playlist(PlaylistLocation(self.request.url), entry_age)
+        first, self._first = self._first, None
+        if first is None:
+            first = await self._fetch_playlist(PlaylistLocation(self.request.url), entry_age)
         if not first.playlist.multivariant:
             return first
         variant = best_variant(first.playlist, first.url, self._max_bandwidth)
@@ -99,7 +105,9 @@ class JoinedSource:
 
     async def _fetch_playlist(self, location: PlaylistLocation, max_age: float) -> ParsedPlaylist:
         request = ResourceRequest(location.url, self.request, location.led_by_public)
-        return await read_playlist(await self._fetch(request, None, max_age), self._fetcher.playlists)
+        resource = await self._fetch(request, None, max_age)
+        self._fetcher.check_kind(resource, request)
+        return await read_playlist(resource, self._fetcher.playlists)
 
     async def _key(self, playlist: ParsedPlaylist, key: SegmentKey) -> bytes:
         """

@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from ...core.stream_kind import content_type
-from ...errors import Reason
+from ...core.stream_kind import StreamKind, content_type
+from ...errors import SourceError
 from ...live.stream import LiveStream
 from ...streams.base import ClientInfo, Stream
+from ...streams.failover_history import FailoverHistory
 from ...streams.spec import StreamSpec
 from ..proxy import HlsContext
 from ..stream import HlsStream
@@ -31,14 +32,24 @@ class JoinedStream(LiveStream):
     Both have one history of failovers.
     """
 
-    def __init__(self, hls_stream: Stream, *parts: Any) -> None:
+    def __init__(self, hls_stream: HlsStream, *parts: Any) -> None:
         """
         Create the stream without players.
 
         :param parts: arguments of :class:`m3uproxy.live.stream.LiveStream`.
         """
-        super().__init__(*parts, history=hls_stream.history)
         self._hls_stream = hls_stream
+        super().__init__(*parts, history=hls_stream.history)
+
+    @property
+    def kind(self) -> StreamKind:
+        """Kind of stream: that of the sources."""
+        return StreamKind.HLS
+
+    @property
+    def expected_kind(self) -> StreamKind | None:
+        """The kind of stream that a source must send; None if players have media or playlists."""
+        return None if self._hls_stream.has_served else super().expected_kind
 
     @property
     def content_type(self) -> str:
@@ -68,13 +79,14 @@ class HlsStreamWithTs(HlsStream):
         stream_id: str,
         spec: StreamSpec,
         make_ts_stream: Callable[[HlsStreamWithTs], JoinedStream],
+        history: FailoverHistory | None = None,
     ) -> None:
         """
         Create the stream without players.
 
         :param make_ts_stream: creates the transport stream.
         """
-        super().__init__(context, stream_id, spec)
+        super().__init__(context, stream_id, spec, history)
         self._make_ts_stream = make_ts_stream
         self.ts_stream: JoinedStream | None = None
 
@@ -185,10 +197,15 @@ class HlsStreamWithTs(HlsStream):
         if self.ts_stream is not None:
             self.ts_stream.run_housekeeping()
 
-    def close(self, reason: Reason) -> Deferred[None]:
+    @property
+    def has_served(self) -> bool:
+        """True if players have playlists or media of this stream."""
+        return super().has_served or (self.ts_stream is not None and self.ts_stream.broadcaster.served)
+
+    def close_with(self, error: SourceError) -> Deferred[None]:
         """Disconnect all clients. The Deferred fires when the source of the transport stream is closed."""
-        ended = super().close(reason)
-        return ended if self.ts_stream is None else self.ts_stream.close(reason)
+        ended = super().close_with(error)
+        return ended if self.ts_stream is None else self.ts_stream.close_with(error)
 
 
 def live_stream_of(stream: Stream | None) -> LiveStream | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from ...core.body_kind import KindMismatch
 from ...core.hls.delivery_directives import DeliveryDirectives
 from ...core.hls.json_manifests import REWRITERS
 from ...core.hls.playlist import begins_playlist
@@ -36,10 +38,12 @@ from ...hls.variant_map import NoSuchRendition, RenditionFailed
 from ...live.stream import LiveStream
 from ...registry import Registry
 from ...settings import Settings
+from ...streams.base import Stream
+from ...vod.stream import VodStream
 from ..access.own_url import path_prefix
 from ..responses import HTTPError, query_value
 from .hls_page import PLAYLIST, HlsPage, check_query, playlist_body, send_from_memory
-from .media_resource import header
+from .media_resource import MediaResource, header
 from .muxer_resource import MuxerPlaylistResource, MuxerSegmentResource
 from .signed_urls import SignedUrls
 
@@ -63,27 +67,44 @@ class HlsResource(Resource):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Return the page of a stream. For an unknown id its rendering answers 404."""
-        name, is_playlist = path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"]
+        return self._page(path.decode("ascii", "replace"), request.postpath == [b"playlist.m3u8"])
+
+    def _page(self, name: str, is_playlist: bool) -> MediaResource:
+        find_page = partial(self._page, name, is_playlist)
         if isinstance(self._page_args[0].get(name), LiveStream):
-            return (MuxerPlaylistResource if is_playlist else MuxerSegmentResource)(*self._page_args, name)
-        return (PlaylistResource if is_playlist else SegmentResource)(*self._page_args, name)
+            return (MuxerPlaylistResource if is_playlist else MuxerSegmentResource)(*self._page_args, name, find_page)
+        return (PlaylistResource if is_playlist else SegmentResource)(*self._page_args, name, find_page)
 
 
 class _ProxiedPage(HlsPage):
     """A page of a stream whose source is HLS."""
 
     def _checked_stream(self, request: Request) -> HlsStream:
-        entry = self._registry.get(self._id)
+        entry = self._served_entry = self._registry.get(self._id)
         self._check_signature(request, entry.hls_clients if isinstance(entry, HlsStream) else None)
-        return self._stream()
+        return self._stream(request)
 
-    def _stream(self) -> HlsStream:
+    def _stream(self, request: Request) -> HlsStream:
         entry = self._registry.get(self._id)
         if entry is None:
             raise HTTPError(404, "Stream not found.")
         if not isinstance(entry, HlsStream):
-            raise HTTPError(501, "This stream is a file, which is not available as HLS. Play /stream/{id}.")
+            raise self._file_error(request, entry)
         return entry
+
+    def _file_error(self, request: Request, entry: Stream) -> HTTPError | KindMismatch:
+        """
+        Return the answer for a stream that is a file: a redirect to the file, which players recognise by its bytes.
+
+        As long as only the URL tells that the stream is a file, it is dialled as a live stream first.
+        """
+        detail = "This stream is a file, which is not available as HLS. Play /stream/{id}."
+        if request.path.rpartition(b"/")[2] != b"playlist.m3u8" or query_value(request, b"url"):
+            return HTTPError(501, detail)
+        if isinstance(entry, VodStream) and not entry.is_proven:
+            return KindMismatch(Reason.OTHER_KIND, "a player asks for a playlist", url=entry.current_url)
+        _, mark, query = request.uri.partition(b"?")
+        return HTTPError(307, detail, {"Location": f"../../stream/{self._id}" + (mark + query).decode("latin-1")})
 
     def _target(self, request: Request) -> TokenTarget | None:
         """
@@ -94,7 +115,7 @@ class _ProxiedPage(HlsPage):
         token = query_value(request, b"url")
         if not token:
             return None
-        stream = self._stream()
+        stream = self._stream(request)
         if token in stream.spec.sources:
             return None
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from ...core.body_kind import KindMismatch
 from ...downstream.socket_writer import writer_for
 from ...errors import Reason, SourceError
 from ...hls.as_ts.joined_stream import HlsStreamWithTs, JoinedStream
@@ -26,13 +27,12 @@ from ...log import make_logger
 from ...registry import Registry
 from ...settings import Settings
 from ...streams.base import Stream
-from ...streams.player import PlayerInfo
 from ...vod.stream import VodStream
 from ..access.cors import MEDIA
 from ..responses import HTTPError
 from .media_resource import MediaResource, abort_on_error, answer_error, player_of, refusal
 from .signed_urls import SignedUrls
-from .vod_resource import FileResource, play
+from .vod_resource import FileResource
 
 log = make_logger()
 
@@ -57,16 +57,16 @@ class LiveResponseWriter:
     """The HTTP side of one response: a :class:`m3uproxy.live.pump.LiveResponse`."""
 
     def __init__(
-        self, request: Request, stream: LiveStream, settings: Settings, play_file: Callable[[SourceError], bool]
+        self, request: Request, stream: LiveStream, settings: Settings, answer_again: Callable[[KindMismatch], bool]
     ) -> None:
         """
         Initialise a response that has not started.
 
-        :param play_file: called if the source is a file instead of a live stream; returns whether the file is played.
+        :param answer_again: called if the source is of another kind; returns whether another stream answers.
         """
         self._request = request
         self._stream = stream
-        self._play_file = play_file
+        self._answer_again = answer_again
         self._channel: Any = request.channel
         self._transport: Any = self._channel.transport
         self.writer = writer_for(self._transport, settings.direct_write, settings.send_buffer)
@@ -90,7 +90,7 @@ class LiveResponseWriter:
         """Answer with a status and the cause, and close the connection."""
         request = self._request
         request.unregisterProducer()
-        if error.media_type is not None and self._play_file(error):
+        if isinstance(error, KindMismatch) and self._answer_again(error):
             return
         self._channel.close_behind(request)
         request.write(answer_error(request, self._http_error(error)))
@@ -132,8 +132,11 @@ class StreamResource(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Return the resource of a stream, by its kind. For an unknown id its rendering answers 404."""
         name = path.decode("ascii", "replace")
+        return self._page(name)
+
+    def _page(self, name: str) -> MediaResource:
         kind = FileResource if isinstance(self._registry.get(name), VodStream) else LiveResource
-        return kind(self._registry, self._settings, self._signed_urls, name)
+        return kind(self._registry, self._settings, self._signed_urls, name, partial(self._page, name))
 
     def render(self, request: Request) -> bytes:
         """Answer 404 for ``/stream`` itself."""
@@ -148,16 +151,9 @@ class LiveResource(MediaResource):
         stream = self._live(entry)
         player = player_of(request, self._settings)
         self._check_room(entry, player)
-        writer = LiveResponseWriter(request, stream, self._settings, partial(self._play_file, request, stream, player))
+        writer = LiveResponseWriter(request, stream, self._settings, partial(self.answer_again, request))
         stream.attach(player, writer, self._settings.start_timeout)
         return NOT_DONE_YET
-
-    def _play_file(self, request: Request, stream: LiveStream, player: PlayerInfo, error: SourceError) -> bool:
-        """Play the file that a live stream turned out to be, as with URLs without an extension."""
-        file = self._registry.replace_by_file(stream, error)
-        if file is not None:
-            play(request, file, player, self._settings)
-        return file is not None
 
     async def _head(self, request: Request) -> bytes:
         """Answer with the headers of a GET, without a request to the provider."""

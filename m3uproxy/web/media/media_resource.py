@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from ...core.body_kind import KindMismatch
 from ...errors import LimitReached, SourceError
 from ...registry import Registry
 from ...settings import Settings
@@ -27,6 +28,11 @@ from .signed_urls import SignedUrls
 METHODS = "GET, HEAD, OPTIONS"
 #: Steps that may take START_TIMEOUT one after another: a slot, the provider's head, and the first bytes.
 LONGEST_STEPS = 3
+
+#: Kinds of stream that one request may meet: the guess by the URL, that of the answer, and one more change.
+MAX_KINDS = 3
+#: Returns the page of a stream by its present kind.
+FindPage = Callable[[], "MediaResource"]
 
 WriterClass = TypeVar("WriterClass", bound=type)
 
@@ -94,12 +100,27 @@ class MediaResource(Resource):
     #: Seconds for which a provider may block a request, beyond START_TIMEOUT.
     longest_wait = 0.0
 
-    def __init__(self, registry: Registry, settings: Settings, signed_urls: SignedUrls | None, stream_id: str) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        signed_urls: SignedUrls | None,
+        stream_id: str,
+        find_page: FindPage,
+    ) -> None:
+        """
+        Serve the media of a stream.
+
+        :param find_page: returns the page for the kind that the stream has now. A stream is replaced if its source
+            turns out to be of another kind.
+        """
         super().__init__()
+        self._find_page = find_page
         self._registry = registry
         self._settings = settings
         self._signed_urls = signed_urls
         self._id = stream_id
+        self._served_entry: Stream | None = None
 
     def render(self, request: Request) -> Any:
         """Answer a request. Checked in this order: method, signature, stream, limits."""
@@ -118,8 +139,40 @@ class MediaResource(Resource):
             return await answer(request)
         except HTTPError as error:
             return answer_error(request, error)
+        except KindMismatch as error:
+            page = self._page_after(request, error)
+            return answer_error(request, self._refusal(error)) if page is None else await page._answer(request)
         except SourceError as error:
             return answer_error(request, self._refusal(error))
+
+    def _page_after(self, request: Request, error: KindMismatch) -> MediaResource | None:
+        """
+        Return the page that serves a request after its stream was replaced by one of another kind.
+
+        :return: None if the stream was deleted or stays, or if the request has met :data:`MAX_KINDS` kinds: a source
+            that changes with each request would be asked without end.
+        """
+        seen: Any = request
+        seen.kinds_met = getattr(request, "kinds_met", 1) + 1
+        entry = self._registry.get(self._id)
+        if entry is None or seen.kinds_met > MAX_KINDS:
+            return None
+        if entry is self._served_entry:
+            entry = self._registry.change_kind(entry, error)
+        return None if entry is None else self._find_page()
+
+    def answer_again(self, request: Request, error: KindMismatch) -> bool:
+        """
+        Answer a request whose response has not begun from the stream of another kind.
+
+        :return: False if there is no such stream.
+        """
+        page = self._page_after(request, error)
+        if page is None:
+            return False
+        timed: Any = request
+        timed.answer_later(Deferred.fromCoroutine(page._answer(request)))
+        return True
 
     @abstractmethod
     async def _get(self, request: Request) -> bytes | int:
@@ -141,7 +194,7 @@ class MediaResource(Resource):
         """Return the stream. The signature is checked first, so that unsigned requests cannot probe for streams."""
         if self._signed_urls is not None:
             self._signed_urls.check(request, self._id)
-        entry = self._registry.get(self._id)
+        entry = self._served_entry = self._registry.get(self._id)
         if entry is None or any(request.postpath or ()):
             raise HTTPError(404, "Stream not found.")
         return entry

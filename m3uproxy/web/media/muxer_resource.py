@@ -19,7 +19,7 @@ class _MuxerPage(HlsPage):
     """A page of a live stream that is segmented by its muxer."""
 
     def _stream(self, request: Request) -> LiveStream:
-        entry = self._registry.get(self._id)
+        entry = self._served_entry = self._registry.get(self._id)
         self._check_signature(request, muxer_of(entry).hls_clients if isinstance(entry, LiveStream) else None)
         if not isinstance(entry, LiveStream):
             raise HTTPError(404, "Stream not found.")

@@ -9,17 +9,19 @@ straight to the socket.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from twisted.web.server import NOT_DONE_YET, Request
 
+from ...core.body_kind import KindMismatch
 from ...core.http.byte_ranges import Span, parse_range, unsatisfied_range
 from ...core.http.representation import Representation
 from ...downstream.socket_writer import writer_for
 from ...errors import Reason, SourceError
 from ...settings import Settings
-from ...streams.player import PlayerInfo
 from ...vod.response import VodResponse
 from ...vod.stream import VodStream
 from ..access.cors import MEDIA
@@ -51,8 +53,16 @@ def file_error(error: SourceError) -> HTTPError:
 class FileResponseWriter:
     """The HTTP side of one response: a :class:`m3uproxy.vod.response.VodResponseWriter`."""
 
-    def __init__(self, request: Request, stream: VodStream, settings: Settings) -> None:
+    def __init__(
+        self, request: Request, stream: VodStream, settings: Settings, answer_again: Callable[[KindMismatch], bool]
+    ) -> None:
+        """
+        Initialise a response that has not started.
+
+        :param answer_again: called if the source is no file; returns whether another stream answers.
+        """
         self._request = request
+        self._answer_again = answer_again
         self._stream = stream
         self.connection: Any = request.channel
         self._transport: Any = self.connection.transport
@@ -87,19 +97,22 @@ class FileResponseWriter:
 
     def refuse(self, error: SourceError) -> None:
         """Answer with a status and the cause. If the stream is deleted or the server stops, close the connection."""
+        self._request.unregisterProducer()
+        if isinstance(error, KindMismatch) and self._answer_again(error):
+            return
         if error.reason in (Reason.DELETED, Reason.STOPPING):
             self.connection.close_behind(self._request)
         self._finish_with(file_error(error))
 
     def refuse_range(self, length: int | None) -> None:
         """Answer 416 with the length, so that the player can send another request."""
+        self._request.unregisterProducer()
         headers = {} if length is None else {"Content-Range": unsatisfied_range(length)}
         detail = "The file has no bytes in the requested range."
         self._finish_with(HTTPError(416, detail, {"Accept-Ranges": "bytes", **headers}))
 
     def _finish_with(self, error: HTTPError) -> None:
         request = self._request
-        request.unregisterProducer()
         request.write(answer_error(request, error))
         request.finish()
 
@@ -113,12 +126,6 @@ class FileResponseWriter:
         self._transport.abortConnection()
 
 
-def play(request: Request, stream: VodStream, player: PlayerInfo, settings: Settings) -> None:
-    """Start the response to a player's GET."""
-    ranges = parse_range(header(request, b"range") or "")
-    stream.attach(player, FileResponseWriter(request, stream, settings), ranges, header(request, b"if-range"))
-
-
 class FileResource(MediaResource):
     """The responses of a file."""
 
@@ -128,7 +135,9 @@ class FileResource(MediaResource):
         connection: Any = request.channel
         if stream.is_new(player, connection):
             self._check_room(stream, player)
-        play(request, stream, player, self._settings)
+        ranges = parse_range(header(request, b"range") or "")
+        writer = FileResponseWriter(request, stream, self._settings, partial(self.answer_again, request))
+        stream.attach(player, writer, ranges, header(request, b"if-range"))
         return NOT_DONE_YET
 
     async def _head(self, request: Request) -> bytes:

@@ -11,7 +11,6 @@ from m3uproxy.core.http.body_sniffing import (
     SNIFF_BYTES,
     body_error,
     container_type,
-    finite_body_error,
 )
 from m3uproxy.errors import Reason
 
@@ -68,29 +67,19 @@ def test_binary_body_that_begins_like_text_is_not_refused(start: bytes, rest: by
 
 
 @pytest.mark.parametrize(
-    ("content_type", "reason"),
-    [
-        ("text/html", Reason.NOT_VIDEO),
-        ("application/json", Reason.NOT_VIDEO),
-        ("video/mp2t", Reason.NOT_LIVE),
-        ("application/octet-stream", Reason.NOT_LIVE),
-        ("", Reason.NOT_LIVE),
-    ],
-)
-def test_page_of_known_length_is_no_file(content_type: str, reason: Reason) -> None:
-    error = finite_body_error(64, content_type)
-    assert error.reason is reason
-    assert content_type in str(error) or reason is Reason.NOT_LIVE
-
-
-@pytest.mark.parametrize(
     ("head", "media_type"),
     [
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "video/mp4"),
         (b"\x1a\x45\xdf\xa3\xa3\x42\x86\x81\1\x42\x82\x88matroska", "video/x-matroska"),
         (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\x82\x84webm", "video/webm"),
         (b"RIFF\0\0\0\1AVI LIST", "video/x-msvideo"),
-        (b"RIFF\0\0\0\1WAVEfmt ", None),
+        (b"RIFF\0\0\0\1WAVEfmt ", "audio/wav"),
+        (b"RIFF\0\0\0\1WEBPVP8 ", None),
+        (b"\0\0\0\x14ftypqt  ", "video/quicktime"),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", "video/quicktime"),
+        (b"\0\0\1\xba\x44", "video/mpeg"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
+        ((bytes(4) + b"G" + bytes(187)) * 3, "video/vnd.dlna.mpeg-tts"),
         ((b"G" + bytes(187)) * 3, "video/mp2t"),
         (b"G" + bytes(400), None),
         ((b"G" + bytes(187)) * 2, None),

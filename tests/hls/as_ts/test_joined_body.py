@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hls_rig import Origin, media
+from hls_rig import Origin, OriginDialler, media
 from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from m3uproxy.core.http.source_request import DialTimeouts, SourceRequest
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.hls.as_ts.hls_dialler import HlsDialler
+from m3uproxy.hls.as_ts.content_dialler import ContentDialler
 from m3uproxy.hls.fetcher import Fetcher
 from m3uproxy.interfaces import IDiscontinuityConsumer, IResponseBody
 from m3uproxy.settings import Settings
@@ -55,7 +55,7 @@ class JoinedBodyRig:
         self.origin = Origin()
         settings = Settings(_env_file=None)
         self.fetcher = Fetcher(self.clock, self.origin, settings)
-        self.dialler = HlsDialler(self.clock, self.fetcher, None, settings)
+        self.dialler = ContentDialler(self.clock, self.fetcher, OriginDialler(self.clock, self.origin), settings)
         self.consumer = RecordingConsumer()
 
     def put(self, first: int, count: int, target: int = 4, more: str = "") -> None:
