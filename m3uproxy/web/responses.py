@@ -75,9 +75,13 @@ def _finite(value: object) -> object:
     return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def service_unavailable(why: object) -> HTTPError:
-    """Return a 503 with Retry-After: a client or provider limit is reached."""
-    return HTTPError(503, str(why), {"Retry-After": str(RETRY_AFTER)})
+def service_unavailable(why: object, retry_after: float = 0.0) -> HTTPError:
+    """
+    Return a 503 with Retry-After: a client or provider limit is reached.
+
+    :param retry_after: seconds for which the provider asks not to be requested again.
+    """
+    return HTTPError(503, str(why), {"Retry-After": str(max(RETRY_AFTER, math.ceil(retry_after)))})
 
 
 def encode(body: Json) -> bytes:

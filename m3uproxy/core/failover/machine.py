@@ -399,7 +399,8 @@ class FailoverMachine:
             return self._give_up(now)
         self.state, self._dialled_at = FailoverState.DIALLING, now
         policy, longest = self.policy, max(_MAX_DIAL_TIME, self.policy.start)
-        others = self.sources.others_left(self._deadline()) + self._may_ask_resolver
+        may_be_named = self._may_ask_resolver and self._declined_in_lap is None
+        others = self.sources.others_left(self._deadline()) + may_be_named
         if not others:
             total = min(left, longest)
             return Dial(self.index, min(policy.connect, total), total, total, patient=True)
@@ -430,6 +431,10 @@ class FailoverMachine:
         if self._short_programme:
             return self._finish(now)
         self.state = FailoverState.IDLE
+        held_back = self.sources.held_back(now)
+        if self.error is None and held_back:
+            detail = f"the provider must not be asked for {held_back:.0f} s"
+            return GiveUp(SourceError(Reason.BUSY, detail, retry_after=held_back))
         return GiveUp(
             self.error or SourceError(Reason.FIRST_BYTE_TIMEOUT, "no source answered in time (START_TIMEOUT)")
         )

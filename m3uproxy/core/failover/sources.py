@@ -300,6 +300,10 @@ class Sources:
         """Return the seconds until a source is out of quarantine, 0 if one is; for the error sent to a player."""
         return min(self.quarantine(index, now) for index in self.source_list.order())
 
+    def held_back(self, now: float) -> float:
+        """Return the seconds until a provider may be asked for a source, 0 if one may be asked now."""
+        return max(0.0, min(self._state(index).not_before - now for index in self.source_list.order()))
+
     def report(self, now: float) -> list[dict[str, object]]:
         """Return the statistics of the sources in order of the list; a named source in use comes last."""
         indices = [*range(len(self)), *([self.current] if self.current < 0 else [])]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
-#: The longest time that is believed, in seconds.
-MAX_SECONDS = 86_400.0
+#: The longest time that is obeyed, in seconds. Some servers state hours for what is over in a minute.
+MAX_SECONDS = 300.0
 
 
 def parse_retry_after(value: str, date: str = "") -> float | None:

@@ -80,8 +80,10 @@ def header(request: Request, name: bytes) -> str | None:
 
 
 def refusal(error: SourceError) -> HTTPError:
-    """Return the error for a player whose response has not started."""
-    return service_unavailable(error) if error.player_status == 503 else HTTPError(error.player_status, str(error))
+    """Return the error for a player whose response has not started. A 503 has the provider's Retry-After, if longer."""
+    if error.player_status != 503:
+        return HTTPError(error.player_status, str(error))
+    return service_unavailable(error, error.retry_after or 0.0)
 
 
 def answer_error(request: Request, error: HTTPError) -> bytes:

@@ -486,6 +486,17 @@ def test_source_with_a_retry_after_beyond_the_limit_is_not_asked_again(sources: 
         assert effect == GiveUp(RETRY_IN_SIXTY)
 
 
+def test_start_while_the_provider_must_not_be_asked_is_refused() -> None:
+    machine = make_machine(FailoverPolicy(start=19, laps=2), 1)
+    machine.start(0)
+    machine.failed(0, RETRY_IN_SIXTY)
+    effect = machine.start(10)
+    assert isinstance(effect, GiveUp)
+    assert (effect.error.player_status, effect.error.retry_after) == (503, 50)
+    assert machine.start(45) == Backoff(15)
+    assert isinstance(machine.backoff_over(60), Dial)
+
+
 @pytest.mark.parametrize(("status", "asked"), [(401, 2), (403, 2), (404, 1), (410, 1), (500, 3), (503, 3)])
 def test_number_of_requests_for_each_status(status: int, asked: int) -> None:
     machine = make_machine(FailoverPolicy(start=19, laps=3), 1)
@@ -746,6 +757,14 @@ def test_source_in_use_and_then_the_primary_follow_a_resolver_without_a_source()
     machine.backoff_over(63)
     assert isinstance(machine.failed(63, BROKEN), AskResolver)
     assert machine.sources.position == 0
+
+
+def test_slow_source_is_awaited_once_the_resolver_has_named_none() -> None:
+    machine = make_machine(FailoverPolicy(start=19, connect=4, first_byte=6), 1, has_resolver=True)
+    assert machine.start(0) == Dial(0, 4, 6, 9.5)
+    machine.failed(6, SourceError(Reason.FIRST_BYTE_TIMEOUT))
+    assert machine.resolver_answered(6, NONE) == Backoff(1)
+    assert machine.backoff_over(7) == Dial(0, 4, 12, 12, patient=True)
 
 
 def test_resolver_without_a_source_lets_the_outage_last_its_time() -> None:
