@@ -48,6 +48,7 @@ def networks(names: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ip_network(name, strict=False) for name in names)
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address | None:
     """Return the address in a header element, which may have quotes, brackets and a port. None if it is invalid.
 
