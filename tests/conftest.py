@@ -16,6 +16,19 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Run exhaustive tests untraced: coverage makes them three times slower, and other tests run the same lines."""
+    tracer = sys.gettrace() if item.get_closest_marker("exhaustive") else None
+    if tracer is None:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def secret_log():
     """Check that the log of the whole run holds no secret."""
