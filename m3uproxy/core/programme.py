@@ -68,11 +68,6 @@ class BodyStart:
         self.is_unknown = False
 
     @property
-    def is_recognised(self) -> bool:
-        """True if the format of the body is known."""
-        return self._format is not None
-
-    @property
     def is_complete(self) -> bool:
         """True if there are :data:`COMPARED_BYTES`."""
         return self._found and len(self._head) == COMPARED_BYTES

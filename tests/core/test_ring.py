@@ -55,6 +55,21 @@ def test_limit_in_seconds_keeps_the_newest_complete_group() -> None:
     assert ring.join_point(32.9, 3, 2) == ring.first == 200
 
 
+def test_blocks_that_a_reader_needs_are_kept_beyond_the_limits() -> None:
+    ring = filled([(n / 10, KB, n % 10 == 0) for n in range(30)], limit=20 * KB)
+    assert ring.first == 10
+    ring.held = 15
+    for number in range(30, 60):
+        ring.append(Chunk(b"G" * KB, b"psi"), number / 10)
+    assert ring.first == 15
+    ring.held = None
+    ring.append(Chunk(b"G" * KB, b"psi"), 6.0)
+    assert (ring.size, ring.capacity) == (20 * KB, 20 * KB)
+    ring.held = ring.first
+    ring.clear()
+    assert ring.size == 0
+
+
 def test_shrink_keeps_one_group() -> None:
     ring = filled([(n / 10, KB, n % 10 == 0) for n in range(95)], seconds=100)
     ring.shrink(30 * KB)

@@ -235,6 +235,32 @@ def test_a_wider_window_saves_reads() -> None:
     assert reads[65_536] > 1.8 * reads[262_144]
 
 
+def test_a_full_sink_is_not_read_for() -> None:
+    rig = BodyReaderRig()
+    data = rig.bring(5_000)
+    rig.pass_time(0.5)
+    rig.sink.is_full = True
+    rig.body.bring(rig.programme.picture(size=5_000))
+    reads = rig.body.reads
+    rig.pass_time(1)
+    assert (rig.body.reads, rig.sink.data) == (reads, data)
+    assert "held" in rig.owner.log
+    rig.sink.is_full = False
+    rig.pass_time(0.1)
+    assert len(rig.sink.data) > len(data)
+    rig.done()
+
+
+def test_the_reactor_stops_reading_for_a_full_sink() -> None:
+    rig = BodyReaderRig()
+    fast(rig)
+    rig.sink.is_full = True
+    rig.bring(60_000)
+    rig.clock.advance(0)
+    assert rig.body.paused
+    rig.done()
+
+
 def fast(rig: BodyReaderRig) -> None:
     """Make a source so fast that the reactor reads it."""
     rig.bring(1_000)
