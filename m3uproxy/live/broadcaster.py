@@ -211,8 +211,11 @@ class Broadcaster:
         place = ring.join_point(self._clock.seconds(), timing.join_back, timing.join_wait, self._size_ahead())
         if place is None:
             return ring.first if self._is_over and ring.size else None
-        begins = first is not None and first == ring.first == place - 1 and self.format is Format.TS
-        return ring.first if begins and holds_only_tables(ring[ring.first].data) else place
+        if first is None or not first == ring.first == place - 1 or self.format is not Format.TS:
+            return place
+        tables = ring[ring.first].data
+        is_complete = len(tables) >= len(ring[place].psi)
+        return ring.first if is_complete and holds_only_tables(tables) else place
 
     def _size_ahead(self) -> int:
         """Return the bytes before the live edge that a player needs if the source delivers in bursts; else 0."""

@@ -259,6 +259,27 @@ def times_of(media: bytes) -> list[int]:
     ]
 
 
+def test_late_program_map_starts_players_at_the_picture_before_it() -> None:
+    """The PAT is alone at the beginning, and its program map comes after a second of pictures."""
+    relay = Relay()
+    player = relay.player(relay.stream())
+    body = relay.dialler.last.answer()
+    programme = Programme()
+    tables = programme.tables()
+    pat, pmt = tables[:188], tables[188:]
+    key = programme.picture(key=True)
+    body.bring(pat + key)
+    for _ in range(10):
+        body.bring(programme.picture())
+        relay.pass_time(0.1)
+        assert player.heads == 0
+    body.bring(pmt + programme.picture() + programme.picture())
+    relay.pass_time(0.5)
+    relay.settle()
+    assert [player.media[at + 1 : at + 3] for at in (0, 188)] == [pat[1:3], pmt[1:3]]
+    assert player.media[376:].startswith(key)
+
+
 def test_exhausted_sources_refuse_or_abort_players() -> None:
     relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     stream = relay.stream()

@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from ..mpegts.access_index import AccessIndex
 from ..mpegts.align import Aligner
-from ..mpegts.packets import PACKET_SIZE, PAT_PID
-from ..mpegts.packets import pid as pid_of
+from ..mpegts.packets import PACKET_SIZE
 from ..mpegts.psi import ProgramMap
 from ..mpegts.psi_tables import PsiTables
 from ..splice.plan import SpliceKind
@@ -49,7 +48,6 @@ class TsParser(BufferedParser):
         """
         super().__init__()
         self._index = AccessIndex()
-        self._at_start = False
         self._splicer = Splicer(
             tail, self._source_spliced, announce_codecs=announce_codecs, program=lambda: self._program
         )
@@ -119,9 +117,7 @@ class TsParser(BufferedParser):
     def _split(self, packets: bytes) -> list[Chunk]:
         if not packets:
             return []
-        # A source that begins with its tables needs none before them.
-        begins_with_tables = self._at_start and pid_of(packets, 0) == PAT_PID
-        psi, self._at_start = b"" if begins_with_tables else self._index.psi, False
+        psi = self._index.psi
         # A picture that an earlier chunk did not show is no place to start.
         points = [point for point in self._index.scan(packets) if point.offset >= 0]
         return split_at_access_points(packets, points, psi)
@@ -133,7 +129,6 @@ class TsParser(BufferedParser):
 
     def _follow(self, tables: PsiTables | None) -> None:
         """Begin to index another source, whose tables may be known before they come."""
-        self._at_start = True
         self._index.reset(None if tables is None else tables.program.program, is_certain=True)
         if tables is not None:
             self._index.scan(tables.pat + tables.pmt)
