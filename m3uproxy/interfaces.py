@@ -47,6 +47,7 @@ class IResponseBody(Interface):
     status: int = Attribute("Status of the final response: 200 or 206.")
     content_type: str = Attribute("Content-Type of the final response in lower case, without parameters; '' if absent.")
     joined: bool = Attribute("True if the body is joined from several parts, such as HLS segments.")
+    expected_pause: float = Attribute("Seconds for which the body may bring nothing although its source works.")
     length: int | None = Attribute("Content-Length in bytes; None if the head states no length.")
     encoded: bool = Attribute("True if the body was sent compressed: a length or range then counts compressed bytes.")
     final_url: str = Attribute("URL of the final response. Redact it before logging; never dial it again.")

@@ -39,6 +39,7 @@ class FakeBody:
 
     READ = 262_144
     joined = False
+    expected_pause = 0.0
 
     def __init__(
         self,

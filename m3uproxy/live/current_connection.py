@@ -52,6 +52,11 @@ class CurrentConnection:
         return self._connection is not None and self._connection.nature is BodyNature.PROGRAMME
 
     @property
+    def expected_pause(self) -> float:
+        """Seconds for which the body may bring nothing although its source works."""
+        return self._connection.expected_pause if self._connection is not None else 0.0
+
+    @property
     def has_length(self) -> bool:
         """True if the length of the body was stated."""
         return self._connection is not None and self._connection.has_length

@@ -276,7 +276,8 @@ class LiveSession(FailoverDriver):
 
     def _start_monitor(self) -> None:
         rhythm = self._rhythms.of(self.request(self._failover.index).url)
-        self.monitor = SourceMonitor(self._clock, self._sink, self._failover, self._monitor_rules(), self, rhythm)
+        rules = self._monitor_rules().with_pause(self._current.expected_pause)
+        self.monitor = SourceMonitor(self._clock, self._sink, self._failover, rules, self, rhythm)
 
     # MonitorOwner
 

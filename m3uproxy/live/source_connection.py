@@ -67,6 +67,11 @@ class SourceConnection:
         return self._reader.received if self._reader is not None else 0
 
     @property
+    def expected_pause(self) -> float:
+        """Seconds for which the body may bring nothing although its source works."""
+        return self._body.expected_pause if self._body is not None else 0.0
+
+    @property
     def stream_id(self) -> str:
         """Id of the stream, for the log."""
         return self._owner.stream_id

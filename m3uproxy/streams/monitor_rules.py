@@ -36,6 +36,10 @@ class MonitorRules:
     lone_silence: float | None = None
     exact: bool = False
 
+    def with_pause(self, seconds: float) -> MonitorRules:
+        """Return the rules for a body that may pause for some seconds, in addition to the silence that is allowed."""
+        return self if self.exact or not seconds else attrs.evolve(self, silence=self.silence + seconds)
+
 
 def is_strict(settings: Settings, spec: StreamSpec) -> bool:
     """Return whether a stream leaves a silent source sooner and avoids it for longer, by setting or registration."""

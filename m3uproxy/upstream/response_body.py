@@ -30,6 +30,7 @@ class ResponseBody(Protocol):
     """A response whose body waits, its transport paused, until it is delivered to a consumer."""
 
     joined = False
+    expected_pause = 0.0
 
     def __init__(
         self,

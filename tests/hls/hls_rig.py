@@ -35,6 +35,7 @@ class PageBody:
 
     content_type = ""
     joined = False
+    expected_pause = 0.0
     status = 200
     public = False
     encoded = False

@@ -349,6 +349,20 @@ def test_bursts_between_padding_are_no_silence() -> None:
     rig.finish()
 
 
+def test_body_may_pause_as_long_as_it_says() -> None:
+    """A playlist of one segment is joined: the next segment may be late."""
+    rig = MonitorRig(1)
+    rig.session.start()
+    rig.body = FakeBody()
+    rig.body.expected_pause = 10.0
+    rig.dialler.last.answer(rig.body)
+    rig.run(20).wait(12.8)
+    assert not rig.body.closed
+    rig.wait(0.4)
+    assert rig.body.closed
+    rig.finish()
+
+
 def test_exact_silence_holds_for_bursts_too() -> None:
     rig = MonitorRig(1, silence=2, exact=True).play()
     rig.body.bring(rig.source.tables() + b"".join(rig.source.unit() for _ in range(200)))

@@ -25,6 +25,19 @@ def test_silence_without_another_source() -> None:
     assert monitor_rules(Settings(), STRICT).lone_silence is None
 
 
+def test_silence_of_a_strict_stream_is_exact() -> None:
+    rules = monitor_rules(Settings(), STRICT)
+    assert (rules.silence, rules.exact) == (2, True)
+    assert rules.with_pause(10) == rules
+    assert not monitor_rules(Settings(strict_live_ts_circuit_breaker_timeout=0), STRICT).exact
+
+
+def test_pause_of_a_body_is_added_to_the_silence() -> None:
+    rules = monitor_rules(Settings(), SPEC)
+    assert rules.with_pause(0) is rules
+    assert rules.with_pause(10) == attrs.evolve(rules, silence=13)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "limit"),
     [

@@ -98,6 +98,12 @@ class JoinedBody:
 
     # IResponseBody
 
+    @property
+    def expected_pause(self) -> float:
+        """The target duration if the playlist is too short for a reserve: the next segment may come late. Else 0."""
+        playlist = self._playlist.playlist
+        return playlist.target_duration if len(playlist.segments) <= RESERVE_SEGMENTS else 0.0
+
     def header(self, name: str) -> str:
         """Return an empty string: segments have no common response headers."""
         return ""

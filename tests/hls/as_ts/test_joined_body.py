@@ -215,6 +215,14 @@ def test_playlist_without_new_segments_is_a_stall(rig) -> None:
     assert rig.consumer.error.reason is Reason.STALLED
 
 
+@pytest.mark.parametrize(("count", "pause"), [(1, 4), (2, 4), (3, 0), (5, 0)])
+def test_short_playlist_may_pause_for_a_segment(rig, count, pause) -> None:
+    rig.put(1, count)
+    body = rig.play()
+    assert body.expected_pause == pause
+    body.close()
+
+
 def test_segments_listed_ahead_are_no_stall(rig) -> None:
     """Five segments of 4 s are listed each 20 s: none is new for five target durations."""
     rig.put(1, 5)
