@@ -37,7 +37,8 @@ def playlist(ended: bool) -> bytes:
 class KindsOrigin(Factory):
     """
     The origin. ``?as=`` is one of ``live``, ``hls``, ``ended`` (a playlist with an end), ``file`` (length and ranges),
-    ``whole`` (a length without ranges), ``untold`` (no length), ``down`` (404), ``cut`` (live, reset after a second).
+    ``whole`` (a length without ranges), ``plain`` (the same, but ranges are answered), ``untold`` (no length), ``down``
+    (404), ``cut`` (live, reset after a second). ``slow_`` before a kind delays it by a second.
 
     :ivar asked: the paths of all requests for something else than a segment.
     """
@@ -96,7 +97,10 @@ class _Connection(Protocol):
         self.streams = True
         self.origin.current += 1
         self.origin.peak = max(self.origin.peak, self.origin.current)
-        getattr(self, "answer_" + target.partition("?as=")[2])(head)
+        kind = target.partition("?as=")[2]
+        delay = 1.0 if kind.startswith("slow_") else 0.0
+        answer = getattr(self, "answer_" + kind.removeprefix("slow_"))
+        self.timer = self.origin.reactor.callLater(delay, answer, head)
 
     def answer(self, body: bytes, status: str = "200 OK", *headers: str) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
@@ -127,8 +131,15 @@ class _Connection(Protocol):
         first, last = int(found[1]), min(int(found[2] or len(file)), len(file) - 1)
         self.answer(file[first : last + 1], "206 Partial Content", f"Content-Range: bytes {first}-{last}/{len(file)}")
 
+    def answer_plain(self, head: str) -> None:
+        if "ange: bytes=0-\r" in head or "ange: " not in head:
+            self.answer_whole(head)
+        else:
+            self.answer_file(head)
+
     def answer_untold(self, head: str) -> None:
         self.transport.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + self.origin.file)
+        self.ended()
         self.transport.loseConnection()
 
     def answer_live(self, head: str) -> None:

@@ -10,8 +10,9 @@ import re
 
 import pytest
 import pytest_twisted
-from decoding import decode
+from decoding import decode, decode_samples
 from kinds_origin import KindsOrigin
+from twisted.internet.error import ConnectionDone
 
 from m3uproxy.core.stream_kind import StreamKind
 
@@ -114,3 +115,89 @@ async def test_playlist_plays_the_answer_whatever_the_url_tells(rig, origin, gue
     else:
         check_pictures(await play_hls(rig, path), 0.8)
     check_entry(rig, origin, stream, answer, place)
+
+
+FILE_NAMES = "one.ts one one.m2ts one.mpg one.m4v one.mov one.m3u8 timeshift/one.php Videos/one.ts".split()
+
+
+@pytest.mark.parametrize("answer", ["whole", "file", "untold"])
+@pytest.mark.parametrize("name", FILE_NAMES)
+@pytest_twisted.ensureDeferred
+async def test_file_plays_once_to_its_end_under_any_name(rig, origin, name, answer):
+    """With a length, or with a hint in the URL, each byte comes once. Without both, it plays as a live stream."""
+    stream = rig.register(origin.url(name, answer))
+    is_file = answer != "untold" or "timeshift" in name or "Videos" in name
+    player = await rig.ask(f"/stream/{stream.id}")
+    await rig.until(lambda: player.closed or (is_file and len(player.body) == len(origin.file)), 8)
+    assert player.status == 200
+    if is_file:
+        assert player.body == origin.file
+        assert len(origin.asked) == 1
+    else:
+        assert isinstance(player.reason, ConnectionDone)
+        assert len(origin.asked) == 2
+    assert (b"Accept-Ranges: bytes" in player.head) == (answer == "file")
+
+
+@pytest_twisted.ensureDeferred
+async def test_programme_is_seekable_once_a_range_was_answered(rig, origin):
+    """The first request has no range, so that nothing is known. A range of a player is asked for."""
+    stream = rig.register(origin.url("one.ts", "plain"))
+    player = await rig.ask(f"/stream/{stream.id}")
+    await rig.until(lambda: len(player.body) == len(origin.file))
+    assert b"Accept-Ranges" not in player.head
+    await player.leave()
+    player = await rig.ask(f"/stream/{stream.id}", headers=("Range: bytes=1000-1999",))
+    await rig.until(lambda: len(player.body) == 1000)
+    assert player.status == 206
+    assert b"Accept-Ranges: bytes" in player.head
+    assert player.body == origin.file[1000:2000]
+
+
+@pytest.mark.parametrize(("guess", "answer"), [(guess, answer) for guess in NAMES for answer in ANSWERS])
+@pytest_twisted.ensureDeferred
+async def test_players_that_come_at_once_are_all_served(rig, origin, guess, answer):
+    """They are served by one stream, and those of a stream or a playlist by one connection."""
+    stream = rig.register(origin.url(NAMES[guess], answer))
+    players = [await rig.ask(f"/stream/{stream.id}?client_id=p{number}") for number in range(3)]
+    await rig.until(lambda: all(len(player.body) > 50_000 for player in players), 6)
+    assert [player.status for player in players] == [200, 200, 200]
+    entry = rig.registry.get(stream.id)
+    assert entry.kind is ANSWERS[answer]
+    assert len(entry.clients()) == 3
+    assert len(rig.registry.streams()) == 1
+    if answer != "file":
+        assert origin.current == (answer == "live")
+        assert origin.peak == (3 if (guess, answer) == (StreamKind.VOD, "live") else 1)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest_twisted.ensureDeferred
+async def test_stream_that_is_deleted_before_its_answer_stays_deleted(rig, origin, answer):
+    stream = rig.register(origin.url("one.m3u8" if answer == "live" else "one.ts", "slow_" + answer))
+    player = await rig.ask(f"/stream/{stream.id}")
+    await rig.until(lambda: origin.asked)
+    assert rig.registry.delete(stream.id)
+    await player.ended
+    assert rig.registry.get(stream.id) is None
+    await rig.until(lambda: not origin.connections)
+
+
+@pytest.mark.media
+@pytest.mark.parametrize("answer", ["hls", "file", "whole", "live"])
+@pytest.mark.parametrize("name", ["two.ts", "two.m3u8", "two.mp4"])
+@pytest_twisted.ensureDeferred
+async def test_live_stream_goes_on_with_a_backup_of_any_kind(rig, origin, name, answer):
+    """Its players stay connected, and the stream stays live."""
+    stream = rig.register(origin.url("one.ts", "cut"), origin.url(name, answer))
+    player = await rig.ask(f"/stream/{stream.id}")
+    await rig.until(lambda: stream.source_index == 1, 8, "the backup is in use")
+    size = len(player.body)
+    await rig.until(lambda: len(player.body) > size + 40_000, 8, "the backup plays")
+    assert not player.closed
+    assert rig.registry.get(stream.id) is stream
+    assert sum("two" in path for path in origin.asked) <= 2
+    times = [time for time, _ in decode_samples(player.body).pictures][:-4]
+    # A reset may cut the last picture, which is lost if the backup does not repeat it.
+    assert {later - earlier for earlier, later in itertools.pairwise(times)} <= {PICTURE, 2 * PICTURE}
+    assert len(times) > 20
