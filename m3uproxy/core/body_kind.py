@@ -50,6 +50,8 @@ _PLAYLIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*#EXTM3U")
 _BEGINS_PLAYLIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*(?:#(?:E(?:X(?:T(?:M(?:3U?)?)?)?)?)?)?")
 #: Media types of the formats that live streams have.
 STREAMED_TYPES = frozenset(each.value for each in Format)
+#: Types of files in the container of ISO/IEC 14496-12, which begin alike.
+_MP4_TYPES = frozenset({"video/mp4", "video/quicktime", "video/x-m4v", "audio/mp4", "video/3gpp"})
 _MEDIA_TYPES = ("video/", "audio/")
 _KINDS_OF_STREAM = {BodyKind.PLAYLIST: StreamKind.HLS, BodyKind.LIVE: StreamKind.LIVE}
 
@@ -139,6 +141,12 @@ def media_type_of(head: bytes) -> str | None:
     return None if detected is None else detected.value
 
 
+def told_type(facts: BodyFacts) -> str | None:
+    """Return the media type of a file for players: by its bytes; of types with one container, the provider's."""
+    found = media_type_of(facts.head)
+    return facts.content_type if found in _MP4_TYPES and facts.content_type in _MP4_TYPES else found
+
+
 @attrs.define(auto_exc=True, eq=False)
 class KindMismatch(SourceError):
     """
@@ -161,7 +169,7 @@ def kind_mismatch(facts: BodyFacts, kind: BodyKind) -> KindMismatch:
         f"the source is {kind.value}",
         kind=stream_kind_of(kind),
         url=facts.url,
-        media_type=media_type_of(facts.head),
+        media_type=told_type(facts),
     )
 
 

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from ..core.body_kind import KindMismatch, body_kind, kind_mismatch, media_type_of, stream_kind_of
+from ..core.body_kind import KindMismatch, body_kind, kind_mismatch, stream_kind_of, told_type
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..core.http.representation import Representation
 from ..core.stream_kind import StreamKind
@@ -254,7 +254,7 @@ class FileReader:
         if error is not None:
             self._fail(error)
             return False
-        media_type = media_type_of(facts.head)
+        media_type = told_type(facts)
         if media_type is not None:
             self._owner.media_known(media_type)
         return True

@@ -15,6 +15,7 @@ from m3uproxy.core.body_kind import (
     body_kind,
     is_decided,
     kind_mismatch,
+    told_type,
     unplayable,
 )
 from m3uproxy.core.stream_kind import StreamKind
@@ -130,3 +131,18 @@ def test_error_of_a_body_that_cannot_be_played(head: bytes, content_type: str, r
     error = unplayable(facts(head, length=64, content_type=content_type))
     assert error.reason is reason
     assert text in error.detail
+
+
+@pytest.mark.parametrize(
+    ("head", "said", "told"),
+    [
+        (MP4, "video/quicktime", "video/quicktime"),
+        (MP4, "application/octet-stream", "video/mp4"),
+        (MP4, "text/html", "video/mp4"),
+        (MP4, "video/x-matroska", "video/mp4"),
+        (TS, "video/mp4", "video/mp2t"),
+        (UNKNOWN, "video/mp4", None),
+    ],
+)
+def test_type_that_players_are_told(head: bytes, said: str, told: str | None) -> None:
+    assert told_type(facts(head, content_type=said)) == told
