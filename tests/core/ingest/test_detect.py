@@ -111,6 +111,16 @@ class TestDetection:
         rig = ParserRig().source((packets * 8)[skip:], cuts)
         assert rig.parser.format is Format.TS
 
+    @pytest.mark.parametrize(("front", "back"), [(b"\x01\x95\x1d\x2e", b""), (b"", bytes(16))])
+    @pytest.mark.parametrize("size", [7, 188, 1000, 100_000])
+    def test_larger_packets_become_plain_ones(self, front: bytes, back: bytes, size: int) -> None:
+        data = ts()
+        larger = b"".join(front + data[at : at + 188] + back for at in range(0, len(data), 188)) + front
+        rig = ParserRig().source(larger, range(size, len(larger), size))
+        assert rig.parser.format is Format.TS
+        assert data.startswith(rig.data)
+        assert len(rig.data) >= len(ParserRig().source(data).data) > 0
+
     @pytest.mark.parametrize("data", [b"<html>" * 60_000, bytes(400_000), b"FLW\x01" * 100_000])
     def test_unknown_format_is_dropped(self, data: bytes) -> None:
         rig = ParserRig().source(data, range(1000, len(data), 1000))

@@ -7,13 +7,14 @@ import zlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tsbuild import SIZE
 
 from m3uproxy.core.mpegts.align import Aligner
 
-MAX_PENDING = 379
+MAX_PENDING = 411
+LARGER = st.sampled_from([192, 204])
 HTML = b"<!DOCTYPE html><html><head><title>Gone: 403 Go away</title></head><body>GGG</body></html>\r\n"
 
 
@@ -239,9 +240,59 @@ class TestOtherData:
     def test_any_bytes_are_accepted(self, chunks: list[bytes]) -> None:
         feed(Aligner(), chunks)
 
-    def test_192_byte_packets_are_not_taken_for_188(self) -> None:
-        stamped = b"".join(b"\0\0\0\0" + packet for packet in packets_of(stream(200)))
-        assert feed(Aligner(), [stamped]) == b""
+
+def larger(size: int, data: bytes) -> bytes:
+    """Return packets with a time code in front (192 bytes) or Reed-Solomon bytes behind (204 bytes)."""
+    noise = random.Random(size)
+    if size == 192:
+        return b"".join(noise.randbytes(4) + packet for packet in packets_of(data))
+    return b"".join(packet + noise.randbytes(16) for packet in packets_of(data))
+
+
+class TestLargerPackets:
+    @given(
+        size=LARGER,
+        count=st.integers(4, 60),
+        cuts=st.lists(st.integers(0, 20_000), max_size=20),
+        inside=st.integers(0, 203),
+    )
+    def test_any_cut_gives_the_packets(self, size: int, count: int, cuts: list[int], inside: int) -> None:
+        data = stream(count, sync_inside=True)
+        inside %= size
+        first = 0 if inside <= (4 if size == 192 else 0) else 1
+        aligner = Aligner()
+        out = b"".join(map(aligner.feed, split(larger(size, data)[inside:], cuts)))
+        assert aligner.locked
+        assert data.startswith(out, first * SIZE)
+        assert len(data) - first * SIZE - len(out) <= SIZE, "the last packet waits for its end"
+
+    @pytest.mark.parametrize("size", [192, 204])
+    def test_a_chunk_is_cut_at_once(self, size: int) -> None:
+        data = stream(1000)
+        aligner = Aligner()
+        assert aligner.feed(larger(size, data) + larger(size, data)[:4]) == data
+        assert (aligner.resyncs, aligner.skipped) == (0, 4 if size == 192 else 0)
+
+    @given(size=LARGER, at=st.integers(10, 40), inside=st.integers(1, 203), hole=st.integers(1, 3000))
+    def test_no_torn_packet_is_returned(self, size: int, at: int, inside: int, hole: int) -> None:
+        assume(hole % size)  # the grid does not show a hole of whole packets
+        data = stream(80, sync_inside=True)
+        whole = larger(size, data)
+        cut = at * size + inside
+        aligner = Aligner()
+        out = aligner.feed(whole[:cut]) + aligner.feed(whole[cut + hole :])
+        assert all(map(is_whole, packets_of(out)))
+        assert len(out) // SIZE >= 80 - hole // size - 7
+
+    @pytest.mark.parametrize("size", [192, 204])
+    def test_the_size_may_change(self, size: int) -> None:
+        data = stream(50)
+        aligner = Aligner()
+        out = aligner.feed(data) + aligner.feed(larger(size, data) * 2) + aligner.feed(data * 2)
+        assert all(map(is_whole, packets_of(out)))
+        assert len(out) >= 240 * SIZE
+        aligner.reset()
+        assert aligner.feed(data) == data
 
 
 class TestReset:
