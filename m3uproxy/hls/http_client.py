@@ -30,9 +30,8 @@ from ..core.http.source_request import DialTimeouts, SourceRequest
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
 from ..upstream.account_turns import AccountTurns, Turn
-from ..upstream.agent import cookie_url
+from ..upstream.agent import cookie_url, is_challenge, new_digest_sessions
 from ..upstream.connection_pool import ConnectionPool, ConnectionRequest, PooledAgent, PooledConnection
-from ..upstream.digest_challenge import is_challenge, new_digest_sessions
 from ..upstream.response_body import ResponseBody
 from ..upstream.timed_request import TimedRequest
 

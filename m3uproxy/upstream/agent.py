@@ -1,9 +1,10 @@
-"""The agent below treq: it sends exactly the headers and the URL of a hop."""
+"""The agent below treq: it sends exactly the headers and the URL of a hop, and tells challenges from refusals."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from ..core.http.digest import DigestExchange, DigestSessions
 from ..core.http.redirects import Location, RequestHop
 from .connection import ProviderConnection
 
@@ -120,3 +122,16 @@ def _headers(hop: RequestHop, jar: Sequence[bytes]) -> Headers:
     if not headers.hasHeader(b"Host"):
         headers.addRawHeader(b"Host", hop.location.netloc.encode("ascii"))
     return headers
+
+
+def new_digest_sessions() -> DigestSessions:
+    """Return sessions with random client nonces."""
+    return DigestSessions(lambda: secrets.token_hex(8))
+
+
+def is_challenge(response: Any, exchange: DigestExchange, hop: RequestHop) -> bool:
+    """Return whether a response is a challenge that the next request to the same URL answers."""
+    if response.code != 401:
+        return False
+    values = response.headers.getRawHeaders(b"WWW-Authenticate", [])
+    return exchange.accepts(hop, [value.decode("utf-8", "replace") for value in values])

@@ -28,9 +28,8 @@ from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
 from ..interfaces import IDialler, IResponseBody
 from .account_turns import AccountTurns, Turn
-from .agent import SourceAgent, cookie_url
+from .agent import SourceAgent, cookie_url, is_challenge, new_digest_sessions
 from .connection import ProviderConnection
-from .digest_challenge import is_challenge, new_digest_sessions
 from .response_body import ResponseBody
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest

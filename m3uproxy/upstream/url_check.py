@@ -13,9 +13,8 @@ from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
 from ..core.http.redirects import first_hop
 from ..core.http.source_headers import split_headers
 from ..interfaces import IUrlChecker
-from .agent import SourceAgent
+from .agent import SourceAgent, is_challenge, new_digest_sessions
 from .connection import ProviderConnection
-from .digest_challenge import is_challenge, new_digest_sessions
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest
 
