@@ -30,7 +30,7 @@ class BodyReaderOwner(Protocol):
         """Note that the body is not read now, because players have enough to send. Called often."""
 
     def discontinuity(self) -> None:
-        """Note the first packet after a discontinuity within the body."""
+        """Note the first media after a discontinuity within the body."""
 
     def source_ended(self, error: SourceError) -> None:
         """Note the end of the body, or that it is not a stream. Nothing follows."""

@@ -202,6 +202,9 @@ class Faults:
         default=None, metadata=_row(moment, "send an invalid chunk size (with framing=chunked)")
     )
     no_video: When | None = field(default=None, metadata=_row(moment, "from then on no video packet"))
+    no_media: When | None = field(
+        default=None, metadata=_row(moment, "from then on null packets for pictures and sound")
+    )
     frozen: When | None = field(default=None, metadata=_row(moment, "from then on the same timestamp on every picture"))
     scrambled: When | None = field(
         default=None, metadata=_row(moment, "from then on video packets marked as scrambled")

@@ -11,6 +11,8 @@ from m3uproxy.provider.clip import PACKET, Clip, stamp_offsets, write_stamp
 
 #: One of this many packets is marked as damaged.
 DAMAGED_INTERVAL = 8
+#: A null packet (2.4.1).
+NULL = b"\x47\x1f\xff\x10".ljust(PACKET, b"\xff")
 #: Function from a packet to the packet to send; ``b""`` leaves it out.
 PacketFault = Callable[[bytes], bytes]
 
@@ -30,6 +32,7 @@ def video_pid(clip: Clip) -> int:
 def packet_faults(clip: Clip) -> dict[str, PacketFault]:
     """Return all packet faults by the name of the fault."""
     video = video_pid(clip)
+    media = {pid for at, pid, _ in clip.counted if stamp_offsets(clip.data, at)}
     seen = 0
 
     def only_video(change: PacketFault) -> PacketFault:
@@ -42,6 +45,7 @@ def packet_faults(clip: Clip) -> dict[str, PacketFault]:
 
     return {
         "no_video": only_video(lambda packet: b""),
+        "no_media": lambda packet: NULL if _pid(packet) in media else packet,
         "frozen": only_video(_frozen),
         "scrambled": only_video(lambda packet: packet[:3] + bytes([packet[3] | 0x80]) + packet[4:]),
         "damaged": damage,

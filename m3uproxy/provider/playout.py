@@ -183,6 +183,7 @@ class Playout(TimedProducer):
         return rest
 
     _apply_no_video = partialmethod(_add_packet_fault, "no_video")
+    _apply_no_media = partialmethod(_add_packet_fault, "no_media")
     _apply_frozen = partialmethod(_add_packet_fault, "frozen")
     _apply_scrambled = partialmethod(_add_packet_fault, "scrambled")
     _apply_damaged = partialmethod(_add_packet_fault, "damaged")

@@ -12,6 +12,7 @@ SCHEDULED_FAULTS = (
     "cut",
     "bad_chunk",
     "no_video",
+    "no_media",
     "frozen",
     "scrambled",
     "damaged",

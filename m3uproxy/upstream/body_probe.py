@@ -1,4 +1,4 @@
-"""Probing a source: does it deliver a first packet?"""
+"""Probing a source: does it deliver pictures or sound?"""
 
 from __future__ import annotations
 

@@ -123,6 +123,22 @@ async def test_trickling_source_is_left(rig):
     assert "trickle" in timeline(stream)[0]["cause"]
 
 
+@pytest.mark.parametrize("moment", ["0s", "1s"])
+@pytest_twisted.ensureDeferred
+async def test_padding_and_tables_are_silence(rig, moment):
+    """From the start: no response begins before the backup delivers. Later: the source has stalled."""
+    await rig.start(first_byte_timeout=0.6, live_chunk_timeout_seconds=0.6)
+    stream = rig.register(f"/live/a.ts?no_media={moment}", "/live/b.ts?burst=1")
+    player = await rig.ask(f"/stream/{stream.id}")
+    await rig.until(lambda: stream.source_index == 1, 6, "the backup is in use")
+    assert bool(player.body) == (moment == "1s")
+    await rig.until_bytes(player, len(player.body) + 50_000, 5)
+    assert rig.provider.channel("a").tally.requests == 1
+    words = "first byte timeout" if moment == "0s" else "stalled: no picture or sound"
+    assert words in timeline(stream)[0]["cause"]
+    await player.leave()
+
+
 @pytest_twisted.ensureDeferred
 async def test_failback_to_the_primary(rig):
     await rig.start(health_interval=0.3, failback_seconds=1)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3uproxy.provider.clip import PACKET, load_clip, read_stamp, stamp_offsets
-from m3uproxy.provider.packet_faults import DAMAGED_INTERVAL, apply_packet_faults, packet_faults, video_pid
+from m3uproxy.provider.packet_faults import DAMAGED_INTERVAL, NULL, apply_packet_faults, packet_faults, video_pid
 from m3uproxy.provider.timeline import Timeline
 
 CLIP = load_clip()
@@ -33,6 +33,16 @@ def test_no_video():
     plain, faulty = faulty_packets("no_video")
     assert faulty == [packet for packet in plain if not is_video(packet)]
     assert 0 < len(faulty) < len(plain)
+
+
+def test_no_media():
+    plain, faulty = faulty_packets("no_media")
+    assert len(faulty) == len(plain)
+    kept = {(packet[1] & 0x1F) << 8 | packet[2] for packet in faulty if packet != NULL}
+    streams = {pid for at, pid, _ in CLIP.counted if stamp_offsets(CLIP.data, at)}
+    assert len(streams) == 2
+    assert 0 in kept
+    assert kept.isdisjoint(streams)
 
 
 def test_frozen():

@@ -66,7 +66,7 @@ class Dial:
     :ivar connect: seconds until TCP is connected, name look-up included.
     :ivar first_byte: seconds from then until the response head, TLS handshake included, and from there to the first
         packet.
-    :ivar total: seconds for everything up to the first packet, redirects included.
+    :ivar total: seconds for everything up to the first media, redirects included.
     :ivar patient: whether nothing else is left to try, so that the source is awaited.
     """
 
@@ -154,7 +154,7 @@ class FailoverPolicy:
     :ivar start: limit of an outage in which no player has received a byte; an HTTP error can still be sent.
     :ivar total: limit of an outage during playback; 0 for no limit.
     :ivar connect: timeout of a connection.
-    :ivar first_byte: timeout of the response head, and of the first packet after it, while another source is left.
+    :ivar first_byte: timeout of the response head, and of the first media after it, while another source is left.
     :ivar quick: total timeout of a dial during playback, in the first lap, while another source is left.
     :ivar unlimited_laps: whether only ``total`` ends an outage during playback, and not the number of laps.
     """
