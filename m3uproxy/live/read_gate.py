@@ -85,7 +85,7 @@ class ReadGate:
         self._ring.held = None if behind is None else behind.next_block
         half = self._ring.capacity // 2
         closed = behind is not None and behind.backlog >= (min(ENOUGH, half) if self.is_programme else half)
-        closed = closed or (muxer is not None and self.is_programme and muxer.is_full)
+        closed = closed or (muxer is not None and muxer.is_full)
         if closed and len(pumps) + (muxer is not None) > 1 and self._moment is not None and not self._is_ahead(now):
             self._ring.held = None
             return False
