@@ -166,7 +166,10 @@ class Splicer:
         return out
 
     def flush(self, now: float) -> bytes:
-        """End the stream. Return all packets held back."""
+        """End the stream. Return all packets held back, except those of a source that could not be joined."""
+        planner = self._planner
+        if planner is not None and not planner.is_busy and not planner.sent.readable:
+            self._pass_through(planner, now)
         if self._splice_pending and self._opening is None:
             return b""
         out = self._process_parts(now, _WITHOUT_LIMIT, Allowance())

@@ -177,6 +177,16 @@ def test_source_without_a_map_passes_at_last() -> None:
     assert rig.data.startswith(data[: 100 * SIZE])
 
 
+def test_body_that_ends_before_its_tables_is_complete_passes_whole() -> None:
+    """A short programme: its PAT names programs that never come, and it is read in one piece."""
+    data = multiplex(ONE, attrs.evolve(FILTERED, tables_every=1000))
+    for body in (data, data[2 * SIZE :]):
+        rig = ParserRig().next(0.0).feed(body, 0.0)
+        assert rig.out == []
+        rig.out += rig.parser.finish(0.0)
+        assert rig.data == body
+
+
 def test_waiting_for_tables_is_bounded_in_bytes() -> None:
     pat = multiplex(ONE, Layout())[:SIZE]
     filler = b"\x47\x01\x00\x10".ljust(SIZE, b"\xaa") * 5000
