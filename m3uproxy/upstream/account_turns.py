@@ -24,6 +24,8 @@ from ..timers import Timer
 SAME_MEANING = 20.0
 #: Seconds after which an account that no stream asks is no longer considered full.
 FORGET_AFTER = 10.0
+#: Full accounts above which those that are full no longer are forgotten.
+MAX_FULL = 1000
 
 
 @attrs.frozen
@@ -130,7 +132,7 @@ class AccountTurns:
         if full is not None and turn.exclusive:
             full.asked = False
         if error is not None and error.reason is Reason.BUSY:
-            full = full or self._full.setdefault(turn.account, _FullAccount(self._clock))
+            full = full or self._add(turn.account)
             full.refused(error, now, turn.exclusive or now >= full.next_at)
         elif full is not None and error is None:
             full.refusals, full.next_at = 0, now
@@ -150,6 +152,13 @@ class AccountTurns:
         if full is not None and (full.is_over(now) or (full.is_free(now) and not full.refusals)):
             del self._full[account]
             return None
+        return full
+
+    def _add(self, account: str) -> _FullAccount:
+        if len(self._full) >= MAX_FULL:
+            for other in list(self._full):
+                self._known(other)
+        full = self._full[account] = _FullAccount(self._clock)
         return full
 
     def _set_timer(self, full: _FullAccount) -> None:

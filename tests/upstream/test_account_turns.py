@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from m3uproxy.core.failover.causes import status_error
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.upstream.account_turns import FORGET_AFTER, AccountTurns, Turn
+from m3uproxy.upstream.account_turns import FORGET_AFTER, MAX_FULL, AccountTurns, Turn
 
 BUSY = status_error(458)
 
@@ -89,6 +89,17 @@ def test_others_wait_for_the_answer_of_the_one_that_asks(clock: Clock, turns: Ac
     assert Asker(clock, turns).asked_at == clock.seconds()
 
 
+def test_request_at_the_next_time_makes_others_wait(clock: Clock, turns: AccountTurns) -> None:
+    Asker(clock, turns).answered(BUSY)
+    pass_time(clock, 0.6)
+    first, second = Asker(clock, turns), Asker(clock, turns)
+    pass_time(clock, 5)
+    assert (first.asked_at is None, second.asked_at) == (False, None)
+    first.answered(BUSY)
+    pass_time(clock, 1.1)
+    assert second.asked_at is not None
+
+
 def test_answers_to_requests_sent_together_count_once(clock: Clock, turns: AccountTurns) -> None:
     for asker in [Asker(clock, turns) for _ in range(5)]:
         asker.answered(BUSY)
@@ -154,6 +165,13 @@ def test_status_keeps_its_meaning_for_as_long_as_a_player_waits(clock: Clock, tu
         Asker(clock, turns).answered(BUSY)
     pass_time(clock, 3)
     assert not turns.has_too_many("a")
+
+
+def test_accounts_that_were_full_are_forgotten(clock: Clock, turns: AccountTurns) -> None:
+    for number in range(3 * MAX_FULL):
+        turns.answered(Turn(str(number)), BUSY)
+        clock.advance(1)
+    assert len(turns._full) <= MAX_FULL
 
 
 def test_stop_leaves_no_timer(clock: Clock, turns: AccountTurns) -> None:
