@@ -49,3 +49,15 @@ def test_refusal_ends_the_wait_at_the_start_limit(make_rig) -> None:
     answer = wire.answer()
     assert answer.status == 503
     assert "Retry-After" in answer.headers or "retry-after" in answer.headers
+
+
+def test_joined_source_is_awaited_too(make_rig) -> None:
+    rig = make_rig(start_timeout=20.0)
+    rig.origin.put(A, media("1.ts", "2.ts", "3.ts"))
+    wire = rig.open(f"/stream/{rig.stream(A).id}")
+    rig.wait(1)
+    playlists = [limits for url, limits in zip(rig.origin.asked, rig.origin.limits, strict=True) if url == A]
+    assert (playlists[0].first_byte, playlists[0].patient) == (19, True)
+    rig.wait(5)
+    wire.lose()
+    assert {limits.patient for limits in rig.origin.limits[1:]} == {None}
