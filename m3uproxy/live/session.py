@@ -44,6 +44,10 @@ class SharedStream(DrivenStream, Protocol):
     def expected_kind(self) -> StreamKind | None:
         """The kind of stream that a source must send; None if players have media, so that the kind stays."""
 
+    @property
+    def is_segmented(self) -> bool:
+        """True if all players of the stream play it as HLS."""
+
 
 class LiveSession(FailoverDriver):
     """
@@ -130,7 +134,8 @@ class LiveSession(FailoverDriver):
         return request.as_hls() if self._live.kind is StreamKind.HLS else request
 
     def _open_source(self, request: SourceRequest, step: Dial) -> None:
-        request = attrs.evolve(request, expected=self._live.expected_kind)
+        live = self._live
+        request = attrs.evolve(request, expected=live.expected_kind, segmented=live.is_segmented)
         self._sink.expect(request.url)
         self._current.open(request, step.timeouts)
 

@@ -126,6 +126,11 @@ class LiveStream(FailoverStream):
         return None if self.broadcaster.served else self.kind
 
     @property
+    def is_segmented(self) -> bool:
+        """True if all players of the stream play it as HLS."""
+        return not self._clients
+
+    @property
     def has_served(self) -> bool:
         """True if connected players have got media."""
         return self.broadcaster.served

@@ -13,6 +13,7 @@ from ..core.failover.sources import Sources
 from ..core.failover.timeline import SourceLabel
 from ..core.http.byte_ranges import ByteRange
 from ..core.http.representation import Representation
+from ..core.ingest.parser import Format
 from ..core.stream_kind import StreamKind, content_type, kind_of
 from ..errors import Reason, SourceError
 from ..log import make_logger
@@ -78,6 +79,11 @@ class VodStream(Stream):
     def kind(self) -> StreamKind:
         """Kind of stream: by the URL until a source has sent a file."""
         return StreamKind.VOD if self.is_proven else kind_of(self.spec.url)
+
+    @property
+    def may_be_segmented(self) -> bool:
+        """True unless the source has sent a file that is no transport stream."""
+        return not self.is_proven or self.content_type == Format.TS.value
 
     @property
     def has_served(self) -> bool:

@@ -153,6 +153,7 @@ class SessionRig:
     id = "stream"
     kind = StreamKind.LIVE
     expected_kind: StreamKind | None = None
+    is_segmented = False
     spec = StreamSpec("http://s0/", "agent")
 
     def __init__(

@@ -18,6 +18,9 @@ FILE_SECONDS, SEGMENT_SECONDS, SEGMENTS = 4, 1, 6
 SPEED, INTERVAL = 4.0, 0.02
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
+#: A film that is no transport stream.
+MP4 = b"\0\0\0\x20ftypisom" + bytes(60_000)
+
 _TIMELINE = Timeline(load_clip())
 
 
@@ -36,9 +39,11 @@ def playlist(ended: bool) -> bytes:
 
 class KindsOrigin(Factory):
     """
-    The origin. ``?as=`` is one of ``live``, ``hls``, ``ended`` (a playlist with an end), ``file`` (length and ranges),
-    ``whole`` (a length without ranges), ``plain`` (the same, but ranges are answered), ``untold`` (no length), ``down``
-    (404), ``cut`` (live, reset after a second). ``slow_`` before a kind delays it by a second.
+    The origin. ``?as=`` is the name of an answer; ``slow_`` before it delays the answer by a second.
+
+    ``live``; ``cut`` (live, reset after a second); ``hls``; ``ended`` (a playlist with an end); ``file`` (a length and
+    ranges); ``mp4`` (a file that is no transport stream); ``whole`` (a length without ranges); ``plain`` (the same, but
+    ranges are answered); ``untold`` (no length); ``down`` (404).
 
     :ivar asked: the paths of all requests for something else than a segment.
     """
@@ -130,6 +135,9 @@ class _Connection(Protocol):
             return
         first, last = int(found[1]), min(int(found[2] or len(file)), len(file) - 1)
         self.answer(file[first : last + 1], "206 Partial Content", f"Content-Range: bytes {first}-{last}/{len(file)}")
+
+    def answer_mp4(self, head: str) -> None:
+        self.answer(MP4, "200 OK", "Accept-Ranges: bytes")
 
     def answer_plain(self, head: str) -> None:
         if "ange: bytes=0-\r" in head or "ange: " not in head:

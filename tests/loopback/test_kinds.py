@@ -11,7 +11,7 @@ import re
 import pytest
 import pytest_twisted
 from decoding import decode, decode_samples
-from kinds_origin import KindsOrigin
+from kinds_origin import MP4, KindsOrigin
 from twisted.internet.error import ConnectionDone
 
 from m3uproxy.core.stream_kind import StreamKind
@@ -105,16 +105,39 @@ async def test_stream_plays_the_answer_whatever_the_url_tells(rig, origin, guess
 async def test_playlist_plays_the_answer_whatever_the_url_tells(rig, origin, guess, answer, place):
     stream = register(rig, origin, NAMES[guess], answer, place)
     path = f"/hls/{stream.id}/playlist.m3u8?client_id=me"
-    if answer == "file":
-        player = await rig.ask(path)
-        await rig.until(lambda: b"}" in player.body)
+    check_pictures(await play_hls(rig, path), 0.8)
+    check_entry(rig, origin, stream, "live" if answer == "file" else answer, place)
+
+
+@pytest.mark.parametrize("name", ["one.ts", "one.m3u8", "one.mp4", "one"])
+@pytest_twisted.ensureDeferred
+async def test_playlist_of_a_file_that_cannot_be_cut_leads_to_the_file(rig, origin, name):
+    stream = rig.register(origin.url(name, "mp4"))
+    for _ in range(2):
+        player = await rig.ask(f"/hls/{stream.id}/playlist.m3u8?client_id=me")
+        await rig.until(lambda player=player: b"}" in player.body)
         assert player.status == 307
         assert f"Location: ../../stream/{stream.id}?client_id=me".encode() in player.head
-        player = await play_stream(rig, f"/stream/{stream.id}?client_id=me", len(origin.file))
-        assert player.body == origin.file
-    else:
-        check_pictures(await play_hls(rig, path), 0.8)
-    check_entry(rig, origin, stream, answer, place)
+    player = await rig.ask(f"/stream/{stream.id}?client_id=me")
+    await rig.until(lambda: player.body == MP4)
+    assert b"Content-Type: video/mp4" in player.head
+
+
+@pytest_twisted.ensureDeferred
+async def test_playlist_of_a_file_has_an_end(rig, origin):
+    stream = rig.register(origin.url("one.ts", "file"))
+    seen = set()
+    for _ in range(40):
+        playlist = await rig.ask(f"/hls/{stream.id}/playlist.m3u8?client_id=me", version="1.0")
+        await playlist.ended
+        for name in sorted(set(re.findall(rb"(?m)^segment.*$", playlist.body)) - seen):
+            seen.add(name)
+            await (await rig.ask(f"/hls/{stream.id}/{name.decode()}", version="1.0")).ended
+        if b"#EXT-X-ENDLIST" in playlist.body:
+            break
+        await rig.sleep(0.1)
+    assert b"#EXT-X-ENDLIST" in playlist.body
+    assert len(origin.asked) == 1
 
 
 FILE_NAMES = "one.ts one one.m2ts one.mpg one.m4v one.mov one.m3u8 timeshift/one.php Videos/one.ts".split()

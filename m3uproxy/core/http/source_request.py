@@ -28,6 +28,8 @@ class SourceRequest:
     :ivar verify_tls_elsewhere: whether the certificates of other hosts are verified, which redirects lead to.
     :ivar expected: the kind of stream that the answer must have, so that another kind ends the session of the stream;
         None for any kind that can be played as a transport stream.
+    :ivar segmented: whether only players of HLS wait. A file that is a transport stream is then expected, too, because
+        it can be cut into segments.
     """
 
     url: str = attrs.field(repr=False)
@@ -40,6 +42,7 @@ class SourceRequest:
     verify_tls_elsewhere: bool = True
     patience: float | None = attrs.field(default=None, eq=False)
     expected: StreamKind | None = attrs.field(default=None, eq=False)
+    segmented: bool = attrs.field(default=False, eq=False)
 
     def as_hls(self) -> SourceRequest:
         """Return the request with an intermittent slot: HLS sends short requests, whatever the URL looks like."""

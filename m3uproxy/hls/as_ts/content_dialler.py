@@ -28,6 +28,7 @@ from ...core.body_kind import (
 from ...core.hls.playlist_limits import MAX_BYTES
 from ...core.hls.segment_follower import check_joinable
 from ...core.http.source_request import DialTimeouts, SourceRequest
+from ...core.ingest.parser import Format
 from ...core.slots.accounts import ProviderSlot
 from ...core.stream_kind import StreamKind, kind_of
 from ...errors import Reason, SourceError
@@ -87,7 +88,9 @@ class ContentDialler:
         kind = body_kind(facts)
         if kind is None or (kind is not BodyKind.LIVE and start.is_empty):
             return await self._refuse(body, unplayable(facts), start)
-        if request.expected not in (None, stream_kind_of(kind)):
+        is_file = stream_kind_of(kind) is StreamKind.VOD
+        is_cut = request.segmented and is_file and media_type_of(start.data) == Format.TS.value
+        if request.expected not in (None, stream_kind_of(kind)) and not is_cut:
             self.fetcher.opened.keep(request, body)
             raise kind_mismatch(facts, kind)
         if kind is BodyKind.PLAYLIST:

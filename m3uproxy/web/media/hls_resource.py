@@ -96,12 +96,12 @@ class _ProxiedPage(HlsPage):
         """
         Return the answer for a stream that is a file: a redirect to the file, which players recognise by its bytes.
 
-        As long as only the URL tells that the stream is a file, it is dialled as a live stream first.
+        A file that may be a transport stream is dialled as a live stream, which can be cut into segments.
         """
         detail = "This stream is a file, which is not available as HLS. Play /stream/{id}."
         if request.path.rpartition(b"/")[2] != b"playlist.m3u8" or query_value(request, b"url"):
             return HTTPError(501, detail)
-        if isinstance(entry, VodStream) and not entry.is_proven:
+        if isinstance(entry, VodStream) and entry.may_be_segmented and not entry.has_served:
             return KindMismatch(Reason.OTHER_KIND, "a player asks for a playlist", url=entry.current_url)
         _, mark, query = request.uri.partition(b"?")
         return HTTPError(307, detail, {"Location": f"../../stream/{self._id}" + (mark + query).decode("latin-1")})
