@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import Relay
+from fakes import Programme, Relay
 from hypothesis import given
 from hypothesis import strategies as st
 from kept_exceptions import errors_with_frames
@@ -230,9 +230,10 @@ def test_total_memory_includes_the_segments_of_live_streams() -> None:
         muxer_of(stream).playlist(client)
         bodies.append(relay.dialler.last.answer())
     most = 0
+    programmes = [Programme() for _ in streams]
     for _ in range(16):
-        for stream, body in zip(streams, bodies, strict=True):
-            body.bring(relay.programme.group(25, 20_000))
+        for stream, body, programme in zip(streams, bodies, programmes, strict=True):
+            body.bring(programme.group(25, 20_000))
             muxer_of(stream).hls_clients.register(PlayerInfo("10.0.0.1", "tv", None, stream.id))
         relay.pass_time(1.0)
         held = [bytes_held(stream) for stream in streams]
