@@ -52,6 +52,10 @@ _BEGINS_PLAYLIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*(?:#(?:E(?:X(?:T(?:M
 STREAMED_TYPES = frozenset(each.value for each in Format)
 #: Types of files in the container of ISO/IEC 14496-12, which begin alike.
 _MP4_TYPES = frozenset({"video/mp4", "video/quicktime", "video/x-m4v", "audio/mp4", "video/3gpp"})
+#: Types of playlists. They count only in the answer to a HEAD request, which has no body.
+PLAYLIST_TYPES = frozenset(
+    {"application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl"}
+)
 _MEDIA_TYPES = ("video/", "audio/")
 _KINDS_OF_STREAM = {BodyKind.PLAYLIST: StreamKind.HLS, BodyKind.LIVE: StreamKind.LIVE}
 

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from ..core.body_kind import KindMismatch
+from ..core.body_kind import PLAYLIST_TYPES, BodyKind, KindMismatch
 from ..core.failover.machine import SETTLED_AFTER, Backoff, Dial, Effect, FailoverMachine, FailoverState, GiveUp
 from ..core.http.byte_ranges import WHOLE, ByteRange
 from ..core.http.redact import redact
 from ..core.http.representation import Representation
 from ..core.http.source_request import SourceRequest
+from ..core.stream_kind import StreamKind
 from ..errors import Reason, SourceError
 from ..interfaces import IResponseBody
 from ..log import make_logger
@@ -332,6 +333,12 @@ class VodSession:
             self._restart()
 
     def _head_answered(self, body: IResponseBody, consumer: RangeConsumer, url: str) -> None:
+        if body.content_type in PLAYLIST_TYPES and self.may_change_kind:
+            self._previous_socket.closing(body.close())
+            self.close()
+            detail = f"the source is {BodyKind.PLAYLIST.value}"
+            consumer.sources_failed(KindMismatch(Reason.OTHER_KIND, detail, kind=StreamKind.HLS, url=url))
+            return
         representation = representation_from_head(body)
         self._previous_socket.closing(body.close())
         self.failover.stop(self._clock.seconds())

@@ -77,7 +77,7 @@ class _Connection(Protocol):
         self.origin = origin
         self.request = b""
         self.timer: Any = None
-        self.streams = False
+        self.streams = self.is_head = False
 
     def connectionMade(self) -> None:
         self.origin.connections.add(self)
@@ -93,6 +93,7 @@ class _Connection(Protocol):
         if b"\r\n\r\n" not in self.request:
             return
         head, self.request = self.request.decode(), b""
+        self.is_head = head.startswith("HEAD")
         target = head.split(" ")[1]
         if "/segment-" in target:
             number = int(target.rpartition("-")[2])
@@ -109,7 +110,7 @@ class _Connection(Protocol):
 
     def answer(self, body: bytes, status: str = "200 OK", *headers: str) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-        self.transport.write("\r\n".join(lines).encode() + body)
+        self.transport.write("\r\n".join(lines).encode() + (b"" if self.is_head else body))
         self.ended()
 
     def ended(self) -> None:

@@ -224,3 +224,31 @@ async def test_live_stream_goes_on_with_a_backup_of_any_kind(rig, origin, name, 
     # A reset may cut the last picture, which is lost if the backup does not repeat it.
     assert {later - earlier for earlier, later in itertools.pairwise(times)} <= {PICTURE, 2 * PICTURE}
     assert len(times) > 20
+
+
+async def head_of(rig, stream) -> bytes:
+    asked = await rig.ask(f"/stream/{stream.id}", method="HEAD", version="1.0")
+    await asked.ended
+    return asked.head
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("one", "live"), ("one", "file"), ("one.mp4", "live"), ("one.mp4", "file")]
+)
+@pytest_twisted.ensureDeferred
+async def test_type_of_a_transport_stream_follows_its_bytes(rig, origin, name, answer):
+    """For GET and HEAD, while the stream plays and afterwards."""
+    stream = rig.register(origin.url(name, answer))
+    player = await play_stream(rig, f"/stream/{stream.id}", 50_000)
+    assert b"Content-Type: video/mp2t" in player.head
+    assert b"Content-Type: video/mp2t" in await head_of(rig, stream)
+    await player.leave()
+    await rig.until(lambda: not rig.registry.get(stream.id).clients())
+    assert b"Content-Type: video/mp2t" in await head_of(rig, stream)
+
+
+@pytest_twisted.ensureDeferred
+async def test_head_of_a_film_that_is_a_playlist(rig, origin):
+    stream = rig.register(origin.url("one.mp4", "ended"))
+    assert b"Content-Type: video/mp2t" in await head_of(rig, stream)
+    assert rig.registry.get(stream.id).kind is StreamKind.HLS
