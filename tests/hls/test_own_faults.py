@@ -8,8 +8,8 @@ from hls_rig import HlsRig, Page, media, uris
 from m3uproxy.errors import Reason, SourceError
 
 A, B = (f"http://{name}.example/live/index.m3u8" for name in "ab")
-#: A transport stream packet of a PID without tables.
-PACKET = b"\x47\x41\x00\x10" + b"%d" + b"\xff" * 183
+#: A transport stream packet of a PID without tables, within a unit.
+PACKET = b"\x47\x01\x00\x10" + b"%d" + b"\xff" * 183
 OWN = [Reason.FULL, Reason.NO_SLOT, Reason.STOPPING, Reason.UNUSED]
 
 

@@ -107,11 +107,11 @@ async def test_first_access_point_of_a_backup_is_sent_within_150_ms(
 
 @pytest_twisted.ensureDeferred
 async def test_stalled_source_is_replaced_within_3_5_seconds(rig, start_provider, sent_and_received, lateness):
-    """The timeout is the default. The source began with a burst, as many do."""
+    """The timeout is the default. The source delivers in real time."""
     sent, _ = sent_and_received
     await rig.start(live_chunk_timeout_seconds=3)
     first, second = await start_provider(H264), await start_provider(H264.backup(), BACKUP_ORIGIN)
-    player = await rig.play(rig.register(url(first, "rate=1&burst=1.5"), url(second)))
+    player = await rig.play(rig.register(url(first, "rate=1"), url(second)))
     await rig.until_bytes(player, 100_000, 20)
     first.control("x", "stall=0")
     await rig.sleep(0.1)
@@ -129,7 +129,10 @@ DEAD = {"hang=head": 504, "stall=0": 504, "refuse=1": 502, "status=404": 502, "h
 @pytest.mark.parametrize("fault", DEAD)
 @pytest_twisted.ensureDeferred
 async def test_all_sources_dead_before_the_first_byte(rig, lateness, fault):
-    """The response comes within the limit (20 s by default; 3 s here), and each source is tried at least once."""
+    """The response comes within the limit (20 s by default; 3 s here), and each source is tried at least once.
+
+    If an account has too many connections, its other sources are not tried.
+    """
     await rig.start(start_timeout=3, stream_retry_attempts=9)
     started = time.monotonic()
     player = await rig.play(rig.register(*(f"/live/{name}.ts?{fault}" for name in "abc")))
@@ -138,7 +141,7 @@ async def test_all_sources_dead_before_the_first_byte(rig, lateness, fault):
     assert player.status == DEAD[fault]
     assert json.loads(player.body)["detail"]
     assert ended - started < 3.2 + lateness.between(started, ended)
-    assert all(rig.provider.channel(name).tally.requests for name in "abc")
+    assert all(rig.provider.channel(name).tally.requests for name in ("a" if fault == "status=458" else "abc"))
 
 
 @pytest_twisted.ensureDeferred
@@ -165,7 +168,7 @@ async def test_source_that_recovers_within_the_budget_continues_the_response(rig
     player = await rig.play(rig.register(url(first, "rate=4&burst=3"), url(second)))
     await rig.until_bytes(player, 130_000, 20)
     second.control("x", "status=500")
-    first.control("x", "close=0&status=404")
+    first.control("x", "close=0&status=500")
     await rig.until(lambda: second.channel("x").tally.requests >= 3, 20)
     size = len(player.body)
     {"first": first, "second": second}[recovering].control("x", "fault=none")
