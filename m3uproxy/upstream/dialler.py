@@ -1,7 +1,8 @@
 """Dialling a provider: from the URL of a source to a response body, over redirects, within bounded time.
 
 A dial is a :class:`m3uproxy.upstream.timed_request.TimedRequest` that follows redirects from hop to hop. The socket of
-a hop has closed before the next one is opened.
+a hop has closed before the next one is opened. A station list (:mod:`m3uproxy.core.http.station_list`) is followed like
+a redirect.
 
 If the account has too many connections, a dial first waits for its turn (:mod:`m3uproxy.upstream.account_turns`). The
 accounts are told of each connection, so that the statuses of their providers can be understood.
@@ -20,9 +21,10 @@ from ..core.failover.causes import status_error
 from ..core.http.byte_ranges import parse_complete_length
 from ..core.http.digest import DigestExchange, DigestSessions
 from ..core.http.outbound_policy import DEFAULT_POLICY, OutboundPolicy
-from ..core.http.redirects import REDIRECT_STATUSES, Cookies, first_hop, next_hop
+from ..core.http.redirects import REDIRECT_STATUSES, Cookies, RequestHop, first_hop, next_hop
 from ..core.http.retry_after import parse_retry_after
 from ..core.http.source_request import DialTimeouts, SourceRequest
+from ..core.http.station_list import MAX_LEVELS, may_be_list
 from ..core.slots.account_usage import CountedConnection
 from ..core.slots.accounts import ProviderSlot
 from ..errors import Reason, SourceError
@@ -31,6 +33,7 @@ from .account_turns import AccountTurns, Turn
 from .agent import SourceAgent, cookie_url, is_challenge, new_digest_sessions
 from .connection import ProviderConnection
 from .response_body import ResponseBody
+from .station_list_reader import read_station_url
 from .tcp_socket import SocketCounter
 from .timed_request import TimedRequest
 
@@ -73,6 +76,7 @@ class _Dial(TimedRequest[IResponseBody]):
         self._accounts = dialler.accounts
         self._counted: CountedConnection | None = None
         self._awaits_turn = False
+        self._lists = 0
         self._request = request
         self._timeouts = timeouts
         self._slot = slot
@@ -103,17 +107,33 @@ class _Dial(TimedRequest[IResponseBody]):
             self._agent.hop = self._digest.authorized(hop, self._request.method)
             response = await self._send()
             assert self._connection is not None
+            target = None
             if response.code in {200, 206}:
                 public = self._led_by_public or self._connection.is_public
-                return ResponseBody(response, self._connection, hop.location.url, self._agent.coding, public)
+                body = ResponseBody(response, self._connection, hop.location.url, self._agent.coding, public)
+                target = await self._station_url(body, hop)
+                if target is None:
+                    return body
             self._withdraw_connection()
             if response.code in REDIRECT_STATUSES:
-                locations = response.headers.getRawHeaders(b"Location", [None])
-                hop = next_hop(hop, locations[0], _cookies(response))
+                target = response.headers.getRawHeaders(b"Location", [b""])[0]
+            if target is not None:
+                hop = next_hop(hop, target, _cookies(response))
                 self._led_by_public = self._connection.is_public
             elif not is_challenge(response, self._digest, hop):
                 raise self._status_error(response)
             await self._connection.close()
+
+    async def _station_url(self, body: ResponseBody, hop: RequestHop) -> bytes | None:
+        """Return the URL that a station list names, as a redirect would; None for any other body."""
+        path = hop.location.target.partition("?")[0]
+        if self._request.method != "GET" or body.status != 200 or not may_be_list(path, body.content_type):
+            return None
+        url = await read_station_url(body, self._reactor, self._timeouts.first_byte)
+        self._lists += url is not None
+        if self._lists > MAX_LEVELS:
+            raise SourceError(Reason.REDIRECT_LOOP, f"more than {MAX_LEVELS} station lists")
+        return None if url is None else url.encode("utf-8", "surrogateescape")
 
     async def _send(self) -> Any:
         """Return the response to the request of the current hop. Its body is not read yet."""
