@@ -23,7 +23,7 @@ from enum import Enum
 import attrs
 
 from ..errors import Reason, SourceError
-from .http.body_sniffing import PAGE_TYPES, container_type, is_image, text_format
+from .http.body_sniffing import M2TS_TYPE, PAGE_TYPES, container_type, is_image, text_format
 from .ingest.detect import FormatDetector
 from .ingest.parser import Format
 from .stream_kind import StreamKind, has_file_hint, kind_of
@@ -49,7 +49,7 @@ _LARGEST_LENGTH = 10**12
 _PLAYLIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*#EXTM3U")
 _BEGINS_PLAYLIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*(?:#(?:E(?:X(?:T(?:M(?:3U?)?)?)?)?)?)?")
 #: Media types of the formats that live streams have.
-STREAMED_TYPES = frozenset(each.value for each in Format)
+STREAMED_TYPES = frozenset(each.value for each in Format) | {M2TS_TYPE}
 #: Types of files in the container of ISO/IEC 14496-12, which begin alike.
 _MP4_TYPES = frozenset({"video/mp4", "video/quicktime", "video/x-m4v", "audio/mp4", "video/3gpp"})
 #: Types of playlists. They count only in the answer to a HEAD request, which has no body.

@@ -41,9 +41,10 @@ class KindsOrigin(Factory):
     """
     The origin. ``?as=`` is the name of an answer; ``slow_`` before it delays the answer by a second.
 
-    ``live``; ``cut`` (live, reset after a second); ``hls``; ``ended`` (a playlist with an end); ``file`` (a length and
-    ranges); ``mp4`` (a file that is no transport stream); ``whole`` (a length without ranges); ``plain`` (the same, but
-    ranges are answered); ``untold`` (no length); ``down`` (404).
+    ``live``; ``m2ts`` and ``coded`` (live, in packets of 192 and 204 bytes); ``cut`` (live, reset after a second);
+    ``hls``; ``ended`` (a playlist with an end); ``file`` (a length and ranges); ``mp4`` (a file that is no transport
+    stream); ``whole`` (a length without ranges); ``plain`` (the same, but ranges are answered); ``untold`` (no length);
+    ``down`` (404).
 
     :ivar asked: the paths of all requests for something else than a segment.
     """
@@ -78,6 +79,7 @@ class _Connection(Protocol):
         self.request = b""
         self.timer: Any = None
         self.streams = self.is_head = False
+        self.front = self.back = b""
 
     def connectionMade(self) -> None:
         self.origin.connections.add(self)
@@ -156,6 +158,14 @@ class _Connection(Protocol):
         self.place = 0
         self.stream(0.5)
 
+    def answer_m2ts(self, head: str) -> None:
+        self.front = b"\x01\x95\x1d\x2e"
+        self.answer_live(head)
+
+    def answer_coded(self, head: str) -> None:
+        self.back = bytes(range(16))
+        self.answer_live(head)
+
     def answer_cut(self, head: str) -> None:
         self.answer_live(head)
         self.timer.cancel()
@@ -164,6 +174,8 @@ class _Connection(Protocol):
     def stream(self, seconds: float) -> None:
         """Send the next piece. After the last one the connection stays open."""
         place = _TIMELINE.due_at(seconds)
-        self.transport.write(_TIMELINE.span(self.place, place))
+        data = _TIMELINE.span(self.place, place)
+        packets = (data[at : at + PACKET] for at in range(0, len(data), PACKET))
+        self.transport.write(b"".join(self.front + packet + self.back for packet in packets))
         self.place = place
         self.timer = self.origin.reactor.callLater(INTERVAL, self.stream, seconds + SPEED * INTERVAL)

@@ -252,3 +252,15 @@ async def test_head_of_a_film_that_is_a_playlist(rig, origin):
     stream = rig.register(origin.url("one.mp4", "ended"))
     assert b"Content-Type: video/mp2t" in await head_of(rig, stream)
     assert rig.registry.get(stream.id).kind is StreamKind.HLS
+
+
+@pytest.mark.parametrize("answer", ["m2ts", "coded"])
+@pytest_twisted.ensureDeferred
+async def test_larger_packets_are_shared_as_plain_ones(rig, origin, answer):
+    stream = rig.register(origin.url("one", answer))
+    players = [await play_stream(rig, f"/stream/{stream.id}") for _ in range(2)]
+    for player in players:
+        body = bytes(player.body)
+        assert set(body[::188]) == {0x47}
+        check_pictures(body[: len(body) // 188 * 188], 0.5)
+    assert len(origin.asked) == 1

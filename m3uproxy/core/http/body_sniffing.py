@@ -28,8 +28,10 @@ _CONTAINERS = (
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
     (b"fLaC", "audio/flac"),
 )
+#: Type of a transport stream of 192-byte packets. A live one is cut to packets of 188 bytes.
+M2TS_TYPE = "video/vnd.dlna.mpeg-tts"
 #: First sync byte and size of the packets of a transport stream: plain, and with a time stamp (M2TS).
-_GRIDS = ((0, 188, "video/mp2t"), (4, 192, "video/vnd.dlna.mpeg-tts"))
+_GRIDS = ((0, 188, "video/mp2t"), (4, 192, M2TS_TYPE))
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
