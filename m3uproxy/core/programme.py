@@ -17,7 +17,7 @@ from .ingest.detect import FormatDetector
 from .ingest.parser import Format
 from .mpegts.packets import PACKET_SIZE, SYNC_BYTE, scrambled, transport_error, unit_starts
 from .mpegts.packets import pid as pid_of
-from .mpegts.pes import START_CODE, payload_of, read_pes_header
+from .mpegts.pes import payload_of, read_pes_header
 from .mpegts.timestamps import TICKS, ahead
 
 #: Bytes at the beginning of two bodies that are compared.
@@ -156,13 +156,6 @@ class MediaClock:
         times = (_timestamp(packets, at) for at in unit_starts(packets) if pid_of(packets, at) == pid)
         steps = [_step(self._last, pid, dts) for dts in times if dts is not None]
         return self.seconds + max(steps, default=0.0)
-
-
-def holds_only_tables(packets: bytes) -> bool:
-    """Return whether whole packets hold nothing but program tables, each in one packet."""
-    starts = list(unit_starts(packets))
-    units = (payload_of(packets, at)[:3] for at in starts)
-    return len(starts) * PACKET_SIZE == len(packets) and all(unit != START_CODE for unit in units)
 
 
 def _timestamp(packets: bytes, at: int) -> int | None:

@@ -19,8 +19,10 @@ from ..core.ingest.detect import DetectingParser
 from ..core.ingest.media_progress import MediaProgress
 from ..core.ingest.parser import Chunk, Format
 from ..core.ingest.ts_parser import PacketObserver
-from ..core.mpegts.packets import null_packet
-from ..core.programme import BodyNature, holds_only_tables
+from ..core.mpegts.packets import has_packets_of, null_packet
+from ..core.mpegts.packets import pid as pid_of
+from ..core.mpegts.psi_tables import begins_with_tables
+from ..core.programme import BodyNature
 from ..core.ring import Block, Ring
 from ..core.slots.viewer_identity import ViewerIdentity
 from ..core.splice.plan import SpliceKind
@@ -202,20 +204,36 @@ class Broadcaster:
         """
         Return the number of the block at which a new player starts; None if there is none yet.
 
-        A programme is played from its first byte on, as long as the ring has it. A stream that begins with tables is
-        played from these on. Between the bursts of a source, the player gets all that lasts until the next burst.
+        A body that begins with its tables and a random access point is played from its first byte on, a programme as
+        long as the ring has it. Between the bursts of a source, the player gets all that lasts until the next burst.
         """
-        first, ring, timing = self._first_block, self.ring, self._timing
-        if first is not None and first == ring.first and self._gate.is_programme:
-            return first if ring.size else None
-        place = ring.join_point(self._clock.seconds(), timing.join_back, timing.join_wait, self._size_ahead())
+        ring, back, size_ahead = self.ring, self._timing.join_back, self._size_ahead()
+        has_begin = ring.size > 0 and self._first_block == ring.first
+        if has_begin and self._gate.is_programme:
+            back, size_ahead = math.inf, 0
+        place = ring.join_point(self._clock.seconds(), back, self._timing.join_wait, size_ahead)
         if place is None:
             return ring.first if self._is_over and ring.size else None
-        if first is None or not first == ring.first == place - 1 or self.format is not Format.TS:
-            return place
-        tables = ring[ring.first].data
-        is_complete = len(tables) >= len(ring[place].psi)
-        return ring.first if is_complete and holds_only_tables(tables) else place
+        return ring.first if has_begin and self._is_beginning(place) else place
+
+    def opening(self, number: int) -> bytes:
+        """Return the tables that a player gets before block ``number``, from which on it is sent the stream."""
+        block = self.ring[number]
+        if self.format is not Format.TS:
+            return b"" if number == self._first_block and not block.access else block.psi
+        begins = begins_with_tables(block.data, block.psi, may_follow=self._gate.is_programme)
+        return b"" if begins else block.psi
+
+    def _is_beginning(self, place: int) -> bool:
+        """Return whether the body can be played from its first byte on, instead of block ``place``.
+
+        It begins with its tables then, and its first picture begins block ``place``.
+        """
+        if self.format is not Format.TS:
+            return self._gate.is_programme
+        before, main = range(self.ring.first, place), pid_of(self.ring[place].data, 0)
+        shows_pictures = any(has_packets_of(self.ring[number].data, main) for number in before)
+        return not shows_pictures and not self.opening(self.ring.first)
 
     def _size_ahead(self) -> int:
         """Return the bytes before the live edge that a player needs if the source delivers in bursts; else 0."""
@@ -334,8 +352,6 @@ class Broadcaster:
             self._append(chunk)
 
     def _append(self, chunk: Chunk) -> None:
-        if self.ring.next == self._first_block and not chunk.access:
-            chunk.psi = b""  # the first bytes of a body are played as they came
         block = self.ring.append(chunk, self._clock.seconds())
         self._gate.block_received(block)
         self._send_to_edge(block)

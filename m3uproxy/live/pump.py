@@ -60,6 +60,9 @@ class PumpSource(Protocol):
     def join(self) -> int | None:
         """Return the number of the block to start at; None if there is none yet."""
 
+    def opening(self, number: int) -> bytes:
+        """Return the tables that a player gets before block ``number``, from which on it is sent the stream."""
+
     def started(self, pump: Pump) -> None:
         """Note that ``pump`` has its first block."""
 
@@ -187,7 +190,7 @@ class Pump:
         self.state = PumpState.DRAINING
         self._source.started(self)
         self._next = place
-        opening = self._source.preamble + self._source.ring[place].psi
+        opening = self._source.preamble + self._source.opening(place)
         self._sent = len(opening)
         if self._writer.start(self._response.head() + opening):
             self.blocked_since = self._clock.seconds()
@@ -309,7 +312,6 @@ class Pump:
         ring = self._source.ring
         place = self._source.join()
         number = ring.first if place is None else place
-        block = ring[number]
         (log.debug if self.skips else log.info)(
             "client {client!r:.80} of stream {stream} too slow: skipped to block {n}",
             stream=self._stream_id,
@@ -317,7 +319,7 @@ class Pump:
             n=number,
         )
         self.skips += 1
-        self._rest = block.psi + block.data
+        self._rest = self._source.opening(number) + ring[number].data
         self._next = number + 1
         return True
 

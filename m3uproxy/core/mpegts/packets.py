@@ -81,6 +81,12 @@ def unit_starts(packets: bytes) -> Iterator[int]:
     return marked_offsets(packets[1::PACKET_SIZE].translate(STARTS), 1)
 
 
+def has_packets_of(packets: bytes, wanted: int) -> bool:
+    """Return whether a run holds a packet with the PID ``wanted``."""
+    low_bytes = packets[2::PACKET_SIZE]
+    return any(pid(packets, at) == wanted for at in marked_offsets(low_bytes, wanted & 0xFF))
+
+
 def marked_offsets(marks: bytes, mark: int) -> Iterator[int]:
     """Yield the offsets of the packets that have this mark, in order.
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import attrs
 
 from .access_index import AccessIndex
-from .packets import PACKET_SIZE
+from .packets import NULL_PID, PACKET_SIZE, payload_unit_start
+from .packets import pid as pid_of
+from .pes import START_CODE, payload_of
 from .psi import (
     PMT_TABLE_ID,
     ElementaryStream,
@@ -41,6 +43,35 @@ def tables_in_force(index: AccessIndex) -> PsiTables | None:
 def lead_up(packets: bytes, counter: int) -> bytes:
     """Return packets of a table with counters that lead up to its next packet, whose counter is ``counter``."""
     return TableRepeater(packets, counter - 1 - len(packets) // PACKET_SIZE).repeat()
+
+
+def begins_with_tables(packets: bytes, tables: bytes, may_follow: bool = False) -> bool:
+    """Return whether whole packets begin with certain tables, in their order and before any picture or sound.
+
+    :param tables: packets of a PAT and of PMTs. Their counters are not compared.
+    :param may_follow: accept tables of other kinds before the PAT.
+    """
+    missing = [_without_counter(tables, at) for at in range(0, len(tables), PACKET_SIZE)]
+    for at in range(0, len(packets), PACKET_SIZE):
+        packet = _without_counter(packets, at)
+        if missing and packet == missing[0]:
+            missing.pop(0)
+        elif packet in missing or not _is_other_table(packets, at) or not (at or may_follow):
+            return False
+        if not missing:
+            return True
+    return False
+
+
+def _is_other_table(packets: bytes, at: int) -> bool:
+    """Return whether a packet is padding, or begins with a table."""
+    is_table = payload_unit_start(packets, at) and payload_of(packets, at)[:3] != START_CODE
+    return is_table or pid_of(packets, at) == NULL_PID
+
+
+def _without_counter(packets: bytes, at: int) -> tuple[bytes, int, bytes]:
+    """Return the parts of a packet that do not count packets."""
+    return packets[at : at + 3], packets[at + 3] & 0xF0, packets[at + 4 : at + PACKET_SIZE]
 
 
 def announce(tables: PsiTables, streams: Iterable[ElementaryStream]) -> PsiTables:
