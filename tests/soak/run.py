@@ -31,8 +31,9 @@ from streams import SoakStream, soak_streams
 
 PLAYERS = 100
 CYCLES = 4
-#: Seconds for the daemon to close what the players of a cycle have left.
-DRAIN = 20.0
+#: Seconds for the daemon to close what the players of a cycle have left. The HLS cache keeps responses for 60 s, and is
+#: swept each 15 s.
+DRAIN = 80.0
 #: Growth between two idle reports that is accepted: caches of the libraries fill over time.
 MAX_OBJECT_GROWTH = 0.02
 MAX_KEPT_OBJECTS = 50
@@ -262,7 +263,7 @@ async def main(minutes: float, seed: int) -> int:
             soak = Soak(daemon, list(soak_streams(f"http://127.0.0.1:{port}")))
             reports = [await daemon.report()]
             for number in range(1, CYCLES + 1):
-                reports.append(await soak.cycle(minutes * 60 / CYCLES - DRAIN))
+                reports.append(await soak.cycle(max(20.0, minutes * 60 / CYCLES - DRAIN)))
                 print(f"cycle {number}: {_figures(reports[-1])}, longest calls {reports[-1]['holds']}", flush=True)
         found = list(faults(reports, daemon.log.read_text()))
         if daemon.process.returncode:
