@@ -70,7 +70,7 @@ class StandbyBuffer:
         """Keep the bytes, and search them for a random access point."""
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > MAX_LEAD and self._parser.format is Format.TS and not self.progress.size:
+        while self._size > MAX_LEAD and self._parser.format is Format.TS and not self.progress.size:
             self._size -= len(self._pieces.pop(0))
         chunks = self._parser.feed(data, 0.0) + self._parser.flush(0.0)
         if any(chunk.access for chunk in chunks) or (self._size >= MAX_BUFFER and self.progress.size):

@@ -61,6 +61,13 @@ class _FullAccount:
         """Return whether no stream waits, and none has asked for some time."""
         return self.is_free(now) and now >= self.next_at + FORGET_AFTER
 
+    def refusal(self, now: float) -> SourceError:
+        """Return the last refusal. The rest of its Retry-After is left: time has passed since the answer."""
+        error = self.error or SourceError(Reason.BUSY)
+        if error.retry_after is not None:
+            error.retry_after = max(0.0, self.next_at - now)
+        return error
+
     def refused(self, error: SourceError, now: float, counts: bool) -> None:
         """
         Note a refusal.
@@ -94,12 +101,12 @@ class AccountTurns:
         :param patient: False to fail if the account must not be asked now.
         :raises SourceError: the last refusal.
         """
-        full = self._known(account)
+        full, now = self._known(account), self._clock.seconds()
         if full is None:
             return Turn(account)
-        if not full.is_free(self._clock.seconds()):
+        if not full.is_free(now):
             if not patient:
-                raise full.error or SourceError(Reason.BUSY)
+                raise full.refusal(now)
             waiting: Deferred[None] = Deferred(partial(self._leave_queue, full))
             full.waiting.append(waiting)
             self._set_timer(full)
@@ -120,7 +127,7 @@ class AccountTurns:
     def refusal(self, account: str) -> SourceError | None:
         """Return the last refusal of an account that is full."""
         full = self._full.get(account)
-        return None if full is None else full.error
+        return None if full is None else full.refusal(self._clock.seconds())
 
     def answered(self, turn: Turn, error: SourceError | None) -> None:
         """

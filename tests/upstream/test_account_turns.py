@@ -124,6 +124,18 @@ def test_impatient_request_fails_with_the_last_refusal(clock: Clock, turns: Acco
     assert Asker(clock, turns, patient=False).asked_at == clock.seconds()
 
 
+def test_stored_refusal_tells_the_rest_of_its_retry_after(clock: Clock, turns: AccountTurns) -> None:
+    Asker(clock, turns).answered(status_error(429, False, 8))
+    pass_time(clock, 5)
+    for refusal in (Asker(clock, turns, patient=False).error, turns.refusal("a")):
+        assert isinstance(refusal, SourceError)
+        assert refusal.retry_after == pytest.approx(3)
+    pass_time(clock, 5)
+    refusal = turns.refusal("a")
+    assert refusal is not None
+    assert refusal.retry_after == 0
+
+
 def test_failure_of_another_kind_lets_the_next_one_ask(clock: Clock, turns: AccountTurns) -> None:
     Asker(clock, turns).answered(BUSY)
     first, second = Asker(clock, turns), Asker(clock, turns)
