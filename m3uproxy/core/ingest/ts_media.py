@@ -196,9 +196,11 @@ class TsMediaMeter:
 
 def _bits(pids: list[int], shift: int, mask: int) -> bytes:
     """Return a table from a header byte to the PIDs that it may belong to, one bit each."""
-    return bytes(
-        sum(1 << number for number, pid in enumerate(pids) if byte & mask == pid >> shift & mask) for byte in range(256)
-    )
+    table = bytearray(256)
+    for number, pid in enumerate(pids):
+        for byte in range(pid >> shift & mask, 256, mask + 1):
+            table[byte] |= 1 << number
+    return bytes(table)
 
 
 def _starts_media(packets: bytes, at: int) -> bool:
