@@ -74,6 +74,7 @@ class BodyComparison:
         self._owner = owner
         self._url: str | None = None
         self._start: BodyStart | None = None
+        self._compares = False
         self._before: EndedBody | None = None
         self._held: list[bytes] | None = None
         self._held_media = DetectingParser()
@@ -84,13 +85,14 @@ class BodyComparison:
     def reset(self) -> None:
         """Forget all bodies: the next one is the first."""
         self._url = self._start = self._before = self._held = None
-        self._repeats = False
+        self._repeats = self._compares = False
 
     def expect(self, url: str) -> None:
         """Note that the next body comes from a URL. Only bodies of one source in a row are compared."""
         if self._before is not None and self._before.url != url:
             self._before = None
         self._url, self._start, self._held = url, None, None
+        self._compares = False
 
     def body_ended(self, error: SourceError, ran: float) -> bool:
         """
@@ -101,6 +103,7 @@ class BodyComparison:
         """
         before, start, held = self._before, self._start, self._held
         self._start = self._held = None
+        self._compares = False
         repeats, self._repeats = self._repeats, False
         if held is not None and before is not None and start is not None:
             if error.reason is not Reason.ENDED or compare(before.start, start, ended=True) is not Similarity.SAME:
@@ -134,6 +137,7 @@ class BodyComparison:
             self._sink.source_changed(nature)
             return
         self._start, self._nature, before = BodyStart(), nature, self._before
+        self._compares = True
         if before is not None and before.start.data:
             self._held, self._held_media = [], DetectingParser()
         else:
@@ -141,8 +145,9 @@ class BodyComparison:
 
     def bytes_received(self, data: bytes) -> None:
         """Pass bytes on, or hold them back while they are the same as those of the body before."""
-        if self._start is not None and not self._start.is_complete:
+        if self._compares and self._start is not None:
             self._start.feed(data)
+            self._compares = self._held is not None or not self._start.is_complete
         if self._held is None:
             self._sink.bytes_received(data)
             return

@@ -170,11 +170,11 @@ class BodyReader:
         """Read the data in the socket, and choose the next interval by their size."""
         if not self._interval:
             return self._check_turns()
-        if self._sink.is_full:
+        due = self._paced or step - self._flushed >= STEPS or self._sink.waiting or not self._started
+        if due and self._sink.is_full:
             self._paced = True
             self._owner.reading_held()
             return self._interval
-        due = self._paced or step - self._flushed >= STEPS or self._sink.waiting or not self._started
         size = self._read_now(due)
         if due and not self._closed:
             self._flushed = step

@@ -18,7 +18,6 @@ from ..mpegts.psi import ProgramMap
 from ..mpegts.psi_tables import PsiTables
 from ..splice.plan import SpliceKind
 from ..splice.splicer import Splicer, SpliceReport
-from .media_progress import MediaProgress
 from .parser import BufferedParser, Chunk, split_at_access_points
 from .ts_media import TsMediaMeter, without_null_packets
 
@@ -34,6 +33,7 @@ _INDEX_RESET_KINDS = (SpliceKind.PLAIN, SpliceKind.CODEC_CHANGE)
 class TsParser(BufferedParser):
     """A :class:`m3uproxy.core.ingest.parser.StreamParser` for MPEG-2 transport streams.
 
+    :ivar media: the media of the current body, also while its splice is pending.
     :ivar observer: called with the unchanged packets of the current body, some at a time: arrival time, packets, and
         the body's own PMT in force (None while unknown). The observer must not call back.
     """
@@ -55,14 +55,9 @@ class TsParser(BufferedParser):
 
     def _reset_source(self) -> None:
         self._aligner = Aligner()
-        self._meter = TsMediaMeter()
+        self.media = TsMediaMeter()
         self._lead = b""
         self.observer: PacketObserver | None = None
-
-    @property
-    def media(self) -> MediaProgress:
-        """The media of the current body, also while its splice is pending."""
-        return self._meter
 
     def flush(self, now: float) -> list[Chunk]:
         """Return chunks of the buffered bytes, except for an incomplete last unit."""
@@ -72,8 +67,8 @@ class TsParser(BufferedParser):
         pieces = self._take_pieces()
         packets = self._aligner.feed(*pieces)
         del pieces
-        had_media = self._meter.size > 0
-        self._meter.add(packets, now)
+        had_media = self.media.size > 0
+        self.media.add(packets, now)
         if not had_media:
             packets = self._after_lead(packets)
         chunks = self._split(self._splicer.push(packets, now))
@@ -101,7 +96,7 @@ class TsParser(BufferedParser):
 
     def _after_lead(self, packets: bytes) -> bytes:
         """Keep packets before the first media. With the first media, return both."""
-        if not self._meter.size:
+        if not self.media.size:
             self._lead = (self._lead + without_null_packets(packets))[-_MAX_LEAD_BYTES:]
             return b""
         lead, self._lead = self._lead, b""
@@ -118,8 +113,9 @@ class TsParser(BufferedParser):
         if not packets:
             return []
         psi = self._index.psi
-        # A picture that an earlier chunk did not show is no place to start.
-        points = [point for point in self._index.scan(packets) if point.offset >= 0]
+        points = self._index.scan(packets)
+        if points and points[0].offset < 0:
+            del points[0]  # a picture that an earlier chunk did not show is no place to start
         return split_at_access_points(packets, points, psi)
 
     def _source_spliced(self, report: SpliceReport) -> None:

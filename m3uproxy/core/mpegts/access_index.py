@@ -220,7 +220,7 @@ class AccessIndex:
         self._psi = None
         if reader.unfinished:
             self._unfinished.add(packet_pid)
-        else:
+        elif self._unfinished:
             self._unfinished.discard(packet_pid)
         return changed
 

@@ -43,7 +43,7 @@ class TableReader:
         self._suspect = b""
         # The packets of each section, in the order of their arrival.
         self._packets: dict[int, bytes] = {}
-        # The beginning of a packet whose sections are all in it, and their keys.
+        # The beginning of a packet whose sections are all in it, and their keys; empty while a section is unfinished.
         self._single_payload = b""
         self._single_keys: list[int] = []
 
@@ -69,7 +69,7 @@ class TableReader:
 
     def feed(self, packet: bytes) -> list[Section]:
         """Take the next packet of the PID. Return the sections that it completes and that change a table."""
-        if self._single_payload and packet.startswith(self._single_payload, 4) and not self.unfinished:
+        if self._single_payload and packet.startswith(self._single_payload, 4):
             for key in self._single_keys:
                 self._packets[key] = packet
             return []

@@ -102,10 +102,12 @@ class AccessPoints:
         """True if packets that are yet to come do not change which program is followed."""
         return self._index.is_settled
 
-    def scan(self, allowance: Allowance) -> bool:
+    def scan(self, allowance: Allowance, only_tables: bool = False) -> bool:
         """Scan the packets that are not scanned yet. Return True if all are scanned.
 
         Access points before the tables count: when the program is known, or another one, the packets are scanned again.
+
+        :param only_tables: True if access points before the tables are not needed.
         """
         new = self._new
         while self._scanned < new.size:
@@ -119,7 +121,7 @@ class AccessPoints:
             points = self._index.scan(part, is_repeated)
             allowance.spend(scan_cost(self._index, part))
             self._scanned_once = max(self._scanned_once, end)
-            if self._program not in (program, None) and self._scans < _MAX_SCANS:
+            if not only_tables and self._program not in (program, None) and self._scans < _MAX_SCANS:
                 self._scans += 1
                 self._scanned, self._points, self._examined = new.base, [], 0
                 continue

@@ -153,7 +153,7 @@ class SplicePlanner:
 
     def find_tables(self, allowance: Allowance) -> None:
         """Search the tables of the source. ``is_busy`` is True afterwards if the allowance was too small."""
-        self.is_busy = not self._points.scan(allowance)
+        self.is_busy = not self._points.scan(allowance, only_tables=True)
 
     def plan(self, now: float, may_wait: bool, last_chance: bool, allowance: Allowance) -> SplicePlan | None:
         """Find a plan, if the packets so far suffice.
