@@ -119,6 +119,11 @@ class Ring:
         return self._bitrate.value
 
     @property
+    def access_points(self) -> int:
+        """The number of blocks that begin with a random access point."""
+        return len(self._access_points)
+
+    @property
     def min_size(self) -> int:
         """Bytes from the start of the newest complete group of pictures to the live edge."""
         if not self._access_points:

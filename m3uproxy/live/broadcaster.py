@@ -237,7 +237,9 @@ class Broadcaster:
 
     def _size_ahead(self) -> int:
         """Return the bytes before the live edge that a player needs if the source delivers in bursts; else 0."""
-        seconds, ahead = self._parser.media.seconds, self.session.ahead
+        # With one random access point, there is no choice of a place.
+        ahead = self.session.ahead if self.ring.access_points > 1 else None
+        seconds = 0.0 if ahead is None else self._parser.media.seconds
         if ahead is None or seconds < _MIN_MEASURED:
             return 0
         return int((ahead + self._timing.join_back) * (self.ring.position - self._body_began) / seconds)

@@ -51,21 +51,15 @@ def random_access_kind(packets: bytes, at: int, codec: Codec) -> AccessKind | No
         return AccessKind.UNKNOWN
     flagged = random_access_indicator(packets, at)
     units = VIDEO_UNITS.get(codec)
-    if units is None or scrambled(packets, at) or not _may_be_pes(packets, at):
+    begin, end = payload_offset(packets, at), at + PACKET_SIZE
+    may_be_pes = packets.startswith(START_CODE[: end - begin], begin)
+    if units is None or not may_be_pes or scrambled(packets, at):
         return AccessKind.UNKNOWN if flagged else None
-    return first_picture(packets, _elementary_stream_offset(packets, at), at + PACKET_SIZE, units, flagged)
+    return first_picture(packets, _elementary_stream_offset(packets, begin, end), end, units, flagged)
 
 
-def _may_be_pes(packets: bytes, at: int) -> bool:
-    """Return True if the payload of the packet begins as a PES packet, as far as it shows."""
-    begin = payload_offset(packets, at)
-    return packets.startswith(START_CODE[: at + PACKET_SIZE - begin], begin)
-
-
-def _elementary_stream_offset(packets: bytes, at: int) -> int:
+def _elementary_stream_offset(packets: bytes, begin: int, end: int) -> int:
     """Return the offset behind the PES header (ISO/IEC 13818-1, 2.4.3.6), or the packet's end if it is longer."""
-    begin = payload_offset(packets, at)
-    end = at + PACKET_SIZE
     if begin + _PES_HEADER > end:
         return end
     return min(begin + _PES_HEADER + packets[begin + 8], end)

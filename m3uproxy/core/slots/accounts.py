@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -124,6 +125,7 @@ def account_of(
     return attrs.evolve(account, limit=min(limits, default=None), intermittent=_is_hls(url))
 
 
+@lru_cache(maxsize=256)
 def implicit_account(url: str) -> str:
     """
     Return a name for the account of a URL whose account is not configured: scheme, host and port, and the credentials.
