@@ -109,6 +109,11 @@ class SourceMonitor:
         return self._silence.ahead(now) if self._silence.is_in_burst(now) else None
 
     @property
+    def awaits_media(self) -> bool:
+        """True while the body is silent and stays open, because there is no other source."""
+        return self._silence_extended
+
+    @property
     def snapshot(self) -> HealthSnapshot | None:
         """The content health of the body; None if content is not checked."""
         return None if self._health is None else self._health.snapshot()

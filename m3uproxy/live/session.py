@@ -310,14 +310,25 @@ class LiveSession(FailoverDriver):
         """
         Prepare for the end of the silent source.
 
-        The resolver is asked for another one. Without a resolver, the same source is dialled a second time, if the
-        account has a free slot for that. A programme would begin anew, so it is not.
+        The resolver is asked for another one. Without a resolver, or if it names none, the same source is dialled a
+        second time.
         """
         self._overdue = None
         self._history.source_silent(self.label(self._failover.index), error)
         if self._resolver.available:
             self._resolver.report_fault(error)
-        elif not self.has_standby and not self._current.is_programme:
+        else:
+            self._dial_beside(error)
+
+    def stay(self, error: SourceError) -> None:
+        """Record a fault of the streaming source. If it is still silent, dial it a second time."""
+        super().stay(error)
+        if error.reason is Reason.STALLED and self.monitor is not None and self.monitor.awaits_media:
+            self._dial_beside(error)
+
+    def _dial_beside(self, error: SourceError) -> None:
+        """Dial the silent source a second time, if a slot is free. A programme is not dialled: it would begin anew."""
+        if not self.has_standby and not self._current.is_programme:
             index = self._failover.index
             self._standby.open(index, self.request(index), self.request(), error, patient=True)
 

@@ -161,3 +161,27 @@ def test_resolver_is_asked_while_the_source_is_silent() -> None:
     rig.first.vanish()
     assert rig.dialler.urls == ["http://a/0"] * 2
     rig.finish()
+
+
+def test_resolver_that_names_none_lets_the_silent_source_be_dialled_a_second_time() -> None:
+    rig = LoneRig(TWO, resolver=True)
+    rig.pass_time(3.5)
+    assert len(rig.dialler.dials) == 1, "the resolver is asked first"
+    rig.session.stay(rig.resolver.faults[0])
+    assert len(rig.dialler.dials) == 2
+    assert not rig.first.closed
+    second = rig.dialler.last.answer()
+    rig.play(second, 1)
+    assert rig.first.closed
+    rig.first.vanish()
+    assert rig.dialler.urls == ["http://a/0"] * 2
+    rig.finish()
+
+
+def test_late_answer_of_the_resolver_about_a_silence_that_is_over_has_no_effect() -> None:
+    rig = LoneRig(TWO, resolver=True)
+    rig.pass_time(3.5)
+    rig.play(rig.first, 1)
+    rig.session.stay(rig.resolver.faults[0])
+    assert len(rig.dialler.dials) == 1
+    rig.finish()
