@@ -6,7 +6,8 @@ again, as a live stream is, and the first bytes of both bodies are compared. A l
 same :data:`COMPARED_BYTES`. If the bytes are equal, the programme has ended.
 
 The comparison begins at the first program table (PAT) of a transport stream, because a server may put padding before
-it, and at the first byte of any other format.
+it, and at the first byte of any other format. Bytes without media prove nothing: a live source may begin with the same
+tables and padding each time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .ingest.detect import FormatDetector
 from .ingest.parser import Format
 from .mpegts.packets import PACKET_SIZE, SYNC_BYTE, scrambled, transport_error, unit_starts
 from .mpegts.packets import pid as pid_of
-from .mpegts.pes import payload_of, read_pes_header
+from .mpegts.pes import START_CODE, payload_of, read_pes_header
 from .mpegts.timestamps import TICKS, ahead
 
 #: Bytes at the beginning of two bodies that are compared.
@@ -77,6 +78,14 @@ class BodyStart:
         """The bytes so far, at most :data:`COMPARED_BYTES`."""
         return bytes(self._head) if self._found else b""
 
+    @property
+    def has_media(self) -> bool:
+        """True if there are pictures or sound among the bytes, or packets that may hold some."""
+        if self._format is not Format.TS:
+            return True
+        packets = self.data[: len(self.data) // PACKET_SIZE * PACKET_SIZE]
+        return any(scrambled(packets, at) or payload_of(packets, at)[:3] == START_CODE for at in unit_starts(packets))
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         if self.is_complete or self.is_unknown:
@@ -123,7 +132,7 @@ def compare(before: BodyStart, now: BodyStart, ended: bool = False) -> Similarit
     if len(second) > len(first):
         return Similarity.OTHER
     if len(second) == len(first) and (before.is_complete or ended):
-        return Similarity.SAME
+        return Similarity.SAME if before.has_media else Similarity.OTHER
     return Similarity.OPEN
 
 

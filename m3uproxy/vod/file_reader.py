@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from ..core.body_kind import KindMismatch, body_kind, kind_mismatch, stream_kind_of, told_type
+from ..core.body_kind import KindMismatch, body_kind, is_decided, kind_mismatch, stream_kind_of, told_type
 from ..core.http.body_sniffing import SNIFF_BYTES, body_error
 from ..core.http.representation import Representation
 from ..core.stream_kind import StreamKind
@@ -205,9 +205,21 @@ class FileReader:
     def _run_turn(self) -> int:
         """Read and deliver up to one turn's bytes; return the number of bytes delivered."""
         delivered = 0
-        while delivered < TURN_BYTES and self._can_deliver() and (self._pending or self._read()):
+        while delivered < TURN_BYTES and self._can_deliver() and self._has_next():
             delivered += self._deliver()
         return delivered
+
+    def _has_next(self) -> bool:
+        """Return whether there are bytes to deliver, after a read if none are pending."""
+        if self._pending and not self._is_undecided():
+            return True
+        return self._read() and not self._is_undecided()
+
+    def _is_undecided(self) -> bool:
+        """Return whether to await more bytes: a body may begin with a few, which do not tell its kind."""
+        if self._sniffed or self._end_error is not None or not self._owner.may_change_kind:
+            return False
+        return not is_decided(self._url, b"".join(self._pending), self._body.length is not None)
 
     def _read(self) -> bool:
         """Read the socket's queue without waiting for the reactor; return whether there are bytes."""
@@ -222,7 +234,7 @@ class FileReader:
 
     def _deliver(self) -> int:
         """Deliver one piece, or discard it as far as it precedes the position; return the bytes used."""
-        consumer, data = self._consumer, self._pending.popleft()
+        consumer, data = self._consumer, self._next_piece()
         assert consumer is not None
         assert consumer.position is not None
         if not self._sniffed and not self._sniff(data):
@@ -241,6 +253,14 @@ class FileReader:
         if used < len(data) and not self._closed:
             self._pending.appendleft(data[used:])
         return used
+
+    def _next_piece(self) -> memoryview:
+        """Remove and return the next piece. The first one is all that has come, because it tells the kind."""
+        if self._sniffed or len(self._pending) == 1:
+            return self._pending.popleft()
+        data = memoryview(b"".join(self._pending))
+        self._pending.clear()
+        return data
 
     def _sniff(self, data: memoryview) -> bool:
         """Return whether the first bytes may be a file: providers may send a page, a playlist, or a live stream."""

@@ -273,8 +273,8 @@ class VodSession:
     async def _open(self, step: Dial) -> None:
         source = self._file.requests[step.index]
         slot = await self._slot.acquire(source.account)
-        opened = await self._take_opened(source)
         await self._previous_socket.wait()
+        opened = await self._take_opened(source)
         consumer = self._consumer
         if consumer is None:
             return
@@ -293,7 +293,7 @@ class VodSession:
         """Return the body of the whole file that another stream has opened. If another part is wanted, close it."""
         body, consumer = self._opened_bodies.take(source), self._consumer
         if body is None or (consumer is not None and request_for(consumer, source)[1] == WHOLE):
-            return body
+            return body  # in the same turn, so that cancelling the dial cannot lose the body
         await body.close()
         return None
 

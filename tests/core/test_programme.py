@@ -78,6 +78,15 @@ def test_short_bodies_are_compared_to_their_ends() -> None:
     assert compare(before, start_of(LONG[:20_000])) is Similarity.OTHER
 
 
+def test_tables_and_padding_prove_nothing() -> None:
+    """A transcoder sends them until its first picture is ready, the same at each connection."""
+    padding = Programme(b"A").tables() + 500 * null_packet()
+    before, now = start_of(padding + clip(b"A")), start_of(padding + clip(b"B"))
+    assert before.is_complete
+    assert compare(before, now) is Similarity.OTHER
+    assert compare(start_of(padding[:4000]), start_of(padding[:4000]), ended=True) is Similarity.OTHER
+
+
 def test_a_part_of_the_first_body_proves_nothing() -> None:
     assert compare(start_of(LONG), start_of(LONG[:9400]), ended=True) is Similarity.OPEN
     assert compare(start_of(LONG), start_of(b""), ended=True) is Similarity.OPEN

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from fakes import FakeBody
+from fakes import FakeBody, Programme
 from twisted.internet.task import Clock
 
 from m3uproxy.core.http.representation import Representation
+from m3uproxy.core.stream_kind import StreamKind
+from m3uproxy.errors import Reason
 from m3uproxy.vod.file_reader import FileReader
 from m3uproxy.vod.range_request import OpenedRange
 
@@ -67,3 +69,70 @@ def test_small_pieces_are_gathered(megabits, most):
     """Without gathering it would be a thousand pieces per second."""
     _, pieces = read_share(megabits)
     assert pieces <= most
+
+
+class OwnerOfAnyKind(ReaderOwner):
+    """The owner of a reader whose stream may become one of another kind."""
+
+    may_change_kind = True
+
+    def __init__(self) -> None:
+        self.found = self.body = self.error = self.media_type = None
+
+    def media_known(self, media_type) -> None:
+        self.media_type = media_type
+
+    def kind_found(self, reader, error, body) -> None:
+        self.found, self.body = error, body
+
+    def read_failed(self, reader, error) -> None:
+        self.error = error
+        reader.close()
+
+
+def read_pieces(pieces: list[bytes], ends: bool = False) -> tuple[OwnerOfAnyKind, GreedyConsumer, FakeBody]:
+    """Read a body of unknown length, which comes in pieces, for a stream that may be a film."""
+    clock, body, consumer, owner = Clock(), FakeBody(), GreedyConsumer(), OwnerOfAnyKind()
+    opened = OpenedRange(body, 0, None, Representation())
+    reader = FileReader(clock, opened, Representation(), 10.0, owner, url="http://provider/film.mp4")
+    reader.start(consumer)
+    for piece in pieces:
+        assert owner.found is None
+        body.bring(piece)
+        clock.advance(1)
+    if ends:
+        body.end()
+    reader.close()
+    assert clock.getDelayedCalls() == []
+    return owner, consumer, body
+
+
+def single_bytes(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def test_slow_playlist_is_recognised() -> None:
+    owner, consumer, body = read_pieces(single_bytes(b"\xef\xbb\xbf#EXTM3U"))
+    assert owner.found.kind is StreamKind.HLS
+    assert consumer.position == 0
+    assert body.held == b"\xef\xbb\xbf#EXTM3U"
+
+
+def test_slow_live_stream_is_recognised() -> None:
+    group = Programme().group()[:800]
+    owner, consumer, _ = read_pieces([group[:1], group[1:300], group[300:]])
+    assert owner.found.kind is StreamKind.LIVE
+    assert consumer.position == 0
+
+
+def test_slow_film_is_delivered_from_its_first_byte() -> None:
+    film = b"\0\0\0\x18ftypisom" + bytes(1000)
+    owner, consumer, _ = read_pieces([*single_bytes(film[:20]), film[20:]])
+    assert (owner.found, owner.media_type) == (None, "video/mp4")
+    assert consumer.position == len(film)
+
+
+def test_file_that_ends_within_its_first_bytes_is_delivered() -> None:
+    owner, consumer, _ = read_pieces(single_bytes(b"\0\0\0\x18ftypisom"), ends=True)
+    assert (owner.error.reason, owner.media_type) == (Reason.ENDED, "video/mp4")
+    assert consumer.position == 12

@@ -340,6 +340,21 @@ def test_deletion_refuses_waiting_players_and_aborts_the_others(make_rig):
     assert ended.called
 
 
+def test_body_of_another_stream_is_left_while_a_socket_closes(make_rig):
+    """A dial that is cancelled meanwhile would lose it."""
+    rig = make_rig()
+    connection, opened = PlayerConnection(), FakeBody()
+    rig.ask(connection=connection)
+    body = rig.answer()
+    body.bring(file_bytes(0, M))
+    body.lingers = True
+    rig.ask(ByteRange(30 * M), connection=connection)
+    rig.opened.keep(rig.stream.requests[0], opened)
+    rig.stream.close(Reason.DELETED)
+    assert rig.opened.take(rig.stream.requests[0]) is opened
+    assert len(rig.dialler.dials) == 1
+
+
 def test_concurrent_head_requests_share_one_dial(make_rig):
     rig = make_rig()
     answers = [rig.stream.describe(), rig.stream.describe()]

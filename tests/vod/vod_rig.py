@@ -111,11 +111,12 @@ class VodRig:
         self.edge_cache = EdgeCache(1 << 24)
         self.slot_allocator = SlotAllocator(self.clock, SlotTable(), lambda _: self.stream.yield_slot())
         wall = lambda: datetime.now(timezone.utc)  # noqa: E731
+        self.opened = OpenedBodies(self.clock)
         self.stream = VodStream(
             StreamContext(self.clock, wall, self.slot_allocator, Settings(), None),
             "id",
             spec,
-            VodUpstream(self.dialler, OpenedBodies(self.clock), FailoverPolicy(laps=2, backoff=0.5), self.edge_cache),
+            VodUpstream(self.dialler, self.opened, FailoverPolicy(laps=2, backoff=0.5), self.edge_cache),
             VodLimits(**{"silence": 10.0, "pause": 14_400.0, "start": 20.0, **limits}),
         )
         self.connections: list[PlayerConnection] = []
