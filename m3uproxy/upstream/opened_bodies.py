@@ -45,6 +45,8 @@ class OpenedBodies:
 
     def take(self, request: SourceRequest) -> IResponseBody | None:
         """Return the body that was kept for a request, None if there is none. It belongs to the caller then."""
+        if not self._kept:
+            return None
         body, timer = self._kept.pop(_key(request), (None, None))
         if timer is not None:
             timer.cancel()

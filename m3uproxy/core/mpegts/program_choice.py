@@ -91,7 +91,9 @@ class ProgramChoice:
     def program_map(self) -> ProgramMap | None:
         """The PMT of the program that is followed."""
         candidate = None if self.followed is None else self._candidates.get(self.followed)
-        return None if candidate is None else attrs.evolve(candidate.program_map, main_pid=self.main_pid)
+        if candidate is None or candidate.program_map.main_pid == self.main_pid:
+            return None if candidate is None else candidate.program_map
+        return attrs.evolve(candidate.program_map, main_pid=self.main_pid)
 
     @property
     def sent_programs(self) -> list[int]:
@@ -116,7 +118,8 @@ class ProgramChoice:
             streams = program_map.streams
             video = tuple(stream.pid for stream in streams if stream.codec.is_video)
             audio = tuple(stream.pid for stream in streams if stream.codec is Codec.AUDIO)
-            self._candidates[program] = _Candidate(program_map, video, audio)
+            first = next(iter(video + audio), None)
+            self._candidates[program] = _Candidate(attrs.evolve(program_map, main_pid=first), video, audio)
         if program == self.followed:
             self._rounds = 0
             if program_map is None:
