@@ -22,6 +22,7 @@ from ..mpegts.packets import (
     marked_offsets,
     payload_offset,
     payload_unit_start,
+    pid_tables,
     scrambled,
 )
 from ..mpegts.packets import pid as pid_of
@@ -165,7 +166,7 @@ class TsMediaMeter:
         self._pids[pid] = None
         pids = list(self._pids)
         groups = [pids[first : first + _GROUP] for first in range(0, len(pids), _GROUP)]
-        self._masks = [(_bits(group, 8, 0x1F), _bits(group, 0, 0xFF)) for group in groups]
+        self._masks = [pid_tables(group) for group in groups]
 
     def _read_timestamp(self, packets: bytes, at: int, pid: int, now: float) -> None:
         begin = payload_offset(packets, at)
@@ -192,15 +193,6 @@ class TsMediaMeter:
             found = int.from_bytes(highs.translate(high), "big") & int.from_bytes(lows.translate(low), "big")
             count += size - (found & with_payload).to_bytes(size, "big").count(0)
         return count
-
-
-def _bits(pids: list[int], shift: int, mask: int) -> bytes:
-    """Return a table from a header byte to the PIDs that it may belong to, one bit each."""
-    table = bytearray(256)
-    for number, pid in enumerate(pids):
-        for byte in range(pid >> shift & mask, 256, mask + 1):
-            table[byte] |= 1 << number
-    return bytes(table)
 
 
 def _starts_media(packets: bytes, at: int) -> bool:

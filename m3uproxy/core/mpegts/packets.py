@@ -6,7 +6,7 @@ starts at the offset and is complete. The aligner guarantees both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 #: Bytes in a packet.
 PACKET_SIZE = 188
@@ -70,6 +70,19 @@ def payload_offset(packets: bytes | bytearray, at: int) -> int:
     if not control & _ADAPTATION_FIELD:
         return at + 4
     return min(at + 5 + packets[at + 4], end)
+
+
+def pid_tables(pids: Sequence[int]) -> tuple[bytes, bytes]:
+    """Return tables from the second and third byte of a packet to the PIDs that it may belong to.
+
+    :param pids: at most eight. Each has one bit, the first one the lowest.
+    """
+    high, low = bytearray(256), bytearray(256)
+    for number, each in enumerate(pids):
+        low[each & 0xFF] |= 1 << number
+        for byte in range(each >> 8, 256, 0x20):
+            high[byte] |= 1 << number
+    return bytes(high), bytes(low)
 
 
 def unit_starts(packets: bytes) -> Iterator[int]:

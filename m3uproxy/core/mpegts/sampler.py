@@ -12,7 +12,7 @@ from itertools import compress
 
 import attrs
 
-from .packets import NULL_PID, PACKET_SIZE, payload_offset, scrambled
+from .packets import NULL_PID, PACKET_SIZE, payload_offset, pid_tables, scrambled
 from .psi import ProgramMap
 
 #: Packets of a run that are inspected.
@@ -72,10 +72,11 @@ class PacketSampler:
         """Sample the main video stream of ``program`` and its clock."""
         video = None if program is None else program.main_video
         audio = None if program is None else program.first_audio
+        clock = NULL_PID if program is None else program.pcr_pid
         self.video_expected = video is not None
-        self._video_masks = _pid_masks(video.pid) if video is not None else None
-        self._audio_masks = _pid_masks(audio.pid) if audio is not None else None
-        self._clock_masks = _pid_masks(program.pcr_pid) if program is not None and program.pcr_pid != NULL_PID else None
+        self._video_masks = pid_tables([video.pid]) if video is not None else None
+        self._audio_masks = pid_tables([audio.pid]) if audio is not None else None
+        self._clock_masks = pid_tables([clock]) if clock != NULL_PID else None
 
     def sample(self, packets: bytes) -> PacketSample:
         """Inspect the first :data:`MAX_PACKETS` of whole packets."""
@@ -101,13 +102,6 @@ class PacketSampler:
             return False
         end = min(len(packets), MAX_PACKETS * PACKET_SIZE)
         return bool(_packets_with_pid(self._audio_masks, packets[1:end:PACKET_SIZE], packets[2:end:PACKET_SIZE]))
-
-
-def _pid_masks(pid: int) -> tuple[bytes, bytes]:
-    """Return tables that recognise the two header bytes of a PID."""
-    high = bytes(int(byte & 0x1F == pid >> 8) for byte in range(256))
-    low = bytes(int(byte == pid & 0xFF) for byte in range(256))
-    return high, low
 
 
 def _packets_with_pid(pid: tuple[bytes, bytes], high: bytes, low: bytes) -> int:

@@ -30,6 +30,15 @@ def test_fields_are_read_in_place(pid: int, start: bool, scrambling: int, error:
     assert ts.random_access_indicator(run, at) is False
 
 
+@given(st.lists(st.integers(0, 0x1FFF), max_size=8, unique=True), st.integers(0, 0xFFFF))
+def test_pid_tables_have_one_bit_for_each_pid(pids: list[int], header: int) -> None:
+    high, low = ts.pid_tables(pids)
+    for number, pid in enumerate(pids):
+        assert high[header >> 8] >> number & 1 == (header >> 8 & 0x1F == pid >> 8)
+        assert low[header & 0xFF] >> number & 1 == (header & 0xFF == pid & 0xFF)
+        assert high[0xE0 | pid >> 8] & low[pid & 0xFF] & 1 << number
+
+
 def test_random_access_indicator() -> None:
     assert ts.random_access_indicator(packet(0x100, b"x" * 100, flags=0x40), 0)
     assert ts.random_access_indicator(packet(0x100, b"", flags=0x50, field=b"\0" * 6), 0)
