@@ -2,7 +2,8 @@
 
 A provider that has refused a request as one connection too many is asked again after 0.5, 1, 2, 3 s and so on, or when
 its Retry-After is over. All streams of the account wait in one queue for that. When a request is accepted, the next one
-is sent at once. The account need not be configured (:func:`m3uproxy.core.slots.accounts.implicit_account`).
+is sent at once. After :data:`LONGEST_TURN` seconds without an answer, the next one is sent, too. The account need not
+be configured (:func:`m3uproxy.core.slots.accounts.implicit_account`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ..timers import Timer
 SAME_MEANING = 20.0
 #: Seconds after which an account that no stream asks is no longer considered full.
 FORGET_AFTER = 10.0
+#: Seconds after which the others no longer wait for an answer. Refusals come soon; a source that is slow does not.
+LONGEST_TURN = 5.0
 #: Full accounts above which those that are full no longer are forgotten.
 MAX_FULL = 1000
 
@@ -49,13 +52,28 @@ class _FullAccount:
         self.since = clock.seconds()
         self.refusals = 0
         self.next_at = 0.0
-        self.asked = False
+        self.asker: Turn | None = None
+        self.asked_until = 0.0
         self.waiting: deque[Deferred[None]] = deque()
         self.timer = Timer(clock)
 
+    @property
+    def free_at(self) -> float:
+        """The time of the next request."""
+        return max(self.next_at, self.asked_until)
+
+    def begin_turn(self, now: float) -> None:
+        """Note that a request is sent. The others wait for its answer."""
+        self.asker, self.asked_until = None, now + LONGEST_TURN
+
+    def end_turn(self, turn: Turn) -> None:
+        """Note the answer to a request. If it came late, another one may be under way."""
+        if turn is self.asker:
+            self.asker, self.asked_until = None, 0.0
+
     def is_free(self, now: float) -> bool:
         """Return whether a request may be sent now."""
-        return not self.asked and not self.waiting and now >= self.next_at
+        return not self.waiting and now >= self.free_at
 
     def is_over(self, now: float) -> bool:
         """Return whether no stream waits, and none has asked for some time."""
@@ -111,8 +129,9 @@ class AccountTurns:
             full.waiting.append(waiting)
             self._set_timer(full)
             await waiting
-        full.asked = True
-        return Turn(account, exclusive=True)
+        full.begin_turn(self._clock.seconds())
+        full.asker = Turn(account, exclusive=True)
+        return full.asker
 
     def has_too_many(self, account: str, apart_from: str | None = None) -> bool:
         """
@@ -136,8 +155,8 @@ class AccountTurns:
         :param error: the failure of the request, for whatever cause; None if it was accepted.
         """
         now, full = self._clock.seconds(), self._full.get(turn.account)
-        if full is not None and turn.exclusive:
-            full.asked = False
+        if full is not None:
+            full.end_turn(turn)
         if error is not None and error.reason is Reason.BUSY:
             full = full or self._add(turn.account)
             full.refused(error, now, turn.exclusive or now >= full.next_at)
@@ -169,9 +188,9 @@ class AccountTurns:
         return full
 
     def _set_timer(self, full: _FullAccount) -> None:
-        """If a stream waits and none asks, call the first one at the next time."""
-        if full.waiting and not full.asked:
-            full.timer.set(max(0.0, full.next_at - self._clock.seconds()), lambda: self._call_next(full))
+        """If a stream waits, call the first one at the next time."""
+        if full.waiting:
+            full.timer.set(max(0.0, full.free_at - self._clock.seconds()), lambda: self._call_next(full))
         else:
             full.timer.cancel()
 
@@ -181,5 +200,6 @@ class AccountTurns:
 
     def _call_next(self, full: _FullAccount) -> None:
         if full.waiting:
-            full.asked = True
+            full.begin_turn(self._clock.seconds())
             full.waiting.popleft().callback(None)
+            self._set_timer(full)

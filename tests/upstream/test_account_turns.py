@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from m3uproxy.core.failover.causes import status_error
 from m3uproxy.errors import Reason, SourceError
-from m3uproxy.upstream.account_turns import FORGET_AFTER, MAX_FULL, AccountTurns, Turn
+from m3uproxy.upstream.account_turns import FORGET_AFTER, LONGEST_TURN, MAX_FULL, AccountTurns, Turn
 
 BUSY = status_error(458)
 
@@ -79,7 +79,7 @@ def test_full_account_is_asked_by_one_at_growing_intervals(clock: Clock, turns: 
 def test_others_wait_for_the_answer_of_the_one_that_asks(clock: Clock, turns: AccountTurns) -> None:
     Asker(clock, turns).answered(BUSY)
     first, second = Asker(clock, turns), Asker(clock, turns)
-    pass_time(clock, 15)
+    pass_time(clock, LONGEST_TURN)
     assert first.asked_at == pytest.approx(0.5, abs=0.1)
     assert second.asked_at is None
     first.answered(None)
@@ -89,11 +89,27 @@ def test_others_wait_for_the_answer_of_the_one_that_asks(clock: Clock, turns: Ac
     assert Asker(clock, turns).asked_at == clock.seconds()
 
 
+def test_source_that_is_slow_to_answer_does_not_hold_up_the_others(clock: Clock, turns: AccountTurns) -> None:
+    Asker(clock, turns).answered(BUSY)
+    slow, second, third = (Asker(clock, turns) for _ in range(3))
+    pass_time(clock, 0.5 + LONGEST_TURN + 0.1)
+    assert slow.asked_at == pytest.approx(0.5, abs=0.1)
+    assert second.asked_at == pytest.approx(0.5 + LONGEST_TURN, abs=0.2)
+    slow.answered(BUSY)
+    pass_time(clock, 2)
+    assert third.asked_at is None, "the second one has no answer yet"
+    second.answered(None)
+    clock.advance(0)
+    assert third.asked_at == clock.seconds()
+    third.answered(None)
+    assert clock.getDelayedCalls() == []
+
+
 def test_request_at_the_next_time_makes_others_wait(clock: Clock, turns: AccountTurns) -> None:
     Asker(clock, turns).answered(BUSY)
     pass_time(clock, 0.6)
     first, second = Asker(clock, turns), Asker(clock, turns)
-    pass_time(clock, 5)
+    pass_time(clock, 4)
     assert (first.asked_at is None, second.asked_at) == (False, None)
     first.answered(BUSY)
     pass_time(clock, 1.1)
