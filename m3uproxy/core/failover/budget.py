@@ -7,6 +7,7 @@ names share the lap.
 Before the first byte the number of laps is limited, so that a player soon gets an error. During playback the time
 limit of the outage ends it (:mod:`m3uproxy.core.failover.machine`); laps then continue beyond their number, with
 backoffs that grow. A lap in which a provider had too many connections does not count: it frees them in some seconds.
+Neither does a lap in which a provider said when to ask again.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class OutageBudget:
     :ivar rules: the limits; they may change at any time.
     :ivar lap: the number of laps that are over.
     :ivar unlimited_laps: whether time ends the outage, and not the number of laps.
-    :ivar free_busy_laps: whether laps in which a provider had too many connections do not count.
+    :ivar free_laps: whether laps do not count in which a provider had too many connections, or said Retry-After.
     :ivar tried: indices of the sources that are not tried again in this lap.
     :ivar unusable: indices of the sources that are not tried again in this outage.
     :ivar prompt: indices of the sources that failed at once in this outage. They need no share of the time left.
@@ -88,12 +89,12 @@ class OutageBudget:
         """
         self._random = random
         self._named = named
-        self.lap = self._busy_laps = self._changes = 0
-        self._had_no_slot = self._was_busy = False
+        self.lap = self._busy_laps = self._told_laps = self._changes = 0
+        self._had_no_slot = self._was_busy = self._was_told = False
         self._failures: Counter[tuple[int, FailureCause]] = Counter()
         self.rules = rules
         self.unlimited_laps = False
-        self.free_busy_laps = True
+        self.free_laps = True
         self.tried: set[int] = set()
         self.unusable: set[int] = set()
         self.prompt: set[int] = set()
@@ -107,7 +108,7 @@ class OutageBudget:
     @property
     def exhausted(self) -> bool:
         """True if there is no further lap."""
-        counted = self.lap - (self._busy_laps if self.free_busy_laps else 0)
+        counted = self.lap - (self._busy_laps + self._told_laps if self.free_laps else 0)
         return counted >= self.rules.laps and not self.unlimited_laps
 
     @property
@@ -117,7 +118,7 @@ class OutageBudget:
 
     def begin(self) -> None:
         """Begin a fresh outage, with a budget of its own."""
-        self.lap = self._busy_laps = self._changes = 0
+        self.lap = self._busy_laps = self._told_laps = self._changes = 0
         self._failures.clear()
         self.unusable, self.prompt = set(), set()
         self._new_lap()
@@ -129,6 +130,10 @@ class OutageBudget:
     def slot_missing(self) -> None:
         """Lengthen the backoff after this lap: this proxy had no free connection to a provider."""
         self._had_no_slot = True
+
+    def told_when_to_ask(self) -> None:
+        """Note that a provider said when to ask again."""
+        self._was_told = True
 
     def refused_as_busy(self, index: int) -> float:
         """Note that a provider had too many connections. Return the seconds before it is asked for the source again."""
@@ -155,6 +160,7 @@ class OutageBudget:
     def end_lap(self) -> float:
         """Begin the next lap and return the seconds to back off before it."""
         backoff = self._busy_backoff() if self._was_busy else self._backoff()
+        self._told_laps += self._was_told and not self._was_busy
         if self._had_no_slot:
             backoff = max(backoff, self.rules.busy_backoff)
         self.lap += 1
@@ -201,5 +207,6 @@ class OutageBudget:
         return 1 + self.rules.jitter * (2 * self._random() - 1)
 
     def _new_lap(self) -> None:
-        self.tried, self._had_no_slot, self._was_busy = set(self.unusable), False, False
+        self.tried = set(self.unusable)
+        self._had_no_slot = self._was_busy = self._was_told = False
         self._named.new_lap()

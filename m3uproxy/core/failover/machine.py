@@ -374,7 +374,7 @@ class FailoverMachine:
 
     def _next(self, now: float) -> Effect:
         """Dial the next source, back off before that, or give up."""
-        self.sources.budget.free_busy_laps = self._deadline() < float("inf")
+        self.sources.budget.free_laps = self._deadline() < float("inf")
         self.sources.budget.unlimited_laps = self.policy.unlimited_laps and self.sent and self.policy.total > 0
         choice = self.sources.next(now, self._deadline())
         if self._short_programme and (choice is None or choice.delay):

@@ -328,6 +328,8 @@ class Sources:
             seconds = max(seconds, self.budget.refused_as_busy(index))
         elif cause is FailureCause.NO_SLOT:
             self.budget.slot_missing()
+        if retry_after:
+            self.budget.told_when_to_ask()
         if seconds:
             self._state(index).wait_until(now + seconds)
 

@@ -466,10 +466,24 @@ def test_retry_after_is_obeyed() -> None:
     assert dials == [0, 8, 16]
 
 
-def test_retry_after_of_any_status_is_obeyed() -> None:
+def test_retry_after_of_any_status_is_obeyed_until_the_start_limit() -> None:
     machine = make_machine(FailoverPolicy(start=19, laps=2, backoff=1), 1)
     dials, _ = run_outage(machine, status_error(503, False, 5), machine.start(0))
-    assert dials == [0, 5]
+    assert dials == [0, 5, 10, 15]
+
+
+def test_laps_count_if_time_does_not_end_the_outage_or_the_provider_says_no_more_when_to_ask() -> None:
+    machine = make_machine(FailoverPolicy(total=0, laps=3), 1)
+    machine.start(0)
+    machine.started(0)
+    dials, _ = run_outage(machine, status_error(503, False, 5), machine.failed(10, CLOSED, ran=10), 10)
+    assert len(dials) == 3
+    machine = make_machine(FailoverPolicy(start=19, laps=2), 1)
+    machine.start(0)
+    effect = machine.failed(0, status_error(503, False, 5))
+    assert effect == Backoff(5)
+    dials, _ = run_outage(machine, BROKEN, machine.backoff_over(5), 5)
+    assert len(dials) == 2
 
 
 @pytest.mark.parametrize("sources", [1, 2])
