@@ -17,7 +17,7 @@ from browsers import browsers, page_report
 from cases import TABLES, Case
 from clip_provider import BACKUP_ORIGIN
 from clips import TICKS, clip_of
-from loopback_rig import Rig
+from loopback_rig import LoopbackRig
 from packages import install
 from pages import Pages
 from programs import PLAYERS, Player, RunningPlayer
@@ -34,7 +34,7 @@ BEGIN = 3600 * TICKS
 
 async def watch(reactor, case: Case, players: list[Player], folder: Path) -> list[RunningPlayer]:
     """Run all players on a stream of the case."""
-    rig = Rig(reactor, folder)
+    rig = LoopbackRig(reactor, folder)
     await rig.start(live_chunk_timeout_seconds=3, carry_on_agents=case.agents)
     clips = [clip_of(recipe) for recipe in case.clips] if case.clips else [None, None]
     first, second = (
