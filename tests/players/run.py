@@ -63,7 +63,7 @@ async def watch(reactor, case: Case, players: list[Player], folder: Path) -> lis
     return running
 
 
-async def wait_until_all_began(rig: Rig, running: list[RunningPlayer]) -> None:
+async def wait_until_all_began(rig: LoopbackRig, running: list[RunningPlayer]) -> None:
     """Wait for the start of all players, up to the timeout."""
     try:
         await rig.until(lambda: all(each.began for each in running), BEGINNING)
