@@ -280,17 +280,6 @@ def test_late_program_map_starts_players_at_the_picture_before_it() -> None:
     assert player.media[376:].startswith(key)
 
 
-def test_a_source_that_is_not_live_is_asked_once() -> None:
-    """A playlist that has ended stays so. The player is led to it at once."""
-    relay = Relay()
-    viewer = relay.player(relay.stream())
-    relay.dialler.last.fail(Reason.NOT_LIVE)
-    assert viewer.refused is not None
-    assert viewer.refused.reason is Reason.NOT_LIVE
-    assert len(relay.dialler.dials) == 1
-    relay.nothing_left()
-
-
 def test_exhausted_sources_refuse_or_abort_players() -> None:
     relay = Relay(stream_retry_attempts=1, stream_total_timeout=0)
     stream = relay.stream()

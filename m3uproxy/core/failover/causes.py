@@ -32,7 +32,6 @@ class FailureCause(Enum):
     NOT_VIDEO = "not video"
     TOO_LARGE = "too large"
     UNUSABLE = "unusable"
-    NOT_LIVE = "not live"
     ENDED = "ended"
     PROGRAMME = "a programme, not a channel"
     STALLED = "stalled"
@@ -73,7 +72,6 @@ CAUSE_POLICIES = {
     FailureCause.NOT_VIDEO: CausePolicy(30, 600),
     FailureCause.TOO_LARGE: CausePolicy(60, 600, final=True),
     FailureCause.UNUSABLE: CausePolicy(60, 600),
-    FailureCause.NOT_LIVE: CausePolicy(60, 600, tries=1),
     FailureCause.ENDED: CausePolicy(2, 60, redial=True),
     FailureCause.PROGRAMME: CausePolicy(30, 600, final=True),
     FailureCause.STALLED: CausePolicy(10, 300),
@@ -115,7 +113,7 @@ _CAUSES = {
     Reason.REDIRECT_LOOP: FailureCause.UNUSABLE,
     Reason.BAD_REDIRECT: FailureCause.UNUSABLE,
     Reason.NOT_VIDEO: FailureCause.NOT_VIDEO,
-    Reason.NOT_LIVE: FailureCause.NOT_LIVE,
+    Reason.NOT_LIVE: FailureCause.UNUSABLE,
     Reason.OTHER_KIND: FailureCause.UNUSABLE,
     Reason.NOT_TRANSPORT_STREAM: FailureCause.UNUSABLE,
     Reason.ENDED: FailureCause.ENDED,
