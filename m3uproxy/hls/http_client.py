@@ -173,11 +173,11 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         return response
 
     async def _wait_turn(self) -> Turn:
-        account, patient = self._resource_request.source.account_key, self._timeouts.patient
+        queue, patient = self._resource_request.source.queue_key, self._timeouts.patient
         if patient is None:
-            return Turn(account)
+            return Turn(queue)
         self._awaits_turn = True
-        turn = await self._accounts.wait(account, patient)
+        turn = await self._accounts.wait(queue, patient)
         self._awaits_turn = False
         return turn
 
@@ -259,7 +259,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
     def _status_error(self, status: int, headers: Mapping[str, str]) -> SourceError:
         """Return the error for a status. The connections of the source itself are no reason to refuse it."""
         source = self._resource_request.source
-        counted = self._accounts.has_too_many(source.account_key, apart_from=source.url)
+        counted = self._accounts.has_too_many(source, apart_from=source.url)
         return status_error(status, counted, parse_retry_after(headers.get("Retry-After", ""), headers.get("Date", "")))
 
     async def _drain(self, response: Any) -> None:
@@ -282,7 +282,7 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
 
         ``NO_SLOT`` stands for other requests of this proxy. For a turn to ask the account, that is the last refusal.
         """
-        refusal = self._accounts.refusal(self._resource_request.source.account_key) if self._awaits_turn else None
+        refusal = self._accounts.refusal(self._resource_request.source.queue_key) if self._awaits_turn else None
         if refusal is not None:
             self._fail(refusal)
         elif self._pooled is None:

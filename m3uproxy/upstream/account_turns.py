@@ -3,7 +3,7 @@
 A provider that has refused a request as one connection too many is asked again after 0.5, 1, 2, 3 s and so on, or when
 its Retry-After is over. All streams of the account wait in one queue for that. When a request is accepted, the next one
 is sent at once. After :data:`LONGEST_TURN` seconds without an answer, the next one is sent, too. The account need not
-be configured (:func:`m3uproxy.core.slots.accounts.implicit_account`).
+be configured: it is known by its credentials (:func:`m3uproxy.core.slots.accounts.account_queue`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from ..core.failover.causes import busy_delay
+from ..core.http.source_request import SourceRequest
 from ..core.slots.account_usage import AccountUsage
 from ..errors import Reason, SourceError, StoredError
 from ..timers import Timer
@@ -133,15 +134,15 @@ class AccountTurns:
         full.asker = Turn(account, exclusive=True)
         return full.asker
 
-    def has_too_many(self, account: str, apart_from: str | None = None) -> bool:
+    def has_too_many(self, request: SourceRequest, apart_from: str | None = None) -> bool:
         """
-        Return whether the provider may count another connection of this proxy to an account.
+        Return whether the provider may count another connection of this proxy to the account of a request.
 
         :param apart_from: a user whose own connections are no reason to refuse it.
         """
-        now, full = self._clock.seconds(), self._full.get(account)
+        now, full = self._clock.seconds(), self._full.get(request.queue_key)
         was_refused = full is not None and now - full.since < SAME_MEANING
-        return was_refused or self.usage.is_counted(account, now, apart_from)
+        return was_refused or self.usage.is_counted(request.account_key, now, apart_from)
 
     def refusal(self, account: str) -> SourceError | None:
         """Return the last refusal of an account that is full."""

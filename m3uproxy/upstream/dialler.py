@@ -170,15 +170,15 @@ class _Dial(TimedRequest[IResponseBody]):
     async def _wait_turn(self) -> Turn:
         patient = self._timeouts.patient
         if patient is None:
-            return Turn(self._request.account_key)
+            return Turn(self._request.queue_key)
         self._awaits_turn = True
-        turn = await self._accounts.wait(self._request.account_key, patient)
+        turn = await self._accounts.wait(self._request.queue_key, patient)
         self._awaits_turn = False
         return turn
 
     def _timed_out(self, seconds: float, how: str = "") -> None:
         """Report a dial that has waited for its turn as the refusal that it waited for."""
-        refusal = self._accounts.refusal(self._request.account_key) if self._awaits_turn else None
+        refusal = self._accounts.refusal(self._request.queue_key) if self._awaits_turn else None
         if refusal is not None:
             self._fail(refusal)
         else:
@@ -199,7 +199,7 @@ class _Dial(TimedRequest[IResponseBody]):
 
     def _status_error(self, response: Any) -> SourceError:
         """Return the error of a response that is neither a body nor a redirect. A 416 may tell the file's length."""
-        counted = self._accounts.has_too_many(self._request.account_key)
+        counted = self._accounts.has_too_many(self._request)
         retry_after = parse_retry_after(_header(response, b"Retry-After"), _header(response, b"Date"))
         error = status_error(response.code, counted, retry_after)
         if response.code == 416:

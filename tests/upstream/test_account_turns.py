@@ -7,10 +7,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from m3uproxy.core.failover.causes import status_error
+from m3uproxy.core.http.source_request import SourceRequest
+from m3uproxy.core.slots.accounts import Account
 from m3uproxy.errors import Reason, SourceError
 from m3uproxy.upstream.account_turns import FORGET_AFTER, LONGEST_TURN, MAX_FULL, AccountTurns, Turn
 
 BUSY = status_error(458)
+REQUEST = SourceRequest("http://h.tv/1.ts", "player", (), True, account=Account("a"))
 
 
 class Asker:
@@ -183,16 +186,16 @@ def test_account_that_nobody_asks_is_forgotten(clock: Clock, turns: AccountTurns
 
 def test_status_keeps_its_meaning_for_as_long_as_a_player_waits(clock: Clock, turns: AccountTurns) -> None:
     turns.usage.used("a", "one", 0)
-    assert turns.has_too_many("a")
-    assert not turns.has_too_many("a", apart_from="one")
+    assert turns.has_too_many(REQUEST)
+    assert not turns.has_too_many(REQUEST, apart_from="one")
     pass_time(clock, 9)
     Asker(clock, turns).answered(BUSY)
     for _ in range(6):
         pass_time(clock, 3)
-        assert turns.has_too_many("a"), "the connection ended long ago"
+        assert turns.has_too_many(REQUEST), "the connection ended long ago"
         Asker(clock, turns).answered(BUSY)
     pass_time(clock, 3)
-    assert not turns.has_too_many("a")
+    assert not turns.has_too_many(REQUEST)
 
 
 def test_accounts_that_were_full_are_forgotten(clock: Clock, turns: AccountTurns) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..slots.accounts import Account, ProviderSlot, implicit_account
+from ..slots.accounts import Account, ProviderSlot, account_queue, implicit_account
 from ..stream_kind import StreamKind
 from .redirects import Headers, RequestHop
 
@@ -57,6 +57,11 @@ class SourceRequest:
     def account_key(self) -> str:
         """The account that the provider counts its connections for, configured or not. It may hold secrets."""
         return implicit_account(self.url) if self.account is None else self.account.name
+
+    @property
+    def queue_key(self) -> str:
+        """The queue in which requests wait while the account is full; see :func:`.accounts.account_queue`."""
+        return account_queue(self.url) if self.account is None else self.account.name
 
 
 @attrs.frozen

@@ -148,6 +148,17 @@ def implicit_account(url: str) -> str:
     return f"{parts.scheme.lower()}://{user}:{password}@{(parts.hostname or '').lower()}:{port}"
 
 
+def account_queue(url: str) -> str:
+    """
+    Return a name for the queue of requests that wait until the account of a URL has a connection again.
+
+    A URL without credentials does not tell its account. It has a queue of its own, so that one full channel does not
+    hold back the other channels of the host.
+    """
+    account = implicit_account(url)
+    return url if "://:@" in account else account
+
+
 def _is_hls(url: str) -> bool:
     try:
         return kind_of(url) is StreamKind.HLS

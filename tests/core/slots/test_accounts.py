@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3uproxy.core.slots.accounts import Account, ProviderEntry, account_of, implicit_account
+from m3uproxy.core.slots.accounts import Account, ProviderEntry, account_of, account_queue, implicit_account
 
 ACME = ProviderEntry("acme", ("*.acme.tv", "acme.example"), max_connections=2)
 ANN = ProviderEntry("ann at beta", ("cdn?.beta.tv", "cdn*.beta.tv"), "ann", 1)
@@ -112,6 +112,13 @@ def test_urls_of_one_host_without_credentials_share_an_account() -> None:
     assert implicit_account("http://h.tv/a.ts") == implicit_account("http://h.tv/b/c.ts?x=1")
 
 
+def test_urls_without_credentials_wait_for_themselves_only() -> None:
+    assert account_queue("http://h.tv/a.ts") != account_queue("http://h.tv/b.ts")
+    assert account_queue("http://h.tv/live/ann/pw/1.ts") == account_queue("http://h.tv/live/ann/pw/2.ts")
+    assert account_queue("http://h.tv/live/ann/pw/1.ts") != account_queue("http://h.tv/live/bob/pw/1.ts")
+
+
 @given(st.text())
 def test_implicit_account_of_any_text(url: str) -> None:
     implicit_account(url)
+    account_queue(url)
