@@ -98,7 +98,7 @@ async def test_two_minutes_of_varied_replays(rig, splices):
         configure_connections(channel, f"{next(kinds)}&torn={dice.randrange(1, PACKET)}")
         await rig.until(lambda wanted=connections: channel.tally.total >= wanted or player.closed, 20)
     await play_until(rig, player, CONNECTIONS)
-    assert_as_broadcast(player.body, rig.provider.station.timeline, (CONNECTIONS - 1) * 150)
+    assert_as_broadcast(player.body, rig.provider.station.timeline, (CONNECTIONS - 1) * 100)
     assert {report.kind for report in splices[1:]} == {SpliceKind.OVERLAP}
 
 
