@@ -173,11 +173,8 @@ class _ResourceExchange(TimedRequest[ProviderResponse]):
         return response
 
     async def _wait_turn(self) -> Turn:
-        queue, patient = self._resource_request.source.queue_key, self._timeouts.patient
-        if patient is None:
-            return Turn(queue)
         self._awaits_turn = True
-        turn = await self._accounts.wait(queue, patient)
+        turn = await self._accounts.wait(self._resource_request.source.queue_key, self._timeouts.patient)
         self._awaits_turn = False
         return turn
 

@@ -113,13 +113,15 @@ class AccountTurns:
         self._full: dict[str, _FullAccount] = {}
         self.usage = AccountUsage()
 
-    async def wait(self, account: str, patient: bool) -> Turn:
+    async def wait(self, account: str, patient: bool | None) -> Turn:
         """
         Wait until the account may be asked. The caller calls :meth:`answered` with the turn.
 
-        :param patient: False to fail if the account must not be asked now.
+        :param patient: False to fail if the account must not be asked now; None to ask it at any time.
         :raises SourceError: the last refusal.
         """
+        if patient is None:
+            return Turn(account)
         full, now = self._known(account), self._clock.seconds()
         if full is None:
             return Turn(account)

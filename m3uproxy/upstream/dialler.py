@@ -168,11 +168,8 @@ class _Dial(TimedRequest[IResponseBody]):
     # the account
 
     async def _wait_turn(self) -> Turn:
-        patient = self._timeouts.patient
-        if patient is None:
-            return Turn(self._request.queue_key)
         self._awaits_turn = True
-        turn = await self._accounts.wait(self._request.queue_key, patient)
+        turn = await self._accounts.wait(self._request.queue_key, self._timeouts.patient)
         self._awaits_turn = False
         return turn
 
